@@ -1,0 +1,270 @@
+"""
+How many workers: a pure function of what was seen, what is wanted, what was seen before, and the time.
+
+Requests of one thread are handled by one worker, so workers are counted in *lanes*, not in requests. With s seconds per
+request, D the wanted drain time and b the cost of a bind, thread t takes the part c(t) of a lane:
+
+    c(t) = 1                               if a worker has held t for D without emptying it
+           min(1, (s · depth(t) + b) / D)  otherwise
+
+    wish = clamp(ceil(Σ c(t) / threads per replica), minimum, min(maximum, ceil(threads / threads per replica)))
+
+Replicas rise to the wish at once and in one step. They fall to the highest wish of a window that is at least D, never
+below the workers that hold threads with requests, and only after several known reads in a row. What is unknown is not
+zero: it counts as a wish for what runs, and can only raise.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import ceil
+from typing import NamedTuple
+
+from sharded_queue.storage import ShardState
+from sharded_queue.tube import Shard
+from sharded_queue_operator.pace import Counters, Pace
+from sharded_queue_operator.policy import Policy
+
+FRESH_READS = 3
+"""Replicas fall only after so many known reads in a row: two may come from one stale answer and its repetition."""
+
+ROUNDING = 1e-9
+"""Sums of floats: 2.0000000001 lanes are two."""
+
+
+class Doubt(NamedTuple):
+    """Why a queue, or a part of it, is unknown: a word for machines and a sentence for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """
+    What is known of a resource: the workload's replicas, and the shards that answered at *read_at*.
+
+    *doubt* is set when shards are missing from the answer; those that are there are true all the same.
+    """
+
+    replicas: int
+    shards: Sequence[ShardState] = ()
+    read_at: float = float("-inf")
+    doubt: Doubt | None = None
+
+    @property
+    def depth(self) -> int:
+        return sum(state.depth for state in self.shards)
+
+    @property
+    def threads(self) -> int:
+        return sum(state.threads for state in self.shards)
+
+    @property
+    def ready(self) -> int:
+        return sum(state.ready for state in self.shards)
+
+    @property
+    def bound(self) -> int:
+        return sum(state.bound for state in self.shards)
+
+    @property
+    def lag_seconds(self) -> float:
+        return max((state.lag_seconds for state in self.shards), default=0.0)
+
+    @property
+    def holders(self) -> set[str]:
+        """Workers that hold a thread with requests. An owner is written `worker/incarnation`."""
+        return {hold.owner.partition("/")[0] for state in self.shards for hold in state.held if hold.busy_seconds > 0}
+
+
+class Wish(NamedTuple):
+    at: float
+    replicas: int
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What a decision needs of the ones before it; give `Decision.history` to the next."""
+
+    wishes: tuple[Wish, ...] = ()
+    """Those that may still be the highest of the window: each one higher than all later ones."""
+
+    reads: int = 0
+    """Known reads in a row."""
+
+    paces: Mapping[str, Pace] = field(default_factory=dict)
+    counters: Mapping[Shard, Counters] = field(default_factory=dict)
+
+    @classmethod
+    def resumed(cls, seconds: Mapping[str, float], born: Mapping[Shard, int]) -> "History":
+        """A start with what an earlier process learned: handling times, and the markers of the data it saw."""
+        return cls(
+            paces={name: Pace.known(value) for name, value in seconds.items()},
+            counters={shard: Counters(marker, 0, 0.0) for shard, marker in born.items()},
+        )
+
+    def seconds(self, handler: str, policy: Policy) -> float:
+        """Seconds per request: what the user gave, else what was learned, else a guess."""
+        given = policy.seconds_per_request.get(handler)
+        return self.paces.get(handler, Pace()).seconds if given is None else given
+
+    def is_wiped(self, state: ShardState) -> bool:
+        before = self.counters.get(state.shard)
+        return before is not None and before.born is not None and before.born != state.born
+
+    def learned(self, shards: Sequence[ShardState]) -> "History":
+        """
+        With the counters of *shards* and the paces that follow from them.
+
+        A marker that vanished stays remembered, so that the data count as lost until there are new ones.
+        """
+        paces, counters = dict(self.paces), dict(self.counters)
+        for state in shards:
+            before, after = counters.get(state.shard), Counters.of(state)
+            if before and before.is_followed_by(after) and after.settled > before.settled:
+                pace = paces.get(state.shard.handler, Pace())
+                spent = after.busy_seconds - before.busy_seconds
+                paces[state.shard.handler] = pace.after(after.settled - before.settled, spent)
+            if after.born is not None or before is None:
+                counters[state.shard] = after
+        return replace(self, paces=paces, counters=counters)
+
+    def wished(self, replicas: int, policy: Policy, now: float) -> "History":
+        kept = [wish for wish in self.wishes if wish.at > now - policy.window and wish.replicas > replicas]
+        return replace(self, wishes=(*kept, Wish(now, replicas)))
+
+    @property
+    def highest(self) -> int:
+        return self.wishes[0].replicas
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """
+    *replicas* to set, None to leave them as they are. *wish* is what the queue alone asks for at this moment, None when
+    nothing of it is known. *reason* is a word for machines, *message* a sentence for people.
+    """
+
+    replicas: int | None
+    reason: str
+    message: str
+    history: History
+    wish: int | None = None
+    lanes: float = 0.0
+    doubt: Doubt | None = None
+
+
+def decide(seen: Observation, policy: Policy, history: History, now: float) -> Decision:
+    doubt = doubted(seen, policy, history, now)
+    known = replace(seen, shards=()) if seen.read_at < now - policy.stale_seconds else seen
+    learned = history.learned(known.shards)
+    lanes = sum(lanes_of(state, learned.seconds(state.shard.handler, policy), policy) for state in known.shards)
+    wish = wish_of(lanes, known.threads, policy)
+    decision = (
+        held(known, policy, learned, now, wish, doubt=doubt) if doubt else followed(known, policy, learned, now, wish)
+    )
+    stated = replace(decision, lanes=lanes, doubt=doubt, wish=wish if known.shards else None)
+    return restricted(ordered(stated, policy), seen, policy)
+
+
+def lanes_of(state: ShardState, seconds: float, policy: Policy) -> float:
+    """
+    Σ c(t) over a shard's threads, from its deepest ones and the sums.
+
+    Threads that are not listed are no deeper than the last that is. As long as that one fills less than a lane, theirs
+    is the linear part of the formula, and a sum of depths gives it exactly. When every listed thread fills a lane, the
+    list alone exceeds what the policy can give, if it was asked for with more places than `Policy.lanes`.
+    """
+
+    def share(depth: int, threads: int = 1) -> float:
+        return min(threads, (seconds * depth + policy.bind_seconds * threads) / policy.drain_seconds)
+
+    stuck = {hold.thread for hold in state.held if hold.busy_seconds >= policy.drain_seconds}
+    listed = sum(1.0 if thread in stuck else share(depth) for thread, depth in state.deepest)
+    unlisted = len(stuck.difference(thread for thread, _ in state.deepest))
+    threads = max(0, state.threads - len(state.deepest) - unlisted)
+    depth = max(0, state.depth - sum(depth for _, depth in state.deepest) - unlisted)
+    return listed + unlisted + share(depth, threads)
+
+
+def wish_of(lanes: float, threads: int, policy: Policy) -> int:
+    useful = ceil(threads / policy.threads_per_replica)
+    return policy.bounded(min(ceil(lanes / policy.threads_per_replica - ROUNDING), useful))
+
+
+def doubted(seen: Observation, policy: Policy, history: History, now: float) -> Doubt | None:
+    if seen.doubt:
+        return seen.doubt
+    if seen.read_at < now - policy.stale_seconds:
+        age = f"{now - seen.read_at:.0f} s ago" if seen.shards else "never"
+        return Doubt("StaleObservation", f"the queue was last read {age}")
+    if wiped := sorted({state.shard.handler for state in seen.shards if history.is_wiped(state)}):
+        return Doubt("DataLost", f"Redis lost the data of {', '.join(wiped)}, or is another one")
+    return None
+
+
+def held(seen: Observation, policy: Policy, history: History, now: float, wish: int, *, doubt: Doubt) -> Decision:
+    """What is unknown asks for what runs: replicas rise to the fallback or to what is known, and do not fall."""
+    replicas = policy.bounded(max(seen.replicas, policy.fallback_replicas, wish))
+    after = replace(history.wished(replicas, policy, now), reads=0)
+    if replicas == seen.replicas:
+        return Decision(None, doubt.reason, f"{doubt.message}; {workers(seen.replicas)} stay", after)
+    return Decision(replicas, doubt.reason, f"{doubt.message}; {workers(replicas)} instead of {seen.replicas}", after)
+
+
+def followed(seen: Observation, policy: Policy, history: History, now: float, wish: int) -> Decision:
+    """Up at once; down with the window, but not below the workers that hold threads."""
+    # A first read knows nothing of the window before it: what runs was wished for by somebody.
+    before = history if history.wishes else history.wished(policy.bounded(seen.replicas), policy, now)
+    after = replace(before.wished(wish, policy, now), reads=history.reads + 1)
+    need = f"{count(seen.depth, 'request')} in {count(seen.threads, 'thread')}"
+    if wish > seen.replicas:
+        return Decision(wish, "ScaledUp", f"{need} ask for {workers(wish)}, there are {seen.replicas}", after)
+    if wish == seen.replicas:
+        return Decision(None, "AsWished", f"{need} ask for {workers(wish)}", after)
+    return lowered(seen, policy, after, need, wish)
+
+
+def lowered(seen: Observation, policy: Policy, history: History, need: str, wish: int) -> Decision:
+    asked = f"{need} ask for {workers(wish)}"
+    if seen.replicas > policy.max_replicas:
+        return Decision(policy.max_replicas, "AboveMaximum", f"at most {workers(policy.max_replicas)} allowed", history)
+    if history.reads < FRESH_READS:
+        return Decision(
+            None, "FewReads", f"{asked}; {seen.replicas} stay until that was read {FRESH_READS} times", history
+        )
+    window, holders = policy.bounded(history.highest), policy.bounded(len(seen.holders))
+    replicas = max(window, holders)
+    if replicas < seen.replicas:
+        return Decision(replicas, "ScaledDown", f"{asked}, for {policy.window:.0f} s no more than {replicas}", history)
+    if window < seen.replicas:
+        return Decision(None, "BusyWorkers", f"{asked}; {seen.replicas} stay, as {holders} hold threads", history)
+    return Decision(None, "WithinWindow", f"{asked}; {seen.replicas} stay for {policy.window:.0f} s", history)
+
+
+def ordered(decision: Decision, policy: Policy) -> Decision:
+    """What a person ordered goes before what the queue asks for."""
+    if policy.is_suspended:
+        return replace(decision, replicas=0, reason="Suspended", message="spec.suspend is set")
+    if policy.pinned is not None:
+        return replace(decision, replicas=policy.pinned, reason="Pinned", message="spec.replicas is set")
+    return decision
+
+
+def restricted(decision: Decision, seen: Observation, policy: Policy) -> Decision:
+    """Without the steps that were switched off."""
+    if decision.replicas is None or decision.replicas == seen.replicas:
+        return replace(decision, replicas=None)
+    if decision.replicas > seen.replicas and policy.may_rise:
+        return decision
+    if decision.replicas < seen.replicas and policy.may_fall:
+        return decision
+    return replace(decision, replicas=None, reason="Paused", message=f"paused at {seen.replicas}; {decision.message}")
+
+
+def workers(replicas: int) -> str:
+    return count(replicas, "worker")
+
+
+def count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -1,0 +1,366 @@
+"""Decisions as timelines: what was seen, when, and what followed."""
+
+from math import ceil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharded_queue.storage import Hold, ShardState
+from sharded_queue.tube import Shard
+from sharded_queue_operator.decide import Decision, Doubt, History, Observation, decide, lanes_of
+from sharded_queue_operator.policy import Policy
+
+SHARD = Shard("notifications.NotifyHandler")
+POLICY = Policy(
+    max_replicas=10, drain_seconds=30, window_seconds=60, bind_seconds=0.01, seconds_per_request={SHARD.handler: 0.1}
+)
+UNREACHABLE = Doubt("RedisUnreachable", "redis:6379 does not answer")
+
+
+def state(*depths: int, listed: int = 11, shard: Shard = SHARD, **fields: object) -> ShardState:
+    """A shard whose threads `t0`, `t1`, … have these depths; its storage was asked for *listed* ones."""
+    threads = sorted(((f"t{index}", depth) for index, depth in enumerate(depths)), key=lambda thread: -thread[1])
+    deepest = [thread for thread in threads if thread[1] > 1][:listed]
+    born = fields.pop("born", 1)
+    return ShardState(shard, depth=sum(depths), threads=len(depths), deepest=deepest, born=born, **fields)  # type: ignore[arg-type]
+
+
+def hold(thread: str, worker: str, busy_seconds: float) -> Hold:
+    return Hold(thread, f"{worker}/f00d", 1, busy_seconds)
+
+
+class Timeline:
+    """Decisions one after another, each carried out before the next."""
+
+    def __init__(self, policy: Policy = POLICY, replicas: int = 0, history: History | None = None) -> None:
+        self.policy, self.replicas, self.history, self.now = policy, replicas, history or History(), 0.0
+
+    def see(self, *shards: ShardState, doubt: Doubt | None = None, age: float = 0.0) -> Decision:
+        seen = Observation(self.replicas, shards, self.now - age, doubt)
+        decision = decide(seen, self.policy, self.history, self.now)
+        self.history = decision.history
+        if decision.replicas is not None:
+            self.replicas = decision.replicas
+        return decision
+
+    def at(self, now: float, *shards: ShardState, doubt: Doubt | None = None) -> int:
+        self.now = now
+        self.see(*shards, doubt=doubt)
+        return self.replicas
+
+    def keep(self, until: float, *shards: ShardState, doubt: Doubt | None = None) -> int:
+        """See the same each second up to and including *until*."""
+        while self.now < until:
+            self.at(self.now + 1, *shards, doubt=doubt)
+        return self.replicas
+
+
+def test_flat_work_asks_for_its_seconds_over_the_drain_time() -> None:
+    # 20 threads * (0.1 s * 60 + 0.01 s) / 30 s = 4.007 lanes
+    assert Timeline().at(0, state(*[60] * 20, listed=11)) == 5
+
+
+def test_a_deep_thread_is_one_lane_however_deep() -> None:
+    # 1 + 99 * (0.1 * 3 + 0.01) / 30 = 2.02 lanes; by messages it would be the maximum
+    assert Timeline().at(0, state(100_000, *[3] * 99)) == 3
+
+
+def test_first_requests_go_from_none_to_all_in_one_step() -> None:
+    assert Timeline().see(state(*[10_000] * 30)).replicas == 10
+
+
+def test_more_workers_than_threads_are_of_no_use() -> None:
+    assert Timeline().at(0, state(10_000, 10_000)) == 2
+
+
+def test_threads_per_replica_share_the_lanes() -> None:
+    # 4.007 lanes over 4 threads a worker
+    assert (
+        Timeline(Policy(threads_per_replica=4, seconds_per_request={SHARD.handler: 0.1})).at(0, state(*[60] * 20)) == 2
+    )
+
+
+def test_an_empty_queue_asks_for_the_minimum() -> None:
+    assert Timeline(Policy(min_replicas=2)).at(0, state()) == 2
+
+
+def test_one_request_asks_for_one_worker() -> None:
+    assert Timeline().at(0, state(1)) == 1
+
+
+def test_a_thread_held_for_the_drain_time_is_a_lane_even_when_shallow() -> None:
+    """Threads that are fed for ever take a worker each; the singles behind them get their own."""
+    fed = [hold(f"t{index}", f"pod-{index}", 30.0) for index in range(4)]
+
+    assert Timeline().at(0, state(*[2] * 4, *[1] * 20, held=fed)) == 5
+
+
+def test_a_held_thread_that_is_not_listed_is_counted_once() -> None:
+    # one request each: none is listed; 1 + 1 * (0.1 + 0.01) / 30
+    seen = state(1, 1, held=[hold("t0", "pod-0", 30.0)])
+
+    assert lanes_of(seen, 0.1, POLICY) == pytest.approx(1 + 0.11 / 30)
+
+
+def test_handlers_of_one_resource_add_up_each_with_its_own_seconds() -> None:
+    slow, fast = Shard("slow"), Shard("fast")
+    policy = Policy(seconds_per_request={"slow": 1.0, "fast": 0.001}, max_replicas=100)
+    # slow: 10 threads * min(1, 30.01 / 30) = 10; fast: 100 * (0.1 + 0.01) / 30 = 0.37
+    decision = Timeline(policy).see(
+        state(*[30] * 10, listed=101, shard=slow), state(*[100] * 100, listed=101, shard=fast)
+    )
+
+    assert decision.lanes == pytest.approx(10 + 100 * 0.11 / 30)
+    assert decision.replicas == 11
+
+
+@given(
+    depths=st.lists(st.integers(1, 2_000), max_size=80),
+    maximum=st.integers(1, 30),
+    threads_per_replica=st.integers(1, 4),
+    seconds=st.floats(0.001, 5.0),
+)
+def test_the_list_of_deepest_threads_gives_what_all_depths_would(
+    depths: list[int], maximum: int, threads_per_replica: int, seconds: float
+) -> None:
+    """A list of one place more than the lanes loses nothing, however many threads there are."""
+    policy = Policy(
+        max_replicas=maximum, threads_per_replica=threads_per_replica, seconds_per_request={SHARD.handler: seconds}
+    )
+    lanes = sum(min(1.0, (seconds * depth + policy.bind_seconds) / policy.drain_seconds) for depth in depths)
+    useful = min(maximum, ceil(len(depths) / threads_per_replica))
+    expected = min(ceil(lanes / threads_per_replica - 1e-9), useful)
+
+    assert Timeline(policy).at(0, state(*depths, listed=policy.lanes + 1)) == expected
+
+
+def test_replicas_fall_only_after_the_whole_window() -> None:
+    timeline = Timeline()
+    timeline.at(0, state(*[10_000] * 10))
+
+    assert timeline.keep(59, state()) == 10
+    assert timeline.keep(60, state()) == 0
+
+
+def test_replicas_fall_to_the_highest_wish_of_the_window() -> None:
+    timeline = Timeline()
+    timeline.at(0, state(*[10_000] * 10))
+    timeline.keep(30, state())
+    timeline.at(31, state(*[10_000] * 4))
+
+    assert timeline.keep(60, state()) == 4
+    assert timeline.keep(90, state()) == 4
+    assert timeline.keep(91, state()) == 0
+
+
+def test_a_window_is_never_shorter_than_the_drain_time() -> None:
+    timeline = Timeline(Policy(drain_seconds=30, window_seconds=0, seconds_per_request={SHARD.handler: 0.1}))
+    timeline.at(0, state(10_000))
+
+    assert timeline.keep(29, state()) == 1
+    assert timeline.keep(30, state()) == 0
+
+
+def test_replicas_rise_within_the_window() -> None:
+    timeline = Timeline()
+    timeline.at(0, state(*[10_000] * 4))
+    timeline.keep(10, state())
+
+    assert timeline.at(11, state(*[10_000] * 7)) == 7
+
+
+def test_workers_that_hold_threads_are_not_taken_away() -> None:
+    """Three workers in the middle of a long batch stay, though the queue asks for one."""
+    busy = [hold(f"t{index}", f"pod-{index}", 5.0) for index in range(3)]
+    timeline = Timeline()
+    timeline.at(0, state(*[10_000] * 10))
+
+    assert timeline.keep(100, state(1, 1, 1, held=busy)) == 3
+    assert timeline.keep(200, state(1, 1, 1, held=busy[:2])) == 2
+
+
+def test_a_worker_that_holds_several_threads_counts_once() -> None:
+    busy = [hold("t0", "pod-0", 5.0), hold("t1", "pod-0", 5.0), hold("t2", "pod-1", 0.0)]
+    timeline = Timeline()
+    timeline.at(0, state(*[10_000] * 10))
+
+    assert timeline.keep(100, state(1, 1, held=busy)) == 1
+
+
+def test_a_restarted_operator_waits_a_window_before_it_takes_away() -> None:
+    timeline = Timeline(replicas=8)
+
+    assert timeline.keep(60, state()) == 8
+    assert timeline.keep(61, state()) == 0
+
+
+def test_replicas_set_by_somebody_else_are_put_right() -> None:
+    timeline = Timeline()
+    timeline.at(0, state(*[10_000] * 3))
+    timeline.keep(5, state(*[10_000] * 3))
+    timeline.replicas = 9
+    assert timeline.at(6, state(*[10_000] * 3)) == 3
+    timeline.replicas = 0
+    assert timeline.at(7, state(*[10_000] * 3)) == 3
+
+
+def test_unknown_changes_nothing_for_however_long() -> None:
+    timeline = Timeline(replicas=7)
+    decision = timeline.see(doubt=UNREACHABLE)
+
+    assert decision.replicas is None
+    assert decision.reason == "RedisUnreachable"
+    assert decision.wish is None
+    assert timeline.keep(1_000, doubt=UNREACHABLE) == 7
+
+
+def test_after_an_outage_the_window_begins_anew() -> None:
+    timeline = Timeline(replicas=7)
+    timeline.keep(100, doubt=UNREACHABLE)
+
+    assert timeline.keep(159, state()) == 7
+    assert timeline.keep(160, state()) == 0
+
+
+def test_a_moment_of_doubt_interrupts_the_known_reads() -> None:
+    """With polls longer than the window, three known reads in a row are still needed."""
+    timeline = Timeline(Policy(drain_seconds=1, window_seconds=1), replicas=5)
+
+    assert timeline.at(0, state()) == 5
+    assert timeline.at(10, state()) == 5
+    assert timeline.at(20, doubt=UNREACHABLE) == 5
+    assert timeline.at(30, state()) == 5
+    assert timeline.at(40, state()) == 5
+    assert timeline.at(50, state()) == 0
+
+
+def test_the_fallback_only_raises() -> None:
+    policy = Policy(fallback_replicas=4)
+
+    assert Timeline(policy, replicas=1).at(0, doubt=UNREACHABLE) == 4
+    assert Timeline(policy, replicas=6).at(0, doubt=UNREACHABLE) == 6
+
+
+def test_a_part_of_the_answer_can_raise_but_not_lower() -> None:
+    partial = Doubt("PartialAnswer", "shard 1 did not answer")
+
+    assert Timeline(POLICY, replicas=2).at(0, state(*[10_000] * 5), doubt=partial) == 5
+    assert Timeline(POLICY, replicas=8).keep(500, state(*[10_000] * 5), doubt=partial) == 8
+
+
+def test_an_old_read_is_no_read() -> None:
+    decision = Timeline(replicas=3).see(state(*[10_000] * 9), age=11)
+
+    assert decision.replicas is None
+    assert decision.reason == "StaleObservation"
+    assert "11 s ago" in decision.message
+
+
+def test_a_wiped_redis_takes_no_worker_away() -> None:
+    timeline = Timeline()
+    timeline.at(0, state(*[10_000] * 6, born=1))
+
+    decision = timeline.see(state(born=None))
+    assert decision.reason == "DataLost"
+    assert timeline.keep(1_000, state(born=None)) == 6
+
+
+def test_new_data_after_a_wipe_are_believed_after_a_window() -> None:
+    timeline = Timeline()
+    timeline.at(0, state(*[10_000] * 6, born=1))
+    timeline.keep(100, state(born=None))
+
+    assert timeline.at(101, state(1, born=2)) == 6
+    assert timeline.keep(160, state(1, born=2)) == 6
+    assert timeline.keep(161, state(1, born=2)) == 1
+
+
+def test_a_wipe_during_a_restart_is_noticed() -> None:
+    resumed = History.resumed({}, {SHARD: 1})
+
+    assert Timeline(replicas=6, history=resumed).keep(1_000, state(born=None)) == 6
+
+
+def test_a_queue_that_was_never_used_is_known_to_be_empty() -> None:
+    assert Timeline(replicas=2).keep(61, state(born=None)) == 0
+
+
+def test_a_given_time_wins_over_the_learned_one() -> None:
+    assert History.resumed({SHARD.handler: 9.0}, {}).seconds(SHARD.handler, POLICY) == 0.1
+
+
+def test_seconds_are_learned_from_what_was_settled() -> None:
+    """1,000 requests in 500 s of handling: half a second each, and 20 threads of 60 ask for 20 lanes."""
+    timeline = Timeline(Policy(max_replicas=50))
+    # the guess: 20 * (0.02 * 60 + 0.01) / 30 = 0.81
+    assert timeline.at(0, state(*[60] * 20, listed=51)) == 1
+
+    timeline.at(1, state(*[60] * 20, listed=51, settled=1_000, busy_seconds=500.0))
+    assert timeline.history.seconds(SHARD.handler, timeline.policy) == pytest.approx(0.5, rel=0.01)
+    assert timeline.replicas == 20
+
+
+def test_counters_from_before_the_first_read_teach_nothing() -> None:
+    timeline = Timeline(Policy())
+    timeline.at(0, state(1, settled=10**6, busy_seconds=1.0))
+
+    assert timeline.history.seconds(SHARD.handler, timeline.policy) == 0.02
+
+
+def test_counters_that_went_back_teach_nothing() -> None:
+    """A failover that lost the newest writes is no wipe, and no negative time."""
+    timeline = Timeline(Policy())
+    timeline.at(0, state(1, settled=100, busy_seconds=50.0))
+    decision = timeline.see(state(1, settled=90, busy_seconds=45.0))
+
+    assert decision.doubt is None
+    assert timeline.history.seconds(SHARD.handler, timeline.policy) == 0.02
+
+
+def test_a_pinned_number_is_set_at_once_and_outside_of_the_bounds() -> None:
+    assert Timeline(Policy(max_replicas=2, pinned=5)).at(0, state()) == 5
+    assert Timeline(Policy(pinned=0), replicas=3).at(0, doubt=UNREACHABLE) == 0
+
+
+def test_a_suspended_queue_has_no_workers() -> None:
+    decision = Timeline(Policy(is_suspended=True, pinned=5), replicas=4).see(state(9))
+
+    assert decision.replicas == 0
+    assert decision.reason == "Suspended"
+
+
+def test_a_paused_direction_is_not_taken() -> None:
+    assert Timeline(Policy(may_rise=False)).see(state(*[10_000] * 4)).reason == "Paused"
+    assert Timeline(Policy(may_fall=False), replicas=4).keep(500, state()) == 4
+    assert Timeline(Policy(may_fall=False), replicas=1).at(0, state(*[10_000] * 4)) == 4
+
+
+def test_a_lowered_maximum_holds_at_once() -> None:
+    busy = [hold(f"t{index}", f"pod-{index}", 5.0) for index in range(8)]
+
+    assert Timeline(Policy(max_replicas=3), replicas=8).at(0, state(*[10_000] * 8, held=busy)) == 3
+    assert Timeline(Policy(max_replicas=3), replicas=8).at(0, doubt=UNREACHABLE) == 3
+
+
+def test_nothing_new_asks_for_no_change() -> None:
+    timeline = Timeline()
+    timeline.at(0, state(*[10_000] * 3))
+
+    decision = timeline.see(state(*[10_000] * 3))
+    assert decision.replicas is None
+    assert decision.reason == "AsWished"
+
+
+def test_the_remembered_wishes_stay_few() -> None:
+    timeline = Timeline(Policy(window_seconds=3_600))
+    for second in range(5_000):
+        timeline.at(second, state(*[10_000] * (second % 7)))
+
+    assert len(timeline.history.wishes) <= 7
+
+
+def test_the_message_says_what_was_seen() -> None:
+    decision = Timeline().see(state(*[10_000] * 2))
+
+    assert decision.message == "20,000 requests in 2 threads ask for 2 workers, there are 0"
