@@ -1,0 +1,131 @@
+"""
+The programs of a cluster, built once from source modules and kept in the cache.
+
+`go/*/go.mod` are the only place that says which versions. A program that is already there (KUBEBUILDER_ASSETS, PATH)
+is taken instead of built when its version suits.
+"""
+
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.cluster.places import CACHE, HERE, CannotRun, digest
+from tests.cluster.progress import say, step
+
+MODULES = HERE / "go"
+
+
+class Program(NamedTuple):
+    name: str
+    module: str
+    """Folder of its go.mod."""
+    package: str
+    versions: tuple[str, str]
+    """How to ask a found one for its version, and what the answer must contain."""
+
+
+KUBERNETES = "1.35"
+"""The last one for containerd 1.x. A found program of another minor version is not taken: kubelets are particular."""
+
+PROGRAMS = (
+    Program("etcd", "kubernetes", "go.etcd.io/etcd/server/v3", ("--version", "etcd Version: 3.6.")),
+    *(
+        Program(name, "kubernetes", f"k8s.io/kubernetes/cmd/{name}", ("--version", f"Kubernetes v{KUBERNETES}."))
+        for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy")
+    ),
+    Program("kubectl", "kubernetes", "k8s.io/kubernetes/cmd/kubectl", ("version --client", f"v{KUBERNETES}.")),
+    Program("helm", "helm", "helm.sh/helm/v4/cmd/helm", ("version --short", "v4.")),
+    Program("coredns", "coredns", "github.com/coredns/coredns", ("-version", "CoreDNS-1.")),
+)
+
+
+def folder() -> Path:
+    """
+    Where the programs are, or will be: another folder as soon as a version in go.mod changes.
+    """
+    return CACHE / digest([*MODULES.glob("*/go.mod"), *MODULES.glob("*/go.sum")]) / "bin"
+
+
+def provide(*names: str) -> Path:
+    """
+    Find or build the programs (all, or those named) and return the folder that has them.
+    """
+    wanted = [program for program in PROGRAMS if not names or program.name in names]
+    target = folder()
+    target.mkdir(parents=True, exist_ok=True)
+    with _alone(target.parent / "lock"):
+        absent = [program for program in wanted if not (target / program.name).exists()]
+        to_build = [program for program in absent if not _link(program, target)]
+        if to_build:
+            say(f"{len(to_build)} programs to build from source: about eight minutes on two cores, once")
+        for number, program in enumerate(to_build, start=1):
+            _build(program, target, f"{number} of {len(to_build)}")
+    return target
+
+
+def _link(program: Program, target: Path) -> bool:
+    """
+    Take a suitable program that the machine already has.
+    """
+    found = shutil.which(program.name, path=os.environ.get("KUBEBUILDER_ASSETS", "")) or shutil.which(program.name)
+    question, answer = program.versions
+    if not found or answer not in _output(found, *question.split()):
+        return False
+    link = target / program.name
+    link.unlink(missing_ok=True)  # one that points at a program that is gone
+    link.symlink_to(found)
+    say(f"{program.name}: {found}")
+    return True
+
+
+def _build(program: Program, target: Path, place: str) -> None:
+    """
+    Build one program; its name appears only when it is whole, so that an interrupted build is not taken for done.
+    """
+    if not shutil.which("go"):
+        raise CannotRun(f"{program.name} is not here and cannot be built: install Go 1.26 or newer")
+    part = target / f".{program.name}.part"
+    module = MODULES / program.module
+    command = ["go", "build", "-trimpath", "-ldflags", _flags(), "-o", part, program.package]
+    with step(f"building {program.name}, {place}"):
+        done = subprocess.run(
+            command, cwd=module, env=os.environ | {"CGO_ENABLED": "0"}, capture_output=True, text=True, check=False
+        )
+    if done.returncode:
+        raise CannotRun(f"{program.name} could not be built: {done.stderr.strip()[-2000:]}")
+    part.rename(target / program.name)
+
+
+def _flags() -> str:
+    """
+    Kubernetes reads its own version from these variables; without them it calls itself v0.0.0 and refuses its parts.
+    """
+    version = re.search(r"k8s\.io/kubernetes v(\S+)", (MODULES / "kubernetes" / "go.mod").read_text())
+    assert version
+    major, minor, _ = version[1].split(".", 2)
+    values = {"gitVersion": f"v{version[1]}", "gitMajor": major, "gitMinor": minor}
+    return "-s -w " + " ".join(f"-X k8s.io/component-base/version.{key}={value}" for key, value in values.items())
+
+
+def _output(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout + done.stderr
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """
+    Two runs of the tests build nothing twice: the second waits for the first.
+    """
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

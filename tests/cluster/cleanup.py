@@ -1,0 +1,148 @@
+"""
+Taking down what a run left, in whatever state it was when it ended: the same way after `down` and after a crash.
+
+Order matters: first who starts containers, then the containers, then who serves them, then mounts and bridges, then files.
+etcd goes after the API server has exited; together, the API server hangs on its port for minutes.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.cluster.places import CGROUP, NODE_BRIDGE, POD_BRIDGE
+from tests.cluster.processes import Processes, command_line, end, opened, wait_until
+
+FIRST = ("kube-proxy", "kubelet")
+LAST = ("coredns", "containerd", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
+
+
+def clean(state: Path, programs: Path | None) -> None:
+    """
+    Remove the cluster of a state folder, and the folder. Nothing of other programs is touched.
+
+    Raises:
+        RuntimeError: something would not go; the message says what.
+    """
+    processes = Processes(state)
+    for name in FIRST:
+        processes.stop(name)
+    end_containers(state)
+    for name in (*LAST, *processes.names()):
+        processes.stop(name)
+    if programs and (programs / "kube-proxy").exists() and (state / "pki").exists():
+        # Its chains in iptables; there are none when it was never started.
+        subprocess.run([programs / "kube-proxy", "--cleanup"], capture_output=True, check=False)
+    unmount(state)
+    remove_bridges(NODE_BRIDGE, POD_BRIDGE)
+    remove_traces(state)
+    if rest := leftovers(state):
+        raise RuntimeError(f"still there: {', '.join(rest)}")
+
+
+def end_containers(state: Path) -> None:
+    """
+    End every process in our pods' control group, then the shims that waited for them.
+    """
+    groups = control_groups()
+    for pid in {pid for group in groups for pid in _members(group)}:
+        _kill(pid)
+    wait_until(lambda: not any(_members(group) for group in groups), "the end of all containers")
+    for pid in shims(state):
+        with opened(pid, lambda line: _is_shim(line, state)) as process:
+            if process is not None:
+                end(process, seconds=5)
+    for group in groups:
+        group.rmdir()
+
+
+def control_groups() -> list[Path]:
+    """
+    The control groups of our pods, innermost first: one tree, or one a controller where the machine has the old kind.
+    """
+    root = Path("/sys/fs/cgroup")
+    tops = [path for path in (root / CGROUP, *root.glob(f"*/{CGROUP}")) if path.is_dir() and not path.is_symlink()]
+    return [Path(folder) for top in tops for folder, _, _ in os.walk(top, topdown=False)]
+
+
+def shims(state: Path) -> list[int]:
+    """
+    containerd's helpers, one a pod: they are not its children, so only their command line says whose they are.
+    """
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    return [pid for pid in pids if _is_shim(command_line(pid), state)]
+
+
+def mounts(state: Path) -> list[Path]:
+    """
+    What is mounted under the state folder, the latest first: a mount on a mount goes before the one it is on.
+    """
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    points = [Path(line.split()[4].encode().decode("unicode_escape")) for line in lines]
+    return [point for point in reversed(points) if point.is_relative_to(state.resolve())]
+
+
+def unmount(state: Path) -> None:
+    for point in mounts(state):
+        if subprocess.run(["umount", point], capture_output=True, check=False).returncode:
+            subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
+
+
+def bridges(*names: str) -> list[str]:
+    return [name for name in names if Path("/sys/class/net", name).exists()]
+
+
+def remove_bridges(*names: str) -> None:
+    for name in bridges(*names):
+        subprocess.run(["ip", "link", "delete", name], check=True, capture_output=True)
+
+
+def remove_traces(state: Path) -> None:
+    """
+    The folder, and what kubelet and CNI write at fixed places: known to be ours by the target or the network's name.
+    """
+    logs = Path("/var/log/containers")
+    for link in logs.glob("*.log"):
+        if link.is_symlink() and link.readlink().is_relative_to(state):
+            link.unlink()
+    results = Path("/var/lib/cni/results")
+    for result in results.glob(f"{POD_BRIDGE}-*-eth0"):
+        container = result.name.removeprefix(f"{POD_BRIDGE}-").removesuffix("-eth0")
+        (results / f"cni-loopback-{container}-lo").unlink(missing_ok=True)
+        result.unlink()
+    if not mounts(state):  # never walk into something that is still mounted
+        shutil.rmtree(state, ignore_errors=True)
+
+
+def leftovers(state: Path) -> list[str]:
+    """
+    Everything of ours that is still on the machine, in words.
+    """
+    processes = Processes(state)
+    return [
+        *(f"process {name}" for name in processes.names() if processes.alive(name)),
+        *(f"process {pid} (a container's shim)" for pid in shims(state)),
+        *(f"control group {group}" for group in control_groups()),
+        *(f"mount {point}" for point in mounts(state)),
+        *(f"bridge {name}" for name in bridges(NODE_BRIDGE, POD_BRIDGE)),
+        *([f"folder {state}"] if state.exists() else []),
+    ]
+
+
+def _members(group: Path) -> list[int]:
+    try:
+        return [int(line) for line in (group / "cgroup.procs").read_text().split()]
+    except OSError:  # the group went with its last process
+        return []
+
+
+def _kill(pid: int) -> None:
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def _is_shim(line: list[str], state: Path) -> bool:
+    return bool(line) and Path(line[0]).name.startswith("containerd-shim") and str(state / "containerd.sock") in line

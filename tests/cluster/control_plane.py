@@ -1,0 +1,154 @@
+"""
+etcd, the API server, the controllers and the scheduler: plain processes that listen on the node's address or loopback.
+
+Who is who comes from a token file: no certificates but the one that the API server signs for itself.
+"""
+
+import json
+import secrets
+import socket
+import ssl
+import subprocess
+import urllib.request
+from pathlib import Path
+
+from tests.cluster.places import NODE, NODE_ADDRESS, SERVICES
+from tests.cluster.processes import Processes, wait_until
+
+SERVER = f"https://{NODE_ADDRESS}:6443"
+
+PEOPLE = {
+    "admin": "system:masters",
+    "system:kube-controller-manager": "",
+    "system:kube-scheduler": "",
+    "system:kube-proxy": "",
+    f"system:node:{NODE}": "system:nodes",
+    "system:coredns": "system:masters",
+}
+"""User -> group. Kubernetes has roles for all of them but the name server, which may read everything here."""
+
+PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
+
+
+class ControlPlane:
+    def __init__(self, state: Path, programs: Path) -> None:
+        self.state = state
+        self.programs = programs
+        self.pki = state / "pki"
+        self.processes = Processes(state)
+        self.audit_log = state / "audit.log"
+
+    def start(self) -> None:
+        self._write_identities()
+        servers = self._start_etcd()
+        self._start_server(servers)
+        wait_until(self.is_ready, f"API server (see {self.processes.log('kube-apiserver')})", seconds=60)
+        self._write_kubeconfigs()
+        self._start_loops()
+
+    def is_ready(self) -> bool:
+        """
+        The API server says so itself, to anybody who asks.
+        """
+        context = ssl.create_default_context(cafile=str(self.pki / "apiserver.crt"))
+        direct = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
+        )
+        with direct.open(f"{SERVER}/readyz", timeout=2) as answer:
+            return answer.status == 200
+
+    def kubeconfig(self, user: str = "admin") -> Path:
+        return self.state / ("kubeconfig" if user == "admin" else f"pki/{user.replace(':', '-')}.kubeconfig")
+
+    def _write_identities(self) -> None:
+        self.pki.mkdir(parents=True, mode=0o700)
+        self.tokens = {user: secrets.token_hex(16) for user in PEOPLE}
+        lines = [f'{self.tokens[user]},{user},{user},"{group}"\n' for user, group in PEOPLE.items()]
+        (self.pki / "tokens.csv").write_text("".join(lines))
+        key = self.pki / "sa.key"
+        subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
+        # Who did what to which object, without bodies: enough to prove that a role grants no more than is used.
+        policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"]}
+        (self.pki / "audit.json").write_text(json.dumps(policy | {"rules": [{"level": "Metadata"}]}))
+
+    def _start_etcd(self) -> str:
+        clients, peers = (f"http://127.0.0.1:{port}" for port in _free_ports(2))
+        self.processes.start(
+            "etcd",
+            self.programs / "etcd",
+            f"--data-dir={self.state / 'etcd'}",
+            f"--listen-client-urls={clients}",
+            f"--advertise-client-urls={clients}",
+            f"--listen-peer-urls={peers}",
+            f"--initial-advertise-peer-urls={peers}",
+            f"--initial-cluster=default={peers}",
+            "--unsafe-no-fsync",  # it need not survive the machine
+            "--log-level=warn",
+        )
+        return clients
+
+    def _start_server(self, etcd: str) -> None:
+        self.processes.start(
+            "kube-apiserver",
+            self.programs / "kube-apiserver",
+            f"--etcd-servers={etcd}",
+            f"--bind-address={NODE_ADDRESS}",
+            f"--advertise-address={NODE_ADDRESS}",
+            "--secure-port=6443",
+            f"--cert-dir={self.pki}",
+            f"--token-auth-file={self.pki / 'tokens.csv'}",
+            f"--service-account-key-file={self.pki / 'sa.key'}",
+            f"--service-account-signing-key-file={self.pki / 'sa.key'}",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            "--authorization-mode=Node,RBAC",
+            "--enable-admission-plugins=NodeRestriction",
+            f"--service-cluster-ip-range={SERVICES}",
+            "--allow-privileged=true",
+            "--kubelet-preferred-address-types=InternalIP",
+            f"--audit-policy-file={self.pki / 'audit.json'}",
+            f"--audit-log-path={self.audit_log}",
+        )
+
+    def _write_kubeconfigs(self) -> None:
+        for user, token in self.tokens.items():
+            cluster = {"server": SERVER, "certificate-authority": str(self.pki / "apiserver.crt")}
+            content = {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "clusters": [{"name": "tests", "cluster": cluster}],
+                "users": [{"name": user, "user": {"token": token}}],
+                "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": user}}],
+                "current-context": "tests",
+            }
+            path = self.kubeconfig(user)
+            path.touch(mode=0o600)
+            path.write_text(json.dumps(content))
+
+    def _start_loops(self) -> None:
+        common = (f"--bind-address={NODE_ADDRESS}", "--leader-elect=false")
+        self.processes.start(
+            "kube-controller-manager",
+            self.programs / "kube-controller-manager",
+            f"--kubeconfig={self.kubeconfig('system:kube-controller-manager')}",
+            f"--service-account-private-key-file={self.pki / 'sa.key'}",
+            f"--root-ca-file={self.pki / 'apiserver.crt'}",
+            "--use-service-account-credentials",
+            *common,
+        )
+        self.processes.start(
+            "kube-scheduler",
+            self.programs / "kube-scheduler",
+            f"--kubeconfig={self.kubeconfig('system:kube-scheduler')}",
+            *common,
+        )
+
+
+def _free_ports(count: int) -> list[int]:
+    """
+    Ports of loopback that nobody has now. All are held until the last is known, so that they differ.
+    """
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [held.getsockname()[1] for held in sockets]
+    for held in sockets:
+        held.close()
+    return ports

@@ -1,0 +1,175 @@
+"""
+One node whose pods really run: containerd and runc, kubelet, kube-proxy, and CoreDNS as a plain process beside them.
+
+NetworkPolicies and load balancers do nothing on this node; forwarding between addresses stays switched on after `down`.
+"""
+
+import json
+import subprocess
+from pathlib import Path
+
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.places import CGROUP, NODE, NODE_ADDRESS, NODE_BRIDGE, POD_BRIDGE, PODS, SERVICES
+from tests.cluster.processes import Processes, wait_until
+
+PAUSE = "localhost/pause:1"
+
+PARTS = ("kube-proxy", "kubelet", "coredns", "containerd")
+
+CONTAINERD = """\
+version = 2
+root = "{state}/containerd/root"
+state = "{state}/containerd/state"
+[grpc]
+  address = "{socket}"
+[plugins."io.containerd.internal.v1.opt"]
+  path = "{state}/containerd/opt"
+[plugins."io.containerd.grpc.v1.cri"]
+  sandbox_image = "{pause}"
+  # Without it every sandbox dies on machines that lack CAP_SYS_RESOURCE ("can't get final child's PID from pipe").
+  restrict_oom_score_adj = true
+  # Otherwise network namespaces are mounted under /run, where another containerd's may be.
+  netns_mounts_under_state_dir = true
+  [plugins."io.containerd.grpc.v1.cri".cni]
+    bin_dir = "/usr/lib/cni"
+    conf_dir = "{state}/cni"
+  [plugins."io.containerd.grpc.v1.cri".containerd]
+    default_runtime_name = "runc"
+    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
+      runtime_type = "io.containerd.runc.v2"
+"""
+
+COREDNS = """\
+.:53 {{
+  bind {address}
+  errors
+  kubernetes cluster.local {{
+    kubeconfig {kubeconfig}
+    ttl 1
+  }}
+}}
+"""
+
+
+class Node:
+    def __init__(self, state: Path, programs: Path, control_plane: ControlPlane) -> None:
+        self.state = state
+        self.programs = programs
+        self.control_plane = control_plane
+        self.processes = Processes(state)
+        self.socket = state / "containerd.sock"
+
+    def prepare_network(self) -> None:
+        """
+        The bridge that holds the node's address: not every machine has a dummy device, every one has bridges.
+        """
+        _ip("link", "add", NODE_BRIDGE, "type", "bridge")
+        _ip("address", "add", f"{NODE_ADDRESS}/32", "dev", NODE_BRIDGE)
+        _ip("link", "set", NODE_BRIDGE, "up")
+        _ip("route", "add", SERVICES, "dev", NODE_BRIDGE)  # keeps packets to unknown Services on this machine
+        for name in ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"):
+            (Path("/proc/sys") / name).write_text("1")
+
+    def start_containers(self) -> None:
+        self._write_network()
+        config = self.state / "containerd.toml"
+        config.write_text(CONTAINERD.format(state=self.state, socket=self.socket, pause=PAUSE))
+        self.processes.start("containerd", "containerd", "--config", config)
+        log = self.processes.log("containerd")
+        wait_until(lambda: self.ctr("version"), f"containerd (see {log})", seconds=30)
+
+    def start(self) -> None:
+        self._start_kubelet()
+        self._start_proxy()
+        self._start_names()
+
+    def ctr(self, *arguments: str, stdin: object = None) -> str:
+        """
+        Talk to containerd as the kubelet does: images and containers of Kubernetes are in a namespace of their own.
+        """
+        command = ["ctr", "--address", self.socket, "--namespace", "k8s.io", *arguments]
+        done = subprocess.run(command, stdin=stdin, check=True, capture_output=True, text=True)  # type: ignore[call-overload]
+        return done.stdout
+
+    def _write_network(self) -> None:
+        bridge = {
+            "type": "bridge",
+            "bridge": POD_BRIDGE,
+            "isGateway": True,
+            "hairpinMode": True,
+            "ipMasq": False,  # pods reach this machine, and nothing beyond it
+            "ipam": {
+                "type": "host-local",
+                "ranges": [[{"subnet": PODS}]],
+                "routes": [{"dst": "0.0.0.0/0"}],
+                "dataDir": str(self.state / "addresses"),
+            },
+        }
+        folder = self.state / "cni"
+        folder.mkdir()
+        network = {"cniVersion": "1.0.0", "name": POD_BRIDGE, "plugins": [bridge]}
+        (folder / "pods.conflist").write_text(json.dumps(network))
+
+    def _start_kubelet(self) -> None:
+        resolver = self.state / "resolv.conf"
+        resolver.write_text("")
+        never = dict.fromkeys(
+            ("memory.available", "nodefs.available", "nodefs.inodesFree", "imagefs.available", "imagefs.inodesFree"),
+            "0%",
+        )
+        config = {
+            "apiVersion": "kubelet.config.k8s.io/v1beta1",
+            "kind": "KubeletConfiguration",
+            "address": NODE_ADDRESS,
+            "healthzBindAddress": NODE_ADDRESS,
+            "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
+            "authorization": {"mode": "AlwaysAllow"},  # only this machine reaches it
+            "containerRuntimeEndpoint": f"unix://{self.socket}",
+            "clusterDNS": [NODE_ADDRESS],
+            "clusterDomain": "cluster.local",
+            "resolvConf": str(resolver),
+            "podLogsDir": str(self.state / "pod-logs"),
+            "cgroupDriver": "cgroupfs",
+            "cgroupRoot": f"/{CGROUP}",
+            "cgroupsPerQOS": True,
+            "failCgroupV1": False,
+            "failSwapOn": False,
+            "localStorageCapacityIsolation": False,
+            # A full disk must neither evict pods nor remove images that were loaded by hand.
+            "evictionHard": never,
+            "imageGCHighThresholdPercent": 100,
+        }
+        path = self.state / "kubelet.json"
+        path.write_text(json.dumps(config))
+        self.processes.start(
+            "kubelet",
+            self.programs / "kubelet",
+            f"--config={path}",
+            f"--kubeconfig={self.control_plane.kubeconfig(f'system:node:{NODE}')}",
+            f"--hostname-override={NODE}",
+            f"--node-ip={NODE_ADDRESS}",
+            f"--root-dir={self.state / 'kubelet'}",
+            f"--cert-dir={self.state / 'pki'}",
+        )
+
+    def _start_proxy(self) -> None:
+        self.processes.start(
+            "kube-proxy",
+            self.programs / "kube-proxy",
+            f"--kubeconfig={self.control_plane.kubeconfig('system:kube-proxy')}",
+            "--proxy-mode=iptables",
+            f"--cluster-cidr={PODS}",
+            f"--hostname-override={NODE}",
+            f"--healthz-bind-address={NODE_ADDRESS}:10256",
+            f"--metrics-bind-address={NODE_ADDRESS}:10249",
+        )
+
+    def _start_names(self) -> None:
+        config = self.state / "Corefile"
+        kubeconfig = self.control_plane.kubeconfig("system:coredns")
+        config.write_text(COREDNS.format(address=NODE_ADDRESS, kubeconfig=kubeconfig))
+        self.processes.start("coredns", self.programs / "coredns", "-conf", config)
+
+
+def _ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True)

@@ -1,0 +1,52 @@
+"""
+Where things are: one folder that is kept (cache), one that goes with the cluster (state), and the addresses.
+"""
+
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+
+CACHE = Path(os.environ.get("SHARDED_QUEUE_CACHE") or "~/.cache/sharded-queue").expanduser() / "cluster"
+"""What takes minutes to make: binaries, wheels, image layers. Safe to delete at any time while no cluster is up."""
+
+STATE = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / "sharded-queue-cluster"
+"""Everything of the running cluster. `down` removes it whole."""
+
+NODE = "node-1"
+NODE_ADDRESS = "198.18.255.1"
+"""On a bridge of our own, so that well-known ports never meet those of another program."""
+
+PODS = "198.18.0.0/17"
+SERVICES = "198.19.0.0/16"
+NODE_BRIDGE = "sq-node"
+POD_BRIDGE = "sq-pods"
+CGROUP = "sharded-queue-cluster"
+
+
+class CannotRun(Exception):  # noqa: N818 - tests are skipped on it; it is a statement about the machine
+    """
+    This machine cannot have the cluster; the message says what is missing.
+    """
+
+
+def digest(paths: Iterable[Path], *, salt: str = "") -> str:
+    """
+    A short name for the content of files, and of all files under folders.
+
+    The names count as well as the bytes; compiled Python does not, for every run of the tests writes it.
+    """
+    seen = hashlib.sha256(salt.encode())
+    for file in sorted(file for path in paths for file in _files(path)):
+        content = hashlib.sha256(file.read_bytes()).hexdigest()
+        seen.update(f"{os.path.relpath(file, REPOSITORY)} {content}\n".encode())
+    return seen.hexdigest()[:16]
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return [file for file in path.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+    return [path] if path.exists() else []

@@ -1,0 +1,135 @@
+"""
+Processes that outlive the one that started them, and are found again by pid *and* command line.
+
+A pid alone may belong to somebody else by now; so no signal is sent before the command line was compared, and it is
+sent through a pidfd, which cannot move to another process in between.
+"""
+
+import json
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+RECORD_AND_RUN = 'echo $$ >"$1"; shift; exec "$@"'
+"""The process writes its own pid before it becomes the program: whoever is killed when, no process stays unknown."""
+
+
+class Processes:
+    """
+    The processes of one state folder: `pids/` says who they are, `logs/` what they said.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self.pids = state / "pids"
+        self.logs = state / "logs"
+
+    def start(self, name: str, *command: str | Path, env: dict[str, str] | None = None) -> None:
+        for folder in (self.pids, self.logs):
+            folder.mkdir(parents=True, exist_ok=True)
+        argv = [str(part) for part in command]
+        (self.pids / f"{name}.json").write_text(json.dumps(argv))
+        with self.log(name).open("ab") as log:
+            subprocess.Popen(
+                ["/bin/sh", "-c", RECORD_AND_RUN, "sh", self.pids / f"{name}.pid", *argv],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C in the terminal ends the caller, not the cluster
+                env=os.environ | (env or {}),
+            )
+
+    def stop(self, name: str, *, seconds: float = 10) -> None:
+        """
+        End one process and wait until it is gone; a second call, or an unknown name, does nothing.
+        """
+        with self._opened(name) as process:
+            if process is not None:
+                end(process, seconds=seconds)
+        for kind in ("pid", "json"):
+            (self.pids / f"{name}.{kind}").unlink(missing_ok=True)
+
+    def alive(self, name: str) -> bool:
+        with self._opened(name) as process:
+            return process is not None
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+    def names(self) -> list[str]:
+        return sorted(path.stem for path in self.pids.glob("*.json"))
+
+    @contextmanager
+    def _opened(self, name: str) -> Iterator[int | None]:
+        try:
+            argv = json.loads((self.pids / f"{name}.json").read_text())
+            pid = int((self.pids / f"{name}.pid").read_text())
+        except (OSError, ValueError):  # never started, or killed while it wrote
+            yield None
+            return
+        with opened(pid, lambda line: line[-len(argv) :] == argv) as process:
+            yield process
+
+
+@contextmanager
+def opened(pid: int, is_ours: Callable[[list[str]], bool]) -> Iterator[int | None]:
+    """
+    A pidfd of a living process whose command line is ours, otherwise none.
+    """
+    try:
+        process = os.pidfd_open(pid)
+    except (ProcessLookupError, ValueError):
+        yield None
+        return
+    try:
+        yield process if is_ours(command_line(pid)) else None
+    finally:
+        os.close(process)
+
+
+def command_line(pid: int) -> list[str]:
+    """
+    The words a process was started with; none when it is gone or waits to be reaped.
+    """
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
+    except OSError:
+        return []
+
+
+def end(process: int, *, seconds: float) -> None:
+    """
+    Ask the process behind a pidfd to stop; end it when it has not after *seconds*. Returns when it is gone.
+    """
+    gone = select.poll()
+    gone.register(process, select.POLLIN)
+    for number, patience in ((signal.SIGTERM, seconds), (signal.SIGKILL, 10)):
+        try:
+            signal.pidfd_send_signal(process, number)
+        except ProcessLookupError:
+            return
+        if gone.poll(patience * 1000):
+            return
+
+
+def wait_until(probe: Callable[[], T], what: str, *, seconds: float = 30, every: float = 0.05) -> T:
+    """
+    The first true answer of *probe*, asked until the deadline. Errors of a probe count as "not yet".
+    """
+    deadline = time.monotonic() + seconds
+    problem: Exception | None = None
+    while time.monotonic() < deadline:
+        try:
+            if answer := probe():
+                return answer
+        except (OSError, subprocess.SubprocessError) as error:
+            problem = error
+        time.sleep(every)
+    raise TimeoutError(f"{what}: not after {seconds:.0f} s" + (f" ({problem})" if problem else ""))
