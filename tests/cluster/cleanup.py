@@ -1,10 +1,11 @@
 """
 Taking down what a run left, in whatever state it was when it ended: the same way after `down` and after a crash.
 
-Order matters: first who starts containers, then the containers, then who serves them, then mounts and bridges, then files.
+Order matters: first who starts containers, then the containers, then who serves them, then mounts, bridges and files.
 etcd goes after the API server has exited; together, the API server hangs on its port for minutes.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -14,8 +15,8 @@ from pathlib import Path
 from tests.cluster.places import CGROUP, NODE_BRIDGE, POD_BRIDGE
 from tests.cluster.processes import Processes, command_line, end, opened, wait_until
 
-FIRST = ("kube-proxy", "kubelet")
-LAST = ("coredns", "containerd", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
+FIRST = ("kube-proxy", "kubelet", "containerd")
+LAST = ("coredns", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
 
 
 def clean(state: Path, programs: Path | None) -> None:
@@ -43,18 +44,25 @@ def clean(state: Path, programs: Path | None) -> None:
 
 def end_containers(state: Path) -> None:
     """
-    End every process in our pods' control group, then the shims that waited for them.
+    End containerd's shims, then every process in our pods' control group, until none is left.
+
+    A shim may have been starting one more container; so the groups are looked at again until they stay empty.
     """
-    groups = control_groups()
-    for pid in {pid for group in groups for pid in _members(group)}:
-        _kill(pid)
-    wait_until(lambda: not any(_members(group) for group in groups), "the end of all containers")
     for pid in shims(state):
         with opened(pid, lambda line: _is_shim(line, state)) as process:
             if process is not None:
-                end(process, seconds=5)
-    for group in groups:
+                end(process, seconds=0)
+    wait_until(_containers_are_gone, "the end of all containers")
+    for group in control_groups():
         group.rmdir()
+
+
+def _containers_are_gone() -> bool:
+    members = [pid for group in control_groups() for pid in _members(group)]
+    for pid in members:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return not members
 
 
 def control_groups() -> list[Path]:
@@ -135,13 +143,6 @@ def _members(group: Path) -> list[int]:
         return [int(line) for line in (group / "cgroup.procs").read_text().split()]
     except OSError:  # the group went with its last process
         return []
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
 
 
 def _is_shim(line: list[str], state: Path) -> bool:

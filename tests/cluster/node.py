@@ -4,6 +4,7 @@ One node whose pods really run: containerd and runc, kubelet, kube-proxy, and Co
 NetworkPolicies and load balancers do nothing on this node; forwarding between addresses stays switched on after `down`.
 """
 
+import contextlib
 import json
 import subprocess
 from pathlib import Path
@@ -69,6 +70,20 @@ class Node:
         _ip("route", "add", SERVICES, "dev", NODE_BRIDGE)  # keeps packets to unknown Services on this machine
         for name in ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"):
             (Path("/proc/sys") / name).write_text("1")
+
+    def prepare_control_groups(self) -> None:
+        """
+        A group of our own above the pods', so that all processes of pods can be found whatever else is gone.
+        """
+        root = Path("/sys/fs/cgroup")
+        if (root / "cgroup.controllers").exists():
+            (root / CGROUP).mkdir()
+            with contextlib.suppress(OSError):  # not ours to give, or given; the kubelet says so if it misses one
+                (root / "cgroup.subtree_control").write_text("+cpu +cpuset +memory +pids")
+            return
+        for controller in root.glob("*/cgroup.procs"):
+            with contextlib.suppress(FileExistsError):  # cpu and cpuacct may be two names of one
+                (controller.parent / CGROUP).mkdir()
 
     def start_containers(self) -> None:
         self._write_network()

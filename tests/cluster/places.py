@@ -13,8 +13,11 @@ HERE = Path(__file__).resolve().parent
 CACHE = Path(os.environ.get("SHARDED_QUEUE_CACHE") or "~/.cache/sharded-queue").expanduser() / "cluster"
 """What takes minutes to make: binaries, wheels, image layers. Safe to delete at any time while no cluster is up."""
 
-STATE = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp") / "sharded-queue-cluster"
-"""Everything of the running cluster. `down` removes it whole."""
+STATE = Path("/var/lib/sharded-queue-cluster")
+"""
+Everything of the running cluster; `down` removes it whole. Fixed, and only root writes there: bridges and control
+groups are one set a machine, so a second place would be a second cluster that takes them away from the first.
+"""
 
 NODE = "node-1"
 NODE_ADDRESS = "198.18.255.1"

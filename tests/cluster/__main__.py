@@ -1,0 +1,67 @@
+"""
+`python -m tests.cluster up | down | status | images | env`
+"""
+
+import argparse
+import sys
+
+from tests.cluster import cluster
+from tests.cluster.places import STATE, CannotRun
+from tests.cluster.progress import say
+
+NEXT = 'type next: eval "$(python -m tests.cluster env)" && kubectl get nodes'
+
+
+def up() -> int:
+    """start a Kubernetes on this machine (minutes the first time, seconds afterwards)"""
+    if path := cluster.given():
+        say(f"KUBECONFIG names {path}: that cluster is used, none is started")
+        return 0
+    say("up" if cluster.up() else "it is up already")
+    say(NEXT)
+    return 0
+
+
+def down() -> int:
+    """stop it and remove everything it left; the cache of programs and images stays"""
+    cluster.down()
+    say("down")
+    return 0
+
+
+def status() -> int:
+    """tell whether it can be used, and if not, why"""
+    problems = cluster.problems()
+    say("; ".join(problems) or f"healthy; logs are in {STATE / 'logs'}")
+    return 1 if problems else 0
+
+
+def images() -> int:
+    """build the project's images as they are now, and give them to the node"""
+    print("\n".join(cluster.connect().load_images()))
+    return 0
+
+
+def env() -> int:
+    """print what a shell needs: eval "$(python -m tests.cluster env)" """
+    there = cluster.connect()
+    print(f'export KUBECONFIG={there.kubeconfig} PATH={there.bin}:"$PATH"')
+    return 0
+
+
+def main() -> int:
+    commands = {command.__name__: command for command in (up, down, status, images, env)}
+    words = "\n".join(f"  {name:<8}{command.__doc__}" for name, command in commands.items())
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.cluster", epilog=words, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("command", choices=commands)
+    try:
+        return commands[parser.parse_args().command]()
+    except (CannotRun, RuntimeError, TimeoutError) as error:
+        say(str(error))
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

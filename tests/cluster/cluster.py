@@ -1,0 +1,160 @@
+"""
+The cluster as tests see it: ours on this machine, or one that KUBECONFIG names.
+"""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+
+from tests.cluster import binaries, cleanup, images, layers, machine, stand_ins
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.node import Node
+from tests.cluster.places import NODE, STATE
+from tests.cluster.processes import Processes
+from tests.cluster.progress import say, step
+
+
+class Cluster:
+    """
+    One Kubernetes with the programs to talk to it.
+    """
+
+    def __init__(self, kubeconfig: Path, programs: Path, node: Node | None = None) -> None:
+        self.kubeconfig = kubeconfig
+        self.bin = programs
+        self.node = node
+        self.audit_log = node.control_plane.audit_log if node else None
+        """Who asked for what, a JSON object a line; none for a cluster that is not ours."""
+
+    @property
+    def env(self) -> dict[str, str]:
+        path = os.pathsep.join((str(self.bin), os.environ.get("PATH", os.defpath)))
+        return os.environ | {"KUBECONFIG": str(self.kubeconfig), "PATH": path}
+
+    def kubectl(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 60) -> str:
+        return self._run("kubectl", *arguments, stdin=stdin, timeout=timeout)
+
+    def helm(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 120) -> str:
+        return self._run("helm", *arguments, stdin=stdin, timeout=timeout)
+
+    def load_images(self) -> list[str]:
+        """
+        Build the project's images as the working tree has them and give them to the node; returns their tags.
+        """
+        if self.node is None:
+            say("this cluster is yours, and so are its images: push or load what the tests name (localhost/...:dev)")
+            return [image.tag for image in images.IMAGES]
+        tags = images.provide()
+        for tag in tags:
+            if layers.load(tag, self.node):
+                say(f"loaded {tag}")
+        return tags
+
+    def _run(self, program: str, *arguments: str | Path, stdin: str | None, timeout: float) -> str:
+        """
+        Raises:
+            RuntimeError: the command failed; the message holds what it said.
+        """
+        command = [str(self.bin / program), *map(str, arguments)]
+        done = subprocess.run(
+            command, env=self.env, input=stdin or "", capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{program} {' '.join(command[1:])}: exit {done.returncode}\n{done.stderr}{done.stdout}")
+        return done.stdout
+
+
+def given() -> Path | None:
+    """
+    A kubeconfig of the user's own; ours does not count, so that `env` in a shell and the tests agree.
+    """
+    named = os.environ.get("KUBECONFIG")
+    return Path(named) if named and not Path(named).is_relative_to(STATE) else None
+
+
+def connect() -> Cluster:
+    """
+    The cluster that is there, ours or the one of KUBECONFIG. Nothing is started.
+    """
+    if path := given():
+        return Cluster(path, binaries.provide("kubectl", "helm"))
+    control_plane, node = _parts()
+    return Cluster(control_plane.kubeconfig(), binaries.folder(), node)
+
+
+def up() -> bool:
+    """
+    Start the cluster, or find it running; false when it was running. What a crashed run left is removed first.
+    """
+    machine.ready()
+    binaries.provide()
+    with _alone():
+        if not problems():
+            return False
+        if STATE.exists():
+            with step("removing what an earlier run left"):
+                cleanup.clean(STATE, binaries.folder())
+        pause = stand_ins.pause()
+        try:
+            _start(pause)
+        except (OSError, RuntimeError, subprocess.SubprocessError) as error:
+            raise RuntimeError(f"{error}; {'; '.join(problems())}") from error
+    return True
+
+
+def down() -> None:
+    with _alone(), step("taking the cluster down"):
+        cleanup.clean(STATE, binaries.folder())
+
+
+def problems() -> list[str]:
+    """
+    What keeps the cluster from being used, in words; nothing when it is healthy.
+    """
+    if not STATE.exists():
+        return ["it is not up"]
+    processes = Processes(STATE)
+    parts = (*cleanup.FIRST, *cleanup.LAST)
+    if ended := [name for name in parts if not processes.alive(name)]:
+        return [f"{name} is not running; its log: {processes.log(name)}" for name in ended]
+    ready = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
+    try:
+        answer = connect().kubectl("get", "node", NODE, "--output", ready, timeout=10)
+    except (RuntimeError, subprocess.TimeoutExpired) as error:
+        return [str(error)]
+    return [] if answer == "True" else [f"{NODE} is not ready"]
+
+
+def _start(pause: str) -> None:
+    STATE.mkdir(mode=0o755, parents=True)
+    control_plane, node = _parts()
+    with step("starting the API server, the controllers and the scheduler"):
+        node.prepare_network()
+        node.prepare_control_groups()
+        control_plane.start()
+    with step("starting containerd, with the image of the pods' network"):
+        node.start_containers()
+        layers.load(pause, node)
+    with step("starting the node"):
+        node.start()
+        cluster = connect()
+        cluster.kubectl("wait", "--for=create", f"node/{NODE}")
+        cluster.kubectl("wait", "--for=condition=Ready", f"node/{NODE}")
+
+
+def _parts() -> tuple[ControlPlane, Node]:
+    control_plane = ControlPlane(STATE, binaries.folder())
+    return control_plane, Node(STATE, binaries.folder(), control_plane)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """
+    One `up` or `down` at a time; the lock ends with the process, however that ends.
+    """
+    with STATE.with_suffix(".lock").open("w") as file:
+        flock(file, LOCK_EX)
+        yield
