@@ -1,0 +1,72 @@
+"""Work that must stay in order, spread over machines that come and go."""
+
+from typing import TYPE_CHECKING, Any
+
+from sharded_queue.context import Context, current
+from sharded_queue.coordinator import Coordinator
+from sharded_queue.coordinators.memory import RuntimeCoordinator
+from sharded_queue.errors import (
+    HandlerError,
+    HandlerNotFound,
+    LeaseLost,
+    QueueFull,
+    RouteError,
+    SerializationError,
+    SettingsError,
+    ShardedQueueError,
+    StorageUnavailable,
+)
+from sharded_queue.handler import Handler, Retry
+from sharded_queue.lease import Lease
+from sharded_queue.queue import Queue, Receipt
+from sharded_queue.settings import settings
+from sharded_queue.storage import Storage
+from sharded_queue.storages.memory import RuntimeStorage
+from sharded_queue.tube import Route, Tube
+from sharded_queue.worker import Worker
+
+if TYPE_CHECKING:
+    from sharded_queue.coordinators.redis import RedisCoordinator
+    from sharded_queue.storages.redis import RedisStorage
+
+__all__ = [
+    "Context",
+    "Coordinator",
+    "Handler",
+    "HandlerError",
+    "HandlerNotFound",
+    "Lease",
+    "LeaseLost",
+    "Queue",
+    "QueueFull",
+    "Receipt",
+    "RedisCoordinator",
+    "RedisStorage",
+    "Retry",
+    "Route",
+    "RouteError",
+    "RuntimeCoordinator",
+    "RuntimeStorage",
+    "SerializationError",
+    "SettingsError",
+    "ShardedQueueError",
+    "Storage",
+    "StorageUnavailable",
+    "Tube",
+    "Worker",
+    "current",
+    "settings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Redis is imported when it is asked for: a user in memory need not have it."""
+    if name == "RedisStorage":
+        from sharded_queue.storages.redis import RedisStorage
+
+        return RedisStorage
+    if name == "RedisCoordinator":
+        from sharded_queue.coordinators.redis import RedisCoordinator
+
+        return RedisCoordinator
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

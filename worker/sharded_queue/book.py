@@ -1,0 +1,401 @@
+"""
+A shard in memory: the same steps as the Lua scripts, in the same order, on the same indices.
+
+The contract suite runs over both, and the model test compares them after every step. Times are milliseconds and come in
+as arguments, so that leases and back-offs are tested without waiting.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sortedcontainers import SortedDict, SortedList
+
+from sharded_queue.errors import QueueFull
+from sharded_queue.lease import Lease
+from sharded_queue.serializer import STAMP_DIGITS
+from sharded_queue.storage import (
+    Batch,
+    Dead,
+    Entry,
+    Failure,
+    Hold,
+    Settled,
+    Settlement,
+    ShardState,
+    TubeLag,
+)
+from sharded_queue.tube import Shard, Tube
+
+
+class Ranking:
+    """Members by score, lowest first: what a sorted set is to Redis. Every step costs O(log n)."""
+
+    def __init__(self) -> None:
+        self._scores: dict[str, float] = {}
+        self._ranked: SortedList[tuple[float, str]] = SortedList()
+
+    def __len__(self) -> int:
+        return len(self._scores)
+
+    def __contains__(self, member: str) -> bool:
+        return member in self._scores
+
+    def __getitem__(self, member: str) -> float:
+        return self._scores[member]
+
+    def put(self, member: str, score: float) -> None:
+        self.discard(member)
+        self._scores[member] = score
+        self._ranked.add((score, member))
+
+    def discard(self, member: str) -> None:
+        if (score := self._scores.pop(member, None)) is not None:
+            self._ranked.remove((score, member))
+
+    def pop_lowest(self) -> str:
+        _, member = self._ranked.pop(0)
+        del self._scores[member]
+        return member
+
+    def lowest(self, count: int) -> list[tuple[str, float]]:
+        return [(member, score) for score, member in self._ranked[:count]]
+
+    def highest(self, count: int) -> list[tuple[str, float]]:
+        return [(member, score) for score, member in self._ranked[: -count - 1 : -1]]
+
+    def up_to(self, score: float) -> list[str]:
+        return [member for _, member in self._ranked[: self._ranked.bisect_right((score, "\U0010ffff"))]]
+
+    def above(self, score: float) -> list[str]:
+        return [member for _, member in self._ranked[self._ranked.bisect_right((score, "\U0010ffff")) :]]
+
+
+@dataclass(slots=True)
+class Line:
+    """The requests of one tube; the first one has sequence number *head*."""
+
+    head: int
+    messages: deque[bytes] = field(default_factory=deque)
+
+    @property
+    def tail(self) -> int:
+        return self.head + len(self.messages)
+
+    @property
+    def oldest_ms(self) -> int:
+        return int(self.messages[0][:STAMP_DIGITS])
+
+
+@dataclass(slots=True)
+class Held:
+    """A bound thread; nothing is in its holder's hands while *last* < *first*; drained while *since_ms* is 0."""
+
+    fence: int
+    owner: str
+    since_ms: int
+    lease_ms: int
+    priority: int = 0
+    first: int = 0
+    last: int = -1
+
+
+class Trouble(NamedTuple):
+    """A failure that is being dealt with: the requests from *sequence* to *last* are handed out one by one."""
+
+    sequence: int
+    last: int
+    attempts: int = 0
+    crashes: int = 0
+
+
+class Book:
+    """All that is known of one shard. *awaken* is called when a thread may be bound or a held one got a request."""
+
+    def __init__(self, shard: Shard, awaken: Callable[[], None]) -> None:
+        self.shard, self.awaken = shard, awaken
+        self.threads: dict[str, SortedDict[int, Line]] = {}
+        self.ready, self.blocked, self.leases, self.deep = Ranking(), Ranking(), Ranking(), Ranking()
+        self.oldest = Ranking()
+        self.held: dict[str, Held] = {}
+        self.trouble: dict[tuple[str, int], Trouble] = {}
+        self.letters: dict[str, Dead] = {}
+        self.depth = self.registered = self.settled = self.sequence = self.fence = 0
+        self.busy_seconds = 0.0
+        self.born: int | None = None
+
+    def register(self, entries: list[Entry], capacity: int | None, now: int) -> list[int]:
+        for entry in entries:
+            self._check_room(entry, capacity)
+        if self.born is None:
+            self.born = now * 1000
+        start, stamp, total = self.sequence, b"%013d" % now, 0
+        firsts = []
+        for thread, priority, bodies in entries:
+            firsts.append(self._append(thread, priority, [stamp + body for body in bodies], start + total))
+            total += len(bodies)
+        self.sequence += total
+        self.registered += total
+        self.depth += total
+        return firsts
+
+    def _check_room(self, entry: Entry, capacity: int | None) -> None:
+        line = self.threads.get(entry.thread, {}).get(entry.priority)
+        depth = len(line.messages) if line else 0
+        if capacity and depth + len(entry.bodies) > capacity:
+            tube = Tube(self.shard, entry.thread, entry.priority)
+            raise QueueFull(f"tube {tube} holds {depth} of {capacity} requests; try again when workers have caught up")
+
+    def _append(self, thread: str, priority: int, messages: list[bytes], start: int) -> int:
+        """*start* is above every number the tube ever gave: the shard's counter grows by every request of every tube."""
+        lines = self.threads.setdefault(thread, SortedDict())
+        before = depth_of(lines)
+        line = lines.get(priority)
+        if line is None:
+            line = lines[priority] = Line(start)
+            self.oldest.put(f"{thread}/{priority}", int(messages[0][:STAMP_DIGITS]))
+        first = line.tail
+        line.messages.extend(messages)
+        self._note_depth(thread, lines)
+        if before == 0:
+            self._arrive(thread)
+        return first
+
+    def _arrive(self, thread: str) -> None:
+        """The first request of an empty thread: its holder is called, or the thread becomes ready."""
+        if held := self.held.get(thread):
+            held.since_ms = int(self.oldest[f"{thread}/{next(iter(self.threads[thread]))}"])
+            self.awaken()
+        else:
+            self._make_ready(thread)
+
+    def bind(self, owner: str, threads: int, wanted: int, lease_ms: int, crash_limit: int, now: int) -> list[Batch]:
+        self._clamp_leases(now + lease_ms, now)
+        for thread in self.leases.up_to(now):
+            self._expire(thread, crash_limit, now)
+        for thread in self.blocked.up_to(now):
+            self.blocked.discard(thread)
+            self._make_ready(thread)
+        batches = []
+        while len(batches) < threads and len(self.ready):
+            thread = self.ready.pop_lowest()
+            self.fence = max(self.fence + 1, now * 1000)
+            held = self.held[thread] = Held(self.fence, owner, now, lease_ms)
+            self.leases.put(thread, now + lease_ms)
+            batches.append(self._hand_out(Lease(self.shard, thread, owner, self.fence), held, wanted, now))
+        return batches
+
+    def next_ms(self, now: int) -> int | None:
+        """Until the next lease expires or the next back-off ends."""
+        moments = [score for ranking in (self.leases, self.blocked) for _, score in ranking.lowest(1)]
+        finite = [moment for moment in moments if moment != float("inf")]
+        return max(int(min(finite)) - now, 0) if finite else None
+
+    def _clamp_leases(self, latest: int, now: int) -> None:
+        """A clock that was set back must not freeze a thread: no lease ends later than a full lease from now."""
+        for thread in self.leases.above(latest):
+            self.leases.put(thread, min(self.leases[thread], now + self.held[thread].lease_ms))
+
+    def _expire(self, thread: str, crash_limit: int, now: int) -> None:
+        held = self.held[thread]
+        self._let_go(thread)
+        self._count_crash(thread, held, crash_limit, now)
+        self._make_ready(thread)
+
+    def _count_crash(self, thread: str, held: Held, crash_limit: int, now: int) -> None:
+        line = self.threads.get(thread, {}).get(held.priority)
+        if held.last < held.first or line is None or line.head > held.last:
+            return
+        trouble = self.trouble.get((thread, held.priority))
+        if trouble is None or trouble.last < line.head:
+            trouble = Trouble(line.head, held.last)
+        trouble = trouble._replace(crashes=trouble.crashes + 1)
+        if held.first == held.last and trouble.crashes >= crash_limit:
+            reason = f"{trouble.crashes} workers died with this request in their hands"
+            self._bury(thread, held.priority, trouble.attempts + trouble.crashes, reason, now)
+        else:
+            self.trouble[thread, held.priority] = trouble
+
+    def _hand_out(self, lease: Lease, held: Held, wanted: int, now: int) -> Batch:
+        priority, line = self.threads[lease.thread].peekitem(0)
+        attempt, count = 1, min(wanted, len(line.messages))
+        trouble = self.trouble.get((lease.thread, priority))
+        if trouble and line.head <= trouble.last:
+            count = min(count, 1)
+            if line.head == trouble.sequence:
+                attempt = trouble.attempts + trouble.crashes + 1
+        held.priority, held.first, held.last = priority, line.head, line.head + count - 1
+        held.since_ms = held.since_ms or now
+        messages = [line.messages[place] for place in range(count)]
+        return Batch(lease, Tube(self.shard, lease.thread, priority), line.head, messages, attempt)
+
+    def settle(self, settlement: Settlement, now: int) -> Settled:
+        lease, priority, through, busy_seconds, wanted, release = settlement
+        if not (held := self._holds(lease)):
+            return Settled(is_lost=True)
+        line = self.threads.get(lease.thread, {}).get(priority)
+        if through is not None and line and through >= line.head:
+            if held.priority != priority or through > held.last:
+                return Settled(is_lost=True)
+            self.busy_seconds += busy_seconds
+            self.settled += through + 1 - line.head
+            self._drop(lease.thread, priority, through + 1 - line.head)
+        if wanted > 0 and lease.thread in self.threads:
+            return Settled(self._hand_out(lease, held, wanted, now))
+        if release:
+            self._let_go(lease.thread)
+            self._make_ready(lease.thread)
+            return Settled(is_released=True)
+        held.first = held.last + 1
+        if lease.thread not in self.threads:
+            held.since_ms = 0
+        return Settled()
+
+    def fail(self, failure: Failure, now: int) -> bool:
+        lease, priority, sequence, attempt, error, delay_seconds = failure
+        if not (held := self._holds(lease)):
+            return False
+        line = self.threads.get(lease.thread, {}).get(priority)
+        if line and line.head == sequence:
+            if delay_seconds is None:
+                self._bury(lease.thread, priority, attempt, error, now)
+            else:
+                self._note_attempt(lease.thread, priority, sequence, attempt)
+        if delay_seconds is None:
+            held.first, held.last = sequence + 1, sequence
+        else:
+            self._let_go(lease.thread)
+            self.blocked.put(lease.thread, now + int(delay_seconds * 1000))
+            self.awaken()
+        return True
+
+    def _note_attempt(self, thread: str, priority: int, sequence: int, attempt: int) -> None:
+        trouble = self.trouble.get((thread, priority))
+        if trouble is None or trouble.sequence != sequence:
+            trouble = Trouble(sequence, sequence)
+        self.trouble[thread, priority] = trouble._replace(attempts=attempt - trouble.crashes)
+
+    def is_calling(self, owner: str) -> bool:
+        """Whether a thread may be bound, or one that *owner* holds drained got a request."""
+        return len(self.ready) > 0 or any(
+            held.owner == owner and held.since_ms and held.last < held.first for held in self.held.values()
+        )
+
+    def renew(self, lease: Lease, lease_ms: int, now: int) -> bool:
+        if not self._holds(lease):
+            return False
+        self.leases.put(lease.thread, now + lease_ms)
+        return True
+
+    def release(self, lease: Lease) -> None:
+        if self._holds(lease):
+            self._let_go(lease.thread)
+            self._make_ready(lease.thread)
+
+    def observe(self, worst: int, now: int) -> ShardState:
+        lags = [self._tube_lag(name, int(stamp), now) for name, stamp in self.oldest.lowest(max(worst, 1))]
+        return ShardState(
+            shard=self.shard,
+            depth=self.depth,
+            threads=len(self.threads),
+            ready=len(self.ready),
+            bound=len(self.leases),
+            blocked=len(self.blocked),
+            lag_seconds=lags[0].lag_seconds if lags else 0.0,
+            deepest=[(thread, int(depth)) for thread, depth in self.deep.highest(worst)],
+            oldest=lags,
+            held=list(self._holds_now(now)),
+            registered=self.registered,
+            settled=self.settled,
+            dead=len(self.letters),
+            busy_seconds=self.busy_seconds,
+            born=self.born,
+        )
+
+    def peek(self, tube: Tube, count: int) -> list[tuple[int, bytes]]:
+        line = self.threads.get(tube.thread, {}).get(tube.priority)
+        return [(line.head + n, line.messages[n]) for n in range(min(count, len(line.messages)))] if line else []
+
+    def _tube_lag(self, name: str, stamp: int, now: int) -> TubeLag:
+        thread, _, priority = name.rpartition("/")
+        depth = len(self.threads[thread][int(priority)].messages)
+        return TubeLag(thread, int(priority), depth, max(0, now - stamp) / 1000)
+
+    def _holds_now(self, now: int) -> Iterator[Hold]:
+        for thread, held in self.held.items():
+            yield Hold(thread, held.owner, held.fence, (now - held.since_ms) / 1000 if held.since_ms else 0.0)
+
+    def _holds(self, lease: Lease) -> Held | None:
+        held = self.held.get(lease.thread)
+        return held if held and held.fence == lease.fence else None
+
+    def _let_go(self, thread: str) -> None:
+        self.leases.discard(thread)
+        self.held.pop(thread, None)
+
+    def _make_ready(self, thread: str) -> None:
+        if (lines := self.threads.get(thread)) and thread not in self.blocked:
+            self.ready.put(thread, min(self.oldest[f"{thread}/{priority}"] for priority in lines))
+            self.awaken()
+
+    def _drop(self, thread: str, priority: int, count: int) -> None:
+        lines = self.threads[thread]
+        line = lines[priority]
+        for _ in range(count):
+            line.messages.popleft()
+        line.head += count
+        self.depth -= count
+        self._clear_trouble(thread, priority, line.head - 1)
+        if line.messages:
+            self.oldest.put(f"{thread}/{priority}", line.oldest_ms)
+        else:
+            self.oldest.discard(f"{thread}/{priority}")
+            del lines[priority]
+        self._note_depth(thread, lines)
+        if not lines:
+            del self.threads[thread]
+
+    def _clear_trouble(self, thread: str, priority: int, through: int) -> None:
+        """What was suspected up to *through* proved innocent; the rest of the span stays under suspicion."""
+        trouble = self.trouble.get((thread, priority))
+        if trouble is None or through < trouble.sequence:
+            return
+        if through >= trouble.last:
+            del self.trouble[thread, priority]
+        else:
+            self.trouble[thread, priority] = Trouble(through + 1, trouble.last)
+
+    def _bury(self, thread: str, priority: int, attempts: int, reason: str, now: int) -> None:
+        line = self.threads[thread][priority]
+        id = f"{thread}/{priority}/{line.head}"
+        self.letters[id] = Dead(id, now, attempts, reason, line.messages[0])
+        self._drop(thread, priority, 1)
+
+    def _note_depth(self, thread: str, lines: SortedDict[int, Line]) -> None:
+        if (depth := depth_of(lines)) >= 2:
+            self.deep.put(thread, depth)
+        else:
+            self.deep.discard(thread)
+
+
+def depth_of(lines: SortedDict[int, Line]) -> int:
+    return sum(len(line.messages) for line in lines.values())
+
+
+class Books:
+    """The books of all shards, one clock, and those who want to know when there is something to do."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        self.clock = clock
+        self.listeners: set[Callable[[], None]] = set()
+        self._books: dict[Shard, Book] = {}
+
+    def __getitem__(self, shard: Shard) -> Book:
+        if shard not in self._books:
+            self._books[shard] = Book(shard, self._awaken)
+        return self._books[shard]
+
+    def _awaken(self) -> None:
+        for listener in tuple(self.listeners):
+            listener()

@@ -1,0 +1,195 @@
+"""
+How this library talks to Redis: clients from discrete fields, and one command at a time, sent once.
+
+redis-py sends a command again when its answer was late, without telling. Our scripts must know that they are sent again
+(see `Scripts`), so a `Link` takes connections from the user's client and sends on them itself.
+"""
+
+import asyncio
+import math
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AskError, MovedError, RedisError, ResponseError
+
+from sharded_queue.errors import SettingsError
+from sharded_queue.settings import Settings, settings
+
+Client = Redis | RedisCluster
+REDIRECTS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class RedisOptions:
+    """
+    Where Redis is, in parts: no URL, so that nothing but these parts decides about files, sockets and certificates.
+
+    *addresses*: `host:port`, one for Standalone, the sentinels for Sentinel, any nodes for Cluster. *tls_ca*: a file;
+    None trusts the system's authorities. Errors never show a password.
+    """
+
+    addresses: tuple[str, ...] = ("localhost:6379",)
+    mode: Literal["Standalone", "Sentinel", "Cluster"] = "Standalone"
+    username: str | None = None
+    password: str | None = None
+    sentinel_master: str | None = None
+    sentinel_password: str | None = None
+    tls: bool = False
+    tls_ca: str | None = None
+    timeout_seconds: float = 5.0
+
+    def __repr__(self) -> str:
+        return f"RedisOptions({self.mode} {','.join(self.addresses)}{' tls' if self.tls else ''})"
+
+    @classmethod
+    def from_settings(cls, source: Settings = settings) -> "RedisOptions":
+        return cls(
+            addresses=source.redis_address,
+            mode=source.redis_mode,
+            username=source.redis_username,
+            password=source.redis_password.get_secret_value() if source.redis_password else None,
+            sentinel_master=source.redis_sentinel_master,
+            sentinel_password=source.redis_sentinel_password.get_secret_value()
+            if source.redis_sentinel_password
+            else None,
+            tls=source.redis_tls == "Verify",
+            tls_ca=source.redis_tls_ca,
+            timeout_seconds=source.redis_timeout,
+        )
+
+
+def connect(options: RedisOptions | None = None) -> Client:
+    """
+    A client for these options (by default those of the settings); nothing is sent yet.
+
+    Raises:
+        SettingsError: an address or a combination of options makes no sense.
+    """
+    options = options or RedisOptions.from_settings()
+    nodes = [parse_address(address) for address in options.addresses]
+    if not nodes:
+        raise SettingsError("redis_address is empty: give at least one host:port")
+    common: dict[str, Any] = {
+        "username": options.username,
+        "password": options.password,
+        "socket_timeout": options.timeout_seconds,
+        "socket_connect_timeout": options.timeout_seconds,
+        "retry": Retry(NoBackoff(), 0),
+    }
+    if options.tls:
+        common |= {"ssl": True, "ssl_ca_certs": options.tls_ca, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
+    if options.mode == "Cluster":
+        return RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in nodes], **common)
+    if options.mode == "Sentinel":
+        return _behind_sentinel(options, nodes, common)
+    if len(nodes) > 1:
+        raise SettingsError(f"redis_address has {len(nodes)} addresses, which needs redis_mode Sentinel or Cluster")
+    return Redis(host=nodes[0][0], port=nodes[0][1], max_connections=1000, **common)
+
+
+def _behind_sentinel(options: RedisOptions, nodes: list[tuple[str, int]], common: dict[str, Any]) -> Redis:
+    if not options.sentinel_master:
+        raise SettingsError("redis_mode Sentinel needs redis_sentinel_master, the name of the master")
+    asking = common | {"username": None, "password": options.sentinel_password}
+    client: Redis = Sentinel(nodes, sentinel_kwargs=asking).master_for(options.sentinel_master, **common)
+    return client
+
+
+def parse_address(address: str) -> tuple[str, int]:
+    """
+    Raises:
+        SettingsError: this is not `host:port`.
+    """
+    host, colon, port = address.rpartition(":")
+    if not (colon and host and port.isdigit() and 0 < int(port) < 65536) or "/" in host or "@" in host:
+        raise SettingsError(f"redis_address {address!r} must be host:port, with a port from 1 to 65535")
+    return host.strip("[]"), int(port)
+
+
+class Link:
+    """Sends commands to Redis exactly once each, on connections borrowed from the user's client."""
+
+    def __init__(self, redis: Client) -> None:
+        self.redis = redis
+        self.is_cluster = isinstance(redis, RedisCluster)
+
+    async def send(self, key: str, *command: Any, seconds: float) -> Any:
+        """
+        The answer to one command about *key*, as bytes.
+
+        Raises:
+            RedisError, OSError, TimeoutError: no answer, or the server's own error; the command may have been carried out.
+        """
+        (answer,) = await self.send_all(key, [command], seconds=seconds)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def send_all(self, key: str, commands: Sequence[Sequence[Any]], *, seconds: float) -> list[Any]:
+        """The answers to commands about *key* or its hash tag, in one round trip; a server's error takes its answer's place."""
+        if not self.is_cluster:
+            return await self._exchange(None, commands, seconds)
+        return await self._exchange_redirected(key, commands, seconds)
+
+    async def _exchange_redirected(self, key: str, commands: Sequence[Sequence[Any]], seconds: float) -> list[Any]:
+        assert isinstance(self.redis, RedisCluster)
+        for _ in range(REDIRECTS):
+            if self.redis._initialize:
+                await asyncio.wait_for(self.redis.initialize(), seconds)
+            node = self.redis.get_node_from_key(key)
+            try:
+                answers = await self._exchange(node, commands, seconds)
+            except (RedisError, OSError, TimeoutError):
+                self.redis._initialize = True  # the node may be gone: learn the layout anew before the next try
+                raise
+            if not any(isinstance(answer, MovedError | AskError) for answer in answers):
+                return answers
+            self.redis._initialize = True
+        raise ResponseError(f"{key} was redirected {REDIRECTS} times")
+
+    async def _exchange(self, node: Any, commands: Sequence[Sequence[Any]], seconds: float) -> list[Any]:
+        async with asyncio.timeout(seconds), self._connection(node) as connection:
+            await connection.send_packed_command(connection.pack_commands(commands))
+            return [await self._answer(connection) for _ in commands]
+
+    async def _answer(self, connection: Any) -> Any:
+        """No time-out of redis-py's own: the caller's covers the whole exchange, and blocking commands outlast the client's."""
+        try:
+            return await connection.read_response(disable_decoding=True, timeout=math.inf)
+        except ResponseError as error:
+            return error
+
+    @asynccontextmanager
+    async def _connection(self, node: Any) -> AsyncIterator[Any]:
+        """
+        A connection that is given back only when its last answer was read; otherwise it is closed, for the next
+        command on it would read an answer that is not its own.
+        """
+        pool = node or self.redis.connection_pool  # type: ignore[union-attr]
+        connection = await self._borrow(node)
+        try:
+            yield connection
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        finally:
+            released = pool.release(connection)
+            if released is not None:
+                await released
+
+    async def _borrow(self, node: Any) -> Any:
+        if node is None:
+            return await self.redis.connection_pool.get_connection()  # type: ignore[union-attr]
+        connection = node.acquire_connection()
+        try:
+            await connection.connect()
+        except BaseException:
+            node.release(connection)
+            raise
+        return connection

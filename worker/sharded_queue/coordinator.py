@@ -1,0 +1,63 @@
+"""
+The contract of a coordinator: it says which worker may work on which thread.
+
+Expiry is judged by the coordinator's own clock. A lease that expired stays harmless: its fence is refused by the storage
+from the moment the thread is bound again.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sharded_queue.lease import Lease
+from sharded_queue.storage import Batch, Storage
+from sharded_queue.tube import Shard
+
+
+class Bound(NamedTuple):
+    """
+    The answer to a bind: a first batch per thread (each carries its lease), and when to look again.
+
+    *next_seconds*: until the next lease expires or the next back-off ends, by which a thread may become free with
+    nobody calling out; None when there is no such moment.
+    """
+
+    batches: list[Batch]
+    next_seconds: float | None = None
+
+
+class Coordinator(ABC):
+    """Grants leases on threads that have requests, the oldest request first."""
+
+    @abstractmethod
+    def attach(self, storage: Storage) -> None:
+        """
+        Say whose threads are coordinated; called by the worker before anything else.
+
+        Raises:
+            SettingsError: this coordinator cannot speak for that storage.
+        """
+
+    @abstractmethod
+    async def bind(self, shard: Shard, owner: str, threads: int, wanted: int, lease_seconds: float) -> Bound:
+        """
+        Bind up to *threads* threads that are free and have requests, and hand out up to *wanted* requests of each.
+
+        Threads whose lease expired and threads whose back-off ended are free again. Never waits.
+        """
+
+    @abstractmethod
+    async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
+        """Prolong leases to *lease_seconds* from now; returns those that were lost."""
+
+    @abstractmethod
+    async def release(self, leases: Sequence[Lease]) -> None:
+        """Free threads at once; a lease that was lost already is left alone."""
+
+    @abstractmethod
+    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
+        """Return when a thread of *shards* may be free, or one that *owner* holds got a request, or after *seconds*."""
+
+    async def close(self) -> None:
+        """Let go of connections that this coordinator opened itself."""
+        return

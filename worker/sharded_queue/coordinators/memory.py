@@ -1,0 +1,54 @@
+"""Binds in the memory of this process."""
+
+import asyncio
+from collections.abc import Sequence
+
+from sharded_queue.book import Books
+from sharded_queue.coordinator import Bound, Coordinator
+from sharded_queue.errors import SettingsError
+from sharded_queue.lease import Lease
+from sharded_queue.settings import settings
+from sharded_queue.storage import Storage
+from sharded_queue.tube import Shard
+
+
+class RuntimeCoordinator(Coordinator):
+    """
+    Binds threads of a `RuntimeStorage`.
+
+    The binds live with the storage: any number of coordinators over one storage exclude each other's workers.
+    """
+
+    def attach(self, storage: Storage) -> None:
+        books = getattr(storage, "books", None)
+        if not isinstance(books, Books):
+            raise SettingsError(
+                f"RuntimeCoordinator binds threads within this process only, but a {type(storage).__name__} is shared "
+                "with others: use the coordinator of its medium"
+            )
+        self._books = books
+
+    async def bind(self, shard: Shard, owner: str, threads: int, wanted: int, lease_seconds: float) -> Bound:
+        book, now = self._books[shard], self._books.clock()
+        batches = book.bind(owner, threads, wanted, int(lease_seconds * 1000), settings.crash_limit, now)
+        next_ms = book.next_ms(now)
+        return Bound(batches, None if next_ms is None else next_ms / 1000)
+
+    async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
+        now, lease_ms = self._books.clock(), int(lease_seconds * 1000)
+        return [lease for lease in leases if not self._books[lease.shard].renew(lease, lease_ms, now)]
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        for lease in leases:
+            self._books[lease.shard].release(lease)
+
+    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
+        called = asyncio.Event()
+        self._books.listeners.add(called.set)
+        try:
+            if not any(self._books[shard].is_calling(owner) for shard in shards):
+                await asyncio.wait_for(called.wait(), seconds)
+        except TimeoutError:
+            return
+        finally:
+            self._books.listeners.discard(called.set)

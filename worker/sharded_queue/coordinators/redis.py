@@ -1,0 +1,112 @@
+"""Binds in Redis, each with a time to live and a fence, judged by the clock of Redis."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from itertools import groupby
+
+from redis.exceptions import RedisError
+
+from sharded_queue.connections import Client, Link
+from sharded_queue.coordinator import Bound, Coordinator
+from sharded_queue.errors import SettingsError
+from sharded_queue.lease import Lease
+from sharded_queue.scripts import Scripts, batch_of
+from sharded_queue.settings import settings
+from sharded_queue.storage import Storage
+from sharded_queue.tube import Keys, Shard
+
+BLOCK_MARGIN_SECONDS = 5.0
+"""How much longer than a blocking command may block its answer is waited for."""
+
+
+class RedisCoordinator(Coordinator):
+    """
+    Binds threads of a `RedisStorage` on the same Redis.
+
+    *redis* is the user's client, whose connections are borrowed and which the user closes.
+    """
+
+    def __init__(self, redis: Client) -> None:
+        self.link = Link(redis)
+        self.scripts = Scripts(self.link)
+        self.keys = Keys()
+        self._known_fences: dict[tuple[Shard, str], int] = {}
+        self._doubtful_until = 0.0
+
+    def attach(self, storage: Storage) -> None:
+        if storage.medium != "redis":
+            raise SettingsError(f"RedisCoordinator binds threads of a RedisStorage, not of a {type(storage).__name__}")
+        self.keys = storage.keys
+
+    def _shard_keys(self, shard: Shard) -> list[str]:
+        return [self.keys.base(shard), self.keys.lock(shard)]
+
+    async def bind(self, shard: Shard, owner: str, threads: int, wanted: int, lease_seconds: float) -> Bound:
+        known = self._known_fences.get((shard, owner), 0)
+        lease_ms = int(lease_seconds * 1000)
+
+        def arguments(is_resent: bool) -> list[object]:
+            if is_resent:  # what was sent before may still arrive, and bind threads that nobody knows of
+                self._doubtful_until = time.monotonic() + lease_seconds
+            is_doubtful = time.monotonic() < self._doubtful_until
+            return [owner, threads, wanted, lease_ms, settings.crash_limit, known if is_doubtful else ""]
+
+        next_ms, *grants = await self.scripts.run("bind", self._shard_keys(shard), arguments, seconds=lease_seconds)
+        batches = [
+            batch_of(Lease(shard, thread.decode(), owner, int(fence)), handed) for thread, fence, *handed in grants
+        ]
+        if batches:
+            self._known_fences[shard, owner] = batches[-1].lease.fence
+        return Bound(batches, next_ms / 1000 if next_ms >= 0 else None)
+
+    async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
+        lost: list[Lease] = []
+        for shard, group in groupby(sorted(leases), key=lambda lease: lease.shard):
+            held = list(group)
+            arguments = [int(lease_seconds * 1000), *_fences(held)]
+            reply = await self.scripts.run(
+                "renew", self._shard_keys(shard), lambda _, a=arguments: a, seconds=lease_seconds
+            )
+            gone = {thread.decode() for thread in reply}
+            lost += [lease for lease in held if lease.thread in gone]
+        return lost
+
+    async def release(self, leases: Sequence[Lease]) -> None:
+        for shard, group in groupby(sorted(leases), key=lambda lease: lease.shard):
+            arguments = _fences(list(group))
+            await self.scripts.run(
+                "release", self._shard_keys(shard), lambda _, a=arguments: a, seconds=settings.coordinator_lease
+            )
+
+    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
+        keys = [key for shard in shards for key in self._wake_keys(shard, owner)]
+        try:
+            if self.link.is_cluster:
+                await self._wait_each(shards, owner, seconds)
+            else:
+                await self._block(keys, seconds)
+        except (RedisError, OSError, TimeoutError):  # the next look will say what is wrong
+            await asyncio.sleep(min(seconds, 0.1))
+
+    def _wake_keys(self, shard: Shard, owner: str) -> list[str]:
+        wake = f"{self.keys.base(shard)}:wake"
+        return [wake, f"{wake}:{owner}"]
+
+    async def _wait_each(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
+        """Block on every shard's own node at once; the first token ends all of them."""
+        blocks = [asyncio.create_task(self._block(self._wake_keys(shard, owner), seconds)) for shard in shards]
+        try:
+            await asyncio.wait(blocks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for block in blocks:
+                block.cancel()
+            await asyncio.gather(*blocks, return_exceptions=True)
+
+    async def _block(self, keys: Sequence[str], seconds: float) -> None:
+        """A token that is lost with a closed connection is no loss: tokens only say "look", and looks come anyway."""
+        await self.link.send(keys[0], "BLPOP", *keys, f"{seconds:.3f}", seconds=seconds + BLOCK_MARGIN_SECONDS)
+
+
+def _fences(leases: Sequence[Lease]) -> list[object]:
+    return [part for lease in leases for part in (lease.thread, lease.fence)]

@@ -1,0 +1,49 @@
+"""
+Everything this library raises on purpose. A class stands here only where a caller acts differently.
+
+    ShardedQueueError
+    ├── HandlerError         a handler class is declared wrongly (also TypeError)
+    ├── HandlerNotFound      no handler of that name is known here (also LookupError)
+    ├── LeaseLost            another worker may hold the thread now; nothing was written
+    ├── QueueFull            the tube, the handler or Redis has no room; nothing was written
+    ├── RouteError           `route` answered with something that is not a route per request (also ValueError)
+    ├── SerializationError   a request cannot be written, or a message cannot be read (also ValueError)
+    ├── SettingsError        a setting is unknown, malformed or out of its bounds (also ValueError)
+    └── StorageUnavailable   Redis did not answer in time, or answered with something that we cannot use
+"""
+
+
+class ShardedQueueError(Exception):
+    """Base of all errors of this library."""
+
+
+class HandlerError(ShardedQueueError, TypeError):
+    """A handler class is declared wrongly."""
+
+
+class HandlerNotFound(ShardedQueueError, LookupError):
+    """No handler of that name is known in this process."""
+
+
+class LeaseLost(ShardedQueueError):
+    """The fence of a write is no longer the thread's own; the write changed nothing."""
+
+
+class QueueFull(ShardedQueueError):
+    """There is no room for what was to be registered; nothing of it was written."""
+
+
+class RouteError(ShardedQueueError, ValueError):
+    """A handler routed its requests to something that cannot be a route."""
+
+
+class SerializationError(ShardedQueueError, ValueError):
+    """A request cannot be written as text, or text cannot be read as a request."""
+
+
+class SettingsError(ShardedQueueError, ValueError):
+    """A setting is unknown, malformed or out of its bounds."""
+
+
+class StorageUnavailable(ShardedQueueError):
+    """Redis did not answer in time, or gave an answer that cannot be used."""

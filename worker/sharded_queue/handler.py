@@ -1,0 +1,154 @@
+"""
+What a user writes: how requests are routed, and what happens to a batch of them.
+
+Every subclass is known by its name from the moment it is defined; a worker looks its handlers up there, so that no
+name found in Redis is ever imported.
+"""
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, get_type_hints
+from weakref import WeakValueDictionary
+
+from sharded_queue.errors import HandlerError, HandlerNotFound
+from sharded_queue.serializer import Serializer
+from sharded_queue.settings import settings
+from sharded_queue.tube import HANDLER_NAME, Route, Shard, shard_of, shards_of
+
+_known: WeakValueDictionary[str, "type[Handler]"] = WeakValueDictionary()
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """
+    What happens to a request that fails: its thread waits `base · 2^(attempt-1)` seconds, at most *cap*, shortened by
+    a random part of up to *jitter* of it; after *limit* tries the request goes to the dead letters.
+    """
+
+    limit: int
+    base_seconds: float
+    cap_seconds: float
+    jitter: float = 0.1
+
+
+class Handler:
+    """
+    Subclass it, annotate the requests of `perform` (or `handle`) with their type, and register requests by the class.
+
+    *name*: how queue and workers call it; defaults to `module.ClassName`. *shards*: hash tags its threads are spread
+    over (needed for one handler to use several nodes of a Redis Cluster); never change it while requests wait.
+    *capacity*: requests that one tube may hold before `register` raises `QueueFull`; None for no bound. *retry*:
+    defaults to the settings `retry_…`.
+    """
+
+    name: ClassVar[str]
+    shards: ClassVar[int] = 1
+    capacity: ClassVar[int | None] = None
+    retry: ClassVar[Retry | None] = None
+    _serializer: ClassVar[Serializer | None] = None
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        if "name" not in cls.__dict__:
+            cls.name = f"{cls.__module__}.{cls.__qualname__}".replace(".<locals>", "")
+        if not HANDLER_NAME.match(cls.name):
+            raise HandlerError(f"handler name {cls.name!r} must be letters, digits and ._- only, at most 200")
+        if not 1 <= cls.shards <= 64:
+            raise HandlerError(f"{cls.name}.shards is {cls.shards!r}: from 1 to 64")
+        cls._serializer = None
+        if cls.perform is not Handler.perform or cls.handle is not Handler.handle:
+            _known[cls.name] = cls
+
+    @classmethod
+    async def create(cls) -> Self:
+        """Make the handler: the place to inject what it depends on."""
+        return cls()
+
+    @classmethod
+    async def route(cls, *requests: Any) -> list[Route]:
+        """One route per request, in their order; by default all share one thread."""
+        return [Route(settings.default_thread, settings.default_priority)] * len(requests)
+
+    async def start(self) -> None:
+        """Called when a worker bound a thread for this instance."""
+
+    async def perform(self, *requests: Any) -> None:
+        """Handle requests of one tube, in their order."""
+        raise NotImplementedError
+
+    async def handle(self, *requests: Any) -> None:
+        """Handle a batch; defaults to `perform`. A handler defines either."""
+        await self.perform(*requests)
+
+    async def stop(self) -> None:
+        """Called when the thread was drained or given up, also after an error."""
+
+    @classmethod
+    def serializer(cls) -> Serializer:
+        if cls._serializer is None:
+            cls._serializer = Serializer(request_type(cls))
+        return cls._serializer
+
+    @classmethod
+    def policy(cls) -> Retry:
+        return cls.retry or Retry(settings.retry_limit, settings.retry_base, settings.retry_cap)
+
+    @classmethod
+    def shard_of(cls, thread: str) -> Shard:
+        return shard_of(cls.name, thread, cls.shards)
+
+    @classmethod
+    def all_shards(cls) -> list[Shard]:
+        return shards_of(cls.name, cls.shards)
+
+
+def request_type(handler: type[Handler]) -> Any:
+    """
+    The annotation of the requests of `handle` or `perform`, whichever the handler defines.
+
+    Raises:
+        HandlerError: neither is defined, or the annotation cannot be resolved.
+    """
+    own = {"handle": handler.handle is not Handler.handle, "perform": handler.perform is not Handler.perform}
+    defined = [getattr(handler, name) for name, is_own in own.items() if is_own]
+    if not defined:
+        raise HandlerError(f"{handler.name} defines neither perform nor handle")
+    for method in defined:
+        star = [p for p in inspect.signature(method).parameters.values() if p.kind is p.VAR_POSITIONAL]
+        if not star:
+            raise HandlerError(f"{handler.name}.{method.__name__} must take *requests")
+        if star[0].annotation is not inspect.Parameter.empty:
+            return _resolved(handler, method, star[0].name)
+    return Any
+
+
+def _resolved(handler: type[Handler], method: Any, parameter: str) -> Any:
+    annotation = inspect.signature(method).parameters[parameter].annotation
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return get_type_hints(method)[parameter]
+    except NameError as error:
+        raise HandlerError(f"{handler.name}: the request type {annotation!r} is not known in its module") from error
+
+
+def known() -> dict[str, type[Handler]]:
+    """Every handler that this process has defined, by name."""
+    return dict(_known)
+
+
+def find(name: str) -> type[Handler]:
+    """
+    Raises:
+        HandlerNotFound: no handler of that name was defined in this process.
+    """
+    if handler := _known.get(name):
+        return handler
+    listed = ", ".join(sorted(_known)) or "none"
+    raise HandlerNotFound(f"no handler is named {name!r}; known here: {listed}")
+
+
+def shards(handlers: dict[str, type[Handler]]) -> Iterator[Shard]:
+    for handler in handlers.values():
+        yield from handler.all_shards()

@@ -1,0 +1,295 @@
+"""One thread in the hands of a worker: handle, settle, and again, until it is drained, failed, given up or lost."""
+
+import asyncio
+import inspect
+import logging
+import random
+import time
+from typing import Any, Protocol
+
+from sharded_queue import context
+from sharded_queue.errors import SerializationError, StorageUnavailable
+from sharded_queue.handler import Handler, Retry
+from sharded_queue.lease import Lease
+from sharded_queue.serializer import Message, unpack
+from sharded_queue.storage import Batch, Failure, Settled, Settlement
+
+log = logging.getLogger("sharded_queue")
+ERROR_BYTES = 500
+
+
+class Host(Protocol):
+    """What a lane needs of its worker."""
+
+    def reserve(self) -> int:
+        """How many requests to fetch next: 0 when the worker is to take nothing new."""
+
+    def unreserve(self, count: int) -> None: ...
+
+    def handled(self, count: int, seconds: float) -> None: ...
+
+    def failed(self, handler: type[Handler]) -> None: ...
+
+    def is_leaving(self) -> bool:
+        """Whether a drained thread should be let go at once, because others wait or the worker stops."""
+
+    def drained(self) -> None: ...
+
+    async def settle(self, settlement: Settlement) -> Settled: ...
+
+    async def fail(self, failure: Failure) -> bool: ...
+
+    async def release(self, lease: Lease) -> None: ...
+
+
+class Lane:
+    """
+    Serves one thread. *deadline* is when the lease can no longer be trusted, by our own monotonic clock: it was last
+    known to be good so long ago that another worker may hold the thread.
+    """
+
+    def __init__(
+        self, host: Host, handler: type[Handler], batch: Batch, deadline: float, linger_seconds: float
+    ) -> None:
+        self.host, self.handler, self.lease = host, handler, batch.lease
+        self.deadline, self.linger_seconds = deadline, linger_seconds
+        self.batch_since: float | None = None
+        self.is_lost = self.is_lingering = False
+        self._is_held, self._is_ending = True, False
+        self._reserved = len(batch.messages)
+        self._poked = asyncio.Event()
+        self._task = asyncio.create_task(self._serve(batch))
+
+    def poke(self) -> None:
+        """A request may have arrived in the drained thread, or the lane is to leave."""
+        self._poked.set()
+
+    def lose(self, reason: str) -> None:
+        """The lease is not ours any more: stop the handler, write nothing."""
+        if self._is_held:
+            self._note_loss(reason)
+            if not self._is_ending:
+                self._task.cancel()
+
+    def _note_loss(self, reason: str) -> None:
+        log.warning("lost %s: %s", self.lease, reason)
+        self.is_lost, self._is_held = True, False
+
+    def give_up(self) -> None:
+        """Stop the handler now; its thread is released and the batch is handled again elsewhere."""
+        self._task.cancel()
+
+    @property
+    def task(self) -> "asyncio.Task[None]":
+        return self._task
+
+    async def _serve(self, batch: Batch | None) -> None:
+        handler: Handler | None = None
+        try:
+            handler = await self._begin(batch)
+            while batch and handler:
+                batch = await self._turn(handler, batch) or await self._linger()
+        except asyncio.CancelledError:
+            if not self.is_lost:
+                log.warning("gave up %s before its batch was done", self.lease)
+        except StorageUnavailable as error:
+            self._note_loss(str(error))
+        finally:
+            self._is_ending = True
+            self.host.unreserve(self._reserved)
+            await self._end(handler)
+
+    async def _begin(self, batch: Batch | None) -> Handler | None:
+        assert batch
+        try:
+            handler = await self.handler.create()
+            await handler.start()
+        except Exception as error:
+            log.exception("%s cannot start on thread %s", self.handler.name, self.lease.thread)
+            # No request is to blame, so none gets nearer to the dead letters.
+            await self._put_off(batch, batch.attempt - 1, error)
+            return None
+        return handler
+
+    async def _end(self, handler: Handler | None) -> None:
+        if handler:
+            try:
+                await handler.stop()
+            except Exception:
+                log.exception("%s failed to stop on thread %s", self.handler.name, self.lease.thread)
+        if self._is_held:
+            self._is_held = False
+            await self.host.release(self.lease)
+
+    async def _turn(self, handler: Handler, batch: Batch) -> Batch | None:
+        """Handle a batch as far as it goes, settle that, and fetch the next."""
+        messages, requests, flaw = self._read(batch)
+        self.batch_since = time.monotonic()
+        done, error = await self._handle(handler, batch, messages, requests)
+        seconds = time.monotonic() - self.batch_since
+        self.batch_since = None
+        if error or flaw:
+            return await self._settle_and_fail(batch, done, seconds, error, flaw)
+        return await self._settle(batch, done, seconds)
+
+    def _read(self, batch: Batch) -> tuple[list[Message], list[Any], SerializationError | None]:
+        """The requests of a batch, up to the first that cannot be read."""
+        messages: list[Message] = []
+        requests: list[Any] = []
+        decode = self.handler.serializer().decode_one
+        for text in batch.messages:
+            try:
+                message = unpack(text)
+                requests.append(decode(message.body))
+                messages.append(message)
+            except SerializationError as error:
+                return messages, requests, error
+        return messages, requests, None
+
+    async def _handle(
+        self, handler: Handler, batch: Batch, messages: list[Message], requests: list[Any]
+    ) -> tuple[int, Exception | None]:
+        """
+        How many requests from the head were handled, and what went wrong with the next one, if anything.
+
+        A batch that fails is halved until the request that fails on its own is found: log2 of the batch more calls.
+        """
+        done, suspects = 0, len(requests)
+        error = None
+        while done < len(requests):
+            size = suspects if error is None else max(1, suspects // 2)
+            chunk = slice(done, done + size)
+            _set_context(batch, messages, chunk)
+            failure = await self._call(handler, requests[chunk])
+            if failure is None:
+                done, suspects = done + size, suspects - size
+                if suspects == 0:
+                    error, suspects = None, len(requests) - done
+            elif size == 1:
+                return done, failure
+            else:
+                error, suspects = failure, size
+        return done, None
+
+    async def _call(self, handler: Handler, requests: list[Any]) -> Exception | None:
+        try:
+            await _invoke(handler, requests)
+        except Exception as error:
+            log.warning("%s failed on %d requests of %s: %r", self.handler.name, len(requests), self.lease, error)
+            self.host.failed(self.handler)
+            return error
+        return None
+
+    async def _settle(self, batch: Batch, done: int, seconds: float) -> Batch | None:
+        wanted = self.host.reserve()
+        leaving = wanted == 0 or self.host.is_leaving()
+        through = batch.first + done - 1
+        settled = await self.host.settle(
+            Settlement(self.lease, batch.tube.priority, through, seconds, wanted, release=leaving)
+        )
+        if not settled.is_lost:
+            self.host.handled(done, seconds)
+            self._reserved -= done
+        return self._next(settled, wanted)
+
+    async def _settle_and_fail(
+        self, batch: Batch, done: int, seconds: float, error: Exception | None, flaw: SerializationError | None
+    ) -> Batch | None:
+        if done:
+            through = batch.first + done - 1
+            settled = await self.host.settle(Settlement(self.lease, batch.tube.priority, through, seconds))
+            if settled.is_lost:
+                return self._next(settled, 0)
+            self.host.handled(done, seconds)
+            self._reserved -= done
+        attempt = batch.attempt if done == 0 else 1
+        culprit = batch._replace(first=batch.first + done, attempt=attempt)
+        if error is None:
+            assert flaw
+            return await self._bury(culprit, flaw)
+        policy = self.handler.policy()
+        if attempt >= policy.limit:
+            return await self._bury(culprit, error)
+        await self._put_off(culprit, attempt, error)
+        return None
+
+    async def _put_off(self, batch: Batch, attempt: int, error: Exception) -> None:
+        """The whole thread waits: nothing of it may pass the request that failed."""
+        delay = delay_seconds(self.handler.policy(), max(attempt, 1))
+        if await self.host.fail(self._failure(batch, attempt, error, delay)):
+            log.info("%s waits %.2f s after attempt %d", self.lease, delay, attempt)
+        self._is_held = False
+
+    async def _bury(self, batch: Batch, error: Exception) -> Batch | None:
+        log.error("request %d of %s goes to the dead letters: %s", batch.first, batch.tube, error)
+        if not await self.host.fail(self._failure(batch, batch.attempt, error, None)):
+            return self._next(Settled(is_lost=True), 0)
+        self.host.unreserve(self._reserved)
+        self._reserved = 0
+        wanted = self.host.reserve()
+        return self._next(await self.host.settle(Settlement(self.lease, wanted=wanted, release=wanted == 0)), wanted)
+
+    def _failure(self, batch: Batch, attempt: int, error: Exception, delay: float | None) -> Failure:
+        text = f"{type(error).__name__}: {error}".encode(errors="replace")[:ERROR_BYTES].decode(errors="replace")
+        return Failure(self.lease, batch.tube.priority, batch.first, attempt, text.replace("\n", " "), delay)
+
+    def _next(self, settled: Settled, wanted: int) -> Batch | None:
+        handed = len(settled.batch.messages) if settled.batch else 0
+        self.host.unreserve(self._reserved + wanted - handed)
+        self._reserved = handed
+        if settled.is_lost:
+            self._note_loss("its fence was refused")
+        if settled.is_released:
+            self._is_held = False
+        return settled.batch
+
+    async def _linger(self) -> Batch | None:
+        """Wait with a drained thread for its next request: a trickle need not pay bind, start and stop each time."""
+        leave_at = time.monotonic() + self.linger_seconds
+        batch: Batch | None = None
+        self.is_lingering = True
+        while self._is_held and not batch:
+            self.host.drained()
+            await self._wait_for_poke(leave_at - time.monotonic())
+            leaving = self.host.is_leaving() or time.monotonic() >= leave_at
+            wanted = self.host.reserve()
+            settled = await self.host.settle(Settlement(self.lease, wanted=wanted, release=leaving or wanted == 0))
+            batch = self._next(settled, wanted)
+        self.is_lingering = False
+        return batch
+
+    async def _wait_for_poke(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(max(seconds, 0)):
+                await self._poked.wait()
+        except TimeoutError:
+            return
+        self._poked.clear()
+
+
+def delay_seconds(policy: Retry, attempt: int) -> float:
+    """How long a thread waits after the failed *attempt* (from 1): exponential, with a random part taken off."""
+    full = min(policy.cap_seconds, policy.base_seconds * 2 ** min(attempt - 1, 60))
+    return full * (1 - policy.jitter * random.random())  # noqa: S311 - spreads retries, no secret
+
+
+async def _invoke(handler: Handler, requests: list[Any]) -> None:
+    method = handler.perform if type(handler).handle is Handler.handle else handler.handle
+    if inspect.iscoroutinefunction(method):
+        await method(*requests)
+    else:
+        await asyncio.to_thread(method, *requests)
+
+
+def _set_context(batch: Batch, messages: list[Message], chunk: slice) -> None:
+    part = messages[chunk]
+    context.batch.set(
+        context.Context(
+            lease=batch.lease,
+            tube=batch.tube,
+            attempt=batch.attempt if chunk.start == 0 else 1,
+            sequences=range(batch.first + chunk.start, batch.first + chunk.start + len(part)),
+            registered_ms=[message.registered_ms for message in part],
+            headers=[message.headers for message in part],
+        )
+    )

@@ -1,0 +1,217 @@
+-- Shared by all scripts: the keys of one shard, and the few steps that keep its indices true.
+--
+-- threads   HASH  thread -> "priority head tail ..." per tube, lower priority first; tail is exclusive
+-- ready     ZSET  threads that may be bound, by the time of their oldest request
+-- blocked   ZSET  threads that wait as a whole (back-off, pause), by the time they are free again
+-- oldest    ZSET  thread/priority, by the time of its oldest request
+-- deep      ZSET  threads of two requests or more, by depth
+-- trouble   HASH  thread/priority -> "sequence last attempts crashes error": a failure is being dealt with there
+-- counters  HASH  depth, registered, settled, dead, busy_us, sequence, fence, born
+-- wake      LIST  tokens; popping one means "look". wake:OWNER is read by the holder of a drained thread
+-- dead      ZSET  dead letters by time, letters HASH: their text
+-- leases    ZSET  bound threads, by expiry           held HASH thread -> "fence owner since lease priority first last"
+--
+-- Numbers above 1e14 must be written by `whole`: Lua's own way to write them rounds.
+
+local base, lock = KEYS[1], KEYS[2]
+local THREADS, READY, BLOCKED = base .. ':threads', base .. ':ready', base .. ':blocked'
+local OLDEST, DEEP, TROUBLE = base .. ':oldest', base .. ':deep', base .. ':trouble'
+local COUNTERS, WAKE = base .. ':counters', base .. ':wake'
+local DEAD, LETTERS = base .. ':dead', base .. ':letters'
+local LEASES, HELD = lock .. ':leases', lock .. ':held'
+local WAKE_LIMIT = 16
+
+local time = redis.call('TIME')
+local now_us = time[1] * 1000000 + time[2]
+local now = math.floor(now_us / 1000)
+
+local woken, depth_change, settled, dead = 0, 0, 0, 0
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+local function list_of(thread, priority)
+  return base .. '/' .. thread .. '/' .. priority
+end
+
+local function stamp_of(message)
+  return message and tonumber(string.sub(message, 1, 13)) or now
+end
+
+local function tubes_of(thread)
+  local tubes = {}
+  local text = redis.call('HGET', THREADS, thread)
+  if text then
+    for priority, head, tail in string.gmatch(text, '(-?%d+) (%d+) (%d+)') do
+      tubes[#tubes + 1] = { priority = priority, head = tonumber(head), tail = tonumber(tail) }
+    end
+  end
+  return tubes
+end
+
+local function keep_tubes(thread, tubes)
+  if #tubes == 0 then
+    redis.call('HDEL', THREADS, thread)
+    return
+  end
+  local parts = {}
+  for i, tube in ipairs(tubes) do
+    parts[i] = tube.priority .. ' ' .. whole(tube.head) .. ' ' .. whole(tube.tail)
+  end
+  redis.call('HSET', THREADS, thread, table.concat(parts, ' '))
+end
+
+local function depth_of(tubes)
+  local depth = 0
+  for _, tube in ipairs(tubes) do depth = depth + tube.tail - tube.head end
+  return depth
+end
+
+local function note_depth(thread, before, after)
+  if after >= 2 then
+    redis.call('ZADD', DEEP, after, thread)
+  elseif before >= 2 then
+    redis.call('ZREM', DEEP, thread)
+  end
+end
+
+local any_trouble
+local function trouble_of(thread, priority)
+  if any_trouble == nil then any_trouble = redis.call('EXISTS', TROUBLE) == 1 end
+  local text = any_trouble and redis.call('HGET', TROUBLE, thread .. '/' .. priority)
+  if not text then return nil end
+  local sequence, last, attempts, crashes, reason = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (.*)$')
+  return { sequence = tonumber(sequence), last = tonumber(last), attempts = tonumber(attempts),
+           crashes = tonumber(crashes), reason = reason }
+end
+
+local function keep_trouble(thread, priority, trouble)
+  any_trouble = true
+  redis.call('HSET', TROUBLE, thread .. '/' .. priority, whole(trouble.sequence) .. ' ' .. whole(trouble.last) .. ' '
+    .. trouble.attempts .. ' ' .. trouble.crashes .. ' ' .. trouble.reason)
+end
+
+-- What was suspected up to `through` proved innocent; the rest of the span stays under suspicion.
+local function clear_trouble(thread, priority, through)
+  local trouble = trouble_of(thread, priority)
+  if not trouble or through < trouble.sequence then return end
+  if through >= trouble.last then
+    redis.call('HDEL', TROUBLE, thread .. '/' .. priority)
+  else
+    keep_trouble(thread, priority, { sequence = through + 1, last = trouble.last, attempts = 0, crashes = 0, reason = '' })
+  end
+end
+
+-- Drop the first `count` requests of the thread's tube number i.
+local function drop(thread, tubes, i, count)
+  local tube, before = tubes[i], depth_of(tubes)
+  local list, member = list_of(thread, tube.priority), thread .. '/' .. tube.priority
+  tube.head = tube.head + count
+  depth_change = depth_change - count
+  clear_trouble(thread, tube.priority, tube.head - 1)
+  if tube.head >= tube.tail then
+    redis.call('DEL', list)
+    redis.call('ZREM', OLDEST, member)
+    table.remove(tubes, i)
+  else
+    redis.call('LTRIM', list, count, -1)
+    redis.call('ZADD', OLDEST, stamp_of(redis.call('LINDEX', list, 0)), member)
+  end
+  note_depth(thread, before, before - count)
+  keep_tubes(thread, tubes)
+end
+
+-- The first request of tube number i goes to the dead letters.
+local function bury(thread, tubes, i, attempts, reason)
+  local tube = tubes[i]
+  local id = thread .. '/' .. tube.priority .. '/' .. whole(tube.head)
+  local message = redis.call('LINDEX', list_of(thread, tube.priority), 0) or ''
+  redis.call('ZADD', DEAD, now, id)
+  redis.call('HSET', LETTERS, id, attempts .. ' ' .. string.len(reason) .. ' ' .. reason .. message)
+  dead = dead + 1
+  drop(thread, tubes, i, 1)
+end
+
+local function held_of(thread)
+  local text = redis.call('HGET', HELD, thread)
+  if not text then return nil end
+  local fence, owner, since, lease, priority, first, last =
+    string.match(text, '^(%d+) (%S+) (%d+) (%d+) (-?%d+) (%d+) (-?%d+)$')
+  return { fence = fence, owner = owner, since = tonumber(since), lease = tonumber(lease), priority = priority,
+           first = tonumber(first), last = tonumber(last) }
+end
+
+-- Nothing is in the holder's hands while last < first; the thread is drained while since is 0.
+local function keep_held(thread, held)
+  redis.call('HSET', HELD, thread, held.fence .. ' ' .. held.owner .. ' ' .. whole(held.since) .. ' '
+    .. whole(held.lease) .. ' ' .. held.priority .. ' ' .. whole(held.first) .. ' ' .. whole(held.last))
+end
+
+local function holds(thread, fence)
+  local held = held_of(thread)
+  return held and held.fence == fence and held or nil
+end
+
+local function make_ready(thread, tubes)
+  if #tubes == 0 or redis.call('ZSCORE', BLOCKED, thread) then return end
+  local oldest
+  for _, tube in ipairs(tubes) do
+    local stamp = tonumber(redis.call('ZSCORE', OLDEST, thread .. '/' .. tube.priority) or now)
+    if not oldest or stamp < oldest then oldest = stamp end
+  end
+  redis.call('ZADD', READY, oldest, thread)
+  woken = woken + 1
+end
+
+local function let_go(thread)
+  redis.call('ZREM', LEASES, thread)
+  redis.call('HDEL', HELD, thread)
+end
+
+-- A list that holds less than its index says was cut behind our back: the list is what there is.
+local function mend(thread, tubes, i)
+  local tube, before = tubes[i], depth_of(tubes)
+  local missing = tube.tail - tube.head - redis.call('LLEN', list_of(thread, tube.priority))
+  tube.tail = tube.tail - missing
+  depth_change = depth_change - missing
+  redis.call('HINCRBY', COUNTERS, 'mended', missing)
+  if tube.head == tube.tail then
+    redis.call('ZREM', OLDEST, thread .. '/' .. tube.priority)
+    table.remove(tubes, i)
+  end
+  note_depth(thread, before, before - missing)
+  keep_tubes(thread, tubes)
+end
+
+-- The next requests of a bound thread: at most `wanted` of its first tube, one by one while a failure is looked for.
+local hand_out
+function hand_out(thread, tubes, held, wanted)
+  if #tubes == 0 then return nil end
+  local tube = tubes[1]
+  local attempt, count = 1, math.min(wanted, tube.tail - tube.head)
+  local trouble = trouble_of(thread, tube.priority)
+  if trouble and tube.head <= trouble.last then
+    count = math.min(count, 1)
+    if tube.head == trouble.sequence then attempt = trouble.attempts + trouble.crashes + 1 end
+  end
+  local messages = redis.call('LRANGE', list_of(thread, tube.priority), 0, count - 1)
+  if #messages < count then
+    mend(thread, tubes, 1)
+    return hand_out(thread, tubes, held, wanted)
+  end
+  held.priority, held.first, held.last = tube.priority, tube.head, tube.head + count - 1
+  if held.since == 0 then held.since = now end
+  keep_held(thread, held)
+  return { tube.priority, tube.head, attempt, messages }
+end
+
+-- Write what the calls above added up to; the last step of every script that changes something.
+local function finish()
+  if depth_change ~= 0 then redis.call('HINCRBY', COUNTERS, 'depth', depth_change) end
+  if settled ~= 0 then redis.call('HINCRBY', COUNTERS, 'settled', settled) end
+  if dead ~= 0 then redis.call('HINCRBY', COUNTERS, 'dead', dead) end
+  if woken > 0 then
+    for _ = redis.call('LLEN', WAKE) + 1, math.min(WAKE_LIMIT, woken) do redis.call('RPUSH', WAKE, '1') end
+  end
+end

@@ -1,0 +1,84 @@
+#!lua flags=allow-oom
+-- Bind threads that are free and have requests, the oldest request first, and hand out their first requests.
+--
+-- ARGV  owner, threads, wanted, lease ms, crash limit, known fence ('' unless this call is sent again)
+-- Returns {ms until something may become free or -1, {thread, fence, priority, first, attempt, messages} ...}
+
+local owner, threads, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
+local lease, crash_limit, known = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local SWEEP = 1000
+
+-- A worker died with requests in its hands: they are handed out one by one from here on, and one that keeps killing
+-- its workers goes to the dead letters.
+local function count_crash(thread, tubes, held)
+  if held.last < held.first then return end
+  for i, tube in ipairs(tubes) do
+    if tube.priority == held.priority and tube.head <= held.last then
+      local trouble = trouble_of(thread, tube.priority)
+      if not trouble or trouble.last < tube.head then
+        trouble = { sequence = tube.head, last = held.last, attempts = 0, crashes = 0, reason = '' }
+      end
+      trouble.crashes = trouble.crashes + 1
+      if held.first == held.last and trouble.crashes >= crash_limit then
+        bury(thread, tubes, i, trouble.attempts + trouble.crashes, trouble.crashes .. ' workers died with this request in their hands')
+      else
+        keep_trouble(thread, tube.priority, trouble)
+      end
+      return
+    end
+  end
+end
+
+local function expire(thread)
+  local held, tubes = held_of(thread), tubes_of(thread)
+  let_go(thread)
+  if held then count_crash(thread, tubes, held) end
+  make_ready(thread, tubes)
+end
+
+-- An earlier sending of this call was carried out and its answer was lost: what it bound was never seen by the owner.
+local function take_back()
+  for _, thread in ipairs(redis.call('HKEYS', HELD)) do
+    local held = held_of(thread)
+    if held.owner == owner and tonumber(held.fence) > tonumber(known) then
+      let_go(thread)
+      make_ready(thread, tubes_of(thread))
+    end
+  end
+end
+
+-- A clock that was set back must not freeze a thread: no lease ends later than a full lease from now.
+for _, thread in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '(' .. whole(now + lease), '+inf', 'LIMIT', 0, SWEEP)) do
+  local held = held_of(thread)
+  redis.call('ZADD', LEASES, 'LT', now + (held and held.lease or 0), thread)
+end
+for _, thread in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, SWEEP)) do expire(thread) end
+for _, thread in ipairs(redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now, 'LIMIT', 0, SWEEP)) do
+  redis.call('ZREM', BLOCKED, thread)
+  make_ready(thread, tubes_of(thread))
+end
+if known ~= '' then take_back() end
+
+local reply = { -1 }
+local picked = threads > 0 and redis.call('ZPOPMIN', READY, threads) or {}
+local fence = math.max((tonumber(redis.call('HGET', COUNTERS, 'fence')) or 0) + 1, now_us)
+for i = 1, #picked, 2 do
+  local thread = picked[i]
+  local held = { fence = whole(fence), owner = owner, since = now, lease = lease, priority = '0', first = 0, last = -1 }
+  local batch = hand_out(thread, tubes_of(thread), held, wanted)
+  if batch then
+    redis.call('ZADD', LEASES, now + lease, thread)
+    reply[#reply + 1] = { thread, held.fence, batch[1], batch[2], batch[3], batch[4] }
+    fence = fence + 1
+  end
+end
+if #reply > 1 then redis.call('HSET', COUNTERS, 'fence', whole(fence - 1)) end
+
+-- Whoever was called and leaves work behind calls the next one.
+if #picked > 0 and redis.call('EXISTS', READY) == 1 then woken = woken + 1 end
+for _, key in ipairs({ LEASES, BLOCKED }) do
+  local score = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
+  if score and score < math.huge and (reply[1] < 0 or score - now < reply[1]) then reply[1] = math.max(score - now, 0) end
+end
+finish()
+return reply

@@ -1,0 +1,31 @@
+#!lua flags=no-writes
+-- The state of a shard at a cost of O(worst + bound threads).
+--
+-- ARGV  worst
+-- Returns {now, counters (flat), threads, ready, bound, blocked, deepest (flat), oldest tubes (flat: thread/priority,
+-- stamp, depth), held (flat: thread, owner, fence, since or 0)}
+
+local worst = tonumber(ARGV[1])
+
+local oldest = {}
+local tubes = redis.call('ZRANGE', OLDEST, 0, math.max(worst, 1) - 1, 'WITHSCORES')
+for i = 1, #tubes, 2 do
+  local thread, priority = string.match(tubes[i], '^(.*)/(-?%d+)$')
+  for _, tube in ipairs(tubes_of(thread)) do
+    if tube.priority == priority then
+      oldest[#oldest + 1] = tubes[i]
+      oldest[#oldest + 1] = tubes[i + 1]
+      oldest[#oldest + 1] = tube.tail - tube.head
+    end
+  end
+end
+
+local held = {}
+for i, thread in ipairs(redis.call('HKEYS', HELD)) do
+  local hold = held_of(thread)
+  held[4 * i - 3], held[4 * i - 2], held[4 * i - 1], held[4 * i] = thread, hold.owner, hold.fence, whole(hold.since)
+end
+
+return { now, redis.call('HGETALL', COUNTERS), redis.call('HLEN', THREADS), redis.call('ZCARD', READY),
+         redis.call('ZCARD', LEASES), redis.call('ZCARD', BLOCKED),
+         worst > 0 and redis.call('ZREVRANGE', DEEP, 0, worst - 1, 'WITHSCORES') or {}, oldest, held }

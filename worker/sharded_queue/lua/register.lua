@@ -1,0 +1,97 @@
+#!lua
+-- Append requests to tubes, all or nothing. A call that is sent again gets the answer of the first time.
+--
+-- KEYS  base, lock, producer
+-- ARGV  call, stamp, tolerance ms, channel, handler tag, capacity of a tube (0: none), then per tube: thread, priority, count, messages
+-- Returns {now, first sequence per tube ...}, {now} when the stamp is too far from our clock, {now, 'full', depth, thread, priority}
+--
+-- No allow-oom here: a Redis at its memory limit refuses registrations and still drains.
+
+local call, stamp, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local channel, tag, capacity = ARGV[4], ARGV[5], tonumber(ARGV[6])
+local FIRST, PRODUCER_TTL, CHUNK = 7, 600, 4000
+
+local answered = redis.call('GET', KEYS[3])
+if answered then
+  local reply = {}
+  for number in string.gmatch(answered, '%d+') do reply[#reply + 1] = tonumber(number) end
+  local last = reply[1]
+  reply[1] = now
+  -- An earlier call that comes late has been answered long ago, and nobody listens any more.
+  if last >= call then return last == call and reply or { now } end
+end
+if math.abs(stamp - now) > tolerance then return { now } end
+
+if capacity > 0 then
+  local at, added = FIRST, {}
+  while at <= #ARGV do
+    local thread, priority, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+    for _, tube in ipairs(tubes_of(thread)) do
+      local depth = tube.tail - tube.head
+      if tube.priority == priority and depth + count > capacity then return { now, 'full', depth, thread, priority } end
+    end
+    if count > capacity then return { now, 'full', 0, thread, priority } end
+    at = at + 3 + count
+  end
+end
+
+local function tube_for(tubes, priority, start)
+  local place = 1
+  for i, tube in ipairs(tubes) do
+    if tube.priority == priority then return tube end
+    if tonumber(tube.priority) < tonumber(priority) then place = i + 1 end
+  end
+  local tube = { priority = priority, head = start, tail = start }
+  table.insert(tubes, place, tube)
+  return tube
+end
+
+-- The first request of an empty thread: its holder is called, or the thread becomes ready.
+local function arrive(thread, tubes)
+  local held = held_of(thread)
+  if not held then
+    make_ready(thread, tubes)
+    return
+  end
+  held.since = now
+  keep_held(thread, held)
+  redis.call('RPUSH', WAKE .. ':' .. held.owner, '1')
+  redis.call('PEXPIRE', WAKE .. ':' .. held.owner, 60000)
+end
+
+local sequence = tonumber(redis.call('HGET', COUNTERS, 'sequence'))
+if not sequence then
+  sequence = 0
+  redis.call('HSET', COUNTERS, 'born', whole(now_us), 'sequence', 0)
+end
+
+local reply, at, total = { now }, FIRST, 0
+while at <= #ARGV do
+  local thread, priority, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+  local first, last = at + 3, at + 2 + count
+  local tubes = tubes_of(thread)
+  local before = depth_of(tubes)
+  -- Above every number this tube ever gave: the counter of the shard grows by every request of every tube.
+  local tube = tube_for(tubes, priority, sequence + total)
+  for chunk = first, last, CHUNK do
+    redis.call('RPUSH', list_of(thread, priority), unpack(ARGV, chunk, math.min(chunk + CHUNK - 1, last)))
+  end
+  if tube.head == tube.tail then redis.call('ZADD', OLDEST, stamp_of(ARGV[first]), thread .. '/' .. priority) end
+  reply[#reply + 1] = tube.tail
+  tube.tail = tube.tail + count
+  total = total + count
+  keep_tubes(thread, tubes)
+  note_depth(thread, before, before + count)
+  if before == 0 then arrive(thread, tubes) end
+  at = last + 1
+end
+
+redis.call('HINCRBY', COUNTERS, 'sequence', total)
+redis.call('HINCRBY', COUNTERS, 'registered', total)
+local depth = redis.call('HINCRBY', COUNTERS, 'depth', total)
+if depth == total then redis.call('PUBLISH', channel, tag) end
+local remembered = { whole(call) }
+for i = 2, #reply do remembered[i] = whole(reply[i]) end
+redis.call('SET', KEYS[3], table.concat(remembered, ' '), 'EX', PRODUCER_TTL)
+finish()
+return reply

@@ -1,0 +1,49 @@
+#!lua flags=allow-oom
+-- Remove requests that were handled, and hand out what comes next. Each lease stands for itself.
+--
+-- ARGV  sent again (0 or 1), then per lease: thread, fence, priority, through ('' for nothing), busy us, wanted, release (0 or 1)
+-- Returns per lease {0} lost, {1} nothing handed out, {2} released, {3, priority, first, attempt, messages}
+--
+-- Sequence numbers are named, never a count: what was removed already is not removed again. A thread that this very
+-- call released when it was sent before is no longer held; the owner sends again only while its lease lasts, so nobody
+-- else can have freed it.
+
+local again = ARGV[1] == '1'
+local busy_us = 0
+
+local function settle(thread, fence, priority, through, busy, wanted, release)
+  local held = holds(thread, fence)
+  if not held then return { again and release and not held_of(thread) and 2 or 0 } end
+  local tubes = tubes_of(thread)
+  if through then
+    for i, tube in ipairs(tubes) do
+      if tube.priority == priority and through >= tube.head then
+        if held.priority ~= priority or through > held.last then return { 0 } end -- was never handed out
+        settled = settled + through + 1 - tube.head
+        busy_us = busy_us + busy
+        drop(thread, tubes, i, through + 1 - tube.head)
+        break
+      end
+    end
+  end
+  local batch = wanted > 0 and hand_out(thread, tubes, held, wanted)
+  if batch then return { 3, batch[1], batch[2], batch[3], batch[4] } end
+  if release then
+    let_go(thread)
+    make_ready(thread, tubes)
+    return { 2 }
+  end
+  held.first = held.last + 1
+  if #tubes == 0 then held.since = 0 end
+  keep_held(thread, held)
+  return { 1 }
+end
+
+local reply = {}
+for at = 2, #ARGV, 7 do
+  reply[#reply + 1] = settle(ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]),
+    tonumber(ARGV[at + 5]), ARGV[at + 6] == '1')
+end
+if busy_us > 0 then redis.call('HINCRBY', COUNTERS, 'busy_us', busy_us) end
+finish()
+return reply

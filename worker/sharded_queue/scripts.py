@@ -1,0 +1,158 @@
+"""
+The Lua scripts, and the one place that sends a command again.
+
+A script either happens whole or not at all, and each is written to be sent twice: the second time it changes nothing
+and answers the same. So whatever goes wrong on the way (a cut connection, a late answer, a failover), sending again is
+the right thing to do, until the caller's time is over.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Sequence
+from functools import cache
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any
+
+from redis.exceptions import (
+    AuthenticationError,
+    DataError,
+    NoPermissionError,
+    NoScriptError,
+    OutOfMemoryError,
+    RedisError,
+    ResponseError,
+)
+
+from sharded_queue.connections import Link
+from sharded_queue.errors import QueueFull, StorageUnavailable
+from sharded_queue.lease import Lease
+from sharded_queue.settings import settings
+from sharded_queue.storage import Batch
+from sharded_queue.tube import Tube
+
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 1.0
+TRANSIENT_ERRORS = ("LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "NOREPLICAS", "BUSY", "UNBLOCKED")
+
+
+@cache
+def source(name: str) -> str:
+    """A script's text: its own first line (which sets its flags), what all scripts share, and its body."""
+    folder = files("sharded_queue") / "lua"
+    flags, _, body = (folder / f"{name}.lua").read_text().partition("\n")
+    return f"{flags}\n{(folder / '_prelude.lua').read_text()}\n{body}"
+
+
+@cache
+def digest(name: str) -> str:
+    return sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
+class Scripts:
+    """Runs scripts on a `Link`, again and again until one answer arrives or the time is over."""
+
+    def __init__(self, link: Link) -> None:
+        self.link = link
+
+    async def run(
+        self,
+        name: str,
+        keys: Sequence[str],
+        arguments: Callable[[bool], Sequence[Any]],
+        *,
+        seconds: float | None = None,
+    ) -> Any:
+        """
+        The answer of script *name*; `arguments(is_resent)` gives what it is called with. *seconds* bounds all tries
+        (None: for ever).
+
+        Raises:
+            QueueFull: Redis is at its memory limit and the script writes.
+            StorageUnavailable: no usable answer within *seconds*; the script may have been carried out.
+        """
+
+        async def attempt(is_resent: bool) -> Any:
+            return await self._call(name, keys, arguments(is_resent))
+
+        return await persist(attempt, seconds)
+
+    async def run_all(
+        self, name: str, calls: Sequence[tuple[str, Sequence[str], Sequence[Any]]], *, seconds: float
+    ) -> list[Any]:
+        """The answers of a reading script called once per (key, keys, arguments), in one round trip per node."""
+
+        async def attempt(_: bool) -> list[Any]:
+            answers: list[Any] = []
+            for key, group in self._by_node(calls):
+                commands = [("EVALSHA", digest(name), len(keys), *keys, *arguments) for _, keys, arguments in group]
+                answers += await self._send_all(name, key, commands)
+            return answers
+
+        return list(await persist(attempt, seconds))
+
+    def _by_node(self, calls: Sequence[Any]) -> list[tuple[str, Sequence[Any]]]:
+        """On a Cluster each shard may be on another node, and goes alone; elsewhere all go together."""
+        if self.link.is_cluster:
+            return [(call[0], [call]) for call in calls]
+        return [(calls[0][0], calls)] if calls else []
+
+    async def _send_all(self, name: str, key: str, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        answers = await self.link.send_all(key, commands, seconds=settings.redis_timeout)
+        if any(isinstance(answer, NoScriptError) for answer in answers):
+            await self._load(name, key)
+            answers = await self.link.send_all(key, commands, seconds=settings.redis_timeout)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
+
+    async def _call(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
+        command = ("EVALSHA", digest(name), len(keys), *keys, *arguments)
+        try:
+            return await self.link.send(keys[0], *command, seconds=settings.redis_timeout)
+        except NoScriptError:  # not carried out: loading it and sending once more is no second time
+            await self._load(name, keys[0])
+            return await self.link.send(keys[0], *command, seconds=settings.redis_timeout)
+
+    async def _load(self, name: str, key: str) -> None:
+        await self.link.send(key, "SCRIPT", "LOAD", source(name), seconds=settings.redis_timeout)
+
+
+async def persist(attempt: Callable[[bool], Awaitable[Any]], seconds: float | None) -> Any:
+    """
+    Try, and try again with growing pauses while the failure may pass; the argument of *attempt* says "again".
+
+    Raises:
+        QueueFull, StorageUnavailable: see `Scripts.run`.
+    """
+    deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
+    pause, is_resent = PAUSE_SECONDS, False
+    while True:
+        try:
+            return await attempt(is_resent)
+        except OutOfMemoryError as error:
+            raise QueueFull(f"Redis is at its memory limit and refuses new requests: {error}") from error
+        except (RedisError, OSError, TimeoutError) as error:
+            if not may_pass(error):
+                raise StorageUnavailable(f"Redis refused: {error}") from error
+            if deadline is not None and asyncio.get_running_loop().time() + pause > deadline:
+                raise StorageUnavailable(f"no answer of Redis in {seconds:g} s: {describe(error)}") from error
+        await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads retries, no secret
+        pause, is_resent = min(pause * 2, LONGEST_PAUSE_SECONDS), True
+
+
+def may_pass(error: Exception) -> bool:
+    """Whether the same command may succeed later: all but what the server refused for good."""
+    if isinstance(error, AuthenticationError | NoPermissionError | DataError):
+        return False
+    return type(error) is not ResponseError or str(error).startswith(TRANSIENT_ERRORS)
+
+
+def describe(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def batch_of(lease: Lease, handed: Sequence[Any]) -> Batch:
+    """A batch as `hand_out` of the scripts describes it: priority, first, attempt, messages."""
+    priority, first, attempt, messages = handed
+    return Batch(lease, Tube(lease.shard, lease.thread, int(priority)), first, messages, attempt)

@@ -1,0 +1,99 @@
+"""
+Requests as text, and back.
+
+A *body* is what a handler's request looks like as JSON. A *message* is what waits in a tube: the time of registration
+(13 digits of milliseconds), then the body; with headers, a `+`, the headers as JSON and a line feed stand between them.
+The type to read is known from the handler's annotation: nothing is imported or unpickled because of what was read.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, is_typeddict
+
+import msgspec
+
+from sharded_queue.errors import SerializationError
+
+STAMP_DIGITS = 13
+_decode_headers = msgspec.json.Decoder(dict[str, str]).decode
+
+
+class Message(NamedTuple):
+    """A message taken apart: *registered_ms* by the storage's clock, *body* still encoded."""
+
+    registered_ms: int
+    body: bytes
+    headers: Mapping[str, str]
+
+
+def pack(body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
+    """What a storage gets to keep for a request, still without its time."""
+    return body if not headers else b"+" + msgspec.json.encode(headers) + b"\n" + body
+
+
+def unpack(message: bytes) -> Message:
+    """
+    Raises:
+        SerializationError: this is no message of ours.
+    """
+    stamp, rest = message[:STAMP_DIGITS], message[STAMP_DIGITS:]
+    if len(stamp) != STAMP_DIGITS or not stamp.isdigit():
+        raise SerializationError(f"a message begins with {STAMP_DIGITS} digits of its time, not with {stamp!r}")
+    if not rest.startswith(b"+"):
+        return Message(int(stamp), rest, {})
+    headers, feed, body = rest[1:].partition(b"\n")
+    try:
+        return Message(int(stamp), body, _decode_headers(headers))
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise SerializationError(f"headers {headers[:80]!r} are no JSON object of texts: {error}") from error
+
+
+class Serializer:
+    """Writes and reads the requests of one type: NamedTuple, dataclass, msgspec Struct or pydantic model."""
+
+    def __init__(self, request_type: Any) -> None:
+        self.request_type = request_type
+        self._class = request_type if isinstance(request_type, type) and not is_typeddict(request_type) else None
+        if hasattr(request_type, "model_validate_json"):  # pydantic, without importing it
+            self._encode: Callable[[Any], bytes] = lambda request: bytes(request.model_dump_json(), "utf-8")
+            self._decode: Callable[[bytes], Any] = request_type.model_validate_json
+        else:
+            self._encode = msgspec.json.Encoder().encode
+            self._decode = _decoder(request_type)
+
+    def encode_all(self, requests: tuple[Any, ...]) -> list[bytes]:
+        """
+        Raises:
+            SerializationError: a request is of another type, or holds something that JSON cannot; its place is named.
+        """
+        if self._class:
+            for place, request in enumerate(requests):
+                if not isinstance(request, self._class):
+                    raise SerializationError(f"request {place} is {request!r:.80}, not a {self._class.__name__}")
+        try:
+            return [self._encode(request) for request in requests]
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return [self._encode_named(place, request) for place, request in enumerate(requests)]
+
+    def _encode_named(self, place: int, request: Any) -> bytes:
+        try:
+            return self._encode(request)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise SerializationError(f"request {place}, {request!r:.80}, cannot be encoded: {error}") from error
+
+    def decode_one(self, body: bytes) -> Any:
+        """
+        Raises:
+            SerializationError: the text does not describe a request of this type.
+        """
+        try:
+            return self._decode(body)
+        except (ValueError, TypeError, RecursionError) as error:  # msgspec's and pydantic's errors are ValueErrors
+            name = getattr(self.request_type, "__name__", str(self.request_type))
+            raise SerializationError(f"{body[:80]!r} is not a {name}: {error}") from error
+
+
+def _decoder(request_type: Any) -> Callable[[bytes], Any]:
+    try:
+        return msgspec.json.Decoder(request_type).decode
+    except TypeError as error:
+        raise SerializationError(f"{request_type!r} cannot be read from JSON: {error}") from error

@@ -1,0 +1,161 @@
+"""
+Every setting, once: its meaning, its unit, why this default, and what another value costs.
+
+Read from the environment (`QUEUE_` and the field's name in capitals) when first imported, and assignable afterwards
+(`settings.worker_batch_size = 64`); checked on both ways, and the error names the variable, the value and the bound.
+"""
+
+import os
+import socket
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, NoReturn
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from sharded_queue.errors import SettingsError
+
+ENV_PREFIX = "QUEUE_"
+
+Prefix = Annotated[str, Field(max_length=128, pattern=r"^[^{}\s]*$")]
+"""Printable and without braces: the first braces of a key are the hash tag of its shard."""
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, validate_assignment=True, extra="forbid", case_sensitive=False
+    )
+
+    coordinator_delay: float = Field(1.0, gt=0, le=3600)
+    """Seconds between looks when all queues are empty. A safety net (wake-ups do not wait for it): it doubles up to
+    four times this value while nothing happens, so that an idle worker sends less than one command a second."""
+
+    coordinator_lease: float = Field(15.0, ge=0.2, le=3600)
+    """Seconds a thread stays bound without renewal: how long a crashed worker blocks its threads. Shorter costs more
+    renewals (three a lease, one command each for all threads of a worker) and tolerates shorter pauses of Redis."""
+
+    coordinator_prefix: Prefix = "lock_"
+    """Key prefix of binds."""
+
+    coordinator_timeout: float = Field(86400.0, gt=0, le=31_536_000)
+    """Seconds after which a batch that is still in its handler counts as hung: its lease is renewed no longer."""
+
+    default_priority: int = Field(0, gt=-(2**31), lt=2**31)
+    """Priority of a request whose handler does not route."""
+
+    default_thread: int | str = 0
+    """Thread of a request whose handler does not route."""
+
+    metrics_port: int = Field(9090, ge=0, le=65535)
+    """Port of `/metrics`, `/livez` and `/readyz` of a worker process; 0 picks a free one."""
+
+    redis_address: Annotated[tuple[str, ...], NoDecode] = ("localhost:6379",)
+    """`host:port` of Redis; several, separated by commas, for Sentinel and Cluster."""
+
+    redis_mode: Literal["Standalone", "Sentinel", "Cluster"] = "Standalone"
+    """What answers at `redis_address`."""
+
+    redis_password: SecretStr | None = None
+    redis_retry: float = Field(30.0, ge=0, le=3600)
+    """Seconds for which a registration is sent again while Redis does not answer. A worker tries for ever."""
+
+    redis_sentinel_master: str | None = None
+    """The master's name, in Sentinel mode."""
+
+    redis_sentinel_password: SecretStr | None = None
+    redis_timeout: float = Field(5.0, ge=0.05, le=300)
+    """Seconds to wait for one answer of Redis before the command is sent again."""
+
+    redis_tls: Literal["Disabled", "Verify"] = "Disabled"
+    redis_tls_ca: str | None = None
+    """File with the certificate authority of Redis; without it, that of the system."""
+
+    redis_username: str | None = None
+
+    register_limit: int = Field(100_000, ge=1, le=500_000)
+    """Requests in one call of `register`. One call is one atomic step of Redis, which serves nobody else meanwhile:
+    about 50 ms for the default."""
+
+    retry_base: float = Field(0.5, ge=0, le=3600)
+    """Seconds that a thread waits after the first failure of a request; doubled with every further one."""
+
+    retry_cap: float = Field(60.0, ge=0, le=86400)
+    """The longest such wait in seconds."""
+
+    retry_limit: int = Field(10, ge=1, le=1_000_000)
+    """Tries of one request before it goes to the dead letters and its thread goes on."""
+
+    crash_limit: int = Field(5, ge=1, le=1_000_000)
+    """Workers that may die with one request in their hands before it goes to the dead letters."""
+
+    tube_prefix: Prefix = "tube_"
+    """Key prefix of tubes."""
+
+    worker_batch_size: int = Field(128, ge=1, le=10_000)
+    """Requests in one call of a handler. Larger costs memory, and a longer replay after a crash."""
+
+    worker_concurrency: int = Field(1, ge=1, le=10_000)
+    """Threads that a worker binds at a time."""
+
+    worker_drain: float = Field(25.0, ge=0, le=3600)
+    """Seconds that a stopping worker gives its running batches before it gives their threads up."""
+
+    worker_empty_limit: int = Field(16, ge=0, le=100_000)
+    worker_empty_pause: float = Field(0.1, ge=0, le=3600)
+    """Empty looks, and seconds between them, before a worker lets a drained thread go. Their product is what counts:
+    the worker is woken by a new request and does not poll. While other threads wait, a drained one is let go at once."""
+
+    worker_handlers: Annotated[tuple[str, ...], NoDecode] = ()
+    """Names of the handlers that a worker process serves; empty: all that its modules define."""
+
+    worker_name: str = Field(default_factory=socket.gethostname, pattern=r"^[^\s/]{1,200}$")
+    """What a worker calls itself in its leases; in a pod, the pod's name."""
+
+    @field_validator("redis_address", "worker_handlers", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in type(self).model_fields:
+            _refuse_unknown(name, name)
+        try:
+            super().__setattr__(name, value)
+        except ValidationError as error:
+            _refuse(error)
+
+    @property
+    def linger_seconds(self) -> float:
+        return self.worker_empty_limit * self.worker_empty_pause
+
+
+def read() -> Settings:
+    """
+    Settings from the environment.
+
+    Raises:
+        SettingsError: a `QUEUE_…` variable is unknown or out of its bounds.
+    """
+    for variable in os.environ:
+        if variable.startswith(ENV_PREFIX) and variable.removeprefix(ENV_PREFIX).lower() not in Settings.model_fields:
+            _refuse_unknown(variable, variable.removeprefix(ENV_PREFIX).lower())
+    try:
+        return Settings()
+    except ValidationError as error:
+        _refuse(error)
+
+
+def _refuse_unknown(spelled: str, name: str) -> NoReturn:
+    close = get_close_matches(name, Settings.model_fields, n=1, cutoff=0.5)
+    hint = f"; did you mean {ENV_PREFIX}{close[0].upper()} (settings.{close[0]})?" if close else ""
+    raise SettingsError(f"there is no setting {spelled}{hint}")
+
+
+def _refuse(error: ValidationError) -> NoReturn:
+    first = error.errors()[0]
+    name = str(first["loc"][0])
+    shown = "(hidden)" if "password" in name else repr(first["input"])
+    raise SettingsError(f"{ENV_PREFIX}{name.upper()} (settings.{name}) = {shown}: {first['msg']}") from None
+
+
+settings = read()

@@ -1,0 +1,194 @@
+"""
+The contract of a storage: it keeps tubes, and refuses every write whose lease is not the thread's own.
+
+The classes beside `Storage` are the values that go in and come out of it. Times are milliseconds of the storage's own
+clock (for Redis: its `TIME`), never of the caller's.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sharded_queue.lease import Lease
+from sharded_queue.tube import Keys, Shard, Tube
+
+
+class Entry(NamedTuple):
+    """Requests on their way into one tube, in order, each already encoded."""
+
+    thread: str
+    priority: int
+    bodies: list[bytes]
+
+
+class Batch(NamedTuple):
+    """
+    Requests handed out from the head of one tube; *messages[i]* has sequence number *first + i*.
+
+    *attempt* counts the tries of the first message, this one included.
+    """
+
+    lease: Lease
+    tube: Tube
+    first: int
+    messages: list[bytes]
+    attempt: int = 1
+
+    @property
+    def last(self) -> int:
+        return self.first + len(self.messages) - 1
+
+
+class Settlement(NamedTuple):
+    """
+    What a worker reports of a thread it holds, and what it wants next.
+
+    Everything up to sequence number *through* of the tube *priority* was handled (None: nothing to report), in
+    *busy_seconds* of the handler's time. At most *wanted* requests are handed out next; with none left or none wanted
+    the thread is released when *release* is set.
+    """
+
+    lease: Lease
+    priority: int = 0
+    through: int | None = None
+    busy_seconds: float = 0.0
+    wanted: int = 0
+    release: bool = False
+
+
+class Settled(NamedTuple):
+    """
+    The answer to a settlement: the next batch, if there was one and it was wanted.
+
+    *is_lost*: the lease was not the thread's own any more; nothing was written. *is_released*: the thread is free.
+    """
+
+    batch: Batch | None = None
+    is_lost: bool = False
+    is_released: bool = False
+
+
+class Failure(NamedTuple):
+    """
+    A request at the head of its tube that could not be handled.
+
+    With *delay_seconds* the whole thread waits so long and then tries again; without, the request goes to the dead
+    letters and the thread goes on.
+    """
+
+    lease: Lease
+    priority: int
+    sequence: int
+    attempt: int
+    error: str
+    delay_seconds: float | None = None
+
+
+class TubeLag(NamedTuple):
+    """A tube and the age of its oldest request."""
+
+    thread: str
+    priority: int
+    depth: int
+    lag_seconds: float
+
+
+class Hold(NamedTuple):
+    """A bound thread: who holds it, and for how long it has had requests without a break since."""
+
+    thread: str
+    owner: str
+    fence: int
+    busy_seconds: float
+
+
+class Dead(NamedTuple):
+    """A dead letter: *id* is `thread/priority/sequence`."""
+
+    id: str
+    died_ms: int
+    attempts: int
+    error: str
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ShardState:
+    """
+    What a shard looks like now, read in one atomic step at a cost of O(worst), whatever the number of threads.
+
+    *depth* counts requests not yet settled, those in the hands of a worker included. *deepest* lists the deepest
+    threads among those with two requests or more, at most *worst* of them; every thread that is not listed is no deeper
+    than the last one. *oldest* lists the tubes with the oldest heads. *born* is the marker of the shard's data: it
+    changes only when the data were wiped; None means that nothing was ever registered here. The counters
+    (*registered*, *settled*, *dead*, *busy_seconds*) only grow, as long as *born* is the same.
+    """
+
+    shard: Shard
+    depth: int = 0
+    threads: int = 0
+    ready: int = 0
+    bound: int = 0
+    blocked: int = 0
+    lag_seconds: float = 0.0
+    deepest: list[tuple[str, int]] = field(default_factory=list)
+    oldest: list[TubeLag] = field(default_factory=list)
+    held: list[Hold] = field(default_factory=list)
+    registered: int = 0
+    settled: int = 0
+    dead: int = 0
+    busy_seconds: float = 0.0
+    born: int | None = None
+
+
+class Storage(ABC):
+    """Keeps tubes. All methods are safe to repeat: a call whose answer was lost is sent again without harm."""
+
+    medium: str
+    """What the tubes are kept in; a coordinator works on storages of its own medium only."""
+
+    @property
+    def keys(self) -> Keys:
+        """The key prefixes, where the medium is shared by name."""
+        return Keys()
+
+    @abstractmethod
+    async def register(self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None) -> list[int]:
+        """
+        Append to tubes, all or nothing; returns the sequence number of each entry's first request.
+
+        *capacity*: requests that one tube may hold, None for no bound.
+
+        Raises:
+            QueueFull: there is no room; nothing was written.
+            StorageUnavailable: no answer in time; the requests may or may not be in their tubes.
+        """
+
+    @abstractmethod
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
+        """Remove what was handled and hand out what comes next, each lease on its own; one round trip for all of a shard."""
+
+    @abstractmethod
+    async def fail(self, failure: Failure) -> bool:
+        """
+        Put a failed request off, or to the dead letters; False when the lease was lost.
+
+        Put off, the thread is released and waits as a whole; otherwise the lease stays.
+        """
+
+    @abstractmethod
+    async def observe(self, shards: Sequence[Shard], worst: int = 10) -> list[ShardState]:
+        """The state of each shard, in one round trip for all."""
+
+    @abstractmethod
+    async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
+        """The first requests of a tube as (sequence number, message), left where they are."""
+
+    @abstractmethod
+    async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
+        """The newest dead letters of a shard."""
+
+    async def close(self) -> None:
+        """Let go of connections that this storage opened itself."""
+        return

@@ -1,0 +1,45 @@
+"""Tubes in the memory of this process: for tests, and for work that need not outlive it."""
+
+import time
+from collections.abc import Callable, Sequence
+
+from sharded_queue.book import Books
+from sharded_queue.storage import Dead, Entry, Failure, Settled, Settlement, ShardState, Storage
+from sharded_queue.tube import Shard, Tube
+
+
+def wall_ms() -> int:
+    return int(time.time() * 1000)
+
+
+class RuntimeStorage(Storage):
+    """
+    Keeps tubes in a dict. Everything is gone with the process.
+
+    *clock* returns milliseconds; tests give one of their own.
+    """
+
+    medium = "memory"
+
+    def __init__(self, clock: Callable[[], int] = wall_ms) -> None:
+        self.books = Books(clock)
+
+    async def register(self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None) -> list[int]:
+        return self.books[shard].register(list(entries), capacity, self.books.clock())
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
+        now = self.books.clock()
+        return [self.books[settlement.lease.shard].settle(settlement, now) for settlement in settlements]
+
+    async def fail(self, failure: Failure) -> bool:
+        return self.books[failure.lease.shard].fail(failure, self.books.clock())
+
+    async def observe(self, shards: Sequence[Shard], worst: int = 10) -> list[ShardState]:
+        now = self.books.clock()
+        return [self.books[shard].observe(worst, now) for shard in shards]
+
+    async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
+        return self.books[tube.shard].peek(tube, count)
+
+    async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
+        return sorted(self.books[shard].letters.values(), key=lambda letter: -letter.died_ms)[:count]

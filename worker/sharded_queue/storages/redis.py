@@ -1,0 +1,208 @@
+"""Tubes in Redis: a list per tube, and the indices that `lua/_prelude.lua` names."""
+
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+from sharded_queue.connections import Client, Link
+from sharded_queue.errors import QueueFull, StorageUnavailable
+from sharded_queue.lease import Lease
+from sharded_queue.scripts import Scripts, batch_of
+from sharded_queue.settings import settings
+from sharded_queue.storage import (
+    Dead,
+    Entry,
+    Failure,
+    Hold,
+    Settled,
+    Settlement,
+    ShardState,
+    Storage,
+    TubeLag,
+)
+from sharded_queue.tube import Keys, Shard, Tube
+
+CLOCK_TOLERANCE_MS = 1000
+"""How far the time that a client writes into its requests may be from that of Redis, before it is corrected."""
+LOST, KEPT, RELEASED, HANDED = range(4)
+
+
+class Producer:
+    """
+    One line of numbered calls, at most one under way: what makes a registration that is sent again recognisable.
+    """
+
+    __slots__ = ("call", "name")
+
+    def __init__(self) -> None:
+        self.name, self.call = uuid4().hex, 0
+
+
+class RedisStorage(Storage):
+    """
+    Keeps tubes in Redis lists.
+
+    *redis* is the user's client, whose connections are borrowed and which the user closes. *keys* defaults to the
+    prefixes of the settings; all processes that share queues must agree on them.
+    """
+
+    medium = "redis"
+
+    def __init__(self, redis: Client, *, keys: Keys | None = None) -> None:
+        self.link = Link(redis)
+        self.scripts = Scripts(self.link)
+        self._keys = keys
+        self._idle_producers: list[Producer] = []
+        self._ahead_ms = 0
+
+    @property
+    def keys(self) -> Keys:
+        return self._keys or Keys(settings.tube_prefix, settings.coordinator_prefix)
+
+    def shard_keys(self, shard: Shard) -> list[str]:
+        return [self.keys.base(shard), self.keys.lock(shard)]
+
+    async def register(self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None) -> list[int]:
+        producer = self._idle_producers.pop() if self._idle_producers else Producer()
+        producer.call += 1
+        reply = await self._register(shard, producer, entries, capacity)
+        if len(reply) == 1:  # our clock and that of Redis are too far apart: their distance is known now
+            reply = await self._register(shard, producer, entries, capacity)
+        if len(reply) > 1 and reply[1] == b"full":
+            self._idle_producers.append(producer)
+            depth, thread, priority = reply[2], reply[3].decode(), int(reply[4])
+            tube = Tube(shard, thread, priority)
+            raise QueueFull(f"tube {tube} holds {depth} of {capacity} requests; try again when workers have caught up")
+        if len(reply) != 1 + len(entries):
+            raise StorageUnavailable(
+                f"{shard.tag}: Redis answered a registration of {len(entries)} tubes with {reply!r:.200}"
+            )
+        self._idle_producers.append(producer)
+        return reply[1:]
+
+    async def _register(
+        self, shard: Shard, producer: Producer, entries: Sequence[Entry], capacity: int | None
+    ) -> list[Any]:
+        keys = [*self.shard_keys(shard), f"{self.keys.base(shard)}:producer:{producer.name}"]
+        stamp = int(time.time() * 1000) + self._ahead_ms
+        head = [producer.call, stamp, CLOCK_TOLERANCE_MS, self.keys.awake, shard.tag, capacity or 0]
+        arguments = [*head, *_stamped(entries, b"%013d" % stamp)]
+        reply: list[Any] = await self.scripts.run("register", keys, lambda _: arguments, seconds=settings.redis_retry)
+        if len(reply) == 1:
+            self._ahead_ms = reply[0] - int(time.time() * 1000)
+        return reply
+
+    async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
+        shard = settlements[0].lease.shard
+        flat = [argument for settlement in settlements for argument in _settlement(settlement)]
+        reply = await self.scripts.run(
+            "settle", self.shard_keys(shard), lambda again: [int(again), *flat], seconds=settings.coordinator_lease
+        )
+        return [_settled(settlement.lease, answer) for settlement, answer in zip(settlements, reply, strict=True)]
+
+    async def fail(self, failure: Failure) -> bool:
+        lease, delay = failure.lease, failure.delay_seconds
+        rest = [lease.thread, lease.fence, failure.priority, failure.sequence, failure.attempt]
+        rest += [-1 if delay is None else int(delay * 1000), failure.error]
+        return bool(
+            await self.scripts.run(
+                "fail",
+                self.shard_keys(lease.shard),
+                lambda again: [int(again), *rest],
+                seconds=settings.coordinator_lease,
+            )
+        )
+
+    async def observe(self, shards: Sequence[Shard], worst: int = 10) -> list[ShardState]:
+        calls = [(self.keys.base(shard), self.shard_keys(shard), [worst]) for shard in shards]
+        replies = await self.scripts.run_all("observe", calls, seconds=settings.redis_timeout)
+        return [_state(shard, reply) for shard, reply in zip(shards, replies, strict=True)]
+
+    async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
+        arguments = [tube.thread, tube.priority, count]
+        first, messages = await self.scripts.run(
+            "peek", self.shard_keys(tube.shard), lambda _: arguments, seconds=settings.redis_timeout
+        )
+        return list(enumerate(messages, first))
+
+    async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
+        base = self.keys.base(shard)
+        dead = await self.link.send(
+            base, "ZREVRANGE", f"{base}:dead", 0, count - 1, "WITHSCORES", seconds=settings.redis_timeout
+        )
+        times = dict(_pairs(dead))
+        if not times:
+            return []
+        letters = await self.link.send(base, "HMGET", f"{base}:letters", *times, seconds=settings.redis_timeout)
+        return [_dead(id, died, letter) for (id, died), letter in zip(times.items(), letters, strict=True) if letter]
+
+
+def _stamped(entries: Sequence[Entry], stamp: bytes) -> Iterator[Any]:
+    for thread, priority, bodies in entries:
+        yield thread
+        yield priority
+        yield len(bodies)
+        for body in bodies:
+            yield stamp + body
+
+
+def _settlement(settlement: Settlement) -> tuple[Any, ...]:
+    lease, priority, through, busy_seconds, wanted, release = settlement
+    busy_us = int(busy_seconds * 1_000_000)
+    return lease.thread, lease.fence, priority, "" if through is None else through, busy_us, wanted, int(release)
+
+
+def _settled(lease: Lease, answer: list[Any]) -> Settled:
+    status = answer[0]
+    if status == HANDED:
+        return Settled(batch_of(lease, answer[1:]))
+    return Settled(is_lost=status == LOST, is_released=status == RELEASED)
+
+
+def _state(shard: Shard, reply: list[Any]) -> ShardState:
+    now, counted, threads, ready, bound, blocked, deepest, oldest, held = reply
+    counters = {name.decode(): int(value) for name, value in _pairs(counted)}
+    lags = [_tube_lag(now, *triple) for triple in _groups(oldest, 3)]
+    return ShardState(
+        shard=shard,
+        depth=counters.get("depth", 0),
+        threads=threads,
+        ready=ready,
+        bound=bound,
+        blocked=blocked,
+        lag_seconds=lags[0].lag_seconds if lags else 0.0,
+        deepest=[(thread.decode(), int(depth)) for thread, depth in _pairs(deepest)],
+        oldest=lags,
+        held=[_hold(now, *quadruple) for quadruple in _groups(held, 4)],
+        registered=counters.get("registered", 0),
+        settled=counters.get("settled", 0),
+        dead=counters.get("dead", 0),
+        busy_seconds=counters.get("busy_us", 0) / 1_000_000,
+        born=counters.get("born"),
+    )
+
+
+def _tube_lag(now: int, name: bytes, stamp: bytes, depth: int) -> TubeLag:
+    thread, _, priority = name.decode().rpartition("/")
+    return TubeLag(thread, int(priority), depth, max(0.0, (now - int(float(stamp))) / 1000))
+
+
+def _hold(now: int, thread: bytes, owner: bytes, fence: bytes, since: bytes) -> Hold:
+    busy_seconds = max(0.0, (now - int(since)) / 1000) if int(since) else 0.0
+    return Hold(thread.decode(), owner.decode(), int(fence), busy_seconds)
+
+
+def _dead(id: bytes, died_ms: bytes, letter: bytes) -> Dead:
+    attempts, length, rest = letter.split(b" ", 2)
+    error, message = rest[: int(length)], rest[int(length) :]
+    return Dead(id.decode(), int(float(died_ms)), int(attempts), error.decode("utf-8", "replace"), message)
+
+
+def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    return zip(flat[::2], flat[1::2], strict=True)
+
+
+def _groups(flat: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for at in range(0, len(flat), size):
+        yield flat[at : at + size]

@@ -1,0 +1,288 @@
+"""The process that binds threads and runs handlers: bind → handle → settle → release."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from uuid import uuid4
+
+from sharded_queue.coordinator import Bound, Coordinator
+from sharded_queue.errors import StorageUnavailable
+from sharded_queue.exchange import Exchange
+from sharded_queue.handler import Handler, find, known, shards
+from sharded_queue.lane import Lane
+from sharded_queue.lease import Lease
+from sharded_queue.queue import Queue
+from sharded_queue.renewer import Renewer
+from sharded_queue.settings import settings
+from sharded_queue.storage import Batch, Failure, Settled, Settlement
+from sharded_queue.tube import Shard
+
+log = logging.getLogger("sharded_queue")
+LONGEST_LOOK = 4
+"""An idle worker's looks grow from one `coordinator_delay` to so many apart: two commands each, less than one a second."""
+
+
+@dataclass(slots=True)
+class Stats:
+    """What a worker has done since it was made; counters only grow."""
+
+    handled: int = 0
+    batches: int = 0
+    failed: int = 0
+    busy_seconds: float = 0.0
+    bound: int = 0
+    lost: int = 0
+    looked_at: float = 0.0
+    """Monotonic time of the last finished step of the loop: how `/livez` knows that it moves."""
+
+
+class Worker:
+    """
+    Serves threads of the handlers it knows: *handlers*, or all that this process defined.
+
+    It binds up to `settings.worker_concurrency` threads at a time and handles each of them in order. Any number of
+    workers may share a coordinator, or have one each.
+    """
+
+    def __init__(
+        self,
+        coordinator: Coordinator,
+        queue: Queue,
+        *,
+        handlers: Sequence[type[Handler] | str] | None = None,
+        name: str | None = None,
+    ) -> None:
+        self.coordinator, self.queue = coordinator, queue
+        self.owner = f"{name or settings.worker_name}/{uuid4().hex[:8]}"
+        self.stats = Stats()
+        self._handlers = None if handlers is None else [find(h) if isinstance(h, str) else h for h in handlers]
+        self._lanes: set[Lane] = set()
+        self._exchange = Exchange(queue.storage)
+        self._stopping = self._draining = False
+        self._changed = asyncio.Event()
+        self._others_wait = False
+        self._remaining: int | None = None
+        self._first_shard = 0
+        coordinator.attach(queue.storage)
+
+    async def loop(self, limit: int | None = None) -> int:
+        """
+        Serve until stopped; returns the number of requests handled.
+
+        With *limit*, returns once exactly so many requests were handled, or when nothing that this worker could serve
+        was left for `worker_empty_limit × worker_empty_pause` seconds.
+        """
+        handled_before, self._remaining, self._draining = self.stats.handled, limit, False
+        renewer = Renewer(
+            self.coordinator, lambda: self._lanes, settings.coordinator_lease, settings.coordinator_timeout
+        )
+        renewing = asyncio.create_task(renewer.run())
+        bell = Bell(self.coordinator, self.owner)
+        try:
+            await self._serve(renewer, bell)
+        finally:
+            await bell.close()
+            await self._drain()
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+        return self.stats.handled - handled_before
+
+    def stop(self) -> None:
+        """Take nothing new, finish the running batches within `settings.worker_drain` seconds, release, return."""
+        self._stopping = True
+        self._changed.set()
+
+    def known_handlers(self) -> Mapping[str, type[Handler]]:
+        return known() if self._handlers is None else {handler.name: handler for handler in self._handlers}
+
+    async def _serve(self, renewer: Renewer, bell: "Bell") -> None:
+        """Look for threads, wait for a reason to look again, until told to stop or done."""
+        busy_at, quiet, next_seconds = time.monotonic(), 0, None
+        is_time_to_look = True
+        while not self._is_over():
+            if is_time_to_look:
+                lanes_before = len(self._lanes)
+                next_seconds = await self._look(renewer)
+                quiet = 0 if len(self._lanes) > lanes_before else quiet + 1
+            if self._busy():
+                busy_at = time.monotonic()
+            elif self._remaining is not None and time.monotonic() - busy_at >= settings.linger_seconds:
+                return
+            is_time_to_look = await self._idle(bell, self._patience(next_seconds, quiet, busy_at))
+
+    def _is_over(self) -> bool:
+        return self._stopping or (self._remaining == 0 and not self._lanes)
+
+    def _busy(self) -> int:
+        return sum(not lane.is_lingering for lane in self._lanes)
+
+    def _room(self) -> int:
+        """How many threads to bind now; under a limit one by one, so that each knows what it may take."""
+        room = settings.worker_concurrency - self._busy()
+        return room if self._remaining is None else min(room, 1, self._remaining)
+
+    def _patience(self, next_seconds: float | None, quiet: int, busy_at: float) -> float:
+        """How long to wait for a wake-up: until something is due, and no longer than the safety net allows."""
+        longest = settings.coordinator_delay * min(2 ** min(quiet, 10), LONGEST_LOOK * max(1, len(self._shards())))
+        due = [longest] if next_seconds is None else [longest, next_seconds + 0.001]
+        if self._remaining is not None:
+            due.append(max(0.001, busy_at + settings.linger_seconds - time.monotonic()))
+        return min(due)
+
+    async def _idle(self, bell: "Bell", seconds: float) -> bool:
+        """Wait for a reason to do something; whether it is one to look for threads."""
+        self._changed.clear()
+        if self._stopping:
+            return False
+        rung = await bell.wait(self._shards() if self._room() > 0 else [], self._changed, seconds)
+        self.stats.looked_at = time.monotonic()
+        if rung:
+            for lane in self._lanes:
+                lane.poke()
+        return rung or not self._changed.is_set() or (self._others_wait and self._room() > 0)
+
+    async def _look(self, renewer: Renewer) -> float | None:
+        """Fill the room with threads; seconds until the next one may become free by itself, if that is known."""
+        moments: list[float] = []
+        shards = self._shards()
+        self._first_shard += 1
+        self._others_wait = False
+        for place in range(len(shards)):
+            shard = shards[(self._first_shard + place) % len(shards)]
+            while (room := self._room()) > 0:
+                bound = await self._bind(shard, room, renewer)
+                if bound.next_seconds is not None:
+                    moments.append(bound.next_seconds)
+                if len(bound.batches) < room:
+                    break
+                self._others_wait = True
+        self._make_room()
+        return min(moments, default=None)
+
+    async def _bind(self, shard: Shard, room: int, renewer: Renewer) -> Bound:
+        wanted, asked_at = self.reserve(), time.monotonic()
+        bound = Bound([])
+        try:
+            bound = await self.coordinator.bind(shard, self.owner, room, wanted, settings.coordinator_lease)
+        except StorageUnavailable as error:
+            log.warning("cannot look for threads of %s: %s", shard.tag, error)
+            await asyncio.sleep(settings.coordinator_delay)
+        if self._remaining is not None:
+            self.unreserve(wanted - sum(len(batch.messages) for batch in bound.batches))
+        for batch in bound.batches:
+            self._start(batch, renewer.deadline(asked_at))
+        self.stats.looked_at = time.monotonic()
+        return bound
+
+    def _start(self, batch: Batch, deadline: float) -> None:
+        handler = self.known_handlers()[batch.tube.shard.handler]
+        lane = Lane(self, handler, batch, deadline, settings.linger_seconds)
+        self._lanes.add(lane)
+        self.stats.bound += 1
+        lane.task.add_done_callback(lambda task: self._finished(lane, task))
+
+    def _finished(self, lane: Lane, task: "asyncio.Task[None]") -> None:
+        self._lanes.discard(lane)
+        self.stats.lost += lane.is_lost
+        self._changed.set()
+        if not task.cancelled() and (error := task.exception()):
+            log.error("serving %s ended with an error", lane.lease, exc_info=error)
+
+    def _make_room(self) -> None:
+        """Drained threads make room for those that were just bound in their place."""
+        if len(self._lanes) > settings.worker_concurrency:
+            for lane in self._lanes:
+                lane.poke()
+
+    def _shards(self) -> list[Shard]:
+        return list(shards(dict(self.known_handlers())))
+
+    async def _drain(self) -> None:
+        """Let running batches end within the grace, then give up those that did not."""
+        self._draining = True
+        for lane in self._lanes:
+            lane.poke()
+        for give_up, seconds in ((False, settings.worker_drain), (True, None)):
+            if give_up:
+                for lane in self._lanes:
+                    lane.give_up()
+            if tasks := [lane.task for lane in self._lanes]:
+                await asyncio.wait(tasks, timeout=seconds)
+
+    # What lanes ask for.
+
+    def reserve(self) -> int:
+        if self._stopping or self._draining:
+            return 0
+        if self._remaining is None:
+            return settings.worker_batch_size
+        count = min(settings.worker_batch_size, self._remaining)
+        self._remaining -= count
+        return count
+
+    def unreserve(self, count: int) -> None:
+        if self._remaining is not None:
+            self._remaining += count
+
+    def handled(self, count: int, seconds: float) -> None:
+        self.stats.handled += count
+        self.stats.batches += 1
+        self.stats.busy_seconds += seconds
+
+    def failed(self, handler: type[Handler]) -> None:
+        self.stats.failed += 1
+
+    def is_leaving(self) -> bool:
+        crowded = len(self._lanes) > settings.worker_concurrency
+        return self._stopping or self._draining or self._others_wait or crowded
+
+    def drained(self) -> None:
+        self._changed.set()
+
+    async def settle(self, settlement: Settlement) -> Settled:
+        return await self._exchange.settle(settlement)
+
+    async def fail(self, failure: Failure) -> bool:
+        return await self.queue.storage.fail(failure)
+
+    async def release(self, lease: Lease) -> None:
+        try:
+            await self.coordinator.release([lease])
+        except StorageUnavailable as error:
+            log.warning("%s could not be released and will expire: %s", lease, error)
+
+
+class Bell:
+    """
+    One pending wait for the coordinator's call. It stays pending while the worker does other things: to give up a
+    blocking command means to give up its connection.
+    """
+
+    def __init__(self, coordinator: Coordinator, owner: str) -> None:
+        self._coordinator, self._owner = coordinator, owner
+        self._waiting: asyncio.Task[None] | None = None
+
+    async def wait(self, shards: Sequence[Shard], changed: asyncio.Event, seconds: float) -> bool:
+        """Wait until called about *shards*, until *changed* or for *seconds*; whether there was a call."""
+        if shards and not self._waiting:
+            longest = settings.coordinator_delay * LONGEST_LOOK * len(shards)
+            self._waiting = asyncio.create_task(self._coordinator.wait(shards, self._owner, longest))
+        noticing = asyncio.create_task(changed.wait())
+        await asyncio.wait(
+            [noticing, self._waiting] if self._waiting else [noticing],
+            timeout=seconds,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        noticing.cancel()
+        if self._waiting and self._waiting.done():
+            self._waiting.result()
+            self._waiting = None
+            return True
+        return False
+
+    async def close(self) -> None:
+        if self._waiting:
+            self._waiting.cancel()
+            await asyncio.gather(self._waiting, return_exceptions=True)
