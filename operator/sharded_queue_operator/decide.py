@@ -68,6 +68,10 @@ class Observation:
         return sum(state.bound for state in self.shards)
 
     @property
+    def blocked(self) -> int:
+        return sum(state.blocked for state in self.shards)
+
+    @property
     def lag_seconds(self) -> float:
         return max((state.lag_seconds for state in self.shards), default=0.0)
 
@@ -255,6 +259,9 @@ def restricted(decision: Decision, seen: Observation, policy: Policy) -> Decisio
     """Without the steps that were switched off."""
     if decision.replicas is None or decision.replicas == seen.replicas:
         return replace(decision, replicas=None)
+    if policy.is_recommending:
+        advice = f"only recommending {decision.replicas} instead of {seen.replicas}; {decision.message}"
+        return replace(decision, replicas=None, reason="Recommended", message=advice)
     if decision.replicas > seen.replicas and policy.may_rise:
         return decision
     if decision.replicas < seen.replicas and policy.may_fall:

@@ -42,6 +42,9 @@ class Policy:
     is_suspended: bool = False
     """No worker shall run."""
 
+    is_recommending: bool = False
+    """Decide and say so, change nothing."""
+
     may_rise: bool = True
     may_fall: bool = True
 

@@ -1,0 +1,132 @@
+"""`python -m sharded_queue_operator`: one process that leads, watches, decides and applies until it is told to stop."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from time import monotonic
+
+import kopf
+
+from sharded_queue.errors import SettingsError
+from sharded_queue_operator import health, metrics
+from sharded_queue_operator.api import Api, queues
+from sharded_queue_operator.controller import Controller
+from sharded_queue_operator.errors import ApiRefused
+from sharded_queue_operator.leader import Leader
+from sharded_queue_operator.main import configured, registered
+from sharded_queue_operator.resource import Name
+from sharded_queue_operator.settings import Settings, read
+
+log = logging.getLogger("sharded_queue_operator")
+
+CRD_SECONDS = 2.0
+
+
+def main() -> None:
+    try:
+        settings = read()
+    except SettingsError as error:
+        sys.exit(f"sharded-queue-operator: {error}")
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+    with suppress(asyncio.CancelledError, KeyboardInterrupt):
+        asyncio.run(serve(settings))
+
+
+async def serve(settings: Settings) -> None:
+    """Run until SIGTERM or SIGINT; any failure that is not of one resource ends the process, to be started anew."""
+    stop = stopped_by_signals()
+    api = await Api.connected(settings.api_seconds)
+    controller = Controller(api, settings)
+    try:
+        async with health.served(
+            settings.http_port, livez=livez(controller, settings), readyz=readyz(controller)
+        ) as port:
+            log.info("serving /livez, /readyz and /metrics on port %s", port)
+            await first_of(stop.wait(), lead(api, controller, settings, stop))
+    finally:
+        await api.close()
+
+
+async def lead(api: Api, controller: Controller, settings: Settings, stop: asyncio.Event) -> None:
+    await served(api, settings)
+    async with leading(api, settings) as keep:
+        watch = kopf.operator(
+            registry=registered(controller),
+            settings=configured(),
+            standalone=True,
+            clusterwide=not settings.namespaces,
+            namespaces=settings.namespaces,
+            stop_flag=stop,
+        )
+        await first_of(watch, controller.run(), keep)
+
+
+async def served(api: Api, settings: Settings) -> None:
+    """Wait until the API server knows our kind: whoever installs us may do it in any order."""
+    while True:
+        try:
+            await api.get(queues(namespace=next(iter(settings.namespaces), "")), limit="1")
+            return
+        except ApiRefused as error:
+            log.warning("ShardedQueues cannot be listed yet: %s", error)
+        await asyncio.sleep(CRD_SECONDS)
+
+
+@asynccontextmanager
+async def leading(api: Api, settings: Settings) -> AsyncIterator["asyncio.Future[None]"]:
+    if not settings.lease_namespace:
+        metrics.leading.set(1)
+        yield asyncio.get_running_loop().create_future()
+        return
+    name = Name(settings.lease_namespace, settings.lease_name)
+    leader = Leader(api, name, settings.identity, settings.lease_seconds)
+    await leader.acquire()
+    keep = asyncio.create_task(leader.keep())
+    try:
+        yield keep
+    finally:
+        keep.cancel()
+        await leader.resign()
+
+
+async def first_of(*works: Awaitable[object]) -> None:
+    """Run all until one ends; then the others are cancelled, and an error goes on."""
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def stopped_by_signals() -> asyncio.Event:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return stop
+
+
+def livez(controller: Controller, settings: Settings) -> health.Check:
+    def check() -> str:
+        idle = monotonic() - controller.progress_at
+        return f"no progress for {idle:.0f} s" if idle > settings.stuck_seconds else ""
+
+    return check
+
+
+def readyz(controller: Controller) -> health.Check:
+    def check() -> str:
+        return "" if controller.is_running else "waiting for the Lease"
+
+    return check
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""
+Decisions out: the workload, the status, events. What did not change is not written.
+"""
+
+import logging
+from datetime import UTC, datetime
+from time import monotonic
+from uuid import uuid4
+
+from sharded_queue_operator import metrics, status
+from sharded_queue_operator.api import Api, core, queues
+from sharded_queue_operator.decide import Decision, Observation
+from sharded_queue_operator.errors import ApiGone, ApiRefused
+from sharded_queue_operator.pods import MANAGER, Manifest
+from sharded_queue_operator.resource import API_VERSION, KIND, Name, Resource
+from sharded_queue_operator.workload import Workload, Workloads
+
+log = logging.getLogger(__name__)
+
+
+class Applier:
+    def __init__(self, api: Api, workloads: Workloads, identity: str, status_seconds: float) -> None:
+        self.api = api
+        self.workloads = workloads
+        self.identity = identity
+        self.status_seconds = status_seconds
+        self.told_at: dict[Name, float] = {}
+
+    async def apply(
+        self, resource: Resource, body: Manifest, workload: Workload | None, seen: Observation, decision: Decision
+    ) -> Manifest:
+        """Carry a decision out; the resource as the server knows it afterwards."""
+        replicas = seen.replicas if decision.replicas is None else decision.replicas
+        before: Manifest = body.get("status") or {}
+        after = status.status_of(resource, workload, seen, decision, before=before, now=now())
+        if await self.workloads.settle(resource, workload, replicas) and decision.replicas is not None:
+            await self.announce(body, [status.scaled_event(decision, seen.replicas)])
+            count_scaling(resource.name, seen.replicas, replicas)
+            after["lastScaleTime"] = now()
+        return await self.tell(body, after)
+
+    async def tell(self, body: Manifest, after: Manifest) -> Manifest:
+        """Write a status that changed: what is loud at once, the rest when the last write is some seconds old."""
+        name, before = Name.of(body), body.get("status") or {}
+        change = status.patch(before, after)
+        is_due = monotonic() >= self.told_at.get(name, float("-inf")) + self.status_seconds
+        if not change or not (is_due or status.is_urgent(before, after)):
+            return body
+        self.told_at[name] = monotonic()
+        try:
+            told = await self.api.merge(f"{queues(name)}/status", {"status": change})
+        except ApiGone:
+            return body
+        await self.announce(body, status.events_of(before, after))
+        return told
+
+    async def announce(self, body: Manifest, events: list[status.Event]) -> None:
+        for event in events:
+            log.info("%s: %s: %s", Name.of(body), event.reason, event.message)
+            try:
+                await self.api.create(core("events", namespace=Name.of(body).namespace), self.event(body, event))
+            except ApiRefused as error:
+                log.warning("%s: the event was lost: %s", Name.of(body), error)
+
+    def event(self, body: Manifest, event: status.Event) -> Manifest:
+        name, time = Name.of(body), now()
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"namespace": name.namespace, "name": f"{name.name}.{uuid4().hex[:16]}"},
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "namespace": name.namespace,
+                "name": name.name,
+                "uid": body["metadata"]["uid"],
+                "resourceVersion": body["metadata"]["resourceVersion"],
+            },
+            "type": event.type,
+            "reason": event.reason,
+            "message": event.message[:1024],
+            "firstTimestamp": time,
+            "lastTimestamp": time,
+            "count": 1,
+            "source": {"component": MANAGER},
+            "reportingComponent": MANAGER,
+            "reportingInstance": self.identity,
+        }
+
+    def forget(self, name: Name) -> None:
+        self.told_at.pop(name, None)
+
+
+def count_scaling(name: Name, before: int, after: int) -> None:
+    metrics.scalings.labels(*name, "up" if after > before else "down").inc()
+
+
+def now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

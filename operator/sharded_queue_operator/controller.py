@@ -1,0 +1,237 @@
+"""
+Each resource again and again: observe, decide, apply.
+
+News comes from watches, from Redis and from a timer that lists everything anew, and only ever says which resource to
+look at. So it does not matter whether one piece of news is lost, late, or told twice.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+
+from sharded_queue.tube import Shard
+from sharded_queue_operator import metrics, status
+from sharded_queue_operator.api import Api, apps, core, queues
+from sharded_queue_operator.apply import Applier, now
+from sharded_queue_operator.decide import Decision, History, Observation, decide
+from sharded_queue_operator.errors import ApiRefused, BadSpec, NotOurs
+from sharded_queue_operator.observe import Observer, Reading
+from sharded_queue_operator.pods import MANAGED_BY, MANAGER, Manifest, deployment
+from sharded_queue_operator.resource import PAUSE, Name, Resource, parsed
+from sharded_queue_operator.settings import Settings
+from sharded_queue_operator.workload import Workload, Workloads, newer, slim
+from sharded_queue_operator.workqueue import WorkQueue
+
+log = logging.getLogger(__name__)
+
+UNPROCESSABLE = range(400, 423)
+"""The API server will say the same again, until the resource or the rights of the operator change."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """What is known of one resource."""
+
+    body: Manifest
+    resource: Resource | None = None
+    complaint: BadSpec | None = None
+    reading: Reading | None = None
+    history: History = field(default_factory=History)
+
+
+class Controller:
+    def __init__(self, api: Api, settings: Settings) -> None:
+        self.api = api
+        self.settings = settings
+        self.entries: dict[Name, Entry] = {}
+        self.queue: WorkQueue[Name] = WorkQueue()
+        self.workloads = Workloads(api)
+        self.applier = Applier(api, self.workloads, settings.identity, settings.status_seconds)
+        self.observer = Observer(self.read_secret, self.heard)
+        self.progress_at = monotonic()
+        """When the last resource was looked at, or the last list of them was read."""
+        self.is_running = False
+
+    async def run(self) -> None:
+        self.is_running = True
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.resync_for_ever(), name="resync")
+                for number in range(self.settings.workers):
+                    tasks.create_task(self.work_for_ever(), name=f"reconcile {number}")
+        finally:
+            self.is_running = False
+            await self.observer.close()
+
+    # News
+
+    def resource_changed(self, body: Manifest) -> None:
+        name = Name.of(body)
+        if body["metadata"].get("deletionTimestamp"):
+            self.resource_gone(body)
+            return
+        entry = self.entries.get(name)
+        if entry is None or entry.body["metadata"]["uid"] != body["metadata"]["uid"]:
+            self.entries[name] = entry = Entry(slim(body), history=resumed(body))
+            self.read_spec(entry)
+        elif newer(body, entry.body):
+            before, entry.body = entry.body, slim(body)
+            if asked(before) != asked(body):
+                self.read_spec(entry)
+        self.queue.add(name)
+
+    def resource_gone(self, body: Manifest) -> None:
+        name = Name.of(body)
+        if self.entries.pop(name, None) is None:
+            return
+        self.observer.forget(name)
+        self.workloads.forget(name)
+        self.applier.forget(name)
+        self.queue.forget(name)
+        metrics.forget(*name)
+
+    def workload_changed(self, body: Manifest) -> None:
+        if owner := self.workloads.keep(body):
+            self.queue.add(owner)
+
+    def workload_gone(self, body: Manifest) -> None:
+        if owner := self.workloads.drop(body):
+            self.queue.add(owner)
+
+    def heard(self, name: Name, reading: Reading) -> None:
+        if entry := self.entries.get(name):
+            entry.reading = reading
+            self.queue.add(name)
+
+    def read_spec(self, entry: Entry) -> None:
+        """A spec that makes no sense changes nothing: the workers stay as they are until it does."""
+        try:
+            resource = parsed(entry.body)
+            if resource.spec.worker:
+                deployment(resource, 0)
+            entry.resource, entry.complaint = resource, None
+            self.observer.watch(resource)
+        except BadSpec as error:
+            entry.complaint = error
+            self.observer.forget(Name.of(entry.body))
+
+    async def read_secret(self, name: Name) -> Manifest | None:
+        return await self.api.find(core("secrets", name))
+
+    # Work
+
+    async def work_for_ever(self) -> None:
+        while True:
+            try:
+                async with self.queue.next() as name:
+                    await self.reconcile(name)
+            except ApiRefused as error:
+                log.warning("%s; trying again", error)
+            except Exception:
+                log.exception("a reconciliation failed; trying again")
+
+    async def reconcile(self, name: Name) -> None:
+        self.progress_at = monotonic()
+        entry = self.entries.get(name)
+        if entry is None:
+            return
+        metrics.accepted.labels(*name).set(entry.complaint is None)
+        if entry.complaint:
+            await self.refuse(entry, "BadSpec", str(entry.complaint))
+        elif entry.resource and entry.reading:
+            await self.follow(entry, entry.resource, entry.reading)
+
+    async def follow(self, entry: Entry, resource: Resource, reading: Reading) -> None:
+        try:
+            workload = await self.workloads.find(resource)
+            seen = observation(entry, workload, reading)
+            decision = decide(seen, resource.policy, entry.history, monotonic())
+            self.keep(entry, await self.applier.apply(resource, entry.body, workload, seen, decision))
+        except NotOurs as error:
+            await self.refuse(entry, "NameTaken", str(error))
+        except ApiRefused as error:
+            if error.status not in UNPROCESSABLE:
+                raise
+            await self.refuse(entry, "WorkloadRefused", str(error))
+        else:
+            entry.history = decision.history
+            measure(resource.name, workload, seen, decision)
+
+    async def refuse(self, entry: Entry, reason: str, message: str) -> None:
+        after = status.refused_status(entry.body, reason, message, now())
+        self.keep(entry, await self.applier.tell(entry.body, after))
+
+    def keep(self, entry: Entry, body: Manifest) -> None:
+        if newer(body, entry.body) and asked(body) == asked(entry.body):
+            entry.body = slim(body)
+
+    # The safety net under the watches
+
+    async def resync_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.resync_seconds)
+            for error in self.observer.failed():
+                raise error
+            try:
+                await self.resync()
+            except ApiRefused as error:
+                log.warning("%s; lists are read again in %s s", error, self.settings.resync_seconds)
+
+    async def resync(self) -> None:
+        """What the watches should have told, from lists."""
+        for namespace in self.settings.namespaces or [""]:
+            found = await self.listed(queues(namespace=namespace))
+            for body in await self.listed(apps("deployments", namespace=namespace), f"{MANAGED_BY}={MANAGER}"):
+                self.workload_changed(body)
+            names = {Name.of(body) for body in found}
+            for name, entry in list(self.entries.items()):
+                if name not in names and namespace in {"", name.namespace}:
+                    self.resource_gone(entry.body)
+            for body in found:
+                self.resource_changed(body)
+        self.progress_at = monotonic()
+
+    async def listed(self, path: str, selector: str = "") -> Sequence[Manifest]:
+        items: list[Manifest] = (await self.api.get(path, labelSelector=selector)).get("items", [])
+        return items
+
+
+def observation(entry: Entry, workload: Workload | None, reading: Reading) -> Observation:
+    """A workload that is not there, perhaps because somebody deleted it, had what the status says."""
+    known = (entry.body.get("status") or {}).get("desiredReplicas", 0)
+    replicas = workload.wanted if workload else known
+    return Observation(replicas, reading.shards, reading.read_at, reading.doubt)
+
+
+def asked(body: Manifest) -> tuple[object, object]:
+    """What its author asks of a resource; all else of it is the server's or ours."""
+    metadata = body["metadata"]
+    return metadata.get("generation"), (metadata.get("annotations") or {}).get(PAUSE)
+
+
+def resumed(body: Manifest) -> History:
+    """What an earlier operator learned."""
+    handlers = (body.get("status") or {}).get("handlers") or []
+    seconds = {
+        handler["name"]: handler["secondsPerRequest"] for handler in handlers if handler.get("secondsPerRequest")
+    }
+    born = {
+        Shard(handler["name"], index, len(handler["born"])): marker
+        for handler in handlers
+        for index, marker in enumerate(handler.get("born") or [])
+        if marker
+    }
+    return History.resumed(seconds, born)
+
+
+def measure(name: Name, workload: Workload | None, seen: Observation, decision: Decision) -> None:
+    metrics.desired_replicas.labels(*name).set(seen.replicas if decision.replicas is None else decision.replicas)
+    metrics.current_replicas.labels(*name).set(workload.existing if workload else 0)
+    metrics.ready_replicas.labels(*name).set(workload.ready if workload else 0)
+    metrics.known.labels(*name).set(decision.doubt is None)
+    if seen.shards:
+        metrics.lanes.labels(*name).set(decision.lanes)
+        metrics.depth.labels(*name).set(seen.depth)
+        metrics.lag_seconds.labels(*name).set(seen.lag_seconds)

@@ -1,0 +1,44 @@
+"""
+What the operator hears from Kubernetes: a table of contents.
+
+Only `on.event`, which writes nothing to the objects; work is done elsewhere, from a queue of our own.
+"""
+
+from typing import Any
+
+import kopf
+
+from sharded_queue_operator.controller import Controller
+from sharded_queue_operator.pods import MANAGED_BY, MANAGER
+from sharded_queue_operator.resource import GROUP, PLURAL, VERSION
+
+REQUEST_SECONDS = 15.0
+
+
+def registered(controller: Controller) -> kopf.OperatorRegistry:
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.login(registry=registry)
+    def login(**context: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**context) or kopf.login_with_kubeconfig(**context)
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    def resource(event: kopf.RawEvent, **_: Any) -> None:
+        body = dict(event["object"])
+        controller.resource_gone(body) if event["type"] == "DELETED" else controller.resource_changed(body)
+
+    @kopf.on.event("apps", "v1", "deployments", labels={MANAGED_BY: MANAGER}, registry=registry)
+    def workload(event: kopf.RawEvent, **_: Any) -> None:
+        body = dict(event["object"])
+        controller.workload_gone(body) if event["type"] == "DELETED" else controller.workload_changed(body)
+
+    return registry
+
+
+def configured() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.posting.enabled = False
+    settings.scanning.disabled = True  # no right to read all CRDs: ours is there before we are
+    settings.networking.request_timeout = REQUEST_SECONDS
+    settings.watching.label_selectors["apps", "v1", "deployments"] = f"{MANAGED_BY}={MANAGER}"
+    return settings

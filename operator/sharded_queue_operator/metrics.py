@@ -1,0 +1,51 @@
+"""
+What the operator measures. Queues themselves (depth, lag) are exported per handler; nothing grows with threads.
+"""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+registry = CollectorRegistry()
+
+QUEUE = ("namespace", "queue")
+
+desired_replicas = Gauge(
+    "sharded_queue_desired_replicas", "Workers that the last decision asked for", QUEUE, registry=registry
+)
+current_replicas = Gauge("sharded_queue_current_replicas", "Worker pods that exist", QUEUE, registry=registry)
+ready_replicas = Gauge("sharded_queue_ready_replicas", "Worker pods that are ready", QUEUE, registry=registry)
+lanes = Gauge(
+    "sharded_queue_lanes", "Lanes that the requests fill, before rounding and bounds", QUEUE, registry=registry
+)
+depth = Gauge("sharded_queue_depth", "Requests that are not handled yet", QUEUE, registry=registry)
+lag_seconds = Gauge("sharded_queue_lag_seconds", "Age of the oldest request", QUEUE, registry=registry)
+known = Gauge("sharded_queue_known", "1 while Redis answers for the queue, else 0", QUEUE, registry=registry)
+accepted = Gauge("sharded_queue_accepted", "1 when the resource's spec makes sense, else 0", QUEUE, registry=registry)
+
+scalings = Counter(
+    "sharded_queue_scalings_total", "Changes of the number of workers", (*QUEUE, "direction"), registry=registry
+)
+polls = Counter(
+    "sharded_queue_operator_polls_total", "Reads of a Redis by their outcome", ("outcome",), registry=registry
+)
+poll_seconds = Histogram(
+    "sharded_queue_operator_poll_seconds",
+    "Time of one read of a Redis, for all resources that share it",
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+    registry=registry,
+)
+api_calls = Counter(
+    "sharded_queue_operator_api_calls_total", "Calls of the Kubernetes API", ("verb", "status"), registry=registry
+)
+failures = Counter(
+    "sharded_queue_operator_failures_total", "Reconciliations that failed and are tried again", registry=registry
+)
+leading = Gauge("sharded_queue_operator_leading", "1 while this process may write", registry=registry)
+
+OF_A_QUEUE = (desired_replicas, current_replicas, ready_replicas, lanes, depth, lag_seconds, known, accepted)
+
+
+def forget(namespace: str, queue: str) -> None:
+    """Nothing is said any more of a resource that is gone."""
+    for gauge in OF_A_QUEUE:
+        gauge.remove_by_labels({"namespace": namespace, "queue": queue})
+    scalings.remove_by_labels({"namespace": namespace, "queue": queue})

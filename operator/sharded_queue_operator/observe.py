@@ -1,0 +1,368 @@
+"""
+Redis in, readings out: one poller for each Redis, one pipeline a poll for all resources that share it.
+
+A reading always comes, also when Redis does not answer: then it carries a doubt in place of the shards. Nothing here
+decides anything.
+"""
+
+import asyncio
+import base64
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic
+from typing import Any, NamedTuple
+
+from msgspec.structs import replace
+from redis.exceptions import RedisError
+
+from sharded_queue.connections import Client, RedisOptions, connect
+from sharded_queue.errors import ShardedQueueError
+from sharded_queue.storage import ShardState
+from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.tube import Keys, Shard
+from sharded_queue_operator import metrics
+from sharded_queue_operator.decide import Doubt
+from sharded_queue_operator.pods import CA_KEY
+from sharded_queue_operator.resource import Name, Redis, Resource
+
+log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 2.0
+"""How long one answer of Redis may take before the queue counts as unknown."""
+
+LISTEN_SECONDS = 1.0
+RETRY_SECONDS = 1.0
+SECRET_SECONDS = 5.0
+"""While Redis refuses us, its secrets are read again so often at most."""
+
+MOST_LISTED = 1_024
+"""
+Threads that a shard lists at most. Beyond so many lanes that are full, the others are counted from the sums, as full as
+the sums allow: never too few.
+"""
+
+TROUBLE = (ShardedQueueError, RedisError, OSError, TimeoutError)
+
+
+class Reading(NamedTuple):
+    """What Redis said of one resource, or why it said nothing; *read_at* is when it was asked."""
+
+    read_at: float
+    shards: tuple[ShardState, ...] = ()
+    doubt: Doubt | None = None
+
+
+class Watch(NamedTuple):
+    """What a resource wants to know."""
+
+    keys: Keys
+    shards: tuple[Shard, ...]
+    listed: int
+    period_seconds: float
+
+    @classmethod
+    def of(cls, resource: Resource) -> "Watch":
+        spec = resource.spec
+        listed = min(resource.policy.lanes + 1, MOST_LISTED)
+        return cls(spec.redis.keys, tuple(spec.shards), listed, spec.scaling.poll_period_seconds)
+
+
+class Place(NamedTuple):
+    """One Redis. Its secrets are those of a namespace, so resources of another one do not share it."""
+
+    namespace: str
+    redis: Redis
+
+    @classmethod
+    def of(cls, resource: Resource) -> "Place":
+        redis = replace(resource.spec.redis, key_prefix="")
+        is_secret = redis.auth_secret_name or redis.tls.ca_secret_name
+        return cls(resource.name.namespace if is_secret else "", redis)
+
+    @property
+    def secrets(self) -> list[Name]:
+        names = (self.redis.auth_secret_name, self.redis.tls.ca_secret_name)
+        return [Name(self.namespace, name) for name in names if name]
+
+
+Secret = Mapping[str, Any]
+ReadSecret = Callable[[Name], Awaitable[Secret | None]]
+Tell = Callable[[Name, Reading], None]
+
+
+class Missing(ShardedQueueError):
+    """A secret that the resource names is not there."""
+
+
+class Connection:
+    """The client of one place; made anew when its secrets changed."""
+
+    def __init__(self, place: Place, read_secret: ReadSecret) -> None:
+        self.place = place
+        self.read_secret = read_secret
+        self.client: Client | None = None
+        self.secrets: list[Secret] = []
+        self.read_at = float("-inf")
+        self.folder = tempfile.TemporaryDirectory(prefix="sharded-queue-")
+        self.lock = asyncio.Lock()
+
+    async def open(self) -> Client:
+        """
+        Raises:
+            Missing: a secret is not there.
+            SettingsError: the parts of the address make no sense together.
+        """
+        async with self.lock:
+            if self.client is None:
+                self.secrets = await self.read_secrets()
+                self.client = connect(self.options(self.secrets))
+            return self.client
+
+    async def doubted(self) -> None:
+        """Redis did not answer, perhaps because its password was changed: take the new one, if there is one."""
+        if self.client is None or not self.place.secrets or monotonic() < self.read_at + SECRET_SECONDS:
+            return
+        with suppress(*TROUBLE):
+            if versions(await self.read_secrets()) != versions(self.secrets):
+                await self.close()
+
+    async def read_secrets(self) -> list[Secret]:
+        self.read_at = monotonic()
+        found = []
+        for name in self.place.secrets:
+            secret = await self.read_secret(name)
+            if secret is None:
+                raise Missing(f"there is no Secret {name.name}")
+            found.append(secret)
+        return found
+
+    def options(self, secrets: Sequence[Secret]) -> RedisOptions:
+        redis, named = self.place.redis, dict(zip((name.name for name in self.place.secrets), secrets, strict=True))
+        auth = texts(named.get(redis.auth_secret_name or "", {}))
+        return RedisOptions(
+            addresses=redis.addresses,
+            mode=redis.mode,
+            username=auth.get("username"),
+            password=auth.get("password"),
+            sentinel_master=redis.sentinel_master_name,
+            sentinel_password=auth.get("sentinelPassword"),
+            tls=redis.tls.mode == "Verify",
+            tls_ca=self.authority(named.get(redis.tls.ca_secret_name or "")),
+            timeout_seconds=ANSWER_SECONDS,
+        )
+
+    def authority(self, secret: Secret | None) -> str | None:
+        if secret is None:
+            return None
+        text = texts(secret).get(CA_KEY)
+        if text is None:
+            raise Missing(f"the Secret of the certificate authority has no key {CA_KEY}")
+        file = Path(self.folder.name) / CA_KEY
+        file.write_text(text)
+        return str(file)
+
+    async def close(self) -> None:
+        client, self.client = self.client, None
+        if client is not None:
+            with suppress(*TROUBLE):
+                await client.aclose()
+
+
+class Poller:
+    """
+    Reads one Redis for all that watch it: each period, and at once for those whose empty queue got its first request.
+    """
+
+    def __init__(self, place: Place, read_secret: ReadSecret, tell: Tell) -> None:
+        self.place = place
+        self.connection = Connection(place, read_secret)
+        self.tell = tell
+        self.watches: dict[Name, Watch] = {}
+        self.called: set[Name] = set()
+        self.call = asyncio.Event()
+
+    def watch(self, name: Name, watch: Watch) -> None:
+        if self.watches.get(name) != watch:
+            self.watches[name] = watch
+            self.hurry([name])
+
+    def hurry(self, names: Sequence[Name]) -> None:
+        if names:
+            self.called.update(names)
+            self.call.set()
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self.poll_for_ever())
+                tasks.create_task(self.listen_for_ever())
+        finally:
+            await self.connection.close()
+            self.connection.folder.cleanup()
+
+    async def poll_for_ever(self) -> None:
+        due = monotonic()
+        while True:
+            names = await self.called_until(due)
+            if monotonic() >= due:
+                names = list(self.watches)
+                due = monotonic() + min((watch.period_seconds for watch in self.watches.values()), default=1.0)
+            await self.poll({name: self.watches[name] for name in names if name in self.watches})
+
+    async def called_until(self, due: float) -> list[Name]:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, due - monotonic())):
+                await self.call.wait()
+        self.call.clear()
+        names, self.called = list(self.called), set()
+        return names
+
+    async def poll(self, watches: Mapping[Name, Watch]) -> None:
+        """Tell each of *watches* a reading, whatever happens."""
+        read_at = monotonic()
+        try:
+            client = await self.connection.open()
+            answers = await asyncio.gather(*(self.read(client, group, read_at) for group in grouped(watches)))
+            readings = {name: reading for answer in answers for name, reading in answer.items()}
+        except Missing as error:
+            readings = dict.fromkeys(watches, Reading(read_at, doubt=Doubt("SecretMissing", str(error))))
+        except TROUBLE as error:
+            readings = dict.fromkeys(watches, self.unread(read_at, error))
+        metrics.poll_seconds.observe(monotonic() - read_at)
+        if any(reading.doubt for reading in readings.values()):
+            await self.connection.doubted()
+        for name, reading in readings.items():
+            metrics.polls.labels("unknown" if reading.doubt else "known").inc()
+            self.tell(name, reading)
+
+    async def read(self, client: Client, watches: Mapping[Name, Watch], read_at: float) -> dict[Name, Reading]:
+        """
+        The readings of resources with the same keys, in one round trip.
+
+        One of them can spoil the answer for all, say by a key of another kind in its place; as long as Redis answers
+        at all, each is then read alone.
+        """
+        try:
+            states = await self.states(client, watches)
+            return {name: Reading(read_at, tuple(states[s] for s in watch.shards)) for name, watch in watches.items()}
+        except TROUBLE as error:
+            if len(watches) == 1 or not await self.is_alive(client):
+                return dict.fromkeys(watches, self.unread(read_at, error))
+        alone = [await self.read(client, {name: watch}, read_at) for name, watch in watches.items()]
+        return {name: reading for answer in alone for name, reading in answer.items()}
+
+    async def states(self, client: Client, watches: Mapping[Name, Watch]) -> dict[Shard, ShardState]:
+        keys = next(iter(watches.values())).keys
+        shards = list(dict.fromkeys(shard for watch in watches.values() for shard in watch.shards))
+        async with asyncio.timeout(ANSWER_SECONDS):
+            states = await RedisStorage(client, keys=keys).observe(shards, max(w.listed for w in watches.values()))
+        return {state.shard: state for state in states}
+
+    async def is_alive(self, client: Client) -> bool:
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return bool(await client.ping())
+        except TROUBLE:
+            return False
+
+    def unread(self, read_at: float, error: Exception) -> Reading:
+        where = ", ".join(self.place.redis.addresses)
+        cause = str(error) or type(error).__name__
+        return Reading(read_at, doubt=Doubt("RedisUnreachable", f"no answer from {where}: {cause}"))
+
+    async def listen_for_ever(self) -> None:
+        """Hear of first requests. Without a subscription nothing is lost but a part of a period."""
+        while True:
+            try:
+                await self.listen(await self.connection.open())
+            except TROUBLE as error:
+                log.debug("%s: not subscribed: %s", self.place.redis.addresses, error)
+            await asyncio.sleep(RETRY_SECONDS)
+
+    async def listen(self, client: Client) -> None:
+        async with client.pubsub() as channel:
+            heard: set[str] = set()
+            while client is self.connection.client:
+                wanted = {watch.keys.awake for watch in self.watches.values()}
+                if wanted - heard:
+                    await channel.subscribe(*(wanted - heard))
+                    heard = wanted
+                message = await channel.get_message(ignore_subscribe_messages=True, timeout=LISTEN_SECONDS)
+                if message:
+                    self.hurry(self.named(message["channel"], message["data"]))
+
+    def named(self, channel: bytes | str, data: bytes | str) -> list[Name]:
+        """The resources whose shard was called on a channel."""
+        tag, channel = text(data), text(channel)
+        return [
+            name
+            for name, watch in self.watches.items()
+            if watch.keys.awake == channel and any(shard.tag == tag for shard in watch.shards)
+        ]
+
+
+class Observer:
+    """A poller for each Redis that a resource names, for as long as one does."""
+
+    def __init__(self, read_secret: ReadSecret, tell: Tell) -> None:
+        self.read_secret = read_secret
+        self.tell = tell
+        self.places: dict[Name, Place] = {}
+        self.pollers: dict[Place, Poller] = {}
+        self.tasks: dict[Place, asyncio.Task[None]] = {}
+
+    def watch(self, resource: Resource) -> None:
+        place = Place.of(resource)
+        if self.places.get(resource.name, place) != place:
+            self.forget(resource.name)
+        self.places[resource.name] = place
+        self.poller(place).watch(resource.name, Watch.of(resource))
+
+    def poller(self, place: Place) -> Poller:
+        if place not in self.pollers:
+            self.pollers[place] = Poller(place, self.read_secret, self.tell)
+            self.tasks[place] = asyncio.create_task(self.pollers[place].run(), name=f"poll {place.redis.addresses}")
+        return self.pollers[place]
+
+    def forget(self, name: Name) -> None:
+        place = self.places.pop(name, None)
+        if place is None:
+            return
+        self.pollers[place].watches.pop(name, None)
+        if not self.pollers[place].watches:
+            del self.pollers[place]
+            self.tasks.pop(place).cancel()
+
+    def failed(self) -> list[BaseException]:
+        """What ended a poller, which nothing should."""
+        done = [task for task in self.tasks.values() if task.done() and not task.cancelled()]
+        return [error for task in done if (error := task.exception())]
+
+    async def close(self) -> None:
+        tasks = list(self.tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def grouped(watches: Mapping[Name, Watch]) -> list[dict[Name, Watch]]:
+    """Those with the same keys together: one storage reads them."""
+    groups: dict[Keys, dict[Name, Watch]] = {}
+    for name, watch in watches.items():
+        groups.setdefault(watch.keys, {})[name] = watch
+    return list(groups.values())
+
+
+def texts(secret: Secret) -> dict[str, str]:
+    return {key: base64.b64decode(value).decode() for key, value in (secret.get("data") or {}).items()}
+
+
+def versions(secrets: Sequence[Secret]) -> list[str]:
+    return [secret["metadata"]["resourceVersion"] for secret in secrets]
+
+
+def text(value: bytes | str) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else value

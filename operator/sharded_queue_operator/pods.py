@@ -1,0 +1,225 @@
+"""
+The worker Deployment of a resource: a hardened default, and the user's partial pod template merged over it.
+
+Pure: manifests are dicts that are applied by the server, so a field that is not in them is not ours.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sharded_queue_operator.errors import BadSpec
+from sharded_queue_operator.resource import API_VERSION, GROUP, KIND, Name, Redis, Resource, Worker
+
+Manifest = dict[str, Any]
+
+MANAGER = "sharded-queue-operator"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+QUEUE = f"{GROUP}/queue"
+"""Label: the ShardedQueue whose workers these are."""
+
+USER = 65532
+METRICS_PORT = 9090
+GRACE_SECONDS = 10
+"""What a pod has left after its drain to release its threads and to exit."""
+
+CA_FOLDER = "/etc/sharded-queue/redis-ca"
+CA_KEY = "ca.crt"
+
+MERGED_BY_NAME = frozenset({"containers", "initContainers"})
+REPLACED_BY_NAME = {"env": "name", "volumes": "name", "ports": "name", "volumeMounts": "mountPath"}
+
+
+def deployment_name(resource: Name) -> Name:
+    return Name(resource.namespace, f"{resource.name}-worker")
+
+
+def deployment(resource: Resource, replicas: int) -> Manifest:
+    """
+    The Deployment of a resource that has a `worker`.
+
+    Raises:
+        BadSpec: the template does not fit the rest of the spec.
+    """
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "namespace": resource.name.namespace,
+            "name": deployment_name(resource.name).name,
+            "labels": {**selector(resource.name), MANAGED_BY: MANAGER},
+            "ownerReferences": [owner(resource)],
+        },
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 2,
+            "selector": {"matchLabels": selector(resource.name)},
+            "template": pod_template(resource),
+        },
+    }
+
+
+def selector(resource: Name) -> dict[str, str]:
+    return {"app.kubernetes.io/name": "sharded-queue-worker", QUEUE: resource.name}
+
+
+def selector_text(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+def owner(resource: Resource) -> Manifest:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": resource.name.name,
+        "uid": resource.uid,
+        "controller": True,
+    }
+
+
+def pod_template(resource: Resource) -> Manifest:
+    assert resource.spec.worker is not None
+    template: Manifest = merged(default_template(resource, resource.spec.worker), resource.spec.worker.template)
+    template["metadata"]["labels"] |= selector(resource.name)
+    grace, drain = template["spec"]["terminationGracePeriodSeconds"], resource.spec.drain.timeout_seconds
+    if not isinstance(grace, int) or grace <= drain:
+        raise BadSpec(
+            f"worker.template: terminationGracePeriodSeconds is {grace}, but must be greater than"
+            f" drain.timeoutSeconds, {drain}"
+        )
+    return template
+
+
+def default_template(resource: Resource, worker: Worker) -> Manifest:
+    redis = resource.spec.redis
+    return {
+        "metadata": {"labels": {}},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": resource.spec.drain.timeout_seconds + GRACE_SECONDS,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER,
+                "runAsGroup": USER,
+                "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container(resource, worker)],
+            "volumes": [{"name": "tmp", "emptyDir": {}}, *ca_volumes(redis)],
+        },
+    }
+
+
+def container(resource: Resource, worker: Worker) -> Manifest:
+    return {
+        "name": "worker",
+        "image": worker.image,
+        "args": list(worker.modules),
+        "env": environment(resource),
+        "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
+        "livenessProbe": probe("/livez", period=10, failures=6),
+        "readinessProbe": probe("/readyz", period=2, failures=3),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *ca_mounts(redis=resource.spec.redis)],  # noqa: S108
+    }
+
+
+def probe(path: str, *, period: int, failures: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": "metrics"},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def environment(resource: Resource) -> list[Manifest]:
+    """What the library reads; a user's template may replace each by its name."""
+    spec = resource.spec
+    values = {
+        **redis_values(spec.redis),
+        "QUEUE_WORKER_CONCURRENCY": str(spec.scaling.threads_per_replica),
+        "QUEUE_WORKER_DRAIN_SECONDS": str(spec.drain.timeout_seconds),
+        "QUEUE_WORKER_HANDLERS": ",".join(handler.name for handler in spec.handlers),
+        "QUEUE_METRICS_PORT": str(METRICS_PORT),
+    }
+    pod = {"name": "QUEUE_WORKER_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    return [*({"name": name, "value": value} for name, value in values.items()), pod, *credentials(spec.redis)]
+
+
+def redis_values(redis: Redis) -> dict[str, str]:
+    values = {
+        "QUEUE_REDIS_ADDRESS": ",".join(redis.addresses),
+        "QUEUE_REDIS_MODE": redis.mode,
+        "QUEUE_REDIS_TLS": redis.tls.mode,
+        "QUEUE_TUBE_PREFIX": redis.keys.tubes,
+        "QUEUE_COORDINATOR_PREFIX": redis.keys.binds,
+    }
+    if redis.sentinel_master_name:
+        values["QUEUE_REDIS_SENTINEL_MASTER"] = redis.sentinel_master_name
+    if redis.tls.ca_secret_name:
+        values["QUEUE_REDIS_TLS_CA"] = f"{CA_FOLDER}/{CA_KEY}"
+    return values
+
+
+def credentials(redis: Redis) -> list[Manifest]:
+    keys = {
+        "QUEUE_REDIS_USERNAME": "username",
+        "QUEUE_REDIS_PASSWORD": "password",
+        "QUEUE_REDIS_SENTINEL_PASSWORD": "sentinelPassword",
+    }
+    if not redis.auth_secret_name:
+        return []
+    return [
+        {"name": name, "valueFrom": {"secretKeyRef": {"name": redis.auth_secret_name, "key": key, "optional": True}}}
+        for name, key in keys.items()
+    ]
+
+
+def ca_volumes(redis: Redis) -> list[Manifest]:
+    if not redis.tls.ca_secret_name:
+        return []
+    return [{"name": "redis-ca", "secret": {"secretName": redis.tls.ca_secret_name}}]
+
+
+def ca_mounts(redis: Redis) -> list[Manifest]:
+    return [{"name": "redis-ca", "mountPath": CA_FOLDER, "readOnly": True}] if redis.tls.ca_secret_name else []
+
+
+def merged(ours: Any, theirs: Any, path: str = "worker.template") -> Any:
+    """
+    *theirs* over *ours*: objects field by field, containers by their names, what has a name or a mount path item by
+    item, everything else as a whole.
+
+    Raises:
+        BadSpec: a value is of another kind than the one it would replace.
+    """
+    if isinstance(ours, dict):
+        if not isinstance(theirs, dict):
+            raise BadSpec(f"{path} must be an object")
+        overlaid = {key: laid_over(key, ours.get(key), value, f"{path}.{key}") for key, value in theirs.items()}
+        return {**ours, **overlaid}
+    return theirs
+
+
+def laid_over(key: str, ours: Any, theirs: Any, path: str) -> Any:
+    if key in MERGED_BY_NAME:
+        return listed(ours or [], theirs, "name", path, deep=True)
+    if key in REPLACED_BY_NAME:
+        return listed(ours or [], theirs, REPLACED_BY_NAME[key], path, deep=False)
+    return theirs if ours is None else merged(ours, theirs, path)
+
+
+def listed(ours: Sequence[Manifest], theirs: Any, key: str, path: str, *, deep: bool) -> list[Manifest]:
+    if not isinstance(theirs, list) or not all(isinstance(item, dict) and item.get(key) for item in theirs):
+        raise BadSpec(f"{path} must be a list of objects, each with its {key}")
+    items = {item[key]: item for item in ours}
+    for item in theirs:
+        name = str(item[key])
+        items[name] = merged(items[name], item, f"{path}[{name}]") if deep and name in items else item
+    return list(items.values())

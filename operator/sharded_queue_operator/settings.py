@@ -1,0 +1,67 @@
+"""
+The operator's own settings, from the environment. `QUEUE_…` belongs to the library, so these begin with `OPERATOR_`.
+"""
+
+import socket
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from sharded_queue.errors import SettingsError
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="OPERATOR_", frozen=True, extra="forbid")
+
+    namespaces: Annotated[tuple[str, ...], NoDecode] = ()
+    """Namespaces to serve, separated by commas; none means all, which needs rights on the whole cluster."""
+
+    identity: str = Field(default_factory=socket.gethostname)
+    """How this process calls itself in its Lease and in events; in a pod, the pod's name."""
+
+    lease_namespace: str = ""
+    """Where the Lease is that one operator of several holds. Without it there is no election: run one operator only."""
+
+    lease_name: str = "sharded-queue-operator"
+
+    lease_seconds: float = Field(default=15.0, ge=3, le=600)
+    """How long a leader is believed without renewal. Shorter costs more writes (three a lease), takes over sooner."""
+
+    http_port: int = Field(default=9090, ge=0, le=65535)
+    """Port of `/metrics`, `/livez` and `/readyz`; 0 picks a free one."""
+
+    workers: int = Field(default=8, ge=1, le=100)
+    """Resources that are worked on at the same time. Each waits for the API server, so more help when many change."""
+
+    api_seconds: float = Field(default=15.0, ge=1, le=120)
+    """How long one answer of the API server may take."""
+
+    resync_seconds: float = Field(default=300.0, ge=1, le=86_400)
+    """How often everything is listed anew, in case a watch went silent. Two lists, and no write when all is well."""
+
+    status_seconds: float = Field(default=5.0, ge=0, le=300)
+    """Depth, lag and the like are written at most so often; decisions and conditions at once."""
+
+    stuck_seconds: float = Field(default=900.0, ge=10, le=86_400)
+    """Without any progress for so long, `/livez` says no. Above `resync_seconds`: an idle operator only does that."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @field_validator("namespaces", mode="before")
+    @classmethod
+    def split(cls, value: object) -> object:
+        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def read() -> Settings:
+    """
+    Raises:
+        SettingsError: a variable is malformed or out of its bounds.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = f"OPERATOR_{str(first['loc'][0]).upper()}"
+        raise SettingsError(f"{name} = {first['input']!r}: {first['msg']}") from None

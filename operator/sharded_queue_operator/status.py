@@ -1,0 +1,145 @@
+"""
+What a resource says about itself: its status, its conditions, and the events that follow from their changes. Pure.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from sharded_queue_operator.decide import Decision, Observation
+from sharded_queue_operator.pods import Manifest
+from sharded_queue_operator.resource import Handler, Resource
+from sharded_queue_operator.workload import Workload
+
+LOUD = ("observedGeneration", "desiredReplicas", "replicas", "readyReplicas", "selector", "reason", "conditions")
+"""A change of these is told at once. The others follow the queue by the second, and are told now and then."""
+
+LEARNED_CHANGE = 0.2
+"""Seconds per request are told anew when they changed by so much of themselves."""
+
+
+class Condition(NamedTuple):
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+
+
+class Event(NamedTuple):
+    type: Literal["Normal", "Warning"]
+    reason: str
+    message: str
+
+
+def refused_status(body: Manifest, reason: str, message: str, now: str) -> Manifest:
+    """Of a resource that cannot be served: what was known of it stays."""
+    before: Manifest = body.get("status") or {}
+    generation = body["metadata"].get("generation", 0)
+    conditions = updated(before, [Condition("Ready", "False", reason, message)], generation, now)
+    return {**before, "observedGeneration": generation, "reason": reason, "message": message, "conditions": conditions}
+
+
+def status_of(
+    resource: Resource, workload: Workload | None, seen: Observation, decision: Decision, *, before: Manifest, now: str
+) -> Manifest:
+    desired = seen.replicas if decision.replicas is None else decision.replicas
+    status = {
+        **before,
+        "observedGeneration": resource.generation,
+        "desiredReplicas": desired,
+        "replicas": workload.existing if workload else 0,
+        "readyReplicas": workload.ready if workload else 0,
+        "selector": workload.selector if workload else "",
+        "reason": decision.reason,
+        "message": decision.message,
+        "conditions": updated(before, conditions_of(decision, resource), resource.generation, now),
+    }
+    return status | queue_status(resource, seen, decision, before) if seen.shards else status
+
+
+def queue_status(resource: Resource, seen: Observation, decision: Decision, before: Manifest) -> Manifest:
+    known = {handler["name"]: handler for handler in before.get("handlers") or []}
+    return {
+        "recommendedReplicas": decision.wish,
+        "depth": seen.depth,
+        "lagSeconds": int(seen.lag_seconds),
+        "threads": {"total": seen.threads, "ready": seen.ready, "bound": seen.bound, "blocked": seen.blocked},
+        "handlers": [learned(h, seen, decision, known.get(h.name, {})) for h in resource.spec.handlers],
+    }
+
+
+def learned(handler: Handler, seen: Observation, decision: Decision, before: Mapping[str, Any]) -> Manifest:
+    entry: Manifest = {"name": handler.name}
+    if born := [state.born or 0 for state in seen.shards if state.shard.handler == handler.name]:
+        # A marker that vanished stays in the status, so that a new operator knows of the loss too.
+        entry["born"] = [new or old for new, old in zip(born, before.get("born") or [0] * len(born), strict=False)]
+    if pace := decision.history.paces.get(handler.name):
+        old = before.get("secondsPerRequest", 0.0)
+        changed = abs(pace.seconds - old) > LEARNED_CHANGE * old
+        entry["secondsPerRequest"] = float(f"{pace.seconds:.2g}") if changed else old
+    return entry
+
+
+def conditions_of(decision: Decision, resource: Resource) -> list[Condition]:
+    doubt, policy = decision.doubt, resource.policy
+    if doubt:
+        known = Condition("QueueKnown", "False", doubt.reason, doubt.message)
+        ready = Condition("Ready", "False", doubt.reason, doubt.message)
+    else:
+        known = Condition("QueueKnown", "True", "Read", "Redis answers for all handlers")
+        ready = Condition("Ready", "True", "Scaling", "the workers follow the queue")
+    if decision.lanes > policy.lanes:
+        message = f"the requests would keep more than {policy.max_replicas} workers busy"
+        return [ready, known, Condition("ScalingLimited", "True", "TooFewReplicas", message)]
+    return [ready, known, Condition("ScalingLimited", "False", "WithinBounds", "maxReplicas is not reached")]
+
+
+def updated(before: Manifest, conditions: Sequence[Condition], generation: int, now: str) -> list[Manifest]:
+    """With the time of their last change; conditions that are not spoken of stay."""
+    known = {condition["type"]: condition for condition in before.get("conditions") or []}
+    for condition in conditions:
+        old = known.get(condition.type, {})
+        since = old["lastTransitionTime"] if old.get("status") == condition.status else now
+        known[condition.type] = {
+            **condition._asdict(),
+            "observedGeneration": generation,
+            "lastTransitionTime": since,
+        }
+    return list(known.values())
+
+
+def is_urgent(before: Manifest, after: Manifest) -> bool:
+    return any(before.get(field) != after.get(field) for field in LOUD)
+
+
+def patch(before: Manifest, after: Manifest) -> Manifest:
+    """The fields that differ; None removes one."""
+    gone = {key: None for key in before if key not in after}
+    return gone | {key: value for key, value in after.items() if before.get(key) != value}
+
+
+def events_of(before: Manifest, after: Manifest) -> list[Event]:
+    """One for each thing that a person should hear of when *before* became *after*."""
+    events = []
+    was, now = condition(before, "QueueKnown"), condition(after, "QueueKnown")
+    if now.get("status") == "False" and said(was) != said(now):
+        events.append(Event("Warning", now["reason"], now["message"]))
+    if now.get("status") == "True" and was.get("status") == "False":
+        events.append(Event("Normal", "RedisFound", f"{now['message']} again"))
+    was, refused = condition(before, "Ready"), condition(after, "Ready")
+    if refused.get("status") == "False" and refused["reason"] != now.get("reason") and said(was) != said(refused):
+        events.append(Event("Warning", refused["reason"], refused["message"]))
+    return events
+
+
+def said(condition: Mapping[str, Any]) -> tuple[Any, Any]:
+    return condition.get("status"), condition.get("reason")
+
+
+def condition(status: Manifest, type_: str) -> Mapping[str, Any]:
+    return next((item for item in status.get("conditions") or [] if item["type"] == type_), {})
+
+
+def scaled_event(decision: Decision, before: int) -> Event:
+    assert decision.replicas is not None
+    direction = "ScaledUp" if decision.replicas > before else "ScaledDown"
+    return Event("Normal", direction, f"from {before} to {decision.replicas}: {decision.message}")
