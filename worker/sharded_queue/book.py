@@ -141,14 +141,14 @@ class Book:
         return firsts
 
     def _check_room(self, entry: Entry, capacity: int | None) -> None:
-        line = self.threads.get(entry.thread, {}).get(entry.priority)
+        line = self._line(entry.thread, entry.priority)
         depth = len(line.messages) if line else 0
         if capacity and depth + len(entry.bodies) > capacity:
             tube = Tube(self.shard, entry.thread, entry.priority)
             raise QueueFull(f"tube {tube} holds {depth} of {capacity} requests; try again when workers have caught up")
 
     def _append(self, thread: str, priority: int, messages: list[bytes], start: int) -> int:
-        """*start* is above every number the tube ever gave: the shard's counter grows by every request of every tube."""
+        """*start* is above all numbers the tube ever gave: the shard's counter grows by the requests of all tubes."""
         lines = self.threads.setdefault(thread, SortedDict())
         before = depth_of(lines)
         line = lines.get(priority)
@@ -177,7 +177,7 @@ class Book:
         for thread in self.blocked.up_to(now):
             self.blocked.discard(thread)
             self._make_ready(thread)
-        batches = []
+        batches: list[Batch] = []
         while len(batches) < threads and len(self.ready):
             thread = self.ready.pop_lowest()
             self.fence = max(self.fence + 1, now * 1000)
@@ -204,7 +204,7 @@ class Book:
         self._make_ready(thread)
 
     def _count_crash(self, thread: str, held: Held, crash_limit: int, now: int) -> None:
-        line = self.threads.get(thread, {}).get(held.priority)
+        line = self._line(thread, held.priority)
         if held.last < held.first or line is None or line.head > held.last:
             return
         trouble = self.trouble.get((thread, held.priority))
@@ -234,7 +234,7 @@ class Book:
         lease, priority, through, busy_seconds, wanted, release = settlement
         if not (held := self._holds(lease)):
             return Settled(is_lost=True)
-        line = self.threads.get(lease.thread, {}).get(priority)
+        line = self._line(lease.thread, priority)
         if through is not None and line and through >= line.head:
             if held.priority != priority or through > held.last:
                 return Settled(is_lost=True)
@@ -256,7 +256,7 @@ class Book:
         lease, priority, sequence, attempt, error, delay_seconds = failure
         if not (held := self._holds(lease)):
             return False
-        line = self.threads.get(lease.thread, {}).get(priority)
+        line = self._line(lease.thread, priority)
         if line and line.head == sequence:
             if delay_seconds is None:
                 self._bury(lease.thread, priority, attempt, error, now)
@@ -314,13 +314,17 @@ class Book:
         )
 
     def peek(self, tube: Tube, count: int) -> list[tuple[int, bytes]]:
-        line = self.threads.get(tube.thread, {}).get(tube.priority)
+        line = self._line(tube.thread, tube.priority)
         return [(line.head + n, line.messages[n]) for n in range(min(count, len(line.messages)))] if line else []
 
     def _tube_lag(self, name: str, stamp: int, now: int) -> TubeLag:
         thread, _, priority = name.rpartition("/")
         depth = len(self.threads[thread][int(priority)].messages)
         return TubeLag(thread, int(priority), depth, max(0, now - stamp) / 1000)
+
+    def _line(self, thread: str, priority: int) -> Line | None:
+        lines = self.threads.get(thread)
+        return lines.get(priority) if lines else None
 
     def _holds_now(self, now: int) -> Iterator[Hold]:
         for thread, held in self.held.items():
@@ -368,8 +372,8 @@ class Book:
 
     def _bury(self, thread: str, priority: int, attempts: int, reason: str, now: int) -> None:
         line = self.threads[thread][priority]
-        id = f"{thread}/{priority}/{line.head}"
-        self.letters[id] = Dead(id, now, attempts, reason, line.messages[0])
+        name = f"{thread}/{priority}/{line.head}"
+        self.letters[name] = Dead(name, now, attempts, reason, line.messages[0])
         self._drop(thread, priority, 1)
 
     def _note_depth(self, thread: str, lines: SortedDict[int, Line]) -> None:

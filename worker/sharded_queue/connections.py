@@ -97,7 +97,8 @@ def _behind_sentinel(options: RedisOptions, nodes: list[tuple[str, int]], common
     if not options.sentinel_master:
         raise SettingsError("redis_mode Sentinel needs redis_sentinel_master, the name of the master")
     asking = common | {"username": None, "password": options.sentinel_password}
-    client: Redis = Sentinel(nodes, sentinel_kwargs=asking).master_for(options.sentinel_master, **common)
+    sentinel = Sentinel(nodes, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+    client: Redis = sentinel.master_for(options.sentinel_master, **common)
     return client
 
 
@@ -124,7 +125,7 @@ class Link:
         The answer to one command about *key*, as bytes.
 
         Raises:
-            RedisError, OSError, TimeoutError: no answer, or the server's own error; the command may have been carried out.
+            RedisError, OSError, TimeoutError: no answer, or the server's error; the command may have been carried out.
         """
         (answer,) = await self.send_all(key, [command], seconds=seconds)
         if isinstance(answer, Exception):
@@ -132,7 +133,7 @@ class Link:
         return answer
 
     async def send_all(self, key: str, commands: Sequence[Sequence[Any]], *, seconds: float) -> list[Any]:
-        """The answers to commands about *key* or its hash tag, in one round trip; a server's error takes its answer's place."""
+        """The answers to commands about *key* or its tag in one round trip; a server's error stands in its place."""
         if not self.is_cluster:
             return await self._exchange(None, commands, seconds)
         return await self._exchange_redirected(key, commands, seconds)
@@ -159,7 +160,7 @@ class Link:
             return [await self._answer(connection) for _ in commands]
 
     async def _answer(self, connection: Any) -> Any:
-        """No time-out of redis-py's own: the caller's covers the whole exchange, and blocking commands outlast the client's."""
+        """No time-out of redis-py's own: the caller's covers the whole exchange, and blocking takes longer than it."""
         try:
             return await connection.read_response(disable_decoding=True, timeout=math.inf)
         except ResponseError as error:

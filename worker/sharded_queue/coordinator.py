@@ -1,8 +1,8 @@
 """
 The contract of a coordinator: it says which worker may work on which thread.
 
-Expiry is judged by the coordinator's own clock. A lease that expired stays harmless: its fence is refused by the storage
-from the moment the thread is bound again.
+Expiry is judged by the coordinator's own clock. A lease that expired stays harmless: its fence is refused by the
+storage from the moment the thread is bound again.
 """
 
 from abc import ABC, abstractmethod

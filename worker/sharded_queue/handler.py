@@ -6,8 +6,10 @@ name found in Redis is ever imported.
 """
 
 import inspect
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Self, get_type_hints
 from weakref import WeakValueDictionary
 
@@ -51,7 +53,7 @@ class Handler:
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
         if "name" not in cls.__dict__:
-            cls.name = f"{cls.__module__}.{cls.__qualname__}".replace(".<locals>", "")
+            cls.name = f"{_module_name(cls)}.{cls.__qualname__}".replace(".<locals>", "")
         if not HANDLER_NAME.match(cls.name):
             raise HandlerError(f"handler name {cls.name!r} must be letters, digits and ._- only, at most 200")
         if not 1 <= cls.shards <= 64:
@@ -101,6 +103,16 @@ class Handler:
     @classmethod
     def all_shards(cls) -> list[Shard]:
         return shards_of(cls.name, cls.shards)
+
+
+def _module_name(handler: type[Handler]) -> str:
+    """The name others import the module by: a module that is run as a program calls itself `__main__`."""
+    if handler.__module__ != "__main__":
+        return handler.__module__
+    main = sys.modules["__main__"]
+    if spec := getattr(main, "__spec__", None):
+        return str(spec.name).removesuffix(".__main__")
+    return Path(getattr(main, "__file__", None) or "__main__").stem
 
 
 def request_type(handler: type[Handler]) -> Any:

@@ -269,12 +269,12 @@ class Lane:
 
 def delay_seconds(policy: Retry, attempt: int) -> float:
     """How long a thread waits after the failed *attempt* (from 1): exponential, with a random part taken off."""
-    full = min(policy.cap_seconds, policy.base_seconds * 2 ** min(attempt - 1, 60))
+    full = min(policy.cap_seconds, policy.base_seconds * (1 << min(attempt - 1, 60)))
     return full * (1 - policy.jitter * random.random())  # noqa: S311 - spreads retries, no secret
 
 
 async def _invoke(handler: Handler, requests: list[Any]) -> None:
-    method = handler.perform if type(handler).handle is Handler.handle else handler.handle
+    method: Any = handler.perform if type(handler).handle is Handler.handle else handler.handle
     if inspect.iscoroutinefunction(method):
         await method(*requests)
     else:

@@ -19,7 +19,7 @@ class Renewer:
     """
     Renews all leases of a worker in one call, three times a lease.
 
-    A lane whose batch has been in the handler for longer than *timeout_seconds* counts as hung and is renewed no longer.
+    A lane whose batch has been in the handler for longer than *timeout_seconds* counts as hung and is renewed no more.
     """
 
     def __init__(

@@ -40,7 +40,7 @@ def unpack(message: bytes) -> Message:
         raise SerializationError(f"a message begins with {STAMP_DIGITS} digits of its time, not with {stamp!r}")
     if not rest.startswith(b"+"):
         return Message(int(stamp), rest, {})
-    headers, feed, body = rest[1:].partition(b"\n")
+    headers, _, body = rest[1:].partition(b"\n")
     try:
         return Message(int(stamp), body, _decode_headers(headers))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

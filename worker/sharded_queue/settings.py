@@ -103,7 +103,7 @@ class Settings(BaseSettings):
     worker_empty_limit: int = Field(16, ge=0, le=100_000)
     worker_empty_pause: float = Field(0.1, ge=0, le=3600)
     """Empty looks, and seconds between them, before a worker lets a drained thread go. Their product is what counts:
-    the worker is woken by a new request and does not poll. While other threads wait, a drained one is let go at once."""
+    a new request wakes the worker, nothing polls. While other threads wait, a drained one is let go at once."""
 
     worker_handlers: Annotated[tuple[str, ...], NoDecode] = ()
     """Names of the handlers that a worker process serves; empty: all that its modules define."""

@@ -167,7 +167,10 @@ class Storage(ABC):
 
     @abstractmethod
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
-        """Remove what was handled and hand out what comes next, each lease on its own; one round trip for all of a shard."""
+        """
+        Remove what was handled and hand out what comes next: all leases of one shard in one round trip, each judged on
+        its own.
+        """
 
     @abstractmethod
     async def fail(self, failure: Failure) -> bool:

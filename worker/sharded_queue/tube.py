@@ -20,8 +20,8 @@ class Route(NamedTuple):
     """
     A handler's answer for one request.
 
-    Requests of one *thread* are handled by one worker at a time; inside it, tubes of a lower *priority* number go first.
-    A thread is a number or a text of at most 256 bytes; `3` and `"3"` are the same thread.
+    Requests of one *thread* are handled by one worker at a time; inside it, tubes of a lower *priority* number go
+    first. A thread is a number or a text of at most 256 bytes; `3` and `"3"` are the same thread.
     """
 
     thread: int | str = 0
@@ -36,12 +36,12 @@ class Shard(NamedTuple):
     """
 
     handler: str
-    index: int = 0
+    number: int = 0
     spread: int = 1
 
     @property
     def tag(self) -> str:
-        return self.handler if self.spread == 1 else f"{self.handler}:{self.index}"
+        return self.handler if self.spread == 1 else f"{self.handler}:{self.number}"
 
 
 class Tube(NamedTuple):
@@ -81,7 +81,7 @@ def shard_of(handler: str, thread: str, spread: int) -> Shard:
 
 
 def shards_of(handler: str, spread: int) -> list[Shard]:
-    return [Shard(handler, index, spread) for index in range(spread)]
+    return [Shard(handler, number, spread) for number in range(spread)]
 
 
 def checked(route: object) -> tuple[str, int]:

@@ -21,7 +21,7 @@ from sharded_queue.tube import Shard
 
 log = logging.getLogger("sharded_queue")
 LONGEST_LOOK = 4
-"""An idle worker's looks grow from one `coordinator_delay` to so many apart: two commands each, less than one a second."""
+"""An idle worker's looks grow to so many times `coordinator_delay` apart: two commands each, below one a second."""
 
 
 @dataclass(slots=True)
@@ -125,7 +125,7 @@ class Worker:
 
     def _patience(self, next_seconds: float | None, quiet: int, busy_at: float) -> float:
         """How long to wait for a wake-up: until something is due, and no longer than the safety net allows."""
-        longest = settings.coordinator_delay * min(2 ** min(quiet, 10), LONGEST_LOOK * max(1, len(self._shards())))
+        longest = settings.coordinator_delay * min(1 << min(quiet, 10), LONGEST_LOOK * max(1, len(self._shards())))
         due = [longest] if next_seconds is None else [longest, next_seconds + 0.001]
         if self._remaining is not None:
             due.append(max(0.001, busy_at + settings.linger_seconds - time.monotonic()))

@@ -2,8 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import groupby
+from typing import Any
 
 from redis.exceptions import RedisError
 
@@ -65,9 +66,7 @@ class RedisCoordinator(Coordinator):
         for shard, group in groupby(sorted(leases), key=lambda lease: lease.shard):
             held = list(group)
             arguments = [int(lease_seconds * 1000), *_fences(held)]
-            reply = await self.scripts.run(
-                "renew", self._shard_keys(shard), lambda _, a=arguments: a, seconds=lease_seconds
-            )
+            reply = await self.scripts.run("renew", self._shard_keys(shard), _always(arguments), seconds=lease_seconds)
             gone = {thread.decode() for thread in reply}
             lost += [lease for lease in held if lease.thread in gone]
         return lost
@@ -76,7 +75,7 @@ class RedisCoordinator(Coordinator):
         for shard, group in groupby(sorted(leases), key=lambda lease: lease.shard):
             arguments = _fences(list(group))
             await self.scripts.run(
-                "release", self._shard_keys(shard), lambda _, a=arguments: a, seconds=settings.coordinator_lease
+                "release", self._shard_keys(shard), _always(arguments), seconds=settings.coordinator_lease
             )
 
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
@@ -106,6 +105,11 @@ class RedisCoordinator(Coordinator):
     async def _block(self, keys: Sequence[str], seconds: float) -> None:
         """A token that is lost with a closed connection is no loss: tokens only say "look", and looks come anyway."""
         await self.link.send(keys[0], "BLPOP", *keys, f"{seconds:.3f}", seconds=seconds + BLOCK_MARGIN_SECONDS)
+
+
+def _always(arguments: Sequence[Any]) -> Callable[[bool], Sequence[Any]]:
+    """The arguments of a script that need not know whether it is sent again."""
+    return lambda _: arguments
 
 
 def _fences(leases: Sequence[Lease]) -> list[object]:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import uuid4
 
 from sharded_queue.connections import Client, Link
@@ -135,7 +135,9 @@ class RedisStorage(Storage):
         if not times:
             return []
         letters = await self.link.send(base, "HMGET", f"{base}:letters", *times, seconds=settings.redis_timeout)
-        return [_dead(id, died, letter) for (id, died), letter in zip(times.items(), letters, strict=True) if letter]
+        return [
+            _dead(name, died, letter) for (name, died), letter in zip(times.items(), letters, strict=True) if letter
+        ]
 
 
 def _stamped(entries: Sequence[Entry], stamp: bytes) -> Iterator[Any]:
@@ -193,10 +195,10 @@ def _hold(now: int, thread: bytes, owner: bytes, fence: bytes, since: bytes) -> 
     return Hold(thread.decode(), owner.decode(), int(fence), busy_seconds)
 
 
-def _dead(id: bytes, died_ms: bytes, letter: bytes) -> Dead:
+def _dead(name: bytes, died_ms: bytes, letter: bytes) -> Dead:
     attempts, length, rest = letter.split(b" ", 2)
     error, message = rest[: int(length)], rest[int(length) :]
-    return Dead(id.decode(), int(float(died_ms)), int(attempts), error.decode("utf-8", "replace"), message)
+    return Dead(name.decode(), int(float(died_ms)), int(attempts), error.decode("utf-8", "replace"), message)
 
 
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
