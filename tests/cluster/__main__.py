@@ -45,6 +45,9 @@ def images() -> int:
 def env() -> int:
     """print what a shell needs: eval "$(python -m tests.cluster env)" """
     there = cluster.connect()
+    if not there.kubeconfig.exists():
+        say("it is not up")
+        return 1
     print(f'export KUBECONFIG={there.kubeconfig} PATH={there.bin}:"$PATH"')
     return 0
 

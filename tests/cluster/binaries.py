@@ -5,17 +5,14 @@ The programs of a cluster, built once from source modules and kept in the cache.
 is taken instead of built when its version suits.
 """
 
-import fcntl
 import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.cluster.places import CACHE, HERE, CannotRun, digest
+from tests.cluster.places import CACHE, HERE, CannotRun, alone, digest
 from tests.cluster.progress import say, step
 
 MODULES = HERE / "go"
@@ -59,7 +56,7 @@ def provide(*names: str) -> Path:
     wanted = [program for program in PROGRAMS if not names or program.name in names]
     target = folder()
     target.mkdir(parents=True, exist_ok=True)
-    with _alone(target.parent / "lock"):
+    with alone(target.parent / "lock"):
         absent = [program for program in wanted if not (target / program.name).exists()]
         to_build = [program for program in absent if not _link(program, target)]
         if to_build:
@@ -119,13 +116,3 @@ def _output(*command: str) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout + done.stderr
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """
-    Two runs of the tests build nothing twice: the second waits for the first.
-    """
-    with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

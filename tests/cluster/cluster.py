@@ -4,17 +4,16 @@ The cluster as tests see it: ours on this machine, or one that KUBECONFIG names.
 
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 from tests.cluster import binaries, cleanup, images, layers, machine, stand_ins
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.node import Node
-from tests.cluster.places import NODE, STATE
+from tests.cluster.places import CACHE, NODE, STATE, alone
 from tests.cluster.processes import Processes
 from tests.cluster.progress import say, step
+
+LOCK = STATE.with_suffix(".lock")
 
 
 class Cluster:
@@ -47,10 +46,11 @@ class Cluster:
         if self.node is None:
             say("this cluster is yours, and so are its images: push or load what the tests name (localhost/...:dev)")
             return [image.tag for image in images.IMAGES]
-        tags = images.provide()
-        for tag in tags:
-            if layers.load(tag, self.node):
-                say(f"loaded {tag}")
+        with alone(CACHE / "images.lock"):
+            tags = images.provide()
+            for tag in tags:
+                if layers.load(tag, self.node):
+                    say(f"loaded {tag}")
         return tags
 
     def _run(self, program: str, *arguments: str | Path, stdin: str | None, timeout: float) -> str:
@@ -91,13 +91,14 @@ def up() -> bool:
     """
     machine.ready()
     binaries.provide()
-    with _alone():
+    with alone(LOCK):
         if not problems():
             return False
         if STATE.exists():
             with step("removing what an earlier run left"):
                 cleanup.clean(STATE, binaries.folder())
-        pause = stand_ins.pause()
+        with alone(CACHE / "images.lock"):
+            pause = stand_ins.pause()
         try:
             _start(pause)
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
@@ -106,7 +107,7 @@ def up() -> bool:
 
 
 def down() -> None:
-    with _alone(), step("taking the cluster down"):
+    with alone(LOCK), step("taking the cluster down"):
         cleanup.clean(STATE, binaries.folder())
 
 
@@ -148,13 +149,3 @@ def _start(pause: str) -> None:
 def _parts() -> tuple[ControlPlane, Node]:
     control_plane = ControlPlane(STATE, binaries.folder())
     return control_plane, Node(STATE, binaries.folder(), control_plane)
-
-
-@contextmanager
-def _alone() -> Iterator[None]:
-    """
-    One `up` or `down` at a time; the lock ends with the process, however that ends.
-    """
-    with STATE.with_suffix(".lock").open("w") as file:
-        flock(file, LOCK_EX)
-        yield

@@ -23,7 +23,7 @@ LAYOUT = ROOT / "layout"
 NAME = "org.opencontainers.image.ref.name"
 
 
-def buildah(*arguments: str | Path, quiet: bool = True) -> str:
+def buildah(*arguments: str | Path) -> str:
     """
     Run buildah on its own storage, so that neither Docker's nor the user's images are touched.
     """
@@ -92,9 +92,11 @@ def _send(pipe: IO[bytes], entry: dict[str, Any], blobs: list[str]) -> None:
 def _entry(tag: str) -> dict[str, Any]:
     """
     The tag's line of the index, with the annotation by which containerd takes the full name.
+
+    Lines without annotations are images that once had the tag.
     """
     manifests = json.loads((LAYOUT / "index.json").read_text())["manifests"]
-    entry: dict[str, Any] = next(one for one in manifests if one["annotations"][NAME] == tag)
+    entry: dict[str, Any] = next(one for one in manifests if one.get("annotations", {}).get(NAME) == tag)
     return entry | {"annotations": {"io.containerd.image.name": tag}}
 
 

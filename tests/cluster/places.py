@@ -2,9 +2,11 @@
 Where things are: one folder that is kept (cache), one that goes with the cluster (state), and the addresses.
 """
 
+import fcntl
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -30,7 +32,7 @@ POD_BRIDGE = "sq-pods"
 CGROUP = "sharded-queue-cluster"
 
 
-class CannotRun(Exception):  # noqa: N818 - tests are skipped on it; it is a statement about the machine
+class CannotRun(Exception):
     """
     This machine cannot have the cluster; the message says what is missing.
     """
@@ -47,6 +49,16 @@ def digest(paths: Iterable[Path], *, salt: str = "") -> str:
         content = hashlib.sha256(file.read_bytes()).hexdigest()
         seen.update(f"{os.path.relpath(file, REPOSITORY)} {content}\n".encode())
     return seen.hexdigest()[:16]
+
+
+@contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """
+    One process at a time; a second one waits. The lock ends with its process, however that ends.
+    """
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _files(path: Path) -> list[Path]:

@@ -29,17 +29,19 @@ case "$1" in -*|*.conf) set -- redis-server "$@" ;; esac
 exec "$@"
 """
 
+PATH = ("--env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+
 PYTHON = StandIn(
     "docker.io/library/python:3.11-slim",
     ("python3", "python3-venv", "python-is-python3", "ca-certificates"),
-    ("--cmd", "python3", "--env", "LANG=C.UTF-8"),
+    ("--cmd", "python3", "--env", "LANG=C.UTF-8", *PATH),
 )
 REDIS = StandIn(
     "docker.io/library/redis:7",
     ("redis-server", "redis-tools"),
     (
         *("--entrypoint", '["docker-entrypoint.sh"]', "--cmd", "redis-server"),
-        *("--workingdir", "/data", "--port", "6379"),
+        *("--workingdir", "/data", "--port", "6379", *PATH),
     ),
     REDIS_ENTRY,
 )
