@@ -144,7 +144,7 @@ def environment(resource: Resource) -> list[Manifest]:
     values = {
         **redis_values(spec.redis),
         "QUEUE_WORKER_CONCURRENCY": str(spec.scaling.threads_per_replica),
-        "QUEUE_WORKER_DRAIN_SECONDS": str(spec.drain.timeout_seconds),
+        "QUEUE_WORKER_DRAIN": str(spec.drain.timeout_seconds),
         "QUEUE_WORKER_HANDLERS": ",".join(handler.name for handler in spec.handlers),
         "QUEUE_METRICS_PORT": str(METRICS_PORT),
     }

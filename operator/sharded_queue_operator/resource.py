@@ -96,7 +96,7 @@ class Scaling(Part, frozen=True):
 
 
 class Drain(Part, frozen=True):
-    timeout_seconds: Seconds = 30
+    timeout_seconds: Annotated[int, Meta(ge=1, le=3_600)] = 30
 
 
 class Spec(Part, frozen=True):
