@@ -5,9 +5,36 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+APT    := $(if $(shell command -v apt-get),yes)
 
 help: ## list these words
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}'
+
+run: install redis-server ## the main job on this machine: a ShardedQueue file with processes in place of pods
+	@$(BIN)/sharded-queue run examples/notifications/shardedqueue.yaml
+
+check: install ## formatter, linter, types, import contracts: seconds
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache | tail -n +1
+
+test: install redis-server ## everything: unit, contract, crash, real Kubernetes, end to end
+	@$(BIN)/python -m pytest
+
+unit: install redis-server ## what needs no Kubernetes: unit and contract tests
+	@$(BIN)/python -m pytest tests/unit tests/contract
+
+cluster: install ## a real Kubernetes on this machine, with the project's images; says what to type next
+	@$(BIN)/python -m tests.cluster up
+
+cluster-down: install ## take all of it away
+	@$(BIN)/python -m tests.cluster down
+
+operator: install ## the operator as a local process, against the cluster of KUBECONFIG or of `make cluster`
+	@eval "$$($(BIN)/python -m tests.cluster env)"; exec $(BIN)/python -m sharded_queue_operator
+
+install: $(VENV)/.ready ## install everything into .venv, from the lock file
 
 $(VENV)/.ready: pyproject.toml requirements.lock
 	@echo "installing into $(VENV)"
@@ -16,9 +43,20 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-install: $(VENV)/.ready ## install everything into .venv, from the lock file
+redis-server:
+	@if ! command -v redis-server valkey-server >/dev/null; then \
+	  if [ "$(APT)" = yes ] && [ "$$(id -u)" = 0 ]; then \
+	    echo "installing redis-server with apt-get"; \
+	    apt-get update -qq && apt-get install -y -qq redis-server >/dev/null; \
+	  else \
+	    echo "redis-server is missing: install Redis 7 (or Valkey) with your package manager, then type this again"; exit 1; \
+	  fi; \
+	fi
 
-lock: ## write requirements.lock anew from pyproject.toml
-	@uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --group dev --no-emit-index-url --no-header pyproject.toml -o requirements.lock
+lock: ## write the requirements.lock files anew from pyproject.toml (needs uv)
+	@$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
+	@$(LOCK) --extra worker pyproject.toml -o worker/requirements.lock
+	@$(LOCK) --extra operator pyproject.toml -o operator/requirements.lock
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help install lock
+.PHONY: help run check test unit cluster cluster-down operator install redis-server lock
