@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from hiredis import pack_command
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
@@ -156,7 +157,7 @@ class Link:
 
     async def _exchange(self, node: Any, commands: Sequence[Sequence[Any]], seconds: float) -> list[Any]:
         async with asyncio.timeout(seconds), self._connection(node) as connection:
-            await connection.send_packed_command(connection.pack_commands(commands))
+            await connection.send_packed_command(b"".join(pack_command(tuple(command)) for command in commands))
             return [await self._answer(connection) for _ in commands]
 
     async def _answer(self, connection: Any) -> Any:

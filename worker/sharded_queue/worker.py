@@ -119,9 +119,9 @@ class Worker:
         return sum(not lane.is_lingering for lane in self._lanes)
 
     def _room(self) -> int:
-        """How many threads to bind now; under a limit one by one, so that each knows what it may take."""
+        """How many threads to bind now; under a limit no more than there are requests left to take."""
         room = settings.worker_concurrency - self._busy()
-        return room if self._remaining is None else min(room, 1, self._remaining)
+        return room if self._remaining is None else min(room, self._remaining)
 
     def _patience(self, next_seconds: float | None, quiet: int, busy_at: float) -> float:
         """How long to wait for a wake-up: until something is due, and no longer than the safety net allows."""
@@ -162,19 +162,26 @@ class Worker:
         return min(moments, default=None)
 
     async def _bind(self, shard: Shard, room: int, renewer: Renewer) -> Bound:
-        wanted, asked_at = self.reserve(), time.monotonic()
+        wanted, asked_at = self._reserve_each(room), time.monotonic()
         bound = Bound([])
         try:
             bound = await self.coordinator.bind(shard, self.owner, room, wanted, settings.coordinator_lease)
         except StorageUnavailable as error:
             log.warning("cannot look for threads of %s: %s", shard.tag, error)
             await asyncio.sleep(settings.coordinator_delay)
-        if self._remaining is not None:
-            self.unreserve(wanted - sum(len(batch.messages) for batch in bound.batches))
+        self.unreserve(wanted * room - sum(len(batch.messages) for batch in bound.batches))
         for batch in bound.batches:
             self._start(batch, renewer.deadline(asked_at))
         self.stats.looked_at = time.monotonic()
         return bound
+
+    def _reserve_each(self, threads: int) -> int:
+        """Requests to take of each of so many threads, all of them reserved."""
+        if self._remaining is None:
+            return settings.worker_batch_size
+        each = min(settings.worker_batch_size, self._remaining // threads)
+        self._remaining -= each * threads
+        return each
 
     def _start(self, batch: Batch, deadline: float) -> None:
         handler = self.known_handlers()[batch.tube.shard.handler]
