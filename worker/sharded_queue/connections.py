@@ -15,7 +15,9 @@ from typing import Any, Literal
 from hiredis import pack_command
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import ConnectionPool
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import AskError, MovedError, RedisError, ResponseError
 
@@ -24,6 +26,7 @@ from sharded_queue.settings import Settings, settings
 
 Client = Redis | RedisCluster
 REDIRECTS = 5
+CLUSTER_OPTIONS = ("username", "password", "socket_timeout", "socket_connect_timeout", "client_name", "retry")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,26 @@ def _behind_sentinel(options: RedisOptions, nodes: list[tuple[str, int]], common
     sentinel = Sentinel(nodes, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
     client: Redis = sentinel.master_for(options.sentinel_master, **common)
     return client
+
+
+def twin(client: Client) -> Client:
+    """A client to the same Redis, with connections of its own: those of asyncio belong to one event loop."""
+    if isinstance(client, RedisCluster):
+        nodes = [ClusterNode(node.host, node.port) for node in client.nodes_manager.startup_nodes.values()]
+        kept = {name: client.connection_kwargs.get(name) for name in CLUSTER_OPTIONS}
+        return RedisCluster(startup_nodes=nodes, **{name: value for name, value in kept.items() if value is not None})
+    return _twin(client)
+
+
+def _twin(client: Redis) -> Redis:
+    pool = client.connection_pool
+    options = dict(pool.connection_kwargs)
+    if isinstance(pool, SentinelConnectionPool):
+        sentinel = Sentinel([])  # type: ignore[no-untyped-call]
+        sentinel.sentinels = [_twin(each) for each in pool.sentinel_manager.sentinels]
+        options.pop("connection_pool", None)
+        return Redis.from_pool(SentinelConnectionPool(pool.service_name, sentinel, **options))  # type: ignore[no-untyped-call]
+    return Redis.from_pool(ConnectionPool(connection_class=pool.connection_class, **options))
 
 
 def parse_address(address: str) -> tuple[str, int]:

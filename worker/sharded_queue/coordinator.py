@@ -58,6 +58,13 @@ class Coordinator(ABC):
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
         """Return when a thread of *shards* may be free, or one that *owner* holds got a request, or after *seconds*."""
 
+    def twin(self) -> "Coordinator | None":
+        """
+        A coordinator of the same leases for another event loop, so that they are renewed while this one is blocked; to
+        be made and closed in that loop. None where a blocked loop blocks everybody who could take them over.
+        """
+        return None
+
     async def close(self) -> None:
         """Let go of connections that this coordinator opened itself."""
         return

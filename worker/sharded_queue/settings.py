@@ -49,6 +49,9 @@ class Settings(BaseSettings):
     metrics_port: int = Field(9090, ge=0, le=65535)
     """Port of `/metrics`, `/livez` and `/readyz` of a worker process; 0 picks a free one."""
 
+    metrics_tubes: int = Field(10, ge=0, le=1000)
+    """Tubes of a handler that `/metrics` lists one by one, the oldest requests first; the rest is summed."""
+
     redis_address: Annotated[tuple[str, ...], NoDecode] = ("localhost:6379",)
     """`host:port` of Redis; several, separated by commas, for Sentinel and Cluster."""
 

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
@@ -75,24 +75,31 @@ class Worker:
         was left for `worker_empty_limit × worker_empty_pause` seconds.
         """
         handled_before, self._remaining, self._draining = self.stats.handled, limit, False
-        renewer = Renewer(
-            self.coordinator, lambda: self._lanes, settings.coordinator_lease, settings.coordinator_timeout
-        )
-        renewing = asyncio.create_task(renewer.run())
+        renewer = Renewer(self.coordinator, self._lanes.copy, settings.coordinator_lease, settings.coordinator_timeout)
         bell = Bell(self.coordinator, self.owner)
-        try:
-            await self._serve(renewer, bell)
-        finally:
-            await bell.close()
-            await self._drain()
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
+        async with renewer.running():
+            try:
+                await self._serve(renewer, bell)
+            finally:
+                await bell.close()
+                await self._drain()
         return self.stats.handled - handled_before
 
     def stop(self) -> None:
         """Take nothing new, finish the running batches within `settings.worker_drain` seconds, release, return."""
         self._stopping = True
         self._changed.set()
+
+    def give_up(self) -> None:
+        """Stop at once: running batches are broken off, and handled again by whoever binds their threads next."""
+        self.stop()
+        for lane in self._lanes:
+            lane.give_up()
+
+    @property
+    def lanes(self) -> Collection[Lane]:
+        """The threads in the hands of this worker."""
+        return self._lanes
 
     def known_handlers(self) -> Mapping[str, type[Handler]]:
         return known() if self._handlers is None else {handler.name: handler for handler in self._handlers}

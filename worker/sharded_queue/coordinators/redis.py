@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from sharded_queue.connections import Client, Link
+from sharded_queue.connections import Client, Link, twin
 from sharded_queue.coordinator import Bound, Coordinator
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
@@ -34,11 +34,21 @@ class RedisCoordinator(Coordinator):
         self.keys = Keys()
         self._known_fences: dict[tuple[Shard, str], int] = {}
         self._doubtful_until = 0.0
+        self._is_owner = False
 
     def attach(self, storage: Storage) -> None:
         if storage.medium != "redis":
             raise SettingsError(f"RedisCoordinator binds threads of a RedisStorage, not of a {type(storage).__name__}")
         self.keys = storage.keys
+
+    def twin(self) -> "RedisCoordinator":
+        coordinator = RedisCoordinator(twin(self.link.redis))
+        coordinator.keys, coordinator._is_owner = self.keys, True
+        return coordinator
+
+    async def close(self) -> None:
+        if self._is_owner:
+            await self.link.redis.aclose()
 
     def _shard_keys(self, shard: Shard) -> list[str]:
         return [self.keys.base(shard), self.keys.lock(shard)]
