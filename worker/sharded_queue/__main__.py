@@ -1,0 +1,15 @@
+"""`python -m sharded_queue` and the program `sharded-queue`, which an in-memory user need not be able to run."""
+
+import sys
+
+
+def main() -> None:
+    try:
+        from sharded_queue import cli  # noqa: PLC0415 - fails without the extra `worker`
+    except ModuleNotFoundError as error:
+        sys.exit(f"sharded-queue: there is no {error.name} here; pip install 'sharded-queue[worker]' brings it")
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""`sharded-queue worker`: the process that a pod runs."""
+
+import asyncio
+import logging
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+
+import click
+
+from sharded_queue import health, metrics
+from sharded_queue.commands.naming import served
+from sharded_queue.connections import connect
+from sharded_queue.coordinators.redis import RedisCoordinator
+from sharded_queue.errors import StorageUnavailable
+from sharded_queue.handler import Handler
+from sharded_queue.health import Health, Stage
+from sharded_queue.queue import Queue
+from sharded_queue.scripts import may_pass
+from sharded_queue.settings import settings
+from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.tube import Shard
+from sharded_queue.worker import Worker
+
+log = logging.getLogger("sharded_queue")
+
+
+@click.command()
+@click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
+def worker(modules: tuple[str, ...]) -> None:
+    """
+    Serve the handlers that MODULES define, or those of them that QUEUE_WORKER_HANDLERS names.
+
+    SIGTERM or SIGINT: take nothing new, finish, settle, release, exit 0. A second one gives the running batches up.
+    """
+    # The first process of a container ignores signals without a handler, and importing may take seconds.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    asyncio.run(serve(served(modules, settings.worker_handlers)))
+
+
+async def serve(handlers: Sequence[type[Handler]]) -> None:
+    client = connect()
+    storage = RedisStorage(client)
+    worker = Worker(RedisCoordinator(client), Queue(storage), handlers=handlers)
+    shards = [shard for handler in handlers for shard in handler.all_shards()]
+    state = Health(worker, shards)
+    stopped = stopped_by_signals(worker, state)
+    try:
+        async with served_http(worker, shards, state) as port:
+            log.info("%s: /metrics, /livez and /readyz on port %d", worker.owner, port)
+            if await reached(storage, shards, stopped):
+                await work(worker, handlers, state)
+    finally:
+        await client.aclose()
+
+
+def served_http(worker: Worker, shards: Sequence[Shard], state: Health) -> AbstractAsyncContextManager[int]:
+    return health.served(
+        settings.metrics_port,
+        livez=state.livez,
+        readyz=state.readyz,
+        metrics=lambda: metrics.exposition(worker, shards),
+        content_type=metrics.CONTENT_TYPE,
+    )
+
+
+async def work(worker: Worker, handlers: Sequence[type[Handler]], state: Health) -> None:
+    names = ", ".join(handler.name for handler in handlers)
+    log.info("%s: serving %s, %d threads at a time", worker.owner, names, settings.worker_concurrency)
+    state.enter(Stage.SERVING)
+    handled = await worker.loop()
+    log.info("%s: stopped after %d requests", worker.owner, handled)
+
+
+def stopped_by_signals(worker: Worker, state: Health) -> asyncio.Event:
+    """The first signal stops the worker, the next one makes it give its batches up."""
+    stopped = asyncio.Event()
+
+    def received(name: str) -> None:
+        if stopped.is_set():
+            log.warning("%s again: giving %d threads up", name, len(worker.lanes))
+            worker.give_up()
+            return
+        log.info("%s: finishing what %d threads have begun", name, len(worker.lanes))
+        state.enter(Stage.STOPPING)
+        worker.stop()
+        stopped.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, received, number.name)
+    return stopped
+
+
+async def reached(storage: RedisStorage, shards: Sequence[Shard], stopped: asyncio.Event) -> bool:
+    """Wait for the first answer of Redis; False when told to stop before it came."""
+    asking, stopping = asyncio.create_task(answered(storage, shards)), asyncio.create_task(stopped.wait())
+    await asyncio.wait([asking, stopping], return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if asking.done():
+        asking.result()
+        return True
+    asking.cancel()
+    return False
+
+
+async def answered(storage: RedisStorage, shards: Sequence[Shard]) -> None:
+    where, is_silent = ",".join(settings.redis_address), False
+    while True:
+        try:
+            await storage.observe(shards[:1], 0)
+            break
+        except StorageUnavailable as error:
+            refuse_for_good(where, error)
+            if not is_silent:
+                log.warning("Redis at %s: %s; trying on", where, error)
+            is_silent = True
+        await asyncio.sleep(settings.coordinator_delay)
+    if is_silent:
+        log.info("Redis at %s answers", where)
+
+
+def refuse_for_good(where: str, error: StorageUnavailable) -> None:
+    """Credentials that are refused now will be refused again: whoever started this process must hear of it."""
+    cause = error.__cause__
+    if isinstance(cause, Exception) and not may_pass(cause):
+        raise StorageUnavailable(f"Redis at {where}: {error}") from error

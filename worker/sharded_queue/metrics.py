@@ -1,0 +1,105 @@
+"""
+What a worker process measures; every name stands in docs/metrics.md.
+
+Two kinds, told apart by their names. `sharded_queue_worker_…` is what this process did: sum it over the processes.
+`sharded_queue_handler_…` and `sharded_queue_tube_…` are what Redis knows, which every worker repeats: take the maximum.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from sharded_queue.errors import StorageUnavailable
+from sharded_queue.settings import settings
+from sharded_queue.storage import ShardState, Storage
+from sharded_queue.tube import Shard
+from sharded_queue.worker import Worker
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
+REST = ("", "")
+"""Thread and priority of the series that sums all tubes that are not listed; no thread has an empty name."""
+
+HANDLER_COUNTERS = {
+    "registered": "Requests that were ever registered",
+    "settled": "Requests that were handled and removed",
+    "dead": "Requests that went to the dead letters",
+    "busy_seconds": "Time that handlers spent on settled requests",
+}
+
+
+async def exposition(worker: Worker, shards: Sequence[Shard]) -> bytes:
+    """The text of `/metrics`. While Redis does not answer, nothing is said about queues: unknown is not zero."""
+    states = await observed(worker.queue.storage, shards)
+    registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
+    registry.register(Measured([*of_worker(worker, is_known=states is not None), *of_queues(states or [])]))
+    return generate_latest(registry)
+
+
+async def observed(storage: Storage, shards: Sequence[Shard]) -> list[ShardState] | None:
+    try:
+        return await storage.observe(shards, settings.metrics_tubes)
+    except StorageUnavailable:
+        return None
+
+
+class Measured(Collector):
+    """Numbers that were read already: reading Redis takes an event loop, and collecting has none."""
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self.metrics = metrics
+
+    def collect(self) -> Iterable[Metric]:
+        return self.metrics
+
+
+def of_worker(worker: Worker, *, is_known: bool) -> Iterator[Metric]:
+    stats, prefix = worker.stats, "sharded_queue_worker"
+    yield CounterMetricFamily(f"{prefix}_handled", "Requests handled and settled", stats.handled)
+    yield CounterMetricFamily(f"{prefix}_batches", "Batches handled and settled", stats.batches)
+    yield CounterMetricFamily(f"{prefix}_failures", "Calls of a handler that raised", stats.failed)
+    yield CounterMetricFamily(f"{prefix}_busy_seconds", "Time in handlers, of settled batches", stats.busy_seconds)
+    yield CounterMetricFamily(f"{prefix}_binds", "Threads bound", stats.bound)
+    yield CounterMetricFamily(f"{prefix}_lost_leases", "Threads lost while they were held", stats.lost)
+    yield GaugeMetricFamily(f"{prefix}_bound_threads", "Threads held now", len(worker.lanes))
+    yield GaugeMetricFamily(f"{prefix}_redis_up", "1 if Redis answered this scrape, else 0", int(is_known))
+
+
+def of_queues(states: Sequence[ShardState]) -> Iterator[Metric]:
+    threads = gauge("handler_threads", "Threads with requests, or held, by state", "handler", "state")
+    lag = gauge("handler_lag_seconds", "Age of the oldest request", "handler")
+    tube_depth = gauge("tube_depth", "Requests not settled yet", "handler", "thread", "priority")
+    tube_lag = gauge("tube_lag_seconds", "Age of the oldest request", "handler", "thread", "priority")
+    counters = {name: counter(f"handler_{name}", text, "handler") for name, text in HANDLER_COUNTERS.items()}
+    for handler, group in groupby(states, key=lambda state: state.shard.handler):
+        shards = list(group)
+        lag.add_metric([handler], max(state.lag_seconds for state in shards))
+        add_tubes(tube_depth, tube_lag, handler, shards)
+        for state_name in ("ready", "bound", "blocked"):
+            threads.add_metric([handler, state_name], sum(getattr(state, state_name) for state in shards))
+        for name, family in counters.items():
+            family.add_metric([handler], sum(getattr(state, name) for state in shards))
+    yield from (threads, lag, tube_depth, tube_lag, *counters.values())
+
+
+def add_tubes(depth: GaugeMetricFamily, lag: GaugeMetricFamily, handler: str, shards: Sequence[ShardState]) -> None:
+    """The tubes that wait longest, and the depth of all others as one: the sum is the handler's depth."""
+    listed = sorted((tube for state in shards for tube in state.oldest), key=lambda tube: -tube.lag_seconds)
+    rest = sum(state.depth for state in shards)
+    for tube in listed[: settings.metrics_tubes]:
+        labels = [handler, tube.thread, str(tube.priority)]
+        depth.add_metric(labels, tube.depth)
+        lag.add_metric(labels, tube.lag_seconds)
+        rest -= tube.depth
+    depth.add_metric([handler, *REST], rest)
+
+
+def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"sharded_queue_{name}", text, labels=labels)
+
+
+def counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
+    return CounterMetricFamily(f"sharded_queue_{name}", text, labels=labels)
