@@ -1,0 +1,49 @@
+"""What all tests share: a redis-server, and settings that a test may change."""
+
+import os
+import random
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from sharded_queue.settings import Settings, settings
+from tests.redis_server import RedisServer, require_redis
+
+MODEL_SEED = int(os.environ.get("MODEL_SEED") or random.SystemRandom().randrange(2**32))
+
+
+def pytest_report_header() -> str:
+    return f"model seed: {MODEL_SEED} (the same again: MODEL_SEED={MODEL_SEED})"
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The redis-server that all tests share: leave it running and as it was configured."""
+    require_redis()
+    server = RedisServer(tmp_path_factory.mktemp("redis")).start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RedisServer]]:
+    """Makes redis-servers, already started, that one test may stop, kill, pause and configure."""
+    require_redis()
+    servers: list[RedisServer] = []
+
+    def start(**options: str) -> RedisServer:
+        servers.append(RedisServer(tmp_path_factory.mktemp("redis"), **options).start())
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(autouse=True)
+def _settings_as_they_were() -> Iterator[None]:
+    before = {name: getattr(settings, name) for name in Settings.model_fields}
+    yield
+    for name, value in before.items():
+        if getattr(settings, name) != value:
+            setattr(settings, name, value)
