@@ -131,7 +131,7 @@ class RedisStorage(Storage):
         dead = await self.link.send(
             base, "ZREVRANGE", f"{base}:dead", 0, count - 1, "WITHSCORES", seconds=settings.redis_timeout
         )
-        times = dict(_pairs(dead))
+        times = dict(dead if dead and isinstance(dead[0], list) else _pairs(dead))  # RESP3 answers in pairs, RESP2 flat
         if not times:
             return []
         letters = await self.link.send(base, "HMGET", f"{base}:letters", *times, seconds=settings.redis_timeout)
@@ -195,7 +195,7 @@ def _hold(now: int, thread: bytes, owner: bytes, fence: bytes, since: bytes) -> 
     return Hold(thread.decode(), owner.decode(), int(fence), busy_seconds)
 
 
-def _dead(name: bytes, died_ms: bytes, letter: bytes) -> Dead:
+def _dead(name: bytes, died_ms: bytes | float, letter: bytes) -> Dead:
     attempts, length, rest = letter.split(b" ", 2)
     error, message = rest[: int(length)], rest[int(length) :]
     return Dead(name.decode(), int(float(died_ms)), int(attempts), error.decode("utf-8", "replace"), message)
