@@ -1,7 +1,8 @@
 """
 What the operator hears from Kubernetes: a table of contents.
 
-Only `on.event`, which writes nothing to the objects; work is done elsewhere, from a queue of our own.
+Only `on.event`, which writes nothing to the objects; work is done elsewhere, from a queue of our own. The functions are
+async to stay on the event loop: kopf gives plain ones to another OS thread.
 """
 
 from typing import Any
@@ -19,16 +20,16 @@ def registered(controller: Controller) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
-    def login(**context: Any) -> kopf.ConnectionInfo | None:
+    async def login(**context: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**context) or kopf.login_with_kubeconfig(**context)
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
-    def resource(event: kopf.RawEvent, **_: Any) -> None:
+    async def resource(event: kopf.RawEvent, **_: Any) -> None:
         body = dict(event["object"])
         controller.resource_gone(body) if event["type"] == "DELETED" else controller.resource_changed(body)
 
     @kopf.on.event("apps", "v1", "deployments", labels={MANAGED_BY: MANAGER}, registry=registry)
-    def workload(event: kopf.RawEvent, **_: Any) -> None:
+    async def workload(event: kopf.RawEvent, **_: Any) -> None:
         body = dict(event["object"])
         controller.workload_gone(body) if event["type"] == "DELETED" else controller.workload_changed(body)
 

@@ -1,0 +1,259 @@
+"""
+The operator as a local process, against a real API server and a real redis-server. No pod needs to run.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import pytest
+import yaml
+from redis.asyncio import Redis
+from tests.cluster.fixtures import cluster, namespace
+
+from sharded_queue.storage import Entry
+from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.tube import Keys, Shard
+from tests.cluster.cluster import Cluster
+
+__all__ = ["cluster", "namespace"]
+
+CRDS = Path(__file__).parents[2] / "crds"
+HANDLER = "notifications.NotifyHandler"
+PATIENCE = 20.0
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.cluster)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+def until(check: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
+    """The first answer that is true; for what says nothing by itself when it changes."""
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        if answer := check():
+            return answer
+        time.sleep(0.05)
+    raise AssertionError(f"{what}: not within {patience} s")
+
+
+def ended(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
+    if process.poll() is None:
+        process.send_signal(number)
+    return process.wait(PATIENCE)
+
+
+class RedisServer:
+    """A redis-server that can be taken away and comes back with its data."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        self.folder, self.options, self.port = folder, options, free_port()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        command = ["redis-server", "--port", str(self.port), "--dir", str(self.folder), "--appendonly", "yes"]
+        with (self.folder / "redis.log").open("ab") as log:
+            self.process = subprocess.Popen([*command, "--save", "", *self.options], stdout=log, stderr=log)
+        until(self.answers, "redis-server answers")
+
+    def answers(self) -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def stop(self) -> None:
+        if self.process:
+            ended(self.process)
+            self.process = None
+
+    def run(self, work: Callable[[Redis], Any], **credentials: str) -> Any:
+        async def connected() -> Any:
+            async with Redis(host="127.0.0.1", port=self.port, **credentials) as client:
+                return await work(client)
+
+        return asyncio.run(connected())
+
+    def register(self, threads: int, each: int, handler: str = HANDLER, prefix: str = "", **credentials: str) -> None:
+        """Requests as a producer would leave them; nobody here handles them."""
+        entries = [Entry(str(thread), 0, [b"[1]"] * each) for thread in range(threads)]
+        keys = Keys(f"{prefix}tube_", f"{prefix}lock_")
+        self.run(lambda client: RedisStorage(client, keys=keys).register(Shard(handler), entries), **credentials)
+
+    def flush(self) -> None:
+        self.run(lambda client: client.flushall())
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    if shutil.which("redis-server") is None:
+        pytest.fail("redis-server is not on the PATH") if os.environ.get("CI") else pytest.skip("needs redis-server")
+    server = RedisServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+class Queues:
+    """What a person with kubectl sees and does in one namespace."""
+
+    def __init__(self, cluster: Cluster, namespace: str, redis: RedisServer) -> None:
+        self.cluster, self.namespace, self.redis = cluster, namespace, redis
+
+    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
+        return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin)
+
+    def manifest(self, name: str = "notifications", **spec: Any) -> dict[str, Any]:
+        least = {
+            "redis": {"addresses": [self.redis.address]},
+            "handlers": [{"name": HANDLER}],
+            "worker": {"image": "localhost/absent:dev", "modules": ["notifications"]},
+        }
+        asked = {key: value for key, value in (least | spec).items() if value is not None}
+        return {
+            "apiVersion": "shardedqueue.dev/v1alpha1",
+            "kind": "ShardedQueue",
+            "metadata": {"name": name},
+            "spec": asked,
+        }
+
+    def apply(self, name: str = "notifications", **spec: Any) -> str:
+        return self.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump(self.manifest(name, **spec)))
+
+    def get(self, kind: str, name: str) -> dict[str, Any]:
+        body: dict[str, Any] = yaml.safe_load(self.kubectl("get", kind, name, "--output", "yaml"))
+        return body
+
+    def wait(self, path: str, value: object, *, kind: str = "shq", name: str = "notifications") -> None:
+        condition = f"--for=jsonpath={{{path}}}={value}"
+        self.kubectl("wait", "--for=create", f"{kind}/{name}", f"--timeout={PATIENCE:.0f}s")
+        self.kubectl("wait", condition, f"{kind}/{name}", f"--timeout={PATIENCE:.0f}s")
+
+    def wait_for_condition(self, type_: str, reason: str, name: str = "notifications") -> None:
+        self.wait(f'.status.conditions[?(@.type=="{type_}")].reason', reason, name=name)
+
+    def wait_for_replicas(self, replicas: int, name: str = "notifications-worker") -> None:
+        self.wait(".spec.replicas", replicas, kind="deployment", name=name)
+
+    def replicas(self, name: str = "notifications-worker") -> int:
+        replicas: int = self.get("deployment", name)["spec"]["replicas"]
+        return replicas
+
+    def events(self) -> list[tuple[str, str]]:
+        """Reasons and messages of what was said of the queues, oldest first."""
+        found = yaml.safe_load(self.kubectl("get", "events", "--output", "yaml"))["items"]
+        ours = [item for item in found if item["involvedObject"]["kind"] == "ShardedQueue"]
+        return [(item["reason"], item["message"]) for item in sorted(ours, key=lambda item: item["lastTimestamp"])]
+
+    def wait_for_event(self, reason: str) -> str:
+        return str(until(lambda: next((m for r, m in self.events() if r == reason), None), f"event {reason}"))
+
+
+@pytest.fixture(scope="session")
+def crd(cluster: Cluster) -> None:
+    cluster.kubectl("apply", "--filename", str(CRDS))
+    name = "customresourcedefinition/shardedqueues.shardedqueue.dev"
+    cluster.kubectl("wait", "--for=condition=Established", name, "--timeout=30s")
+
+
+@pytest.fixture
+def queues(cluster: Cluster, namespace: str, redis_server: RedisServer, crd: None) -> Queues:
+    return Queues(cluster, namespace, redis_server)
+
+
+class Operator:
+    """One running operator process, and what it says of itself."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self.process, self.port = process, port
+
+    def page(self, path: str) -> str:
+        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+            text: str = answer.read().decode()
+            return text
+
+    def is_ready(self) -> bool:
+        try:
+            return self.page("/readyz") == "ok"
+        except OSError:
+            return False
+
+    def total(self, metric: str, *labels: str) -> float:
+        """The sum of a metric's samples that carry all of *labels*, each as `name="value"`."""
+        lines = [line for line in self.page("/metrics").splitlines() if line.startswith(metric)]
+        return sum(float(line.rpartition(" ")[2]) for line in lines if all(label in line for label in labels))
+
+    def wait_for_polls(self, number: int = 4, outcome: str = "known") -> None:
+        """So many more reads of Redis have been decided on."""
+        metric, label = "sharded_queue_operator_polls_total", f'outcome="{outcome}"'
+        before = self.total(metric, label)
+        until(lambda: self.total(metric, label) >= before + number, f"{number} more polls")
+
+    def writes(self) -> float:
+        return sum(
+            self.total("sharded_queue_operator_api_calls_total", f'verb="{verb}"')
+            for verb in ("PATCH", "POST", "PUT", "DELETE")
+        )
+
+    def kill(self) -> None:
+        ended(self.process, signal.SIGKILL)
+
+
+Start = Callable[..., Operator]
+
+
+@contextmanager
+def starting(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Start]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(**settings: str) -> Operator:
+        port = free_port()
+        named = {"OPERATOR_NAMESPACES": namespace, "OPERATOR_HTTP_PORT": str(port), **settings}
+        command = [sys.executable, "-m", "sharded_queue_operator"]
+        with (folder / f"operator-{len(started)}.log").open("wb") as log:
+            process = subprocess.Popen(command, env=cluster.env | named, stdout=log, stderr=log)
+        started.append(process)
+        operator = Operator(process, port)
+        if "OPERATOR_LEASE_NAMESPACE" not in settings:
+            until(operator.is_ready, "the operator is ready")
+        return operator
+
+    try:
+        yield start
+    finally:
+        for process in started:
+            ended(process)
+        for file in sorted(folder.glob("operator-*.log")):
+            print(f"--- {file.name}\n{file.read_text()}")
+
+
+@pytest.fixture
+def start_operator(cluster: Cluster, namespace: str, tmp_path: Path, crd: None) -> Iterator[Start]:
+    with starting(cluster, namespace, tmp_path) as start:
+        yield start
+
+
+@pytest.fixture
+def operator(start_operator: Start) -> Operator:
+    return start_operator()

@@ -1,0 +1,141 @@
+"""What the API server itself makes of a ShardedQueue: no operator runs here."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.operator_api.conftest import CRDS, Queues, RedisServer
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> RedisServer:
+    """An address is enough here; nothing runs there."""
+    return RedisServer(tmp_path)
+
+
+def test_it_is_small_enough_for_an_annotation() -> None:
+    """`kubectl apply` keeps a copy of the CRD in an annotation."""
+    assert (CRDS / "shardedqueues.yaml").stat().st_size < 64 * 1024
+
+
+def test_what_is_left_out_has_defaults(queues: Queues) -> None:
+    queues.apply()
+
+    spec = queues.get("shq", "notifications")["spec"]
+    assert spec["redis"] == {
+        "addresses": [queues.redis.address],
+        "mode": "Standalone",
+        "keyPrefix": "",
+        "tls": {"mode": "Disabled"},
+    }
+    assert spec["handlers"] == [{"name": "notifications.NotifyHandler", "shards": 1}]
+    assert spec["scaling"] == {
+        "mode": "Automatic",
+        "minReplicas": 0,
+        "maxReplicas": 10,
+        "threadsPerReplica": 1,
+        "targetDrainSeconds": 30,
+        "pollPeriodSeconds": 1,
+        "scaleDownStabilizationSeconds": 60,
+        "fallback": {"policy": "KeepCurrent"},
+    }
+    assert spec["drain"] == {"timeoutSeconds": 30}
+    assert spec["suspend"] is False
+
+
+def test_a_part_that_is_written_keeps_the_other_defaults(queues: Queues) -> None:
+    queues.apply(scaling={"maxReplicas": 3}, redis={"addresses": [queues.redis.address], "tls": {}})
+
+    spec = queues.get("shq", "notifications")["spec"]
+    assert spec["scaling"]["maxReplicas"] == 3
+    assert spec["scaling"]["fallback"] == {"policy": "KeepCurrent"}
+    assert spec["redis"]["tls"] == {"mode": "Disabled"}
+
+
+REDIS = {"addresses": ["redis:6379"]}
+
+
+@pytest.mark.parametrize(
+    ("spec", "sentence"),
+    [
+        ({"redis": None}, "spec.redis: Required value"),
+        ({"handlers": []}, "spec.handlers"),
+        ({"handlers": [{"name": "no spaces"}]}, "spec.handlers[0].name"),
+        ({"handlers": [{"name": "a"}, {"name": "a"}]}, "Duplicate value"),
+        ({"handlers": [{"name": "a", "shards": 65}]}, "less than or equal to 64"),
+        ({"handlers": [{"name": "a", "secondsPerRequest": 0}]}, "secondsPerRequest"),
+        ({"worker": None}, "exactly one of worker and scaleTargetRef must be set"),
+        ({"scaleTargetRef": {"name": "mine"}}, "exactly one of worker and scaleTargetRef must be set"),
+        ({"worker": {"image": "a", "modules": ["not-a-module"]}}, "spec.worker.modules[0]"),
+        ({"worker": None, "scaleTargetRef": {"name": "m", "kind": "DaemonSet"}}, "Unsupported value"),
+        ({"scaling": {"minReplicas": 3, "maxReplicas": 2}}, "minReplicas must not be greater than maxReplicas"),
+        ({"scaling": {"maxReplicas": 0}}, "spec.scaling.maxReplicas"),
+        ({"scaling": {"fallback": {"policy": "AtLeast"}}}, "replicas is required with policy AtLeast"),
+        (
+            {"scaling": {"maxReplicas": 2, "fallback": {"policy": "AtLeast", "replicas": 3}}},
+            "fallback.replicas must not be greater than maxReplicas",
+        ),
+        ({"redis": {"addresses": ["redis://redis:6379"]}}, "spec.redis.addresses[0]"),
+        ({"redis": {"addresses": ["a:1", "b:1"]}}, "mode Standalone takes one address"),
+        ({"redis": REDIS | {"mode": "Sentinel"}}, "sentinelMasterName is required with mode Sentinel"),
+        ({"redis": REDIS | {"sentinelMasterName": "m"}}, "sentinelMasterName is required with mode Sentinel"),
+        ({"redis": REDIS | {"tls": {"caSecretName": "ca"}}}, "caSecretName needs mode Verify"),
+        ({"redis": REDIS | {"keyPrefix": "{tag}"}}, "spec.redis.keyPrefix"),
+        ({"redis": REDIS | {"password": "secret"}}, 'unknown field "spec.redis.password"'),
+        ({"drain": {"timeoutSeconds": 0}}, "spec.drain.timeoutSeconds"),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_sentence(queues: Queues, spec: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(RuntimeError) as refused:
+        queues.apply(**spec)
+
+    assert sentence in str(refused.value)
+
+
+def test_a_name_too_long_for_its_pods_is_refused(queues: Queues) -> None:
+    with pytest.raises(RuntimeError, match="at most 52 characters"):
+        queues.apply("n" * 53)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"redis": REDIS | {"keyPrefix": "other_"}}, "keyPrefix cannot be changed"),
+        ({"handlers": [{"name": "a", "shards": 2}]}, "shards cannot be changed"),
+        ({"worker": None, "scaleTargetRef": {"name": "mine"}}, "worker and scaleTargetRef cannot replace each other"),
+    ],
+)
+def test_what_would_lose_requests_cannot_be_changed(queues: Queues, change: dict[str, Any], sentence: str) -> None:
+    first = {"redis": REDIS, "handlers": [{"name": "a"}]}
+    queues.apply(**first)
+
+    with pytest.raises(RuntimeError, match=sentence):
+        queues.kubectl("replace", "--filename", "-", stdin=str(queues.manifest(**(first | change))))
+
+
+def test_handlers_come_and_go(queues: Queues) -> None:
+    queues.apply(handlers=[{"name": "a", "shards": 2}])
+    queues.apply(handlers=[{"name": "b"}, {"name": "a", "shards": 2}])
+
+    assert [handler["name"] for handler in queues.get("shq", "notifications")["spec"]["handlers"]] == ["b", "a"]
+
+
+def test_explain_tells_defaults(queues: Queues) -> None:
+    explained = " ".join(queues.kubectl("explain", "shq.spec.scaling").split())
+
+    assert "The most workers that ever run (KEDA's maxReplicaCount). Defaults to 10." in explained
+
+
+def test_a_list_shows_what_matters(queues: Queues) -> None:
+    queues.apply()
+
+    header = queues.kubectl("get", "shq").splitlines()[0].split()
+    assert header == ["NAME", "DESIRED", "CURRENT", "READY", "DEPTH", "LAG", "REASON", "AGE"]
+
+
+def test_scale_pins_the_replicas(queues: Queues) -> None:
+    queues.apply()
+    queues.kubectl("scale", "shq/notifications", "--replicas=3")
+
+    assert queues.get("shq", "notifications")["spec"]["replicas"] == 3

@@ -1,0 +1,404 @@
+"""The operator at work: what it makes of requests, faults, and other people's hands."""
+
+import base64
+
+import yaml
+
+from tests.operator_api.conftest import HANDLER, PATIENCE, Operator, Queues, RedisServer, Start, until
+
+
+def test_none_to_all_in_one_write(queues: Queues, operator: Operator) -> None:
+    """30 threads × (0.02 s × 100 + 0.01 s) / 30 s = 2.01 lanes, which are 3 workers."""
+    queues.apply()
+    queues.wait_for_replicas(0)
+    queues.redis.register(threads=30, each=100)
+
+    queues.wait_for_replicas(3)
+    assert queues.get("deployment", "notifications-worker")["metadata"]["generation"] == 2
+    queues.wait(".status.desiredReplicas", 3)
+    status = queues.get("shq", "notifications")["status"]
+    assert status["depth"] == 3000
+    assert status["threads"]["total"] == 30
+    assert queues.wait_for_event("ScaledUp").startswith("from 0 to 3: 3,000 requests in 30 threads")
+
+
+def test_never_more_than_the_maximum(queues: Queues, operator: Operator) -> None:
+    queues.apply(scaling={"maxReplicas": 4})
+    queues.redis.register(threads=50, each=2000)
+
+    queues.wait_for_replicas(4)
+    queues.wait_for_condition("ScalingLimited", "TooFewReplicas")
+
+
+def test_a_first_request_does_not_wait_for_the_poll(queues: Queues, operator: Operator) -> None:
+    queues.apply(scaling={"pollPeriodSeconds": 300})
+    queues.wait_for_condition("QueueKnown", "Read")
+    until(lambda: subscribers(queues.redis) > 0, "the operator listens")
+    queues.redis.register(threads=1, each=1)
+
+    queues.wait_for_replicas(1)
+
+
+def subscribers(redis: RedisServer) -> int:
+    counted: list[tuple[bytes, int]] = redis.run(lambda client: client.pubsub_numsub("tube_awake"))
+    return counted[0][1]
+
+
+def test_handlers_with_a_prefix_are_found(queues: Queues, operator: Operator) -> None:
+    queues.apply(redis={"addresses": [queues.redis.address], "keyPrefix": "shop_"})
+    queues.redis.register(threads=2, each=1, prefix="shop_")
+
+    queues.wait_for_replicas(1)
+    queues.wait(".status.depth", 2)
+
+
+def test_without_redis_the_workers_stay(queues: Queues, operator: Operator) -> None:
+    queues.apply()
+    queues.redis.register(threads=5, each=2000)
+    queues.wait_for_replicas(5)
+
+    queues.redis.stop()
+    queues.wait_for_condition("QueueKnown", "RedisUnreachable")
+    queues.wait_for_condition("Ready", "RedisUnreachable")
+    operator.wait_for_polls(outcome="unknown")
+    assert queues.replicas() == 5
+    assert queues.redis.address in queues.wait_for_event("RedisUnreachable")
+
+    queues.redis.start()
+    queues.wait_for_condition("QueueKnown", "Read")
+    queues.wait_for_event("RedisFound")
+    assert queues.replicas() == 5
+    assert [reason for reason, _ in queues.events()].count("RedisUnreachable") == 1
+
+
+def test_without_redis_the_workers_rise_to_the_fallback(queues: Queues, operator: Operator) -> None:
+    queues.redis.stop()
+    queues.apply(scaling={"fallback": {"policy": "AtLeast", "replicas": 2}})
+
+    queues.wait_for_replicas(2)
+
+
+def test_a_wiped_redis_takes_no_worker_away(queues: Queues, operator: Operator) -> None:
+    queues.apply(scaling={"targetDrainSeconds": 1, "scaleDownStabilizationSeconds": 1})
+    queues.redis.register(threads=3, each=200)
+    queues.wait_for_replicas(3)
+    queues.wait(".status.desiredReplicas", 3)
+
+    queues.redis.flush()
+    queues.wait_for_condition("QueueKnown", "DataLost")
+    operator.wait_for_polls(outcome="known")
+    assert queues.replicas() == 3
+
+
+def test_a_wipe_is_noticed_by_the_next_operator_too(queues: Queues, start_operator: Start) -> None:
+    first = start_operator()
+    queues.apply(scaling={"targetDrainSeconds": 1, "scaleDownStabilizationSeconds": 1})
+    queues.redis.register(threads=3, each=200)
+    queues.wait_for_replicas(3)
+    queues.wait(".status.desiredReplicas", 3)
+    first.kill()
+    queues.redis.flush()
+
+    start_operator()
+    queues.wait_for_condition("QueueKnown", "DataLost")
+    assert queues.replicas() == 3
+
+
+def test_an_empty_queue_falls_to_the_minimum_after_the_window(queues: Queues, operator: Operator) -> None:
+    queues.apply(scaling={"minReplicas": 1, "targetDrainSeconds": 1, "scaleDownStabilizationSeconds": 1}, replicas=3)
+    queues.wait_for_replicas(3)
+    queues.kubectl("patch", "shq", "notifications", "--type=json", "-p", '[{"op":"remove","path":"/spec/replicas"}]')
+
+    queues.wait_for_replicas(1)
+    assert queues.wait_for_event("ScaledDown").startswith("from 3 to 1: 0 requests in 0 threads")
+
+
+def test_what_others_change_is_put_right(queues: Queues, operator: Operator) -> None:
+    queues.apply()
+    queues.redis.register(threads=2, each=2000)
+    queues.wait_for_replicas(2)
+    patch = {
+        "metadata": {"labels": {"app.kubernetes.io/name": "other"}},
+        "spec": {
+            "replicas": 7,
+            "template": {"spec": {"containers": [{"name": "worker", "image": "localhost/other:dev"}]}},
+        },
+    }
+    queues.kubectl("patch", "deployment", "notifications-worker", "--type=strategic", "-p", yaml.safe_dump(patch))
+
+    image = ".spec.template.spec.containers[0].image"
+    queues.wait(image, "localhost/absent:dev", kind="deployment", name="notifications-worker")
+    queues.wait_for_replicas(2)
+    labels = queues.get("deployment", "notifications-worker")["metadata"]["labels"]
+    assert labels["app.kubernetes.io/name"] == "sharded-queue-worker"
+
+
+def test_what_others_add_stays(queues: Queues, operator: Operator) -> None:
+    """An annotation of somebody else's is no drift: two controllers that fight over it would never end."""
+    queues.apply()
+    queues.wait_for_replicas(0)
+    queues.kubectl("annotate", "deployment", "notifications-worker", "example.org/mine=1")
+    before = operator.writes()
+
+    operator.wait_for_polls()
+    annotations = queues.get("deployment", "notifications-worker")["metadata"]["annotations"]
+    assert annotations["example.org/mine"] == "1"
+    assert operator.writes() == before
+
+
+def test_a_quantity_in_another_spelling_is_no_drift(queues: Queues, operator: Operator) -> None:
+    """The server writes 1000m as 1; what it made of our words is what we compare with."""
+    limits = {"containers": [{"name": "worker", "resources": {"limits": {"cpu": "1000m", "memory": "1024Mi"}}}]}
+    worker = {"image": "localhost/absent:dev", "modules": ["notifications"], "template": {"spec": limits}}
+    queues.apply(worker=worker)
+    queues.wait_for_condition("Ready", "Scaling")
+    operator.wait_for_polls(2)
+    before = operator.writes()
+
+    operator.wait_for_polls()
+    assert operator.writes() == before
+
+
+def test_a_deleted_deployment_comes_back_with_its_workers(queues: Queues, operator: Operator) -> None:
+    queues.apply()
+    queues.redis.register(threads=2, each=2000)
+    queues.wait_for_replicas(2)
+    queues.wait(".status.desiredReplicas", 2)
+    uid = queues.get("deployment", "notifications-worker")["metadata"]["uid"]
+    queues.kubectl("delete", "deployment", "notifications-worker")
+
+    queues.wait_for_replicas(2)
+    assert queues.get("deployment", "notifications-worker")["metadata"]["uid"] != uid
+
+
+def test_deletion_leaves_nothing(queues: Queues, operator: Operator) -> None:
+    queues.apply()
+    queues.wait_for_replicas(0)
+    queues.kubectl("delete", "shq", "notifications")
+
+    queues.kubectl("wait", "--for=delete", "deployment/notifications-worker", f"--timeout={PATIENCE:.0f}s")
+    assert 'queue="notifications"' not in operator.page("/metrics")
+
+
+def test_a_changed_spec_changes_the_pods(queues: Queues, operator: Operator) -> None:
+    queues.apply()
+    queues.wait_for_replicas(0)
+    queues.apply(worker={"image": "localhost/newer:dev", "modules": ["notifications"]})
+
+    image = ".spec.template.spec.containers[0].image"
+    queues.wait(image, "localhost/newer:dev", kind="deployment", name="notifications-worker")
+    queues.wait(".status.observedGeneration", 2)
+
+
+def test_a_bad_template_is_told_and_keeps_the_last_good_workers(queues: Queues, operator: Operator) -> None:
+    queues.apply()
+    queues.redis.register(threads=2, each=2000)
+    queues.wait_for_replicas(2)
+    template = {"spec": {"terminationGracePeriodSeconds": 5}}
+    queues.apply(worker={"image": "localhost/newer:dev", "modules": ["notifications"], "template": template})
+
+    queues.wait_for_condition("Ready", "BadSpec")
+    assert "must be greater than drain.timeoutSeconds, 30" in queues.wait_for_event("BadSpec")
+    deployment = queues.get("deployment", "notifications-worker")
+    assert deployment["spec"]["replicas"] == 2
+    assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "localhost/absent:dev"
+
+    queues.apply()
+    queues.wait_for_condition("Ready", "Scaling")
+
+
+def test_a_template_that_the_server_refuses_is_told(queues: Queues, operator: Operator) -> None:
+    template = {"spec": {"restartPolicy": "Sometimes"}}
+    queues.apply(worker={"image": "localhost/absent:dev", "modules": ["notifications"], "template": template})
+
+    queues.wait_for_condition("Ready", "WorkloadRefused")
+    assert "restartPolicy" in queues.wait_for_event("WorkloadRefused")
+
+
+def test_one_bad_resource_does_not_disturb_another(queues: Queues, operator: Operator) -> None:
+    template = {"spec": {"containers": "none"}}
+    queues.apply("bad", worker={"image": "a", "modules": ["a"], "template": template}, handlers=[{"name": "bad"}])
+    queues.wait_for_condition("Ready", "BadSpec", name="bad")
+    queues.apply()
+    queues.redis.register(threads=1, each=1)
+
+    queues.wait_for_replicas(1)
+
+
+def test_a_spoiled_queue_does_not_disturb_another(queues: Queues, operator: Operator) -> None:
+    """A key of another kind where one queue keeps its counters makes that one unknown, and only that one."""
+    queues.redis.run(lambda client: client.set("tube_{spoiled}:counters", "no hash"))
+    queues.apply("spoiled", handlers=[{"name": "spoiled"}])
+    queues.apply()
+    queues.redis.register(threads=1, each=1)
+
+    queues.wait_for_replicas(1)
+    queues.wait_for_condition("QueueKnown", "RedisUnreachable", name="spoiled")
+
+
+def test_somebody_elses_deployment_is_left_alone(queues: Queues, operator: Operator) -> None:
+    create = ["create", "deployment", "notifications-worker", "--image=localhost/theirs:dev", "--replicas=1"]
+    queues.kubectl(*create)
+    queues.apply()
+
+    queues.wait_for_condition("Ready", "NameTaken")
+    container = queues.get("deployment", "notifications-worker")["spec"]["template"]["spec"]["containers"][0]
+    assert container["image"] == "localhost/theirs:dev"
+
+
+def test_a_workload_of_the_user_is_scaled_and_nothing_else(queues: Queues, operator: Operator) -> None:
+    queues.kubectl("create", "deployment", "mine", "--image=localhost/mine:dev", "--replicas=0")
+    queues.apply(worker=None, scaleTargetRef={"name": "mine"})
+    queues.redis.register(threads=4, each=2000)
+
+    queues.wait_for_replicas(4, "mine")
+    queues.wait(".status.desiredReplicas", 4)
+    deployment = queues.get("deployment", "mine")
+    assert "ownerReferences" not in deployment["metadata"]
+    assert "shardedqueue" not in str(deployment["spec"])
+
+
+def test_a_missing_workload_of_the_user_is_told(queues: Queues, operator: Operator) -> None:
+    queues.apply(worker=None, scaleTargetRef={"name": "nowhere"})
+
+    queues.wait_for_condition("Ready", "WorkloadRefused")
+    queues.kubectl("create", "deployment", "nowhere", "--image=localhost/mine:dev", "--replicas=0")
+    queues.wait_for_condition("Ready", "Scaling")
+
+
+def test_a_person_pins_and_unpins(queues: Queues, operator: Operator) -> None:
+    queues.apply()
+    queues.wait_for_replicas(0)
+    queues.kubectl("scale", "shq/notifications", "--replicas=3")
+
+    queues.wait_for_replicas(3)
+    queues.wait(".status.reason", "Pinned")
+
+
+def test_a_suspended_queue_has_no_workers(queues: Queues, operator: Operator) -> None:
+    queues.redis.register(threads=2, each=2000)
+    queues.apply()
+    queues.wait_for_replicas(2)
+    queues.kubectl("patch", "shq", "notifications", "--type=merge", "-p", '{"spec":{"suspend":true}}')
+
+    queues.wait_for_replicas(0)
+
+
+def test_a_recommendation_changes_nothing(queues: Queues, operator: Operator) -> None:
+    queues.redis.register(threads=2, each=2000)
+    queues.apply(scaling={"mode": "Recommend"})
+
+    queues.wait(".status.reason", "Recommended")
+    assert queues.get("shq", "notifications")["status"]["recommendedReplicas"] == 2
+    assert queues.replicas() == 0
+
+
+def test_a_password_is_taken_from_its_secret_and_followed(queues: Queues, operator: Operator) -> None:
+    def secret(password: str) -> None:
+        data = {"password": base64.b64encode(password.encode()).decode()}
+        manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "redis-auth"}, "data": data}
+        queues.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump(manifest))
+
+    queues.redis.run(lambda client: client.config_set("requirepass", "first"))
+    queues.apply(redis={"addresses": [queues.redis.address], "authSecretName": "redis-auth"})
+    queues.wait_for_condition("QueueKnown", "SecretMissing")
+
+    secret("first")
+    queues.wait_for_condition("QueueKnown", "Read")
+    queues.redis.register(threads=1, each=1, password="first")
+    queues.wait_for_replicas(1)
+
+    queues.redis.run(lambda client: client.config_set("requirepass", "second"), password="first")
+    queues.redis.run(lambda client: client.client_kill_filter(_type="normal", skipme=True), password="second")
+    queues.wait_for_condition("QueueKnown", "RedisUnreachable")
+    secret("second")
+    queues.wait_for_condition("QueueKnown", "Read")
+
+
+def test_nothing_is_written_at_rest(queues: Queues, operator: Operator) -> None:
+    queues.redis.register(threads=2, each=2000, handler="other")
+    queues.apply()
+    queues.wait_for_condition("Ready", "Scaling")
+    operator.wait_for_polls(2)
+    before = operator.writes()
+
+    operator.wait_for_polls(6)
+    assert operator.writes() == before
+
+
+def test_a_new_operator_finds_everything_as_it_should_be(queues: Queues, start_operator: Start) -> None:
+    first = start_operator()
+    queues.apply()
+    queues.redis.register(threads=3, each=2000)
+    queues.wait_for_replicas(3)
+    queues.wait(".status.depth", 6000)
+    first.kill()
+    before = queues.get("deployment", "notifications-worker")["metadata"]["generation"]
+
+    second = start_operator()
+    second.wait_for_polls(6)
+    after = queues.get("deployment", "notifications-worker")
+    assert after["metadata"]["generation"] == before
+    assert after["spec"]["replicas"] == 3
+    assert [reason for reason, _ in queues.events()] == ["ScaledUp"]
+
+
+def test_changes_while_no_operator_ran_are_made_up_for(queues: Queues, start_operator: Start) -> None:
+    first = start_operator()
+    queues.apply()
+    queues.wait_for_replicas(0)
+    first.kill()
+    queues.kubectl("scale", "deployment", "notifications-worker", "--replicas=0")
+    queues.redis.register(threads=3, each=2000)
+
+    start_operator()
+    queues.wait_for_replicas(3)
+
+
+def test_only_the_leader_works_and_another_takes_over(queues: Queues, start_operator: Start) -> None:
+    lease = {"OPERATOR_LEASE_NAMESPACE": queues.namespace, "OPERATOR_LEASE_SECONDS": "3"}
+    first = start_operator(**lease, OPERATOR_IDENTITY="first")
+    until(first.is_ready, "the first leads")
+    second = start_operator(**lease, OPERATOR_IDENTITY="second")
+    queues.apply()
+    queues.wait_for_replicas(0)
+    assert not second.is_ready()
+
+    first.kill()
+    until(second.is_ready, "the second leads")
+    queues.redis.register(threads=1, each=1)
+    queues.wait_for_replicas(1)
+
+
+def test_a_leader_that_is_told_to_stop_hands_over_at_once(queues: Queues, start_operator: Start) -> None:
+    lease = {"OPERATOR_LEASE_NAMESPACE": queues.namespace, "OPERATOR_LEASE_SECONDS": "60"}
+    first = start_operator(**lease, OPERATOR_IDENTITY="first")
+    until(first.is_ready, "the first leads")
+    first.process.terminate()
+
+    assert first.process.wait(PATIENCE) == 0
+    assert queues.get("lease", "sharded-queue-operator")["spec"].get("holderIdentity", "") == ""
+
+
+def test_a_lost_watch_is_made_up_for_by_lists(queues: Queues, start_operator: Start) -> None:
+    """The operator's watch is filtered by a label; who takes it away hides the Deployment until the next list."""
+    start_operator(OPERATOR_RESYNC_SECONDS="1")
+    queues.apply()
+    queues.wait_for_replicas(0)
+    queues.kubectl("label", "deployment", "notifications-worker", "app.kubernetes.io/managed-by-")
+
+    label = ".metadata.labels.app\\.kubernetes\\.io/managed-by"
+    queues.wait(label, "sharded-queue-operator", kind="deployment", name="notifications-worker")
+
+
+def test_it_measures_what_it_does(queues: Queues, operator: Operator) -> None:
+    queues.apply()
+    queues.redis.register(threads=2, each=10)
+    queues.wait_for_replicas(1)
+    queues.wait(".status.desiredReplicas", 1)
+
+    labels = (f'namespace="{queues.namespace}"', 'queue="notifications"')
+    until(lambda: operator.total("sharded_queue_depth", *labels) == 20, "the depth is exported")
+    assert operator.total("sharded_queue_scalings_total", *labels, 'direction="up"') == 1
+    assert operator.page("/livez") == "ok"
+    assert HANDLER not in operator.page("/metrics")
