@@ -167,9 +167,7 @@ async def test_one_lost_lease_in_a_call_does_not_spoil_the_others(medium: Medium
     lost, good = await medium.bind(threads=2)
     await medium.release(lost.lease)
 
-    settled = await medium.storage.settle(
-        [Settlement(lost.lease, 0, lost.last), Settlement(good.lease, 0, good.last)]
-    )
+    settled = await medium.storage.settle([Settlement(lost.lease, 0, lost.last), Settlement(good.lease, 0, good.last)])
 
     assert [one.is_lost for one in settled] == [True, False]
     assert (await medium.waiting("a"), await medium.waiting("b")) == (["1"], [])
@@ -278,7 +276,7 @@ async def test_a_dead_letter_keeps_its_message_reason_and_attempts(medium: Mediu
     await medium.fail(batch, delay=None, error="ValueError: “no” 13")
 
     (dead,) = await medium.storage.dead(SHARD)
-    assert dead.id == f"a/0/{batch.first}"
+    assert (dead.thread, dead.priority, dead.sequence) == ("a", 0, batch.first)
     assert (dead.error, dead.attempts, bodies([dead.message])) == ("ValueError: “no” 13", 1, ["1"])
 
 

@@ -178,6 +178,7 @@ class Book:
             self.blocked.discard(thread)
             self._make_ready(thread)
         batches: list[Batch] = []
+        threads = threads if wanted > 0 else 0
         while len(batches) < threads and len(self.ready):
             thread = self.ready.pop_lowest()
             self.fence = max(self.fence + 1, now * 1000)

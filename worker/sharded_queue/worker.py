@@ -127,7 +127,7 @@ class Worker:
 
     def _room(self) -> int:
         """How many threads to bind now; under a limit no more than there are requests left to take."""
-        room = settings.worker_concurrency - self._busy()
+        room = 0 if self._stopping else settings.worker_concurrency - self._busy()
         return room if self._remaining is None else min(room, self._remaining)
 
     def _patience(self, next_seconds: float | None, quiet: int, busy_at: float) -> float:

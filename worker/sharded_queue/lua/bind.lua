@@ -59,6 +59,7 @@ for _, thread in ipairs(redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now, 'LIMIT
 end
 if known ~= '' then take_back() end
 
+if wanted < 1 then threads = 0 end
 local reply = { -1 }
 local picked = threads > 0 and redis.call('ZPOPMIN', READY, threads) or {}
 local fence = math.max((tonumber(redis.call('HGET', COUNTERS, 'fence')) or 0) + 1, now_us)

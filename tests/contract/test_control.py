@@ -1,0 +1,137 @@
+"""What people do to a queue: pause and resume, and settle its dead letters."""
+
+from tests.contract.medium import SHARD, Medium, handed
+
+
+async def bury(medium: Medium, thread: str, *bodies: str) -> None:
+    """Register requests and let the first one die."""
+    await medium.register(thread, *bodies)
+    batch = await medium.bind_one()
+    await medium.fail(batch, delay=None)
+    await medium.release(batch.lease)
+
+
+async def test_a_paused_thread_is_not_bound(medium: Medium) -> None:
+    await medium.register("a", "1")
+    await medium.register("b", "2")
+    await medium.storage.pause(SHARD, "a", True)
+
+    assert [batch.tube.thread for batch in await medium.bind(threads=9)] == ["b"]
+
+
+async def test_a_thread_paused_while_empty_is_not_bound_when_requests_come(medium: Medium) -> None:
+    await medium.storage.pause(SHARD, "a", True)
+    await medium.register("a", "1")
+
+    assert await medium.bind(threads=9) == []
+
+
+async def test_a_resumed_thread_goes_on_where_it_was(medium: Medium) -> None:
+    await medium.register("a", "1", "2")
+    await medium.storage.pause(SHARD, "a", True)
+    await medium.storage.pause(SHARD, "a", False)
+
+    assert handed(await medium.bind_one()) == ["1", "2"]
+
+
+async def test_pausing_lets_a_running_batch_settle_and_takes_the_thread(medium: Medium) -> None:
+    await medium.register("a", "1", "2")
+    batch = await medium.bind_one(wanted=1)
+    await medium.storage.pause(SHARD, "a", True)
+
+    settled = await medium.settle(batch, wanted=1)
+
+    assert (settled.batch, settled.is_released, await medium.waiting("a")) == (None, True, ["2"])
+    assert await medium.bind(threads=9) == []
+
+
+async def test_a_failure_does_not_end_a_pause(medium: Medium) -> None:
+    await medium.register("a", "1")
+    batch = await medium.bind_one()
+    await medium.storage.pause(SHARD, "a", True)
+    await medium.fail(batch, delay=1)
+    await medium.advance(60)
+
+    assert await medium.bind(threads=9) == []
+
+
+async def test_a_paused_handler_hands_out_nothing(medium: Medium) -> None:
+    await medium.register("a", "1", "2")
+    await medium.register("b", "3")
+    batch = await medium.bind_one(wanted=1)
+    await medium.storage.pause(SHARD, None, True)
+
+    assert (await medium.settle(batch, wanted=1)).is_released
+    assert await medium.bind(threads=9) == []
+    assert (await medium.observe()).is_paused
+
+
+async def test_a_resumed_handler_hands_out_all_again(medium: Medium) -> None:
+    await medium.register("a", "1")
+    await medium.register("b", "2")
+    await medium.storage.pause(SHARD, None, True)
+    await medium.storage.pause(SHARD, None, False)
+
+    assert [batch.tube.thread for batch in await medium.bind(threads=9)] == ["a", "b"]
+
+
+async def test_pausing_says_whether_it_changed_something(medium: Medium) -> None:
+    answers = [
+        await medium.storage.pause(SHARD, thread, on) for thread in (None, "a") for on in (True, True, False, False)
+    ]
+
+    assert answers == [True, False, True, False] * 2
+
+
+async def test_a_dead_letter_returns_to_the_tail(medium: Medium) -> None:
+    await bury(medium, "a", "1", "2")
+    (dead,) = await medium.storage.dead(SHARD)
+
+    assert await medium.storage.settle_dead(SHARD, [dead.number], "tail") == [dead.number]
+    assert await medium.waiting("a") == ["2", "1"]
+    assert await medium.storage.dead(SHARD) == []
+
+
+async def test_a_dead_letter_returns_to_the_head(medium: Medium) -> None:
+    await bury(medium, "a", "1", "2")
+    (dead,) = await medium.storage.dead(SHARD)
+    await medium.storage.settle_dead(SHARD, [dead.number], "head")
+
+    assert handed(await medium.bind_one()) == ["1", "2"]
+
+
+async def test_a_dead_letter_does_not_get_before_what_is_in_a_workers_hands(medium: Medium) -> None:
+    await bury(medium, "a", "1", "2")
+    (dead,) = await medium.storage.dead(SHARD)
+    batch = await medium.bind_one()
+
+    assert await medium.storage.settle_dead(SHARD, [dead.number], "head") == []
+    await medium.settle(batch)
+    assert len(await medium.storage.dead(SHARD)) == 1
+
+
+async def test_a_dead_letter_makes_its_drained_thread_ready(medium: Medium) -> None:
+    await bury(medium, "a", "1")
+    (dead,) = await medium.storage.dead(SHARD)
+    await medium.storage.settle_dead(SHARD, [dead.number], "head")
+
+    assert handed(await medium.bind_one()) == ["1"]
+    assert (await medium.observe()).depth == 1
+
+
+async def test_a_request_may_die_twice_from_the_head_and_stays_one_letter(medium: Medium) -> None:
+    await bury(medium, "a", "1", "2")
+    (dead,) = await medium.storage.dead(SHARD)
+    await medium.storage.settle_dead(SHARD, [dead.number], "head")
+    await medium.fail(await medium.bind_one(), delay=None)
+
+    (again,) = await medium.storage.dead(SHARD)
+    assert (again.message, again.number) == (dead.message, dead.number + 1)
+
+
+async def test_a_dropped_dead_letter_is_gone(medium: Medium) -> None:
+    await bury(medium, "a", "1", "2")
+    (dead,) = await medium.storage.dead(SHARD)
+
+    assert await medium.storage.settle_dead(SHARD, [dead.number, 999], "drop") == [dead.number]
+    assert (await medium.storage.dead(SHARD), await medium.waiting("a")) == ([], ["2"])
