@@ -28,6 +28,7 @@ for i, tube in ipairs(tubes) do
 end
 if delay >= 0 then
   let_go(thread)
+  woken = woken + 1 -- nobody knows yet when this back-off ends
   redis.call('ZADD', BLOCKED, now + delay, thread)
 else
   held.first, held.last = sequence + 1, sequence
