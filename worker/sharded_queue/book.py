@@ -6,8 +6,9 @@ as arguments, so that leases and back-offs are tested without waiting.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import NamedTuple
 
 from sortedcontainers import SortedDict, SortedList
@@ -24,6 +25,7 @@ from sharded_queue.storage import (
     Settled,
     Settlement,
     ShardState,
+    Target,
     TubeLag,
 )
 from sharded_queue.tube import Shard, Tube
@@ -44,6 +46,9 @@ class Ranking:
 
     def __getitem__(self, member: str) -> float:
         return self._scores[member]
+
+    def score(self, member: str) -> float | None:
+        return self._scores.get(member)
 
     def put(self, member: str, score: float) -> None:
         self.discard(member)
@@ -120,8 +125,9 @@ class Book:
         self.oldest = Ranking()
         self.held: dict[str, Held] = {}
         self.trouble: dict[tuple[str, int], Trouble] = {}
-        self.letters: dict[str, Dead] = {}
-        self.depth = self.registered = self.settled = self.sequence = self.fence = 0
+        self.letters: dict[int, Dead] = {}
+        self.is_paused = False
+        self.depth = self.registered = self.settled = self.dead = self.sequence = self.fence = 0
         self.busy_seconds = 0.0
         self.born: int | None = None
 
@@ -179,7 +185,7 @@ class Book:
             self._make_ready(thread)
         batches: list[Batch] = []
         threads = threads if wanted > 0 else 0
-        while len(batches) < threads and len(self.ready):
+        while len(batches) < threads and len(self.ready) and not self.is_paused:
             thread = self.ready.pop_lowest()
             self.fence = max(self.fence + 1, now * 1000)
             held = self.held[thread] = Held(self.fence, owner, now, lease_ms)
@@ -190,7 +196,7 @@ class Book:
     def next_ms(self, now: int) -> int | None:
         """Until the next lease expires or the next back-off ends."""
         moments = [score for ranking in (self.leases, self.blocked) for _, score in ranking.lowest(1)]
-        finite = [moment for moment in moments if moment != float("inf")]
+        finite = [moment for moment in moments if moment != inf]
         return max(int(min(finite)) - now, 0) if finite else None
 
     def _clamp_leases(self, latest: int, now: int) -> None:
@@ -242,6 +248,8 @@ class Book:
             self.busy_seconds += busy_seconds
             self.settled += through + 1 - line.head
             self._drop(lease.thread, priority, through + 1 - line.head)
+        if wanted > 0 and self._is_paused(lease.thread):
+            wanted, release = 0, True
         if wanted > 0 and lease.thread in self.threads:
             return Settled(self._hand_out(lease, held, wanted, now))
         if release:
@@ -267,7 +275,8 @@ class Book:
             held.first, held.last = sequence + 1, sequence
         else:
             self._let_go(lease.thread)
-            self.blocked.put(lease.thread, now + int(delay_seconds * 1000))
+            if not self._is_paused(lease.thread):
+                self.blocked.put(lease.thread, now + int(delay_seconds * 1000))
             self.awaken()
         return True
 
@@ -277,9 +286,55 @@ class Book:
             trouble = Trouble(sequence, sequence)
         self.trouble[thread, priority] = trouble._replace(attempts=attempt - trouble.crashes)
 
+    def pause(self, thread: str | None, is_paused: bool) -> bool:
+        if thread is None:
+            changed, self.is_paused = self.is_paused != is_paused, is_paused
+        elif is_paused:
+            changed = self.blocked.score(thread) != inf
+            self.blocked.put(thread, inf)
+            self.ready.discard(thread)
+        else:
+            changed = thread in self.blocked
+            self.blocked.discard(thread)
+            if thread not in self.held:
+                self._make_ready(thread)
+        self.awaken()
+        return changed
+
+    def _is_paused(self, thread: str) -> bool:
+        return self.is_paused or self.blocked.score(thread) == inf
+
+    def settle_dead(self, numbers: Sequence[int], target: Target) -> list[int]:
+        done = []
+        for number in numbers:
+            letter = self.letters.get(number)
+            if letter and not (target == "head" and letter.thread in self.held):
+                if target != "drop":
+                    self._put_back(letter, target)
+                del self.letters[number]
+                done.append(number)
+        return done
+
+    def _put_back(self, letter: Dead, target: Target) -> None:
+        thread, priority = letter.thread, letter.priority
+        lines = self.threads.setdefault(thread, SortedDict())
+        before = depth_of(lines)
+        line = lines.setdefault(priority, Line(self.sequence + 1))
+        if target == "head":
+            line.messages.appendleft(letter.message)
+            line.head -= 1
+        else:
+            line.messages.append(letter.message)
+        self.sequence += 2
+        self.depth += 1
+        self.oldest.put(f"{thread}/{priority}", line.oldest_ms)
+        self._note_depth(thread, lines)
+        if before == 0:
+            self._arrive(thread)
+
     def is_calling(self, owner: str) -> bool:
         """Whether a thread may be bound, or one that *owner* holds drained got a request."""
-        return len(self.ready) > 0 or any(
+        return (len(self.ready) > 0 and not self.is_paused) or any(
             held.owner == owner and held.since_ms and held.last < held.first for held in self.held.values()
         )
 
@@ -309,9 +364,10 @@ class Book:
             held=list(self._holds_now(now)),
             registered=self.registered,
             settled=self.settled,
-            dead=len(self.letters),
+            dead=self.dead,
             busy_seconds=self.busy_seconds,
             born=self.born,
+            is_paused=self.is_paused,
         )
 
     def peek(self, tube: Tube, count: int) -> list[tuple[int, bytes]]:
@@ -373,8 +429,8 @@ class Book:
 
     def _bury(self, thread: str, priority: int, attempts: int, reason: str, now: int) -> None:
         line = self.threads[thread][priority]
-        name = f"{thread}/{priority}/{line.head}"
-        self.letters[name] = Dead(name, now, attempts, reason, line.messages[0])
+        self.dead += 1
+        self.letters[self.dead] = Dead(self.dead, thread, priority, line.head, now, attempts, reason, line.messages[0])
         self._drop(thread, priority, 1)
 
     def _note_depth(self, thread: str, lines: SortedDict[int, Line]) -> None:

@@ -76,6 +76,14 @@ class Scripts:
 
         return await persist(attempt, seconds)
 
+    async def ask(self, key: str, *command: Any, seconds: float) -> Any:
+        """The answer to a command that changes nothing, with the same patience and errors as a script's."""
+
+        async def attempt(_: bool) -> Any:
+            return await self.link.send(key, *command, seconds=settings.redis_timeout)
+
+        return await persist(attempt, seconds)
+
     async def run_all(
         self, name: str, calls: Sequence[tuple[str, Sequence[str], Sequence[Any]]], *, seconds: float
     ) -> list[Any]:

@@ -55,6 +55,9 @@ class Settings(BaseSettings):
     redis_address: Annotated[tuple[str, ...], NoDecode] = ("localhost:6379",)
     """`host:port` of Redis; several, separated by commas, for Sentinel and Cluster."""
 
+    redis_eviction: Literal["Refused", "Accepted"] = "Refused"
+    """Whether a Redis that may evict keys (a maxmemory-policy other than noeviction) is used: it loses requests."""
+
     redis_mode: Literal["Standalone", "Sentinel", "Cluster"] = "Standalone"
     """What answers at `redis_address`."""
 

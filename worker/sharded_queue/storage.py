@@ -8,10 +8,13 @@ clock (for Redis: its `TIME`), never of the caller's.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from sharded_queue.lease import Lease
 from sharded_queue.tube import Keys, Shard, Tube
+
+Target = Literal["head", "tail", "drop"]
+"""What becomes of a dead letter."""
 
 
 class Entry(NamedTuple):
@@ -104,9 +107,12 @@ class Hold(NamedTuple):
 
 
 class Dead(NamedTuple):
-    """A dead letter: *id* is `thread/priority/sequence`."""
+    """A dead letter; *number* is its own in its shard, for ever."""
 
-    id: str
+    number: int
+    thread: str
+    priority: int
+    sequence: int
     died_ms: int
     attempts: int
     error: str
@@ -121,7 +127,8 @@ class ShardState:
     *depth* counts requests not yet settled, those in the hands of a worker included. *deepest* lists the deepest
     threads among those with two requests or more, at most *worst* of them; every thread that is not listed is no deeper
     than the last one. *oldest* lists the tubes with the oldest heads. *born* is the marker of the shard's data: it
-    changes only when the data were wiped; None means that nothing was ever registered here. The counters
+    changes only when the data were wiped; None means that nothing was ever registered here. *is_paused*: no requests of
+    the whole shard are given out. The counters
     (*registered*, *settled*, *dead*, *busy_seconds*) only grow, as long as *born* is the same.
     """
 
@@ -140,6 +147,7 @@ class ShardState:
     dead: int = 0
     busy_seconds: float = 0.0
     born: int | None = None
+    is_paused: bool = False
 
 
 class Storage(ABC):
@@ -191,6 +199,31 @@ class Storage(ABC):
     @abstractmethod
     async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
         """The newest dead letters of a shard."""
+
+    @abstractmethod
+    async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
+        """
+        Put dead letters back to the head or the tail of their tubes, or drop them; returns the numbers that were done.
+
+        At the head only while nobody holds the thread: a letter cannot get before what is in a worker's hands.
+        """
+
+    @abstractmethod
+    async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
+        """
+        Withhold the requests of a thread (None: of all), or give them out again; whether that changed something.
+
+        A batch in the hands of a worker is finished. A resumed thread's back-off is over.
+        """
+
+    async def verify(self) -> None:
+        """
+        Look once whether the medium can keep what is promised.
+
+        Raises:
+            SettingsError: it cannot, and no setting says that this is accepted.
+        """
+        return
 
     async def close(self) -> None:
         """Let go of connections that this storage opened itself."""

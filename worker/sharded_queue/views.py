@@ -12,7 +12,9 @@ from sharded_queue.storage import ShardState, TubeLag
 
 def table(*columns: str, left: int = 1, title: str | None = None) -> Table:
     """A table whose first *left* columns are words, and whose others are numbers."""
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", title_style="bold")
+    made = Table(
+        box=SIMPLE_HEAD, pad_edge=False, show_edge=False, title=title, title_justify="left", title_style="bold"
+    )
     for place, column in enumerate(columns):
         made.add_column(column, justify="left" if place < left else "right", overflow="fold", no_wrap=place >= left)
     return made

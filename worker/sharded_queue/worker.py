@@ -106,6 +106,7 @@ class Worker:
 
     async def _serve(self, renewer: Renewer, bell: "Bell") -> None:
         """Look for threads, wait for a reason to look again, until told to stop or done."""
+        await self._verify()
         busy_at, quiet, next_seconds = time.monotonic(), 0, None
         is_time_to_look = True
         while not self._is_over():
@@ -118,6 +119,16 @@ class Worker:
             elif self._remaining is not None and time.monotonic() - busy_at >= settings.linger_seconds:
                 return
             is_time_to_look = await self._idle(bell, self._patience(next_seconds, quiet, busy_at))
+
+    async def _verify(self) -> None:
+        """Begin only on a storage that keeps its promises; one that does not answer may come back."""
+        while not self._stopping:
+            try:
+                await self.queue.storage.verify()
+                return
+            except StorageUnavailable as error:
+                log.warning("cannot begin: %s", error)
+                await asyncio.sleep(settings.coordinator_delay)
 
     def _is_over(self) -> bool:
         return self._stopping or (self._remaining == 0 and not self._lanes)

@@ -42,9 +42,16 @@ async def newest(storage: RedisStorage, handler: Named, count: int) -> list[Dead
 
 
 def show(letters: list[Dead]) -> None:
-    made = table("thread/priority/sequence", "died", "tries", "reason", "message", left=5)
+    made = table("number", "tube", "died", "tries", "reason", "message", left=6)
     for letter in letters:
         died = datetime.fromtimestamp(letter.died_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         reason, message = Text(shown(letter.error), style="red"), Text(shown(letter.message))
-        made.add_row(Text(shown(letter.id)), died, str(letter.attempts), reason, message)
+        made.add_row(
+            str(letter.number),
+            Text(shown(f"{letter.thread}/{letter.priority}")),
+            died,
+            str(letter.attempts),
+            reason,
+            message,
+        )
     console().print(made)

@@ -6,9 +6,10 @@
 -- oldest    ZSET  thread/priority, by the time of its oldest request
 -- deep      ZSET  threads of two requests or more, by depth
 -- trouble   HASH  thread/priority -> "sequence last attempts crashes error": a failure is being dealt with there
--- counters  HASH  depth, registered, settled, dead, busy_us, sequence, fence, born
+-- counters  HASH  depth, registered, settled, dead, busy_us, sequence, fence, born, mended, paused
 -- wake      LIST  tokens; popping one means "look". wake:OWNER is read by the holder of a drained thread
--- dead      ZSET  dead letters by time, letters HASH: their text
+-- dead      ZSET  numbers of dead letters by time; letters HASH number -> "bytes of thread, priority, sequence,
+--                 attempts, bytes of reason, thread reason message"
 -- leases    ZSET  bound threads, by expiry           held HASH thread -> "fence owner since lease priority first last"
 --
 -- Numbers above 1e14 must be written by `whole`: Lua's own way to write them rounds.
@@ -25,7 +26,7 @@ local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)
 
-local woken, depth_change, settled, dead = 0, 0, 0, 0
+local woken, depth_change, settled = 0, 0, 0
 
 local function whole(number)
   return string.format('%.0f', number)
@@ -43,7 +44,7 @@ local function tubes_of(thread)
   local tubes = {}
   local text = redis.call('HGET', THREADS, thread)
   if text then
-    for priority, head, tail in string.gmatch(text, '(-?%d+) (%d+) (%d+)') do
+    for priority, head, tail in string.gmatch(text, '(%-?%d+) (%-?%d+) (%-?%d+)') do
       tubes[#tubes + 1] = { priority = priority, head = tonumber(head), tail = tonumber(tail) }
     end
   end
@@ -81,7 +82,7 @@ local function trouble_of(thread, priority)
   if any_trouble == nil then any_trouble = redis.call('EXISTS', TROUBLE) == 1 end
   local text = any_trouble and redis.call('HGET', TROUBLE, thread .. '/' .. priority)
   if not text then return nil end
-  local sequence, last, attempts, crashes, reason = string.match(text, '^(%d+) (%d+) (%d+) (%d+) (.*)$')
+  local sequence, last, attempts, crashes, reason = string.match(text, '^(%-?%d+) (%-?%d+) (%-?%d+) (%d+) (.*)$')
   return { sequence = tonumber(sequence), last = tonumber(last), attempts = tonumber(attempts),
            crashes = tonumber(crashes), reason = reason }
 end
@@ -125,19 +126,29 @@ end
 -- The first request of tube number i goes to the dead letters.
 local function bury(thread, tubes, i, attempts, reason)
   local tube = tubes[i]
-  local id = thread .. '/' .. tube.priority .. '/' .. whole(tube.head)
+  local number = redis.call('HINCRBY', COUNTERS, 'dead', 1)
   local message = redis.call('LINDEX', list_of(thread, tube.priority), 0) or ''
-  redis.call('ZADD', DEAD, now, id)
-  redis.call('HSET', LETTERS, id, attempts .. ' ' .. string.len(reason) .. ' ' .. reason .. message)
-  dead = dead + 1
+  redis.call('ZADD', DEAD, now, number)
+  redis.call('HSET', LETTERS, number, string.len(thread) .. ' ' .. tube.priority .. ' ' .. whole(tube.head) .. ' '
+    .. attempts .. ' ' .. string.len(reason) .. ' ' .. thread .. reason .. message)
   drop(thread, tubes, i, 1)
+end
+
+-- Whether new requests of a thread are withheld: the handler or the thread is paused.
+local all_paused, any_blocked
+local function is_paused(thread)
+  if all_paused == nil then
+    all_paused = redis.call('HEXISTS', COUNTERS, 'paused') == 1
+    any_blocked = redis.call('EXISTS', BLOCKED) == 1
+  end
+  return all_paused or (any_blocked and thread and redis.call('ZSCORE', BLOCKED, thread) == 'inf') or false
 end
 
 local function held_of(thread)
   local text = redis.call('HGET', HELD, thread)
   if not text then return nil end
   local fence, owner, since, lease, priority, first, last =
-    string.match(text, '^(%d+) (%S+) (%d+) (%d+) (-?%d+) (%d+) (-?%d+)$')
+    string.match(text, '^(%d+) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) (%-?%d+)$')
   return { fence = fence, owner = owner, since = tonumber(since), lease = tonumber(lease), priority = priority,
            first = tonumber(first), last = tonumber(last) }
 end
@@ -206,11 +217,35 @@ function hand_out(thread, tubes, held, wanted)
   return { tube.priority, tube.head, attempt, messages }
 end
 
+-- The tube of a priority, made if it is not there; `start` must be above every number it ever gave.
+local function tube_for(tubes, priority, start)
+  local place = 1
+  for i, tube in ipairs(tubes) do
+    if tube.priority == priority then return tube end
+    if tonumber(tube.priority) < tonumber(priority) then place = i + 1 end
+  end
+  local tube = { priority = priority, head = start, tail = start }
+  table.insert(tubes, place, tube)
+  return tube
+end
+
+-- The first request of an empty thread: its holder is called, or the thread becomes ready.
+local function arrive(thread, tubes)
+  local held = held_of(thread)
+  if not held then
+    make_ready(thread, tubes)
+    return
+  end
+  held.since = now
+  keep_held(thread, held)
+  redis.call('RPUSH', WAKE .. ':' .. held.owner, '1')
+  redis.call('PEXPIRE', WAKE .. ':' .. held.owner, 60000)
+end
+
 -- Write what the calls above added up to; the last step of every script that changes something.
 local function finish()
   if depth_change ~= 0 then redis.call('HINCRBY', COUNTERS, 'depth', depth_change) end
   if settled ~= 0 then redis.call('HINCRBY', COUNTERS, 'settled', settled) end
-  if dead ~= 0 then redis.call('HINCRBY', COUNTERS, 'dead', dead) end
   if woken > 0 then
     for _ = redis.call('LLEN', WAKE) + 1, math.min(WAKE_LIMIT, woken) do redis.call('RPUSH', WAKE, '1') end
   end

@@ -61,7 +61,7 @@ if known ~= '' then take_back() end
 
 if wanted < 1 then threads = 0 end
 local reply = { -1 }
-local picked = threads > 0 and redis.call('ZPOPMIN', READY, threads) or {}
+local picked = threads > 0 and not is_paused() and redis.call('ZPOPMIN', READY, threads) or {}
 local fence = math.max((tonumber(redis.call('HGET', COUNTERS, 'fence')) or 0) + 1, now_us)
 for i = 1, #picked, 2 do
   local thread = picked[i]

@@ -29,7 +29,7 @@ end
 if delay >= 0 then
   let_go(thread)
   woken = woken + 1 -- nobody knows yet when this back-off ends
-  redis.call('ZADD', BLOCKED, now + delay, thread)
+  redis.call('ZADD', BLOCKED, 'GT', now + delay, thread) -- a pause lasts longer
 else
   held.first, held.last = sequence + 1, sequence
   keep_held(thread, held)

@@ -10,7 +10,7 @@ local worst = tonumber(ARGV[1])
 local oldest = {}
 local tubes = redis.call('ZRANGE', OLDEST, 0, math.max(worst, 1) - 1, 'WITHSCORES')
 for i = 1, #tubes, 2 do
-  local thread, priority = string.match(tubes[i], '^(.*)/(-?%d+)$')
+  local thread, priority = string.match(tubes[i], '^(.*)/(%-?%d+)$')
   for _, tube in ipairs(tubes_of(thread)) do
     if tube.priority == priority then
       oldest[#oldest + 1] = tubes[i]

@@ -14,7 +14,7 @@ local FIRST, PRODUCER_TTL, CHUNK = 7, 600, 4000
 local answered = redis.call('GET', KEYS[3])
 if answered then
   local reply = {}
-  for number in string.gmatch(answered, '%d+') do reply[#reply + 1] = tonumber(number) end
+  for number in string.gmatch(answered, '%-?%d+') do reply[#reply + 1] = tonumber(number) end
   local last = reply[1]
   reply[1] = now
   -- An earlier call that comes late has been answered long ago, and nobody listens any more.
@@ -33,30 +33,6 @@ if capacity > 0 then
     if count > capacity then return { now, 'full', 0, thread, priority } end
     at = at + 3 + count
   end
-end
-
-local function tube_for(tubes, priority, start)
-  local place = 1
-  for i, tube in ipairs(tubes) do
-    if tube.priority == priority then return tube end
-    if tonumber(tube.priority) < tonumber(priority) then place = i + 1 end
-  end
-  local tube = { priority = priority, head = start, tail = start }
-  table.insert(tubes, place, tube)
-  return tube
-end
-
--- The first request of an empty thread: its holder is called, or the thread becomes ready.
-local function arrive(thread, tubes)
-  local held = held_of(thread)
-  if not held then
-    make_ready(thread, tubes)
-    return
-  end
-  held.since = now
-  keep_held(thread, held)
-  redis.call('RPUSH', WAKE .. ':' .. held.owner, '1')
-  redis.call('PEXPIRE', WAKE .. ':' .. held.owner, 60000)
 end
 
 local sequence = tonumber(redis.call('HGET', COUNTERS, 'sequence'))

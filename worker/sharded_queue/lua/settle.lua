@@ -26,6 +26,7 @@ local function settle(thread, fence, priority, through, busy, wanted, release)
       end
     end
   end
+  if wanted > 0 and is_paused(thread) then wanted, release = 0, true end
   local batch = wanted > 0 and hand_out(thread, tubes, held, wanted)
   if batch then return { 3, batch[1], batch[2], batch[3], batch[4] } end
   if release then

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from sharded_queue.book import Books
-from sharded_queue.storage import Dead, Entry, Failure, Settled, Settlement, ShardState, Storage
+from sharded_queue.storage import Dead, Entry, Failure, Settled, Settlement, ShardState, Storage, Target
 from sharded_queue.tube import Shard, Tube
 
 
@@ -40,6 +40,12 @@ class RuntimeStorage(Storage):
 
     async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
         return self.books[tube.shard].peek(tube, count)
+
+    async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
+        return self.books[shard].settle_dead(numbers, target)
+
+    async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
+        return self.books[shard].pause(thread, is_paused)
 
     async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
         return sorted(self.books[shard].letters.values(), key=lambda letter: -letter.died_ms)[:count]

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import uuid4
 
 from sharded_queue.connections import Client, Link
-from sharded_queue.errors import QueueFull, StorageUnavailable
+from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable
 from sharded_queue.lease import Lease
 from sharded_queue.scripts import Scripts, batch_of
 from sharded_queue.settings import settings
@@ -19,6 +19,7 @@ from sharded_queue.storage import (
     Settlement,
     ShardState,
     Storage,
+    Target,
     TubeLag,
 )
 from sharded_queue.tube import Keys, Shard, Tube
@@ -55,6 +56,7 @@ class RedisStorage(Storage):
         self._keys = keys
         self._idle_producers: list[Producer] = []
         self._ahead_ms = 0
+        self._is_verified = False
 
     @property
     def keys(self) -> Keys:
@@ -64,6 +66,7 @@ class RedisStorage(Storage):
         return [self.keys.base(shard), self.keys.lock(shard)]
 
     async def register(self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None) -> list[int]:
+        await self.verify()
         producer = self._idle_producers.pop() if self._idle_producers else Producer()
         producer.call += 1
         reply = await self._register(shard, producer, entries, capacity)
@@ -126,17 +129,39 @@ class RedisStorage(Storage):
         )
         return list(enumerate(messages, first))
 
+    async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
+        arguments = [target, *numbers]
+        done = await self.scripts.run("dead", self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_retry)
+        return [int(number) for number in done]
+
+    async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
+        arguments = [thread or "", int(is_paused)]
+        return bool(
+            await self.scripts.run("pause", self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_retry)
+        )
+
+    async def verify(self) -> None:
+        if self._is_verified or settings.redis_eviction == "Accepted":
+            return
+        info = await self.scripts.ask(self.keys.awake, "INFO", "memory", seconds=settings.redis_timeout)
+        policy = dict(line.split(b":", 1) for line in info.splitlines() if b":" in line).get(b"maxmemory_policy")
+        if policy not in (None, b"noeviction"):
+            raise SettingsError(
+                f"Redis has maxmemory-policy {policy.decode()}, which throws requests away when memory is short: "
+                "set it to noeviction, or QUEUE_REDIS_EVICTION=Accepted if losing requests is acceptable"
+            )
+        self._is_verified = True
+
     async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
         base = self.keys.base(shard)
-        dead = await self.link.send(
-            base, "ZREVRANGE", f"{base}:dead", 0, count - 1, "WITHSCORES", seconds=settings.redis_timeout
-        )
+        newest = ("ZREVRANGE", f"{base}:dead", 0, count - 1, "WITHSCORES")
+        dead = await self.scripts.ask(base, *newest, seconds=settings.redis_timeout)
         times = dict(dead if dead and isinstance(dead[0], list) else _pairs(dead))  # RESP3 answers in pairs, RESP2 flat
         if not times:
             return []
-        letters = await self.link.send(base, "HMGET", f"{base}:letters", *times, seconds=settings.redis_timeout)
+        letters = await self.scripts.ask(base, "HMGET", f"{base}:letters", *times, seconds=settings.redis_timeout)
         return [
-            _dead(name, died, letter) for (name, died), letter in zip(times.items(), letters, strict=True) if letter
+            _dead(number, died, letter) for (number, died), letter in zip(times.items(), letters, strict=True) if letter
         ]
 
 
@@ -182,6 +207,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         dead=counters.get("dead", 0),
         busy_seconds=counters.get("busy_us", 0) / 1_000_000,
         born=counters.get("born"),
+        is_paused="paused" in counters,
     )
 
 
@@ -195,10 +221,19 @@ def _hold(now: int, thread: bytes, owner: bytes, fence: bytes, since: bytes) -> 
     return Hold(thread.decode(), owner.decode(), int(fence), busy_seconds)
 
 
-def _dead(name: bytes, died_ms: bytes | float, letter: bytes) -> Dead:
-    attempts, length, rest = letter.split(b" ", 2)
-    error, message = rest[: int(length)], rest[int(length) :]
-    return Dead(name.decode(), int(float(died_ms)), int(attempts), error.decode("utf-8", "replace"), message)
+def _dead(number: bytes, died_ms: bytes | float, letter: bytes) -> Dead:
+    *header, rest = letter.split(b" ", 5)
+    thread_bytes, priority, sequence, attempts, error_bytes = map(int, header)
+    return Dead(
+        number=int(number),
+        thread=rest[:thread_bytes].decode(),
+        priority=priority,
+        sequence=sequence,
+        died_ms=int(float(died_ms)),
+        attempts=attempts,
+        error=rest[thread_bytes : thread_bytes + error_bytes].decode("utf-8", "replace"),
+        message=rest[thread_bytes + error_bytes :],
+    )
 
 
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:

@@ -1,0 +1,47 @@
+#!lua flags=allow-oom
+-- What becomes of dead letters: back to their tubes, or gone.
+--
+-- ARGV  'head', 'tail' or 'drop', then numbers. Returns the numbers that were found and done.
+--
+-- At the head of a tube, a letter is put before what a worker may have in its hands; so only while nobody holds the thread.
+
+local target = ARGV[1]
+local done = {}
+
+local function put_back(thread, priority, message)
+  local tubes = tubes_of(thread)
+  local before = depth_of(tubes)
+  local start = tonumber(redis.call('HGET', COUNTERS, 'sequence')) + 1
+  local tube = tube_for(tubes, priority, start)
+  if target == 'head' then
+    tube.head = tube.head - 1
+    redis.call('LPUSH', list_of(thread, priority), message)
+  else
+    tube.tail = tube.tail + 1
+    redis.call('RPUSH', list_of(thread, priority), message)
+  end
+  redis.call('HINCRBY', COUNTERS, 'sequence', 2)
+  redis.call('ZADD', OLDEST, stamp_of(redis.call('LINDEX', list_of(thread, priority), 0)), thread .. '/' .. priority)
+  depth_change = depth_change + 1
+  keep_tubes(thread, tubes)
+  note_depth(thread, before, before + 1)
+  if before == 0 then arrive(thread, tubes) end
+end
+
+for i = 2, #ARGV do
+  local letter = redis.call('HGET', LETTERS, ARGV[i])
+  if letter then
+    local length, priority, reason_length, at =
+      string.match(letter, '^(%d+) (%-?%d+) %-?%d+ %d+ (%d+) ()')
+    local thread = string.sub(letter, at, at + length - 1)
+    local message = string.sub(letter, at + length + reason_length)
+    if target ~= 'head' or not held_of(thread) then
+      if target ~= 'drop' then put_back(thread, priority, message) end
+      redis.call('HDEL', LETTERS, ARGV[i])
+      redis.call('ZREM', DEAD, ARGV[i])
+      done[#done + 1] = ARGV[i]
+    end
+  end
+end
+finish()
+return done

@@ -1,0 +1,21 @@
+#!lua flags=allow-oom
+-- Withhold a handler's or a thread's requests, or give them out again. What is in a worker's hands is finished.
+--
+-- ARGV  thread ('' for the whole handler), 1 to pause or 0 to resume. Returns 1 if that changed something.
+
+local thread, pausing = ARGV[1], ARGV[2] == '1'
+local changed
+
+if thread == '' then
+  changed = pausing and redis.call('HSETNX', COUNTERS, 'paused', whole(now)) or redis.call('HDEL', COUNTERS, 'paused')
+  if not pausing then woken = WAKE_LIMIT end
+elseif pausing then
+  changed = is_paused(thread) and 0 or 1
+  redis.call('ZADD', BLOCKED, '+inf', thread)
+  redis.call('ZREM', READY, thread)
+else
+  changed = redis.call('ZREM', BLOCKED, thread)
+  if not held_of(thread) then make_ready(thread, tubes_of(thread)) end
+end
+finish()
+return changed
