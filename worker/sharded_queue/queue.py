@@ -1,7 +1,7 @@
 """The registering side: routes requests into tubes."""
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, overload
 
 from sharded_queue.errors import QueueFull, RouteError
 from sharded_queue.handler import Handler
@@ -18,6 +18,41 @@ class Receipt(NamedTuple):
     sequence: int
 
 
+class Receipts(Sequence[Receipt]):
+    """A receipt per registered request, in the order of registration; made when looked at, as most never are."""
+
+    def __init__(self, routes: Sequence[Any], tubes: Mapping[Any, Tube], firsts: Mapping[Tube, int]) -> None:
+        self._routes, self._tubes, self._firsts = routes, tubes, firsts
+        self._made: list[Receipt] | None = None
+
+    def __len__(self) -> int:
+        return len(self._routes)
+
+    @overload
+    def __getitem__(self, place: int) -> Receipt: ...
+    @overload
+    def __getitem__(self, place: slice) -> list[Receipt]: ...
+    def __getitem__(self, place: int | slice) -> Receipt | list[Receipt]:
+        if self._made is None:
+            self._made = list(self._make())
+        return self._made[place]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return repr(list(self))
+
+    def _make(self) -> Iterator[Receipt]:
+        following = dict(self._firsts)
+        for route in self._routes:
+            tube = self._tubes[route]
+            yield Receipt(tube, following[tube])
+            following[tube] += 1
+
+
 class Queue:
     """
     Registers requests with handlers.
@@ -30,7 +65,7 @@ class Queue:
 
     async def register(
         self, handler: type[Handler], *requests: Any, headers: Mapping[str, str] | None = None
-    ) -> list[Receipt]:
+    ) -> Receipts:
         """
         Put requests into their tubes, all or nothing (per shard, where the handler has several); a receipt for each,
         in the order given. Requests of one tube keep that order.
@@ -44,7 +79,7 @@ class Queue:
             StorageUnavailable: no answer within `settings.redis_retry`; the requests may or may not be registered.
         """
         if not requests:
-            return []
+            return Receipts([], {}, {})
         if len(requests) > settings.register_limit:
             raise QueueFull(
                 f"{len(requests)} requests in one call are more than QUEUE_REGISTER_LIMIT = {settings.register_limit}: "
@@ -53,39 +88,43 @@ class Queue:
         bodies = handler.serializer().encode_all(requests)
         if headers:
             bodies = [pack(body, headers) for body in bodies]
-        tubes = _tubes(handler, await handler.route(*requests), len(requests))
-        return await self._append(handler, tubes, bodies)
+        routes = _checked(handler, await handler.route(*requests), len(requests))
+        tubes = _tubes(handler, routes)
+        return Receipts(routes, tubes, await self._append(handler, routes, tubes, bodies))
 
-    async def _append(self, handler: type[Handler], tubes: list[Tube], bodies: list[bytes]) -> list[Receipt]:
-        entries: dict[Shard, dict[Tube, Entry]] = {}
-        places: list[tuple[Tube, int]] = []
-        for tube, body in zip(tubes, bodies, strict=True):
-            lines = entries.setdefault(tube.shard, {})
-            if (entry := lines.get(tube)) is None:
-                entry = lines[tube] = Entry(tube.thread, tube.priority, [])
-            places.append((tube, len(entry.bodies)))
-            entry.bodies.append(body)
+    async def _append(
+        self, handler: type[Handler], routes: Sequence[Any], tubes: Mapping[Any, Tube], bodies: list[bytes]
+    ) -> Mapping[Tube, int]:
+        """The sequence number of the first request of each tube."""
+        lines: dict[Tube, list[bytes]] = {tube: [] for tube in tubes.values()}
+        line_of = {route: lines[tube] for route, tube in tubes.items()}
+        for route, body in zip(routes, bodies, strict=True):
+            line_of[route].append(body)
+        shards: dict[Shard, list[Tube]] = {}
+        for tube in lines:
+            shards.setdefault(tube.shard, []).append(tube)
         firsts: dict[Tube, int] = {}
-        for shard, lines in entries.items():
-            numbers = await self.storage.register(shard, list(lines.values()), handler.capacity)
-            firsts.update(zip(lines, numbers, strict=True))
-        return [Receipt(tube, firsts[tube] + place) for tube, place in places]
+        for shard, members in shards.items():
+            entries = [Entry(tube.thread, tube.priority, lines[tube]) for tube in members]
+            numbers = await self.storage.register(shard, entries, handler.capacity)
+            firsts.update(zip(members, numbers, strict=True))
+        return firsts
 
 
-def _tubes(handler: type[Handler], routes: Any, count: int) -> list[Tube]:
-    if not isinstance(routes, list | tuple) or len(routes) != count:
-        given = f"{len(routes)} routes" if isinstance(routes, list | tuple) else repr(routes)[:80]
-        raise RouteError(
-            f"{handler.name}.route must return a list of {count} routes, one per request; it returned {given}"
-        )
-    known: dict[Any, Tube] = {}
-    for route in routes:
-        try:
-            if route not in known:
-                known[route] = _tube(handler, route)
-        except TypeError:  # unhashable, so certainly no route
-            checked(route)
-    return [known[route] for route in routes]
+def _checked(handler: type[Handler], routes: Any, count: int) -> Sequence[Any]:
+    if isinstance(routes, list | tuple) and len(routes) == count:
+        return routes
+    given = f"{len(routes)} routes" if isinstance(routes, list | tuple) else repr(routes)[:80]
+    raise RouteError(f"{handler.name}.route must return a list of {count} routes, one per request; it returned {given}")
+
+
+def _tubes(handler: type[Handler], routes: Sequence[Any]) -> dict[Any, Tube]:
+    """The tube of each distinct route, in order of appearance; `Route(3)` and `Route("3")` share one."""
+    try:
+        distinct = dict.fromkeys(routes)
+    except TypeError:  # one is not even hashable, so one is no route
+        distinct = dict.fromkeys(map(checked, routes))
+    return {route: _tube(handler, route) for route in distinct}
 
 
 def _tube(handler: type[Handler], route: object) -> Tube:

@@ -65,12 +65,12 @@ class Serializer:
         Raises:
             SerializationError: a request is of another type, or holds something that JSON cannot; its place is named.
         """
-        if self._class:
+        if self._class and set(map(type, requests)) != {self._class}:
             for place, request in enumerate(requests):
                 if not isinstance(request, self._class):
                     raise SerializationError(f"request {place} is {request!r:.80}, not a {self._class.__name__}")
         try:
-            return [self._encode(request) for request in requests]
+            return list(map(self._encode, requests))
         except (TypeError, ValueError, OverflowError, RecursionError):
             return [self._encode_named(place, request) for place, request in enumerate(requests)]
 

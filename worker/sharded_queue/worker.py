@@ -64,6 +64,7 @@ class Worker:
         self._changed = asyncio.Event()
         self._others_wait = False
         self._remaining: int | None = None
+        self._enough: int | None = None
         self._first_shard = 0
         coordinator.attach(queue.storage)
 
@@ -75,6 +76,7 @@ class Worker:
         was left for `worker_empty_limit × worker_empty_pause` seconds.
         """
         handled_before, self._remaining, self._draining = self.stats.handled, limit, False
+        self._enough = None if limit is None else handled_before + limit
         renewer = Renewer(self.coordinator, self._lanes.copy, settings.coordinator_lease, settings.coordinator_timeout)
         bell = Bell(self.coordinator, self.owner)
         async with renewer.running():
@@ -131,7 +133,7 @@ class Worker:
                 await asyncio.sleep(settings.coordinator_delay)
 
     def _is_over(self) -> bool:
-        return self._stopping or (self._remaining == 0 and not self._lanes)
+        return self._stopping or self.stats.handled == self._enough
 
     def _busy(self) -> int:
         return sum(not lane.is_lingering for lane in self._lanes)

@@ -165,13 +165,12 @@ class RedisStorage(Storage):
         ]
 
 
-def _stamped(entries: Sequence[Entry], stamp: bytes) -> Iterator[Any]:
+def _stamped(entries: Sequence[Entry], stamp: bytes) -> list[Any]:
+    arguments: list[Any] = []
     for thread, priority, bodies in entries:
-        yield thread
-        yield priority
-        yield len(bodies)
-        for body in bodies:
-            yield stamp + body
+        arguments += (thread, priority, len(bodies))
+        arguments += [stamp + body for body in bodies]
+    return arguments
 
 
 def _settlement(settlement: Settlement) -> tuple[Any, ...]:
