@@ -138,9 +138,10 @@ async def persist(attempt: Callable[[bool], Awaitable[Any]], seconds: float | No
     while True:
         try:
             return await attempt(is_resent)
-        except OutOfMemoryError as error:
-            raise QueueFull(f"Redis is at its memory limit and refuses new requests: {error}") from error
         except (RedisError, OSError, TimeoutError) as error:
+            # Sent again, it may have been carried out the first time: then "nothing was written" would be a lie.
+            if isinstance(error, OutOfMemoryError) and not is_resent:
+                raise QueueFull(f"Redis is at its memory limit and refuses new requests: {error}") from error
             if not may_pass(error):
                 raise StorageUnavailable(f"Redis refused: {error}") from error
             if deadline is not None and asyncio.get_running_loop().time() + pause > deadline:

@@ -62,8 +62,9 @@ class Settings(BaseSettings):
     """What answers at `redis_address`."""
 
     redis_password: SecretStr | None = None
-    redis_retry: float = Field(30.0, ge=0, le=3600)
-    """Seconds for which a registration is sent again while Redis does not answer. A worker tries for ever."""
+    redis_retry: float = Field(30.0, ge=0, le=300)
+    """Seconds for which a registration is sent again while Redis does not answer. A worker tries for ever. Redis knows a
+    registration that is sent again for ten minutes, hence the bound."""
 
     redis_sentinel_master: str | None = None
     """The master's name, in Sentinel mode."""
