@@ -66,7 +66,7 @@ class RedisStorage(Storage):
         return [self.keys.base(shard), self.keys.lock(shard)]
 
     async def register(self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None) -> list[int]:
-        await self.verify()
+        await self._verify(settings.redis_retry)
         producer = self._idle_producers.pop() if self._idle_producers else Producer()
         producer.call += 1
         reply = await self._register(shard, producer, entries, capacity)
@@ -141,9 +141,12 @@ class RedisStorage(Storage):
         )
 
     async def verify(self) -> None:
+        await self._verify(settings.redis_timeout)
+
+    async def _verify(self, seconds: float) -> None:
         if self._is_verified or settings.redis_eviction == "Accepted":
             return
-        info = await self.scripts.ask(self.keys.awake, "INFO", "memory", seconds=settings.redis_timeout)
+        info = await self.scripts.ask(self.keys.awake, "INFO", "memory", seconds=seconds)
         policy = dict(line.split(b":", 1) for line in info.splitlines() if b":" in line).get(b"maxmemory_policy")
         if policy not in (None, b"noeviction"):
             raise SettingsError(
