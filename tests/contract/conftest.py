@@ -1,6 +1,6 @@
 """The media that the contract holds on: a new backend is one more line here."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from redis.asyncio import Redis
@@ -30,3 +30,20 @@ def medium(request: pytest.FixtureRequest) -> Medium:
 @pytest.fixture
 def on_redis(redis: Redis) -> RedisMedium:
     return RedisMedium(redis)
+
+
+@pytest.fixture
+async def own_medium(
+    own_redis: Callable[..., RedisServer],
+) -> AsyncIterator[Callable[..., tuple[RedisServer, RedisMedium]]]:
+    """Makes a redis-server that the test may stop, pause and configure, and the medium on it."""
+    clients: list[Redis] = []
+
+    def make(**options: str) -> tuple[RedisServer, RedisMedium]:
+        server = own_redis(**options)
+        clients.append(Redis(host="127.0.0.1", port=server.port, retry=Retry(NoBackoff(), 0)))
+        return server, RedisMedium(clients[-1])
+
+    yield make
+    for client in clients:
+        await client.aclose()

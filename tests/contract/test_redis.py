@@ -1,0 +1,440 @@
+"""What only Redis can get wrong: commands sent again, full memory, restarts, and the number of its commands."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from redis.asyncio import Redis
+
+from sharded_queue import Queue, QueueFull, StorageUnavailable, Worker, settings
+from sharded_queue.coordinators.redis import RedisCoordinator
+from sharded_queue.handler import Handler
+from sharded_queue.storage import Entry, Settlement
+from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.tube import Keys, Shard, Tube
+from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
+from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis
+OwnMedium = Callable[..., tuple[RedisServer, RedisMedium]]
+CLIENT_COMMANDS = {"evalsha", "eval", "script|load", "blpop", "publish", "zrevrange", "hmget"}
+"""Commands that our clients send; all others are called by scripts."""
+
+
+@pytest.fixture(params=[2, 3])
+async def either_protocol(request: pytest.FixtureRequest, redis_server: RedisServer) -> AsyncIterator[RedisMedium]:
+    client = Redis(host="127.0.0.1", port=redis_server.port, protocol=request.param)
+    await client.flushall()
+    yield RedisMedium(client)
+    await client.aclose()
+
+
+async def commands_of(redis: Redis) -> dict[str, int]:
+    stats = await redis.info("commandstats")
+    return {name.removeprefix("cmdstat_"): values["calls"] for name, values in stats.items()}
+
+
+async def spent(redis: Redis, before: dict[str, int]) -> dict[str, int]:
+    after = await commands_of(redis)
+    changed = {name: count - before.get(name, 0) for name, count in after.items()}
+    return {name: count for name, count in changed.items() if count and name not in {"info", "config|resetstat"}}
+
+
+def sent(spent: dict[str, int]) -> int:
+    return sum(count for name, count in spent.items() if name in CLIENT_COMMANDS)
+
+
+@pytest.mark.parametrize("losses", [[ANSWER_LOST], [ANSWER_LOST, ANSWER_LOST], [COMMAND_LOST, ANSWER_LOST]])
+async def test_a_registration_whose_answer_was_lost_is_carried_out_once(
+    on_redis: RedisMedium, losses: list[str]
+) -> None:
+    link = make_lossy(on_redis.redis_storage)
+    await on_redis.register("a", "1")
+    link.fates.extend(losses)
+    first = await on_redis.register("a", "2", "3")
+
+    assert await on_redis.waiting("a") == ["1", "2", "3"]
+    assert [number for number, _ in await on_redis.storage.peek(tube("a"))][1] == first
+
+
+async def test_registrations_of_one_storage_at_once_are_told_apart(on_redis: RedisMedium) -> None:
+    link = make_lossy(on_redis.redis_storage)
+    link.fates.extend([ANSWER_LOST] * 10)
+    await asyncio.gather(*[on_redis.register("a", str(n)) for n in range(20)])
+
+    assert sorted(await on_redis.waiting("a"), key=int) == [str(n) for n in range(20)]
+
+
+async def test_a_registration_that_comes_late_changes_nothing(on_redis: RedisMedium) -> None:
+    """The first sending was held up on its way and arrives after the producer's next call."""
+    sent: list[tuple[str, ...]] = []
+    link = make_lossy(on_redis.redis_storage)
+    original = link.send
+
+    async def recording(key: str, *command: object, seconds: float) -> object:
+        sent.append(command)  # type: ignore[arg-type]
+        return await original(key, *command, seconds=seconds)
+
+    link.send = recording  # type: ignore[method-assign]
+    await on_redis.register("a", "1")
+    late = next(command for command in sent if command[0] == "EVALSHA")
+    await on_redis.register("a", "2")
+    await original("x", *late, seconds=5)
+
+    assert await on_redis.waiting("a") == ["1", "2"]
+
+
+async def test_a_producer_forgets_its_calls_in_time_and_so_does_redis(on_redis: RedisMedium) -> None:
+    await on_redis.register("a", "1")
+    (key,) = [key async for key in on_redis.redis.scan_iter("*:producer:*")]
+
+    assert settings.redis_retry < await on_redis.redis.ttl(key) <= 600
+
+
+def test_a_registration_is_never_sent_again_after_redis_forgot_it() -> None:
+    with pytest.raises(ValueError, match="QUEUE_REDIS_RETRY"):
+        settings.redis_retry = 500
+
+
+async def test_a_settlement_whose_answer_was_lost_hands_out_the_same_batch(on_redis: RedisMedium) -> None:
+    link = make_lossy(on_redis.redis_storage)
+    await on_redis.register("a", "1", "2", "3")
+    batch = await on_redis.bind_one(wanted=1)
+    link.fates.append(ANSWER_LOST)
+    settled = await on_redis.settle(batch, wanted=1)
+
+    assert handed(settled.batch) == ["2"]
+    assert await on_redis.waiting("a") == ["2", "3"]
+
+
+async def test_a_releasing_settlement_whose_answer_was_lost_is_no_loss(on_redis: RedisMedium) -> None:
+    link = make_lossy(on_redis.redis_storage)
+    await on_redis.register("a", "1")
+    batch = await on_redis.bind_one()
+    link.fates.append(ANSWER_LOST)
+    settled = await on_redis.settle(batch, release=True)
+
+    assert (settled.is_released, settled.is_lost) == (True, False)
+
+
+async def test_a_failure_whose_answer_was_lost_puts_off_once(on_redis: RedisMedium) -> None:
+    link = make_lossy(on_redis.redis_storage)
+    await on_redis.register("a", "1")
+    batch = await on_redis.bind_one()
+    link.fates.append(ANSWER_LOST)
+    held = await on_redis.fail(batch, delay=1)
+    await on_redis.advance(2)
+
+    assert held
+    assert (await on_redis.bind_one()).attempt == 2
+
+
+async def test_a_bind_whose_answer_was_lost_binds_the_same_threads_again(on_redis: RedisMedium) -> None:
+    link = make_lossy(on_redis.coordinator)
+    await on_redis.register("a", "1")
+    await on_redis.register("b", "2")
+    link.fates.append(ANSWER_LOST)
+    batches = await on_redis.bind(threads=1)
+    state = await on_redis.observe()
+
+    assert [batch.lease.thread for batch in batches] == ["a"]
+    assert (state.bound, state.ready) == (1, 1)
+
+
+async def test_a_bind_that_comes_late_keeps_no_thread_from_its_owner(on_redis: RedisMedium) -> None:
+    """Sent, held up on its way, sent again with another answer, and carried out only then."""
+    coordinator = on_redis.coordinator
+    assert isinstance(coordinator, RedisCoordinator)
+    link = make_lossy(coordinator)
+    held_up: list[tuple[object, ...]] = []
+    original = link.send
+
+    async def hold_up_the_first(key: str, *command: object, seconds: float) -> object:
+        if command[0] == "EVALSHA" and not held_up:
+            held_up.append(command)
+            raise ConnectionError("held up")
+        return await original(key, *command, seconds=seconds)
+
+    link.send = hold_up_the_first  # type: ignore[method-assign]
+    await on_redis.bind()
+    await on_redis.register("a", "1")
+    await original("x", *held_up[0], seconds=5)
+
+    assert (await on_redis.bind_one()).lease.thread == "a"
+
+
+async def test_commands_are_sent_again_until_redis_is_back(own_medium: OwnMedium) -> None:
+    server, medium = own_medium(appendonly="yes")
+    await medium.register("a", "1")
+    server.stop()
+    registering = asyncio.create_task(medium.register("a", "2"))
+    await asyncio.sleep(0)
+    await asyncio.to_thread(server.start)
+
+    async with asyncio.timeout(10):
+        await registering
+    assert await medium.waiting("a") == ["1", "2"]
+
+
+async def test_a_registration_gives_up_after_its_time(own_medium: OwnMedium) -> None:
+    server, medium = own_medium()
+    server.stop()
+    settings.redis_retry = 0.1
+
+    with pytest.raises(StorageUnavailable, match=r"in 0\.1 s"):
+        await medium.register("a", "1")
+
+
+async def test_a_redis_that_hangs_is_noticed(own_medium: OwnMedium) -> None:
+    server, medium = own_medium()
+    await medium.register("a", "1")
+    settings.redis_retry, settings.redis_timeout = 0.1, 0.1
+    server.pause()
+
+    with pytest.raises(StorageUnavailable):
+        await medium.register("a", "2")
+    server.resume()
+
+
+async def test_a_hung_registration_that_redis_carried_out_later_is_not_doubled(
+    own_medium: OwnMedium,
+) -> None:
+    server, medium = own_medium()
+    await medium.register("a", "1")
+    settings.redis_timeout = 0.1
+    server.pause()
+    registering = asyncio.create_task(medium.register("a", "2"))
+    await asyncio.sleep(0.3)  # several sendings wait in the sockets of a server that does not read
+    server.resume()
+    await registering
+
+    assert await medium.waiting("a") == ["1", "2"]
+
+
+async def test_scripts_are_loaded_again_when_redis_forgot_them(on_redis: RedisMedium) -> None:
+    await on_redis.register("a", "1")
+    await on_redis.redis.script_flush()
+    await on_redis.register("a", "2")
+
+    assert await on_redis.waiting("a") == ["1", "2"]
+
+
+async def test_everything_works_over_either_protocol(either_protocol: RedisMedium) -> None:
+    medium = either_protocol
+    await medium.register("a", "1", "2", "3")
+    batch = await medium.bind_one(wanted=1)
+    await medium.fail(batch, delay=None, error="E")
+    state = await medium.observe()
+    dead = await medium.storage.dead(SHARD)
+
+    assert (state.depth, state.deepest, state.oldest[0].depth) == (2, [("a", 2)], 2)
+    assert [(letter.error, letter.message[13:]) for letter in dead] == [("E", b"1")]
+    assert dead[0].died_ms > 1_600_000_000_000
+
+
+async def test_a_redis_at_its_memory_limit_still_drains(own_medium: OwnMedium) -> None:
+    _, medium = own_medium()
+    for thread in "abcd":
+        await medium.register(thread, "1", "2")
+    await medium.redis.config_set("maxmemory", "1mb")
+
+    with pytest.raises(QueueFull, match="memory limit"):
+        await medium.register("a", "3")
+
+    a, b, c, d = await medium.bind(threads=4, wanted=1)
+    assert handed((await medium.settle(a, wanted=1)).batch) == ["2"]
+    assert await medium.fail(b, delay=None)
+    assert await medium.fail(c, delay=10)
+    assert await medium.coordinator.renew([d.lease], LEASE_SECONDS) == []
+    await medium.release(d.lease)
+    state = await medium.observe()
+    assert (state.depth, state.bound, state.blocked, state.dead) == (6, 2, 1, 1)
+
+
+async def test_a_registration_that_was_carried_out_is_not_called_full(own_medium: OwnMedium) -> None:
+    """Its answer was lost, and Redis reached its memory limit before it was sent again: it cannot say that nothing was written."""
+    _, medium = own_medium()
+    await medium.register("a", "1")
+    link, original = make_lossy(medium.redis_storage), Redis.config_set
+    link.fates.append(ANSWER_LOST)
+    settings.redis_retry = 0.3
+
+    async def fill_up(answer: object) -> object:
+        await original(medium.redis, "maxmemory", "1mb")
+        return answer
+
+    send = link.send
+
+    async def filling(key: str, *command: object, seconds: float) -> object:
+        try:
+            return await send(key, *command, seconds=seconds)
+        finally:
+            await fill_up(None)
+
+    link.send = filling  # type: ignore[method-assign]
+    with pytest.raises(StorageUnavailable):
+        await medium.register("a", "2")
+    assert await medium.waiting("a") == ["1", "2"]
+
+
+async def test_binding_costs_the_same_commands_whatever_number_of_threads(on_redis: RedisMedium) -> None:
+    costs = []
+    for threads in (100, 10_000):
+        await on_redis.redis.flushall()
+        await on_redis.storage.register(SHARD, [Entry(f"t{n}", 0, [b"1"]) for n in range(threads)])
+        await on_redis.bind()
+        before = await commands_of(on_redis.redis)
+        await on_redis.bind()
+        costs.append(await spent(on_redis.redis, before))
+
+    assert costs[0] == costs[1]
+    assert sent(costs[0]) == 1
+
+
+async def test_no_script_looks_through_keys(on_redis: RedisMedium) -> None:
+    before = await commands_of(on_redis.redis)
+    for thread in "abc":
+        await on_redis.register(thread, "1", "2")
+    a, b, c = await on_redis.bind(threads=3, wanted=1)
+    await on_redis.settle(a, wanted=1)
+    await on_redis.fail(b, delay=None)
+    await on_redis.fail(c, delay=1)
+    await on_redis.coordinator.renew([a.lease], LEASE_SECONDS)
+    await on_redis.observe()
+    await on_redis.storage.peek(tube("a"))
+    await on_redis.release(a.lease)
+
+    assert not {"keys", "scan", "hscan", "zscan", "dbsize"} & set(await spent(on_redis.redis, before))
+
+
+async def test_many_threads_are_settled_in_one_command(on_redis: RedisMedium) -> None:
+    await on_redis.storage.register(SHARD, [Entry(f"t{n}", 0, [b"1"]) for n in range(100)])
+    batches = await on_redis.bind(threads=100)
+    before = await commands_of(on_redis.redis)
+    await on_redis.storage.settle([Settlement(batch.lease, 0, batch.last, release=True) for batch in batches])
+
+    assert sent(await spent(on_redis.redis, before)) == 1
+    assert (await on_redis.observe()).depth == 0
+
+
+async def test_all_states_are_read_in_one_round_trip(on_redis: RedisMedium) -> None:
+    """No command waits for the answer of another: all are in the pipe at once."""
+    calls = 0
+    storage = on_redis.redis_storage
+    send_all = storage.link.send_all
+
+    async def counting(*arguments: object, **keywords: object) -> object:
+        nonlocal calls
+        calls += 1
+        return await send_all(*arguments, **keywords)  # type: ignore[arg-type]
+
+    storage.link.send_all = counting  # type: ignore[method-assign, assignment]
+    await on_redis.observe()
+    calls = 0
+    await storage.observe([Shard(f"tests.H{n}") for n in range(50)])
+
+    assert calls == 1
+
+
+async def test_reading_a_state_costs_the_same_whatever_number_of_threads(on_redis: RedisMedium) -> None:
+    costs = []
+    for threads in (100, 10_000):
+        await on_redis.redis.flushall()
+        await on_redis.storage.register(SHARD, [Entry(f"t{n}", 0, [b"1", b"2"]) for n in range(threads)])
+        before = await commands_of(on_redis.redis)
+        await on_redis.observe()
+        costs.append(await spent(on_redis.redis, before))
+
+    assert costs[0] == costs[1]
+
+
+async def test_all_keys_of_a_script_share_a_hash_tag(on_redis: RedisMedium) -> None:
+    """What is not tagged with the shard would sit on another node of a Cluster."""
+    await on_redis.register("a", "1", "2", "3", "4")
+    batch = await on_redis.bind_one()
+    await on_redis.fail(batch, delay=None)
+    await on_redis.fail(batch._replace(first=batch.first + 1), delay=5)
+    keys = [key.decode() async for key in on_redis.redis.scan_iter("*")]
+
+    assert len(keys) > 5
+    assert [key for key in keys if "{tests.Handler}" not in key] == []
+
+
+async def test_prefixes_keep_queues_of_one_redis_apart(on_redis: RedisMedium) -> None:
+    other = RedisStorage(on_redis.redis, keys=Keys("other_", "their_"))
+    await other.register(SHARD, [Entry("a", 0, [b"1"])])
+
+    assert await on_redis.bind() == []
+
+
+async def test_the_first_request_of_an_empty_queue_is_called_out(on_redis: RedisMedium) -> None:
+    pubsub = on_redis.redis.pubsub()
+    await pubsub.subscribe(on_redis.redis_storage.keys.awake)
+    await pubsub.get_message(timeout=2)
+    await on_redis.register("a", "1")
+    await on_redis.register("b", "2")
+    first = await pubsub.get_message(timeout=2)
+    second = await pubsub.get_message(timeout=0.1)
+    await pubsub.aclose()
+
+    assert (first and first["data"], second) == (b"tests.Handler", None)
+
+
+async def test_a_list_cut_behind_our_back_does_not_stop_its_thread(on_redis: RedisMedium) -> None:
+    await on_redis.register("a", "1", "2", "3")
+    await on_redis.register("b", "4")
+    await on_redis.redis.delete(f"{on_redis.redis_storage.keys.base(SHARD)}/a/0")
+
+    assert [handed(batch) for batch in await on_redis.bind(threads=2)] == [["4"]]
+    assert (await on_redis.observe()).depth == 1
+
+
+async def test_one_thread_costs_two_commands_a_hundred_requests_at_most(on_redis: RedisMedium) -> None:
+    class CountedHandler(Handler):
+        async def perform(self, *requests: int) -> None: ...
+
+    queue = Queue(on_redis.storage)
+    await queue.register(CountedHandler, *range(1280))
+    worker = Worker(on_redis.coordinator, queue, handlers=[CountedHandler])
+    before = await commands_of(on_redis.redis)
+    handled = await worker.loop(1280)
+
+    assert handled == 1280
+    assert sent(await spent(on_redis.redis, before)) <= 12.8
+
+
+async def test_an_idle_worker_sends_less_than_one_command_a_second(on_redis: RedisMedium) -> None:
+    class IdleHandler(Handler):
+        async def perform(self, *requests: int) -> None: ...
+
+    settings.coordinator_delay = 0.05  # time twenty times as fast: what a second is by default is 50 ms here
+    worker = Worker(on_redis.coordinator, Queue(on_redis.storage), handlers=[IdleHandler])
+    looping = asyncio.create_task(worker.loop())
+    await asyncio.sleep(0.5)
+    before = await commands_of(on_redis.redis)
+    await asyncio.sleep(2)
+    commands = sent(await spent(on_redis.redis, before))
+    worker.stop()
+    await looping
+
+    assert 0 < commands < 2 / 0.05
+
+
+def tube(thread: str) -> Tube:
+    return Tube(SHARD, thread, 0)
+
+
+async def test_a_redis_that_throws_requests_away_is_refused(own_medium: OwnMedium) -> None:
+    _, medium = own_medium(**{"maxmemory-policy": "allkeys-lru"})
+
+    with pytest.raises(SettingsError, match="allkeys-lru.*QUEUE_REDIS_EVICTION"):
+        await medium.register("a", "1")
+
+
+async def test_a_redis_that_throws_requests_away_is_used_when_accepted(own_medium: OwnMedium) -> None:
+    _, medium = own_medium(**{"maxmemory-policy": "allkeys-lru"})
+    settings.redis_eviction = "Accepted"
+    await medium.register("a", "1")
+
+    assert await medium.waiting("a") == ["1"]
