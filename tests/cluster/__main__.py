@@ -3,21 +3,23 @@
 """
 
 import argparse
+import os
 import sys
 
 from tests.cluster import cluster
 from tests.cluster.places import STATE, CannotRun
 from tests.cluster.progress import say
 
-NEXT = 'type next: eval "$(python -m tests.cluster env)" && kubectl get nodes'
+NEXT = f'type next: eval "$({os.path.relpath(sys.executable)} -m tests.cluster env)" && kubectl get nodes'
 
 
 def up() -> int:
-    """start a Kubernetes on this machine (minutes the first time, seconds afterwards)"""
+    """start a Kubernetes on this machine with the project's images (minutes the first time, then seconds)"""
     if path := cluster.given():
         say(f"KUBECONFIG names {path}: that cluster is used, none is started")
         return 0
     say("up" if cluster.up() else "it is up already")
+    cluster.connect().load_images()
     say(NEXT)
     return 0
 

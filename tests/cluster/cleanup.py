@@ -13,7 +13,7 @@ import subprocess
 from pathlib import Path
 
 from tests.cluster.places import CGROUP, NODE_BRIDGE, POD_BRIDGE
-from tests.cluster.processes import Processes, command_line, end, opened, wait_until
+from tests.cluster.processes import Processes, command_line, end, opened, poll_until
 
 FIRST = ("kube-proxy", "kubelet", "containerd")
 LAST = ("coredns", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
@@ -52,7 +52,7 @@ def end_containers(state: Path) -> None:
         with opened(pid, lambda line: _is_shim(line, state)) as process:
             if process is not None:
                 end(process, seconds=0)
-    wait_until(_containers_are_gone, "the end of all containers")
+    poll_until(_containers_are_gone, "the end of all containers")
     for group in control_groups():
         group.rmdir()
 

@@ -4,7 +4,9 @@ The cluster as tests see it: ours on this machine, or one that KUBECONFIG names.
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tests.cluster import binaries, cleanup, images, layers, machine, stand_ins
 from tests.cluster.control_plane import ControlPlane
@@ -12,6 +14,7 @@ from tests.cluster.node import Node
 from tests.cluster.places import CACHE, NODE, STATE, alone
 from tests.cluster.processes import Processes
 from tests.cluster.progress import say, step
+from tests.cluster.watch import Object, wait_until
 
 LOCK = STATE.with_suffix(".lock")
 
@@ -38,6 +41,16 @@ class Cluster:
 
     def helm(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 120) -> str:
         return self._run("helm", *arguments, stdin=stdin, timeout=timeout)
+
+    def wait_until(
+        self, kind: str, name: str, condition: Callable[[Object], Any], *, namespace: str, seconds: float = 30
+    ) -> Object:
+        """
+        The first state of an object for which *condition* is true; it need not exist yet. See `watch.wait_until`.
+        """
+        watch = [str(self.bin / "kubectl"), "get", kind, "--namespace", namespace]
+        watch += ["--field-selector", f"metadata.name={name}", "--output=json", "--watch", "--output-watch-events"]
+        return wait_until(watch, self.env, condition, seconds=seconds)
 
     def load_images(self) -> list[str]:
         """
@@ -83,6 +96,20 @@ def connect() -> Cluster:
         return Cluster(path, binaries.provide("kubectl", "helm"))
     control_plane, node = _parts()
     return Cluster(control_plane.kubeconfig(), binaries.folder(), node)
+
+
+def prepare() -> None:
+    """
+    Do all that may take minutes and that the cache keeps: packages, programs, images. `up` then takes seconds.
+    """
+    if given():
+        binaries.provide("kubectl", "helm")
+        return
+    machine.ready()
+    binaries.provide()
+    with alone(CACHE / "images.lock"):
+        stand_ins.pause()
+        images.provide()
 
 
 def up() -> bool:

@@ -13,7 +13,7 @@ import urllib.request
 from pathlib import Path
 
 from tests.cluster.places import NODE, NODE_ADDRESS, SERVICES
-from tests.cluster.processes import Processes, wait_until
+from tests.cluster.processes import Processes, poll_until
 
 SERVER = f"https://{NODE_ADDRESS}:6443"
 
@@ -42,7 +42,7 @@ class ControlPlane:
         self._write_identities()
         servers = self._start_etcd()
         self._start_server(servers)
-        wait_until(self.is_ready, f"API server (see {self.processes.log('kube-apiserver')})", seconds=60)
+        poll_until(self.is_ready, f"API server (see {self.processes.log('kube-apiserver')})", seconds=60)
         self._write_kubeconfigs()
         self._start_loops()
 

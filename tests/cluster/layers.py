@@ -5,6 +5,8 @@ Only layers that containerd does not have yet are sent, so that a changed line o
 the whole image. Notes beside the layers say which content a tag was built from.
 """
 
+import contextlib
+import io
 import json
 import os
 import subprocess
@@ -61,14 +63,21 @@ def load(tag: str, node: Node) -> bool:
     if f"{tag} {entry['digest']}" in _loaded(node):
         return False
     there = set(node.ctr("content", "list", "--quiet").split())
-    blobs = [blob for blob in _blobs(entry["digest"]) if blob not in there]
+    blobs = _blobs(entry["digest"])
+    try:
+        _import(entry, [blob for blob in blobs if blob not in there], node)
+    except RuntimeError:  # one of those that were there belonged to a replaced image and has just been swept away
+        _import(entry, blobs, node)
+    return True
+
+
+def _import(entry: dict[str, Any], blobs: list[str], node: Node) -> None:
     read, write = os.pipe()
     with os.fdopen(read, "rb") as archive:
         sender = threading.Thread(target=_send, args=(os.fdopen(write, "wb"), entry, blobs))
         sender.start()
         node.ctr("images", "import", "--digests=false", "-", stdin=archive)
-        sender.join()
-    return True
+    sender.join()
 
 
 def _loaded(node: Node) -> set[str]:
@@ -81,10 +90,13 @@ def _send(pipe: IO[bytes], entry: dict[str, Any], blobs: list[str]) -> None:
     Write an archive of one image that leaves out the blobs that the other side has.
     """
     index = {"schemaVersion": 2, "manifests": [entry]}
-    with pipe, tarfile.open(fileobj=pipe, mode="w|") as archive:
+    # A broken pipe means that containerd refused; its own words are raised where it was asked.
+    with contextlib.suppress(BrokenPipeError), pipe, tarfile.open(fileobj=pipe, mode="w|") as archive:
         archive.add(LAYOUT / "oci-layout", "oci-layout")
-        (ROOT / "index.json").write_text(json.dumps(index))
-        archive.add(ROOT / "index.json", "index.json")
+        text = json.dumps(index).encode()
+        header = tarfile.TarInfo("index.json")
+        header.size = len(text)
+        archive.addfile(header, io.BytesIO(text))
         for blob in blobs:
             archive.add(_path(blob), f"blobs/sha256/{blob.removeprefix('sha256:')}")
 

@@ -8,10 +8,11 @@ import contextlib
 import json
 import subprocess
 from pathlib import Path
+from typing import IO
 
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.places import CGROUP, NODE, NODE_ADDRESS, NODE_BRIDGE, POD_BRIDGE, PODS, SERVICES
-from tests.cluster.processes import Processes, wait_until
+from tests.cluster.processes import Processes, poll_until
 
 PAUSE = "localhost/pause:1"
 
@@ -91,19 +92,21 @@ class Node:
         config.write_text(CONTAINERD.format(state=self.state, socket=self.socket, pause=PAUSE))
         self.processes.start("containerd", "containerd", "--config", config)
         log = self.processes.log("containerd")
-        wait_until(lambda: self.ctr("version"), f"containerd (see {log})", seconds=30)
+        poll_until(lambda: self.ctr("version"), f"containerd (see {log})", seconds=30)
 
     def start(self) -> None:
         self._start_kubelet()
         self._start_proxy()
         self._start_names()
 
-    def ctr(self, *arguments: str, stdin: object = None) -> str:
+    def ctr(self, *arguments: str, stdin: IO[bytes] | None = None) -> str:
         """
         Talk to containerd as the kubelet does: images and containers of Kubernetes are in a namespace of their own.
         """
-        command = ["ctr", "--address", self.socket, "--namespace", "k8s.io", *arguments]
-        done = subprocess.run(command, stdin=stdin, check=True, capture_output=True, text=True)  # type: ignore[call-overload]
+        command = ["ctr", "--address", str(self.socket), "--namespace", "k8s.io", *arguments]
+        done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"ctr {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 
     def _write_network(self) -> None:

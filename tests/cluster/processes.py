@@ -119,7 +119,7 @@ def end(process: int, *, seconds: float) -> None:
             return
 
 
-def wait_until(probe: Callable[[], T], what: str, *, seconds: float = 30, every: float = 0.05) -> T:
+def poll_until(probe: Callable[[], T], what: str, *, seconds: float = 30, every: float = 0.05) -> T:
     """
     The first true answer of *probe*, asked until the deadline. Errors of a probe count as "not yet".
     """
@@ -129,7 +129,7 @@ def wait_until(probe: Callable[[], T], what: str, *, seconds: float = 30, every:
         try:
             if answer := probe():
                 return answer
-        except (OSError, subprocess.SubprocessError) as error:
+        except (OSError, RuntimeError) as error:
             problem = error
         time.sleep(every)
     raise TimeoutError(f"{what}: not after {seconds:.0f} s" + (f" ({problem})" if problem else ""))

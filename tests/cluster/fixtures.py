@@ -1,0 +1,98 @@
+"""
+What tests ask for: `cluster`, one for the whole run, and `namespace`, a fresh one for each test.
+
+Loaded by `pytest_plugins = ["tests.cluster.fixtures"]`. What takes minutes the first time happens between collecting
+and running, for a test's time limit counts its fixtures; and only when a test that will run asks for a cluster.
+"""
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster import cluster as harness
+from tests.cluster.cluster import Cluster
+from tests.cluster.places import CannotRun
+
+_refusal = pytest.StashKey[str]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    wanted = any("cluster" in getattr(item, "fixturenames", ()) for item in session.items)
+    if not wanted or session.config.option.collectonly:
+        return
+    capture = session.config.pluginmanager.getplugin("capturemanager")
+    try:
+        with capture.global_and_fixture_disabled():
+            harness.prepare()
+    except (CannotRun, RuntimeError) as error:
+        session.config.stash[_refusal] = str(error)
+
+
+@pytest.fixture(scope="session")
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+    """
+    The cluster of KUBECONFIG, the one of `make cluster`, or a new one that goes at the end of the run.
+
+    Without any the test is skipped with a sentence that says what is missing; in CI that is a failure.
+    """
+    if refusal := request.config.stash.get(_refusal, ""):
+        refuse(refusal)
+    started = harness.given() is None and harness.up()
+    yield harness.connect()
+    if started:
+        harness.down()
+
+
+def refuse(sentence: str) -> None:
+    if os.environ.get("CI"):
+        pytest.fail(f"CI must have a cluster: {sentence}", pytrace=False)
+    pytest.skip(sentence)
+
+
+@pytest.fixture
+def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """
+    A namespace of the test's own. It goes at the end of the test; nothing waits for its pods to end.
+    """
+    readable = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].strip("-")
+    name = f"{readable}-{secrets.token_hex(3)}"
+    cluster.kubectl("create", "namespace", name)
+    cluster.kubectl("wait", "--for=create", "--namespace", name, "serviceaccount/default")
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    cluster.kubectl("delete", "pods", "--all", "--namespace", name, "--grace-period=1", "--wait=false")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """
+    Add to a failed test's report what its namespace looked like, for it is gone a moment later.
+    """
+    report = yield
+    asked = getattr(item, "funcargs", {})
+    if report.when == "call" and report.failed and "namespace" in asked and "cluster" in asked:
+        report.sections.append((f"namespace {asked['namespace']}", describe(asked["cluster"], asked["namespace"])))
+    return report
+
+
+def describe(cluster: Cluster, namespace: str) -> str:
+    """
+    Events, pods and logs of a namespace; what cannot be read is told instead of raised, for a test has failed already.
+    """
+    pods = _tell(cluster, namespace, "get", "pods", "--output=name").split()
+    questions = [
+        ("get", "events", "--sort-by=.lastTimestamp"),
+        ("get", "deployments,pods,services", "--output=wide"),
+        *(("logs", pod, "--all-containers", "--prefix", "--tail=100") for pod in pods),
+    ]
+    return "\n".join(f"$ kubectl {' '.join(one)}\n{_tell(cluster, namespace, *one)}" for one in questions)
+
+
+def _tell(cluster: Cluster, namespace: str, *arguments: str) -> str:
+    try:
+        return cluster.kubectl(*arguments, "--namespace", namespace, timeout=20)
+    except (RuntimeError, OSError) as error:
+        return str(error)

@@ -1,0 +1,60 @@
+"""
+Waiting for what an object becomes, told by the API server: the first state that will do ends the wait.
+"""
+
+import json
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import IO, Any
+
+Object = dict[str, Any]
+
+
+def wait_until(watch: list[str], env: dict[str, str], condition: Callable[[Object], Any], *, seconds: float) -> Object:
+    """
+    The first state of the watched objects that *condition* calls true; a deleted object is an empty one.
+
+    A key that an object has not yet makes the condition false, so `lambda it: it["status"]["replicas"] == 3` will do.
+
+    Raises:
+        TimeoutError: with the last state that was seen.
+    """
+    process = subprocess.Popen(watch, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    deadline = threading.Timer(seconds, process.kill)
+    deadline.start()
+    began, last = time.monotonic(), None
+    try:
+        assert process.stdout
+        for last in states(process.stdout):
+            if _holds(condition, last):
+                return last
+    finally:
+        deadline.cancel()
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    seen = json.dumps(last, indent=1) if last is not None else "never seen"
+    raise TimeoutError(f"not after {time.monotonic() - began:.1f} s: {' '.join(watch)}\n{seen}")
+
+
+def states(lines: IO[str]) -> Iterator[Object]:
+    """
+    The objects of `kubectl get --watch --output-watch-events`, as they come: JSON spread over lines that ends with `}`.
+    """
+    part = ""
+    for line in lines:
+        part += line
+        if line.rstrip() != "}":
+            continue
+        event = json.loads(part)
+        part = ""
+        yield {} if event["type"] == "DELETED" else event["object"]
+
+
+def _holds(condition: Callable[[Object], Any], state: Object) -> bool:
+    try:
+        return bool(condition(state))
+    except (KeyError, IndexError, TypeError):
+        return False
