@@ -142,6 +142,7 @@ class Link:
 
     def __init__(self, redis: Client) -> None:
         self.redis = redis
+        self._idle: dict[Any, list[Any]] = {}
         self.is_cluster = isinstance(redis, RedisCluster)
 
     async def send(self, key: str, *command: Any, seconds: float) -> Any:
@@ -193,20 +194,30 @@ class Link:
     @asynccontextmanager
     async def _connection(self, node: Any) -> AsyncIterator[Any]:
         """
-        A connection that is given back only when its last answer was read; otherwise it is closed, for the next
+        A connection that is used again only when its last answer was read; otherwise it is closed, for the next
         command on it would read an answer that is not its own.
+
+        It stays with this link between commands: to borrow one costs redis-py several rounds of the event loop. It is
+        the pool's all the same, and is closed with it.
         """
-        pool = node or self.redis.connection_pool  # type: ignore[union-attr]
-        connection = await self._borrow(node)
+        idle = self._idle.setdefault(node, [])
+        connection = idle.pop() if idle else await self._borrow(node)
         try:
             yield connection
         except BaseException:
             await connection.disconnect(nowait=True)
+            await self._give_back(node, connection)
             raise
-        finally:
-            released = pool.release(connection)
-            if released is not None:
-                await released
+        if connection.is_connected:
+            idle.append(connection)
+        else:
+            await self._give_back(node, connection)
+
+    async def _give_back(self, node: Any, connection: Any) -> None:
+        pool = node or self.redis.connection_pool  # type: ignore[union-attr]
+        released = pool.release(connection)
+        if released is not None:
+            await released
 
     async def _borrow(self, node: Any) -> Any:
         if node is None:

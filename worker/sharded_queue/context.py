@@ -1,28 +1,40 @@
 """What a handler can ask about the batch it is handling."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.lease import Lease
+from sharded_queue.serializer import unpack
 from sharded_queue.tube import Tube
 
 
-class Context(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Context:
     """
-    The batch in hand. *sequences*, *registered_ms* and *headers* have one item per request, in their order.
+    The batch in hand; what is listed has one item per request, in their order.
 
     `lease.fence` grows with every bind of the thread: write it beside your own data and refuse a smaller one, and a
-    worker that was overtaken can do no harm there either. *attempt* counts the tries of the first request.
+    worker that was overtaken can do no harm there either. *attempt* counts the tries of the first request, this one
+    included. *sequences* are the requests' numbers in their tube.
     """
 
     lease: Lease
     tube: Tube
     attempt: int
     sequences: range
-    registered_ms: list[int]
-    headers: list[Mapping[str, str]]
+    messages: Sequence[bytes]
+    """The requests as they are stored."""
+
+    @property
+    def registered_ms(self) -> list[int]:
+        """When each request was registered, by the storage's clock."""
+        return [unpack(message).registered_ms for message in self.messages]
+
+    @property
+    def headers(self) -> list[Mapping[str, str]]:
+        return [unpack(message).headers for message in self.messages]
 
 
 batch: ContextVar[Context] = ContextVar("batch")

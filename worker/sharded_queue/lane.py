@@ -11,7 +11,6 @@ from sharded_queue import context
 from sharded_queue.errors import SerializationError, StorageUnavailable
 from sharded_queue.handler import Handler, Retry
 from sharded_queue.lease import Lease
-from sharded_queue.serializer import Message, unpack
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 
 log = logging.getLogger("sharded_queue")
@@ -123,32 +122,16 @@ class Lane:
 
     async def _turn(self, handler: Handler, batch: Batch) -> Batch | None:
         """Handle a batch as far as it goes, settle that, and fetch the next."""
-        messages, requests, flaw = self._read(batch)
+        requests, flaw = self.handler.serializer().read(batch.messages)
         self.batch_since = time.monotonic()
-        done, error = await self._handle(handler, batch, messages, requests)
+        done, error = await self._handle(handler, batch, requests)
         seconds = time.monotonic() - self.batch_since
         self.batch_since = None
         if error or flaw:
             return await self._settle_and_fail(batch, done, seconds, error, flaw)
         return await self._settle(batch, done, seconds)
 
-    def _read(self, batch: Batch) -> tuple[list[Message], list[Any], SerializationError | None]:
-        """The requests of a batch, up to the first that cannot be read."""
-        messages: list[Message] = []
-        requests: list[Any] = []
-        decode = self.handler.serializer().decode_one
-        for text in batch.messages:
-            try:
-                message = unpack(text)
-                requests.append(decode(message.body))
-                messages.append(message)
-            except SerializationError as error:
-                return messages, requests, error
-        return messages, requests, None
-
-    async def _handle(
-        self, handler: Handler, batch: Batch, messages: list[Message], requests: list[Any]
-    ) -> tuple[int, Exception | None]:
+    async def _handle(self, handler: Handler, batch: Batch, requests: list[Any]) -> tuple[int, Exception | None]:
         """
         How many requests from the head were handled, and what went wrong with the next one, if anything.
 
@@ -159,7 +142,7 @@ class Lane:
         while done < len(requests):
             size = suspects if error is None else max(1, suspects // 2)
             chunk = slice(done, done + size)
-            _set_context(batch, messages, chunk)
+            _set_context(batch, chunk)
             failure = await self._call(handler, requests[chunk])
             if failure is None:
                 done, suspects = done + size, suspects - size
@@ -281,15 +264,9 @@ async def _invoke(handler: Handler, requests: list[Any]) -> None:
         await asyncio.to_thread(method, *requests)
 
 
-def _set_context(batch: Batch, messages: list[Message], chunk: slice) -> None:
-    part = messages[chunk]
-    context.batch.set(
-        context.Context(
-            lease=batch.lease,
-            tube=batch.tube,
-            attempt=batch.attempt if chunk.start == 0 else 1,
-            sequences=range(batch.first + chunk.start, batch.first + chunk.start + len(part)),
-            registered_ms=[message.registered_ms for message in part],
-            headers=[message.headers for message in part],
-        )
-    )
+def _set_context(batch: Batch, chunk: slice) -> None:
+    messages = batch.messages[chunk]
+    first = batch.first + chunk.start
+    attempt = batch.attempt if chunk.start == 0 else 1
+    sequences = range(first, first + len(messages))
+    context.batch.set(context.Context(batch.lease, batch.tube, attempt, sequences, messages))

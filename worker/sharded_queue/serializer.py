@@ -6,7 +6,7 @@ A *body* is what a handler's request looks like as JSON. A *message* is what wai
 The type to read is known from the handler's annotation: nothing is imported or unpickled because of what was read.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, is_typeddict
 
 import msgspec
@@ -79,6 +79,23 @@ class Serializer:
             return self._encode(request)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
             raise SerializationError(f"request {place}, {request!r:.80}, cannot be encoded: {error}") from error
+
+    def read(self, messages: Sequence[bytes]) -> tuple[list[Any], SerializationError | None]:
+        """The requests of *messages*, up to the first that cannot be read, and what is wrong with that one."""
+        decode = self._decode
+        try:
+            return [decode(message[STAMP_DIGITS:]) for message in messages], None
+        except (ValueError, TypeError, RecursionError):  # one has headers, or is broken
+            return self._read_one_by_one(messages)
+
+    def _read_one_by_one(self, messages: Sequence[bytes]) -> tuple[list[Any], SerializationError | None]:
+        requests: list[Any] = []
+        for message in messages:
+            try:
+                requests.append(self.decode_one(unpack(message).body))
+            except SerializationError as error:
+                return requests, error
+        return requests, None
 
     def decode_one(self, body: bytes) -> Any:
         """

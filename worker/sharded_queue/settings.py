@@ -63,8 +63,8 @@ class Settings(BaseSettings):
 
     redis_password: SecretStr | None = None
     redis_retry: float = Field(30.0, ge=0, le=300)
-    """Seconds for which a registration is sent again while Redis does not answer. A worker tries for ever. Redis knows a
-    registration that is sent again for ten minutes, hence the bound."""
+    """Seconds for which a registration is sent again while Redis does not answer. A worker tries for ever. Redis knows
+    a registration that is sent again for ten minutes, hence the bound."""
 
     redis_sentinel_master: str | None = None
     """The master's name, in Sentinel mode."""
