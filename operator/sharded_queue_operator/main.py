@@ -14,6 +14,8 @@ from sharded_queue_operator.pods import MANAGED_BY, MANAGER
 from sharded_queue_operator.resource import GROUP, PLURAL, VERSION
 
 REQUEST_SECONDS = 15.0
+EXIT_SECONDS = 0.5
+"""Our handlers only put names into a queue, so nothing is worth waiting for when the process is to end."""
 
 
 def registered(controller: Controller) -> kopf.OperatorRegistry:
@@ -40,6 +42,7 @@ def configured() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True  # no right to read all CRDs: ours is there before we are
+    settings.queueing.idle_timeout = settings.queueing.exit_timeout = EXIT_SECONDS
     settings.networking.request_timeout = REQUEST_SECONDS
     settings.watching.label_selectors["apps", "v1", "deployments"] = f"{MANAGED_BY}={MANAGER}"
     return settings
