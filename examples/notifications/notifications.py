@@ -22,7 +22,7 @@ THREADS = 30
 SLOW_THREAD = 7
 """The users of this thread are told through a provider that takes its time."""
 
-SEND_SECONDS, SLOW_SECONDS = 0.01, 0.1
+SEND_SECONDS, SLOW_SECONDS = 0.02, 0.1
 """What one notification takes."""
 
 PARTS = 8

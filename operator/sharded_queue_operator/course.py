@@ -1,7 +1,8 @@
 """
 One run of a ShardedQueue on this machine, from its first reading to its summary.
 
-It is observed by the operator's own poller and decided by its own function; only what carries a decision out is another.
+It is observed by the operator's own poller and decided by its own function; only what carries a decision out is
+another.
 """
 
 import asyncio
@@ -85,14 +86,19 @@ class Run:
         screen = view(console())
         self.crew.say = screen.say
         try:
-            producer = await self.produce()
-            await self.follow(screen)
-            await self.finish(screen, producer)
+            await self.pursue(screen)
         finally:
             screen.close()
             for task in self.tasks:
                 task.cancel()
         return await self.conclude()
+
+    async def pursue(self, screen: View) -> None:
+        producer = await self.produce()
+        try:
+            await self.follow(screen)
+        finally:
+            await self.finish(screen, producer)
 
     def introduce(self) -> None:
         handlers = " ".join(handler.name for handler in self.resource.spec.handlers)

@@ -2,8 +2,8 @@
 Whether order was kept: what handlers say they did, against what was registered.
 
 A producer and handlers that keep a journal append a line a request to two Redis lists, whose name they find in the
-variable SHARDED_QUEUE_JOURNAL: `…:registered` and `…:handled`. A line names the tube and, after a space, the request, by
-a word that no other request of the tube has. Nothing of it comes from the engine whose work is checked.
+variable SHARDED_QUEUE_JOURNAL: `…:registered` and `…:handled`. A line names the tube and, after a space, the request,
+by a word that no other request of the tube has. Nothing of it comes from the engine whose work is checked.
 """
 
 from collections.abc import Awaitable, Sequence

@@ -14,8 +14,8 @@ GOOD, BAD, OPEN = "green", "bold red", "yellow"
 
 class Outcome(NamedTuple):
     """
-    What happened since the run began, by the counters of Redis; *verdict* is the check of the journals, None when nobody
-    kept one. *drain_seconds* is None when not all was handled.
+    What happened since the run began, by the counters of Redis; *verdict* is the check of the journals, None when
+    nobody kept one. *drain_seconds* is None when not all was handled.
     """
 
     name: str
