@@ -54,7 +54,7 @@ async def serve(settings: Settings) -> None:
 async def lead(api: Api, controller: Controller, settings: Settings, stop: asyncio.Event) -> None:
     await served(api, settings)
     async with leading(api, settings) as keep:
-        watch = kopf.operator(
+        watches = await kopf.spawn_tasks(
             registry=registered(controller),
             settings=configured(),
             standalone=True,
@@ -62,7 +62,8 @@ async def lead(api: Api, controller: Controller, settings: Settings, stop: async
             namespaces=settings.namespaces,
             stop_flag=stop,
         )
-        await first_of(watch, controller.run(), keep)
+        # `kopf.operator` would take all tasks of this loop for its own at the end, and wait for them.
+        await first_of(*watches, controller.run(), keep)
 
 
 async def served(api: Api, settings: Settings) -> None:

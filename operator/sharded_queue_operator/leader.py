@@ -23,7 +23,7 @@ RENEWALS = 3
 """Tries to renew within a lease."""
 
 
-class Deposed(ShardedQueueError):  # noqa: N818 - it is no error to be deposed
+class Deposed(ShardedQueueError):
     """The Lease was not renewed in time; another operator may be at work."""
 
 

@@ -104,6 +104,7 @@ class Connection:
         self.place = place
         self.read_secret = read_secret
         self.client: Client | None = None
+        self.storages: dict[Keys, RedisStorage] = {}
         self.secrets: list[Secret] = []
         self.read_at = float("-inf")
         self.folder = tempfile.TemporaryDirectory(prefix="sharded-queue-")
@@ -120,6 +121,12 @@ class Connection:
                 self.secrets = await self.read_secrets()
                 self.client = connect(self.options(self.secrets))
             return self.client
+
+    def storage(self, client: Client, keys: Keys) -> RedisStorage:
+        """One for all polls, as a storage keeps its connection."""
+        if keys not in self.storages:
+            self.storages[keys] = RedisStorage(client, keys=keys)
+        return self.storages[keys]
 
     async def doubted(self) -> None:
         """Redis did not answer, perhaps because its password was changed: take the new one, if there is one."""
@@ -166,6 +173,7 @@ class Connection:
 
     async def close(self) -> None:
         client, self.client = self.client, None
+        self.storages.clear()
         if client is not None:
             with suppress(*TROUBLE):
                 await client.aclose()
@@ -258,7 +266,8 @@ class Poller:
         keys = next(iter(watches.values())).keys
         shards = list(dict.fromkeys(shard for watch in watches.values() for shard in watch.shards))
         async with asyncio.timeout(ANSWER_SECONDS):
-            states = await RedisStorage(client, keys=keys).observe(shards, max(w.listed for w in watches.values()))
+            storage = self.connection.storage(client, keys)
+            states = await storage.observe(shards, max(watch.listed for watch in watches.values()))
         return {state.shard: state for state in states}
 
     async def is_alive(self, client: Client) -> bool:

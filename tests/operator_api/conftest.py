@@ -19,12 +19,12 @@ from urllib.request import urlopen
 import pytest
 import yaml
 from redis.asyncio import Redis
-from tests.cluster.fixtures import cluster, namespace
 
 from sharded_queue.storage import Entry
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Keys, Shard
 from tests.cluster.cluster import Cluster
+from tests.cluster.fixtures import cluster, namespace
 
 __all__ = ["cluster", "namespace"]
 

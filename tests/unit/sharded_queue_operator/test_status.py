@@ -1,0 +1,119 @@
+from typing import Any
+
+from sharded_queue.storage import ShardState
+from sharded_queue.tube import Shard
+from sharded_queue_operator.decide import Decision, Doubt, History, Observation
+from sharded_queue_operator.pace import Pace
+from sharded_queue_operator.resource import Resource, parsed
+from sharded_queue_operator.status import condition, events_of, is_urgent, patch, refused_status, status_of
+
+EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
+UNREACHABLE = Doubt("RedisUnreachable", "no answer from redis:6379")
+
+
+def body(**status: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "shardedqueue.dev/v1alpha1",
+        "kind": "ShardedQueue",
+        "metadata": {"namespace": "shop", "name": "n", "generation": 4},
+        "spec": {
+            "redis": {"addresses": ["redis:6379"]},
+            "handlers": [{"name": "a"}],
+            "worker": {"image": "i", "modules": ["m"]},
+        },
+        "status": status,
+    }
+
+
+RESOURCE: Resource = parsed(body())
+
+
+def seen(depth: int = 7, **fields: Any) -> Observation:
+    return Observation(2, [ShardState(Shard("a"), depth=depth, threads=1, **{"born": 5, **fields})], 0.0)
+
+
+def told(
+    before: dict[str, Any] | None = None,
+    *,
+    observation: Observation | None = None,
+    doubt: Doubt | None = None,
+    seconds: float = 0.5,
+    now: str = EARLY,
+) -> dict[str, Any]:
+    history = History(paces={"a": Pace(10, 10 * seconds)})
+    decision = Decision(None, "AsWished", "as it is", history, wish=2, lanes=1.5, doubt=doubt)
+    return status_of(RESOURCE, None, observation or seen(), decision, before=before or {}, now=now)
+
+
+def test_what_was_seen_and_decided_is_told() -> None:
+    status = told()
+
+    assert status["observedGeneration"] == 4
+    assert (status["desiredReplicas"], status["recommendedReplicas"], status["depth"]) == (2, 2, 7)
+    assert status["handlers"] == [{"name": "a", "born": [5], "secondsPerRequest": 0.5}]
+    assert condition(status, "Ready")["status"] == "True"
+
+
+def test_a_condition_keeps_its_time_until_it_changes() -> None:
+    first = told(now=EARLY)
+    second = told(first, now=LATE)
+    third = told(second, doubt=UNREACHABLE, now=LATE)
+
+    assert condition(second, "Ready")["lastTransitionTime"] == EARLY
+    assert condition(third, "Ready")["lastTransitionTime"] == LATE
+    assert condition(third, "ScalingLimited")["lastTransitionTime"] == EARLY
+
+
+def test_what_is_not_known_any_more_stays_as_it_was() -> None:
+    before = told()
+    after = told(before, observation=Observation(2, (), 0.0), doubt=UNREACHABLE)
+
+    assert after["depth"] == 7
+    assert after["handlers"] == before["handlers"]
+
+
+def test_the_same_again_is_no_change() -> None:
+    before = told()
+
+    assert patch(before, told(before, now=LATE)) == {}
+
+
+def test_a_depth_can_wait_and_a_condition_cannot() -> None:
+    before = told()
+
+    assert not is_urgent(before, told(before, observation=seen(depth=9)))
+    assert is_urgent(before, told(before, doubt=UNREACHABLE))
+
+
+def test_a_pace_that_wavers_is_not_told_anew() -> None:
+    before = told(seconds=0.5)
+
+    assert told(before, seconds=0.55)["handlers"] == before["handlers"]
+    assert told(before, seconds=0.7)["handlers"][0]["secondsPerRequest"] == 0.7
+
+
+def test_a_marker_that_vanished_is_remembered() -> None:
+    before = told()
+
+    assert told(before, observation=seen(born=None))["handlers"][0]["born"] == [5]
+
+
+def test_losing_and_finding_redis_are_one_event_each() -> None:
+    known = told()
+    lost = told(known, doubt=UNREACHABLE)
+    found = told(lost)
+
+    assert events_of({}, known) == []
+    assert [event.reason for event in events_of(known, lost)] == ["RedisUnreachable"]
+    assert events_of(lost, told(lost, doubt=UNREACHABLE._replace(message="refused"))) == []
+    assert [event.reason for event in events_of(lost, found)] == ["RedisFound"]
+
+
+def test_a_refusal_keeps_what_is_known_and_is_told_once() -> None:
+    before = told()
+    refused = refused_status(body(**before), "BadSpec", "that cannot be", LATE)
+
+    assert refused["desiredReplicas"] == 2
+    assert condition(refused, "Ready")["reason"] == "BadSpec"
+    assert [event.reason for event in events_of(before, refused)] == ["BadSpec"]
+    assert events_of(refused, refused_status(body(**refused), "BadSpec", "that cannot be", LATE)) == []

@@ -1,0 +1,62 @@
+from typing import Any
+
+import pytest
+
+from sharded_queue_operator.workload import Workload, digest, newer, owner_of, part_of
+
+OURS = {"spec": {"replicas": 2, "template": {"containers": [{"name": "worker", "image": "a"}]}}}
+
+
+def theirs(**worker: Any) -> dict[str, Any]:
+    """What the server makes of `OURS`: defaults beside our fields, containers of others between ours."""
+    containers = [{"name": "injected"}, {"name": "worker", "image": "a", "pullPolicy": "Always", **worker}]
+    return {"spec": {"replicas": 2, "paused": False, "template": {"containers": containers}}, "status": {}}
+
+
+def test_fields_and_items_of_others_are_no_part_of_ours() -> None:
+    assert part_of(theirs(), OURS) == OURS
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        theirs(image="b"),
+        {"spec": {**theirs()["spec"], "template": {"containers": [{"name": "injected"}]}}},
+        {"spec": None},
+    ],
+)
+def test_a_changed_or_missing_field_of_ours_shows(changed: dict[str, Any]) -> None:
+    assert part_of(changed, OURS) != OURS
+
+
+def test_a_list_without_names_counts_as_a_whole() -> None:
+    assert part_of({"args": ["a", "b"]}, {"args": ["a"]}) == {"args": ["a", "b"]}
+
+
+def test_replicas_are_no_part_of_the_digest() -> None:
+    assert digest(OURS) == digest({"spec": {**OURS["spec"], "replicas": 9}})
+    assert digest(OURS) != digest({"spec": {"replicas": 2}})
+
+
+def test_older_news_is_told_from_newer_by_its_version() -> None:
+    def body(version: str) -> dict[str, Any]:
+        return {"metadata": {"resourceVersion": version}}
+
+    assert newer(body("10"), body("9"))
+    assert not newer(body("9"), body("10"))
+    assert newer(body("1"), None)
+
+
+def test_a_workload_is_read_with_the_defaults_of_the_server() -> None:
+    workload = Workload.of(
+        {"metadata": {"resourceVersion": "1"}, "spec": {"selector": {"matchLabels": {"b": "2", "a": "1"}}}}
+    )
+
+    assert (workload.wanted, workload.existing, workload.ready) == (1, 0, 0)
+    assert workload.selector == "a=1,b=2"
+
+
+def test_an_owner_of_another_kind_is_not_ours() -> None:
+    metadata = {"namespace": "shop", "ownerReferences": [{"kind": "Other", "name": "x"}]}
+
+    assert owner_of({"metadata": metadata}) is None
