@@ -126,24 +126,24 @@ class Book:
         self.held: dict[str, Held] = {}
         self.trouble: dict[tuple[str, int], Trouble] = {}
         self.letters: dict[int, Dead] = {}
+        self.due: SortedList[tuple[int, int, Entry]] = SortedList()
         self.is_paused = False
         self.depth = self.registered = self.settled = self.dead = self.sequence = self.fence = 0
         self.busy_seconds = 0.0
         self.born: int | None = None
 
-    def register(self, entries: list[Entry], capacity: int | None, now: int) -> list[int]:
+    def register(self, entries: Sequence[Entry], capacity: int | None, delay_ms: int, now: int) -> list[int]:
         for entry in entries:
             self._check_room(entry, capacity)
         if self.born is None:
             self.born = now * 1000
-        start, stamp, total = self.sequence, b"%013d" % now, 0
-        firsts = []
-        for thread, priority, bodies in entries:
-            firsts.append(self._append(thread, priority, [stamp + body for body in bodies], start + total))
-            total += len(bodies)
+        start, total, firsts = self.sequence, 0, []
+        for entry in entries:
+            put = self._put_off if delay_ms else self._append
+            firsts.append(put(entry, start + total, now + delay_ms))
+            total += len(entry.bodies)
         self.sequence += total
         self.registered += total
-        self.depth += total
         return firsts
 
     def _check_room(self, entry: Entry, capacity: int | None) -> None:
@@ -153,20 +153,35 @@ class Book:
             tube = Tube(self.shard, entry.thread, entry.priority)
             raise QueueFull(f"tube {tube} holds {depth} of {capacity} requests; try again when workers have caught up")
 
-    def _append(self, thread: str, priority: int, messages: list[bytes], start: int) -> int:
+    def _append(self, entry: Entry, start: int, stamp: int) -> int:
         """*start* is above all numbers the tube ever gave: the shard's counter grows by the requests of all tubes."""
+        thread, priority, bodies = entry
         lines = self.threads.setdefault(thread, SortedDict())
         before = depth_of(lines)
         line = lines.get(priority)
         if line is None:
             line = lines[priority] = Line(start)
-            self.oldest.put(f"{thread}/{priority}", int(messages[0][:STAMP_DIGITS]))
+            self.oldest.put(f"{thread}/{priority}", stamp)
         first = line.tail
-        line.messages.extend(messages)
+        line.messages.extend(b"%013d" % stamp + body for body in bodies)
+        self.depth += len(bodies)
         self._note_depth(thread, lines)
         if before == 0:
             self._arrive(thread)
         return first
+
+    def _put_off(self, entry: Entry, start: int, due: int) -> int:
+        for place, body in enumerate(entry.bodies):
+            self.due.add((due, start + place, entry._replace(bodies=[body])))
+        self.awaken()
+        return start
+
+    def _promote(self, now: int) -> None:
+        """Delayed requests whose time has come take their places; they count as registered then."""
+        while self.due and self.due[0][0] <= now:
+            due, _, entry = self.due.pop(0)
+            self.sequence += 1
+            self._append(entry, self.sequence, due)
 
     def _arrive(self, thread: str) -> None:
         """The first request of an empty thread: its holder is called, or the thread becomes ready."""
@@ -183,6 +198,7 @@ class Book:
         for thread in self.blocked.up_to(now):
             self.blocked.discard(thread)
             self._make_ready(thread)
+        self._promote(now)
         batches: list[Batch] = []
         threads = threads if wanted > 0 else 0
         while len(batches) < threads and len(self.ready) and not self.is_paused:
@@ -195,7 +211,8 @@ class Book:
 
     def next_ms(self, now: int) -> int | None:
         """Until the next lease expires or the next back-off ends."""
-        moments = [score for ranking in (self.leases, self.blocked) for _, score in ranking.lowest(1)]
+        moments: list[float] = [score for ranking in (self.leases, self.blocked) for _, score in ranking.lowest(1)]
+        moments += [due for due, _, _ in self.due[:1]]
         finite = [moment for moment in moments if moment != inf]
         return max(int(min(finite)) - now, 0) if finite else None
 
@@ -238,7 +255,8 @@ class Book:
         return Batch(lease, Tube(self.shard, lease.thread, priority), line.head, messages, attempt)
 
     def settle(self, settlement: Settlement, now: int) -> Settled:
-        lease, priority, through, busy_seconds, wanted, release = settlement
+        lease, priority, through, busy_seconds, wanted, release, is_over = settlement
+        self._promote(now)
         if not (held := self._holds(lease)):
             return Settled(is_lost=True)
         line = self._line(lease.thread, priority)
@@ -250,9 +268,11 @@ class Book:
             self._drop(lease.thread, priority, through + 1 - line.head)
         if wanted > 0 and self._is_paused(lease.thread):
             wanted, release = 0, True
+        if is_over and wanted > 0 and lease.thread in self.threads and len(self.ready):
+            return self._yield(lease.thread, now)
         if wanted > 0 and lease.thread in self.threads:
             return Settled(self._hand_out(lease, held, wanted, now))
-        if release:
+        if release or is_over:
             self._let_go(lease.thread)
             self._make_ready(lease.thread)
             return Settled(is_released=True)
@@ -260,6 +280,13 @@ class Book:
         if lease.thread not in self.threads:
             held.since_ms = 0
         return Settled()
+
+    def _yield(self, thread: str, now: int) -> Settled:
+        """The turn of a thread is over: it lines up behind those that wait now."""
+        self._let_go(thread)
+        self.ready.put(thread, now)
+        self.awaken()
+        return Settled(is_released=True)
 
     def fail(self, failure: Failure, now: int) -> bool:
         lease, priority, sequence, attempt, error, delay_seconds = failure
@@ -368,6 +395,8 @@ class Book:
             busy_seconds=self.busy_seconds,
             born=self.born,
             is_paused=self.is_paused,
+            delayed=len(self.due),
+            overdue=sum(due <= now for due, _, _ in self.due),
         )
 
     def peek(self, tube: Tube, count: int) -> list[tuple[int, bytes]]:

@@ -11,6 +11,7 @@ from sharded_queue import context
 from sharded_queue.errors import SerializationError, StorageUnavailable
 from sharded_queue.handler import Handler, Retry
 from sharded_queue.lease import Lease
+from sharded_queue.settings import settings
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 
 log = logging.getLogger("sharded_queue")
@@ -55,6 +56,7 @@ class Lane:
         self.batch_since: float | None = None
         self.is_lost = self.is_lingering = False
         self._is_held, self._is_ending = True, False
+        self._bound_at = time.monotonic()
         self._reserved = len(batch.messages)
         self._poked = asyncio.Event()
         self._task = asyncio.create_task(self._serve(batch))
@@ -168,12 +170,15 @@ class Lane:
         leaving = wanted == 0 or self.host.is_leaving()
         through = batch.first + done - 1
         settled = await self.host.settle(
-            Settlement(self.lease, batch.tube.priority, through, seconds, wanted, release=leaving)
+            Settlement(self.lease, batch.tube.priority, through, seconds, wanted, leaving, self._is_over())
         )
         if not settled.is_lost:
             self.host.handled(done, seconds)
             self._reserved -= done
         return self._next(settled, wanted)
+
+    def _is_over(self) -> bool:
+        return time.monotonic() - self._bound_at > settings.worker_turn
 
     async def _settle_and_fail(
         self, batch: Batch, done: int, seconds: float, error: Exception | None, flaw: SerializationError | None

@@ -10,6 +10,8 @@ from sharded_queue.settings import settings
 from sharded_queue.storage import Entry, Storage
 from sharded_queue.tube import Shard, Tube, checked
 
+LONGEST_DELAY_SECONDS = 315_360_000
+
 
 class Receipt(NamedTuple):
     """Where a request waits: its tube, and its sequence number there. Unique per handler."""
@@ -64,13 +66,19 @@ class Queue:
         self.storage = storage
 
     async def register(
-        self, handler: type[Handler], *requests: Any, headers: Mapping[str, str] | None = None
+        self,
+        handler: type[Handler],
+        *requests: Any,
+        headers: Mapping[str, str] | None = None,
+        delay_seconds: float = 0.0,
     ) -> Receipts:
         """
         Put requests into their tubes, all or nothing (per shard, where the handler has several); a receipt for each,
         in the order given. Requests of one tube keep that order.
 
-        *headers* travel with every request and are seen in the handler's context.
+        *headers* travel with every request and are seen in the handler's context. With *delay_seconds*, the requests
+        take their places in their tubes when so much time has passed, behind those that wait there then; until then
+        they stop nobody, and their receipts' numbers are those of the registration.
 
         Raises:
             QueueFull: no room; nothing was registered.
@@ -85,30 +93,33 @@ class Queue:
                 f"{len(requests)} requests in one call are more than QUEUE_REGISTER_LIMIT = {settings.register_limit}: "
                 "register them in parts"
             )
+        if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
+            raise ValueError(f"delay_seconds is {delay_seconds!r}: from 0 to {LONGEST_DELAY_SECONDS} (ten years)")
         bodies = handler.serializer().encode_all(requests)
         if headers:
             bodies = [pack(body, headers) for body in bodies]
         routes = _checked(handler, await handler.route(*requests), len(requests))
         tubes = _tubes(handler, routes)
-        return Receipts(routes, tubes, await self._append(handler, routes, tubes, bodies))
-
-    async def _append(
-        self, handler: type[Handler], routes: Sequence[Any], tubes: Mapping[Any, Tube], bodies: list[bytes]
-    ) -> Mapping[Tube, int]:
-        """The sequence number of the first request of each tube."""
-        lines: dict[Tube, list[bytes]] = {tube: [] for tube in tubes.values()}
-        line_of = {route: lines[tube] for route, tube in tubes.items()}
-        for route, body in zip(routes, bodies, strict=True):
-            line_of[route].append(body)
-        shards: dict[Shard, list[Tube]] = {}
-        for tube in lines:
-            shards.setdefault(tube.shard, []).append(tube)
+        entries = _entries(routes, tubes, bodies)
         firsts: dict[Tube, int] = {}
-        for shard, members in shards.items():
-            entries = [Entry(tube.thread, tube.priority, lines[tube]) for tube in members]
-            numbers = await self.storage.register(shard, entries, handler.capacity)
-            firsts.update(zip(members, numbers, strict=True))
-        return firsts
+        for shard, lines in entries.items():
+            numbers = await self.storage.register(shard, list(lines.values()), handler.capacity, delay_seconds)
+            firsts.update(zip(lines, numbers, strict=True))
+        return Receipts(routes, tubes, firsts)
+
+
+def _entries(
+    routes: Sequence[Any], tubes: Mapping[Any, Tube], bodies: list[bytes]
+) -> Mapping[Shard, Mapping[Tube, Entry]]:
+    """What to append to each tube, by shard."""
+    entries = {tube: Entry(tube.thread, tube.priority, []) for tube in tubes.values()}
+    line_of = {route: entries[tube].bodies for route, tube in tubes.items()}
+    for route, body in zip(routes, bodies, strict=True):
+        line_of[route].append(body)
+    shards: dict[Shard, dict[Tube, Entry]] = {}
+    for tube, entry in entries.items():
+        shards.setdefault(tube.shard, {})[tube] = entry
+    return shards
 
 
 def _checked(handler: type[Handler], routes: Any, count: int) -> Sequence[Any]:

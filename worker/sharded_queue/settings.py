@@ -115,6 +115,10 @@ class Settings(BaseSettings):
     worker_handlers: Annotated[tuple[str, ...], NoDecode] = ()
     """Names of the handlers that a worker process serves; empty: all that its modules define."""
 
+    worker_turn: float = Field(30.0, gt=0, le=86400)
+    """Seconds a thread stays with a worker while other threads wait; then it lines up behind them. Without effect when
+    nobody waits. Shorter is fairer and pays more binds, starts and stops."""
+
     worker_name: str = Field(default_factory=socket.gethostname, pattern=r"^[^\s/]{1,200}$")
     """What a worker calls itself in its leases; in a pod, the pod's name."""
 

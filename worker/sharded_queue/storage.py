@@ -49,7 +49,8 @@ class Settlement(NamedTuple):
 
     Everything up to sequence number *through* of the tube *priority* was handled (None: nothing to report), in
     *busy_seconds* of the handler's time. At most *wanted* requests are handed out next; with none left or none wanted
-    the thread is released when *release* is set.
+    the thread is released when *release* is set. *is_over*: the thread has had its turn, and is released also while it
+    has requests, behind all that wait for a worker now; without effect when nobody waits.
     """
 
     lease: Lease
@@ -58,6 +59,7 @@ class Settlement(NamedTuple):
     busy_seconds: float = 0.0
     wanted: int = 0
     release: bool = False
+    is_over: bool = False
 
 
 class Settled(NamedTuple):
@@ -124,12 +126,13 @@ class ShardState:
     """
     What a shard looks like now, read in one atomic step at a cost of O(worst), whatever the number of threads.
 
-    *depth* counts requests not yet settled, those in the hands of a worker included. *deepest* lists the deepest
-    threads among those with two requests or more, at most *worst* of them; every thread that is not listed is no deeper
-    than the last one. *oldest* lists the tubes with the oldest heads. *born* is the marker of the shard's data: it
-    changes only when the data were wiped; None means that nothing was ever registered here. *is_paused*: no requests of
-    the whole shard are given out. The counters
-    (*registered*, *settled*, *dead*, *busy_seconds*) only grow, as long as *born* is the same.
+    *depth* counts requests not yet settled, those in the hands of a worker included; *delayed* those whose time has
+    not come, or came a moment ago (*overdue*: they take their places with the next look of a worker). *deepest* lists
+    the deepest threads among those with two requests or more, at most *worst* of them; every thread that is not listed
+    is no deeper than the last one. *oldest* lists the tubes with the oldest heads. *born* is the marker of the shard's
+    data: it changes only when the data were wiped; None means that nothing was ever registered here. *is_paused*: no
+    requests of the whole shard are given out. The counters (*registered*, *settled*, *dead*, *busy_seconds*) only grow,
+    as long as *born* is the same.
     """
 
     shard: Shard
@@ -148,6 +151,8 @@ class ShardState:
     busy_seconds: float = 0.0
     born: int | None = None
     is_paused: bool = False
+    delayed: int = 0
+    overdue: int = 0
 
 
 class Storage(ABC):
@@ -162,11 +167,14 @@ class Storage(ABC):
         return Keys()
 
     @abstractmethod
-    async def register(self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None) -> list[int]:
+    async def register(
+        self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None, delay_seconds: float = 0.0
+    ) -> list[int]:
         """
         Append to tubes, all or nothing; returns the sequence number of each entry's first request.
 
-        *capacity*: requests that one tube may hold, None for no bound.
+        *capacity*: requests that one tube may hold, None for no bound. Requests with a delay get their places in their
+        tubes when their time has come; until then their number is that of the registration.
 
         Raises:
             QueueFull: there is no room; nothing was written.

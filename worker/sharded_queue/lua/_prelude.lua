@@ -8,6 +8,8 @@
 -- trouble   HASH  thread/priority -> "sequence last attempts crashes error": a failure is being dealt with there
 -- counters  HASH  depth, registered, settled, dead, busy_us, sequence, fence, born, mended, paused
 -- wake      LIST  tokens; popping one means "look". wake:OWNER is read by the holder of a drained thread
+-- due       ZSET  numbers of delayed requests by the time they are due; later HASH number -> "bytes of thread, priority,
+--                 thread message"
 -- dead      ZSET  numbers of dead letters by time; letters HASH number -> "bytes of thread, priority, sequence,
 --                 attempts, bytes of reason, thread reason message"
 -- leases    ZSET  bound threads, by expiry           held HASH thread -> "fence owner since lease priority first last"
@@ -19,8 +21,9 @@ local THREADS, READY, BLOCKED = base .. ':threads', base .. ':ready', base .. ':
 local OLDEST, DEEP, TROUBLE = base .. ':oldest', base .. ':deep', base .. ':trouble'
 local COUNTERS, WAKE = base .. ':counters', base .. ':wake'
 local DEAD, LETTERS = base .. ':dead', base .. ':letters'
+local DUE, LATER = base .. ':due', base .. ':later'
 local LEASES, HELD = lock .. ':leases', lock .. ':held'
-local WAKE_LIMIT = 16
+local WAKE_LIMIT, SWEEP, CHUNK = 16, 1000, 4000
 
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
@@ -240,6 +243,37 @@ local function arrive(thread, tubes)
   keep_held(thread, held)
   redis.call('RPUSH', WAKE .. ':' .. held.owner, '1')
   redis.call('PEXPIRE', WAKE .. ':' .. held.owner, 60000)
+end
+
+-- Append source[first..last] to a tube; returns the sequence number of the first. `start` as in tube_for.
+local function append(thread, priority, start, source, first, last)
+  local tubes, count = tubes_of(thread), last - first + 1
+  local before = depth_of(tubes)
+  local tube = tube_for(tubes, priority, start)
+  for chunk = first, last, CHUNK do
+    redis.call('RPUSH', list_of(thread, priority), unpack(source, chunk, math.min(chunk + CHUNK - 1, last)))
+  end
+  if tube.head == tube.tail then redis.call('ZADD', OLDEST, stamp_of(source[first]), thread .. '/' .. priority) end
+  local sequence = tube.tail
+  tube.tail = tube.tail + count
+  depth_change = depth_change + count
+  keep_tubes(thread, tubes)
+  note_depth(thread, before, before + count)
+  if before == 0 then arrive(thread, tubes) end
+  return sequence
+end
+
+-- Delayed requests whose time has come take their places, in the order of their times; they count as registered then.
+local function promote()
+  for _, number in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, SWEEP)) do
+    local text = redis.call('HGET', LATER, number)
+    local length, priority, at = string.match(text, '^(%d+) (%-?%d+) ()')
+    local due = tonumber(redis.call('ZSCORE', DUE, number))
+    local message = whole(due) .. string.sub(text, at + length + 13)
+    append(string.sub(text, at, at + length - 1), priority, redis.call('HINCRBY', COUNTERS, 'sequence', 1), { message }, 1, 1)
+    redis.call('ZREM', DUE, number)
+    redis.call('HDEL', LATER, number)
+  end
 end
 
 -- Write what the calls above added up to; the last step of every script that changes something.

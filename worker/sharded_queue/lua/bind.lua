@@ -6,7 +6,6 @@
 
 local owner, threads, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease, crash_limit, known = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
-local SWEEP = 1000
 
 -- A worker died with requests in its hands: they are handed out one by one from here on, and one that keeps killing
 -- its workers goes to the dead letters.
@@ -57,6 +56,7 @@ for _, thread in ipairs(redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now, 'LIMIT
   redis.call('ZREM', BLOCKED, thread)
   make_ready(thread, tubes_of(thread))
 end
+promote()
 if known ~= '' then take_back() end
 
 if wanted < 1 then threads = 0 end
@@ -77,7 +77,7 @@ if #reply > 1 then redis.call('HSET', COUNTERS, 'fence', whole(fence - 1)) end
 
 -- Whoever was called and leaves work behind calls the next one.
 if #picked > 0 and redis.call('EXISTS', READY) == 1 then woken = woken + 1 end
-for _, key in ipairs({ LEASES, BLOCKED }) do
+for _, key in ipairs({ LEASES, BLOCKED, DUE }) do
   local score = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
   if score and score < math.huge and (reply[1] < 0 or score - now < reply[1]) then reply[1] = math.max(score - now, 0) end
 end

@@ -3,7 +3,8 @@
 --
 -- ARGV  worst
 -- Returns {now, counters (flat), threads, ready, bound, blocked, deepest (flat), oldest tubes (flat: thread/priority,
--- stamp, depth), held (flat: thread, owner, fence, since or 0)}
+-- stamp, depth), held (flat: thread, owner, fence, since or 0), delayed,
+-- overdue}
 
 local worst = tonumber(ARGV[1])
 
@@ -28,4 +29,5 @@ end
 
 return { now, redis.call('HGETALL', COUNTERS), redis.call('HLEN', THREADS), redis.call('ZCARD', READY),
          redis.call('ZCARD', LEASES), redis.call('ZCARD', BLOCKED),
-         worst > 0 and redis.call('ZREVRANGE', DEEP, 0, worst - 1, 'WITHSCORES') or {}, oldest, held }
+         worst > 0 and redis.call('ZREVRANGE', DEEP, 0, worst - 1, 'WITHSCORES') or {}, oldest, held,
+         redis.call('ZCARD', DUE), redis.call('ZCOUNT', DUE, '-inf', now) }

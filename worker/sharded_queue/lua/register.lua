@@ -2,14 +2,16 @@
 -- Append requests to tubes, all or nothing. A call that is sent again gets the answer of the first time.
 --
 -- KEYS  base, lock, producer
--- ARGV  call, stamp, tolerance ms, channel, handler tag, capacity of a tube (0: none), then per tube: thread, priority, count, messages
--- Returns {now, first sequence per tube ...}, {now} when the stamp is too far from our clock, {now, 'full', depth, thread, priority}
+-- ARGV  call, stamp, tolerance ms, channel, handler tag, capacity of a tube (0: none), delay ms, then per tube: thread,
+--       priority, count, messages
+-- Returns {now, first sequence per tube ...}, {now} when the stamp is too far from our clock,
+--         {now, 'full', depth, thread, priority}
 --
 -- No allow-oom here: a Redis at its memory limit refuses registrations and still drains.
 
 local call, stamp, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
-local channel, tag, capacity = ARGV[4], ARGV[5], tonumber(ARGV[6])
-local FIRST, PRODUCER_TTL, CHUNK = 7, 600, 4000
+local channel, tag, capacity, delay = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
+local FIRST, PRODUCER_TTL = 8, 600
 
 local answered = redis.call('GET', KEYS[3])
 if answered then
@@ -23,7 +25,7 @@ end
 if math.abs(stamp - now) > tolerance then return { now } end
 
 if capacity > 0 then
-  local at, added = FIRST, {}
+  local at = FIRST
   while at <= #ARGV do
     local thread, priority, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
     for _, tube in ipairs(tubes_of(thread)) do
@@ -41,33 +43,39 @@ if not sequence then
   redis.call('HSET', COUNTERS, 'born', whole(now_us), 'sequence', 0)
 end
 
+-- A delayed request has the number of its registration until its time has come. Equal times go by number, as text.
+local function put_off(thread, priority, start, first, last)
+  for i = first, last do
+    local number = string.format('%016d', start + i - first)
+    redis.call('ZADD', DUE, now + delay, number)
+    redis.call('HSET', LATER, number, string.len(thread) .. ' ' .. priority .. ' ' .. thread .. ARGV[i])
+  end
+  woken = woken + 1
+  return start
+end
+
 local reply, at, total = { now }, FIRST, 0
 while at <= #ARGV do
   local thread, priority, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
   local first, last = at + 3, at + 2 + count
-  local tubes = tubes_of(thread)
-  local before = depth_of(tubes)
   -- Above every number this tube ever gave: the counter of the shard grows by every request of every tube.
-  local tube = tube_for(tubes, priority, sequence + total)
-  for chunk = first, last, CHUNK do
-    redis.call('RPUSH', list_of(thread, priority), unpack(ARGV, chunk, math.min(chunk + CHUNK - 1, last)))
+  local start = sequence + total
+  if delay > 0 then
+    reply[#reply + 1] = put_off(thread, priority, start, first, last)
+  else
+    reply[#reply + 1] = append(thread, priority, start, ARGV, first, last)
   end
-  if tube.head == tube.tail then redis.call('ZADD', OLDEST, stamp_of(ARGV[first]), thread .. '/' .. priority) end
-  reply[#reply + 1] = tube.tail
-  tube.tail = tube.tail + count
   total = total + count
-  keep_tubes(thread, tubes)
-  note_depth(thread, before, before + count)
-  if before == 0 then arrive(thread, tubes) end
   at = last + 1
 end
 
 redis.call('HINCRBY', COUNTERS, 'sequence', total)
 redis.call('HINCRBY', COUNTERS, 'registered', total)
-local depth = redis.call('HINCRBY', COUNTERS, 'depth', total)
-if depth == total then redis.call('PUBLISH', channel, tag) end
+finish()
+if depth_change > 0 and tonumber(redis.call('HGET', COUNTERS, 'depth')) == depth_change then
+  redis.call('PUBLISH', channel, tag)
+end
 local remembered = { whole(call) }
 for i = 2, #reply do remembered[i] = whole(reply[i]) end
 redis.call('SET', KEYS[3], table.concat(remembered, ' '), 'EX', PRODUCER_TTL)
-finish()
 return reply

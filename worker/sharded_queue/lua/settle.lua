@@ -1,7 +1,8 @@
 #!lua flags=allow-oom
 -- Remove requests that were handled, and hand out what comes next. Each lease stands for itself.
 --
--- ARGV  sent again (0 or 1), then per lease: thread, fence, priority, through ('' for nothing), busy us, wanted, release (0 or 1)
+-- ARGV  sent again (0 or 1), then per lease: thread, fence, priority, through ('' for nothing), busy us,
+--       wanted, release (0 no, 1 when nothing is handed out, 2 also when others wait)
 -- Returns per lease {0} lost, {1} nothing handed out, {2} released, {3, priority, first, attempt, messages}
 --
 -- Sequence numbers are named, never a count: what was removed already is not removed again. A thread that this very
@@ -11,9 +12,17 @@
 local again = ARGV[1] == '1'
 local busy_us = 0
 
+-- The turn of a thread is over: it lines up behind those that wait now.
+local function yield(thread)
+  let_go(thread)
+  redis.call('ZADD', READY, now, thread)
+  woken = woken + 1
+  return { 2 }
+end
+
 local function settle(thread, fence, priority, through, busy, wanted, release)
   local held = holds(thread, fence)
-  if not held then return { again and release and not held_of(thread) and 2 or 0 } end
+  if not held then return { again and release > 0 and not held_of(thread) and 2 or 0 } end
   local tubes = tubes_of(thread)
   if through then
     for i, tube in ipairs(tubes) do
@@ -26,10 +35,11 @@ local function settle(thread, fence, priority, through, busy, wanted, release)
       end
     end
   end
-  if wanted > 0 and is_paused(thread) then wanted, release = 0, true end
+  if wanted > 0 and is_paused(thread) then wanted, release = 0, 1 end
+  if release == 2 and #tubes > 0 and wanted > 0 and redis.call('EXISTS', READY) == 1 then return yield(thread) end
   local batch = wanted > 0 and hand_out(thread, tubes, held, wanted)
   if batch then return { 3, batch[1], batch[2], batch[3], batch[4] } end
-  if release then
+  if release > 0 then
     let_go(thread)
     make_ready(thread, tubes)
     return { 2 }
@@ -40,10 +50,11 @@ local function settle(thread, fence, priority, through, busy, wanted, release)
   return { 1 }
 end
 
+promote()
 local reply = {}
 for at = 2, #ARGV, 7 do
   reply[#reply + 1] = settle(ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]),
-    tonumber(ARGV[at + 5]), ARGV[at + 6] == '1')
+    tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]))
 end
 if busy_us > 0 then redis.call('HINCRBY', COUNTERS, 'busy_us', busy_us) end
 finish()

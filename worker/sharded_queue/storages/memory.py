@@ -24,8 +24,10 @@ class RuntimeStorage(Storage):
     def __init__(self, clock: Callable[[], int] = wall_ms) -> None:
         self.books = Books(clock)
 
-    async def register(self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None) -> list[int]:
-        return self.books[shard].register(list(entries), capacity, self.books.clock())
+    async def register(
+        self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None, delay_seconds: float = 0.0
+    ) -> list[int]:
+        return self.books[shard].register(entries, capacity, int(delay_seconds * 1000), self.books.clock())
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         now = self.books.clock()

@@ -65,13 +65,16 @@ class RedisStorage(Storage):
     def shard_keys(self, shard: Shard) -> list[str]:
         return [self.keys.base(shard), self.keys.lock(shard)]
 
-    async def register(self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None) -> list[int]:
+    async def register(
+        self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None, delay_seconds: float = 0.0
+    ) -> list[int]:
         await self._verify(settings.redis_retry)
         producer = self._idle_producers.pop() if self._idle_producers else Producer()
         producer.call += 1
-        reply = await self._register(shard, producer, entries, capacity)
+        limits = (capacity or 0, int(delay_seconds * 1000))
+        reply = await self._register(shard, producer, entries, limits)
         if len(reply) == 1:  # our clock and that of Redis are too far apart: their distance is known now
-            reply = await self._register(shard, producer, entries, capacity)
+            reply = await self._register(shard, producer, entries, limits)
         if len(reply) > 1 and reply[1] == b"full":
             self._idle_producers.append(producer)
             depth, thread, priority = reply[2], reply[3].decode(), int(reply[4])
@@ -85,11 +88,11 @@ class RedisStorage(Storage):
         return reply[1:]
 
     async def _register(
-        self, shard: Shard, producer: Producer, entries: Sequence[Entry], capacity: int | None
+        self, shard: Shard, producer: Producer, entries: Sequence[Entry], limits: tuple[int, int]
     ) -> list[Any]:
         keys = [*self.shard_keys(shard), f"{self.keys.base(shard)}:producer:{producer.name}"]
         stamp = int(time.time() * 1000) + self._ahead_ms
-        head = [producer.call, stamp, CLOCK_TOLERANCE_MS, self.keys.awake, shard.tag, capacity or 0]
+        head = [producer.call, stamp, CLOCK_TOLERANCE_MS, self.keys.awake, shard.tag, *limits]
         arguments = [*head, *_stamped(entries, b"%013d" % stamp)]
         reply: list[Any] = await self.scripts.run("register", keys, lambda _: arguments, seconds=settings.redis_retry)
         if len(reply) == 1:
@@ -177,9 +180,17 @@ def _stamped(entries: Sequence[Entry], stamp: bytes) -> list[Any]:
 
 
 def _settlement(settlement: Settlement) -> tuple[Any, ...]:
-    lease, priority, through, busy_seconds, wanted, release = settlement
+    lease, priority, through, busy_seconds, wanted, release, is_over = settlement
     busy_us = int(busy_seconds * 1_000_000)
-    return lease.thread, lease.fence, priority, "" if through is None else through, busy_us, wanted, int(release)
+    return (
+        lease.thread,
+        lease.fence,
+        priority,
+        "" if through is None else through,
+        busy_us,
+        wanted,
+        2 if is_over else int(release),
+    )
 
 
 def _settled(lease: Lease, answer: list[Any]) -> Settled:
@@ -190,7 +201,7 @@ def _settled(lease: Lease, answer: list[Any]) -> Settled:
 
 
 def _state(shard: Shard, reply: list[Any]) -> ShardState:
-    now, counted, threads, ready, bound, blocked, deepest, oldest, held = reply
+    now, counted, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue = reply
     counters = {name.decode(): int(value) for name, value in _pairs(counted)}
     lags = [_tube_lag(now, *triple) for triple in _groups(oldest, 3)]
     return ShardState(
@@ -210,6 +221,8 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         busy_seconds=counters.get("busy_us", 0) / 1_000_000,
         born=counters.get("born"),
         is_paused="paused" in counters,
+        delayed=delayed,
+        overdue=overdue,
     )
 
 
