@@ -105,7 +105,7 @@ class RedisMedium(Medium):
     async def advance(self, seconds: float) -> None:
         keys = self.redis_storage.keys
         base, lock = keys.base(SHARD), keys.lock(SHARD)
-        for key in (f"{lock}:leases", f"{base}:blocked", f"{base}:oldest", f"{base}:ready"):
+        for key in (f"{lock}:leases", f"{base}:blocked", f"{base}:oldest", f"{base}:ready", f"{base}:due"):
             for member in await self.redis.zrange(key, 0, -1):
                 await self.redis.zincrby(key, -int(seconds * 1000), member)
 

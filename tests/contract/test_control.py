@@ -1,5 +1,6 @@
 """What people do to a queue: pause and resume, and settle its dead letters."""
 
+from sharded_queue.storage import Entry, Settlement
 from tests.contract.medium import SHARD, Medium, handed
 
 
@@ -135,3 +136,85 @@ async def test_a_dropped_dead_letter_is_gone(medium: Medium) -> None:
 
     assert await medium.storage.settle_dead(SHARD, [dead.number, 999], "drop") == [dead.number]
     assert (await medium.storage.dead(SHARD), await medium.waiting("a")) == ([], ["2"])
+
+
+async def delay(medium: Medium, thread: str, seconds: float, *bodies: str) -> int:
+    entry = Entry(thread, 0, [body.encode() for body in bodies])
+    (first,) = await medium.storage.register(SHARD, [entry], delay_seconds=seconds)
+    return first
+
+
+async def test_a_delayed_request_waits_for_its_time(medium: Medium) -> None:
+    await delay(medium, "a", 10, "1")
+
+    assert await medium.bind(threads=9) == []
+    await medium.advance(11)
+    assert handed(await medium.bind_one()) == ["1"]
+
+
+async def test_a_delayed_request_stops_nobody(medium: Medium) -> None:
+    await delay(medium, "a", 10, "1")
+    await medium.register("a", "2")
+
+    assert handed(await medium.bind_one()) == ["2"]
+
+
+async def test_delayed_requests_come_in_the_order_of_their_times(medium: Medium) -> None:
+    await delay(medium, "a", 30, "3")
+    for number in range(12):
+        await delay(medium, "a", 20, f"2.{number}")
+    await delay(medium, "a", 10, "1")
+    await medium.advance(31)
+
+    assert handed(await medium.bind_one()) == ["1", *(f"2.{number}" for number in range(12)), "3"]
+
+
+async def test_a_delayed_request_joins_a_thread_that_is_held(medium: Medium) -> None:
+    await medium.register("a", "1")
+    batch = await medium.bind_one()
+    await delay(medium, "a", 5, "2")
+    await medium.advance(6)
+
+    assert handed((await medium.settle(batch, wanted=9)).batch) == ["2"]
+
+
+async def test_the_next_look_is_due_with_the_next_delayed_request(medium: Medium) -> None:
+    await delay(medium, "a", 10, "1")
+    bound = await medium.coordinator.bind(SHARD, "w/1", 1, 1, 15.0)
+
+    assert bound.next_seconds is not None
+    assert 9 < bound.next_seconds <= 10
+
+
+async def test_delayed_requests_are_counted_apart_until_their_time(medium: Medium) -> None:
+    await delay(medium, "a", 10, "1", "2")
+    before = await medium.observe()
+    await medium.advance(11)
+    due = await medium.observe()
+    await medium.bind()
+    after = await medium.observe()
+
+    assert [(state.delayed, state.overdue, state.depth) for state in (before, due, after)] == [
+        (2, 0, 0),
+        (2, 2, 0),
+        (0, 0, 2),
+    ]
+
+
+async def test_a_thread_that_had_its_turn_lines_up_behind_those_that_wait(medium: Medium) -> None:
+    await medium.register("hot", "1", "2")
+    batch = await medium.bind_one(wanted=1)
+    await medium.advance(1)
+    await medium.register("other", "3")
+    (settled,) = await medium.storage.settle([Settlement(batch.lease, 0, batch.last, wanted=1, is_over=True)])
+
+    assert settled.is_released
+    assert [each.tube.thread for each in await medium.bind(threads=2)] == ["other", "hot"]
+
+
+async def test_a_thread_that_had_its_turn_goes_on_when_nobody_waits(medium: Medium) -> None:
+    await medium.register("hot", "1", "2")
+    batch = await medium.bind_one(wanted=1)
+    (settled,) = await medium.storage.settle([Settlement(batch.lease, 0, batch.last, wanted=1, is_over=True)])
+
+    assert handed(settled.batch) == ["2"]

@@ -284,7 +284,7 @@ class Book:
     def _yield(self, thread: str, now: int) -> Settled:
         """The turn of a thread is over: it lines up behind those that wait now."""
         self._let_go(thread)
-        self.ready.put(thread, now)
+        self.ready.put(thread, now + 1)  # behind those of this very millisecond too
         self.awaken()
         return Settled(is_released=True)
 
