@@ -9,6 +9,8 @@ import pytest
 from sharded_queue.settings import Settings, settings
 from tests.redis_server import RedisServer, require_redis
 
+pytest_plugins = ["tests.cluster.fixtures"]
+
 MODEL_SEED = int(os.environ.get("MODEL_SEED") or random.SystemRandom().randrange(2**32))
 
 

@@ -1,0 +1,143 @@
+"""The whole chain: a producer, a Redis that pods can reach, the operator, and worker pods of the project's images."""
+
+import asyncio
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from redis.asyncio import Redis
+
+from sharded_queue import Queue, RedisStorage
+from sharded_queue.storage import Hold, ShardState
+from tests.cluster.cluster import Cluster
+from tests.cluster.places import NODE_ADDRESS
+from tests.operator_api.conftest import Operator, crd, start_operator, until
+from tests.redis_server import RedisServer
+
+__all__ = ["crd", "start_operator"]
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "notifications"
+sys.path.append(str(EXAMPLE))  # the example's handlers, under the name that its workers know them by
+
+
+class Chain:
+    """One namespace with the example's ShardedQueue, and what its handlers wrote into their journal."""
+
+    def __init__(self, cluster: Cluster, namespace: str, redis: RedisServer) -> None:
+        self.cluster, self.namespace, self.redis = cluster, namespace, redis
+        self.registered: dict[str, list[int]] = defaultdict(list)
+
+    def kubectl(self, *arguments: str, stdin: str | None = None, timeout: float = 120) -> str:
+        return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin, timeout=timeout)
+
+    def apply(self, *, seconds_per_request: float, scaling: dict[str, Any], env: dict[str, str]) -> None:
+        """The example's own resource, on a Redis of the test's and with numbers that a test can wait for."""
+        queue = yaml.safe_load((EXAMPLE / "shardedqueue.yaml").read_text())
+        spec = queue["spec"]
+        spec["redis"]["addresses"] = [f"{NODE_ADDRESS}:{self.redis.port}"]
+        spec["handlers"][0]["secondsPerRequest"] = seconds_per_request
+        spec["scaling"] = scaling
+        (worker,) = spec["worker"]["template"]["spec"]["containers"]
+        worker["env"] = [{"name": name, "value": value} for name, value in env.items()]
+        self.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump(queue))
+
+    def register(self, requests: Sequence[Any]) -> None:
+        """All at once, in one atomic step, as a batch job would."""
+        from notifications import THREADS, NotifyHandler
+
+        for request in requests:
+            self.registered[str(request.user_id % THREADS)].append(request.number)
+        self.ask(lambda redis: Queue(RedisStorage(redis)).register(NotifyHandler, *requests))
+
+    def ask(self, question: Callable[[Redis], Any]) -> Any:
+        async def asked() -> Any:
+            async with Redis(host="127.0.0.1", port=self.redis.port) as redis:
+                return await question(redis)
+
+        return asyncio.run(asked())
+
+    def handled(self) -> dict[str, list[int]]:
+        """The journal: the numbers of handled requests by thread, in the order in which they were handled."""
+        entries = self.ask(lambda redis: redis.lrange("journal:handled", 0, -1))
+        handled: dict[str, list[int]] = defaultdict(list)
+        for entry in entries:
+            thread, number = entry.decode().split("/0 ")
+            handled[thread].append(int(number))
+        return handled
+
+    def state(self) -> ShardState:
+        from notifications import NotifyHandler
+
+        (state,) = self.ask(lambda redis: RedisStorage(redis).observe(NotifyHandler.all_shards()))
+        return state
+
+    def holds(self) -> dict[str, Hold]:
+        return {hold.thread: hold for hold in self.state().held}
+
+    def wait_until_drained(self, seconds: float) -> None:
+        until(lambda: self.state().depth == 0, "all requests are handled", seconds)
+
+    def deployment(self, condition: Callable[[dict[str, Any]], Any], seconds: float = 30) -> dict[str, Any]:
+        return self.cluster.wait_until(
+            "deployment", "notifications-worker", condition, namespace=self.namespace, seconds=seconds
+        )
+
+    def queue(self, condition: Callable[[dict[str, Any]], Any], seconds: float = 30) -> dict[str, Any]:
+        return self.cluster.wait_until("shq", "notifications", condition, namespace=self.namespace, seconds=seconds)
+
+    def pods(self) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = json.loads(self.kubectl("get", "pods", "--output", "json"))["items"]
+        return items
+
+    def events(self, reason: str) -> list[str]:
+        listed = self.kubectl("get", "events", f"--field-selector=reason={reason}", "--output", "json")
+        return [event["message"] for event in json.loads(listed)["items"]]
+
+    def remains(self) -> list[str]:
+        """What is left of the resource in its namespace."""
+        return self.kubectl("get", "shq,deployments,replicasets,pods", "--output", "name").split()
+
+
+def condition(resource: dict[str, Any], kind: str) -> dict[str, Any]:
+    (found,) = [each for each in resource["status"]["conditions"] if each["type"] == kind]
+    return found
+
+
+def kill_processes_of(pod: dict[str, Any]) -> None:
+    """With -9, from outside, as a node that runs out of memory would."""
+    uid = pod["metadata"]["uid"]
+    killed = 0
+    for group in Path("/proc").glob("[0-9]*/cgroup"):
+        try:
+            if uid in group.read_text() and b"sharded-queue" in (group.parent / "cmdline").read_bytes():
+                os.kill(int(group.parent.name), 9)
+                killed += 1
+        except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
+            continue
+    assert killed, f"no worker process of pod {pod['metadata']['name']} on this machine"
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Cluster) -> list[str]:
+    return cluster.load_images()
+
+
+@pytest.fixture
+def chain(cluster: Cluster, namespace: str, images: list[str], tmp_path: Path) -> Iterator[Chain]:
+    if cluster.node is None:
+        pytest.skip("pods of a cluster elsewhere cannot reach a Redis that the test stops and starts on this machine")
+    options = {"bind": f"127.0.0.1 {NODE_ADDRESS}", "protected-mode": "no", "appendonly": "yes"}
+    redis = RedisServer(tmp_path / "redis", **options).start()
+    yield Chain(cluster, namespace, redis)
+    redis.kill()
+
+
+@pytest.fixture
+def operator(start_operator: Callable[..., Operator]) -> Operator:
+    return start_operator()

@@ -1,0 +1,93 @@
+"""From a resource and requests in Redis to pods that handle them, on a real cluster."""
+
+import time
+from math import ceil
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Chain, condition, kill_processes_of
+from tests.operator_api.conftest import Operator, until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+THREADS, EACH = 30, 100
+LEASE_SECONDS = 4.0
+SCALING = {"maxReplicas": 8, "targetDrainSeconds": 12, "scaleDownStabilizationSeconds": 12}
+ENV = {"QUEUE_WORKER_BATCH_SIZE": "16", "QUEUE_COORDINATOR_LEASE": str(LEASE_SECONDS)}
+
+
+def notifications(each: int = EACH) -> list[Any]:
+    from notifications import NotifyRequest
+
+    return [NotifyRequest(user_id=number % THREADS, number=number) for number in range(THREADS * each)]
+
+
+def test_requests_become_pods_and_pods_go_when_all_is_handled(chain: Chain, operator: Operator) -> None:
+    """30 threads × (0.02 s × 100 + 0.01 s) / 12 s = 5.03 lanes: 6 workers, at once."""
+    chain.apply(seconds_per_request=0.02, scaling=SCALING, env=ENV)
+    chain.deployment(lambda it: it["spec"]["replicas"] == 0)
+    chain.register(notifications())
+    lanes = THREADS * (0.02 * EACH + 0.01) / SCALING["targetDrainSeconds"]
+
+    scaled = chain.deployment(lambda it: it["spec"]["replicas"])
+    assert scaled["spec"]["replicas"] == ceil(lanes)
+    chain.wait_until_drained(seconds=90)
+    assert chain.handled() == chain.registered
+
+    chain.deployment(lambda it: it["spec"]["replicas"] == 0 and not it["status"].get("replicas"), seconds=60)
+    chain.kubectl("delete", "shq", "notifications", "--timeout=60s")
+    until(lambda: not chain.remains(), "nothing remains of the deleted resource", 60)
+
+
+def test_replicas_stay_while_redis_is_away_and_work_goes_on_afterwards(chain: Chain, operator: Operator) -> None:
+    chain.apply(seconds_per_request=0.02, scaling=SCALING, env=ENV)
+    chain.deployment(lambda it: it["spec"]["replicas"] == 0)
+    chain.register(notifications())
+    chain.deployment(lambda it: it["status"].get("readyReplicas") == 6, seconds=60)
+    until(chain.handled, "the first batches are handled")
+
+    chain.redis.stop()
+    queue = chain.queue(lambda it: condition(it, "QueueKnown")["status"] != "True")
+    assert condition(queue, "QueueKnown")["reason"] == "RedisUnreachable"
+    operator.wait_for_polls(outcome="unknown")
+    assert chain.deployment(lambda it: True)["spec"]["replicas"] == 6
+    until(lambda: chain.events("RedisUnreachable"), "an event says that Redis is away")
+
+    chain.redis.start()
+    chain.queue(lambda it: condition(it, "QueueKnown")["status"] == "True")
+    chain.wait_until_drained(seconds=90)
+    assert_in_order_with_replays_only(chain)
+
+
+def test_threads_of_a_killed_pod_go_on_elsewhere_within_the_lease(chain: Chain, operator: Operator) -> None:
+    chain.apply(seconds_per_request=0.02, scaling=SCALING, env=ENV)
+    chain.deployment(lambda it: it["spec"]["replicas"] == 0)
+    chain.register(notifications())
+    chain.deployment(lambda it: it["status"].get("readyReplicas") == 6, seconds=60)
+
+    hold = until(lambda: next(iter(chain.holds().values()), None), "a worker holds a thread")
+    (pod,) = [pod for pod in chain.pods() if pod["metadata"]["name"] == hold.owner.split("/")[0]]
+    kill_processes_of(pod)
+    killed_at = time.monotonic()
+    until(lambda: has_gone_on(chain, hold.thread, hold.fence), "the thread goes on elsewhere", 30)
+    waited = time.monotonic() - killed_at
+
+    print(f"thread {hold.thread} went on {waited:.1f} s after its worker was killed; the lease is {LEASE_SECONDS:g} s")
+    assert waited <= LEASE_SECONDS + 1.5
+    chain.wait_until_drained(seconds=90)
+    assert_in_order_with_replays_only(chain)
+
+
+def has_gone_on(chain: Chain, thread: str, fence: int) -> bool:
+    """Somebody else holds the thread, or it was drained by somebody else already."""
+    now = chain.holds().get(thread)
+    return now.fence > fence if now else len(chain.handled()[thread]) >= len(chain.registered[thread])
+
+
+def assert_in_order_with_replays_only(chain: Chain) -> None:
+    """First completions are in the order of registration; what comes twice is a replay of one batch."""
+    handled = chain.handled()
+    for thread, registered in chain.registered.items():
+        assert list(dict.fromkeys(handled[thread])) == registered, f"thread {thread}"
+        assert len(handled[thread]) - len(registered) <= int(ENV["QUEUE_WORKER_BATCH_SIZE"]), f"thread {thread}"
