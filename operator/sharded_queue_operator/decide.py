@@ -76,6 +76,11 @@ class Observation:
         return max((state.lag_seconds for state in self.shards), default=0.0)
 
     @property
+    def useful_lanes(self) -> int:
+        """Threads that a worker could hold now; a request whose time came a moment ago may be a thread of its own."""
+        return sum(state.threads + state.overdue for state in self.shards if not state.is_paused)
+
+    @property
     def holders(self) -> set[str]:
         """Workers that hold a thread with requests. An owner is written `worker/incarnation`."""
         return {hold.owner.partition("/")[0] for state in self.shards for hold in state.held if hold.busy_seconds > 0}
@@ -163,7 +168,7 @@ def decide(seen: Observation, policy: Policy, history: History, now: float) -> D
     known = replace(seen, shards=()) if seen.read_at < now - policy.stale_seconds else seen
     learned = history.learned(known.shards)
     lanes = sum(lanes_of(state, learned.seconds(state.shard.handler, policy), policy) for state in known.shards)
-    wish = wish_of(lanes, known.threads, policy)
+    wish = wish_of(lanes, known.useful_lanes, policy)
     decision = (
         held(known, policy, learned, now, wish, doubt=doubt) if doubt else followed(known, policy, learned, now, wish)
     )
@@ -178,7 +183,12 @@ def lanes_of(state: ShardState, seconds: float, policy: Policy) -> float:
     Threads that are not listed are no deeper than the last that is. As long as that one fills less than a lane, theirs
     is the linear part of the formula, and a sum of depths gives it exactly. When every listed thread fills a lane, the
     list alone exceeds what the policy can give, if it was asked for with more places than `Policy.lanes`.
+
+    A paused shard gives nothing out, so that no worker is of use to it. Delayed requests count from their time on, even
+    before a worker looked and put them into their tubes: where no worker runs, none would look.
     """
+    if state.is_paused:
+        return 0.0
 
     def share(depth: int, threads: int = 1) -> float:
         return min(threads, (seconds * depth + policy.bind_seconds * threads) / policy.drain_seconds)
@@ -188,11 +198,11 @@ def lanes_of(state: ShardState, seconds: float, policy: Policy) -> float:
     unlisted = len(stuck.difference(thread for thread, _ in state.deepest))
     threads = max(0, state.threads - len(state.deepest) - unlisted)
     depth = max(0, state.depth - sum(depth for _, depth in state.deepest) - unlisted)
-    return listed + unlisted + share(depth, threads)
+    return listed + unlisted + share(depth, threads) + share(state.overdue, state.overdue)
 
 
-def wish_of(lanes: float, threads: int, policy: Policy) -> int:
-    useful = ceil(threads / policy.threads_per_replica)
+def wish_of(lanes: float, useful_lanes: int, policy: Policy) -> int:
+    useful = ceil(useful_lanes / policy.threads_per_replica)
     return policy.bounded(min(ceil(lanes / policy.threads_per_replica - ROUNDING), useful))
 
 

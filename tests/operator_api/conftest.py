@@ -24,9 +24,6 @@ from sharded_queue.storage import Entry
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Keys, Shard
 from tests.cluster.cluster import Cluster
-from tests.cluster.fixtures import cluster, namespace
-
-__all__ = ["cluster", "namespace"]
 
 CRDS = Path(__file__).parents[2] / "crds"
 HANDLER = "notifications.NotifyHandler"

@@ -103,6 +103,20 @@ def test_a_held_thread_that_is_not_listed_is_counted_once() -> None:
     assert lanes_of(seen, 0.1, POLICY) == pytest.approx(1 + 0.11 / 30)
 
 
+def test_a_delayed_request_whose_time_came_asks_for_a_worker() -> None:
+    """Without any worker, nobody would put it into its tube."""
+    assert Timeline().at(0, state(delayed=3)) == 0
+    assert Timeline().at(0, state(delayed=3, overdue=1)) == 1
+
+
+def test_a_paused_queue_asks_for_nobody() -> None:
+    timeline = Timeline()
+    timeline.at(0, state(*[10_000] * 5))
+
+    assert timeline.keep(61, state(*[10_000] * 5, is_paused=True)) == 0
+    assert timeline.at(62, state(*[10_000] * 5)) == 5
+
+
 def test_handlers_of_one_resource_add_up_each_with_its_own_seconds() -> None:
     slow, fast = Shard("slow"), Shard("fast")
     policy = Policy(seconds_per_request={"slow": 1.0, "fast": 0.001}, max_replicas=100)
