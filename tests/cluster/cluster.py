@@ -115,6 +115,8 @@ def prepare() -> None:
 def up() -> bool:
     """
     Start the cluster, or find it running; false when it was running. What a crashed run left is removed first.
+
+    The node has the base image of the project's images then; those come by `Cluster.load_images`.
     """
     machine.ready()
     binaries.provide()
@@ -125,9 +127,9 @@ def up() -> bool:
             with step("removing what an earlier run left"):
                 cleanup.clean(STATE, binaries.folder())
         with alone(CACHE / "images.lock"):
-            pause = stand_ins.pause()
+            base = [stand_ins.pause(), stand_ins.PYTHON.tag]
         try:
-            _start(pause)
+            _start(base)
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
             raise RuntimeError(f"{error}; {'; '.join(problems())}") from error
     return True
@@ -156,16 +158,17 @@ def problems() -> list[str]:
     return [] if answer == "True" else [f"{NODE} is not ready"]
 
 
-def _start(pause: str) -> None:
+def _start(base: list[str]) -> None:
     STATE.mkdir(mode=0o755, parents=True)
     control_plane, node = _parts()
     with step("starting the API server, the controllers and the scheduler"):
         node.prepare_network()
         node.prepare_control_groups()
         control_plane.start()
-    with step("starting containerd, with the image of the pods' network"):
+    with step("starting containerd, with the base image"):
         node.start_containers()
-        layers.load(pause, node)
+        for tag in base:
+            layers.load(tag, node)
     with step("starting the node"):
         node.start()
         cluster = connect()

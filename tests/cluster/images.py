@@ -73,7 +73,7 @@ def _provide(image: Image, base: str) -> str:
     if layers.built(image.tag) != key:
         with step(f"building {image.tag} from {image.dockerfile}"):
             _build(image)
-        layers.note_built(image.tag, key)
+        layers.keep(image.tag, key)
     return key
 
 

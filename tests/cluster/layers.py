@@ -1,14 +1,16 @@
 """
-Image layers: kept by buildah in the cache, handed to the node's containerd one by one.
+Image layers: made by buildah, kept one by one in the cache, handed one by one to the node's containerd.
 
-Only layers that containerd does not have yet are sent, so that a changed line of Python costs a small layer and not
-the whole image. Notes beside the layers say which content a tag was built from.
+Only layers that containerd does not have yet are sent, and none is compressed, so that a changed line of Python costs
+a small layer and not the whole image. A note beside the layers says which content each tag was built from.
 """
 
 import contextlib
+import hashlib
 import io
 import json
 import os
+import shutil
 import subprocess
 import tarfile
 import threading
@@ -19,10 +21,10 @@ from tests.cluster.node import Node
 from tests.cluster.places import CACHE
 
 ROOT = CACHE / "images"
-LAYOUT = ROOT / "layout"
-"""An OCI image layout: `blobs/sha256/` and an index of tags."""
+BLOBS = ROOT / "blobs"
+NOTES = ROOT / "built.json"
 
-NAME = "org.opencontainers.image.ref.name"
+OCI = "application/vnd.oci.image"
 
 
 def buildah(*arguments: str | Path) -> str:
@@ -44,40 +46,103 @@ def built(tag: str) -> str:
     """
     The key of what *tag* was last built from; empty when it never was.
     """
-    return _notes().get(tag, "")
+    return str(_notes().get(tag, {}).get("key", ""))
 
 
-def note_built(tag: str, key: str) -> None:
-    buildah("push", "--quiet", tag, f"oci:{LAYOUT}:{tag}")
-    notes = _notes() | {tag: key}
-    part = ROOT / ".built.part"
+def keep(tag: str, key: str) -> None:
+    """
+    Take an image that buildah has made into the cache, under the key of what it was made from.
+
+    The tag changes last, in one step: a run that was killed before has changed nothing.
+    """
+    archive = ROOT / "image.tar"
+    archive.unlink(missing_ok=True)
+    buildah("push", "--quiet", tag, f"docker-archive:{archive}:{tag}")
+    with tarfile.open(archive) as members:
+        manifest = _manifest(members)
+    archive.unlink()
+    notes = _notes() | {tag: {"key": key, "manifest": manifest}}
+    part = NOTES.with_suffix(".part")
     part.write_text(json.dumps(notes))
-    part.rename(ROOT / "built.json")
+    part.rename(NOTES)
+    _sweep(notes)
 
 
 def load(tag: str, node: Node) -> bool:
     """
     Give an image to the node; false when it has exactly this one already.
     """
-    entry = _entry(tag)
-    if f"{tag} {entry['digest']}" in _loaded(node):
+    manifest = json.dumps(_notes()[tag]["manifest"]).encode()
+    name = _digest(manifest)
+    if f"{tag} {name}" in _loaded(node):
         return False
     there = set(node.ctr("content", "list", "--quiet").split())
-    blobs = _blobs(entry["digest"])
+    blobs = _blobs(_notes()[tag]["manifest"])
     try:
-        _import(entry, [blob for blob in blobs if blob not in there], node)
+        _import(tag, manifest, [blob for blob in blobs if blob not in there], node)
     except RuntimeError:  # one of those that were there belonged to a replaced image and has just been swept away
-        _import(entry, blobs, node)
+        _import(tag, manifest, blobs, node)
     return True
 
 
-def _import(entry: dict[str, Any], blobs: list[str], node: Node) -> None:
+def _manifest(members: tarfile.TarFile) -> dict[str, Any]:
+    """
+    Store the blobs of a docker archive that are new, and describe the image as OCI does.
+    """
+    index = members.extractfile("manifest.json")
+    assert index
+    image = json.load(index)[0]
+    return {
+        "schemaVersion": 2,
+        "mediaType": f"{OCI}.manifest.v1+json",
+        "config": _store(members, image["Config"], f"{OCI}.config.v1+json"),
+        "layers": [_store(members, layer, f"{OCI}.layer.v1.tar") for layer in image["Layers"]],
+    }
+
+
+def _store(members: tarfile.TarFile, name: str, kind: str) -> dict[str, Any]:
+    digest = name.partition(".")[0]
+    path = BLOBS / digest
+    if not path.exists():
+        BLOBS.mkdir(exist_ok=True)
+        part = path.with_suffix(".part")
+        source = members.extractfile(name)
+        assert source
+        with part.open("wb") as target:
+            shutil.copyfileobj(source, target, 1 << 20)
+        part.rename(path)
+    return {"mediaType": kind, "digest": f"sha256:{digest}", "size": path.stat().st_size}
+
+
+def _import(tag: str, manifest: bytes, blobs: list[str], node: Node) -> None:
     read, write = os.pipe()
     with os.fdopen(read, "rb") as archive:
-        sender = threading.Thread(target=_send, args=(os.fdopen(write, "wb"), entry, blobs))
+        sender = threading.Thread(target=_send, args=(os.fdopen(write, "wb"), tag, manifest, blobs))
         sender.start()
         node.ctr("images", "import", "--digests=false", "-", stdin=archive)
     sender.join()
+
+
+def _send(pipe: IO[bytes], tag: str, manifest: bytes, blobs: list[str]) -> None:
+    """
+    Write an archive of one image that leaves out the blobs that the other side has.
+    """
+    entry = {"mediaType": f"{OCI}.manifest.v1+json", "digest": _digest(manifest), "size": len(manifest)}
+    entry["annotations"] = {"io.containerd.image.name": tag}
+    small = {
+        "oci-layout": b'{"imageLayoutVersion": "1.0.0"}',
+        "index.json": json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode(),
+        f"blobs/sha256/{_digest(manifest).removeprefix('sha256:')}": manifest,
+    }
+    # A broken pipe means that containerd refused; its own words are raised where it was asked.
+    with contextlib.suppress(BrokenPipeError), pipe, tarfile.open(fileobj=pipe, mode="w|") as archive:
+        for name, content in small.items():
+            header = tarfile.TarInfo(name)
+            header.size = len(content)
+            archive.addfile(header, io.BytesIO(content))
+        for blob in blobs:
+            name = blob.removeprefix("sha256:")
+            archive.add(BLOBS / name, f"blobs/sha256/{name}")
 
 
 def _loaded(node: Node) -> set[str]:
@@ -85,42 +150,23 @@ def _loaded(node: Node) -> set[str]:
     return {f"{row[0]} {row[2]}" for row in rows}
 
 
-def _send(pipe: IO[bytes], entry: dict[str, Any], blobs: list[str]) -> None:
+def _sweep(notes: dict[str, Any]) -> None:
     """
-    Write an archive of one image that leaves out the blobs that the other side has.
+    Remove blobs that no tag needs any more.
     """
-    index = {"schemaVersion": 2, "manifests": [entry]}
-    # A broken pipe means that containerd refused; its own words are raised where it was asked.
-    with contextlib.suppress(BrokenPipeError), pipe, tarfile.open(fileobj=pipe, mode="w|") as archive:
-        archive.add(LAYOUT / "oci-layout", "oci-layout")
-        text = json.dumps(index).encode()
-        header = tarfile.TarInfo("index.json")
-        header.size = len(text)
-        archive.addfile(header, io.BytesIO(text))
-        for blob in blobs:
-            archive.add(_path(blob), f"blobs/sha256/{blob.removeprefix('sha256:')}")
+    needed = {blob.removeprefix("sha256:") for note in notes.values() for blob in _blobs(note["manifest"])}
+    for path in BLOBS.iterdir():
+        if path.name not in needed:
+            path.unlink()
 
 
-def _entry(tag: str) -> dict[str, Any]:
-    """
-    The tag's line of the index, with the annotation by which containerd takes the full name.
-
-    Lines without annotations are images that once had the tag.
-    """
-    manifests = json.loads((LAYOUT / "index.json").read_text())["manifests"]
-    entry: dict[str, Any] = next(one for one in manifests if one.get("annotations", {}).get(NAME) == tag)
-    return entry | {"annotations": {"io.containerd.image.name": tag}}
+def _blobs(manifest: dict[str, Any]) -> list[str]:
+    return [manifest["config"]["digest"], *(layer["digest"] for layer in manifest["layers"])]
 
 
-def _blobs(manifest: str) -> list[str]:
-    content = json.loads(_path(manifest).read_text())
-    return [manifest, content["config"]["digest"], *(layer["digest"] for layer in content["layers"])]
+def _digest(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def _path(blob: str) -> Path:
-    return LAYOUT / "blobs" / "sha256" / blob.removeprefix("sha256:")
-
-
-def _notes() -> dict[str, str]:
-    path = ROOT / "built.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+def _notes() -> dict[str, Any]:
+    return json.loads(NOTES.read_text()) if NOTES.exists() else {}

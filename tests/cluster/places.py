@@ -9,6 +9,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.cluster.progress import say
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 
@@ -56,8 +58,13 @@ def alone(lock: Path) -> Iterator[None]:
     """
     One process at a time; a second one waits. The lock ends with its process, however that ends.
     """
+    lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(f"waiting for another run, which holds {lock}")
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 

@@ -31,19 +31,19 @@ class Processes:
         self.pids = state / "pids"
         self.logs = state / "logs"
 
-    def start(self, name: str, *command: str | Path, env: dict[str, str] | None = None) -> None:
+    def start(self, name: str, *command: str | Path) -> None:
         for folder in (self.pids, self.logs):
             folder.mkdir(parents=True, exist_ok=True)
         argv = [str(part) for part in command]
         (self.pids / f"{name}.json").write_text(json.dumps(argv))
         with self.log(name).open("ab") as log:
-            subprocess.Popen(
-                ["/bin/sh", "-c", RECORD_AND_RUN, "sh", self.pids / f"{name}.pid", *argv],
+            # setsid: neither Ctrl-C nor the end of the caller ends the cluster, and no Python is its parent.
+            subprocess.run(
+                ["setsid", "--fork", "/bin/sh", "-c", RECORD_AND_RUN, "sh", self.pids / f"{name}.pid", *argv],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C in the terminal ends the caller, not the cluster
-                env=os.environ | (env or {}),
+                check=True,
             )
 
     def stop(self, name: str, *, seconds: float = 10) -> None:

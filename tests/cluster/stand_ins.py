@@ -55,7 +55,7 @@ def provide(image: StandIn) -> str:
     if layers.built(image.tag) != key:
         with step(f"making a stand-in for {image.tag} from Debian's packages"):
             _make(image)
-        layers.note_built(image.tag, key)
+        layers.keep(image.tag, key)
     return key
 
 
@@ -68,7 +68,7 @@ def pause() -> str:
     if layers.built(tag) != key:
         container = layers.buildah("from", "--pull-never", PYTHON.tag)
         _commit(container, tag, "--entrypoint", '["sleep", "infinity"]', "--cmd", "")
-        layers.note_built(tag, key)
+        layers.keep(tag, key)
     return tag
 
 

@@ -41,15 +41,10 @@ def wait_until(watch: list[str], env: dict[str, str], condition: Callable[[Objec
 
 def states(lines: IO[str]) -> Iterator[Object]:
     """
-    The objects of `kubectl get --watch --output-watch-events`, as they come: JSON spread over lines that ends with `}`.
+    The objects of `kubectl get --output=json --watch --output-watch-events`, as they come: a line each.
     """
-    part = ""
     for line in lines:
-        part += line
-        if line.rstrip() != "}":
-            continue
-        event = json.loads(part)
-        part = ""
+        event = json.loads(line)
         yield {} if event["type"] == "DELETED" else event["object"]
 
 
