@@ -218,3 +218,14 @@ async def test_a_thread_that_had_its_turn_goes_on_when_nobody_waits(medium: Medi
     (settled,) = await medium.storage.settle([Settlement(batch.lease, 0, batch.last, wanted=1, is_over=True)])
 
     assert handed(settled.batch) == ["2"]
+
+
+async def test_threads_of_a_worker_that_is_gone_are_free_at_once(medium: Medium) -> None:
+    await medium.register("a", "1", "2")
+    await medium.register("b", "3")
+    lost = await medium.bind_one("gone/1", wanted=1)
+    await medium.bind_one("here/1")
+
+    assert await medium.coordinator.evict(SHARD, ["gone", "gon", "her"]) == ["a"]
+    assert (await medium.settle(lost)).is_lost
+    assert handed(await medium.bind_one("here/2", wanted=9)) == ["1"]

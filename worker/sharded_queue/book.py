@@ -359,6 +359,12 @@ class Book:
         if before == 0:
             self._arrive(thread)
 
+    def evict(self, names: set[str], crash_limit: int, now: int) -> list[str]:
+        freed = [thread for thread, held in self.held.items() if held.owner.partition("/")[0] in names]
+        for thread in freed:
+            self._expire(thread, crash_limit, now)
+        return freed
+
     def is_calling(self, owner: str) -> bool:
         """Whether a thread may be bound, or one that *owner* holds drained got a request."""
         return (len(self.ready) > 0 and not self.is_paused) or any(

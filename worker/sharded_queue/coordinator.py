@@ -55,6 +55,14 @@ class Coordinator(ABC):
         """Free threads at once; a lease that was lost already is left alone."""
 
     @abstractmethod
+    async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
+        """
+        Free the threads of workers that are known to be gone, without waiting for their leases; returns the threads.
+
+        Their fences are refused from here on, so that a worker that lives after all does no harm.
+        """
+
+    @abstractmethod
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
         """Return when a thread of *shards* may be free, or one that *owner* holds got a request, or after *seconds*."""
 

@@ -42,6 +42,9 @@ class RuntimeCoordinator(Coordinator):
         for lease in leases:
             self._books[lease.shard].release(lease)
 
+    async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
+        return self._books[shard].evict(set(names), settings.crash_limit, self._books.clock())
+
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
         called = asyncio.Event()
         self._books.listeners.add(called.set)

@@ -88,6 +88,13 @@ class RedisCoordinator(Coordinator):
                 "release", self._shard_keys(shard), _always(arguments), seconds=settings.coordinator_lease
             )
 
+    async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
+        arguments = [settings.crash_limit, *names]
+        freed = await self.scripts.run(
+            "evict", self._shard_keys(shard), _always(arguments), seconds=settings.coordinator_lease
+        )
+        return [thread.decode() for thread in freed]
+
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
         keys = [key for shard in shards for key in self._wake_keys(shard, owner)]
         try:

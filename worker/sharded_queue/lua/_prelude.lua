@@ -183,6 +183,35 @@ local function let_go(thread)
   redis.call('HDEL', HELD, thread)
 end
 
+-- A worker died with requests in its hands: they are handed out one by one from here on, and one that keeps killing
+-- its workers goes to the dead letters.
+local function count_crash(thread, tubes, held, crash_limit)
+  if held.last < held.first then return end
+  for i, tube in ipairs(tubes) do
+    if tube.priority == held.priority and tube.head <= held.last then
+      local trouble = trouble_of(thread, tube.priority)
+      if not trouble or trouble.last < tube.head then
+        trouble = { sequence = tube.head, last = held.last, attempts = 0, crashes = 0, reason = '' }
+      end
+      trouble.crashes = trouble.crashes + 1
+      if held.first == held.last and trouble.crashes >= crash_limit then
+        bury(thread, tubes, i, trouble.attempts + trouble.crashes, trouble.crashes .. ' workers died with this request in their hands')
+      else
+        keep_trouble(thread, tube.priority, trouble)
+      end
+      return
+    end
+  end
+end
+
+-- Its holder is gone.
+local function expire(thread, crash_limit)
+  local held, tubes = held_of(thread), tubes_of(thread)
+  let_go(thread)
+  if held then count_crash(thread, tubes, held, crash_limit) end
+  make_ready(thread, tubes)
+end
+
 -- A list that holds less than its index says was cut behind our back: the list is what there is.
 local function mend(thread, tubes, i)
   local tube, before = tubes[i], depth_of(tubes)

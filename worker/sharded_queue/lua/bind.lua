@@ -7,34 +7,6 @@
 local owner, threads, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease, crash_limit, known = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
 
--- A worker died with requests in its hands: they are handed out one by one from here on, and one that keeps killing
--- its workers goes to the dead letters.
-local function count_crash(thread, tubes, held)
-  if held.last < held.first then return end
-  for i, tube in ipairs(tubes) do
-    if tube.priority == held.priority and tube.head <= held.last then
-      local trouble = trouble_of(thread, tube.priority)
-      if not trouble or trouble.last < tube.head then
-        trouble = { sequence = tube.head, last = held.last, attempts = 0, crashes = 0, reason = '' }
-      end
-      trouble.crashes = trouble.crashes + 1
-      if held.first == held.last and trouble.crashes >= crash_limit then
-        bury(thread, tubes, i, trouble.attempts + trouble.crashes, trouble.crashes .. ' workers died with this request in their hands')
-      else
-        keep_trouble(thread, tube.priority, trouble)
-      end
-      return
-    end
-  end
-end
-
-local function expire(thread)
-  local held, tubes = held_of(thread), tubes_of(thread)
-  let_go(thread)
-  if held then count_crash(thread, tubes, held) end
-  make_ready(thread, tubes)
-end
-
 -- An earlier sending of this call was carried out and its answer was lost: what it bound was never seen by the owner.
 local function take_back()
   for _, thread in ipairs(redis.call('HKEYS', HELD)) do
@@ -51,7 +23,7 @@ for _, thread in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '(' .. whole(now + l
   local held = held_of(thread)
   redis.call('ZADD', LEASES, 'LT', now + (held and held.lease or 0), thread)
 end
-for _, thread in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, SWEEP)) do expire(thread) end
+for _, thread in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, SWEEP)) do expire(thread, crash_limit) end
 for _, thread in ipairs(redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now, 'LIMIT', 0, SWEEP)) do
   redis.call('ZREM', BLOCKED, thread)
   make_ready(thread, tubes_of(thread))
