@@ -8,7 +8,7 @@ import time
 from typing import Any, Protocol
 
 from sharded_queue import context
-from sharded_queue.errors import SerializationError, StorageUnavailable
+from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable
 from sharded_queue.handler import Handler, Retry
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
@@ -16,6 +16,8 @@ from sharded_queue.storage import Batch, Failure, Settled, Settlement
 
 log = logging.getLogger("sharded_queue")
 ERROR_BYTES = 500
+FAILURES = (Exception, BaseExceptionGroup, SystemExit, asyncio.CancelledError)
+"""What a handler may raise without harm to its worker. `_is_ours` tells which cancellation is not the handler's own."""
 
 
 class Host(Protocol):
@@ -93,7 +95,7 @@ class Lane:
         except asyncio.CancelledError:
             if not self.is_lost:
                 log.warning("gave up %s before its batch was done", self.lease)
-        except StorageUnavailable as error:
+        except (LeaseLost, StorageUnavailable) as error:
             self._note_loss(str(error))
         finally:
             self._is_ending = True
@@ -103,9 +105,12 @@ class Lane:
     async def _begin(self, batch: Batch | None) -> Handler | None:
         assert batch
         try:
+            self.handler.serializer()
             handler = await self.handler.create()
             await handler.start()
-        except Exception as error:
+        except FAILURES as error:
+            if _is_ours(error):
+                raise
             log.exception("%s cannot start on thread %s", self.handler.name, self.lease.thread)
             # No request is to blame, so none gets nearer to the dead letters.
             await self._put_off(batch, batch.attempt - 1, error)
@@ -116,7 +121,7 @@ class Lane:
         if handler:
             try:
                 await handler.stop()
-            except Exception:
+            except FAILURES:
                 log.exception("%s failed to stop on thread %s", self.handler.name, self.lease.thread)
         if self._is_held:
             self._is_held = False
@@ -133,7 +138,7 @@ class Lane:
             return await self._settle_and_fail(batch, done, seconds, error, flaw)
         return await self._settle(batch, done, seconds)
 
-    async def _handle(self, handler: Handler, batch: Batch, requests: list[Any]) -> tuple[int, Exception | None]:
+    async def _handle(self, handler: Handler, batch: Batch, requests: list[Any]) -> tuple[int, BaseException | None]:
         """
         How many requests from the head were handled, and what went wrong with the next one, if anything.
 
@@ -144,6 +149,7 @@ class Lane:
         while done < len(requests):
             size = suspects if error is None else max(1, suspects // 2)
             chunk = slice(done, done + size)
+            self._check_deadline()
             _set_context(batch, chunk)
             failure = await self._call(handler, requests[chunk])
             if failure is None:
@@ -156,10 +162,22 @@ class Lane:
                 error, suspects = failure, size
         return done, None
 
-    async def _call(self, handler: Handler, requests: list[Any]) -> Exception | None:
+    def _check_deadline(self) -> None:
+        """
+        The renewer tells a lane that its lease is over; after a stop of the whole process, a batch may come first.
+
+        Raises:
+            LeaseLost: another worker may hold the thread now.
+        """
+        if time.monotonic() >= self.deadline:
+            raise LeaseLost("its lease was over before the handler was called")
+
+    async def _call(self, handler: Handler, requests: list[Any]) -> BaseException | None:
         try:
             await _invoke(handler, requests)
-        except Exception as error:
+        except FAILURES as error:
+            if _is_ours(error):
+                raise
             log.warning("%s failed on %d requests of %s: %r", self.handler.name, len(requests), self.lease, error)
             self.host.failed(self.handler)
             return error
@@ -181,7 +199,7 @@ class Lane:
         return time.monotonic() - self._bound_at > settings.worker_turn
 
     async def _settle_and_fail(
-        self, batch: Batch, done: int, seconds: float, error: Exception | None, flaw: SerializationError | None
+        self, batch: Batch, done: int, seconds: float, error: BaseException | None, flaw: SerializationError | None
     ) -> Batch | None:
         if done:
             through = batch.first + done - 1
@@ -201,14 +219,14 @@ class Lane:
         await self._put_off(culprit, attempt, error)
         return None
 
-    async def _put_off(self, batch: Batch, attempt: int, error: Exception) -> None:
+    async def _put_off(self, batch: Batch, attempt: int, error: BaseException) -> None:
         """The whole thread waits: nothing of it may pass the request that failed."""
         delay = delay_seconds(self.handler.policy(), max(attempt, 1))
         if await self.host.fail(self._failure(batch, attempt, error, delay)):
             log.info("%s waits %.2f s after attempt %d", self.lease, delay, attempt)
         self._is_held = False
 
-    async def _bury(self, batch: Batch, error: Exception) -> Batch | None:
+    async def _bury(self, batch: Batch, error: BaseException) -> Batch | None:
         log.error("request %d of %s goes to the dead letters: %s", batch.first, batch.tube, error)
         if not await self.host.fail(self._failure(batch, batch.attempt, error, None)):
             return self._next(Settled(is_lost=True), 0)
@@ -217,7 +235,7 @@ class Lane:
         wanted = self.host.reserve()
         return self._next(await self.host.settle(Settlement(self.lease, wanted=wanted, release=wanted == 0)), wanted)
 
-    def _failure(self, batch: Batch, attempt: int, error: Exception, delay: float | None) -> Failure:
+    def _failure(self, batch: Batch, attempt: int, error: BaseException, delay: float | None) -> Failure:
         text = f"{type(error).__name__}: {error}".encode(errors="replace")[:ERROR_BYTES].decode(errors="replace")
         return Failure(self.lease, batch.tube.priority, batch.first, attempt, text.replace("\n", " "), delay)
 
@@ -259,6 +277,12 @@ def delay_seconds(policy: Retry, attempt: int) -> float:
     """How long a thread waits after the failed *attempt* (from 1): exponential, with a random part taken off."""
     full = min(policy.cap_seconds, policy.base_seconds * (1 << min(attempt - 1, 60)))
     return full * (1 - policy.jitter * random.random())  # noqa: S311 - spreads retries, no secret
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether the lane itself is being cancelled: a handler may also have awaited something that was."""
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 async def _invoke(handler: Handler, requests: list[Any]) -> None:
