@@ -293,7 +293,9 @@ class Bell:
 
     async def wait(self, shards: Sequence[Shard], changed: asyncio.Event, seconds: float) -> bool:
         """Wait until called about *shards*, until *changed* or for *seconds*; whether there was a call."""
-        if shards and not self._waiting:
+        if not shards:
+            await self.close()  # a call that nobody here has room for is meant for another worker
+        elif not self._waiting:
             longest = settings.coordinator_delay * LONGEST_LOOK * len(shards)
             self._waiting = asyncio.create_task(self._coordinator.wait(shards, self._owner, longest))
         noticing = asyncio.create_task(changed.wait())
@@ -313,3 +315,4 @@ class Bell:
         if self._waiting:
             self._waiting.cancel()
             await asyncio.gather(self._waiting, return_exceptions=True)
+            self._waiting = None
