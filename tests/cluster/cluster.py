@@ -3,6 +3,7 @@ The cluster as tests see it: ours on this machine, or one that KUBECONFIG names.
 """
 
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +49,7 @@ class Cluster:
         """
         The first state of an object for which *condition* is true; it need not exist yet. See `watch.wait_until`.
         """
-        watch = [str(self.bin / "kubectl"), "get", kind, "--namespace", namespace]
+        watch = ["kubectl", "get", kind, "--namespace", namespace]
         watch += ["--field-selector", f"metadata.name={name}", "--output=json", "--watch", "--output-watch-events"]
         return wait_until(watch, self.env, condition, seconds=seconds)
 
@@ -71,7 +72,7 @@ class Cluster:
         Raises:
             RuntimeError: the command failed; the message holds what it said.
         """
-        command = [str(self.bin / program), *map(str, arguments)]
+        command = [shutil.which(program, path=self.env["PATH"]) or program, *map(str, arguments)]
         done = subprocess.run(
             command, env=self.env, input=stdin or "", capture_output=True, text=True, timeout=timeout, check=False
         )
@@ -93,9 +94,17 @@ def connect() -> Cluster:
     The cluster that is there, ours or the one of KUBECONFIG. Nothing is started.
     """
     if path := given():
-        return Cluster(path, binaries.provide("kubectl", "helm"))
+        return Cluster(path, clients())
     control_plane, node = _parts()
     return Cluster(control_plane.kubeconfig(), binaries.folder(), node)
+
+
+def clients() -> Path:
+    """
+    Where kubectl and helm for somebody else's cluster are: on PATH, in any version, or built by us.
+    """
+    there = shutil.which("kubectl")
+    return Path(there).parent if there and shutil.which("helm") else binaries.provide("kubectl", "helm")
 
 
 def prepare() -> None:
@@ -103,7 +112,7 @@ def prepare() -> None:
     Do all that may take minutes and that the cache keeps: packages, programs, images. `up` then takes seconds.
     """
     if given():
-        binaries.provide("kubectl", "helm")
+        clients()
         return
     machine.ready()
     binaries.provide()
@@ -136,6 +145,11 @@ def up() -> bool:
 
 
 def down() -> None:
+    """
+    Take down whatever is left of our cluster; without any, do nothing.
+    """
+    if not STATE.exists():
+        return
     with alone(LOCK), step("taking the cluster down"):
         cleanup.clean(STATE, binaries.folder())
 

@@ -8,6 +8,7 @@ and running, for a test's time limit counts its fixtures; and only when a test t
 import os
 import re
 import secrets
+import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +17,7 @@ from tests.cluster import cluster as harness
 from tests.cluster.cluster import Cluster
 from tests.cluster.places import CannotRun
 
-_refusal = pytest.StashKey[str]()
+_problem = pytest.StashKey[Exception]()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -27,8 +28,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     try:
         with capture.global_and_fixture_disabled():
             harness.prepare()
-    except (CannotRun, RuntimeError) as error:
-        session.config.stash[_refusal] = str(error)
+    except Exception as error:  # told by the tests that asked for a cluster; the others run
+        session.config.stash[_problem] = error
 
 
 @pytest.fixture(scope="session")
@@ -38,8 +39,11 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
     Without any the test is skipped with a sentence that says what is missing; in CI that is a failure.
     """
-    if refusal := request.config.stash.get(_refusal, ""):
-        refuse(refusal)
+    problem = request.config.stash.get(_problem, None)
+    if isinstance(problem, CannotRun):
+        refuse(str(problem))
+    if problem:
+        raise problem
     started = harness.given() is None and harness.up()
     yield harness.connect()
     if started:
@@ -94,5 +98,5 @@ def describe(cluster: Cluster, namespace: str) -> str:
 def _tell(cluster: Cluster, namespace: str, *arguments: str) -> str:
     try:
         return cluster.kubectl(*arguments, "--namespace", namespace, timeout=20)
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, subprocess.TimeoutExpired) as error:
         return str(error)
