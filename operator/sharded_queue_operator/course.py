@@ -10,7 +10,7 @@ import base64
 import signal
 import sys
 from asyncio.subprocess import Process
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -74,7 +74,7 @@ class Run:
         self.drained_at: float | None = None
         self.produced_at = NEVER if wishes.producer else self.started_at
         self.signals: list[signal.Signals] = []
-        self.failure: Failed | None = None
+        self.failure: Exception | None = None
         self.tasks: list[asyncio.Task[None]] = []
         self.before: Sequence[ShardState] = ()
 
@@ -82,7 +82,7 @@ class Run:
         self.before = await self.counted()
         self.introduce()
         self.listen_to_signals()
-        self.watch(self.poll())
+        self.watch(self.poll)
         screen = view(console())
         self.crew.say = screen.say
         try:
@@ -104,6 +104,8 @@ class Run:
         handlers = " ".join(handler.name for handler in self.resource.spec.handlers)
         address = self.resource.spec.redis.addresses[0]
         click.echo(f"look in from elsewhere: QUEUE_REDIS_ADDRESS={address} sharded-queue tubes --watch {handlers}")
+        if not self.wishes.producer and not self.wishes.is_endless:
+            click.echo("no producer was named (--produce COMMAND): this ends as soon as nothing waits")
 
     # News
 
@@ -117,16 +119,19 @@ class Run:
         for number in SIGNALS:
             asyncio.get_running_loop().add_signal_handler(number, received, number)
 
-    def fail(self, failure: Failed) -> None:
+    def fail(self, failure: Exception) -> None:
         self.failure = self.failure or failure
         self.news.put_nowait(None)
 
-    def watch(self, ending: Awaitable[Failed | None]) -> None:
+    def watch(self, ending: Callable[[], Awaitable[Failed | None]]) -> None:
         """Wait for something to end beside all else; what it ends with may be a failure."""
 
         async def waited() -> None:
-            if failure := await ending:
-                self.fail(failure)
+            try:
+                if failure := await ending():
+                    self.fail(failure)
+            except Exception as error:
+                self.fail(error)
 
         self.tasks.append(asyncio.create_task(waited()))
 
@@ -140,7 +145,7 @@ class Run:
             return None
         log = self.logs / "producer.log"
         process = await started(words(self.wishes.producer), self.place, self.environment, log)
-        self.watch(self.produced(process, log))
+        self.watch(lambda: self.produced(process, log))
         return process
 
     async def produced(self, process: Process, log: Path) -> Failed | None:

@@ -56,7 +56,7 @@ async def conducted(resource: Resource, place: Path, wishes: Wishes) -> int:
         storage = await stack.enter_async_context(opened(resource))
         run = Run(resource, storage, place, logs, wishes)
         if own:
-            run.watch(own.ended())
+            run.watch(own.ended)
         return await run.conduct()
 
 

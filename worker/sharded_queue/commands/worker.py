@@ -114,7 +114,7 @@ async def answered(storage: RedisStorage, shards: Sequence[Shard]) -> None:
         except StorageUnavailable as error:
             refuse_for_good(where, error)
             if not is_silent:
-                log.warning("Redis at %s: %s; trying on", where, error)
+                log.warning("Redis at %s: %s; trying on", where, str(error).rstrip("."))
             is_silent = True
         await asyncio.sleep(settings.coordinator_delay)
     if is_silent:

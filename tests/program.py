@@ -1,0 +1,73 @@
+"""A program under test: started as a user starts it, waited for by what it says, ended for sure."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+SECONDS = 30.0
+
+
+class Program:
+    """`python -m sharded_queue WORDS`; *environment* goes over ours, without any `QUEUE_…` of it."""
+
+    def __init__(self, *words: str, place: Path, environment: Mapping[str, str] | None = None) -> None:
+        own = {name: value for name, value in os.environ.items() if not name.startswith("QUEUE_")}
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sharded_queue", *words],
+            cwd=place,
+            env={**own, "PYTHONUNBUFFERED": "1", **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.said: list[str] = []
+        self._news = threading.Condition()
+        self._is_silent = False
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout
+        for line in self.process.stdout:
+            with self._news:
+                self.said.append(line.rstrip("\n"))
+                self._news.notify_all()
+        with self._news:
+            self._is_silent = True
+            self._news.notify_all()
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.said)
+
+    def line(self, part: str) -> str:
+        """Wait for a line with *part* in it."""
+        deadline = time.monotonic() + SECONDS
+        with self._news:
+            while not (found := [line for line in self.said if part in line]):
+                waited = not self._is_silent and self._news.wait(deadline - time.monotonic())
+                assert waited, f"it never said {part!r}, but:\n{self.text}"
+            return found[0]
+
+    def tell(self, what: signal.Signals) -> None:
+        self.process.send_signal(what)
+
+    def ended(self) -> int:
+        """Wait for its end, and for all that it had to say; the exit code."""
+        code = self.process.wait(SECONDS)
+        with self._news:
+            assert self._news.wait_for(lambda: self._is_silent, SECONDS), "something it started still talks"
+        return code
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdout
+        with self._news:
+            self._news.wait_for(lambda: self._is_silent, SECONDS)
+        self.process.stdout.close()

@@ -1,0 +1,379 @@
+"""`sharded-queue` as a user types it: real processes, a real Redis, exit codes and sentences."""
+
+import asyncio
+import json
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from click.testing import CliRunner
+from redis.asyncio import Redis
+
+from sharded_queue import Handler, Queue, RedisStorage, Route, cli, settings
+from sharded_queue.commands import naming
+from sharded_queue.coordinators.redis import RedisCoordinator
+from sharded_queue.storage import Failure, ShardState
+from sharded_queue.tube import Shard
+from tests.program import Program
+from tests.redis_server import RedisServer
+
+T = TypeVar("T")
+SHARD = Shard("jobs.Job")
+SECONDS = 20
+
+JOBS = '''
+from sharded_queue import Handler
+from sharded_queue.connections import connect
+
+redis = connect()
+
+class Job(Handler):
+    """Says when a batch begins, waits until it may go on, and says what it did."""
+
+    async def perform(self, *requests: int) -> None:
+        await redis.rpush("begun", len(requests))
+        await redis.blpop("go", 0)
+        await redis.rpush("done", *requests)
+'''
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "jobs.py").write_text(JOBS)
+    (tmp_path / "empty.py").write_text("")
+    (tmp_path / "broken.py").write_text("raise ValueError('out of order')")
+    (tmp_path / "lacking.py").write_text("import nowhere_to_be_found")
+    return tmp_path
+
+
+@pytest.fixture
+def start(place: Path) -> Iterator[Start]:
+    programs: list[Program] = []
+
+    def started(*words: str, **environment: str) -> Program:
+        environment = {"QUEUE_METRICS_PORT": "0", "QUEUE_WORKER_BATCH_SIZE": "10", **environment}
+        programs.append(Program(*words, place=place, environment=environment))
+        return programs[-1]
+
+    yield started
+    for program in programs:
+        program.kill()
+
+
+@pytest.fixture
+def redis(own_redis: Callable[..., RedisServer]) -> RedisServer:
+    return own_redis()
+
+
+@pytest.fixture
+def jobs() -> type[Handler]:
+    class Job(Handler):
+        name = "jobs.Job"
+
+        @classmethod
+        async def route(cls, *requests: int) -> list[Route]:
+            return [Route(thread="one")] * len(requests)
+
+        async def perform(self, *requests: int) -> None: ...
+
+    return Job
+
+
+def ask(server: RedisServer, question: Callable[[Any], Awaitable[T]]) -> T:
+    async def asked() -> T:
+        async with Redis(host="127.0.0.1", port=server.port, decode_responses=True) as client:
+            return await question(client)
+
+    return asyncio.run(asked())
+
+
+def register(server: RedisServer, handler: type[Handler], *requests: int) -> None:
+    ask(server, lambda client: Queue(RedisStorage(client)).register(handler, *requests))
+
+
+def state(server: RedisServer) -> ShardState:
+    return ask(server, lambda client: RedisStorage(client).observe([SHARD]))[0]
+
+
+def begun(server: RedisServer) -> int:
+    """Wait until a batch is in its handler."""
+    popped = ask(server, lambda client: client.blpop("begun", SECONDS))
+    assert popped, "no batch began"
+    return int(popped[1])
+
+
+def let_go(server: RedisServer) -> None:
+    ask(server, lambda client: client.rpush("go", "1"))
+
+
+def done(server: RedisServer) -> list[int]:
+    return [int(number) for number in ask(server, lambda client: client.lrange("done", 0, -1))]
+
+
+# A worker that is told to stop
+
+
+@pytest.mark.redis
+def test_sigterm_finishes_the_batch_and_hands_the_rest_on(
+    redis: RedisServer, start: Start, jobs: type[Handler]
+) -> None:
+    register(redis, jobs, *range(25))
+    worker = start("worker", "jobs", QUEUE_REDIS_ADDRESS=redis.address)
+    assert begun(redis) == 10
+
+    worker.tell(signal.SIGTERM)
+    worker.line("SIGTERM: finishing")
+    let_go(redis)
+
+    assert worker.ended() == 0
+    assert done(redis) == list(range(10))
+    left = state(redis)
+    assert (left.depth, left.bound, left.ready) == (15, 0, 1)
+
+    second = start("worker", "jobs", QUEUE_REDIS_ADDRESS=redis.address)
+    for size in (10, 5):
+        assert begun(redis) == size
+        let_go(redis)
+    second.tell(signal.SIGTERM)
+    assert second.ended() == 0
+    assert done(redis) == list(range(25))
+
+
+@pytest.mark.redis
+def test_a_second_signal_gives_the_batch_up(redis: RedisServer, start: Start, jobs: type[Handler]) -> None:
+    register(redis, jobs, *range(5))
+    worker = start("worker", "jobs", QUEUE_REDIS_ADDRESS=redis.address)
+    begun(redis)
+
+    worker.tell(signal.SIGTERM)
+    worker.line("SIGTERM: finishing")
+    worker.tell(signal.SIGTERM)
+
+    assert worker.ended() == 0
+    assert done(redis) == []
+    left = state(redis)
+    assert (left.depth, left.bound, left.ready) == (5, 0, 1)
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_an_idle_worker_leaves_at_once(redis: RedisServer, start: Start, number: signal.Signals) -> None:
+    worker = start("worker", "jobs", QUEUE_REDIS_ADDRESS=redis.address)
+    worker.line("serving jobs.Job")
+
+    worker.tell(number)
+
+    assert worker.ended() == 0
+    worker.line("stopped after 0 requests")
+
+
+# A worker that cannot serve
+
+
+@pytest.mark.parametrize(
+    ("module", "complaint"),
+    [
+        ("nowhere", "there is no module 'nowhere'"),
+        ("jobs.nowhere", "there is no module 'jobs.nowhere'"),
+        ("lacking", "module 'lacking' needs 'nowhere_to_be_found', which is not installed"),
+        ("broken", "module 'broken' cannot be imported: ValueError: out of order"),
+    ],
+)
+def test_a_module_that_cannot_be_had_is_named(
+    place: Path, monkeypatch: pytest.MonkeyPatch, module: str, complaint: str
+) -> None:
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "jobs", raising=False)
+
+    with pytest.raises(naming.BadInput, match=complaint):
+        naming.import_all([module])
+
+
+@pytest.mark.parametrize(
+    ("words", "environment", "complaint"),
+    [
+        (["empty"], {}, "no handler is defined by empty"),
+        (["jobs"], {"QUEUE_WORKER_HANDLERS": "jobs.Jib"}, "no handler is named 'jobs.Jib'; known here: jobs.Job"),
+        ([], {}, "Missing argument 'MODULE...'"),
+    ],
+)
+def test_words_that_make_no_sense_are_named(
+    start: Start, words: list[str], environment: dict[str, str], complaint: str
+) -> None:
+    worker = start("worker", *words, **environment)
+
+    assert worker.ended() == 2
+    assert complaint in worker.said[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "complaint"),
+    [
+        ("QUEUE_WORKER_BATCHSIZE", "1", "there is no setting QUEUE_WORKER_BATCHSIZE; did you mean"),
+        ("QUEUE_WORKER_BATCH_SIZE", "0", "QUEUE_WORKER_BATCH_SIZE (settings.worker_batch_size) = '0'"),
+    ],
+)
+def test_a_setting_that_makes_no_sense_is_named(start: Start, name: str, value: str, complaint: str) -> None:
+    worker = start("worker", "jobs", **{name: value})
+
+    assert worker.ended() != 0
+    assert complaint in worker.said[-1]
+
+
+@pytest.mark.redis
+def test_refused_credentials_end_a_worker(redis: RedisServer, start: Start) -> None:
+    ask(redis, lambda client: client.config_set("requirepass", "right"))
+    worker = start("worker", "jobs", QUEUE_REDIS_ADDRESS=redis.address, QUEUE_REDIS_PASSWORD="mistaken")
+
+    assert worker.ended() == 1
+    assert f"Redis at {redis.address}: Redis refused" in worker.said[-1]
+    assert "mistaken" not in worker.text
+
+
+@pytest.mark.redis
+def test_a_worker_waits_for_a_redis_that_is_not_there_yet(start: Start, own_redis: object, tmp_path: Path) -> None:
+    server = RedisServer(tmp_path / "late")
+    worker = start("worker", "jobs", QUEUE_REDIS_ADDRESS=server.address, QUEUE_REDIS_TIMEOUT="0.5")
+    worker.line("trying on")
+    server.start()
+    try:
+        worker.line(f"Redis at {server.address} answers")
+        worker.line("serving jobs.Job")
+    finally:
+        worker.kill()
+        server.kill()
+
+
+def test_a_worker_that_waits_for_redis_can_be_stopped(start: Start) -> None:
+    worker = start("worker", "jobs", QUEUE_REDIS_ADDRESS="127.0.0.1:1", QUEUE_REDIS_TIMEOUT="0.5")
+    worker.line("trying on")
+    worker.tell(signal.SIGTERM)
+
+    assert worker.ended() == 0
+
+
+def test_a_port_that_is_taken_is_named(start: Start) -> None:
+    first = start("worker", "jobs", QUEUE_REDIS_ADDRESS="127.0.0.1:1", QUEUE_REDIS_TIMEOUT="0.5")
+    port = first.line("/metrics").rpartition(" ")[2]
+    second = start("worker", "jobs", QUEUE_REDIS_ADDRESS="127.0.0.1:1", QUEUE_METRICS_PORT=port)
+
+    assert second.ended() == 1
+    assert f"QUEUE_METRICS_PORT = {port} cannot be served" in second.said[-1]
+
+
+# What reads
+
+
+@pytest.mark.redis
+def test_tubes_shows_what_waits(redis: RedisServer, start: Start, jobs: type[Handler]) -> None:
+    register(redis, jobs, 1, 2, 3)
+    shown = start("tubes", "jobs.Job", QUEUE_REDIS_ADDRESS=redis.address)
+    as_json = start("tubes", "--module", "jobs", "--json", QUEUE_REDIS_ADDRESS=redis.address)
+
+    assert shown.ended() == 0
+    assert shown.line("jobs.Job").split()[:6] == ["jobs.Job", "1", "1", "0", "0", "3"]
+    assert "\x1b" not in shown.text
+    assert as_json.ended() == 0
+    (facts,) = json.loads(as_json.text)
+    assert (facts["handler"], facts["depth"], facts["tubes"][0]["thread"]) == ("jobs.Job", 3, "one")
+
+
+@pytest.mark.redis
+def test_watching_goes_on_until_it_is_told_to_stop(redis: RedisServer, start: Start, jobs: type[Handler]) -> None:
+    watching = start("tubes", "jobs.Job", "--watch", "--json", QUEUE_REDIS_ADDRESS=redis.address)
+    watching.line('"depth":0')
+    register(redis, jobs, 1, 2)
+    watching.line('"depth":2')
+    watching.tell(signal.SIGINT)
+
+    assert watching.ended() == 0
+
+
+@pytest.mark.redis
+def test_peek_shows_requests_and_leaves_them(redis: RedisServer, start: Start, jobs: type[Handler]) -> None:
+    register(redis, jobs, 17, 18)
+    shown = start("peek", "jobs.Job", "one", QUEUE_REDIS_ADDRESS=redis.address)
+    empty = start("peek", "jobs.Job", "two", QUEUE_REDIS_ADDRESS=redis.address)
+
+    assert shown.ended() == 0
+    assert [line.split()[-1] for line in shown.said if line.strip()][-2:] == ["17", "18"]
+    assert empty.ended() == 0
+    assert empty.text == "nothing waits in jobs.Job/two/0"
+    assert state(redis).depth == 2
+
+
+@pytest.mark.redis
+def test_what_redis_holds_cannot_move_the_cursor(redis: RedisServer, start: Start, jobs: type[Handler]) -> None:
+    register(redis, jobs, 1)
+    ask(redis, lambda client: client.lset("tube_{jobs.Job}/one/0", 0, "\x1b[2J\x07 not ours"))
+    shown = start("peek", "jobs.Job", "one", QUEUE_REDIS_ADDRESS=redis.address)
+
+    assert shown.ended() == 0
+    assert "\x1b" not in shown.text
+    assert "\\x1b[2J\\x07 not ours" in shown.text
+
+
+@pytest.mark.redis
+def test_dead_list_shows_the_reason(redis: RedisServer, start: Start, jobs: type[Handler]) -> None:
+    async def bury(client: Any) -> None:
+        raw = Redis(host="127.0.0.1", port=redis.port)
+        async with raw:
+            storage, coordinator = RedisStorage(raw), RedisCoordinator(raw)
+            coordinator.attach(storage)
+            (batch,) = (await coordinator.bind(SHARD, "w/1", 1, 1, settings.coordinator_lease)).batches
+            await storage.fail(Failure(batch.lease, 0, batch.first, 3, "ValueError: no such user"))
+
+    register(redis, jobs, 42)
+    none = start("dead", "list", "jobs.Job", QUEUE_REDIS_ADDRESS=redis.address)
+    assert none.ended() == 0
+    assert none.text == "jobs.Job has no dead letters"
+    ask(redis, bury)
+    shown = start("dead", "list", "jobs.Job", QUEUE_REDIS_ADDRESS=redis.address)
+
+    assert shown.ended() == 0
+    assert "one/0" in shown.text
+    assert "ValueError: no such user" in shown.text
+
+
+@pytest.mark.parametrize("words", [["tubes", "a.B"], ["peek", "a.B", "1"], ["dead", "list", "a.B"]])
+def test_reading_from_a_redis_that_is_not_there_says_so(words: list[str]) -> None:
+    settings.redis_address, settings.redis_timeout = ("127.0.0.1:1",), 0.1
+
+    reading = CliRunner().invoke(cli.main, words)
+
+    assert reading.exit_code == 1
+    assert reading.stderr.startswith("Error: no answer of Redis in 0.1 s")
+
+
+def test_tubes_of_nothing_asks_for_a_handler() -> None:
+    asking = CliRunner().invoke(cli.main, ["tubes"])
+
+    assert asking.exit_code == 2
+    assert "say what to read" in asking.stderr
+
+
+# Commands of other packages
+
+
+def test_an_added_command_whose_package_is_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in sys.modules if name.startswith("sharded_queue_operator")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "yaml", None)
+
+    missing = CliRunner().invoke(cli.main, ["run", "queue.yaml", "--redis", "localhost:6379"])
+
+    assert missing.exit_code == 1
+    assert missing.stderr == "Error: there is no yaml here; pip install 'sharded-queue[operator]' brings it\n"
+
+
+def test_an_unknown_command_is_refused() -> None:
+    unknown = CliRunner().invoke(cli.main, ["runn"])
+
+    assert unknown.exit_code == 2
+    assert "No such command 'runn'" in unknown.stderr
