@@ -6,6 +6,7 @@ that is away is none, as a new process would not find it either: that is what `/
 """
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -97,11 +98,18 @@ async def served(
 
 async def started(runner: web.AppRunner, port: int) -> None:
     try:
-        await web.TCPSite(runner, port=port).start()
+        await web.SockSite(runner, listener(port)).start()
     except OSError as error:
         raise ShardedQueueError(
             f"QUEUE_METRICS_PORT = {port} cannot be served: {error.strerror}; 0 picks a free port"
         ) from error
+
+
+def listener(port: int) -> socket.socket:
+    """One socket for IPv4 and IPv6: two would get two different ports where a free one was asked for."""
+    if socket.has_dualstack_ipv6():
+        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
+    return socket.create_server(("", port))
 
 
 def answer(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:

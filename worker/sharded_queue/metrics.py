@@ -70,6 +70,7 @@ def of_worker(worker: Worker, *, is_known: bool) -> Iterator[Metric]:
 
 def of_queues(states: Sequence[ShardState]) -> Iterator[Metric]:
     threads = gauge("handler_threads", "Threads with requests, or held, by state", "handler", "state")
+    depth = gauge("handler_depth", "Requests not settled yet", "handler")
     lag = gauge("handler_lag_seconds", "Age of the oldest request", "handler")
     tube_depth = gauge("tube_depth", "Requests not settled yet", "handler", "thread", "priority")
     tube_lag = gauge("tube_lag_seconds", "Age of the oldest request", "handler", "thread", "priority")
@@ -77,16 +78,17 @@ def of_queues(states: Sequence[ShardState]) -> Iterator[Metric]:
     for handler, group in groupby(states, key=lambda state: state.shard.handler):
         shards = list(group)
         lag.add_metric([handler], max(state.lag_seconds for state in shards))
+        depth.add_metric([handler], sum(state.depth for state in shards))
         add_tubes(tube_depth, tube_lag, handler, shards)
         for state_name in ("ready", "bound", "blocked"):
             threads.add_metric([handler, state_name], sum(getattr(state, state_name) for state in shards))
         for name, family in counters.items():
             family.add_metric([handler], sum(getattr(state, name) for state in shards))
-    yield from (threads, lag, tube_depth, tube_lag, *counters.values())
+    yield from (threads, depth, lag, tube_depth, tube_lag, *counters.values())
 
 
 def add_tubes(depth: GaugeMetricFamily, lag: GaugeMetricFamily, handler: str, shards: Sequence[ShardState]) -> None:
-    """The tubes that wait longest, and the depth of all others as one: the sum is the handler's depth."""
+    """The tubes that wait longest, and the depth of all others as one."""
     listed = sorted((tube for state in shards for tube in state.oldest), key=lambda tube: -tube.lag_seconds)
     rest = sum(state.depth for state in shards)
     for tube in listed[: settings.metrics_tubes]:

@@ -1,0 +1,207 @@
+"""`/metrics`, `/livez` and `/readyz`: told by names that are documented, and only when it is known."""
+
+import asyncio
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from redis.asyncio import Redis
+
+from sharded_queue import (
+    Handler,
+    Queue,
+    RedisCoordinator,
+    RedisStorage,
+    Route,
+    RuntimeCoordinator,
+    RuntimeStorage,
+    Worker,
+    health,
+    metrics,
+    settings,
+)
+from sharded_queue.health import Health, Stage
+from tests.redis_server import RedisServer
+
+TABLE = Path(__file__).parents[3] / "docs" / "metrics.md"
+SECONDS = 10
+
+Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
+
+
+@pytest.fixture
+def handler() -> type[Handler]:
+    class Job(Handler):
+        name = "jobs.Job"
+
+        @classmethod
+        async def route(cls, *requests: int) -> list[Route]:
+            return [Route(thread=request) for request in requests]
+
+        async def perform(self, *requests: int) -> None: ...
+
+    return Job
+
+
+def series(text: bytes) -> Series:
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text.decode())
+        for sample in family.samples
+    }
+
+
+def named(found: Series, name: str) -> dict[tuple[tuple[str, str], ...], float]:
+    return {labels: value for (other, labels), value in found.items() if other == f"sharded_queue_{name}"}
+
+
+async def scraped(worker: Worker, handler: type[Handler]) -> Series:
+    return series(await metrics.exposition(worker, handler.all_shards()))
+
+
+async def test_a_worker_tells_what_it_did_and_what_waits(handler: type[Handler]) -> None:
+    storage = RuntimeStorage()
+    queue = Queue(storage)
+    worker = Worker(RuntimeCoordinator(), queue, handlers=[handler])
+    await queue.register(handler, 1, 1, 2)
+    await worker.loop(3)
+    await queue.register(handler, 3, 3, 3, 4)
+
+    found = await scraped(worker, handler)
+
+    assert named(found, "worker_handled_total") == {(): 3}
+    assert named(found, "worker_binds_total") == {(): 2}
+    assert named(found, "worker_redis_up") == {(): 1}
+    assert named(found, "handler_depth") == {(("handler", "jobs.Job"),): 4}
+    assert named(found, "handler_settled_total") == {(("handler", "jobs.Job"),): 3}
+    assert named(found, "handler_threads")[("handler", "jobs.Job"), ("state", "ready")] == 2
+    assert named(found, "tube_depth")[("handler", "jobs.Job"), ("priority", "0"), ("thread", "3")] == 3
+
+
+async def test_series_do_not_grow_with_threads(handler: type[Handler]) -> None:
+    settings.metrics_tubes = 3
+    queue = Queue(RuntimeStorage())
+    worker = Worker(RuntimeCoordinator(), queue, handlers=[handler])
+    await queue.register(handler, *range(50), *range(10))
+
+    found = await scraped(worker, handler)
+
+    assert len(named(found, "tube_lag_seconds")) == 3
+    assert len(named(found, "tube_depth")) == 3 + 1
+    assert sum(named(found, "tube_depth").values()) == 60
+
+
+async def test_every_name_is_documented_and_every_documented_name_is_told(handler: type[Handler]) -> None:
+    queue = Queue(RuntimeStorage())
+    worker = Worker(RuntimeCoordinator(), queue, handlers=[handler])
+    await queue.register(handler, 1)
+
+    told = {name for name, _ in await scraped(worker, handler) if name.startswith("sharded_queue_")}
+
+    of_workers, _, _ = TABLE.read_text().partition("## The operator")
+    assert told == set(re.findall(r"^\| `(sharded_queue_\w+[a-z])`", of_workers, re.MULTILINE))
+
+
+@pytest.mark.redis
+async def test_a_worker_serves_over_http_and_says_when_redis_is_away(
+    own_redis: Callable[..., RedisServer], handler: type[Handler]
+) -> None:
+    settings.redis_timeout = 0.2
+    server = own_redis()
+    async with Redis(host="127.0.0.1", port=server.port) as client, aiohttp.ClientSession() as http:
+        queue = Queue(RedisStorage(client))
+        worker = Worker(RedisCoordinator(client), queue, handlers=[handler])
+        state = Health(worker, handler.all_shards())
+
+        async with health.served(
+            0,
+            livez=state.livez,
+            readyz=state.readyz,
+            metrics=lambda: metrics.exposition(worker, handler.all_shards()),
+            content_type=metrics.CONTENT_TYPE,
+        ) as port:
+
+            async def get(path: str) -> tuple[int, bytes]:
+                async with http.get(f"http://127.0.0.1:{port}/{path}") as answer:
+                    return answer.status, await answer.read()
+
+            assert await get("readyz") == (503, b"waiting for Redis")
+            state.enter(Stage.SERVING)
+            await queue.register(handler, 1, 2)
+            assert await get("readyz") == (200, b"ok")
+            assert await get("livez") == (200, b"ok")
+            known = series((await get("metrics"))[1])
+            server.pause()
+            unready, _ = await get("readyz")
+            unknown = series((await get("metrics"))[1])
+            assert await get("livez") == (200, b"ok")
+            server.resume()
+
+    assert named(known, "handler_depth") == {(("handler", "jobs.Job"),): 2}
+    assert unready == 503
+    assert named(unknown, "worker_redis_up") == {(): 0}
+    assert named(unknown, "handler_depth") == {}
+    assert named(unknown, "worker_handled_total") == {(): 0}
+
+
+# Life
+
+
+class Clock:
+    def __init__(self, worker: Worker) -> None:
+        self.now = worker.stats.looked_at
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_a_loop_that_does_not_move_is_not_live(handler: type[Handler]) -> None:
+    worker = Worker(RuntimeCoordinator(), Queue(RuntimeStorage()), handlers=[handler])
+    clock = Clock(worker)
+    state = Health(worker, handler.all_shards(), clock)
+    state.enter(Stage.SERVING)
+
+    clock.now += state.longest_step()
+    assert await state.livez() == ""
+    clock.now += 1
+    assert await state.livez() == f"the loop has not moved for {clock.now:.0f} s"
+    worker.stats.looked_at = clock.now
+    assert await state.livez() == ""
+
+
+@pytest.mark.parametrize("stage", [Stage.CONNECTING, Stage.STOPPING])
+async def test_a_process_that_is_not_to_move_is_live(handler: type[Handler], stage: Stage) -> None:
+    worker = Worker(RuntimeCoordinator(), Queue(RuntimeStorage()), handlers=[handler])
+    clock = Clock(worker)
+    state = Health(worker, handler.all_shards(), clock)
+    state.enter(stage)
+    clock.now += 1e6
+
+    assert await state.livez() == ""
+    assert await state.readyz() == stage.value
+
+
+async def test_a_batch_that_hangs_is_not_live() -> None:
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    class Hanging(Handler):
+        async def perform(self, *requests: int) -> None:
+            begun.set()
+            await end.wait()
+
+    queue = Queue(RuntimeStorage())
+    worker = Worker(RuntimeCoordinator(), queue, handlers=[Hanging])
+    await queue.register(Hanging, 1)
+    state = Health(worker, Hanging.all_shards())
+    working = asyncio.create_task(worker.loop(1))
+    async with asyncio.timeout(SECONDS):
+        await begun.wait()
+
+    assert await state.livez() == ""
+    real, state.clock = state.clock, lambda: real() + settings.coordinator_timeout
+    assert "has been in its handler for 86400 s" in await state.livez()
+    end.set()
+    await working
