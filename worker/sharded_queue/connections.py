@@ -180,8 +180,13 @@ class Link:
         raise ResponseError(f"{key} was redirected {REDIRECTS} times")
 
     async def _exchange(self, node: Any, commands: Sequence[Sequence[Any]], seconds: float) -> list[Any]:
+        cancellations = _cancellations()
         async with asyncio.timeout(seconds), self._connection(node) as connection:
             await connection.send_packed_command(b"".join(pack_command(tuple(command)) for command in commands))
+            # redis-py sends within `wait_for`, which on Python 3.11 forgets a cancellation that comes as it ends; the
+            # answer would then be waited for by nobody and for ever.
+            if _cancellations() > cancellations:
+                raise asyncio.CancelledError
             return [await self._answer(connection) for _ in commands]
 
     async def _answer(self, connection: Any) -> Any:
