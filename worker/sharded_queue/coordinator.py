@@ -19,11 +19,12 @@ class Bound(NamedTuple):
     The answer to a bind: a first batch per thread (each carries its lease), and when to look again.
 
     *next_seconds*: until the next lease expires or the next back-off ends, by which a thread may become free with
-    nobody calling out; None when there is no such moment.
+    nobody calling out; None when there is no such moment. *others_wait*: threads were left behind that may be bound.
     """
 
     batches: list[Batch]
     next_seconds: float | None = None
+    others_wait: bool = False
 
 
 class Coordinator(ABC):

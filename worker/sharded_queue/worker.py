@@ -171,13 +171,14 @@ class Worker:
         self._others_wait = False
         for place in range(len(shards)):
             shard = shards[(self._first_shard + place) % len(shards)]
+            self._others_wait |= self._room() <= 0  # nobody knows what waits in a shard that is not looked at
             while (room := self._room()) > 0:
                 bound = await self._bind(shard, room, renewer)
                 if bound.next_seconds is not None:
                     moments.append(bound.next_seconds)
+                self._others_wait |= bound.others_wait
                 if len(bound.batches) < room:
                     break
-                self._others_wait = True
         self._make_room()
         return min(moments, default=None)
 

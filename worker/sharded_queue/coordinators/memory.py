@@ -32,7 +32,7 @@ class RuntimeCoordinator(Coordinator):
         book, now = self._books[shard], self._books.clock()
         batches = book.bind(owner, threads, wanted, int(lease_seconds * 1000), settings.crash_limit, now)
         next_ms = book.next_ms(now)
-        return Bound(batches, None if next_ms is None else next_ms / 1000)
+        return Bound(batches, None if next_ms is None else next_ms / 1000, bool(batches) and len(book.ready) > 0)
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
         now, lease_ms = self._books.clock(), int(lease_seconds * 1000)

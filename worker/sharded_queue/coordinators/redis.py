@@ -63,13 +63,13 @@ class RedisCoordinator(Coordinator):
             is_doubtful = time.monotonic() < self._doubtful_until
             return [owner, threads, wanted, lease_ms, settings.crash_limit, known if is_doubtful else ""]
 
-        next_ms, *grants = await self.scripts.run("bind", self._shard_keys(shard), arguments, seconds=lease_seconds)
+        next_ms, others_wait, *grants = await self.scripts.run("bind", self._shard_keys(shard), arguments, seconds=lease_seconds)
         batches = [
             batch_of(Lease(shard, thread.decode(), owner, int(fence)), handed) for thread, fence, *handed in grants
         ]
         if batches:
             self._known_fences[shard, owner] = batches[-1].lease.fence
-        return Bound(batches, next_ms / 1000 if next_ms >= 0 else None)
+        return Bound(batches, next_ms / 1000 if next_ms >= 0 else None, bool(others_wait))
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
         lost: list[Lease] = []

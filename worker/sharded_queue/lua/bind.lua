@@ -2,7 +2,7 @@
 -- Bind threads that are free and have requests, the oldest request first, and hand out their first requests.
 --
 -- ARGV  owner, threads, wanted, lease ms, crash limit, known fence ('' unless this call is sent again)
--- Returns {ms until something may become free or -1, {thread, fence, priority, first, attempt, messages} ...}
+-- Returns {ms until something may become free or -1, 1 if threads are left behind, {thread, fence, priority, first, attempt, messages} ...}
 
 local owner, threads, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease, crash_limit, known = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
@@ -32,7 +32,7 @@ promote()
 if known ~= '' then take_back() end
 
 if wanted < 1 then threads = 0 end
-local reply = { -1 }
+local reply = { -1, 0 }
 local picked = threads > 0 and not is_paused() and redis.call('ZPOPMIN', READY, threads) or {}
 local fence = math.max((tonumber(redis.call('HGET', COUNTERS, 'fence')) or 0) + 1, now_us)
 for i = 1, #picked, 2 do
@@ -45,10 +45,10 @@ for i = 1, #picked, 2 do
     fence = fence + 1
   end
 end
-if #reply > 1 then redis.call('HSET', COUNTERS, 'fence', whole(fence - 1)) end
+if #reply > 2 then redis.call('HSET', COUNTERS, 'fence', whole(fence - 1)) end
 
 -- Whoever was called and leaves work behind calls the next one.
-if #picked > 0 and redis.call('EXISTS', READY) == 1 then woken = woken + 1 end
+if #picked > 0 and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
 for _, key in ipairs({ LEASES, BLOCKED, DUE }) do
   local score = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
   if score and score < math.huge and (reply[1] < 0 or score - now < reply[1]) then reply[1] = math.max(score - now, 0) end
