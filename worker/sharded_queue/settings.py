@@ -21,6 +21,10 @@ Prefix = Annotated[str, Field(max_length=128, pattern=r"^[^{}\s]*$")]
 """Printable and without braces: the first braces of a key are the hash tag of its shard."""
 
 
+WORKER_NAME = r"^[^\s/]{1,200}$"
+"""It stands in a lease, between spaces and before a slash."""
+
+
 class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix=ENV_PREFIX, validate_assignment=True, extra="forbid", case_sensitive=False
@@ -119,7 +123,7 @@ class Settings(BaseSettings):
     """Seconds a thread stays with a worker while other threads wait; then it lines up behind them. Without effect when
     nobody waits. Shorter is fairer and pays more binds, starts and stops."""
 
-    worker_name: str = Field(default_factory=socket.gethostname, pattern=r"^[^\s/]{1,200}$")
+    worker_name: str = Field(default_factory=socket.gethostname, pattern=WORKER_NAME)
     """What a worker calls itself in its leases; in a pod, the pod's name."""
 
     @field_validator("redis_address", "worker_handlers", mode="before")

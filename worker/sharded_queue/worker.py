@@ -2,20 +2,21 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import uuid4
 
 from sharded_queue.coordinator import Bound, Coordinator
-from sharded_queue.errors import StorageUnavailable
+from sharded_queue.errors import SettingsError, StorageUnavailable
 from sharded_queue.exchange import Exchange
 from sharded_queue.handler import Handler, find, known, shards
 from sharded_queue.lane import Lane
 from sharded_queue.lease import Lease
 from sharded_queue.queue import Queue
 from sharded_queue.renewer import Renewer
-from sharded_queue.settings import settings
+from sharded_queue.settings import WORKER_NAME, settings
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.tube import Shard
 
@@ -55,6 +56,8 @@ class Worker:
         name: str | None = None,
     ) -> None:
         self.coordinator, self.queue = coordinator, queue
+        if name is not None and not re.fullmatch(WORKER_NAME, name):
+            raise SettingsError(f"worker name {name!r} must be 1 to 200 characters without spaces and slashes")
         self.owner = f"{name or settings.worker_name}/{uuid4().hex[:8]}"
         self.stats = Stats()
         self._handlers = None if handlers is None else [find(h) if isinstance(h, str) else h for h in handlers]
