@@ -234,3 +234,8 @@ class Link:
             node.release(connection)
             raise
         return connection
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0

@@ -63,7 +63,9 @@ class RedisCoordinator(Coordinator):
             is_doubtful = time.monotonic() < self._doubtful_until
             return [owner, threads, wanted, lease_ms, settings.crash_limit, known if is_doubtful else ""]
 
-        next_ms, others_wait, *grants = await self.scripts.run("bind", self._shard_keys(shard), arguments, seconds=lease_seconds)
+        next_ms, others_wait, *grants = await self.scripts.run(
+            "bind", self._shard_keys(shard), arguments, seconds=lease_seconds
+        )
         batches = [
             batch_of(Lease(shard, thread.decode(), owner, int(fence)), handed) for thread, fence, *handed in grants
         ]
