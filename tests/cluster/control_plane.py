@@ -9,7 +9,8 @@ import secrets
 import socket
 import ssl
 import subprocess
-import urllib.request
+from contextlib import closing
+from http.client import HTTPSConnection
 from pathlib import Path
 
 from tests.cluster.places import NODE, NODE_ADDRESS, SERVICES
@@ -51,11 +52,9 @@ class ControlPlane:
         The API server says so itself, to anybody who asks.
         """
         context = ssl.create_default_context(cafile=str(self.pki / "apiserver.crt"))
-        direct = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-        )
-        with direct.open(f"{SERVER}/readyz", timeout=2) as answer:
-            return answer.status == 200
+        with closing(HTTPSConnection(NODE_ADDRESS, 6443, context=context, timeout=2)) as connection:
+            connection.request("GET", "/readyz")
+            return connection.getresponse().status == 200
 
     def kubeconfig(self, user: str = "admin") -> Path:
         return self.state / ("kubeconfig" if user == "admin" else f"pki/{user.replace(':', '-')}.kubeconfig")
