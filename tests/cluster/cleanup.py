@@ -19,7 +19,7 @@ FIRST = ("kube-proxy", "kubelet", "containerd")
 LAST = ("coredns", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")
 
 
-def clean(state: Path, programs: Path | None) -> None:
+def clean(state: Path) -> None:
     """
     Remove the cluster of a state folder, and the folder. Nothing of other programs is touched.
 
@@ -32,9 +32,8 @@ def clean(state: Path, programs: Path | None) -> None:
     end_containers(state)
     for name in (*LAST, *processes.names()):
         processes.stop(name)
-    if programs and (programs / "kube-proxy").exists() and (state / "pki").exists():
-        # Its chains in iptables; there are none when it was never started.
-        subprocess.run([programs / "kube-proxy", "--cleanup"], capture_output=True, check=False)
+    if (state / "kubelet.json").exists():  # before that, all such rules are somebody else's
+        remove_rules()
     unmount(state)
     remove_bridges(NODE_BRIDGE, POD_BRIDGE)
     remove_traces(state)
@@ -95,6 +94,19 @@ def unmount(state: Path) -> None:
     for point in mounts(state):
         if subprocess.run(["umount", point], capture_output=True, check=False).returncode:
             subprocess.run(["umount", "--lazy", point], capture_output=True, check=False)
+
+
+def remove_rules() -> None:
+    """
+    What kubelet and kube-proxy wrote into iptables: every line that speaks of one of their chains.
+
+    `kube-proxy --cleanup` leaves the kubelet's, which would pile up in a machine that lives for long.
+    """
+    for family in ("iptables", "ip6tables"):
+        saved = subprocess.run([f"{family}-save", "--counters"], capture_output=True, text=True, check=False).stdout
+        kept = "".join(line for line in saved.splitlines(keepends=True) if "KUBE-" not in line)
+        if kept != saved:
+            subprocess.run([f"{family}-restore", "--counters"], input=kept, text=True, capture_output=True, check=True)
 
 
 def bridges(*names: str) -> list[str]:

@@ -134,7 +134,7 @@ def up() -> bool:
             return False
         if STATE.exists():
             with step("removing what an earlier run left"):
-                cleanup.clean(STATE, binaries.folder())
+                cleanup.clean(STATE)
         with alone(CACHE / "images.lock"):
             base = [stand_ins.pause(), stand_ins.PYTHON.tag]
         try:
@@ -151,7 +151,7 @@ def down() -> None:
     if not STATE.exists():
         return
     with alone(LOCK), step("taking the cluster down"):
-        cleanup.clean(STATE, binaries.folder())
+        cleanup.clean(STATE)
 
 
 def problems() -> list[str]:
