@@ -116,10 +116,10 @@ class Trouble(NamedTuple):
 
 
 class Book:
-    """All that is known of one shard. *awaken* is called when a thread may be bound or a held one got a request."""
+    """All that is known of one shard. *notify* is called when a thread may be bound or a held one got a request."""
 
-    def __init__(self, shard: Shard, awaken: Callable[[], None]) -> None:
-        self.shard, self.awaken = shard, awaken
+    def __init__(self, shard: Shard, notify: Callable[[], None]) -> None:
+        self.shard, self.notify, self.is_rung = shard, notify, False
         self.threads: dict[str, SortedDict[int, Line]] = {}
         self.ready, self.blocked, self.leases, self.deep = Ranking(), Ranking(), Ranking(), Ranking()
         self.oldest = Ranking()
@@ -187,7 +187,7 @@ class Book:
         """The first request of an empty thread: its holder is called, or the thread becomes ready."""
         if held := self.held.get(thread):
             held.since_ms = int(self.oldest[f"{thread}/{next(iter(self.threads[thread]))}"])
-            self.awaken()
+            self.notify()
         else:
             self._make_ready(thread)
 
@@ -365,9 +365,14 @@ class Book:
             self._expire(thread, crash_limit, now)
         return freed
 
+    def awaken(self) -> None:
+        """Somebody should look: one who waits now, or the next one to wait."""
+        self.is_rung = True
+        self.notify()
+
     def is_calling(self, owner: str) -> bool:
         """Whether a thread may be bound, or one that *owner* holds drained got a request."""
-        return (len(self.ready) > 0 and not self.is_paused) or any(
+        return self.is_rung or (len(self.ready) > 0 and not self.is_paused) or any(
             held.owner == owner and held.since_ms and held.last < held.first for held in self.held.values()
         )
 

@@ -174,7 +174,7 @@ class Worker:
         self._others_wait = False
         for place in range(len(shards)):
             shard = shards[(self._first_shard + place) % len(shards)]
-            self._others_wait |= self._room() <= 0  # nobody knows what waits in a shard that is not looked at
+            self._others_wait |= place > 0 and self._room() <= 0  # nobody knows what waits in a shard not looked at
             while (room := self._room()) > 0:
                 bound = await self._bind(shard, room, renewer)
                 if bound.next_seconds is not None:

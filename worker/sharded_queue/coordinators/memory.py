@@ -55,3 +55,5 @@ class RuntimeCoordinator(Coordinator):
             return
         finally:
             self._books.listeners.discard(called.set)
+            for shard in shards:
+                self._books[shard].is_rung = False
