@@ -77,7 +77,7 @@ class Medium(ABC):
 class MemoryMedium(Medium):
     def __init__(self) -> None:
         self.now_ms = int(time.time() * 1000)
-        self.storage = RuntimeStorage(lambda: self.now_ms)
+        self.storage: RuntimeStorage = RuntimeStorage(lambda: self.now_ms)
         self.coordinator = self.another_coordinator()
 
     def another_coordinator(self) -> Coordinator:

@@ -451,3 +451,5 @@ async def drain_wakes(medium: Medium) -> None:
     """Tokens of what happened before do not count."""
     if isinstance(medium, RedisMedium):
         await medium.redis.delete(f"{medium.redis_storage.keys.base(SHARD)}:wake")
+    if isinstance(medium, MemoryMedium):
+        medium.storage.books[SHARD].is_rung = False

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from redis.asyncio import Redis
 
-from sharded_queue import Queue, QueueFull, StorageUnavailable, Worker, settings
+from sharded_queue import Queue, QueueFull, SettingsError, StorageUnavailable, Worker, settings
 from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.handler import Handler
 from sharded_queue.storage import Entry, Settlement
@@ -253,7 +253,7 @@ async def test_a_redis_at_its_memory_limit_still_drains(own_medium: OwnMedium) -
 
 
 async def test_a_registration_that_was_carried_out_is_not_called_full(own_medium: OwnMedium) -> None:
-    """Its answer was lost, and Redis reached its memory limit before it was sent again: it cannot say that nothing was written."""
+    """Its answer was lost, and Redis reached its memory limit before it was sent again."""
     _, medium = own_medium()
     await medium.register("a", "1")
     link, original = make_lossy(medium.redis_storage), Redis.config_set
@@ -428,7 +428,7 @@ def tube(thread: str) -> Tube:
 async def test_a_redis_that_throws_requests_away_is_refused(own_medium: OwnMedium) -> None:
     _, medium = own_medium(**{"maxmemory-policy": "allkeys-lru"})
 
-    with pytest.raises(SettingsError, match="allkeys-lru.*QUEUE_REDIS_EVICTION"):
+    with pytest.raises(SettingsError, match=r"allkeys-lru.*QUEUE_REDIS_EVICTION"):
         await medium.register("a", "1")
 
 
