@@ -32,7 +32,7 @@ cluster-down: install ## take all of it away
 	@$(BIN)/python -m tests.cluster down
 
 operator: install ## the operator as a local process, against the cluster of KUBECONFIG or of `make cluster`
-	@eval "$$($(BIN)/python -m tests.cluster env)"; exec $(BIN)/python -m sharded_queue_operator
+	@$(BIN)/python -m tests.cluster exec $(BIN)/python -m sharded_queue_operator
 
 install: $(VENV)/.ready ## install everything into .venv, from the lock file
 
@@ -55,8 +55,8 @@ redis-server:
 
 lock: ## write the requirements.lock files anew from pyproject.toml (needs uv)
 	@$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
-	@$(LOCK) --extra worker pyproject.toml -o worker/requirements.lock
-	@$(LOCK) --extra operator pyproject.toml -o operator/requirements.lock
+	@$(LOCK) -c requirements.lock --extra worker pyproject.toml -o worker/requirements.lock
+	@$(LOCK) -c requirements.lock --extra operator pyproject.toml -o operator/requirements.lock
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
 .PHONY: help run check test unit cluster cluster-down operator install redis-server lock

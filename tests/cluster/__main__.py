@@ -1,5 +1,5 @@
 """
-`python -m tests.cluster up | down | status | images | env`
+`python -m tests.cluster up | down | status | images | env | exec COMMAND`
 """
 
 import argparse
@@ -54,15 +54,27 @@ def env() -> int:
     return 0
 
 
+def exec_(command: list[str]) -> int:
+    """run a command with the cluster's kubeconfig, programs and names of Services, as a pod would see them"""
+    there = cluster.connect()
+    if not there.kubeconfig.exists():
+        raise RuntimeError("the cluster is not up: type `make cluster` first")
+    within = there.within(command)
+    os.execvpe(within[0], within, there.env)
+
+
 def main() -> int:
     commands = {command.__name__: command for command in (up, down, status, images, env)}
-    words = "\n".join(f"  {name:<8}{command.__doc__}" for name, command in commands.items())
+    described = {**commands, "exec": exec_}
+    words = "\n".join(f"  {name:<8}{command.__doc__}" for name, command in described.items())
     parser = argparse.ArgumentParser(
         prog="python -m tests.cluster", epilog=words, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=commands)
+    parser.add_argument("command", choices=(*commands, "exec"))
+    parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="COMMAND", help="what exec runs")
+    asked = parser.parse_args()
     try:
-        return commands[parser.parse_args().command]()
+        return exec_(asked.rest) if asked.command == "exec" else commands[asked.command]()
     except (CannotRun, RuntimeError, TimeoutError) as error:
         say(str(error))
         return 1

@@ -12,7 +12,7 @@ from typing import Any
 from tests.cluster import binaries, cleanup, images, layers, machine, stand_ins
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.node import Node
-from tests.cluster.places import CACHE, NODE, STATE, alone
+from tests.cluster.places import CACHE, NODE, NODE_ADDRESS, STATE, alone
 from tests.cluster.processes import Processes
 from tests.cluster.progress import say, step
 from tests.cluster.watch import Object, wait_until
@@ -36,6 +36,18 @@ class Cluster:
     def env(self) -> dict[str, str]:
         path = os.pathsep.join((str(self.bin), os.environ.get("PATH", os.defpath)))
         return os.environ | {"KUBECONFIG": str(self.kubeconfig), "PATH": path}
+
+    def within(self, command: list[str]) -> list[str]:
+        """
+        *command* in a mount namespace of its own, where names are resolved by the cluster's DNS: what a process on this
+        machine needs to find a Service by its name. On a cluster elsewhere Services cannot be reached from here anyway.
+        """
+        if self.node is None:
+            return command
+        resolver = self.node.state / "resolv.conf"
+        resolver.write_text(f"search svc.cluster.local cluster.local\nnameserver {NODE_ADDRESS}\noptions ndots:5\n")
+        mounted = f'mount --bind {resolver} /etc/resolv.conf && exec "$@"'
+        return ["unshare", "--mount", "sh", "-c", mounted, "sh", *command]
 
     def kubectl(self, *arguments: str | Path, stdin: str | None = None, timeout: float = 60) -> str:
         return self._run("kubectl", *arguments, stdin=stdin, timeout=timeout)
