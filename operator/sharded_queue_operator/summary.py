@@ -44,12 +44,18 @@ def printed(outcome: Outcome, console: Console) -> None:
         ("order", order(outcome)),
         ("duplicates", duplicates(outcome)),
         ("lost", losses(outcome)),
-        ("drained in", Text(duration(outcome.drain_seconds)) if outcome.drain_seconds is not None else Text("not yet")),
+        ("drained in", drained(outcome)),
         ("workers", Text(f"at most {outcome.workers}, {outcome.worker_seconds:.1f} worker-seconds in all")),
     ):
         rows.add_row(word, text)
     console.print(Text(f"\n{outcome.name}", style="bold"))
     console.print(rows)
+
+
+def drained(outcome: Outcome) -> Text:
+    if outcome.drain_seconds is not None:
+        return Text(duration(outcome.drain_seconds))
+    return Text("not yet" if outcome.waiting else "not measured: the run had no end of its own")
 
 
 def handled(outcome: Outcome) -> Text:

@@ -86,6 +86,16 @@ def test_ctrl_c_drains_and_the_next_run_starts_clean(start: Start) -> None:
 
 
 @pytest.mark.redis
+def test_a_run_without_end_ends_well_by_ctrl_c(start: Start) -> None:
+    run = start(FILE, "--forever", "--no-produce")
+    run.line("AsWished")
+    run.tell(signal.SIGINT)
+
+    assert run.ended() == 0, run.text
+    assert "order       not checked" in run.text
+
+
+@pytest.mark.redis
 def test_a_redis_of_the_users_is_used_and_left_without_a_journal(start: Start, redis_server: RedisServer) -> None:
     run = start(FILE, "--produce", FEW, "--redis", redis_server.address)
 
