@@ -78,7 +78,8 @@ class Place(NamedTuple):
 
     @classmethod
     def of(cls, resource: Resource) -> "Place":
-        redis = replace(resource.spec.redis, key_prefix="")
+        addresses = tuple(qualified(address, resource.name.namespace) for address in resource.spec.redis.addresses)
+        redis = replace(resource.spec.redis, key_prefix="", addresses=addresses)
         is_secret = redis.auth_secret_name or redis.tls.ca_secret_name
         return cls(resource.name.namespace if is_secret else "", redis)
 
@@ -355,6 +356,15 @@ class Observer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def qualified(address: str, namespace: str) -> str:
+    """
+    A Service's short name means the one beside the resource, as for the worker pods, wherever the operator runs.
+    """
+    host, _, port = address.rpartition(":")
+    is_short = not any(sign in host for sign in ".:") and host != "localhost"
+    return f"{host}.{namespace}.svc:{port}" if is_short else address
 
 
 def grouped(watches: Mapping[Name, Watch]) -> list[dict[Name, Watch]]:
