@@ -1,6 +1,7 @@
 """A program under test: started as a user starts it, waited for by what it says, ended for sure."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -45,11 +46,12 @@ class Program:
     def text(self) -> str:
         return "\n".join(self.said)
 
-    def line(self, part: str) -> str:
+    def line(self, part: str | re.Pattern[str]) -> str:
         """Wait for a line with *part* in it."""
+        pattern = re.compile(re.escape(part)) if isinstance(part, str) else part
         deadline = time.monotonic() + SECONDS
         with self._news:
-            while not (found := [line for line in self.said if part in line]):
+            while not (found := [line for line in self.said if pattern.search(line)]):
                 waited = not self._is_silent and self._news.wait(deadline - time.monotonic())
                 assert waited, f"it never said {part!r}, but:\n{self.text}"
             return found[0]
