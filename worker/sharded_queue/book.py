@@ -372,8 +372,10 @@ class Book:
 
     def is_calling(self, owner: str) -> bool:
         """Whether a thread may be bound, or one that *owner* holds drained got a request."""
-        return self.is_rung or (len(self.ready) > 0 and not self.is_paused) or any(
-            held.owner == owner and held.since_ms and held.last < held.first for held in self.held.values()
+        return (
+            self.is_rung
+            or (len(self.ready) > 0 and not self.is_paused)
+            or any(held.owner == owner and held.since_ms and held.last < held.first for held in self.held.values())
         )
 
     def renew(self, lease: Lease, lease_ms: int, now: int) -> bool:
