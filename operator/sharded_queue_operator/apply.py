@@ -18,6 +18,10 @@ from sharded_queue_operator.workload import Workload, Workloads
 log = logging.getLogger(__name__)
 
 
+SLOWER = 12
+"""Times `status_seconds` between two writes of what is hardly worth one."""
+
+
 class Applier:
     def __init__(self, api: Api, workloads: Workloads, identity: str, status_seconds: float) -> None:
         self.api = api
@@ -31,20 +35,25 @@ class Applier:
     ) -> Manifest:
         """Carry a decision out; the resource as the server knows it afterwards."""
         replicas = seen.replicas if decision.replicas is None else decision.replicas
+        scaled_at = {}
+        if await self.workloads.settle(resource, workload, replicas):
+            workload = await self.workloads.find(resource)
+            if decision.replicas is not None:
+                await self.announce(body, [status.scaled_event(decision, seen.replicas)])
+                count_scaling(resource.name, seen.replicas, replicas)
+                scaled_at = {"lastScaleTime": now()}
         before: Manifest = body.get("status") or {}
         after = status.status_of(resource, workload, seen, decision, before=before, now=now())
-        if await self.workloads.settle(resource, workload, replicas) and decision.replicas is not None:
-            await self.announce(body, [status.scaled_event(decision, seen.replicas)])
-            count_scaling(resource.name, seen.replicas, replicas)
-            after["lastScaleTime"] = now()
-        return await self.tell(body, after)
+        return await self.tell(body, after | scaled_at)
 
     async def tell(self, body: Manifest, after: Manifest) -> Manifest:
-        """Write a status that changed: what is loud at once, the rest when the last write is some seconds old."""
+        """
+        Write a status that changed: what is loud at once; what is notable when the last write is some seconds old; the
+        rest when it is a multiple of that.
+        """
         name, before = Name.of(body), body.get("status") or {}
         change = status.patch(before, after)
-        is_due = monotonic() >= self.told_at.get(name, float("-inf")) + self.status_seconds
-        if not change or not (is_due or status.is_urgent(before, after)):
+        if not change or not (status.is_urgent(before, after) or self.is_due(name, before, after)):
             return body
         self.told_at[name] = monotonic()
         try:
@@ -53,6 +62,10 @@ class Applier:
             return body
         await self.announce(body, status.events_of(before, after))
         return told
+
+    def is_due(self, name: Name, before: Manifest, after: Manifest) -> bool:
+        age = monotonic() - self.told_at.get(name, float("-inf"))
+        return age >= self.status_seconds * (1 if status.is_notable(before, after) else SLOWER)
 
     async def announce(self, body: Manifest, events: list[status.Event]) -> None:
         for event in events:

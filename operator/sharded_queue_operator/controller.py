@@ -21,10 +21,12 @@ from sharded_queue_operator.observe import Observer, Reading
 from sharded_queue_operator.pods import MANAGED_BY, MANAGER, Manifest, deployment
 from sharded_queue_operator.resource import PAUSE, Name, Resource, parsed
 from sharded_queue_operator.settings import Settings
-from sharded_queue_operator.workload import Workload, Workloads, newer, slim
+from sharded_queue_operator.workload import Workload, Workloads, newer
 from sharded_queue_operator.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
+
+KEPT = ("namespace", "name", "uid", "resourceVersion", "generation")
 
 UNPROCESSABLE = range(400, 423)
 """The API server will say the same again, until the resource or the rights of the operator change."""
@@ -32,7 +34,7 @@ UNPROCESSABLE = range(400, 423)
 
 @dataclass(slots=True)
 class Entry:
-    """What is known of one resource."""
+    """What is known of one resource; its spec is kept as values, not in *body*."""
 
     body: Manifest
     resource: Resource | None = None
@@ -75,11 +77,11 @@ class Controller:
         entry = self.entries.get(name)
         if entry is None or entry.body["metadata"]["uid"] != body["metadata"]["uid"]:
             self.entries[name] = entry = Entry(slim(body), history=resumed(body))
-            self.read_spec(entry)
+            self.read_spec(entry, body)
         elif newer(body, entry.body):
             before, entry.body = entry.body, slim(body)
             if asked(before) != asked(body):
-                self.read_spec(entry)
+                self.read_spec(entry, body)
         self.queue.add(name)
 
     def resource_gone(self, body: Manifest) -> None:
@@ -105,10 +107,10 @@ class Controller:
             entry.reading = reading
             self.queue.add(name)
 
-    def read_spec(self, entry: Entry) -> None:
+    def read_spec(self, entry: Entry, body: Manifest) -> None:
         """A spec that makes no sense changes nothing: the workers stay as they are until it does."""
         try:
-            resource = parsed(entry.body)
+            resource = parsed(body)
             if resource.spec.worker:
                 deployment(resource, 0)
             entry.resource, entry.complaint = resource, None
@@ -203,6 +205,16 @@ def observation(entry: Entry, workload: Workload | None, reading: Reading) -> Ob
     known = (entry.body.get("status") or {}).get("desiredReplicas", 0)
     replicas = workload.wanted if workload else known
     return Observation(replicas, reading.shards, reading.read_at, reading.doubt)
+
+
+def slim(body: Manifest) -> Manifest:
+    """What is asked again and again: most of an object is its spec, a copy of that by kubectl, and bookkeeping."""
+    metadata = body["metadata"]
+    kept = {
+        key: metadata[key] for key in ("namespace", "name", "uid", "resourceVersion", "generation") if key in metadata
+    }
+    annotations = {key: value for key, value in (metadata.get("annotations") or {}).items() if key == PAUSE}
+    return {"metadata": kept | {"annotations": annotations}, "status": body.get("status") or {}}
 
 
 def asked(body: Manifest) -> tuple[object, object]:

@@ -41,7 +41,7 @@ class Settings(BaseSettings):
     """How often everything is listed anew, in case a watch went silent. Two lists, and no write when all is well."""
 
     status_seconds: float = Field(default=5.0, ge=0, le=300)
-    """Depth, lag and the like are written at most so often; decisions and conditions at once."""
+    """Depth and lag are written at most so often, and less often when they changed little; decisions at once."""
 
     stuck_seconds: float = Field(default=900.0, ge=10, le=86_400)
     """Without any progress for so long, `/livez` says no. Above `resync_seconds`: an idle operator only does that."""

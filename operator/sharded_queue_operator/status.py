@@ -16,6 +16,9 @@ LOUD = ("observedGeneration", "desiredReplicas", "replicas", "readyReplicas", "s
 LEARNED_CHANGE = 0.2
 """Seconds per request are told anew when they changed by so much of themselves."""
 
+NOTABLE_CHANGE = 0.1
+"""Of depth and lag: a queue that stands still and grows old by the second would be written for ever otherwise."""
+
 
 class Condition(NamedTuple):
     type: str
@@ -109,6 +112,14 @@ def updated(before: Manifest, conditions: Sequence[Condition], generation: int, 
 
 def is_urgent(before: Manifest, after: Manifest) -> bool:
     return any(before.get(field) != after.get(field) for field in LOUD)
+
+
+def is_notable(before: Manifest, after: Manifest) -> bool:
+    """Whether what may wait changed enough to be told before long."""
+    if before.get("handlers") != after.get("handlers"):
+        return True
+    numbers = ((before.get(field, 0), after.get(field, 0)) for field in ("depth", "lagSeconds"))
+    return any(abs(new - old) > NOTABLE_CHANGE * old for old, new in numbers)
 
 
 def patch(before: Manifest, after: Manifest) -> Manifest:

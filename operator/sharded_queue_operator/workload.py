@@ -5,10 +5,11 @@ Known Deployments come from a watch; what is not known yet is asked for. A write
 differs from what it should be.
 """
 
-import json
 from hashlib import sha256
 from time import monotonic
 from typing import Any, NamedTuple
+
+from msgspec import json
 
 from sharded_queue_operator.api import Api, apps
 from sharded_queue_operator.errors import NotOurs
@@ -29,20 +30,39 @@ class Workload(NamedTuple):
     existing: int
     ready: int
     selector: str
-    version: str
-    labels: dict[str, str]
 
     @classmethod
     def of(cls, body: Manifest) -> "Workload":
-        spec, status, metadata = body["spec"], body.get("status") or {}, body["metadata"]
+        spec, status = body["spec"], body.get("status") or {}
         return cls(
             spec.get("replicas", 1),
             status.get("replicas", 0),
             status.get("readyReplicas", 0),
             selector_text((spec.get("selector") or {}).get("matchLabels") or {}),
-            metadata["resourceVersion"],
-            metadata.get("labels") or {},
         )
+
+
+class Known(NamedTuple):
+    """A Deployment of ours, packed: thousands of them as dicts would be most of this process."""
+
+    version: int
+    workload: Workload
+    owners: tuple[str, ...]
+    is_leaving: bool
+    packed: bytes
+
+    @classmethod
+    def of(cls, body: Manifest) -> "Known":
+        metadata = body["metadata"]
+        slim = {**body, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
+        owners = tuple(owner["uid"] for owner in metadata.get("ownerReferences") or [])
+        is_leaving = bool(metadata.get("deletionTimestamp"))
+        return cls(version(body), Workload.of(body), owners, is_leaving, json.encode(slim))
+
+    @property
+    def body(self) -> Manifest:
+        body: Manifest = json.decode(self.packed)
+        return body
 
 
 class Applied(NamedTuple):
@@ -55,20 +75,22 @@ class Applied(NamedTuple):
 class Workloads:
     def __init__(self, api: Api) -> None:
         self.api = api
-        self.bodies: dict[Name, Manifest] = {}
+        self.known: dict[Name, Known] = {}
         self.applied: dict[Name, Applied] = {}
+        self.settled: dict[Name, tuple[Resource, int]] = {}
+        """The resource and the version of its Deployment that were found to agree."""
         self.targets: dict[Name, tuple[float, Workload]] = {}
 
     def keep(self, body: Manifest) -> Name | None:
         """Note a Deployment from the watch; the name of the resource that owns it."""
         name = Name.of(body)
-        if newer(body, self.bodies.get(name)):
-            self.bodies[name] = slim(body)
+        if name not in self.known or version(body) >= self.known[name].version:
+            self.known[name] = Known.of(body)
         return owner_of(body)
 
     def drop(self, body: Manifest) -> Name | None:
-        self.bodies.pop(Name.of(body), None)
-        self.applied.pop(Name.of(body), None)
+        for known in (self.known, self.applied, self.settled):
+            known.pop(Name.of(body), None)
         return owner_of(body)
 
     def forget(self, resource: Name) -> None:
@@ -83,22 +105,22 @@ class Workloads:
         """
         if resource.spec.scale_target_ref:
             return await self.target(resource, resource.spec.scale_target_ref)
-        body = await self.owned(resource)
-        return Workload.of(body) if body else None
+        known = await self.owned(resource)
+        return known.workload if known else None
 
-    async def owned(self, resource: Resource) -> Manifest | None:
+    async def owned(self, resource: Resource) -> Known | None:
         name = deployment_name(resource.name)
-        if name not in self.bodies:
+        if name not in self.known:
             found = await self.api.find(apps("deployments", name))
             if found is None:
                 return None
             self.keep(found)
-        body = self.bodies[name]
-        if resource.uid not in [owner["uid"] for owner in body["metadata"].get("ownerReferences") or []]:
+        known = self.known[name]
+        if resource.uid not in known.owners:
             raise NotOurs(f"Deployment {name.name} exists already and is not owned by this resource")
-        if body["metadata"].get("deletionTimestamp"):
+        if known.is_leaving:
             raise NotOurs(f"Deployment {name.name} is being deleted")
-        return body
+        return known
 
     async def target(self, resource: Resource, ref: ScaleTargetRef) -> Workload:
         read_at, workload = self.targets.get(resource.name, (float("-inf"), None))
@@ -111,10 +133,10 @@ class Workloads:
         """Make the workload what it should be; whether that took a write."""
         if resource.spec.scale_target_ref:
             return await self.scale(resource, resource.spec.scale_target_ref, workload, replicas)
-        manifest = deployment(resource, replicas)
         name = deployment_name(resource.name)
-        if workload and workload.wanted == replicas and not self.is_drifted(name, manifest):
+        if workload and workload.wanted == replicas and self.is_settled(name, resource):
             return False
+        manifest = deployment(resource, replicas)
         body = await self.api.apply(apps("deployments", name), manifest)
         self.keep(body)
         self.applied[name] = Applied(digest(manifest), digest(part_of(body, manifest)))
@@ -127,10 +149,19 @@ class Workloads:
         await self.api.merge(f"{target_path(resource, ref)}/scale", {"spec": {"replicas": replicas}})
         return True
 
-    def is_drifted(self, name: Name, manifest: Manifest) -> bool:
-        ours, theirs = digest(manifest), digest(part_of(self.bodies[name], manifest))
+    def is_settled(self, name: Name, resource: Resource) -> bool:
+        """Whether the Deployment says, replicas aside, what it should; compared once for each version of the two."""
+        known = self.known[name]
+        before, at = self.settled.get(name, (None, 0))
+        if before is resource and at == known.version:
+            return True
+        manifest = deployment(resource, known.workload.wanted)
+        ours, theirs = digest(manifest), digest(part_of(known.body, manifest))
         applied = self.applied.get(name)
-        return theirs != (applied.theirs if applied and applied.ours == ours else ours)
+        is_settled = theirs == (applied.theirs if applied and applied.ours == ours else ours)
+        if is_settled:
+            self.settled[name] = resource, known.version
+        return is_settled
 
 
 def target_path(resource: Resource, ref: ScaleTargetRef) -> str:
@@ -150,11 +181,6 @@ def newer(body: Manifest, known: Manifest | None) -> bool:
 
 def version(body: Manifest) -> int:
     return int(body["metadata"]["resourceVersion"])
-
-
-def slim(body: Manifest) -> Manifest:
-    """Without the bookkeeping of the server, which is most of an object."""
-    return {**body, "metadata": {k: v for k, v in body["metadata"].items() if k != "managedFields"}}
 
 
 def part_of(theirs: Any, ours: Any) -> Any:
@@ -177,4 +203,4 @@ def part_of_list(theirs: list[Any], ours: list[Any]) -> list[Any]:
 def digest(manifest: Manifest) -> str:
     """Of everything but the replicas, which are compared as numbers."""
     spec = {key: value for key, value in (manifest.get("spec") or {}).items() if key != "replicas"}
-    return sha256(json.dumps({**manifest, "spec": spec}, sort_keys=True).encode()).hexdigest()
+    return sha256(json.encode({**manifest, "spec": spec}, order="sorted")).hexdigest()

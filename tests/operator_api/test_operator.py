@@ -113,16 +113,25 @@ def test_an_empty_queue_falls_to_the_minimum_after_the_window(queues: Queues, op
     assert queues.wait_for_event("ScaledDown").startswith("from 3 to 1: 0 requests in 0 threads")
 
 
+def test_replicas_that_others_set_are_put_right(queues: Queues, operator: Operator) -> None:
+    queues.apply()
+    queues.redis.register(threads=2, each=2000)
+    queues.wait_for_replicas(2)
+
+    queues.kubectl("scale", "deployment", "notifications-worker", "--replicas=7")
+    queues.wait_for_event("ScaledDown")
+    queues.wait_for_replicas(2)
+    queues.kubectl("scale", "deployment", "notifications-worker", "--replicas=0")
+    queues.wait_for_replicas(2)
+
+
 def test_what_others_change_is_put_right(queues: Queues, operator: Operator) -> None:
     queues.apply()
     queues.redis.register(threads=2, each=2000)
     queues.wait_for_replicas(2)
     patch = {
         "metadata": {"labels": {"app.kubernetes.io/name": "other"}},
-        "spec": {
-            "replicas": 7,
-            "template": {"spec": {"containers": [{"name": "worker", "image": "localhost/other:dev"}]}},
-        },
+        "spec": {"template": {"spec": {"containers": [{"name": "worker", "image": "localhost/other:dev"}]}}},
     }
     queues.kubectl("patch", "deployment", "notifications-worker", "--type=strategic", "-p", yaml.safe_dump(patch))
 
