@@ -1,5 +1,7 @@
 """What people do to a queue: pause and resume, and settle its dead letters."""
 
+from math import inf
+
 from sharded_queue.storage import Entry, Settlement
 from tests.contract.medium import SHARD, Medium, handed
 
@@ -229,3 +231,77 @@ async def test_threads_of_a_worker_that_is_gone_are_free_at_once(medium: Medium)
     assert await medium.coordinator.evict(SHARD, ["gone", "gon", "her"]) == ["a"]
     assert (await medium.settle(lost)).is_lost
     assert handed(await medium.bind_one("here/2", wanted=9)) == ["1"]
+
+
+async def test_a_thread_that_failed_while_its_handler_was_paused_goes_on_after_it(medium: Medium) -> None:
+    await medium.register("a", "1")
+    batch = await medium.bind_one()
+    await medium.storage.pause(SHARD, None, True)
+    await medium.fail(batch, delay=1)
+    await medium.storage.pause(SHARD, None, False)
+    await medium.advance(2)
+
+    assert handed(await medium.bind_one()) == ["1"]
+
+
+async def test_a_thread_can_be_paused_in_a_paused_handler(medium: Medium) -> None:
+    await medium.storage.pause(SHARD, None, True)
+
+    assert await medium.storage.pause(SHARD, "a", True)
+    assert not await medium.storage.pause(SHARD, "a", True)
+
+
+async def test_a_holder_whose_only_request_died_is_not_busy(medium: Medium) -> None:
+    await medium.register("a", "1")
+    await medium.fail(await medium.bind_one(), delay=None)
+    await medium.advance(5)
+    (hold,) = (await medium.observe()).held
+
+    assert hold.busy_seconds == 0.0
+
+
+async def test_a_ready_thread_is_explained_by_those_before_it(medium: Medium) -> None:
+    await medium.register("a", "1")
+    await medium.advance(1)
+    await medium.register("b", "2", "3")
+    state = await medium.storage.explain(SHARD, "b")
+
+    assert (state.ahead, state.owner, state.blocked_seconds, state.is_handler_paused) == (1, None, None, False)
+    assert [(tube.priority, tube.depth) for tube in state.tubes] == [(0, 2)]
+
+
+async def test_a_held_thread_is_explained_by_its_holder(medium: Medium) -> None:
+    await medium.register("a", "1")
+    await medium.bind_one("w/1")
+    state = await medium.storage.explain(SHARD, "a")
+
+    assert (state.owner, state.ahead) == ("w/1", None)
+    assert state.lease_seconds is not None
+    assert 10 < state.lease_seconds <= 15
+
+
+async def test_a_failing_thread_is_explained_by_its_failure(medium: Medium) -> None:
+    await medium.register("a", "1")
+    await medium.fail(await medium.bind_one(), delay=30, error="ValueError: 13 is no lucky number")
+    state = await medium.storage.explain(SHARD, "a")
+
+    assert state.blocked_seconds is not None
+    assert 25 < state.blocked_seconds <= 30
+    assert [(tube.attempts, tube.error) for tube in state.tubes] == [(1, "ValueError: 13 is no lucky number")]
+
+
+async def test_a_paused_thread_is_explained_by_its_pause(medium: Medium) -> None:
+    await medium.register("a", "1")
+    await medium.storage.pause(SHARD, "a", True)
+
+    assert (await medium.storage.explain(SHARD, "a")).blocked_seconds == inf
+
+
+async def test_a_failure_backs_off_also_while_its_handler_is_paused(medium: Medium) -> None:
+    await medium.register("a", "1")
+    batch = await medium.bind_one()
+    await medium.storage.pause(SHARD, None, True)
+    await medium.fail(batch, delay=30)
+    await medium.storage.pause(SHARD, None, False)
+
+    assert await medium.bind() == []

@@ -300,6 +300,8 @@ class Book:
                 self._note_attempt(lease.thread, priority, sequence, attempt)
         if delay_seconds is None:
             held.first, held.last = sequence + 1, sequence
+            if lease.thread not in self.threads:
+                held.since_ms = 0
         else:
             self._let_go(lease.thread)
             if not self._is_paused(lease.thread):

@@ -10,7 +10,7 @@ if thread == '' then
   changed = pausing and redis.call('HSETNX', COUNTERS, 'paused', whole(now)) or redis.call('HDEL', COUNTERS, 'paused')
   if not pausing then woken = WAKE_LIMIT end
 elseif pausing then
-  changed = is_paused(thread) and 0 or 1
+  changed = redis.call('ZSCORE', BLOCKED, thread) == 'inf' and 0 or 1
   redis.call('ZADD', BLOCKED, '+inf', thread)
   redis.call('ZREM', READY, thread)
 else

@@ -1,0 +1,194 @@
+"""
+A recount: what the indices and counters of a shard say, against what its tubes hold.
+
+`Picture` is the whole of a shard, taken in one atomic step; `faults` names everything in it that does not add up. The
+scripts keep all of it true step by step, so a fault is a bug of ours, or somebody wrote to our keys.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Any, NamedTuple
+
+from sharded_queue.serializer import STAMP_DIGITS
+from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.tube import Shard
+
+Place = tuple[str, int]
+"""Thread and priority."""
+
+
+class Line(NamedTuple):
+    """A tube: what its index says (*head* to *tail*, exclusive), and what is there. No *oldest_ms* where nothing is."""
+
+    head: int
+    tail: int
+    length: int
+    oldest_ms: int | None
+
+
+class Hold(NamedTuple):
+    """A bound thread; nothing is in hand while *last* < *first*, and it is drained while not *is_busy*."""
+
+    owner: str
+    fence: int
+    is_busy: bool
+    priority: int
+    first: int
+    last: int
+
+
+class Suspects(NamedTuple):
+    """Requests that are handed out one by one, and what is known of the first."""
+
+    sequence: int
+    last: int
+    attempts: int
+    crashes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Everything that is known of a shard."""
+
+    tubes: dict[Place, Line]
+    held: dict[str, Hold]
+    trouble: dict[Place, Suspects]
+    ready: dict[str, float]
+    blocked: dict[str, float]
+    oldest: dict[Place, float]
+    deep: dict[str, float]
+    leases: dict[str, float]
+    due: set[int]
+    later: set[int]
+    dead: set[int]
+    letters: set[int]
+    counters: dict[str, int]
+
+    @property
+    def depths(self) -> dict[str, int]:
+        depths: dict[str, int] = {}
+        for (thread, _), line in self.tubes.items():
+            depths[thread] = depths.get(thread, 0) + line.length
+        return depths
+
+
+async def picture(storage: RedisStorage, shard: Shard, *, seconds: float = 60.0) -> Picture:
+    """The picture of a shard in Redis. It costs Redis as much as reading the whole shard: not for every minute."""
+    reply = await storage.scripts.run("picture", storage.shard_keys(shard), lambda _: [], seconds=seconds)
+    counters, _, held, trouble, *rankings, later, letters, tubes = reply
+    ready, blocked, oldest, deep, leases, due, dead = (_scores(ranking) for ranking in rankings)
+    return Picture(
+        tubes={
+            (thread.decode(), int(priority)): Line(int(head), int(tail), length, _stamp(first) if length else None)
+            for thread, priority, head, tail, length, first in _groups(tubes, 6)
+        },
+        held={thread.decode(): _hold(text) for thread, text in _groups(held, 2)},
+        trouble={_place(name.decode()): _suspects(text) for name, text in _groups(trouble, 2)},
+        ready=ready,
+        blocked=blocked,
+        oldest={_place(name): score for name, score in oldest.items()},
+        deep=deep,
+        leases=leases,
+        due=set(map(int, due)),
+        later=set(map(int, later)),
+        dead=set(map(int, dead)),
+        letters=set(map(int, letters)),
+        counters={name.decode(): int(value) for name, value in _groups(counters, 2)},
+    )
+
+
+def faults(seen: Picture) -> list[str]:
+    """A sentence for each thing that does not add up; none when all is well."""
+    return [
+        *_tube_faults(seen),
+        *_thread_faults(seen),
+        *_hold_faults(seen),
+        *_trouble_faults(seen),
+        *_counter_faults(seen),
+    ]
+
+
+def _tube_faults(seen: Picture) -> Iterator[str]:
+    for (thread, priority), line in seen.tubes.items():
+        if line.tail - line.head != line.length:
+            yield f"tube {thread}/{priority} holds {line.length} requests, its index says {line.tail - line.head}"
+        if line.length == 0:
+            yield f"tube {thread}/{priority} is empty and still known"
+    truth = {place: line.oldest_ms for place, line in seen.tubes.items()}
+    yield from _differences("oldest", seen.oldest, truth)
+
+
+def _thread_faults(seen: Picture) -> Iterator[str]:
+    yield from _differences("deep", seen.deep, {thread: depth for thread, depth in seen.depths.items() if depth >= 2})
+    free = seen.depths.keys() - seen.held.keys() - seen.blocked.keys()
+    if seen.ready.keys() != free:
+        yield f"ready are {sorted(seen.ready)}, of those that wait free are {sorted(free)}"
+
+
+def _hold_faults(seen: Picture) -> Iterator[str]:
+    if seen.leases.keys() != seen.held.keys():
+        yield f"leases are of {sorted(seen.leases)}, held are {sorted(seen.held)}"
+    if both := {thread for thread in seen.held if seen.blocked.get(thread, inf) != inf}:
+        yield f"both held and put off: {sorted(both)}"
+    for thread, hold in seen.held.items():
+        line = seen.tubes.get((thread, hold.priority))
+        if hold.first <= hold.last and not (line and line.head == hold.first and hold.last < line.tail):
+            yield f"{thread} has {hold.first} to {hold.last} of priority {hold.priority} in hand, its tube is {line}"
+        if hold.is_busy != (thread in seen.depths):
+            yield f"{thread} is held {'busy' if hold.is_busy else 'drained'} at a depth of {seen.depths.get(thread, 0)}"
+        if hold.fence > seen.counters.get("fence", 0):
+            yield f"{thread} is held with fence {hold.fence}, above that of the shard"
+
+
+def _trouble_faults(seen: Picture) -> Iterator[str]:
+    for (thread, priority), suspects in seen.trouble.items():
+        line = seen.tubes.get((thread, priority))
+        if not (line and line.head <= suspects.sequence <= suspects.last < line.tail):
+            yield f"{thread}/{priority} has suspects {suspects.sequence} to {suspects.last}, its tube is {line}"
+
+
+def _counter_faults(seen: Picture) -> Iterator[str]:
+    if seen.counters.get("depth", 0) != sum(seen.depths.values()):
+        yield f"the depth is counted as {seen.counters.get('depth', 0)}, it is {sum(seen.depths.values())}"
+    if seen.dead != seen.letters:
+        yield f"dead letters are listed as {sorted(seen.dead)}, kept are {sorted(seen.letters)}"
+    if seen.due != seen.later:
+        yield f"delayed requests are listed as {sorted(seen.due)}, kept are {sorted(seen.later)}"
+    highest = max((line.tail for line in seen.tubes.values()), default=0)
+    if seen.counters.get("sequence", 0) < highest:
+        yield f"the sequence counter is {seen.counters.get('sequence', 0)}, below the tail {highest} of a tube"
+
+
+def _differences(index: str, kept: dict[Any, float], truth: dict[Any, Any]) -> Iterator[str]:
+    for member in kept.keys() | truth.keys():
+        if kept.get(member) != truth.get(member):
+            yield f"index {index} has {kept.get(member)} for {member}, it is {truth.get(member)}"
+
+
+def _scores(flat: Sequence[bytes]) -> dict[str, float]:
+    return {member.decode(): float(score) for member, score in _groups(flat, 2)}
+
+
+def _stamp(message: bytes) -> int:
+    return int(message[:STAMP_DIGITS])
+
+
+def _place(name: str) -> Place:
+    thread, _, priority = name.rpartition("/")
+    return thread, int(priority)
+
+
+def _hold(text: bytes) -> Hold:
+    fence, owner, since, _, priority, first, last = text.decode().split(" ")
+    return Hold(owner, int(fence), since != "0", int(priority), int(first), int(last))
+
+
+def _suspects(text: bytes) -> Suspects:
+    sequence, last, attempts, crashes, _ = text.split(b" ", 4)
+    return Suspects(int(sequence), int(last), int(attempts), int(crashes))
+
+
+def _groups(flat: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for at in range(0, len(flat), size):
+        yield flat[at : at + size]

@@ -1,0 +1,24 @@
+#!lua flags=no-writes
+-- Everything that is known of a shard, at a cost of O(everything): for recounts and tests, never for workers.
+--
+-- Returns {counters, threads, held, trouble (flat hashes), ready, blocked, oldest, deep, leases, due, dead (flat sorted
+-- sets), fields of later, fields of letters, tubes (flat: thread, priority, head, tail, length, first message)}
+
+local function ranked(key)
+  return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+end
+
+local tubes = {}
+for _, thread in ipairs(redis.call('HKEYS', THREADS)) do
+  for _, tube in ipairs(tubes_of(thread)) do
+    local list = list_of(thread, tube.priority)
+    for _, value in ipairs({ thread, tube.priority, whole(tube.head), whole(tube.tail), redis.call('LLEN', list),
+                             redis.call('LINDEX', list, 0) or '' }) do
+      tubes[#tubes + 1] = value
+    end
+  end
+end
+
+return { redis.call('HGETALL', COUNTERS), redis.call('HGETALL', THREADS), redis.call('HGETALL', HELD),
+         redis.call('HGETALL', TROUBLE), ranked(READY), ranked(BLOCKED), ranked(OLDEST), ranked(DEEP), ranked(LEASES),
+         ranked(DUE), ranked(DEAD), redis.call('HKEYS', LATER), redis.call('HKEYS', LETTERS), tubes }
