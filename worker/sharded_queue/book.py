@@ -26,7 +26,9 @@ from sharded_queue.storage import (
     Settlement,
     ShardState,
     Target,
+    ThreadState,
     TubeLag,
+    TubeState,
 )
 from sharded_queue.tube import Shard, Tube
 
@@ -46,6 +48,11 @@ class Ranking:
 
     def __getitem__(self, member: str) -> float:
         return self._scores[member]
+
+    def rank(self, member: str) -> int | None:
+        """How many members are before this one."""
+        score = self._scores.get(member)
+        return None if score is None else self._ranked.index((score, member))
 
     def score(self, member: str) -> float | None:
         return self._scores.get(member)
@@ -113,6 +120,7 @@ class Trouble(NamedTuple):
     last: int
     attempts: int = 0
     crashes: int = 0
+    error: str = ""
 
 
 class Book:
@@ -297,23 +305,24 @@ class Book:
             if delay_seconds is None:
                 self._bury(lease.thread, priority, attempt, error, now)
             else:
-                self._note_attempt(lease.thread, priority, sequence, attempt)
+                self._note_attempt(failure)
         if delay_seconds is None:
             held.first, held.last = sequence + 1, sequence
             if lease.thread not in self.threads:
                 held.since_ms = 0
         else:
             self._let_go(lease.thread)
-            if not self._is_paused(lease.thread):
+            if self.blocked.score(lease.thread) != inf:  # a pause lasts longer
                 self.blocked.put(lease.thread, now + int(delay_seconds * 1000))
             self.awaken()
         return True
 
-    def _note_attempt(self, thread: str, priority: int, sequence: int, attempt: int) -> None:
-        trouble = self.trouble.get((thread, priority))
-        if trouble is None or trouble.sequence != sequence:
-            trouble = Trouble(sequence, sequence)
-        self.trouble[thread, priority] = trouble._replace(attempts=attempt - trouble.crashes)
+    def _note_attempt(self, failure: Failure) -> None:
+        place = failure.lease.thread, failure.priority
+        trouble = self.trouble.get(place)
+        if trouble is None or trouble.sequence != failure.sequence:
+            trouble = Trouble(failure.sequence, failure.sequence)
+        self.trouble[place] = trouble._replace(attempts=failure.attempt - trouble.crashes, error=failure.error)
 
     def pause(self, thread: str | None, is_paused: bool) -> bool:
         if thread is None:
@@ -413,6 +422,28 @@ class Book:
             delayed=len(self.due),
             overdue=sum(due <= now for due, _, _ in self.due),
         )
+
+    def explain(self, thread: str, now: int) -> ThreadState:
+        held, blocked = self.held.get(thread), self.blocked.score(thread)
+        return ThreadState(
+            thread=thread,
+            tubes=[
+                self._tube_state(thread, priority, line, now) for priority, line in self.threads.get(thread, {}).items()
+            ],
+            is_handler_paused=self.is_paused,
+            owner=held.owner if held else None,
+            lease_seconds=(self.leases[thread] - now) / 1000 if held else None,
+            blocked_seconds=None if blocked is None else (blocked - now) / 1000,
+            ahead=self.ready.rank(thread),
+        )
+
+    def _tube_state(self, thread: str, priority: int, line: Line, now: int) -> TubeState:
+        lag_seconds = max(0, now - line.oldest_ms) / 1000
+        trouble = self.trouble.get((thread, priority))
+        if trouble is None or trouble.sequence != line.head:
+            return TubeState(priority, len(line.messages), lag_seconds)
+        attempts, crashes, error = trouble.attempts, trouble.crashes, trouble.error
+        return TubeState(priority, len(line.messages), lag_seconds, attempts, crashes, error)
 
     def peek(self, tube: Tube, count: int) -> list[tuple[int, bytes]]:
         line = self._line(tube.thread, tube.priority)

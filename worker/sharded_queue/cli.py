@@ -9,7 +9,10 @@ from importlib.metadata import EntryPoint, entry_points
 
 import click
 
+from sharded_queue.commands.check import check
+from sharded_queue.commands.control import pause, resume
 from sharded_queue.commands.dead import dead
+from sharded_queue.commands.explain import explain
 from sharded_queue.commands.naming import BadInput
 from sharded_queue.commands.peek import peek
 from sharded_queue.commands.tubes import tubes
@@ -71,5 +74,5 @@ def main() -> None:
     """
 
 
-for command in (worker, tubes, peek, dead):
+for command in (worker, tubes, peek, explain, pause, resume, dead, check):
     main.add_command(command)

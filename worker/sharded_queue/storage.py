@@ -121,6 +121,35 @@ class Dead(NamedTuple):
     message: bytes
 
 
+class TubeState(NamedTuple):
+    """A tube with requests. *attempts* and *crashes* are those of its first request, *error* the last one's."""
+
+    priority: int
+    depth: int
+    lag_seconds: float
+    attempts: int = 0
+    crashes: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadState:
+    """
+    What decides whether a thread moves.
+
+    *lease_seconds*: until the lease of *owner* ends. *blocked_seconds*: until the thread may be bound again; infinite
+    while it is paused, None when nothing blocks it. *ahead*: threads that are bound before it; None unless it is ready.
+    """
+
+    thread: str
+    tubes: list[TubeState]
+    is_handler_paused: bool = False
+    owner: str | None = None
+    lease_seconds: float | None = None
+    blocked_seconds: float | None = None
+    ahead: int | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ShardState:
     """
@@ -203,6 +232,10 @@ class Storage(ABC):
     @abstractmethod
     async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
         """The first requests of a tube as (sequence number, message), left where they are."""
+
+    @abstractmethod
+    async def explain(self, shard: Shard, thread: str) -> ThreadState:
+        """Everything that decides whether a thread moves, read in one atomic step."""
 
     @abstractmethod
     async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:

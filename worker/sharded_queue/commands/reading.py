@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+import click
+import msgspec
 from rich.console import Console
 
 from sharded_queue.connections import connect
@@ -30,6 +32,14 @@ async def _read(ask: Callable[[RedisStorage], Awaitable[T]]) -> T:
         return await ask(RedisStorage(client))
     finally:
         await client.aclose()
+
+
+def emit(as_json: bool, value: object, *lines: str) -> None:
+    """An answer for programs, or for people."""
+    if as_json:
+        click.echo(msgspec.json.encode(value).decode())
+    else:
+        click.echo("\n".join(lines))
 
 
 def shown(text: bytes | str) -> str:

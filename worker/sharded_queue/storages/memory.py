@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from sharded_queue.book import Books
-from sharded_queue.storage import Dead, Entry, Failure, Settled, Settlement, ShardState, Storage, Target
+from sharded_queue.storage import Dead, Entry, Failure, Settled, Settlement, ShardState, Storage, Target, ThreadState
 from sharded_queue.tube import Shard, Tube
 
 
@@ -42,6 +42,9 @@ class RuntimeStorage(Storage):
 
     async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
         return self.books[tube.shard].peek(tube, count)
+
+    async def explain(self, shard: Shard, thread: str) -> ThreadState:
+        return self.books[shard].explain(thread, self.books.clock())
 
     async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
         return self.books[shard].settle_dead(numbers, target)

@@ -20,7 +20,9 @@ from sharded_queue.storage import (
     ShardState,
     Storage,
     Target,
+    ThreadState,
     TubeLag,
+    TubeState,
 )
 from sharded_queue.tube import Keys, Shard, Tube
 
@@ -132,6 +134,12 @@ class RedisStorage(Storage):
         )
         return list(enumerate(messages, first))
 
+    async def explain(self, shard: Shard, thread: str) -> ThreadState:
+        reply = await self.scripts.run(
+            "explain", self.shard_keys(shard), lambda _: [thread], seconds=settings.redis_timeout
+        )
+        return _thread_state(thread, reply)
+
     async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
         arguments = [target, *numbers]
         done = await self.scripts.run("dead", self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_retry)
@@ -224,6 +232,27 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         delayed=delayed,
         overdue=overdue,
     )
+
+
+def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
+    now, is_paused, held, lease_ends, blocked_until, ahead, tubes = reply
+    return ThreadState(
+        thread=thread,
+        tubes=[_tube_state(now, *tube) for tube in tubes],
+        is_handler_paused=bool(is_paused),
+        owner=held.split(b" ")[1].decode() if held else None,
+        lease_seconds=(float(lease_ends) - now) / 1000 if lease_ends else None,
+        blocked_seconds=(float(blocked_until) - now) / 1000 if blocked_until else None,
+        ahead=None if ahead < 0 else ahead,
+    )
+
+
+def _tube_state(now: int, priority: bytes, head: int, depth: int, stamp: bytes, trouble: bytes) -> TubeState:
+    lag_seconds = max(0.0, (now - float(stamp)) / 1000)
+    sequence, _, attempts, crashes, error = trouble.split(b" ", 4) if trouble else (b"-1", b"", b"0", b"0", b"")
+    if int(sequence) != head:
+        return TubeState(int(priority), depth, lag_seconds)
+    return TubeState(int(priority), depth, lag_seconds, int(attempts), int(crashes), error.decode("utf-8", "replace"))
 
 
 def _tube_lag(now: int, name: bytes, stamp: bytes, depth: int) -> TubeLag:

@@ -1,0 +1,53 @@
+"""`sharded-queue explain`: why does a thread not move?"""
+
+from dataclasses import asdict
+from math import inf
+
+import click
+
+from sharded_queue.commands.naming import module_options, named
+from sharded_queue.commands.reading import emit, read, shown
+from sharded_queue.storage import ThreadState, TubeState
+from sharded_queue.views import duration
+
+
+@click.command()
+@click.argument("handler")
+@click.argument("thread")
+@module_options
+@click.option("--json", "as_json", is_flag=True, help="The state of the thread as JSON.")
+def explain(handler: str, thread: str, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
+    """Say why a thread moves or does not."""
+    (found,) = named([handler], modules, spread)
+    state = read(lambda storage: storage.explain(found.shard_of(thread), thread))
+    emit(as_json, asdict(state), shown(sentence(state)), *[shown(described(tube)) for tube in state.tubes])
+
+
+def sentence(state: ThreadState) -> str:
+    """The first thing that keeps the thread from moving, or that it moves."""
+    if not state.tubes:
+        held = f"; {state.owner} holds it drained for a moment" if state.owner else ""
+        return f"thread {state.thread} has no requests{held}"
+    if state.owner:
+        return f"thread {state.thread} moves: {state.owner} holds it, for {left(state.lease_seconds)} without renewal"
+    if state.is_handler_paused:
+        return f"thread {state.thread} waits: its handler is paused; `sharded-queue resume` lets it go on"
+    if state.blocked_seconds == inf:
+        return f"thread {state.thread} is paused; `sharded-queue resume` lets it go on"
+    if state.blocked_seconds is not None:
+        return f"thread {state.thread} backs off after a failure: the next try is due in {left(state.blocked_seconds)}"
+    before = f"{state.ahead} threads are before it" if state.ahead else "it is the next to be bound"
+    return f"thread {state.thread} waits for a worker: {before}; no worker that knows its handler has room"
+
+
+def described(tube: TubeState) -> str:
+    words = f"  priority {tube.priority}: {tube.depth} requests, the oldest waits {duration(tube.lag_seconds)}"
+    if tube.attempts:
+        words += f"; it failed {tube.attempts} times, last with {tube.error}"
+    if tube.crashes:
+        words += f"; {tube.crashes} workers died with it in their hands"
+    return words
+
+
+def left(seconds: float | None) -> str:
+    return duration(max(0.0, seconds or 0.0))
