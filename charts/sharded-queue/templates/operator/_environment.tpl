@@ -1,0 +1,16 @@
+{{- define "sharded-queue.environment" -}}
+- name: OPERATOR_IDENTITY
+  valueFrom: {fieldRef: {fieldPath: metadata.name}}
+- name: OPERATOR_LEASE_NAMESPACE
+  valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
+# kopf asks for the name of the user that runs it, and a numeric one has none in the image.
+- {name: USER, value: operator}
+- {name: OPERATOR_LEASE_NAME, value: {{ include "sharded-queue.operator" . }}}
+- {name: OPERATOR_HTTP_PORT, value: {{ .Values.service.port | quote }}}
+{{- with .Values.watchNamespaces }}
+- {name: OPERATOR_NAMESPACES, value: {{ join "," . | quote }}}
+{{- end }}
+{{- range $key, $value := .Values.settings }}
+- {name: OPERATOR_{{ snakecase $key | upper }}, value: {{ $value | toString | quote }}}
+{{- end }}
+{{- end -}}
