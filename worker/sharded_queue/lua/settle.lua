@@ -22,7 +22,10 @@ end
 
 local function settle(thread, fence, priority, through, busy, wanted, release)
   local held = holds(thread, fence)
-  if not held then return { again and release > 0 and not held_of(thread) and 2 or 0 } end
+  if not held then
+    local was_released = again and (release > 0 or wanted > 0 and is_paused(thread)) and not held_of(thread)
+    return { was_released and 2 or 0 }
+  end
   local tubes = tubes_of(thread)
   if through then
     for i, tube in ipairs(tubes) do
