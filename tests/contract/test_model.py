@@ -1,0 +1,363 @@
+"""
+Any sequence of calls, on memory and on a real Redis at once: same answers, same indices, and all of it adds up.
+
+Commands and answers get lost on the way to Redis, so that scripts are sent again; memory does each call once.
+MODEL_STEPS sets the number of steps (default 3,000), MODEL_SEED begins with the same ones again.
+"""
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from redis.asyncio import Redis
+
+from sharded_queue import QueueFull, settings
+from sharded_queue.check import Hold, Line, Picture, Suspects, faults, picture
+from sharded_queue.coordinators.memory import RuntimeCoordinator
+from sharded_queue.coordinators.redis import RedisCoordinator
+from sharded_queue.storage import Batch, Entry, Failure, Settlement, ShardState
+from sharded_queue.storages.memory import RuntimeStorage
+from sharded_queue.storages.redis import RedisStorage
+from tests.conftest import MODEL_SEED
+from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
+from tests.contract.medium import SHARD
+from tests.redis_server import RedisServer
+
+STEPS = int(os.environ.get("MODEL_STEPS", "3000"))
+STEPS_A_RUN = 50
+LEASE_SECONDS, DELAY_SECONDS = 3600.0, 3600.0
+T = TypeVar("T")
+
+threads = st.sampled_from(["a", "b", "c/1"])
+priorities = st.sampled_from([-1, 0, 10])
+owners = st.sampled_from(["w/1", "w/2"])
+counts = st.integers(1, 5)
+places = st.integers(0, 20)
+losses = st.sampled_from([[], [], [], [ANSWER_LOST], [COMMAND_LOST], [ANSWER_LOST, ANSWER_LOST]])
+
+
+class Pair(NamedTuple):
+    """The same batch, as memory and as Redis handed it out: only the fences differ."""
+
+    memory: Batch
+    redis: Batch
+
+
+class Clock:
+    """Milliseconds that never stand still, close to the real ones; both media write them into requests."""
+
+    def __init__(self) -> None:
+        self.ms = 0
+
+    def tick(self) -> None:
+        self.ms = max(self.ms + 1, int(time.time() * 1000))
+
+    def time(self) -> float:
+        return (self.ms + 0.5) / 1000
+
+
+class Machine(RuleBasedStateMachine):
+    def __init__(self, port: int, clock: Clock) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.clock = clock
+        self.redis = Redis(host="127.0.0.1", port=port)
+        self.run(self.redis.flushall())
+        self.memory_storage, self.redis_storage = RuntimeStorage(lambda: self.clock.ms), RedisStorage(self.redis)
+        self.memory_coordinator, self.redis_coordinator = RuntimeCoordinator(), RedisCoordinator(self.redis)
+        self.memory_coordinator.attach(self.memory_storage)
+        self.redis_coordinator.attach(self.redis_storage)
+        self.run(self.redis_storage.verify())
+        self.links = [make_lossy(self.redis_storage), make_lossy(self.redis_coordinator)]
+        self.batches: list[Pair] = []
+        self.registered = 0
+
+    def run(self, awaitable: Awaitable[T]) -> T:
+        return self.loop.run_until_complete(awaitable)
+
+    def teardown(self) -> None:
+        self.run(self.redis.aclose())
+        self.loop.close()
+
+    def lose(self, fates: list[str]) -> None:
+        for link in self.links:
+            link.fates.clear()
+            link.fates.extend(fates)
+
+    def pair_at(self, place: int) -> Pair:
+        """One of the newest batches, or a stale one."""
+        return self.batches[-1 - place % min(len(self.batches), 6)]
+
+    def is_held(self, pair: Pair) -> bool:
+        held = self.memory_storage.books[SHARD].held.get(pair.memory.lease.thread)
+        return held is not None and held.fence == pair.memory.lease.fence
+
+    # What producers, workers, time and people do.
+
+    @rule(entries=st.lists(st.tuples(threads, priorities, counts), min_size=1, max_size=3), fates=losses)
+    def register(self, entries: list[tuple[str, int, int]], fates: list[str]) -> None:
+        written = {}
+        for thread, priority, count in entries:
+            written[thread, priority] = Entry(thread, priority, [b"%d" % (self.registered + n) for n in range(count)])
+            self.registered += count
+        self.clock.tick()
+        self.lose(fates)
+        self.same_answer(
+            self.memory_storage.register(SHARD, list(written.values())),
+            self.redis_storage.register(SHARD, list(written.values())),
+        )
+
+    @rule(thread=threads, priority=priorities, count=counts, fates=losses)
+    def register_bounded(self, thread: str, priority: int, count: int, fates: list[str]) -> None:
+        entries = [Entry(thread, priority, [b"bounded"] * count)]
+        self.clock.tick()
+        self.lose(fates)
+        self.same_answer(
+            unless_full(self.memory_storage.register(SHARD, entries, 4)),
+            unless_full(self.redis_storage.register(SHARD, entries, 4)),
+        )
+
+    @rule(owner=owners, wanted_threads=st.integers(1, 2), wanted=st.integers(0, 4), fates=losses)
+    def bind(self, owner: str, wanted_threads: int, wanted: int, fates: list[str]) -> None:
+        self.clock.tick()
+        self.lose(fates)
+        call = (SHARD, owner, wanted_threads, wanted, LEASE_SECONDS)
+        memory, redis = self.both(self.memory_coordinator.bind(*call), self.redis_coordinator.bind(*call))
+        pairs = [Pair(*batches) for batches in zip(memory.batches, redis.batches, strict=True)]
+        for pair in pairs:
+            assert unfenced(pair.memory) == unfenced(pair.redis)
+        self.batches += pairs
+        assert memory.others_wait == redis.others_wait
+
+    @precondition(lambda self: self.batches)
+    @rule(place=places, done=st.integers(0, 6), wanted=st.integers(0, 4), release=st.booleans(), fates=losses)
+    def settle(self, place: int, done: int, wanted: int, release: bool, fates: list[str]) -> None:
+        pair = self.pair_at(place)
+        through = pair.memory.first + done - 1 if done else None
+        self.clock.tick()
+        # Sent again with a lease that was over before, neither this nor a failure can tell its own release from another's.
+        self.lose(fates if self.is_held(pair) else [])
+        ((memory,), (redis,)) = self.both(
+            *[
+                storage.settle([Settlement(batch.lease, batch.tube.priority, through, 0.5, wanted, release)])
+                for storage, batch in ((self.memory_storage, pair.memory), (self.redis_storage, pair.redis))
+            ]
+        )
+        assert (memory.is_lost, memory.is_released) == (redis.is_lost, redis.is_released)
+        assert (memory.batch is None) == (redis.batch is None)
+        if memory.batch and redis.batch:
+            assert unfenced(memory.batch) == unfenced(redis.batch)
+            self.batches.append(Pair(memory.batch, redis.batch))
+
+    @precondition(lambda self: self.batches)
+    @rule(place=places, done=st.integers(0, 2), delay=st.sampled_from([None, DELAY_SECONDS]), fates=losses)
+    def fail(self, place: int, done: int, delay: float | None, fates: list[str]) -> None:
+        pair = self.pair_at(place)
+        self.clock.tick()
+        self.lose(fates if self.is_held(pair) else [])
+        self.same_answer(
+            *[
+                storage.fail(
+                    Failure(batch.lease, batch.tube.priority, batch.first + done, batch.attempt, "an error", delay)
+                )
+                for storage, batch in ((self.memory_storage, pair.memory), (self.redis_storage, pair.redis))
+            ]
+        )
+
+    @precondition(lambda self: self.batches)
+    @rule(place=places, fates=losses)
+    def renew(self, place: int, fates: list[str]) -> None:
+        pair = self.pair_at(place)
+        self.clock.tick()
+        self.lose(fates)
+        memory, redis = self.both(
+            self.memory_coordinator.renew([pair.memory.lease], LEASE_SECONDS),
+            self.redis_coordinator.renew([pair.redis.lease], LEASE_SECONDS),
+        )
+        assert len(memory) == len(redis)
+
+    @precondition(lambda self: self.batches)
+    @rule(place=places, fates=losses)
+    def release(self, place: int, fates: list[str]) -> None:
+        pair = self.pair_at(place)
+        self.clock.tick()
+        self.lose(fates)
+        self.same_answer(
+            self.memory_coordinator.release([pair.memory.lease]), self.redis_coordinator.release([pair.redis.lease])
+        )
+
+    @rule(thread=threads)
+    def expire(self, thread: str) -> None:
+        """The lease of a thread is over; the next bind will see it."""
+        book = self.memory_storage.books[SHARD]
+        if thread in book.leases:
+            book.leases.put(thread, 1)
+        self.run(self.redis.zadd(f"{self.redis_storage.keys.lock(SHARD)}:leases", {thread: 1}, xx=True))
+
+    @rule(thread=threads)
+    def end_back_off(self, thread: str) -> None:
+        book = self.memory_storage.books[SHARD]
+        if book.blocked.score(thread) not in (None, float("inf")):
+            book.blocked.put(thread, 1)
+            self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:blocked", {thread: 1}, xx=True))
+
+    @rule(thread=threads, is_paused=st.booleans())
+    def pause(self, thread: str, is_paused: bool) -> None:
+        self.clock.tick()
+        self.lose([])
+        self.same_answer(
+            self.memory_storage.pause(SHARD, thread, is_paused), self.redis_storage.pause(SHARD, thread, is_paused)
+        )
+
+    @rule(is_paused=st.booleans())
+    def pause_all(self, is_paused: bool) -> None:
+        self.clock.tick()
+        self.lose([])
+        self.same_answer(
+            self.memory_storage.pause(SHARD, None, is_paused), self.redis_storage.pause(SHARD, None, is_paused)
+        )
+
+    @precondition(lambda self: self.memory_storage.books[SHARD].letters)
+    @rule(place=places, goal=st.sampled_from(["head", "tail", "drop"]))
+    def settle_dead(self, place: int, goal: Any) -> None:
+        letters = sorted(self.memory_storage.books[SHARD].letters)
+        number = letters[place % len(letters)]
+        self.clock.tick()
+        self.lose([])
+        self.same_answer(
+            self.memory_storage.settle_dead(SHARD, [number], goal),
+            self.redis_storage.settle_dead(SHARD, [number], goal),
+        )
+
+    # What must hold after every step.
+
+    @invariant()
+    def everything_adds_up_and_is_the_same(self) -> None:
+        self.lose([])
+        redis = self.run(picture(self.redis_storage, SHARD))
+        memory = memory_picture(self.memory_storage)
+
+        assert faults(redis) == []
+        assert faults(memory) == []
+        assert timeless(redis) == timeless(memory)
+
+    @invariant()
+    def both_say_the_same_of_themselves(self) -> None:
+        ((memory,), (redis,)) = self.both(
+            self.memory_storage.observe([SHARD], 3), self.redis_storage.observe([SHARD], 3)
+        )
+        assert spoken(memory) == spoken(redis)
+
+    def both(self, memory: Awaitable[Any], redis: Awaitable[Any]) -> tuple[Any, Any]:
+        return self.run(memory), self.run(redis)
+
+    def same_answer(self, memory: Awaitable[Any], redis: Awaitable[Any]) -> None:
+        in_memory, on_redis = self.both(memory, redis)
+        assert in_memory == on_redis
+
+
+async def unless_full(registering: Awaitable[list[int]]) -> list[int] | str:
+    try:
+        return await registering
+    except QueueFull as error:
+        return str(error)
+
+
+def unfenced(batch: Batch) -> Batch:
+    return batch._replace(lease=batch.lease._replace(fence=0))
+
+
+def memory_picture(storage: RuntimeStorage) -> Picture:
+    book = storage.books[SHARD]
+    return Picture(
+        tubes={
+            (thread, priority): Line(
+                line.head, line.tail, len(line.messages), line.oldest_ms if line.messages else None
+            )
+            for thread, lines in book.threads.items()
+            for priority, line in lines.items()
+        },
+        held={
+            thread: Hold(held.owner, held.fence, held.since_ms != 0, held.priority, held.first, held.last)
+            for thread, held in book.held.items()
+        },
+        trouble={place: Suspects(*trouble[:4]) for place, trouble in book.trouble.items()},
+        ready=dict(book.ready.lowest(10_000)),
+        blocked=dict(book.blocked.lowest(10_000)),
+        oldest={split(name): score for name, score in book.oldest.lowest(10_000)},
+        deep=dict(book.deep.lowest(10_000)),
+        leases=dict(book.leases.lowest(10_000)),
+        due=set(),
+        later=set(),
+        dead=set(book.letters),
+        letters=set(book.letters),
+        counters={"depth": book.depth, "sequence": book.sequence, "fence": book.fence},
+    )
+
+
+def split(name: str) -> tuple[str, int]:
+    thread, _, priority = name.rpartition("/")
+    return thread, int(priority)
+
+
+def timeless(seen: Picture) -> dict[str, Any]:
+    """What must be the same though the clocks of the media are not: order in place of times, and no fences."""
+    return {
+        "tubes": seen.tubes,
+        "held": {thread: hold._replace(fence=0) for thread, hold in seen.held.items()},
+        "trouble": seen.trouble,
+        "ready": sorted(seen.ready, key=lambda thread: (seen.ready[thread], thread)),
+        "blocked": set(seen.blocked),
+        "oldest": seen.oldest,
+        "deep": seen.deep,
+        "letters": seen.letters,
+        "counters": {name: seen.counters.get(name, 0) for name in ("depth", "sequence")},
+    }
+
+
+def spoken(state: ShardState) -> dict[str, Any]:
+    return {
+        "counts": (state.depth, state.threads, state.ready, state.bound, state.blocked, state.is_paused),
+        "totals": (state.registered, state.settled, state.dead, state.busy_seconds),
+        "deepest": state.deepest,
+        "oldest": [(tube.thread, tube.priority, tube.depth) for tube in state.oldest],
+        "held": {(hold.thread, hold.owner) for hold in state.held},
+        "born": state.born is not None,
+    }
+
+
+@pytest.fixture
+def one_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
+    clock = Clock()
+    monkeypatch.setattr("sharded_queue.storages.redis.time", clock)
+    monkeypatch.setattr("sharded_queue.scripts.PAUSE_SECONDS", 0.0001)
+    return clock
+
+
+@pytest.mark.redis
+@pytest.mark.timeout(3600)
+def test_memory_and_redis_are_the_same_queue(redis_server: RedisServer, one_clock: Clock) -> None:
+    settings.crash_limit = 3
+
+    def make() -> Machine:
+        return Machine(redis_server.port, one_clock)
+
+    make._hypothesis_internal_use_seed = MODEL_SEED  # type: ignore[attr-defined] # what @seed writes on a test
+    run_state_machine_as_test(
+        make,
+        settings=hypothesis_settings(
+            max_examples=max(1, STEPS // STEPS_A_RUN),
+            stateful_step_count=STEPS_A_RUN,
+            deadline=None,
+            database=None,
+            print_blob=True,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
