@@ -3,10 +3,7 @@ The operator as a local process, against a real API server and a real redis-serv
 """
 
 import asyncio
-import os
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +21,7 @@ from sharded_queue.storage import Entry
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Keys, Shard
 from tests.cluster.cluster import Cluster
+from tests.redis_server import RedisServer, free_port, require_redis
 
 CRDS = Path(__file__).parents[2] / "crds"
 HANDLER = "notifications.NotifyHandler"
@@ -34,13 +32,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.cluster)
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def until(check: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
@@ -59,31 +50,8 @@ def ended(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int
     return process.wait(PATIENCE)
 
 
-class RedisServer:
-    """A redis-server that can be taken away and comes back with its data."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.folder, self.options, self.port = folder, options, free_port()
-        self.process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.port}"
-
-    def start(self) -> None:
-        command = ["redis-server", "--port", str(self.port), "--dir", str(self.folder), "--appendonly", "yes"]
-        with (self.folder / "redis.log").open("ab") as log:
-            self.process = subprocess.Popen([*command, "--save", "", *self.options], stdout=log, stderr=log)
-        until(self.answers, "redis-server answers")
-
-    def answers(self) -> bool:
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", self.port)) == 0
-
-    def stop(self) -> None:
-        if self.process:
-            ended(self.process)
-            self.process = None
+class QueueServer(RedisServer):
+    """A redis-server that can be taken away and comes back with its data, and what a producer does to it."""
 
     def run(self, work: Callable[[Redis], Any], **credentials: str) -> Any:
         async def connected() -> Any:
@@ -103,10 +71,10 @@ class RedisServer:
 
 
 @pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    if shutil.which("redis-server") is None:
-        pytest.fail("redis-server is not on the PATH") if os.environ.get("CI") else pytest.skip("needs redis-server")
-    server = RedisServer(tmp_path)
+def redis_server(tmp_path: Path) -> Iterator[QueueServer]:
+    """One for each test, as most tests do something to it."""
+    require_redis()
+    server = QueueServer(tmp_path / "redis", appendonly="yes")
     server.start()
     yield server
     server.stop()
@@ -115,7 +83,7 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 class Queues:
     """What a person with kubectl sees and does in one namespace."""
 
-    def __init__(self, cluster: Cluster, namespace: str, redis: RedisServer) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, redis: QueueServer) -> None:
         self.cluster, self.namespace, self.redis = cluster, namespace, redis
 
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
@@ -175,7 +143,7 @@ def crd(cluster: Cluster) -> None:
 
 
 @pytest.fixture
-def queues(cluster: Cluster, namespace: str, redis_server: RedisServer, crd: None) -> Queues:
+def queues(cluster: Cluster, namespace: str, redis_server: QueueServer, crd: None) -> Queues:
     return Queues(cluster, namespace, redis_server)
 
 

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from tests.operator_api.conftest import CRDS, Queues, RedisServer
+from tests.operator_api.conftest import CRDS, Queues, QueueServer
 
 
 @pytest.fixture
-def redis_server(tmp_path: Path) -> RedisServer:
+def redis_server(tmp_path: Path) -> QueueServer:
     """An address is enough here; nothing runs there."""
-    return RedisServer(tmp_path)
+    return QueueServer(tmp_path)
 
 
 def test_it_is_small_enough_for_an_annotation() -> None:

@@ -4,7 +4,7 @@ import base64
 
 import yaml
 
-from tests.operator_api.conftest import HANDLER, PATIENCE, Operator, Queues, RedisServer, Start, until
+from tests.operator_api.conftest import HANDLER, PATIENCE, Operator, Queues, QueueServer, Start, until
 
 
 def test_none_to_all_in_one_write(queues: Queues, operator: Operator) -> None:
@@ -39,7 +39,7 @@ def test_a_first_request_does_not_wait_for_the_poll(queues: Queues, operator: Op
     queues.wait_for_replicas(1)
 
 
-def subscribers(redis: RedisServer) -> int:
+def subscribers(redis: QueueServer) -> int:
     counted: list[tuple[bytes, int]] = redis.run(lambda client: client.pubsub_numsub("tube_awake"))
     return counted[0][1]
 
