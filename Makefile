@@ -25,6 +25,9 @@ test: install redis-server ## everything: unit, contract, crash, real Kubernetes
 unit: install redis-server ## what needs no Kubernetes: unit and contract tests
 	@$(BIN)/python -m pytest tests/unit tests/contract
 
+bench: install redis-server ## measure, beside bare Redis and other queues: docs/benchmarks.md and its plot (8 minutes)
+	@$(BIN)/python -m bench
+
 cluster: install ## a real Kubernetes on this machine, with the project's images; says what to type next
 	@$(BIN)/python -m tests.cluster up
 
@@ -59,4 +62,4 @@ lock: ## write the requirements.lock files anew from pyproject.toml (needs uv)
 	@$(LOCK) -c requirements.lock --extra operator pyproject.toml -o operator/requirements.lock
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run check test unit cluster cluster-down operator install redis-server lock
+.PHONY: help run check test unit bench cluster cluster-down operator install redis-server lock

@@ -1,0 +1,61 @@
+"""`python -m bench`: measure, print the table, write `docs/benchmarks.md` and its plot."""
+
+import argparse
+import asyncio
+import logging
+import tempfile
+from pathlib import Path
+
+from redis.asyncio import Redis
+
+from bench import environments, machine, plot, report
+from bench.figure import Figure
+from bench.figures import bind, crash, handle, idle, memory, others, register, wake
+from bench.figures.others import Rates
+from bench.scale import FULL, QUICK, Scale
+from tests.redis_server import RedisServer
+
+PARTS = {part.__name__.rpartition(".")[2]: part for part in (handle, register, bind, wake, memory, idle, crash)}
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="less of everything, and no report")
+    parser.add_argument("--only", nargs="+", choices=[*PARTS, "others"], help="these parts, and no report")
+    return parser.parse_args()
+
+
+async def measured(redis: Redis, scale: Scale, only: list[str] | None) -> tuple[list[Figure], list[Rates]]:
+    figures: list[Figure] = []
+    rates: list[Rates] = []
+    for name, part in PARTS.items():
+        if only is None or name in only:
+            async for figure in part.measure(redis, scale):
+                print(f"  {figure.name}: {figure.value} {figure.verdict}", flush=True)
+                figures.append(figure)
+    if "others" in only if only else scale.competitors:
+        rates = [each async for each in others.measure(redis)]
+    return figures, rates
+
+
+async def main() -> None:
+    words = parsed()
+    scale = QUICK if words.quick else FULL
+    logging.getLogger("sharded_queue").setLevel(logging.ERROR)
+    environments.PLACE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        server = RedisServer(Path(folder)).start()
+        try:
+            async with Redis(port=server.port, socket_timeout=120) as redis:
+                described = await machine.described(redis)
+                figures, rates = await measured(redis, scale, words.only)
+        finally:
+            server.kill()
+    print("\n" + report.text(figures, rates))
+    if not words.quick and not words.only:
+        report.PAGE.write_text(report.page(described, figures, rates))
+        plot.PATH.write_text(plot.drawn(figures, rates))
+        print(f"\nwritten: {report.PAGE.relative_to(environments.ROOT)}, {plot.PATH.relative_to(environments.ROOT)}")
+
+
+asyncio.run(main())

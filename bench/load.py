@@ -1,0 +1,113 @@
+"""The requests of all runs, the handler that counts them, and a worker that serves until all are handled."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+from redis.asyncio import Redis
+
+from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Route, Worker, settings
+
+BATCH = 128
+CONCURRENCY = 128
+"""Threads that the measured worker binds at a time, where the table does not say otherwise."""
+STAMP = b"%013d" % 1_700_000_000_000
+"""The bare messages carry a time as ours do, where both sides must decode the same bytes."""
+
+
+class Small(NamedTuple):
+    """About 50 bytes as JSON."""
+
+    number: int
+    text: str
+
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Small).decode
+
+
+def requests(count: int) -> list[Small]:
+    return [Small(number, "a request of about fifty bytes, told") for number in range(count)]
+
+
+class Counted(Handler):
+    """Does nothing but count; what it costs is what every handler costs. *threads*: how many the requests go to."""
+
+    name = "bench.counted"
+    threads = 1
+    remaining = 0
+    done: Callable[[], None] = staticmethod(lambda: None)
+
+    @classmethod
+    async def route(cls, *requests: Small) -> list[Route]:
+        if cls.threads == 1:
+            return [Route()] * len(requests)
+        routes = [Route(thread) for thread in range(cls.threads)]
+        return [routes[request.number % cls.threads] for request in requests]
+
+    async def perform(self, *requests: Small) -> None:
+        Counted.remaining -= len(requests)
+        if Counted.remaining <= 0:
+            Counted.done()
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One timed run: wall-clock and CPU seconds of this process for so many requests."""
+
+    count: int
+    seconds: float
+    cpu_seconds: float
+
+    @property
+    def rate(self) -> float:
+        return self.count / self.seconds
+
+    @property
+    def cpu_us(self) -> float:
+        return self.cpu_seconds / self.count * 1_000_000
+
+
+class Stopwatch:
+    def __init__(self) -> None:
+        self.started, self.cpu_started = time.perf_counter(), time.process_time()
+
+    def run(self, count: int) -> Run:
+        return Run(count, time.perf_counter() - self.started, time.process_time() - self.cpu_started)
+
+
+@contextmanager
+def configured(**values: Any) -> Iterator[None]:
+    """Settings for one measurement, and back."""
+    before = {name: getattr(settings, name) for name in values}
+    for name, value in values.items():
+        setattr(settings, name, value)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(settings, name, value)
+
+
+async def fill(redis: Redis, count: int, threads: int, handler: type[Handler] = Counted) -> None:
+    """Register *count* requests, spread over *threads*."""
+    Counted.threads = threads
+    queue, waiting = Queue(RedisStorage(redis)), requests(count)
+    for at in range(0, count, 10_000):
+        await queue.register(handler, *waiting[at : at + 10_000])
+
+
+async def serve(redis: Redis, count: int, concurrency: int = CONCURRENCY) -> Run:
+    """Let a new worker handle the *count* requests that wait; from its start until it has settled and left."""
+    worker = Worker(RedisCoordinator(redis), Queue(RedisStorage(redis)), handlers=[Counted])
+    Counted.remaining, Counted.done = count, staticmethod(worker.stop)
+    with configured(worker_concurrency=concurrency, worker_batch_size=BATCH):
+        watch = Stopwatch()
+        handled = await worker.loop()
+        run = watch.run(count)
+    if handled != count:
+        raise RuntimeError(f"{handled} of {count} requests were handled: this measured something else")
+    return run

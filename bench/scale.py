@@ -1,0 +1,36 @@
+"""How much of everything: a full run for the report, a quick one to see where a change leads."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    rounds: int = 15
+    """Times that every pair is measured, in turns."""
+    requests: int = 50_000
+    """Requests of one run of handling or registering."""
+    small_threads: int = 10_000
+    """Threads of one request each."""
+    waiting: tuple[int, ...] = (100, 100_000, 1_000_000)
+    """Threads that wait while one is bound."""
+    binds: int = 400
+    wakes: int = 1000
+    """Hand-overs of each kind to an idle worker."""
+    idle_seconds: float = 12.0
+    waits_for_leases: bool = True
+    """Whether to kill a worker and wait for the end of its lease: 15 seconds."""
+    competitors: bool = True
+
+
+FULL = Scale()
+QUICK = Scale(
+    rounds=3,
+    requests=30_000,
+    small_threads=5_000,
+    waiting=(100, 10_000),
+    binds=200,
+    wakes=200,
+    idle_seconds=8.0,
+    waits_for_leases=False,
+    competitors=False,
+)
