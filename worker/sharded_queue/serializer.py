@@ -52,7 +52,8 @@ class Serializer:
 
     def __init__(self, request_type: Any) -> None:
         self.request_type = request_type
-        self._class = request_type if isinstance(request_type, type) and not is_typeddict(request_type) else None
+        is_checkable = isinstance(request_type, type) and request_type is not Any and not is_typeddict(request_type)
+        self._class = request_type if is_checkable else None
         if hasattr(request_type, "model_validate_json"):  # pydantic, without importing it
             self._encode: Callable[[Any], bytes] = lambda request: bytes(request.model_dump_json(), "utf-8")
             self._decode: Callable[[bytes], Any] = request_type.model_validate_json
