@@ -18,9 +18,13 @@ START_SECONDS = 20.0
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    """Low enough for the nodes of a Cluster, which talk to each other on a port that is 10,000 higher."""
+    while True:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = int(listener.getsockname()[1])
+        if port < 2**16 - 10_000:
+            return port
 
 
 def require_redis() -> None:
@@ -48,16 +52,18 @@ class RedisServer:
     def start(self) -> "RedisServer":
         """Start and wait until it answers."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        options = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self.folder), **self._options}
-        command = ["redis-server", *[part for name, value in options.items() for part in (f"--{name}", value)]]
         with (self.folder / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(self._command(), stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"redis-server did not start: {(self.folder / 'log').read_text()[-2000:]}")
             time.sleep(0.005)
         return self
+
+    def _command(self) -> list[str]:
+        options = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self.folder), **self._options}
+        return ["redis-server", *[part for name, value in options.items() for part in (f"--{name}", value)]]
 
     def answers(self) -> bool:
         """Whether it serves commands: a server that still loads its data does not."""

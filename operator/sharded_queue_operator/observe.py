@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 from redis.exceptions import RedisError
 
-from sharded_queue.connections import Client, RedisOptions, connect
+from sharded_queue.connections import Client, RedisOptions, close, connect
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.storage import ShardState
 from sharded_queue.storages.redis import RedisStorage
@@ -177,7 +177,7 @@ class Connection:
         self.storages.clear()
         if client is not None:
             with suppress(*TROUBLE):
-                await client.aclose()
+                await close(client)
 
 
 class Poller:

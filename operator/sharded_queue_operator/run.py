@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
-from sharded_queue.connections import RedisOptions, connect
+from sharded_queue.connections import RedisOptions, close, connect
 from sharded_queue.settings import settings
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue_operator import manifest
@@ -77,7 +77,7 @@ async def opened(resource: Resource) -> AsyncIterator[RedisStorage]:
     try:
         yield RedisStorage(client, keys=redis.keys)
     finally:
-        await client.aclose()
+        await close(client)
 
 
 def replace_address(options: RedisOptions, addresses: tuple[str, ...]) -> RedisOptions:

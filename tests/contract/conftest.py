@@ -1,14 +1,16 @@
 """The media that the contract holds on: a new backend is one more line here."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from sharded_queue.connections import Client, RedisOptions, close, connect
 from tests.contract.medium import Medium, MemoryMedium, RedisMedium
-from tests.redis_server import RedisServer
+from tests.redis_groups import MASTER, Nodes, Sentinels
+from tests.redis_server import RedisServer, require_redis
 
 
 @pytest.fixture
@@ -20,11 +22,48 @@ async def redis(redis_server: RedisServer) -> AsyncIterator[Redis]:
     await client.aclose()
 
 
-@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+@pytest.fixture(scope="session")
+def sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
+    require_redis()
+    group = Sentinels(tmp_path_factory.mktemp("sentinels"))
+    yield group
+    group.kill()
+
+
+@pytest.fixture(scope="session")
+def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nodes]:
+    require_redis()
+    group = Nodes(tmp_path_factory.mktemp("nodes"))
+    yield group
+    group.kill()
+
+
+@pytest.fixture
+async def behind_sentinel(sentinels: Sentinels) -> AsyncIterator[Client]:
+    client = connect(RedisOptions(sentinels.addresses, mode="Sentinel", sentinel_master=MASTER))
+    await client.flushall()
+    yield client
+    await close(client)
+
+
+@pytest.fixture
+async def on_cluster(nodes: Nodes) -> AsyncIterator[Client]:
+    client = connect(RedisOptions(nodes.addresses, mode="Cluster"))
+    await client.flushall(target_nodes="primaries")
+    yield client
+    await client.aclose()
+
+
+@pytest.fixture(
+    params=[
+        "memory",
+        *(pytest.param(name, marks=pytest.mark.redis) for name in ("redis", "behind_sentinel", "on_cluster")),
+    ]
+)
 def medium(request: pytest.FixtureRequest) -> Medium:
     if request.param == "memory":
         return MemoryMedium()
-    return RedisMedium(request.getfixturevalue("redis"))
+    return RedisMedium(request.getfixturevalue(request.param))
 
 
 @pytest.fixture

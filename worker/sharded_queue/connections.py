@@ -126,6 +126,15 @@ def _twin(client: Redis) -> Redis:
     return Redis.from_pool(ConnectionPool(connection_class=pool.connection_class, **options))
 
 
+async def close(client: Client) -> None:
+    """Close a client with all it opened; redis-py leaves the connections to sentinels open."""
+    await client.aclose()
+    pool = None if isinstance(client, RedisCluster) else client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        for sentinel in pool.sentinel_manager.sentinels:
+            await sentinel.aclose()
+
+
 def parse_address(address: str) -> tuple[str, int]:
     """
     Raises:

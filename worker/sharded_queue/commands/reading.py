@@ -8,7 +8,7 @@ import click
 import msgspec
 from rich.console import Console
 
-from sharded_queue.connections import connect
+from sharded_queue.connections import close, connect
 from sharded_queue.storages.redis import RedisStorage
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ async def _read(ask: Callable[[RedisStorage], Awaitable[T]]) -> T:
     try:
         return await ask(RedisStorage(client))
     finally:
-        await client.aclose()
+        await close(client)
 
 
 def emit(as_json: bool, value: object, *lines: str) -> None:

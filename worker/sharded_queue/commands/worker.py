@@ -11,7 +11,7 @@ import click
 
 from sharded_queue import health, metrics
 from sharded_queue.commands.naming import served
-from sharded_queue.connections import connect
+from sharded_queue.connections import close, connect
 from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.handler import Handler
@@ -53,7 +53,7 @@ async def serve(handlers: Sequence[type[Handler]]) -> None:
             if await reached(storage, shards, stopped):
                 await work(worker, handlers, state)
     finally:
-        await client.aclose()
+        await close(client)
 
 
 def served_http(worker: Worker, shards: Sequence[Shard], state: Health) -> AbstractAsyncContextManager[int]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from sharded_queue.connections import Client, Link, twin
+from sharded_queue.connections import Client, Link, close, twin
 from sharded_queue.coordinator import Bound, Coordinator
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
@@ -48,7 +48,7 @@ class RedisCoordinator(Coordinator):
 
     async def close(self) -> None:
         if self._is_owner:
-            await self.link.redis.aclose()
+            await close(self.link.redis)
 
     def _shard_keys(self, shard: Shard) -> list[str]:
         return [self.keys.base(shard), self.keys.lock(shard)]
