@@ -11,6 +11,7 @@ from tests.redis_server import RedisServer, require_redis
 
 pytest_plugins = ["tests.cluster.fixtures"]
 
+pytest_plugins = ["tests.cluster.fixtures"]
 MODEL_SEED = int(os.environ.get("MODEL_SEED") or random.SystemRandom().randrange(2**32))
 
 

@@ -142,7 +142,7 @@ class Machine(RuleBasedStateMachine):
         pair = self.pair_at(place)
         through = pair.memory.first + done - 1 if done else None
         self.clock.tick()
-        # Sent again with a lease that was over before, neither this nor a failure can tell its own release from another's.
+        # Sent again with a lease that was over before, a settlement or failure takes another's release for its own.
         self.lose(fates if self.is_held(pair) else [])
         ((memory,), (redis,)) = self.both(
             *[

@@ -1,0 +1,131 @@
+"""How a handler is declared, and what a wrong declaration says."""
+
+from typing import NamedTuple
+
+import pytest
+
+from sharded_queue import Handler, HandlerError, HandlerNotFound, Retry, Route, settings
+from sharded_queue.handler import find, known, request_type
+
+
+class Job(NamedTuple):
+    number: int
+
+
+def test_a_handler_is_named_by_module_and_class() -> None:
+    class MailHandler(Handler):
+        async def perform(self, *requests: Job) -> None: ...
+
+    assert MailHandler.name.endswith("test_handler.test_a_handler_is_named_by_module_and_class.MailHandler")
+
+
+def test_a_handler_is_found_by_its_name() -> None:
+    class NamedHandler(Handler):
+        name = "mail.v2"
+
+        async def perform(self, *requests: Job) -> None: ...
+
+    assert find("mail.v2") is NamedHandler
+
+
+def test_an_unknown_name_lists_what_is_known() -> None:
+    class KnownHandler(Handler):
+        name = "known.one"
+
+        async def perform(self, *requests: Job) -> None: ...
+
+    with pytest.raises(HandlerNotFound, match=r"'nobody'; known here: .*known\.one") as caught:
+        find("nobody")
+
+    assert isinstance(caught.value, LookupError)
+    assert KnownHandler.name == "known.one"
+
+
+def test_a_base_class_that_handles_nothing_is_not_served() -> None:
+    class RoutingHandler(Handler):
+        name = "only.routes"
+
+        @classmethod
+        async def route(cls, *requests: Job) -> list[Route]:
+            return [Route()]
+
+    assert RoutingHandler.name not in known()
+
+
+@pytest.mark.parametrize("name", ["", "7up", "a b", "a/b", "a{b}", "x" * 201, "a\n"])
+def test_a_name_that_no_key_can_hold_is_refused(name: str) -> None:
+    with pytest.raises(HandlerError, match="must be letters"):
+        type("BadHandler", (Handler,), {"name": name})
+
+
+@pytest.mark.parametrize("shards", [0, 65, -1])
+def test_a_number_of_shards_out_of_bounds_is_refused(shards: int) -> None:
+    with pytest.raises(HandlerError, match="from 1 to 64"):
+        type("BadHandler", (Handler,), {"shards": shards})
+
+
+def test_requests_are_read_as_annotated_on_perform() -> None:
+    class PerformHandler(Handler):
+        async def perform(self, *requests: Job) -> None: ...
+
+    assert request_type(PerformHandler) is Job
+
+
+def test_requests_are_read_as_annotated_on_handle() -> None:
+    class HandleHandler(Handler):
+        async def handle(self, *requests: Job) -> None: ...
+
+    assert request_type(HandleHandler) is Job
+
+
+def test_an_annotation_as_text_is_resolved() -> None:
+    class TextHandler(Handler):
+        async def perform(self, *requests: "Job") -> None: ...
+
+    assert request_type(TextHandler) is Job
+
+
+def test_an_annotation_that_leads_nowhere_is_refused() -> None:
+    class LostHandler(Handler):
+        async def perform(self, *requests: "Nowhere") -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    with pytest.raises(HandlerError, match="Nowhere"):
+        request_type(LostHandler)
+
+
+def test_a_handler_that_takes_no_batch_is_refused() -> None:
+    class SingleHandler(Handler):
+        async def perform(self, request: Job) -> None:  # type: ignore[override]
+            ...
+
+    with pytest.raises(HandlerError, match=r"must take \*requests"):
+        request_type(SingleHandler)
+
+
+def test_a_handler_that_handles_nothing_is_refused() -> None:
+    class NothingHandler(Handler): ...
+
+    with pytest.raises(HandlerError, match="neither perform nor handle"):
+        request_type(NothingHandler)
+
+
+async def test_a_handler_that_does_not_route_uses_the_default_route() -> None:
+    class DefaultHandler(Handler):
+        async def perform(self, *requests: Job) -> None: ...
+
+    settings.default_thread, settings.default_priority = "main", 7
+
+    assert await DefaultHandler.route(Job(1), Job(2)) == [Route("main", 7)] * 2
+
+
+def test_a_handler_is_retried_as_the_settings_say_unless_it_says_itself() -> None:
+    class PlainHandler(Handler):
+        async def perform(self, *requests: Job) -> None: ...
+
+    class OwnHandler(PlainHandler):
+        retry = Retry(limit=1, base_seconds=2, cap_seconds=3)
+
+    settings.retry_limit, settings.retry_base, settings.retry_cap = 4, 5, 6
+
+    assert PlainHandler.policy() == Retry(4, 5, 6)
+    assert OwnHandler.policy() == Retry(1, 2, 3)

@@ -1,0 +1,155 @@
+"""Requests of every kind go to text and back; what cannot says which one and why."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import msgspec
+import pydantic
+import pytest
+
+from sharded_queue import Handler, Queue, RuntimeStorage, SerializationError
+from sharded_queue.serializer import Serializer, pack, unpack
+
+STAMP = b"1234567890123"
+
+
+class TupleRequest(NamedTuple):
+    number: int
+    text: str = "x"
+
+
+@dataclass
+class DataRequest:
+    number: int
+    text: str = "x"
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenRequest:
+    number: int
+    text: str = "x"
+
+
+class StructRequest(msgspec.Struct):
+    number: int
+    text: str = "x"
+
+
+class ModelRequest(pydantic.BaseModel):
+    number: int
+    text: str = "x"
+
+
+KINDS = [TupleRequest, DataRequest, FrozenRequest, StructRequest, ModelRequest]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_request_comes_back_equal(kind: Any) -> None:
+    serializer = Serializer(kind)
+    request = kind(number=7, text="ü\n\x00“")
+
+    assert serializer.decode_one(*serializer.encode_all((request,))) == request
+
+
+@pytest.mark.parametrize("request_type", [int, str, dict[str, int], list[str], Any])
+def test_plain_values_come_back_equal(request_type: Any) -> None:
+    value = {int: 5, str: "five", dict[str, int]: {"a": 1}, list[str]: ["a"], Any: {"x": [1, None]}}[request_type]
+    serializer = Serializer(request_type)
+
+    assert serializer.decode_one(*serializer.encode_all((value,))) == value
+
+
+async def test_a_handler_without_annotations_takes_any_json() -> None:
+    class FreeHandler(Handler):
+        async def perform(self, *requests):  # type: ignore[no-untyped-def]
+            ...
+
+    assert len(await Queue(RuntimeStorage()).register(FreeHandler, {"a": 1}, [2], "three")) == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "body", [b"", b"nonsense", b"{}", b"[]", b'["text"]', b'{"number": "text"}', b"\xff\xfe", b"null"]
+)
+def test_what_is_no_request_is_refused_with_its_text(kind: Any, body: bytes) -> None:
+    with pytest.raises(SerializationError, match=f"is not a {kind.__name__}"):
+        Serializer(kind).decode_one(body)
+
+
+def test_text_nested_without_end_is_refused() -> None:
+    with pytest.raises(SerializationError):
+        Serializer(Any).decode_one(b"[" * 100_000)
+
+
+def test_whatever_a_request_raises_when_it_is_read_is_a_flaw_of_the_message() -> None:
+    @dataclass
+    class PickyRequest:
+        number: int
+
+        def __post_init__(self) -> None:
+            raise KeyError("picky")
+
+    requests, flaw = Serializer(PickyRequest).read([STAMP + b'{"number":1}'])
+
+    assert requests == []
+    assert isinstance(flaw, SerializationError)
+
+
+def test_requests_are_read_up_to_the_first_that_cannot_be() -> None:
+    messages = [STAMP + b"[1]", STAMP + b"[2]", STAMP + b"garbage", STAMP + b"[4]"]
+    requests, flaw = Serializer(TupleRequest).read(messages)
+
+    assert requests == [TupleRequest(1), TupleRequest(2)]
+    assert "garbage" in str(flaw)
+
+
+def test_a_request_of_another_type_is_named_by_its_place() -> None:
+    with pytest.raises(SerializationError, match=r"request 1 is DataRequest\(.*not a TupleRequest"):
+        Serializer(TupleRequest).encode_all((TupleRequest(1), DataRequest(2)))
+
+
+@pytest.mark.parametrize("value", [object(), {object(): 1}, "\ud800"])
+def test_a_value_that_json_cannot_hold_is_named_by_its_place(value: object) -> None:
+    with pytest.raises(SerializationError, match="request 1"):
+        Serializer(TupleRequest).encode_all((TupleRequest(1), TupleRequest(value)))  # type: ignore[arg-type]
+
+
+def test_a_value_that_holds_itself_cannot_be_encoded() -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+
+    with pytest.raises(SerializationError):
+        Serializer(Any).encode_all((endless,))
+
+
+def test_a_request_type_that_json_cannot_describe_is_refused() -> None:
+    with pytest.raises(SerializationError, match="cannot be read from JSON"):
+        Serializer(complex | bytes | str | int)
+
+
+def test_headers_travel_with_a_body() -> None:
+    message = unpack(STAMP + pack(b"[1]", {"trace": "a\nb", "ü": "+"}))
+
+    assert (message.registered_ms, message.body) == (int(STAMP), b"[1]")
+    assert message.headers == {"trace": "a\nb", "ü": "+"}
+
+
+def test_a_message_without_headers_has_none() -> None:
+    assert unpack(STAMP + pack(b"[1]")).headers == {}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        b"123",
+        STAMP + b"+",
+        STAMP + b"+{}",
+        STAMP + b"+[1]\n[1]",
+        STAMP + b"+\xff\n[1]",
+    ],
+)
+def test_a_message_that_is_none_is_refused(message: bytes) -> None:
+    _, flaw = Serializer(TupleRequest).read([message])
+
+    assert isinstance(flaw, SerializationError)
