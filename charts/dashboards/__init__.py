@@ -1,0 +1,20 @@
+"""
+The Grafana dashboards as code, in the words of docs/metrics.md; the chart holds what it makes as JSON.
+
+A dashboard is one file that reads as its table of contents; what panels have in common is in `panels`.
+"""
+
+import json
+
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+
+from charts.dashboards import fleet, queues
+
+
+def boards() -> dict[str, str]:
+    """The JSON of each dashboard by its name."""
+    built = {"queues": queues.built(), "operator": fleet.built()}
+    return {
+        name: json.dumps(board.build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
+        for name, board in built.items()
+    }

@@ -1,0 +1,17 @@
+"""Every file of the chart that has its source elsewhere, with the text that it should have."""
+
+from pathlib import Path
+
+from charts.dashboards import boards
+from charts.manual import manual
+
+REPOSITORY = Path(__file__).parents[1]
+CHART = REPOSITORY / "charts" / "sharded-queue"
+
+
+def made() -> dict[Path, str]:
+    return {
+        CHART / "files" / "shardedqueues.yaml": (REPOSITORY / "crds" / "shardedqueues.yaml").read_text(),
+        CHART / "README.md": manual((CHART / "values.yaml").read_text()),
+        **{CHART / "files" / "dashboards" / f"{name}.json": text for name, text in boards().items()},
+    }
