@@ -136,6 +136,7 @@ class Book:
         self.letters: dict[int, Dead] = {}
         self.due: SortedList[tuple[int, int, Entry]] = SortedList()
         self.is_paused = False
+        self.dismissed: dict[str, int] = {}
         self.depth = self.registered = self.settled = self.dead = self.sequence = self.fence = 0
         self.busy_seconds = 0.0
         self.born: int | None = None
@@ -208,7 +209,7 @@ class Book:
             self._make_ready(thread)
         self._promote(now)
         batches: list[Batch] = []
-        threads = threads if wanted > 0 else 0
+        threads = 0 if wanted < 1 or self.is_dismissed(owner, now) else threads
         while len(batches) < threads and len(self.ready) and not self.is_paused:
             thread = self.ready.pop_lowest()
             self.fence = max(self.fence + 1, now * 1000)
@@ -216,6 +217,9 @@ class Book:
             self.leases.put(thread, now + lease_ms)
             batches.append(self._hand_out(Lease(self.shard, thread, owner, self.fence), held, wanted, now))
         return batches
+
+    def is_dismissed(self, owner: str, now: int) -> bool:
+        return self.dismissed.get(owner.partition("/")[0], 0) > now
 
     def next_ms(self, now: int) -> int | None:
         """Until the next lease expires or the next back-off ends."""

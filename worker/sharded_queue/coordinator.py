@@ -20,11 +20,13 @@ class Bound(NamedTuple):
 
     *next_seconds*: until the next lease expires or the next back-off ends, by which a thread may become free with
     nobody calling out; None when there is no such moment. *others_wait*: threads were left behind that may be bound.
+    *is_dismissed*: this worker is given no threads for now.
     """
 
     batches: list[Batch]
     next_seconds: float | None = None
     others_wait: bool = False
+    is_dismissed: bool = False
 
 
 class Coordinator(ABC):
@@ -61,6 +63,14 @@ class Coordinator(ABC):
         Free the threads of workers that are known to be gone, without waiting for their leases; returns the threads.
 
         Their fences are refused from here on, so that a worker that lives after all does no harm.
+        """
+
+    @abstractmethod
+    async def dismiss(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
+        """
+        Give these workers no new threads for so long: they are about to be stopped. What they hold they keep.
+
+        With 0 seconds they are given threads again.
         """
 
     @abstractmethod

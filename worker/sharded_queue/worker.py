@@ -21,6 +21,8 @@ from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.tube import Shard
 
 log = logging.getLogger("sharded_queue")
+DISMISSED_SECONDS = 1.0
+"""How long a worker that is about to be stopped waits before it asks whether it still is."""
 LONGEST_LOOK = 4
 """An idle worker's looks grow to so many times `coordinator_delay` apart: two commands each, below one a second."""
 
@@ -67,6 +69,7 @@ class Worker:
         self._changed = asyncio.Event()
         self._others_wait = False
         self._remaining: int | None = None
+        self._dismissed_until = 0.0
         self._enough: int | None = None
         self._first_shard = 0
         coordinator.attach(queue.storage)
@@ -143,7 +146,8 @@ class Worker:
 
     def _room(self) -> int:
         """How many threads to bind now; under a limit no more than there are requests left to take."""
-        room = 0 if self._stopping else settings.worker_concurrency - self._busy()
+        is_leaving = self._stopping or time.monotonic() < self._dismissed_until
+        room = 0 if is_leaving else settings.worker_concurrency - self._busy()
         return room if self._remaining is None else min(room, self._remaining)
 
     def _patience(self, next_seconds: float | None, quiet: int, busy_at: float) -> float:
@@ -194,6 +198,8 @@ class Worker:
             log.warning("cannot look for threads of %s: %s", shard.tag, error)
             await asyncio.sleep(settings.coordinator_delay)
         self.unreserve(wanted * room - sum(len(batch.messages) for batch in bound.batches))
+        if bound.is_dismissed:  # it does not even listen, for calls are for those who may come
+            self._dismissed_until = time.monotonic() + DISMISSED_SECONDS
         for batch in bound.batches:
             self._start(batch, renewer.deadline(asked_at))
         self.stats.looked_at = time.monotonic()

@@ -32,7 +32,9 @@ class RuntimeCoordinator(Coordinator):
         book, now = self._books[shard], self._books.clock()
         batches = book.bind(owner, threads, wanted, int(lease_seconds * 1000), settings.crash_limit, now)
         next_ms = book.next_ms(now)
-        return Bound(batches, None if next_ms is None else next_ms / 1000, bool(batches) and len(book.ready) > 0)
+        others_wait = bool(batches) and len(book.ready) > 0
+        next_seconds = None if next_ms is None else next_ms / 1000
+        return Bound(batches, next_seconds, others_wait, book.is_dismissed(owner, now))
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
         now, lease_ms = self._books.clock(), int(lease_seconds * 1000)
@@ -44,6 +46,10 @@ class RuntimeCoordinator(Coordinator):
 
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
         return self._books[shard].evict(set(names), settings.crash_limit, self._books.clock())
+
+    async def dismiss(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
+        until = self._books.clock() + int(seconds * 1000)
+        self._books[shard].dismissed.update(dict.fromkeys(names, until))
 
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
         called = asyncio.Event()

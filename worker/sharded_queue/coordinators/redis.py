@@ -17,6 +17,7 @@ from sharded_queue.settings import settings
 from sharded_queue.storage import Storage
 from sharded_queue.tube import Keys, Shard
 
+DISMISSED = -2
 BLOCK_MARGIN_SECONDS = 5.0
 """How much longer than a blocking command may block its answer is waited for."""
 
@@ -71,7 +72,7 @@ class RedisCoordinator(Coordinator):
         ]
         if batches:
             self._known_fences[shard, owner] = batches[-1].lease.fence
-        return Bound(batches, next_ms / 1000 if next_ms >= 0 else None, bool(others_wait))
+        return Bound(batches, next_ms / 1000 if next_ms >= 0 else None, bool(others_wait), next_ms == DISMISSED)
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
         lost: list[Lease] = []
@@ -96,6 +97,12 @@ class RedisCoordinator(Coordinator):
             "evict", self._shard_keys(shard), _always(arguments), seconds=settings.coordinator_lease
         )
         return [thread.decode() for thread in freed]
+
+    async def dismiss(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
+        arguments = [int(seconds * 1000), *names]
+        await self.scripts.run(
+            "dismiss", self._shard_keys(shard), _always(arguments), seconds=settings.coordinator_lease
+        )
 
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
         keys = [key for shard in shards for key in self._wake_keys(shard, owner)]

@@ -12,6 +12,7 @@
 --                 thread message"
 -- dead      ZSET  numbers of dead letters by time; letters HASH number -> "bytes of thread, priority, sequence,
 --                 attempts, bytes of reason, thread reason message"
+-- dismissed ZSET  names of workers that are given no threads, by the time until which
 -- leases    ZSET  bound threads, by expiry           held HASH thread -> "fence owner since lease priority first last"
 --
 -- Numbers above 1e14 must be written by `whole`: Lua's own way to write them rounds.
@@ -22,7 +23,7 @@ local OLDEST, DEEP, TROUBLE = base .. ':oldest', base .. ':deep', base .. ':trou
 local COUNTERS, WAKE = base .. ':counters', base .. ':wake'
 local DEAD, LETTERS = base .. ':dead', base .. ':letters'
 local DUE, LATER = base .. ':due', base .. ':later'
-local LEASES, HELD = lock .. ':leases', lock .. ':held'
+local LEASES, HELD, DISMISSED = lock .. ':leases', lock .. ':held', lock .. ':dismissed'
 local WAKE_LIMIT, SWEEP, CHUNK = 16, 1000, 4000
 
 local time = redis.call('TIME')

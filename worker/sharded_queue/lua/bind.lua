@@ -2,7 +2,7 @@
 -- Bind threads that are free and have requests, the oldest request first, and hand out their first requests.
 --
 -- ARGV  owner, threads, wanted, lease ms, crash limit, known fence ('' unless this call is sent again)
--- Returns {ms until something may become free or -1, 1 if threads are left behind, {thread, fence, priority, first, attempt, messages} ...}
+-- Returns {ms until something may become free, or -1 for never, or -2 for a dismissed worker, 1 if threads are left behind, {thread, fence, priority, first, attempt, messages} ...}
 
 local owner, threads, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease, crash_limit, known = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
@@ -31,7 +31,14 @@ end
 promote()
 if known ~= '' then take_back() end
 
-if wanted < 1 then threads = 0 end
+-- Whoever is about to be stopped is given nothing that it would have to give back.
+local function is_dismissed()
+  local till = redis.call('ZSCORE', DISMISSED, string.match(owner, '^[^/]*'))
+  return till and tonumber(till) > now
+end
+
+local dismissed = is_dismissed()
+if wanted < 1 or dismissed then threads = 0 end
 local reply = { -1, 0 }
 local picked = threads > 0 and not is_paused() and redis.call('ZPOPMIN', READY, threads) or {}
 local fence = math.max((tonumber(redis.call('HGET', COUNTERS, 'fence')) or 0) + 1, now_us)
@@ -48,10 +55,11 @@ end
 if #reply > 2 then redis.call('HSET', COUNTERS, 'fence', whole(fence - 1)) end
 
 -- Whoever was called and leaves work behind calls the next one.
-if #picked > 0 and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
+if (#picked > 0 or dismissed) and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
 for _, key in ipairs({ LEASES, BLOCKED, DUE }) do
   local score = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
   if score and score < math.huge and (reply[1] < 0 or score - now < reply[1]) then reply[1] = math.max(score - now, 0) end
 end
 finish()
+if dismissed then reply[1] = -2 end
 return reply
