@@ -1,0 +1,48 @@
+"""What is made from something else is up to date: the definition, the manual, the dashboards."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from charts.made import made
+from charts.manual import manual
+from tests.chart.helm import CHART, REPOSITORY, of_kind, rendered
+
+CRD = yaml.safe_load((REPOSITORY / "crds" / "shardedqueues.yaml").read_text())
+
+
+@pytest.mark.parametrize("path", made(), ids=lambda path: path.name)
+def test_file_is_what_its_source_makes_of_it(path: Path) -> None:
+    assert path.read_text() == made()[path], "type: python -m charts"
+
+
+def test_no_dashboard_is_left_over() -> None:
+    kept = set((CHART / "files" / "dashboards").iterdir())
+
+    assert kept <= set(made())
+
+
+def test_the_definition_is_installed_as_it_is_and_kept() -> None:
+    (installed,) = of_kind(rendered(), "CustomResourceDefinition")
+
+    assert installed["spec"] == CRD["spec"]
+    assert installed["metadata"]["name"] == CRD["metadata"]["name"]
+    assert installed["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+
+
+def test_the_definition_can_be_left_out() -> None:
+    assert not of_kind(rendered("--set", "crds.install=false"), "CustomResourceDefinition")
+
+
+def test_a_value_without_a_comment_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"image\.tag has no comment"):
+        manual("# -- The image.\nimage:\n  tag: dev\n")
+
+
+def test_dashboards_reach_the_sidecar_whole() -> None:
+    maps = of_kind(rendered("--set", "monitoring.dashboards.enabled=true"), "ConfigMap")
+    boards = {path.name: path.read_text() for path in (CHART / "files" / "dashboards").iterdir()}
+
+    assert {name: text for each in maps for name, text in each["data"].items()} == boards
+    assert all(each["metadata"]["labels"]["grafana_dashboard"] == "1" for each in maps)

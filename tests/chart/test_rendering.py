@@ -1,0 +1,169 @@
+"""What Helm makes of the chart, without a cluster: valid for three Kubernetes versions, and closed to bad values."""
+
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from sharded_queue_operator.settings import Settings
+from tests.chart.helm import CHART, NAMESPACE, VALUES, Manifest, Refused, helm, of_kind, rendered, values
+
+FILES = sorted(file.stem for file in VALUES.glob("*.yaml"))
+KUBERNETES = ("1.29", "1.33", "1.37")
+FOREIGN = "monitoring.coreos.com/v1"
+"""Kinds of the Prometheus Operator, of which Kubernetes has no schema."""
+
+
+def operator(*arguments: Any) -> Manifest:
+    """The operator's pod."""
+    (found,) = [
+        each for each in of_kind(rendered(*arguments), "Deployment") if each["metadata"]["name"] != "trial-redis"
+    ]
+    template: Manifest = found["spec"]["template"]
+    return template
+
+
+def environment(pod: Manifest) -> dict[str, str]:
+    (container,) = pod["spec"]["containers"]
+    return {each["name"]: each.get("value", "") for each in container["env"]}
+
+
+def test_there_are_six_files_of_values() -> None:
+    assert len(FILES) == 6
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_lint_finds_nothing(name: str) -> None:
+    said = helm("lint", "--strict", CHART, *values(name))
+
+    assert "0 chart(s) failed" in said
+    assert "[WARNING]" not in said
+
+
+@pytest.mark.parametrize("kubernetes", KUBERNETES)
+@pytest.mark.parametrize("name", FILES)
+def test_objects_are_valid_to_the_letter(name: str, kubernetes: str) -> None:
+    """Strictly: a field that the version does not know is an error, too."""
+    for each in rendered(*values(name), kubernetes=f"{kubernetes}.0"):
+        if each["apiVersion"] != FOREIGN:
+            kubernetes_validate.validate(each, kubernetes, strict=True)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_no_object_appears_twice(name: str) -> None:
+    named = [(it["kind"], it["metadata"].get("namespace"), it["metadata"]["name"]) for it in rendered(*values(name))]
+
+    assert len(named) == len(set(named))
+
+
+def test_all_is_rendered_by_some_file() -> None:
+    """No template is dead, and none goes without validation."""
+    kinds = {each["kind"] for name in FILES for each in rendered(*values(name))}
+    expected = {"ClusterRole", "ClusterRoleBinding", "ConfigMap", "CustomResourceDefinition", "Deployment"}
+    expected |= {"NetworkPolicy", "Pod", "PodDisruptionBudget", "PodMonitor", "PrometheusRule", "Role", "RoleBinding"}
+    expected |= {"Service", "ServiceAccount", "ServiceMonitor"}
+
+    assert kinds == expected
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_pods_are_restricted(name: str) -> None:
+    """As the restricted Pod Security Standard wants it, and with a root file system that nobody writes to."""
+    objects = rendered(*values(name))
+    pods = [each["spec"]["template"]["spec"] for each in of_kind(objects, "Deployment")]
+    for pod in [*pods, *[each["spec"] for each in of_kind(objects, "Pod")]]:
+        (container,) = pod["containers"]
+        assert pod["securityContext"]["runAsUser"] >= 999
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert container["securityContext"]["readOnlyRootFilesystem"] is True
+        assert container["securityContext"]["allowPrivilegeEscalation"] is False
+        assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_every_setting_is_one_that_the_operator_reads() -> None:
+    """A misspelt one would be passed by Helm and refused by the pod."""
+    names = {name for file in FILES for name in environment(operator(*values(file))) if name.startswith("OPERATOR_")}
+
+    assert names == {f"OPERATOR_{field.upper()}" for field in Settings.model_fields}
+
+
+def test_defaults_are_those_of_the_operator() -> None:
+    told = environment(operator())
+    for name, field in Settings.model_fields.items():
+        if name.endswith("seconds") or name in {"workers", "log_level", "http_port"}:
+            assert told[f"OPERATOR_{name.upper()}"] == f"{field.default:g}" if name != "log_level" else field.default
+
+
+def test_zero_means_zero_and_null_leaves_it_to_the_operator() -> None:
+    told = environment(operator(*values("trial")))
+    specs = {each["metadata"]["name"]: each["spec"] for each in of_kind(rendered(*values("trial")), "Deployment")}
+
+    assert told["OPERATOR_STATUS_SECONDS"] == "0"
+    assert "OPERATOR_WORKERS" not in told
+    assert specs["trial-operator"]["replicas"] == 0
+    assert specs["trial-redis"]["template"]["spec"]["containers"][0]["args"][-2:] == ["--maxmemory", "0"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ("replica=2", "additional properties 'replica' not allowed"),
+        ("image.name=x", "additional properties 'name' not allowed"),
+        ("settings.loglevel=INFO", "additional properties 'loglevel' not allowed"),
+        ("monitoring.rules.thresholds.lag=1", "additional properties 'thresholds' not allowed"),
+        ("replicas=-1", "at '/replicas': minimum: got -1, want 0"),
+        ("replicas=two", "at '/replicas': got string, want integer"),
+        ("settings.leaseSeconds=1", "at '/settings/leaseSeconds': minimum: got 1, want 3"),
+        ("settings.logLevel=LOUD", "at '/settings/logLevel': value must be one of 'DEBUG', 'INFO', 'WARNING', 'ERROR'"),
+        ("image.tag=", "at '/image/tag': '' does not match pattern"),
+        ("image.pullPolicy=Sometimes", "at '/image/pullPolicy': value must be one of"),
+        ("watchNamespaces={Shop}", "at '/watchNamespaces/0': 'Shop' does not match pattern"),
+        ("watchNamespaces=shop", "at '/watchNamespaces': got string, want array"),
+        ("service.port=80", "at '/service/port': minimum: got 80, want 1,024"),
+        ("crds.install=perhaps", "at '/crds/install': got string, want boolean"),
+        ("redis.maxmemory=much", "at '/redis/maxmemory': 'much' does not match pattern"),
+        ("monitoring.podMonitor.interval=often", "at '/monitoring/podMonitor/interval': 'often' does not match"),
+        ("monitoring.rules.disabled={Lags}", "at '/monitoring/rules/disabled/0': value must be one of"),
+        ("resources.limits.memory=lots", "at '/resources/limits/memory': 'lots' does not match pattern"),
+    ],
+)
+def test_bad_values_are_refused_with_a_sentence(setting: str, sentence: str) -> None:
+    with pytest.raises(Refused) as refused:
+        rendered("--set", setting)
+
+    assert sentence in str(refused.value)
+
+
+def test_the_schema_knows_every_value_and_is_closed_everywhere() -> None:
+    """But where Kubernetes says what may stand there, or the keys are the user's own."""
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text())
+    defaults = yaml.safe_load((CHART / "values.yaml").read_text())
+
+    assert set(schema["properties"]) == {*defaults, "global"}
+    assert not list(open_objects(schema))
+
+
+def open_objects(schema: Any, path: str = "") -> Any:
+    if isinstance(schema, dict):
+        if (
+            "properties" in schema
+            and schema.get("type") == "object"
+            and schema.get("additionalProperties") is not False
+        ):
+            yield path
+        for key, value in schema.items():
+            yield from open_objects(value, f"{path}/{key}")
+
+
+def test_an_older_kubernetes_is_refused() -> None:
+    with pytest.raises(Refused, match="incompatible with Kubernetes"):
+        rendered(kubernetes="1.28.0")
+
+
+def test_notes_name_the_first_namespace_that_is_served() -> None:
+    notes = helm("install", "test", CHART, "--namespace", NAMESPACE, "--dry-run=client", *values("namespaced"))
+
+    assert "serves the ShardedQueues of shop, billing" in notes
+    assert "kubectl apply --namespace shop" in notes
