@@ -470,3 +470,14 @@ async def test_ten_thousand_requests_in_one_registration_keep_their_order(medium
     await medium.register("a", *numbers)
 
     assert handed(await medium.bind_one(wanted=10_000)) == numbers
+
+
+async def test_what_was_never_handed_out_cannot_fail(medium: Medium) -> None:
+    """It would pass for handed out from then on, and be settled unseen."""
+    await medium.register("a", "1", "2")
+    batch = await medium.bind_one(wanted=1)
+    unseen = batch._replace(first=batch.first + 1)
+
+    assert not await medium.fail(unseen, delay=None)
+    assert (await medium.settle(batch, through=batch.first + 1)).is_lost
+    assert await medium.waiting("a") == ["1", "2"]

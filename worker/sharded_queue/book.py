@@ -302,7 +302,7 @@ class Book:
 
     def fail(self, failure: Failure, now: int) -> bool:
         lease, priority, sequence, attempt, error, delay_seconds = failure
-        if not (held := self._holds(lease)):
+        if not (held := self._holds(lease)) or held.priority != priority or sequence > held.last:
             return False
         line = self._line(lease.thread, priority)
         if line and line.head == sequence:

@@ -10,6 +10,8 @@ local sequence, attempt, delay, reason = tonumber(ARGV[5]), tonumber(ARGV[6]), t
 local held = holds(thread, fence)
 if not held then return again and delay >= 0 and not held_of(thread) and 1 or 0 end
 
+if held.priority ~= priority or sequence > held.last then return 0 end -- was never handed out
+
 local tubes = tubes_of(thread)
 for i, tube in ipairs(tubes) do
   if tube.priority == priority and tube.head == sequence then
