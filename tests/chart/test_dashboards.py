@@ -1,0 +1,88 @@
+"""Every query of every panel is one that Prometheus understands, about metrics that exist."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.chart.helm import CHART
+from tests.chart.promtool import checked, documented, named, require_promtool
+
+BOARDS = {file.stem: json.loads(file.read_text()) for file in (CHART / "files" / "dashboards").glob("*.json")}
+each_board = pytest.mark.parametrize("name", BOARDS)
+
+
+def panels(name: str) -> list[dict[str, Any]]:
+    return [panel for panel in BOARDS[name]["panels"] if panel["type"] not in {"row", "text"}]
+
+
+def expressions(name: str) -> list[str]:
+    """As Grafana would send them, with something chosen for each variable."""
+    found = [target["expr"] for panel in panels(name) for target in panel["targets"]]
+    return [re.sub(r"\$(\w+)", "chosen", expr.replace("$__rate_interval", "5m")) for expr in found]
+
+
+def test_there_are_two() -> None:
+    assert set(BOARDS) == {"queues", "operator"}
+
+
+@each_board
+def test_expressions_are_understood(name: str, tmp_path: Path) -> None:
+    require_promtool()
+
+    checked(tmp_path, expressions(name))
+
+
+@each_board
+def test_queries_ask_for_documented_metrics_only(name: str) -> None:
+    variables = [variable["query"] for variable in BOARDS[name]["templating"]["list"]]
+
+    assert set().union(*map(named, [*expressions(name), *variables])) <= documented()
+
+
+def test_every_documented_metric_is_shown() -> None:
+    shown = set().union(*(named(expr) for name in BOARDS for expr in expressions(name)))
+
+    assert (
+        not documented()
+        - shown
+        - {f"sharded_queue_operator_poll_seconds_{part}" for part in ("sum", "count")}
+        - {
+            "sharded_queue_handler_depth",  # of queues by the operator, of tubes by workers
+            "sharded_queue_handler_lag_seconds",
+        }
+    )
+
+
+@each_board
+def test_what_workers_repeat_is_never_summed(name: str) -> None:
+    """Each tells the same of Redis, so a sum would count a queue as often as it has workers."""
+    for expr in expressions(name):
+        if "sharded_queue_handler_" in expr or "sharded_queue_tube_" in expr:
+            assert "sum" not in expr
+
+
+@each_board
+def test_every_panel_says_what_it_shows(name: str) -> None:
+    assert all(panel["title"] and panel["description"] for panel in panels(name))
+
+
+@each_board
+def test_variables_in_queries_are_declared(name: str) -> None:
+    declared = {variable["name"] for variable in BOARDS[name]["templating"]["list"]}
+    used = set(re.findall(r"\$\{?([a-z_]+)", json.dumps(BOARDS[name])))
+
+    assert used <= {*declared, "__rate_interval"}
+
+
+@each_board
+def test_panels_do_not_overlap(name: str) -> None:
+    taken: set[tuple[int, int]] = set()
+    for panel in BOARDS[name]["panels"]:
+        place = panel["gridPos"]
+        cells = {(x + place["x"], y + place["y"]) for x in range(place["w"]) for y in range(place["h"])}
+        assert not cells & taken, panel["title"]
+        assert place["x"] + place["w"] <= 24
+        taken |= cells
