@@ -1,0 +1,87 @@
+"""A proxy before a redis-server that cuts the connection at a chosen command."""
+
+import asyncio
+from contextlib import suppress
+from typing import Literal
+
+Cut = Literal["before it arrives", "half way to Redis", "before its answer", "half way through its answer"]
+CUTS: tuple[Cut, ...] = ("before it arrives", "half way to Redis", "before its answer", "half way through its answer")
+
+
+class CuttingProxy:
+    """
+    Passes everything on, but cuts the connection at the command number *at* (from 0), counted over all connections.
+
+    What a client writes at once counts as one command: a link packs a command into one write.
+    """
+
+    def __init__(self, port: int, at: int | None = None, cut: Cut = "before it arrives") -> None:
+        self._port, self._at, self._cut = port, at, cut
+        self.commands = 0
+        self.has_cut = False
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "CuttingProxy":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        redis_reader, redis = await asyncio.open_connection("127.0.0.1", self._port)
+        is_silent = asyncio.Event()
+        answering = asyncio.create_task(self._pass_answers(redis_reader, client, is_silent))
+        try:
+            await self._pass_commands(client_reader, redis, is_silent, answering)
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            answering.cancel()
+            for writer in (client, redis):
+                writer.transport.abort()
+            self._tasks.discard(task)
+
+    async def _pass_commands(
+        self,
+        client: asyncio.StreamReader,
+        redis: asyncio.StreamWriter,
+        is_silent: asyncio.Event,
+        answering: "asyncio.Task[None]",
+    ) -> None:
+        while command := await client.read(1 << 20):
+            number, self.commands = self.commands, self.commands + 1
+            if number != self._at:
+                redis.write(command)
+                continue
+            self.has_cut = True
+            if self._cut == "before it arrives":
+                return
+            if self._cut == "half way to Redis":
+                redis.write(command[: len(command) // 2])
+                await redis.drain()
+                return
+            is_silent.set()
+            redis.write(command)
+            await answering
+            return
+
+    async def _pass_answers(
+        self, redis: asyncio.StreamReader, client: asyncio.StreamWriter, is_silent: asyncio.Event
+    ) -> None:
+        with suppress(OSError):
+            while answer := await redis.read(1 << 20):
+                if is_silent.is_set():
+                    if self._cut == "half way through its answer":
+                        client.write(answer[: max(1, len(answer) // 2)])
+                        await client.drain()
+                    return
+                client.write(answer)

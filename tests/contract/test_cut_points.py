@@ -1,0 +1,97 @@
+"""
+The connection is cut at every command of a whole life: register, bind, handle, fail, bury, settle, release.
+
+Each command once, in four ways: nothing lost, nothing reordered, nothing handled twice, and all counters right.
+"""
+
+import asyncio
+from typing import NamedTuple
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry as ClientRetry
+from redis.backoff import NoBackoff
+
+from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Retry, Route, Worker, settings
+from sharded_queue.check import faults, picture
+from tests.contract.proxy import CUTS, Cut, CuttingProxy
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis
+
+
+class Job(NamedTuple):
+    thread: str
+    name: str
+
+
+class Life(NamedTuple):
+    """How a whole life went."""
+
+    handled: dict[str, list[str]]
+    dead: list[str]
+    totals: tuple[int, int, int, int]
+    faults: list[str]
+
+
+EXPECTED = Life({"a": ["1", "2"], "b": ["flaky", "3"]}, ["poison"], (5, 4, 1, 0), [])
+
+
+async def live(server: RedisServer, proxy: CuttingProxy) -> Life:
+    """A flaky request is put off once, a poisonous one dies, the others are handled: all through the proxy."""
+
+    class LifeHandler(Handler):
+        name = "tests.Life"
+        retry = Retry(limit=2, base_seconds=0, cap_seconds=0)
+
+        @classmethod
+        async def route(cls, *requests: Job) -> list[Route]:
+            return [Route(request.thread) for request in requests]
+
+        async def perform(self, *requests: Job) -> None:
+            for request in requests:
+                if request.name == "poison" or (request.name == "flaky" and "flaky" not in tried):
+                    tried.append(request.name)
+                    raise ValueError(request.name)
+                handled.setdefault(request.thread, []).append(request.name)
+
+    handled: dict[str, list[str]] = {}
+    tried: list[str] = []
+    settings.worker_batch_size = 1
+    through = Redis(host="127.0.0.1", port=proxy.port, retry=ClientRetry(NoBackoff(), 0))
+    direct = Redis(host="127.0.0.1", port=server.port)
+    await direct.flushall()
+    queue = Queue(RedisStorage(through))
+    await queue.register(LifeHandler, Job("a", "poison"), Job("a", "1"), Job("b", "flaky"))
+    await queue.register(LifeHandler, Job("a", "2"), Job("b", "3"))
+    async with asyncio.timeout(10):
+        await Worker(RedisCoordinator(through), queue, handlers=[LifeHandler]).loop(4)
+    storage, (shard,) = RedisStorage(direct), LifeHandler.all_shards()
+    (state,) = await storage.observe([shard])
+    dead = [letter.message[13:].decode() for letter in await storage.dead(shard)]
+    life = Life(
+        handled,
+        ["poison" for message in dead if "poison" in message],
+        (state.registered, state.settled, state.dead, state.depth),
+        faults(await picture(storage, shard)),
+    )
+    await through.aclose()
+    await direct.aclose()
+    return life
+
+
+async def test_a_life_without_a_cut(redis_server: RedisServer) -> None:
+    async with CuttingProxy(redis_server.port) as proxy:
+        assert await live(redis_server, proxy) == EXPECTED
+
+
+@pytest.mark.parametrize("cut", CUTS)
+async def test_a_cut_at_any_command_changes_nothing(redis_server: RedisServer, cut: Cut) -> None:
+    at, has_cut = 0, True
+    while has_cut:
+        async with CuttingProxy(redis_server.port, at, cut) as proxy:
+            assert (at, await live(redis_server, proxy)) == (at, EXPECTED)
+            has_cut, at = proxy.has_cut, at + 1
+
+    print(f"{at - 1} commands cut {cut}")
+    assert at > 12
