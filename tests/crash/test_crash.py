@@ -1,0 +1,112 @@
+"""
+Workers and Redis die under load; the history of what was done is judged afterwards.
+
+How often: CRASH_KILLS, CRASH_STOPS, CRASH_ROLLOUTS, CRASH_REDIS_KILLS. CRASH_SEED begins with the same order again.
+"""
+
+import asyncio
+import os
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from sharded_queue.check import faults as shard_faults
+from sharded_queue.check import picture
+from tests.crash.crew import BATCH, LEASE_SECONDS, Crew, Producer, StepHandler
+from tests.crash.history import faults, read, replays
+from tests.redis_server import RedisServer
+
+pytestmark = [pytest.mark.redis, pytest.mark.timeout(3600)]
+KILLS = int(os.environ.get("CRASH_KILLS", "150"))
+STOPS = int(os.environ.get("CRASH_STOPS", "12"))
+ROLLOUTS = int(os.environ.get("CRASH_ROLLOUTS", "50"))
+REDIS_KILLS = int(os.environ.get("CRASH_REDIS_KILLS", "20"))
+SEED = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(2**32))
+DRAIN_SECONDS = 60
+
+
+class Scene:
+    """A Redis, workers and a producer, and the judgement at the end."""
+
+    def __init__(self, server: RedisServer, folder: Path) -> None:
+        self.server, self.folder = server, folder
+        self.crew, self.producer = Crew(server, folder), Producer(server)
+        self.random = random.Random(SEED)
+
+    async def play(self, times: int, strike: Callable[[], Awaitable[None]], workers: int = 3) -> int:
+        """Strike so many times while requests come in, let everything drain, judge; how many requests were repeated."""
+        self.crew.start(workers)
+        feeding = asyncio.create_task(self.producer.feed())
+        await self.work_has_begun()
+        for _ in range(times):
+            await strike()
+            assert not feeding.done(), feeding.exception()
+        feeding.cancel()
+        await asyncio.gather(feeding, return_exceptions=True)
+        async with asyncio.timeout(DRAIN_SECONDS):
+            await self.producer.drained()
+        codes = await self.crew.stop_all()
+        history = read(self.folder)
+        (shard,) = StepHandler.all_shards()
+        print(f"seed {SEED}: {times} strikes, {len(history)} requests done, {replays(history)} of them again")
+
+        assert codes == [0] * len(codes)
+        assert faults(self.producer.registered, history, BATCH) == []
+        assert shard_faults(await picture(self.producer.storage, shard)) == []
+        return replays(history)
+
+    async def work_has_begun(self) -> None:
+        async with asyncio.timeout(DRAIN_SECONDS):
+            while len(read(self.folder)) < 50:  # noqa: ASYNC110 - the workers are other processes, and call nobody here
+                await asyncio.sleep(0.05)
+
+    async def some_time(self, longest: float) -> None:
+        """A strike may hit any moment of a batch, a settlement or a bind."""
+        await asyncio.sleep(self.random.uniform(0, longest))
+
+
+@pytest.fixture
+async def scene(own_redis: Callable[..., RedisServer], tmp_path: Path) -> AsyncIterator[Scene]:
+    scene = Scene(own_redis(appendonly="yes", appendfsync="always"), tmp_path)
+    yield scene
+    scene.crew.kill_all()
+    await scene.producer.redis.aclose()
+
+
+async def test_kill_9_of_workers_loses_nothing_and_keeps_the_order(scene: Scene) -> None:
+    async def kill_one() -> None:
+        await scene.some_time(0.3)
+        scene.crew.kill(scene.random.choice(scene.crew.workers))
+        scene.crew.start()
+
+    await scene.play(KILLS, kill_one)
+
+
+async def test_a_worker_stopped_past_its_lease_does_no_harm_when_it_goes_on(scene: Scene) -> None:
+    async def stop_one() -> None:
+        await scene.some_time(0.2)
+        worker = scene.random.choice(scene.crew.workers)
+        scene.crew.pause(worker)
+        await asyncio.sleep(LEASE_SECONDS * 1.5)
+        scene.crew.resume(worker)
+
+    await scene.play(STOPS, stop_one)
+
+
+async def test_a_rollout_repeats_no_request(scene: Scene) -> None:
+    async def roll_out_one() -> None:
+        await scene.some_time(0.1)
+        assert await scene.crew.roll_out(scene.crew.workers[0]) == 0
+
+    assert await scene.play(ROLLOUTS, roll_out_one) == 0
+
+
+async def test_kill_9_of_redis_loses_nothing_that_was_acknowledged(scene: Scene) -> None:
+    async def kill_redis() -> None:
+        await scene.some_time(0.4)
+        await asyncio.to_thread(scene.server.kill)
+        await asyncio.to_thread(scene.server.start)
+
+    await scene.play(REDIS_KILLS, kill_redis)
