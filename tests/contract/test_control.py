@@ -324,3 +324,18 @@ async def test_a_dismissal_ends(medium: Medium) -> None:
     await medium.coordinator.dismiss(SHARD, ["w"], 0)
 
     assert handed(await medium.bind_one("w/1")) == ["1"]
+
+
+async def test_crashes_of_another_request_are_not_counted_against_one_replayed_to_the_head(medium: Medium) -> None:
+    await medium.register("a", "replayed", "crashing")
+    batch = await medium.bind_one(wanted=1)
+    await medium.fail(batch, delay=None)
+    await medium.release(batch.lease)
+    for _ in range(4):
+        await medium.crash_with(wanted=1)
+    await medium.release((await medium.bind_one()).lease)
+    await medium.storage.settle_dead(SHARD, [1], "head")
+    await medium.crash_with(wanted=1)
+    await medium.bind_one()
+
+    assert await medium.storage.dead(SHARD) == []

@@ -244,7 +244,7 @@ class Book:
         if held.last < held.first or line is None or line.head > held.last:
             return
         trouble = self.trouble.get((thread, held.priority))
-        if trouble is None or trouble.last < line.head:
+        if trouble is None or trouble.last < line.head or line.head < trouble.sequence:
             trouble = Trouble(line.head, held.last)
         trouble = trouble._replace(crashes=trouble.crashes + 1)
         if held.first == held.last and trouble.crashes >= crash_limit:

@@ -191,7 +191,7 @@ local function count_crash(thread, tubes, held, crash_limit)
   for i, tube in ipairs(tubes) do
     if tube.priority == held.priority and tube.head <= held.last then
       local trouble = trouble_of(thread, tube.priority)
-      if not trouble or trouble.last < tube.head then
+      if not trouble or trouble.last < tube.head or tube.head < trouble.sequence then
         trouble = { sequence = tube.head, last = held.last, attempts = 0, crashes = 0, reason = '' }
       end
       trouble.crashes = trouble.crashes + 1
