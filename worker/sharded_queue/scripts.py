@@ -32,7 +32,17 @@ from sharded_queue.storage import Batch
 from sharded_queue.tube import Tube
 
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 1.0
-TRANSIENT_ERRORS = ("LOADING", "READONLY", "CLUSTERDOWN", "TRYAGAIN", "MASTERDOWN", "NOREPLICAS", "MISCONF", "BUSY", "UNBLOCKED")
+TRANSIENT_ERRORS = (
+    "LOADING",
+    "READONLY",
+    "CLUSTERDOWN",
+    "TRYAGAIN",
+    "MASTERDOWN",
+    "NOREPLICAS",
+    "MISCONF",
+    "BUSY",
+    "UNBLOCKED",
+)
 
 
 @cache
