@@ -191,9 +191,9 @@ class Link:
     async def _exchange(self, node: Any, commands: Sequence[Sequence[Any]], seconds: float) -> list[Any]:
         cancellations = _cancellations()
         async with asyncio.timeout(seconds), self._connection(node) as connection:
-            await connection.send_packed_command(b"".join(pack_command(tuple(command)) for command in commands))
-            # redis-py sends within `wait_for`, which on Python 3.11 forgets a cancellation that comes as it ends; the
-            # answer would then be waited for by nobody and for ever.
+            await _send(connection, b"".join(pack_command(tuple(command)) for command in commands))
+            # Where redis-py connects first, it does so within `wait_for`, which on Python 3.11 forgets a cancellation
+            # that comes as it ends; the answer would then be waited for by nobody and for ever.
             if _cancellations() > cancellations:
                 raise asyncio.CancelledError
             return [await self._answer(connection) for _ in commands]
@@ -243,6 +243,15 @@ class Link:
             node.release(connection)
             raise
         return connection
+
+
+async def _send(connection: Any, packed: bytes) -> None:
+    """Without redis-py's own time-out: it costs a task for each command, and the caller's covers the whole exchange."""
+    usual, connection.socket_timeout = connection.socket_timeout, None
+    try:
+        await connection.send_packed_command(packed)
+    finally:
+        connection.socket_timeout = usual
 
 
 def _cancellations() -> int:
