@@ -16,7 +16,10 @@ from sharded_queue_operator import metrics, status
 from sharded_queue_operator.api import Api, apps, core, queues
 from sharded_queue_operator.apply import Applier, now
 from sharded_queue_operator.decide import Decision, History, Observation, decide
+from sharded_queue_operator.dismissal import Dismissals
 from sharded_queue_operator.errors import ApiRefused, BadSpec, NotOurs
+from sharded_queue_operator.healing import Healer
+from sharded_queue_operator.members import Members, watched_pods
 from sharded_queue_operator.observe import Observer, Reading
 from sharded_queue_operator.pods import MANAGED_BY, MANAGER, Manifest, deployment
 from sharded_queue_operator.resource import PAUSE, Name, Resource, parsed
@@ -52,6 +55,9 @@ class Controller:
         self.workloads = Workloads(api)
         self.applier = Applier(api, self.workloads, settings.identity, settings.status_seconds)
         self.observer = Observer(self.read_secret, self.heard)
+        self.members = Members(api)
+        self.dismissals = Dismissals(self.members, self.observer.coordinator)
+        self.healer = Healer(self.members, self.observer.coordinator)
         self.progress_at = monotonic()
         """When the last resource was looked at, or the last list of them was read."""
         self.is_running = False
@@ -90,6 +96,8 @@ class Controller:
             return
         self.observer.forget(name)
         self.workloads.forget(name)
+        self.members.forget(name)
+        self.dismissals.forget(name)
         self.applier.forget(name)
         self.queue.forget(name)
         metrics.forget(*name)
@@ -101,6 +109,17 @@ class Controller:
     def workload_gone(self, body: Manifest) -> None:
         if owner := self.workloads.drop(body):
             self.queue.add(owner)
+
+    def pod_changed(self, body: Manifest) -> None:
+        self.missed(self.members.keep(body))
+
+    def pod_gone(self, body: Manifest) -> None:
+        self.missed(self.members.drop(body))
+
+    def missed(self, owner: Name | None) -> None:
+        """A worker is gone: see at once whether it held threads."""
+        if owner:
+            self.observer.hurry(owner)
 
     def heard(self, name: Name, reading: Reading) -> None:
         if entry := self.entries.get(name):
@@ -150,7 +169,12 @@ class Controller:
             workload = await self.workloads.find(resource)
             seen = observation(entry, workload, reading)
             decision = decide(seen, resource.policy, entry.history, monotonic())
-            self.keep(entry, await self.applier.apply(resource, entry.body, workload, seen, decision))
+            if workload:
+                await self.applier.announce(entry.body, await self.healer.heal(resource, workload, seen))
+            if await self.may_carry_out(resource, workload, seen, decision):
+                self.keep(entry, await self.applier.apply(resource, entry.body, workload, seen, decision))
+            else:
+                self.observer.hurry(resource.name)
         except NotOurs as error:
             await self.refuse(entry, "NameTaken", str(error))
         except ApiRefused as error:
@@ -160,6 +184,15 @@ class Controller:
         else:
             entry.history = decision.history
             measure(resource.name, workload, seen, decision)
+
+    async def may_carry_out(
+        self, resource: Resource, workload: Workload | None, seen: Observation, decision: Decision
+    ) -> bool:
+        """Whether to act on a decision now; fewer workers take a second look."""
+        if workload is None or decision.replicas is None or decision.replicas >= workload.wanted:
+            await self.dismissals.recall(resource)
+            return True
+        return await self.dismissals.may_lower(resource, workload, seen, decision.replicas)
 
     async def refuse(self, entry: Entry, reason: str, message: str) -> None:
         after = status.refused_status(entry.body, reason, message, now())
@@ -187,6 +220,7 @@ class Controller:
             found = await self.listed(queues(namespace=namespace))
             for body in await self.listed(apps("deployments", namespace=namespace), f"{MANAGED_BY}={MANAGER}"):
                 self.workload_changed(body)
+            self.members.resynced(await self.listed(core("pods", namespace=namespace), watched_pods()), namespace)
             names = {Name.of(body) for body in found}
             for name, entry in list(self.entries.items()):
                 if name not in names and namespace in {"", name.namespace}:

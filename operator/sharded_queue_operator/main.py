@@ -10,7 +10,8 @@ from typing import Any
 import kopf
 
 from sharded_queue_operator.controller import Controller
-from sharded_queue_operator.pods import MANAGED_BY, MANAGER
+from sharded_queue_operator.members import watched_pods
+from sharded_queue_operator.pods import MANAGED_BY, MANAGER, QUEUE
 from sharded_queue_operator.resource import GROUP, PLURAL, VERSION
 
 REQUEST_SECONDS = 15.0
@@ -35,6 +36,11 @@ def registered(controller: Controller) -> kopf.OperatorRegistry:
         body = dict(event["object"])
         controller.workload_gone(body) if event["type"] == "DELETED" else controller.workload_changed(body)
 
+    @kopf.on.event("", "v1", "pods", labels={QUEUE: kopf.PRESENT}, registry=registry)
+    async def pod(event: kopf.RawEvent, **_: Any) -> None:
+        body = dict(event["object"])
+        controller.pod_gone(body) if event["type"] == "DELETED" else controller.pod_changed(body)
+
     return registry
 
 
@@ -45,4 +51,5 @@ def configured() -> kopf.OperatorSettings:
     settings.queueing.idle_timeout = settings.queueing.exit_timeout = EXIT_SECONDS
     settings.networking.request_timeout = REQUEST_SECONDS
     settings.watching.label_selectors["apps", "v1", "deployments"] = f"{MANAGED_BY}={MANAGER}"
+    settings.watching.label_selectors["", "v1", "pods"] = watched_pods()
     return settings

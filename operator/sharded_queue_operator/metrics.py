@@ -24,6 +24,7 @@ accepted = Gauge("sharded_queue_accepted", "1 when the resource's spec makes sen
 scalings = Counter(
     "sharded_queue_scalings_total", "Changes of the number of workers", (*QUEUE, "direction"), registry=registry
 )
+freed = Counter("sharded_queue_freed_threads_total", "Threads taken from pods that are gone", QUEUE, registry=registry)
 polls = Counter(
     "sharded_queue_operator_polls_total", "Reads of a Redis by their outcome", ("outcome",), registry=registry
 )
@@ -48,4 +49,5 @@ def forget(namespace: str, queue: str) -> None:
     """Nothing is said any more of a resource that is gone."""
     for gauge in OF_A_QUEUE:
         gauge.remove_by_labels({"namespace": namespace, "queue": queue})
-    scalings.remove_by_labels({"namespace": namespace, "queue": queue})
+    for counter in (scalings, freed):
+        counter.remove_by_labels({"namespace": namespace, "queue": queue})

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 from redis.exceptions import RedisError
 
 from sharded_queue.connections import Client, RedisOptions, close, connect
+from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.storage import ShardState
 from sharded_queue.storages.redis import RedisStorage
@@ -106,6 +107,7 @@ class Connection:
         self.read_secret = read_secret
         self.client: Client | None = None
         self.storages: dict[Keys, RedisStorage] = {}
+        self.coordinators: dict[Keys, RedisCoordinator] = {}
         self.secrets: list[Secret] = []
         self.read_at = float("-inf")
         self.folder = tempfile.TemporaryDirectory(prefix="sharded-queue-")
@@ -128,6 +130,13 @@ class Connection:
         if keys not in self.storages:
             self.storages[keys] = RedisStorage(client, keys=keys)
         return self.storages[keys]
+
+    async def coordinator(self, keys: Keys) -> RedisCoordinator:
+        client = await self.open()
+        if keys not in self.coordinators:
+            self.coordinators[keys] = RedisCoordinator(client)
+            self.coordinators[keys].attach(self.storage(client, keys))
+        return self.coordinators[keys]
 
     async def doubted(self) -> None:
         """Redis did not answer, perhaps because its password was changed: take the new one, if there is one."""
@@ -175,6 +184,7 @@ class Connection:
     async def close(self) -> None:
         client, self.client = self.client, None
         self.storages.clear()
+        self.coordinators.clear()
         if client is not None:
             with suppress(*TROUBLE):
                 await close(client)
@@ -345,6 +355,23 @@ class Observer:
         if not self.pollers[place].watches:
             del self.pollers[place]
             self.tasks.pop(place).cancel()
+
+    async def coordinator(self, name: Name) -> RedisCoordinator:
+        """
+        Who binds the threads of a resource.
+
+        Raises:
+            Missing: the resource is not watched, or a secret of its Redis is not there.
+        """
+        if name not in self.places:
+            raise Missing(f"{name} is not watched")
+        poller = self.pollers[self.places[name]]
+        return await poller.connection.coordinator(poller.watches[name].keys)
+
+    def hurry(self, name: Name) -> None:
+        """Read anew at once."""
+        if name in self.places:
+            self.pollers[self.places[name]].hurry([name])
 
     def failed(self) -> list[BaseException]:
         """What ended a poller, which nothing should."""

@@ -50,14 +50,15 @@ def test_no_right_is_a_wildcard(name: str) -> None:
 
 
 def test_operator_may_not_read_what_is_not_its_business() -> None:
-    """It reads single Secrets by name, and lists none; it touches no pod, no node and no right."""
+    """It reads single Secrets by name, and lists none; it starts and deletes no pod, and touches no node and no right."""
     granted = rules(rendered(), "ClusterRole", "queues-test-sharded-queue-operator")
     pairs = {pair for rule in granted for pair in product(rule["resources"], rule["verbs"])}
 
     assert {verb for resource, verb in pairs if resource == "secrets"} == {"get"}
     assert {verb for resource, verb in pairs if resource == "events"} == {"create"}
     assert {verb for resource, verb in pairs if resource == "shardedqueues"} == {"list", "watch"}
-    assert not {resource for resource, _ in pairs} & {"pods", "nodes", "namespaces", "roles", "clusterroles"}
+    assert {verb for resource, verb in pairs if resource == "pods"} == {"get", "list", "watch", "patch"}
+    assert not {resource for resource, _ in pairs} & {"nodes", "namespaces", "roles", "clusterroles"}
     assert not {verb for _, verb in pairs} & {"delete", "deletecollection", "escalate", "bind", "impersonate"}
 
 

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from redis.asyncio import Redis
 
+from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.storage import Entry
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Keys, Shard
@@ -65,6 +66,20 @@ class QueueServer(RedisServer):
         entries = [Entry(str(thread), 0, [b"[1]"] * each) for thread in range(threads)]
         keys = Keys(f"{prefix}tube_", f"{prefix}lock_")
         self.run(lambda client: RedisStorage(client, keys=keys).register(Shard(handler), entries), **credentials)
+
+    def bind(self, owner: str, lease_seconds: float = 600) -> None:
+        """Hold one more thread, as a worker would."""
+
+        async def bound(client: Redis) -> None:
+            coordinator = RedisCoordinator(client)
+            coordinator.attach(RedisStorage(client))
+            assert (await coordinator.bind(Shard(HANDLER), owner, 1, 1, lease_seconds)).batches
+
+        self.run(bound)
+
+    def owners(self) -> set[str]:
+        (state,) = self.run(lambda client: RedisStorage(client).observe([Shard(HANDLER)]))
+        return {hold.owner for hold in state.held}
 
     def flush(self) -> None:
         self.run(lambda client: client.flushall())

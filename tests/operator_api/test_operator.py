@@ -275,6 +275,27 @@ def test_a_missing_workload_of_the_user_is_told(queues: Queues, operator: Operat
     queues.wait_for_condition("Ready", "Scaling")
 
 
+def test_threads_of_a_deleted_pod_are_freed_long_before_their_lease_ends(queues: Queues, operator: Operator) -> None:
+    """Nobody handles anything here: the holds are made in the pods' names, and one in the name of no pod."""
+    queues.apply()
+    queues.redis.register(threads=3, each=2000)
+    queues.wait_for_replicas(3)
+    selector = ("--selector", "shardedqueue.dev/queue=notifications")
+    gone, stays, _ = until(lambda: three(queues.kubectl("get", "pods", *selector, "-o", "name")), "three pods")
+    for owner in (gone, stays, "laptop"):
+        queues.redis.bind(f"{owner}/f00d")
+    operator.wait_for_polls(2)
+    queues.kubectl("delete", "pod", gone, "--force", "--grace-period=0")
+
+    assert gone in queues.wait_for_event("LeasesFreed")
+    assert queues.redis.owners() == {f"{stays}/f00d", "laptop/f00d"}
+
+
+def three(names: str) -> list[str] | None:
+    pods = [name.removeprefix("pod/") for name in names.split()]
+    return pods if len(pods) == 3 else None
+
+
 def test_a_person_pins_and_unpins(queues: Queues, operator: Operator) -> None:
     queues.apply()
     queues.wait_for_replicas(0)

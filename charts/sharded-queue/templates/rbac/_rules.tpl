@@ -13,6 +13,16 @@
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch]
+# Know the worker pods, tell a pod that is gone from one that is only out of sight, and mark the idle ones before there
+# are to be fewer. Deleting is the ReplicaSet's.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, patch]
+# See which workers are there, make idle ones the first to go by their deletion cost, and make sure that a pod is gone
+# before the threads that it held are freed.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, patch]
 # Read the workload that a scaleTargetRef names.
 - apiGroups: [apps]
   resources: [statefulsets]

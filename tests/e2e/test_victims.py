@@ -1,0 +1,80 @@
+"""Which pods go when there are to be fewer, and what becomes of threads whose pod is gone, on a real cluster."""
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import Chain, kill_processes_of
+from tests.e2e.test_chain import has_gone_on
+from tests.operator_api.conftest import Operator, until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+
+PODS = 8
+SCALING = {"maxReplicas": PODS, "targetDrainSeconds": 5, "scaleDownStabilizationSeconds": 5}
+LONG = {7: 240, 1: 1_200, 2: 1_200}
+"""Requests by thread: 24 s of handling each, in batches of 64 that take 6.4 s and 1.3 s."""
+
+SHORT = dict.fromkeys(range(10, 20), 20)
+LEASE_SECONDS = 120.0
+ENV = {"QUEUE_WORKER_BATCH_SIZE": "64", "QUEUE_COORDINATOR_LEASE": str(LEASE_SECONDS)}
+
+
+def notifications(threads: dict[int, int]) -> list[Any]:
+    from notifications import NotifyRequest
+
+    users = [thread for thread, each in threads.items() for _ in range(each)]
+    return [NotifyRequest(user_id=user, number=number) for number, user in enumerate(users)]
+
+
+def busy_pods(chain: Chain) -> set[str]:
+    return {hold.owner.partition("/")[0] for hold in chain.holds().values() if hold.busy_seconds > 0}
+
+
+def staying_pods(chain: Chain) -> set[str]:
+    return {pod["metadata"]["name"] for pod in chain.pods() if "deletionTimestamp" not in pod["metadata"]}
+
+
+def begun(chain: Chain) -> set[str]:
+    """Eight pods were needed and three are left that have anything to do; their names."""
+    chain.apply(seconds_per_request=1, scaling=SCALING, env=ENV)
+    chain.deployment(lambda it: it["spec"]["replicas"] == 0)
+    chain.register(notifications(LONG | SHORT))
+    chain.deployment(lambda it: it["status"].get("readyReplicas") == PODS, seconds=60)
+    until(lambda: set(chain.holds()) == {str(thread) for thread in LONG}, "the long threads are left", 60)
+    return busy_pods(chain)
+
+
+def test_idle_pods_go_and_busy_ones_finish_what_they_have(chain: Chain, operator: Operator) -> None:
+    """Left alone, the ReplicaSet would take the youngest pods, whatever they do."""
+    busy = begun(chain)
+    assert len(busy) == len(LONG)
+
+    chain.deployment(lambda it: it["spec"]["replicas"] == len(LONG), seconds=60)
+    until(lambda: len(staying_pods(chain)) == len(LONG), "the ReplicaSet took pods away")
+    assert staying_pods(chain) == busy_pods(chain) == busy
+    chain.wait_until_drained(seconds=90)
+    assert chain.handled() == chain.registered
+
+
+def test_threads_of_a_pod_that_is_gone_go_on_long_before_their_lease_ends(chain: Chain, operator: Operator) -> None:
+    begun(chain)
+    hold = chain.holds()["1"]
+    name = hold.owner.partition("/")[0]
+    (pod,) = [pod for pod in chain.pods() if pod["metadata"]["name"] == name]
+
+    gone_at = time.monotonic()
+    kill_processes_of(pod)
+    chain.kubectl("delete", "pod", name, "--force", "--grace-period=0")
+    until(lambda: has_gone_on(chain, "1", hold.fence), "the thread goes on elsewhere", 30)
+    waited = time.monotonic() - gone_at
+
+    print(f"thread 1 went on {waited:.1f} s after its pod was gone; the lease is {LEASE_SECONDS:g} s")
+    assert waited <= 10
+    assert any(name in message for message in until(lambda: chain.events("LeasesFreed"), "an event tells of it"))
+    chain.wait_until_drained(seconds=90)
+    handled = chain.handled()
+    for thread, registered in chain.registered.items():
+        assert list(dict.fromkeys(handled[thread])) == registered, f"thread {thread}"
+        assert len(handled[thread]) - len(registered) <= int(ENV["QUEUE_WORKER_BATCH_SIZE"]), f"thread {thread}"

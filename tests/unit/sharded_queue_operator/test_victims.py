@@ -1,0 +1,62 @@
+"""Who goes when there are to be fewer workers."""
+
+from typing import Any
+
+from sharded_queue_operator.victims import COST, VICTIM_COST, Member, costs, victims
+
+
+def member(name: str, created: int = 0, **fields: Any) -> Member:
+    return Member(name, f"2026-01-01T00:00:{created:02}Z", **fields)
+
+
+FOUR = [member(name, created) for created, name in enumerate("abcd")]
+
+
+def test_idle_workers_go_before_those_that_hold_threads() -> None:
+    assert victims(FOUR, {"c", "d"}, 2) == {"a", "b"}
+
+
+def test_of_idle_workers_the_newest_go() -> None:
+    assert victims(FOUR, {"b"}, 2) == {"c", "d"}
+
+
+def test_when_idle_ones_do_not_suffice_the_newest_holder_goes() -> None:
+    assert victims(FOUR, {"a", "b", "c", "d"}, 3) == {"d"}
+
+
+def test_pods_that_are_not_ready_go_first_as_the_replica_set_takes_them_anyway() -> None:
+    assert victims([*FOUR, member("e", progress=1), member("f", progress=2)], set(), 5) == {"e"}
+
+
+def test_pods_that_leave_already_are_counted_neither_way() -> None:
+    assert victims([*FOUR, member("e", is_leaving=True)], set(), 3) == {"d"}
+
+
+def test_who_was_dismissed_already_is_chosen_again() -> None:
+    assert victims(FOUR, set(), 3, dismissed={"a"}) == {"a"}
+    assert victims(FOUR, {"a"}, 3, dismissed={"a"}) == {"d"}
+
+
+def test_as_many_as_there_are_take_nobody() -> None:
+    assert victims(FOUR, set(), 4) == victims(FOUR, set(), 9) == set()
+
+
+def test_only_costs_that_change_are_written() -> None:
+    members = [member("a", cost=VICTIM_COST), member("b", cost=VICTIM_COST), member("c"), member("d", cost=7)]
+
+    assert costs(members, {"a", "c"}) == {"b": 0, "c": VICTIM_COST}
+    assert costs([member("a", cost=VICTIM_COST), member("d", cost=7)], {"a"}) == {}
+
+
+def test_a_pod_is_read_as_far_as_it_has_come() -> None:
+    body: dict[str, Any] = {"metadata": {"name": "a", "annotations": {COST: "-5"}}}
+    assert Member.of(body) == Member("a", "", progress=0, cost=-5)
+
+    body |= {"spec": {"nodeName": "n"}, "status": {"phase": "Pending"}}
+    assert Member.of(body).progress == 1
+    body["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]}
+    assert Member.of(body).progress == 2
+    body["status"]["conditions"][0]["status"] = "True"
+    assert Member.of(body).progress == 3
+    body["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "annotations": {COST: "dear"}}
+    assert Member.of(body) == Member("a", "", cost=0, is_leaving=True)
