@@ -97,19 +97,20 @@ class Scripts:
     async def run_all(
         self, name: str, calls: Sequence[tuple[str, Sequence[str], Sequence[Any]]], *, seconds: float
     ) -> list[Any]:
-        """The answers of a reading script called once per (key, keys, arguments), in one round trip per node."""
+        """The answers of a reading script called once per (key, keys, arguments), in the time of one round trip."""
+
+        async def ask(key: str, group: Sequence[Any]) -> list[Any]:
+            commands = [("EVALSHA", digest(name), len(keys), *keys, *arguments) for _, keys, arguments in group]
+            return await self._send_all(name, key, commands)
 
         async def attempt(_: bool) -> list[Any]:
-            answers: list[Any] = []
-            for key, group in self._by_node(calls):
-                commands = [("EVALSHA", digest(name), len(keys), *keys, *arguments) for _, keys, arguments in group]
-                answers += await self._send_all(name, key, commands)
-            return answers
+            parts = await asyncio.gather(*[ask(key, group) for key, group in self._groups(calls)])
+            return [answer for part in parts for answer in part]
 
         return list(await persist(attempt, seconds))
 
-    def _by_node(self, calls: Sequence[Any]) -> list[tuple[str, Sequence[Any]]]:
-        """On a Cluster each shard may be on another node, and goes alone; elsewhere all go together."""
+    def _groups(self, calls: Sequence[Any]) -> list[tuple[str, Sequence[Any]]]:
+        """On a Cluster each shard may be on another node, and all are asked at the same time; elsewhere in one go."""
         if self.link.is_cluster:
             return [(call[0], [call]) for call in calls]
         return [(calls[0][0], calls)] if calls else []
