@@ -385,6 +385,17 @@ async def test_the_deepest_threads_are_listed_deepest_first(medium: Medium) -> N
     assert (await medium.observe(worst=2)).deepest == [("b", 4), ("c", 3)]
 
 
+async def test_a_thread_with_one_request_left_is_not_among_the_deepest(medium: Medium) -> None:
+    await medium.register("a", "1", "2", "3")
+    batch = await medium.bind_one(wanted=1)
+    batch = (await medium.settle(batch, wanted=1)).batch
+    two_left = (await medium.observe()).deepest
+    assert batch
+    await medium.settle(batch)
+
+    assert (two_left, (await medium.observe()).deepest) == ([("a", 2)], [])
+
+
 async def test_a_threads_depth_spans_its_priorities(medium: Medium) -> None:
     await medium.register("a", "1", "2")
     await medium.register("a", "3", priority=5)

@@ -5,9 +5,12 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue import SettingsError
 from sharded_queue.connections import Link, RedisOptions, connect, parse_address
+from sharded_queue.scripts import may_pass
 
 
 @pytest.mark.parametrize(
@@ -57,10 +60,10 @@ def test_options_never_show_a_password() -> None:
 
 
 async def test_a_cancellation_that_the_client_forgot_still_ends_the_command() -> None:
-    """redis-py sends within `wait_for`, which on Python 3.11 swallows a cancellation that comes as it ends."""
+    """redis-py may connect within `wait_for`, which on Python 3.11 swallows a cancellation that comes as it ends."""
 
     class ForgetfulConnection:
-        is_connected = True
+        is_connected, socket_timeout = True, None
 
         async def send_packed_command(self, command: bytes) -> None:
             sending.set()
@@ -80,9 +83,39 @@ async def test_a_cancellation_that_the_client_forgot_still_ends_the_command() ->
     link._idle[None] = [ForgetfulConnection()]
     link._give_back = lambda *_: asyncio.sleep(0)  # type: ignore[method-assign]
     blocking = asyncio.create_task(link.send("key", "BLPOP", "key", "0", seconds=60))
-    await sending.wait()
-    blocking.cancel()
-
     async with asyncio.timeout(2):
+        await sending.wait()
+        blocking.cancel()
         await asyncio.gather(blocking, return_exceptions=True)
+
     assert blocking.cancelled()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RedisConnectionError("cut"),
+        TimeoutError(),
+        OSError("no route"),
+        ResponseError("LOADING Redis is loading the dataset in memory"),
+        ResponseError("MISCONF Errors writing to the AOF file: No space left on device"),
+        ResponseError("READONLY You can't write against a read only replica."),
+        ResponseError("CLUSTERDOWN Hash slot not served"),
+    ],
+    ids=str,
+)
+def test_what_may_pass_is_tried_again(error: Exception) -> None:
+    assert may_pass(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AuthenticationError("WRONGPASS"),
+        NoPermissionError("NOPERM no permissions to run the 'evalsha' command"),
+        ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"),
+    ],
+    ids=str,
+)
+def test_what_was_refused_for_good_is_not_tried_again(error: Exception) -> None:
+    assert not may_pass(error)
