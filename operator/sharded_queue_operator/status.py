@@ -5,26 +5,23 @@ What a resource says about itself: its status, its conditions, and the events th
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from sharded_queue_operator.concerns import CONCERNS, Condition, concerns
 from sharded_queue_operator.decide import Decision, Observation
 from sharded_queue_operator.pods import Manifest
 from sharded_queue_operator.resource import Handler, Resource
 from sharded_queue_operator.workload import Workload
 
-LOUD = ("observedGeneration", "desiredReplicas", "replicas", "readyReplicas", "selector", "reason", "conditions")
-"""A change of these is told at once. The others follow the queue by the second, and are told now and then."""
+LOUD = ("observedGeneration", "desiredReplicas", "replicas", "readyReplicas", "selector", "reason")
+"""
+A change of these is told at once, and that of a condition. The others follow the queue by the second, and are told now
+and then.
+"""
 
 LEARNED_CHANGE = 0.2
 """Seconds per request are told anew when they changed by so much of themselves."""
 
 NOTABLE_CHANGE = 0.1
 """Of depth and lag: a queue that stands still and grows old by the second would be written for ever otherwise."""
-
-
-class Condition(NamedTuple):
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str
 
 
 class Event(NamedTuple):
@@ -45,6 +42,7 @@ def status_of(
     resource: Resource, workload: Workload | None, seen: Observation, decision: Decision, *, before: Manifest, now: str
 ) -> Manifest:
     desired = seen.replicas if decision.replicas is None else decision.replicas
+    worries = concerns(seen, resource.policy, by_type(before), now)
     status = {
         **before,
         "observedGeneration": resource.generation,
@@ -54,7 +52,7 @@ def status_of(
         "selector": workload.selector if workload else "",
         "reason": decision.reason,
         "message": decision.message,
-        "conditions": updated(before, conditions_of(decision, resource), resource.generation, now),
+        "conditions": updated(before, [*conditions_of(decision, resource), *worries], resource.generation, now),
     }
     return status | queue_status(resource, seen, decision, before) if seen.shards else status
 
@@ -98,7 +96,7 @@ def conditions_of(decision: Decision, resource: Resource) -> list[Condition]:
 
 def updated(before: Manifest, conditions: Sequence[Condition], generation: int, now: str) -> list[Manifest]:
     """With the time of their last change; conditions that are not spoken of stay."""
-    known = {condition["type"]: condition for condition in before.get("conditions") or []}
+    known = dict(by_type(before))
     for condition in conditions:
         old = known.get(condition.type, {})
         since = old["lastTransitionTime"] if old.get("status") == condition.status else now
@@ -111,12 +109,17 @@ def updated(before: Manifest, conditions: Sequence[Condition], generation: int, 
 
 
 def is_urgent(before: Manifest, after: Manifest) -> bool:
-    return any(before.get(field) != after.get(field) for field in LOUD)
+    return any(before.get(field) != after.get(field) for field in LOUD) or stances(before) != stances(after)
+
+
+def stances(status: Manifest) -> list[Any]:
+    """The conditions without their sentences, which may follow the queue."""
+    return [{**each, "message": None} for each in status.get("conditions") or []]
 
 
 def is_notable(before: Manifest, after: Manifest) -> bool:
     """Whether what may wait changed enough to be told before long."""
-    if before.get("handlers") != after.get("handlers"):
+    if any(before.get(field) != after.get(field) for field in ("handlers", "conditions")):
         return True
     numbers = ((before.get(field, 0), after.get(field, 0)) for field in ("depth", "lagSeconds"))
     return any(abs(new - old) > NOTABLE_CHANGE * old for old, new in numbers)
@@ -139,7 +142,20 @@ def events_of(before: Manifest, after: Manifest) -> list[Event]:
     was, refused = condition(before, "Ready"), condition(after, "Ready")
     if refused.get("status") == "False" and refused["reason"] != now.get("reason") and said(was) != said(refused):
         events.append(Event("Warning", refused["reason"], refused["message"]))
-    return events
+    return events + [Event("Warning", type_, condition(after, type_)["message"]) for type_ in come(before, after)]
+
+
+def come(before: Manifest, after: Manifest) -> list[str]:
+    """The concerns that are new."""
+    return [
+        type_
+        for type_ in CONCERNS
+        if condition(after, type_).get("status") == "True" and condition(before, type_).get("status") != "True"
+    ]
+
+
+def by_type(status: Manifest) -> dict[str, Any]:
+    return {condition["type"]: condition for condition in status.get("conditions") or []}
 
 
 def said(condition: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -147,7 +163,8 @@ def said(condition: Mapping[str, Any]) -> tuple[Any, Any]:
 
 
 def condition(status: Manifest, type_: str) -> Mapping[str, Any]:
-    return next((item for item in status.get("conditions") or [] if item["type"] == type_), {})
+    found: Mapping[str, Any] = by_type(status).get(type_, {})
+    return found
 
 
 def scaled_event(decision: Decision, before: int) -> Event:

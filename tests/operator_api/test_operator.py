@@ -296,6 +296,21 @@ def three(names: str) -> list[str] | None:
     return pods if len(pods) == 3 else None
 
 
+def test_a_thread_that_is_held_for_long_and_those_that_wait_for_it_are_named(
+    queues: Queues, operator: Operator
+) -> None:
+    queues.apply(scaling={"maxReplicas": 1, "targetDrainSeconds": 1})
+    queues.redis.register(threads=3, each=2000)
+    queues.redis.bind("laptop/f00d")
+
+    assert f"of {HANDLER} has kept a worker busy for 1 s" in queues.wait_for_event("HotThreads")
+    assert "and there can be no more than 1 worker" in queues.wait_for_event("Starving")
+    operator.wait_for_polls(2)
+    before = operator.writes()
+    operator.wait_for_polls(5)
+    assert operator.writes() <= before + 1
+
+
 def test_a_person_pins_and_unpins(queues: Queues, operator: Operator) -> None:
     queues.apply()
     queues.wait_for_replicas(0)

@@ -1,6 +1,6 @@
 from typing import Any
 
-from sharded_queue.storage import ShardState
+from sharded_queue.storage import Hold, ShardState
 from sharded_queue.tube import Shard
 from sharded_queue_operator.decide import Decision, Doubt, History, Observation
 from sharded_queue_operator.pace import Pace
@@ -107,6 +107,20 @@ def test_losing_and_finding_redis_are_one_event_each() -> None:
     assert [event.reason for event in events_of(known, lost)] == ["RedisUnreachable"]
     assert events_of(lost, told(lost, doubt=UNREACHABLE._replace(message="refused"))) == []
     assert [event.reason for event in events_of(lost, found)] == ["RedisFound"]
+
+
+def test_a_concern_is_one_event_when_it_comes() -> None:
+    calm = told()
+    hot = told(calm, observation=seen(held=[Hold("t1", "pod/f00d", 1, 90.0)]))
+
+    assert [event.reason for event in events_of(calm, hot)] == ["HotThreads"]
+    assert events_of(hot, told(hot, observation=seen(held=[Hold("t2", "pod/f00d", 1, 90.0)]))) == []
+
+
+def test_the_sentence_of_a_condition_can_wait() -> None:
+    before = told(doubt=UNREACHABLE)
+
+    assert not is_urgent(before, told(before, doubt=UNREACHABLE._replace(message="refused")))
 
 
 def test_a_refusal_keeps_what_is_known_and_is_told_once() -> None:

@@ -1,0 +1,100 @@
+"""
+What a person should look at although the operator does all it can: threads that no worker has time for, and threads
+that never let go of theirs. Pure.
+
+A queue changes by the second, and conditions must not: one that came stays for a minute at least, and goes on naming
+the thread it named for as long as that is true.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any, Literal, NamedTuple
+
+from sharded_queue.storage import ShardState
+from sharded_queue_operator.decide import Observation, workers
+from sharded_queue_operator.policy import Policy
+
+LEAST_SECONDS = 60.0
+"""How long a concern is told at least, so that a thread that goes and comes does not write all the time."""
+
+
+class Condition(NamedTuple):
+    type: str
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+
+
+HOT, STARVING = "HotThreads", "Starving"
+CONCERNS = (HOT, STARVING)
+
+Conditions = Mapping[str, Mapping[str, Any]]
+"""Those of a status, by their type."""
+
+
+def concerns(seen: Observation, policy: Policy, before: Conditions, now: str) -> list[Condition]:
+    """Nothing when the queue is not known: what was told stays."""
+    if not seen.shards or seen.doubt:
+        return []
+    limit = f"{policy.drain_seconds:.0f} s"
+    cold = Condition(HOT, "False", "NoneHeldForLong", f"no thread has kept a worker busy for {limit} without a break")
+    served = Condition(STARVING, "False", "NoneWaitsForLong", f"no thread waits for {limit} while all workers run")
+    return [
+        stated(HOT, "HeldForLong", hot(seen, policy), cold, before.get(HOT, {}), now),
+        stated(STARVING, "AtMaximum", starving(seen, policy, before), served, before.get(STARVING, {}), now),
+    ]
+
+
+def stated(
+    type_: str, reason: str, sentences: Iterable[str], otherwise: Condition, before: Mapping[str, Any], now: str
+) -> Condition:
+    """The sentence that was told already, if it is still true; else the worst one, which comes first."""
+    true = list(sentences)
+    was = before if before.get("status") == "True" else {}
+    if true:
+        return Condition(type_, "True", reason, was["message"] if was.get("message") in true else true[0])
+    if was and age(was["lastTransitionTime"], now) < LEAST_SECONDS:
+        return Condition(type_, "True", was["reason"], was["message"])
+    return otherwise
+
+
+def hot(seen: Observation, policy: Policy) -> list[str]:
+    """A sentence for each thread that was held for the drain time without being emptied, the longest held first."""
+    held = [(hold.busy_seconds, hold.thread, state.shard.handler) for state in seen.shards for hold in state.held]
+    return [
+        f"thread {thread} of {handler} has kept a worker busy for {policy.drain_seconds:.0f} s without a break;"
+        " more workers do not help it"
+        for busy_seconds, thread, handler in sorted(held, reverse=True)
+        if busy_seconds >= policy.drain_seconds
+    ]
+
+
+def starving(seen: Observation, policy: Policy, before: Conditions) -> list[str]:
+    """A sentence for each thread that waited for the drain time while there could not be more workers."""
+    if seen.replicas < policy.max_replicas:
+        return []
+    was_starving = before.get(STARVING, {}).get("status") == "True"
+    patience = policy.drain_seconds / (2 if was_starving else 1)
+    end = f"for {policy.drain_seconds:.0f} s, and there can be no more than {workers(policy.max_replicas)}"
+    found = sorted(((lag, who) for state in seen.shards for lag, who in waiting(state, patience)), reverse=True)
+    return [f"{who} waited {end}" for _, who in found]
+
+
+def waiting(state: ShardState, patience: float) -> list[tuple[float, str]]:
+    """
+    The lag and the name of what waits for a worker for so long.
+
+    Which threads are blocked by a back-off or a person is not told, only how many: beside some, nobody is named.
+    """
+    held = {hold.thread for hold in state.held}
+    lags = {tube.thread: tube.lag_seconds for tube in reversed(state.oldest) if tube.thread not in held}
+    old = {thread: lag for thread, lag in lags.items() if lag >= patience}
+    if state.is_paused or not state.ready or len(old) <= state.blocked:
+        return []
+    if state.blocked:
+        return [(min(old.values()), f"a thread of {state.shard.handler}")]
+    return [(lag, f"thread {thread} of {state.shard.handler}") for thread, lag in old.items()]
+
+
+def age(since: str, now: str) -> float:
+    return (datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds()

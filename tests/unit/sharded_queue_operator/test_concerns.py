@@ -1,0 +1,123 @@
+"""Conditions that tell a person which thread to look at, as timelines."""
+
+from typing import Any
+
+from sharded_queue.storage import Hold, ShardState, TubeLag
+from sharded_queue.tube import Shard
+from sharded_queue_operator.concerns import concerns
+from sharded_queue_operator.decide import Doubt, Observation
+from sharded_queue_operator.policy import Policy
+
+POLICY = Policy(max_replicas=2, drain_seconds=30)
+SHARD = Shard("a.A")
+
+
+class Told:
+    """What the conditions say, from one look to the next."""
+
+    def __init__(self) -> None:
+        self.conditions: dict[str, Any] = {}
+
+    def at(self, seconds: int, state: ShardState, replicas: int = 2, doubt: Doubt | None = None) -> None:
+        now = f"2026-01-01T00:{seconds // 60:02}:{seconds % 60:02}Z"
+        for each in concerns(Observation(replicas, [state], 0.0, doubt), POLICY, self.conditions, now):
+            old = self.conditions.get(each.type, {})
+            since = old["lastTransitionTime"] if old.get("status") == each.status else now
+            self.conditions[each.type] = {**each._asdict(), "lastTransitionTime": since}
+
+    def says(self, type_: str) -> str:
+        """The sentence of a condition that is true; else nothing."""
+        condition = self.conditions.get(type_, {})
+        return condition["message"] if condition.get("status") == "True" else ""
+
+
+def held(**seconds: float) -> ShardState:
+    holds = [Hold(thread, f"pod-{thread}/f00d", 1, busy) for thread, busy in seconds.items()]
+    return ShardState(SHARD, held=holds, threads=len(holds), bound=len(holds))
+
+
+def waiting(*, blocked: int = 0, ready: int | None = None, **lags: float) -> ShardState:
+    """Two threads are held, and these wait."""
+    holds = [Hold(thread, f"pod-{thread}/f00d", 1, 5.0) for thread in ("h1", "h2")]
+    oldest = [TubeLag(thread, 0, 1, lag) for thread, lag in {"h1": 99.0, "h2": 98.0, **lags}.items()]
+    return ShardState(
+        SHARD, oldest=oldest, held=holds, ready=len(lags) - blocked if ready is None else ready, blocked=blocked
+    )
+
+
+def test_a_thread_that_is_held_for_the_drain_time_is_named() -> None:
+    told = Told()
+    told.at(0, held(t1=29.9))
+    assert told.says("HotThreads") == ""
+
+    told.at(1, held(t1=30.9, t2=3))
+    assert told.says("HotThreads").startswith("thread t1 of a.A has kept a worker busy for 30 s")
+
+
+def test_the_thread_that_was_named_stays_named_while_it_is_true() -> None:
+    told = Told()
+    told.at(0, held(t1=40))
+    told.at(1, held(t1=41, t2=100))
+    assert told.says("HotThreads").startswith("thread t1 ")
+
+    told.at(2, held(t1=1, t2=101))
+    assert told.says("HotThreads").startswith("thread t2 ")
+
+
+def test_a_concern_is_told_for_a_minute_at_least() -> None:
+    told = Told()
+    told.at(0, held(t1=40))
+    told.at(59, held(t1=1))
+    assert told.says("HotThreads").startswith("thread t1 ")
+
+    told.at(60, held(t1=1))
+    assert told.says("HotThreads") == ""
+
+
+def test_a_thread_that_waits_while_there_can_be_no_more_workers_starves() -> None:
+    told = Told()
+    told.at(0, waiting(w1=31, w2=40), replicas=1)
+    assert told.says("Starving") == ""
+
+    told.at(1, waiting(w1=29))
+    assert told.says("Starving") == ""
+    told.at(2, waiting(w1=31, w2=40))
+    assert told.says("Starving") == "thread w2 of a.A waited for 30 s, and there can be no more than 2 workers"
+
+
+def test_starving_ends_well_below_where_it_began() -> None:
+    told = Told()
+    told.at(0, waiting(w1=31))
+    told.at(100, waiting(w1=16))
+    assert told.says("Starving") != ""
+
+    told.at(101, waiting(w1=14))
+    assert told.says("Starving") == ""
+
+
+def test_threads_that_are_blocked_or_paused_do_not_starve() -> None:
+    told = Told()
+    told.at(0, waiting(w1=40, blocked=1))
+    assert told.says("Starving") == ""
+
+    told.at(1, waiting(w1=40, w2=35, blocked=1))
+    assert told.says("Starving").startswith("a thread of a.A waited")
+
+
+def test_what_is_not_known_changes_nothing() -> None:
+    told = Told()
+    told.at(0, held(t1=40))
+    told.at(100, ShardState(SHARD), doubt=Doubt("RedisUnreachable", "no answer"))
+
+    assert told.says("HotThreads") != ""
+
+
+def test_a_queue_that_changes_by_the_second_changes_no_condition() -> None:
+    """A hundred threads that take turns in being the oldest and the longest held: two states, and no more writes."""
+    told, versions = Told(), set()
+    for second in range(50):
+        lags = {f"w{number}": 31.0 + (number + second) % 7 for number in range(20)}
+        told.at(second, waiting(**lags))
+        versions.add(str(told.conditions))
+
+    assert len(versions) == 1
