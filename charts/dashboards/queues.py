@@ -132,4 +132,6 @@ def who() -> Panels:
     yield graph("Busy", "Seconds in handlers a second, of settled batches.", busy, span=THIRD)
     bound = Query(done("sharded_queue_worker_binds_total", POD), "{{pod}} bound")
     lost = Query(done("sharded_queue_worker_lost_leases_total", POD), "{{pod}} lost")
-    yield graph("Threads bound and lost", "A second, by worker.", bound, lost, unit="cps", span=THIRD)
+    freed = Query(done("sharded_queue_freed_threads_total"), "{{queue}} freed")
+    says = "A second. Lost: a worker was too late to renew. Freed: the operator took them from pods that are gone."
+    yield graph("Threads bound, lost and freed", says, bound, lost, freed, unit="cps", span=THIRD)

@@ -42,20 +42,6 @@ def test_queries_ask_for_documented_metrics_only(name: str) -> None:
     assert set().union(*map(named, [*expressions(name), *variables])) <= documented()
 
 
-def test_every_documented_metric_is_shown() -> None:
-    shown = set().union(*(named(expr) for name in BOARDS for expr in expressions(name)))
-
-    assert (
-        not documented()
-        - shown
-        - {f"sharded_queue_operator_poll_seconds_{part}" for part in ("sum", "count")}
-        - {
-            "sharded_queue_handler_depth",  # of queues by the operator, of tubes by workers
-            "sharded_queue_handler_lag_seconds",
-        }
-    )
-
-
 @each_board
 def test_what_workers_repeat_is_never_summed(name: str) -> None:
     """Each tells the same of Redis, so a sum would count a queue as often as it has workers."""

@@ -1,89 +1,112 @@
 """The chart on a real cluster: installed, asked, upgraded, used, and taken away again."""
 
-import json
-from collections.abc import Iterator
+import asyncio
 from typing import Any
 
 import pytest
-import yaml
+from redis.asyncio import Redis
 
-from tests.chart.helm import CHART
-from tests.cluster.cluster import Cluster
+from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage
+from tests.chart.release import CRD, NAME, OPERATOR, REDIS, Release, Right, queue, workload
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-RELEASE = "queues"
-OPERATOR = f"{RELEASE}-sharded-queue-operator"
-CRD = "customresourcedefinition/shardedqueues.shardedqueue.dev"
-KINDS = "all,serviceaccounts,roles,rolebindings,configmaps,networkpolicies,poddisruptionbudgets,leases,secrets"
+WORKER = {"image": "localhost/notifications:dev", "modules": ["notifications"]}
+LABEL = "app.kubernetes.io/version"
 
 
-class Release:
-    """One release of the chart that serves its own namespace only, so that no other test meets its operator."""
-
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
-        self.cluster, self.namespace = cluster, namespace
-
-    def helm(self, *arguments: str) -> str:
-        return self.cluster.helm(*arguments, "--namespace", self.namespace, timeout=180)
-
-    def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
-        return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin, timeout=120)
-
-    def install(self, *settings: str) -> str:
-        """Also over a definition of ShardedQueue that another release or kubectl left, as uninstalling keeps it."""
-        watched = f"watchNamespaces={{{self.namespace}}}"
-        ours = ["--take-ownership", "--force-conflicts", "--wait", "--timeout=120s", "--set", watched]
-        return self.helm("upgrade", "--install", RELEASE, str(CHART), *ours, *settings)
-
-    def deployment(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.kubectl("get", "deployment", OPERATOR, "--output=json"))
-        return found
-
-    def names(self) -> set[str]:
-        return set(self.kubectl("get", KINDS, "--output=name").split())
-
-
-@pytest.fixture
-def release(cluster: Cluster, namespace: str) -> Iterator[Release]:
-    cluster.load_images()
-    release = Release(cluster, namespace)
-    yield release
-    release.helm("uninstall", RELEASE, "--ignore-not-found", "--wait", "--timeout=60s")
+def ready(release: Release) -> int:
+    deployment: dict[str, Any] = release.get("deployment", OPERATOR)
+    return int(deployment["status"]["readyReplicas"])
 
 
 def test_a_release_is_installed_tested_upgraded_used_and_removed(release: Release) -> None:
-    """Afterwards nothing is left but the definition of ShardedQueue, and with it the ShardedQueues."""
+    """Afterwards nothing is left but the definition of ShardedQueue."""
     before = release.names()
     release.install()
-    assert release.deployment()["status"]["readyReplicas"] == 1
-    release.helm("test", RELEASE, "--timeout=60s")
+    assert ready(release) == 1
+    release.helm("test", NAME, "--timeout=60s")
 
+    release.kubectl("label", CRD, f"{LABEL}=0.0.0", "--overwrite")
     release.install("--set=replicas=2", "--set=redis.enabled=true", "--set=settings.logLevel=DEBUG")
-    assert release.deployment()["status"]["readyReplicas"] == 2
-    release.helm("test", RELEASE, "--timeout=60s")
+    assert ready(release) == 2
+    assert release.get(CRD)["metadata"]["labels"][LABEL] != "0.0.0"
+    release.helm("test", NAME, "--timeout=60s")
 
-    release.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(a_queue(release)))
+    release.apply(queue("notifications", worker=WORKER))
     release.kubectl("wait", "shq/notifications", "--for=condition=Ready", "--timeout=60s")
     release.kubectl("delete", "shq/notifications", "--timeout=60s")
     release.kubectl("wait", "deployment/notifications-worker", "--for=delete", "--timeout=60s")
 
-    release.helm("uninstall", RELEASE, "--wait", "--timeout=60s")
-    release.kubectl("wait", "pods", "--all", "--for=delete", "--timeout=60s")
-    left = release.names() - before - {f"lease.coordination.k8s.io/{OPERATOR}"}
-    assert not left
-    assert release.kubectl("get", CRD, "--output=name").strip()
+    release.uninstall()
+    assert not release.names() - before
+    assert release.get(CRD)["spec"]["names"]["kind"] == "ShardedQueue"
 
 
-def a_queue(release: Release) -> dict[str, Any]:
-    address = f"{RELEASE}-sharded-queue-redis:6379"
-    return {
-        "apiVersion": "shardedqueue.dev/v1alpha1",
-        "kind": "ShardedQueue",
-        "metadata": {"name": "notifications"},
-        "spec": {
-            "redis": {"addresses": [address]},
-            "handlers": [{"name": "notifications.NotifyHandler"}],
-            "worker": {"image": "localhost/notifications:dev", "modules": ["notifications"]},
-        },
-    }
+def test_every_right_is_used_and_every_use_is_granted(release: Release) -> None:
+    """By the API server's own account of all that the operator asked for while it did all that it can do."""
+    if release.cluster.audit_log is None:
+        pytest.skip("a cluster of yours keeps its audit log to itself")
+    release.install("--set=redis.enabled=true", "--set=settings.leaseSeconds=3")
+    release.apply({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "redis-auth"}})
+    release.apply(workload("Deployment", "mine"), workload("StatefulSet", "state"))
+    scale_all(release)
+    lose_a_worker(release)
+    lose_the_lease(release)
+
+    asked = list(release.asked(release.cluster.audit_log))
+    assert not {right for right, status in asked if status == 403}
+    assert as_text({right for right, _ in asked}) == as_text(release.granted())
+
+
+def scale_all(release: Release) -> None:
+    """Workers of the operator's own, whose Redis has a Secret, and workloads of the user's."""
+    owned = queue("owned", worker=WORKER, redis={"authSecretName": "redis-auth"}, replicas=2)
+    mine = queue("mine", scaleTargetRef={"name": "mine"}, replicas=2)
+    state = queue("state", scaleTargetRef={"kind": "StatefulSet", "name": "state"}, replicas=2)
+    release.apply(owned, mine, state)
+    for scaled in ("deployment/owned-worker", "deployment/mine", "statefulset/state"):
+        release.kubectl("wait", scaled, "--for=create", "--timeout=60s")
+        release.kubectl("wait", scaled, "--for=jsonpath={.status.replicas}=2", "--timeout=60s")
+
+
+def lose_a_worker(release: Release) -> None:
+    """While it holds a thread; and then there are to be fewer."""
+    pod = release.get("pods", "--selector=shardedqueue.dev/queue=owned")["items"][0]["metadata"]["name"]
+    hold(release.get("service", REDIS)["spec"]["clusterIP"], pod)
+    release.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
+    release.cluster.wait_until(
+        "shq", "owned", lambda it: it["status"]["threads"]["bound"] == 0, namespace=release.namespace
+    )
+    release.kubectl("scale", "shq/owned", "--replicas=1")
+    release.kubectl("wait", "deployment/owned-worker", "--for=jsonpath={.spec.replicas}=1", "--timeout=60s")
+
+
+def lose_the_lease(release: Release) -> None:
+    """It is made anew, and then renewed."""
+    release.kubectl("delete", "lease", OPERATOR)
+    release.kubectl("wait", f"lease/{OPERATOR}", "--for=create", "--timeout=30s")
+    release.kubectl("wait", f"lease/{OPERATOR}", "--for=jsonpath={.spec.leaseTransitions}=0", "--timeout=30s")
+
+
+def hold(host: str, pod: str) -> None:
+    """Bind a thread with one request, as a worker in that pod would."""
+
+    class Owned(Handler):
+        name = "owned.Handler"
+
+        async def perform(self, *requests: int) -> None: ...
+
+    async def held() -> None:
+        async with Redis(host=host) as redis:
+            storage, coordinator = RedisStorage(redis), RedisCoordinator(redis)
+            coordinator.attach(storage)
+            await Queue(storage).register(Owned, 1)
+            (shard,) = Owned.all_shards()
+            assert (await coordinator.bind(shard, f"{pod}/1", 1, 1, 300)).batches
+
+    asyncio.run(held())
+
+
+def as_text(rights: set[Right]) -> list[str]:
+    return sorted(f"{right.verb} {right.resource}.{right.group}" for right in rights)

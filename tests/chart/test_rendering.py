@@ -61,7 +61,16 @@ def test_all_is_rendered_by_some_file() -> None:
     """No template is dead, and none goes without validation."""
     kinds = {each["kind"] for name in FILES for each in rendered(*values(name))}
     expected = {"ClusterRole", "ClusterRoleBinding", "ConfigMap", "CustomResourceDefinition", "Deployment"}
-    expected |= {"NetworkPolicy", "Pod", "PodDisruptionBudget", "PodMonitor", "PrometheusRule", "Role", "RoleBinding"}
+    expected |= {
+        "Lease",
+        "NetworkPolicy",
+        "Pod",
+        "PodDisruptionBudget",
+        "PodMonitor",
+        "PrometheusRule",
+        "Role",
+        "RoleBinding",
+    }
     expected |= {"Service", "ServiceAccount", "ServiceMonitor"}
 
     assert kinds == expected

@@ -50,7 +50,7 @@ def test_no_right_is_a_wildcard(name: str) -> None:
 
 
 def test_operator_may_not_read_what_is_not_its_business() -> None:
-    """It reads single Secrets by name, and lists none; it starts and deletes no pod, and touches no node and no right."""
+    """It reads single Secrets by name; it starts and deletes no pod, and touches no node and no right."""
     granted = rules(rendered(), "ClusterRole", "queues-test-sharded-queue-operator")
     pairs = {pair for rule in granted for pair in product(rule["resources"], rule["verbs"])}
 

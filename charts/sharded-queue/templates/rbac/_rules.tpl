@@ -18,11 +18,6 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, patch]
-# See which workers are there, make idle ones the first to go by their deletion cost, and make sure that a pod is gone
-# before the threads that it held are freed.
-- apiGroups: [""]
-  resources: [pods]
-  verbs: [get, list, watch, patch]
 # Read the workload that a scaleTargetRef names.
 - apiGroups: [apps]
   resources: [statefulsets]
