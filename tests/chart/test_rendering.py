@@ -1,5 +1,6 @@
 """What Helm makes of the chart, without a cluster: valid for three Kubernetes versions, and closed to bad values."""
 
+import re
 from typing import Any
 
 import kubernetes_validate
@@ -103,6 +104,16 @@ def test_defaults_are_those_of_the_operator() -> None:
     for name, field in Settings.model_fields.items():
         if name.endswith("seconds") or name in {"workers", "log_level", "http_port"}:
             assert told[f"OPERATOR_{name.upper()}"] == f"{field.default:g}" if name != "log_level" else field.default
+
+
+def test_bounds_are_those_of_the_operator() -> None:
+    """So that Helm refuses what the pod would refuse, and nothing else."""
+    schema = yaml.safe_load((CHART / "values.schema.json").read_text())["properties"]["settings"]["properties"]
+    schema = {re.sub("[A-Z]", lambda letter: f"_{letter[0].lower()}", name): each for name, each in schema.items()}
+    told = {name: (each["minimum"], each["maximum"]) for name, each in schema.items() if "minimum" in each}
+    fields = {name: {type(it).__name__: it for it in Settings.model_fields[name].metadata} for name in told}
+
+    assert told == {name: (bounds["Ge"].ge, bounds["Le"].le) for name, bounds in fields.items()}
 
 
 def test_zero_means_zero_and_null_leaves_it_to_the_operator() -> None:
