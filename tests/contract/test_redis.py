@@ -438,3 +438,17 @@ async def test_a_redis_that_throws_requests_away_is_used_when_accepted(own_mediu
     await medium.register("a", "1")
 
     assert await medium.waiting("a") == ["1"]
+
+
+async def test_storages_and_coordinators_that_come_and_go_take_no_connections_with_them(
+    redis_server: RedisServer,
+) -> None:
+    """Each kept its own once, until the pool of their client had none left and every command failed."""
+    async with Redis(host="127.0.0.1", port=redis_server.port, max_connections=3) as client:
+        for _ in range(10):
+            storage, coordinator = RedisStorage(client), RedisCoordinator(client)
+            coordinator.attach(storage)
+            await storage.observe([SHARD])
+            bound = await coordinator.bind(SHARD, "owner/1", 1, 1, LEASE_SECONDS)
+
+            assert bound.batches == []

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
+from weakref import WeakKeyDictionary
 
 from hiredis import pack_command
 from redis.asyncio import Redis, RedisCluster, Sentinel
@@ -146,12 +147,15 @@ def parse_address(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
+_idle_of: WeakKeyDictionary[Client, dict[Any, list[Any]]] = WeakKeyDictionary()
+"""Connections that are kept, by client and node. Not by link: links come and go, and would take them from the pool."""
+
+
 class Link:
     """Sends commands to Redis exactly once each, on connections borrowed from the user's client."""
 
     def __init__(self, redis: Client) -> None:
         self.redis = redis
-        self._idle: dict[Any, list[Any]] = {}
         self.is_cluster = isinstance(redis, RedisCluster)
 
     async def send(self, key: str, *command: Any, seconds: float) -> Any:
@@ -211,10 +215,10 @@ class Link:
         A connection that is used again only when its last answer was read; otherwise it is closed, for the next
         command on it would read an answer that is not its own.
 
-        It stays with this link between commands: to borrow one costs redis-py several rounds of the event loop. It is
-        the pool's all the same, and is closed with it.
+        It is kept between commands, for all links of this client: to borrow one costs redis-py several rounds of the
+        event loop. It is the pool's all the same, and is closed with it.
         """
-        idle = self._idle.setdefault(node, [])
+        idle = _idle_of.setdefault(self.redis, {}).setdefault(node, [])
         connection = idle.pop() if idle else await self._borrow(node)
         try:
             yield connection
