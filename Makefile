@@ -5,7 +5,6 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-APT    := $(if $(shell command -v apt-get),yes)
 
 help: ## list these words
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[1m%-14s\033[0m %s\n", $$1, $$2}'
@@ -19,7 +18,7 @@ check: install ## formatter, linter, types, import contracts: seconds
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n +1
 
-test: install redis-server ## everything: unit, contract, crash, real Kubernetes, end to end
+test: install redis-server promtool ## everything: unit, contract, crash, real Kubernetes, end to end
 	@$(BIN)/python -m pytest
 
 unit: install redis-server ## what needs no Kubernetes: unit and contract tests
@@ -46,15 +45,21 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-redis-server:
-	@if ! command -v redis-server valkey-server >/dev/null; then \
-	  if [ "$(APT)" = yes ] && [ "$$(id -u)" = 0 ]; then \
-	    echo "installing redis-server with apt-get"; \
-	    apt-get update -qq && apt-get install -y -qq redis-server >/dev/null; \
+redis-server promtool: # installed where a package manager can, otherwise named
+	@if ! command -v $@ $(STANDS_FOR_$@) >/dev/null; then \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	    echo "installing $(PACKAGE_$@) with apt-get"; \
+	    apt-get update -qq && apt-get install -y -qq --no-install-recommends $(PACKAGE_$@) >/dev/null; \
 	  else \
-	    echo "redis-server is missing: install Redis 7 (or Valkey) with your package manager, then type this again"; exit 1; \
+	    echo "$@ is missing: install $(PACKAGE_$@) with your package manager, then type this again"; exit 1; \
 	  fi; \
 	fi
+STANDS_FOR_redis-server := valkey-server
+PACKAGE_redis-server    := redis-server
+PACKAGE_promtool        := prometheus
+
+chart: install ## write what the chart holds that is made from something else
+	@$(BIN)/python -m charts
 
 lock: ## write the requirements.lock files anew from pyproject.toml (needs uv)
 	@$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
@@ -62,4 +67,4 @@ lock: ## write the requirements.lock files anew from pyproject.toml (needs uv)
 	@$(LOCK) -c requirements.lock --extra operator pyproject.toml -o operator/requirements.lock
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run check test unit bench cluster cluster-down operator install redis-server lock
+.PHONY: help run check test unit bench cluster cluster-down operator chart install redis-server promtool lock

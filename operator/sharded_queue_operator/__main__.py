@@ -11,6 +11,7 @@ from time import monotonic
 import kopf
 
 from sharded_queue.errors import SettingsError
+from sharded_queue.probes import Check
 from sharded_queue_operator import health, metrics
 from sharded_queue_operator.api import Api, queues
 from sharded_queue_operator.controller import Controller
@@ -60,6 +61,7 @@ async def lead(api: Api, controller: Controller, settings: Settings, stop: async
             standalone=True,
             clusterwide=not settings.namespaces,
             namespaces=settings.namespaces,
+            identity=settings.identity,  # type: ignore[arg-type]  # a str; kopf would look for the user's name
             stop_flag=stop,
         )
         # `kopf.operator` would take all tasks of this loop for its own at the end, and wait for them.
@@ -114,16 +116,16 @@ def stopped_by_signals() -> asyncio.Event:
     return stop
 
 
-def livez(controller: Controller, settings: Settings) -> health.Check:
-    def check() -> str:
+def livez(controller: Controller, settings: Settings) -> Check:
+    async def check() -> str:
         idle = monotonic() - controller.progress_at
         return f"no progress for {idle:.0f} s" if idle > settings.stuck_seconds else ""
 
     return check
 
 
-def readyz(controller: Controller) -> health.Check:
-    def check() -> str:
+def readyz(controller: Controller) -> Check:
+    async def check() -> str:
         return "" if controller.is_running else "waiting for the Lease"
 
     return check

@@ -6,21 +6,14 @@ that is away is none, as a new process would not find it either: that is what `/
 """
 
 import asyncio
-import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from enum import Enum
 
-from aiohttp import web
-
-from sharded_queue.errors import ShardedQueueError, StorageUnavailable
+from sharded_queue.errors import StorageUnavailable
 from sharded_queue.settings import settings
 from sharded_queue.tube import Shard
 from sharded_queue.worker import LONGEST_LOOK, Worker
-
-Check = Callable[[], Awaitable[str]]
-"""What is wrong, in a sentence; empty when nothing is."""
 
 MARGIN_SECONDS = 10.0
 """What a loop may take beyond the waits it plans: a pause of the machine, a slow import in a handler."""
@@ -67,54 +60,3 @@ class Health:
         except (StorageUnavailable, TimeoutError) as error:
             return f"Redis does not answer: {error or 'too slow'}"
         return ""
-
-
-@asynccontextmanager
-async def served(
-    port: int, *, livez: Check, readyz: Check, metrics: Callable[[], Awaitable[bytes]], content_type: str
-) -> AsyncIterator[int]:
-    """
-    Serve while the body runs; gives the port, which matters when 0 was asked for.
-
-    Raises:
-        ShardedQueueError: the port cannot be had.
-    """
-
-    async def measured(_: web.Request) -> web.Response:
-        return web.Response(body=await metrics(), headers={"Content-Type": content_type})
-
-    app = web.Application()
-    app.add_routes(
-        [web.get("/livez", answer(livez)), web.get("/readyz", answer(readyz)), web.get("/metrics", measured)]
-    )
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    try:
-        await started(runner, port)
-        yield runner.addresses[0][1]
-    finally:
-        await runner.cleanup()
-
-
-async def started(runner: web.AppRunner, port: int) -> None:
-    try:
-        await web.SockSite(runner, listener(port)).start()
-    except OSError as error:
-        raise ShardedQueueError(
-            f"QUEUE_METRICS_PORT = {port} cannot be served: {error.strerror}; 0 picks a free port"
-        ) from error
-
-
-def listener(port: int) -> socket.socket:
-    """One socket for IPv4 and IPv6: two would get two different ports where a free one was asked for."""
-    if socket.has_dualstack_ipv6():
-        return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
-    return socket.create_server(("", port))
-
-
-def answer(check: Check) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def answered(_: web.Request) -> web.Response:
-        complaint = await check()
-        return web.Response(text=complaint or "ok", status=503 if complaint else 200)
-
-    return answered

@@ -19,8 +19,8 @@ from sharded_queue import (
     RuntimeCoordinator,
     RuntimeStorage,
     Worker,
-    health,
     metrics,
+    probes,
     settings,
 )
 from sharded_queue.health import Health, Stage
@@ -116,8 +116,9 @@ async def test_a_worker_serves_over_http_and_says_when_redis_is_away(
         worker = Worker(RedisCoordinator(client), queue, handlers=[handler])
         state = Health(worker, handler.all_shards())
 
-        async with health.served(
+        async with probes.served(
             0,
+            setting="QUEUE_METRICS_PORT",
             livez=state.livez,
             readyz=state.readyz,
             metrics=lambda: metrics.exposition(worker, handler.all_shards()),

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 
 import click
 
-from sharded_queue import health, metrics
+from sharded_queue import metrics, probes
 from sharded_queue.commands.naming import served
 from sharded_queue.connections import close, connect
 from sharded_queue.coordinators.redis import RedisCoordinator
@@ -57,8 +57,9 @@ async def serve(handlers: Sequence[type[Handler]]) -> None:
 
 
 def served_http(worker: Worker, shards: Sequence[Shard], state: Health) -> AbstractAsyncContextManager[int]:
-    return health.served(
+    return probes.served(
         settings.metrics_port,
+        setting="QUEUE_METRICS_PORT",
         livez=state.livez,
         readyz=state.readyz,
         metrics=lambda: metrics.exposition(worker, shards),
