@@ -9,7 +9,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ResponseErr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue import SettingsError
-from sharded_queue.connections import Link, RedisOptions, connect, parse_address
+from sharded_queue.connections import Link, RedisOptions, _idle_of, connect, parse_address
 from sharded_queue.scripts import may_pass
 
 
@@ -79,8 +79,9 @@ async def test_a_cancellation_that_the_client_forgot_still_ends_the_command() ->
             self.is_connected = False
 
     sending = asyncio.Event()
-    link = Link(Redis())
-    link._idle[None] = [ForgetfulConnection()]
+    client = Redis()
+    link = Link(client)
+    _idle_of[client] = {None: [ForgetfulConnection()]}
     link._give_back = lambda *_: asyncio.sleep(0)  # type: ignore[method-assign]
     blocking = asyncio.create_task(link.send("key", "BLPOP", "key", "0", seconds=60))
     async with asyncio.timeout(2):
