@@ -452,3 +452,25 @@ async def test_storages_and_coordinators_that_come_and_go_take_no_connections_wi
             bound = await coordinator.bind(SHARD, "owner/1", 1, 1, LEASE_SECONDS)
 
             assert bound.batches == []
+
+
+async def test_threads_bound_by_a_call_that_was_given_up_are_taken_back(on_redis: RedisMedium) -> None:
+    """The call was carried out, its answer never came, and the next look is another call."""
+    await on_redis.register("a", "1")
+    await on_redis.bind("w/1")
+    coordinator = on_redis.coordinator
+    coordinator._known_fences.clear()
+    link, coordinator.scripts.link = coordinator.scripts.link, Unreachable()
+    settings.redis_timeout = 0.05
+    with pytest.raises(StorageUnavailable):
+        await on_redis.bind("w/1")
+    coordinator.scripts.link = link
+
+    assert handed(await on_redis.bind_one("w/1")) == ["1"]
+
+
+class Unreachable:
+    is_cluster = False
+
+    async def send(self, *_: object, **__: object) -> None:
+        raise ConnectionRefusedError

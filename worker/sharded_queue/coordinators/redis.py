@@ -10,7 +10,7 @@ from redis.exceptions import RedisError
 
 from sharded_queue.connections import Client, Link, close, twin
 from sharded_queue.coordinator import Bound, Coordinator
-from sharded_queue.errors import SettingsError
+from sharded_queue.errors import SettingsError, StorageUnavailable
 from sharded_queue.lease import Lease
 from sharded_queue.scripts import Scripts, batch_of
 from sharded_queue.settings import settings
@@ -64,9 +64,14 @@ class RedisCoordinator(Coordinator):
             is_doubtful = time.monotonic() < self._doubtful_until
             return [owner, threads, wanted, lease_ms, settings.crash_limit, known if is_doubtful else ""]
 
-        next_ms, others_wait, *grants = await self.scripts.run(
-            "bind", self._shard_keys(shard), arguments, seconds=lease_seconds
-        )
+        # No longer than one answer may take: the worker looks again, and meanwhile hears that it is to stop.
+        seconds = min(lease_seconds, settings.redis_timeout)
+        try:
+            reply = await self.scripts.run("bind", self._shard_keys(shard), arguments, seconds=seconds)
+        except StorageUnavailable:
+            self._doubtful_until = time.monotonic() + lease_seconds
+            raise
+        next_ms, others_wait, *grants = reply
         batches = [
             batch_of(Lease(shard, thread.decode(), owner, int(fence)), handed) for thread, fence, *handed in grants
         ]
