@@ -25,10 +25,12 @@ SHARD = Shard("jobs.Job")
 SECONDS = 20
 
 JOBS = '''
-from sharded_queue import Handler
-from sharded_queue.connections import connect
+from dataclasses import replace
 
-redis = connect()
+from sharded_queue import Handler
+from sharded_queue.connections import RedisOptions, connect
+
+redis = connect(replace(RedisOptions.from_settings(), timeout_seconds=300))  # its BLPOP waits as long as the test does
 
 class Job(Handler):
     """Says when a batch begins, waits until it may go on, and says what it did."""
