@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import logging
 import tempfile
 from pathlib import Path
 
@@ -41,7 +40,6 @@ async def measured(redis: Redis, scale: Scale, only: list[str] | None) -> tuple[
 async def main() -> None:
     words = parsed()
     scale = QUICK if words.quick else FULL
-    logging.getLogger("sharded_queue").setLevel(logging.ERROR)
     environments.PLACE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         server = RedisServer(Path(folder)).start()

@@ -1,5 +1,6 @@
 """The requests of all runs, the handler that counts them, and a worker that serves until all are handled."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Route,
 BATCH = 128
 CONCURRENCY = 128
 """Threads that the measured worker binds at a time, where the table does not say otherwise."""
+LONGEST_RUN_SECONDS = 120
 STAMP = b"%013d" % 1_700_000_000_000
 """The bare messages carry a time as ours do, where both sides must decode the same bytes."""
 
@@ -106,7 +108,8 @@ async def serve(redis: Redis, count: int, concurrency: int = CONCURRENCY) -> Run
     Counted.remaining, Counted.done = count, staticmethod(worker.stop)
     with configured(worker_concurrency=concurrency, worker_batch_size=BATCH):
         watch = Stopwatch()
-        handled = await worker.loop()
+        async with asyncio.timeout(LONGEST_RUN_SECONDS):
+            handled = await worker.loop()
         run = watch.run(count)
     if handled != count:
         raise RuntimeError(f"{handled} of {count} requests were handled: this measured something else")

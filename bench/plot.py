@@ -9,7 +9,7 @@ from bench.figure import Figure, number
 from bench.figures.others import Rates
 
 PATH = ROOT / "docs" / "benchmarks.svg"
-WIDTH, LABELS, BAR, GAP, TOP = 960, 430, 16, 8, 46
+WIDTH, LABELS, BAR, GAP, TOP = 980, 450, 16, 8, 46
 RIGHT = WIDTH - 90
 MET, MISSED, OURS, OTHER = "#2a7f62", "#c0562f", "#2a7f62", "#8a94a6"
 
@@ -36,7 +36,13 @@ def distance(figures: Sequence[Figure]) -> tuple[list[str], int]:
     notes = [f"{figure.value} ({figure.target})" for figure in figures]
     axis = Axis(min(0.1, *values), max(10.0, *values))
     return panel(
-        "How far from the target (line: the target; to the right: better)", labels, values, colours, notes, axis, 1.0
+        "How far from the target (line: the target; right: better; logarithmic)",
+        labels,
+        values,
+        colours,
+        notes,
+        axis,
+        1.0,
     )
 
 
@@ -51,7 +57,7 @@ def handled(rates: Sequence[Rates]) -> tuple[list[str], int]:
     colours = [OURS if each.name == rates[0].name else OTHER for each in rates]
     labels = [f"{each.name}, {each.job}" for each in rates]
     axis = Axis(min(10.0, *values), max(values))
-    title = "Requests handled a second by one worker process"
+    title = "Requests handled a second by one worker process (logarithmic)"
     return panel(title, labels, values, colours, [number(value) for value in values], axis, axis.low)
 
 

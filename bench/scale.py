@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    rounds: int = 15
+    rounds: int = 9
     """Times that every pair is measured, in turns."""
     requests: int = 50_000
     """Requests of one run of handling or registering."""

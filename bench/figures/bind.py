@@ -40,7 +40,7 @@ async def measure(redis: Redis, scale: Scale) -> AsyncIterator[Figure]:
     medians = [median(times) for times in await in_turns(redis, handlers, scale.binds)]
     shown = " / ".join(f"{number(seconds * 1000)} ms" for seconds in medians)
     counts = " / ".join(f"{count:,}" for count in scale.waiting)
-    yield Figure(f"bind with {counts} threads waiting: slowest to fastest", spread(medians), "×", shown, 1.25, "≤")
+    yield Figure(f"bind, {counts} threads waiting: slowest to fastest", spread(medians), "×", shown, 1.25, "≤")
     yield Figure("Redis memory of a waiting thread of one request", threads_bytes, "bytes")
 
 

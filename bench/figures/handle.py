@@ -30,7 +30,7 @@ async def measure(redis: Redis, scale: Scale) -> AsyncIterator[Figure]:
         "CPU of the worker a request, one thread", median(run.cpu_us for run in one), "µs", "decoding included", 6, "≤"
     )
     yield await calls_per_request(redis, scale)
-    async for figure in one_request_each(redis, scale, one):
+    async for figure in one_request_each(redis, scale):
         yield figure
 
 
@@ -65,10 +65,11 @@ async def calls_per_request(redis: Redis, scale: Scale) -> Figure:
     return Figure("Redis calls a request, batch 128, one thread", calls, "", f"1/{1 / calls:.0f}", 0.01, "≤")
 
 
-async def one_request_each(redis: Redis, scale: Scale, one: list[Run]) -> AsyncIterator[Figure]:
+async def one_request_each(redis: Redis, scale: Scale) -> AsyncIterator[Figure]:
     count = scale.small_threads
-    small, bare_small, sent, inside = [], [], 0, 0
+    one, small, bare_small, sent, inside = [], [], [], 0, 0
     for _ in range(scale.rounds):
+        one.append(await ours_once(redis, scale.requests, 1))
         await redis.flushall()
         await load.fill(redis, count, count)
         await server.reset(redis)
@@ -79,7 +80,7 @@ async def one_request_each(redis: Redis, scale: Scale, one: list[Run]) -> AsyncI
     rate, name = median(rates(small)), f"{count:,} threads × 1 request"
     yield Figure(
         f"{name}: to one thread",
-        rate / median(rates(one)),
+        paired_ratio(rates(small), rates(one)),
         "×",
         f"{rate:,.0f} /s; CPU {median(c.cpu_us for c in small):.0f} µs",
         0.25,

@@ -56,7 +56,7 @@ async def measure(redis: Redis, scale: Scale) -> AsyncIterator[Figure]:
     again, new, bare = await in_turns(redis, scale.wakes)
     for name, times in (("a drained thread", again), ("a new thread", new)):
         yield Figure(
-            f"register → handler of an idle worker, {name}: p99 to BLPOP",
+            f"wake an idle worker for {name}: p99 to BLPOP",
             percentile(times, 99) / percentile(bare, 99),
             "×",
             f"p50 {ms(median(times))}, p99 {ms(percentile(times, 99))}; "
