@@ -1,0 +1,71 @@
+"""
+The test of the tests: an engine that breaks a guarantee must be noticed.
+
+A contract that passes whatever the engine does proves nothing. So each guarantee is taken away in a copy of the
+package, and the contract tests that are there for it must fail on that copy, and pass on one that is whole.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+
+from tests.broken import copy_in_use
+from tests.broken.variants import VARIANTS, Variant
+from tests.redis_server import require_redis
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "worker" / "sharded_queue"
+FAST_MEDIA = "not behind_sentinel and not on_cluster"
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    require_redis()
+    return Path(shutil.copytree(PACKAGE, tmp_path / PACKAGE.name))
+
+
+def run(copy: Path, tests: Iterable[str]) -> "subprocess.CompletedProcess[str]":
+    """The named contract tests, on the copy."""
+    paths = [str(path) for path in (copy.parent, ROOT, os.environ.get("PYTHONPATH")) if path]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), copy_in_use.VARIABLE: str(copy)}
+    options = ["-q", "-x", "-p", "no:cacheprovider", "-p", copy_in_use.__name__, "--timeout", "30", "-k", FAST_MEDIA]
+    return subprocess.run(
+        [sys.executable, "-m", "pytest", *options, *[f"tests/contract/{test}" for test in tests]],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+
+
+def break_it(copy: Path, variant: Variant) -> None:
+    path = copy / variant.file
+    text = path.read_text()
+    assert text.count(variant.old) == 1, f"stale: {variant.file} does not hold the text to replace exactly once"
+    path.write_text(text.replace(variant.old, variant.new))
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name.replace(" ", "_"))
+def test_a_broken_engine_is_caught(copy: Path, variant: Variant) -> None:
+    break_it(copy, variant)
+    done = run(copy, variant.tests)
+    # 1 is "tests failed"; a test that is gone, or a package that cannot be imported, has another code.
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert re.search(r"^1 failed\b(?!.*\berror)", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_the_whole_engine_is_not_called_broken(copy: Path) -> None:
+    done = run(copy, sorted({test for variant in VARIANTS for test in variant.tests}))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "passed" in done.stdout
+    assert "skipped" not in done.stdout, done.stdout

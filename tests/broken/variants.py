@@ -1,0 +1,279 @@
+"""The broken engines: each takes one guarantee away by a small replacement, and names tests that notice."""
+
+from typing import NamedTuple
+
+
+class Variant(NamedTuple):
+    """In *file* of the package, *old* becomes *new*; at least one of *tests* (in tests/contract) has to fail then."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+PRELUDE, BIND, SETTLE, FAIL, REGISTER = (
+    f"lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register")
+)
+STORAGE, COORDINATOR, REDIS, WORKER, CONTROL = (
+    f"test_{name}.py::test_" for name in ("storage", "coordinator", "redis", "worker", "control")
+)
+
+VARIANTS = [
+    # One thread, one worker; order inside it.
+    Variant(
+        "a held thread becomes ready on register",
+        PRELUDE,
+        "  if not held then\n    make_ready(thread, tubes)\n    return\n  end\n  held.since = now\n",
+        "  make_ready(thread, tubes)\n  if not held then return end\n  held.since = now\n",
+        (COORDINATOR + "others_are_not_called_for_a_held_thread",),
+    ),
+    Variant(
+        "the newest thread is bound first",
+        BIND,
+        "redis.call('ZPOPMIN', READY, threads)",
+        "redis.call('ZPOPMAX', READY, threads)",
+        (COORDINATOR + "the_thread_with_the_oldest_request_is_bound_first",),
+    ),
+    Variant(
+        "priorities are compared as text",
+        PRELUDE,
+        "if tonumber(tube.priority) < tonumber(priority) then",
+        "if tube.priority < priority then",
+        (STORAGE + "priorities_are_compared_as_numbers",),
+    ),
+    Variant(
+        "a failure does not block its thread",
+        FAIL,
+        "redis.call('ZADD', BLOCKED, 'GT', now + delay, thread)",
+        "make_ready(thread, tubes)",
+        (STORAGE + "a_request_put_off_blocks_its_whole_thread",),
+    ),
+    Variant(
+        "a back-off ends a pause",
+        FAIL,
+        "redis.call('ZADD', BLOCKED, 'GT', now + delay, thread)",
+        "redis.call('ZADD', BLOCKED, now + delay, thread)",
+        (CONTROL + "a_failure_does_not_end_a_pause",),
+    ),
+    # Nothing is lost, nothing is settled that was not handled.
+    Variant(
+        "a settlement drops one request too many",
+        SETTLE,
+        "drop(thread, tubes, i, through + 1 - tube.head)",
+        "drop(thread, tubes, i, math.min(through + 2, tube.tail) - tube.head)",
+        (STORAGE + "settling_a_part_leaves_the_rest_at_the_head",),
+    ),
+    Variant(
+        "a settlement removes by count",
+        SETTLE,
+        "      if tube.priority == priority and through >= tube.head then\n"
+        "        if held.priority ~= priority or through > held.last then return { 0 } end -- was never handed out\n",
+        "      if tube.priority == priority then\n        through = held.last\n",
+        (STORAGE + "settling_twice_removes_once_and_answers_the_same",),
+    ),
+    Variant(
+        "what was never handed out can be settled",
+        SETTLE,
+        "if held.priority ~= priority or through > held.last then return { 0 } end",
+        "",
+        (STORAGE + "what_was_never_handed_out_cannot_be_settled",),
+    ),
+    Variant(
+        "a drained tube gives its numbers again",
+        REGISTER,
+        "local start = sequence + total\n",
+        "local start = 0\n",
+        (STORAGE + "a_tube_that_was_drained_never_gives_a_number_again",),
+    ),
+    Variant(
+        "a registration sent again is carried out again",
+        REGISTER,
+        "if answered then\n",
+        "if false then\n",
+        (REDIS + "a_registration_whose_answer_was_lost_is_carried_out_once",),
+    ),
+    Variant(
+        "a late registration is carried out again",
+        REGISTER,
+        "if last >= call then",
+        "if last == call then",
+        (REDIS + "a_registration_that_comes_late_changes_nothing",),
+    ),
+    Variant(
+        "a bind sent again forgets what it bound",
+        BIND,
+        "if known ~= '' then take_back() end",
+        "",
+        (REDIS + "a_bind_that_comes_late_keeps_no_thread_from_its_owner",),
+    ),
+    # Fences.
+    Variant(
+        "the fence knows no time",
+        BIND,
+        "or 0) + 1, now_us)",
+        "or 0) + 1, 1)",
+        (COORDINATOR + "the_fence_grows_over_a_wiped_redis",),
+    ),
+    Variant(
+        "the fence knows no fence before it",
+        BIND,
+        "math.max((tonumber(redis.call('HGET', COUNTERS, 'fence')) or 0) + 1, now_us)",
+        "now_us",
+        (COORDINATOR + "the_fence_grows_though_the_clock_of_redis_is_behind_it",),
+    ),
+    Variant(
+        "in memory the fence knows no fence before it",
+        "book.py",
+        "self.fence = max(self.fence + 1, now * 1000)",
+        "self.fence = now * 1000",
+        (COORDINATOR + "the_fence_grows_though_the_clock_was_set_back",),
+    ),
+    Variant(
+        "the fence is not compared",
+        PRELUDE,
+        "return held and held.fence == fence and held or nil",
+        "return held",
+        (COORDINATOR + "expired_lease_cannot_settle", COORDINATOR + "expired_lease_cannot_fail"),
+    ),
+    Variant(
+        "in memory the fence is not compared",
+        "book.py",
+        "return held if held and held.fence == lease.fence else None",
+        "return held",
+        (COORDINATOR + "expired_lease_cannot_settle", COORDINATOR + "expired_lease_cannot_fail"),
+    ),
+    # Leases.
+    Variant(
+        "leases never expire",
+        BIND,
+        "ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, SWEEP))",
+        "ipairs({})",
+        (COORDINATOR + "an_expired_thread_is_free",),
+    ),
+    Variant(
+        "a clock that was set back freezes threads",
+        BIND,
+        "redis.call('ZADD', LEASES, 'LT', now + (held and held.lease or 0), thread)",
+        "",
+        (COORDINATOR + "no_lease_ends_later_than_a_lease_from_now",),
+    ),
+    Variant(
+        "the renewer ignores the deadline",
+        "renewer.py",
+        "if lane.deadline <= time.monotonic():",
+        "if False:",
+        (WORKER + "a_worker_that_cannot_renew_stops_its_handler_before_its_lease_ends",),
+    ),
+    Variant(
+        "a lane ignores the deadline",
+        "lane.py",
+        "if time.monotonic() >= self.deadline:",
+        "if False:",
+        (WORKER + "a_handler_does_not_begin_a_batch_after_the_end_of_its_lease",),
+    ),
+    # Stopping.
+    Variant(
+        "a stopping worker takes new batches",
+        "worker.py",
+        "        if self._stopping or self._draining:\n            return 0\n",
+        "",
+        (WORKER + "a_worker_that_was_told_to_stop_takes_nothing_new",),
+    ),
+    Variant(
+        "a handler is not stopped",
+        "lane.py",
+        "await handler.stop()",
+        "pass",
+        (WORKER + "the_lifecycle_of_the_specification",),
+    ),
+    # Cost and promptness.
+    Variant(
+        "a bind looks through keys",
+        BIND,
+        "promote()\n",
+        "redis.call('KEYS', base .. '*')\npromote()\n",
+        (REDIS + "no_script_looks_through_keys",),
+    ),
+    Variant(
+        "nobody is woken",
+        PRELUDE,
+        "math.min(WAKE_LIMIT, woken) do redis.call('RPUSH', WAKE, '1') end",
+        "math.min(WAKE_LIMIT, woken) do end",
+        (COORDINATOR + "waiting_ends_when_a_request_arrives",),
+    ),
+    # Failures and crashes.
+    Variant(
+        "failed attempts are not counted",
+        PRELUDE,
+        "attempt = trouble.attempts + trouble.crashes + 1",
+        "attempt = trouble.crashes + 1",
+        (STORAGE + "attempts_are_counted_over_back_offs",),
+    ),
+    Variant(
+        "crashes are not counted",
+        PRELUDE,
+        "if held then count_crash(thread, tubes, held, crash_limit) end",
+        "",
+        (COORDINATOR + "a_crash_counts_as_an_attempt_of_the_first_request",),
+    ),
+    Variant(
+        "a crashed batch is handed out whole",
+        PRELUDE,
+        "    count = math.min(count, 1)\n",
+        "",
+        (COORDINATOR + "requests_of_a_crashed_batch_are_handed_out_one_by_one",),
+    ),
+    Variant(
+        "the offender of a batch is not searched",
+        "lane.py",
+        "elif size == 1:",
+        "elif size:",
+        (WORKER + "the_offender_of_a_failing_batch_is_found_by_splitting_it",),
+    ),
+    # Figures.
+    Variant(
+        "the depth is not counted",
+        PRELUDE,
+        "redis.call('HINCRBY', COUNTERS, 'depth', depth_change)",
+        "",
+        (STORAGE + "depth_counts_what_is_not_yet_settled",),
+    ),
+    Variant(
+        "the age of a tube stays that of its first request",
+        PRELUDE,
+        "redis.call('ZADD', OLDEST, stamp_of(redis.call('LINDEX', list, 0)), member)",
+        "",
+        (STORAGE + "a_tube_whose_head_was_settled_is_as_old_as_the_next_request",),
+    ),
+    Variant(
+        "the depth of threads is not ranked",
+        PRELUDE,
+        "redis.call('ZADD', DEEP, after, thread)",
+        "",
+        (STORAGE + "the_deepest_threads_are_listed_deepest_first",),
+    ),
+    # What Redis is and is not allowed to do.
+    Variant(
+        "a full Redis does not drain",
+        SETTLE,
+        "#!lua flags=allow-oom\n",
+        "#!lua\n",
+        (REDIS + "a_redis_at_its_memory_limit_still_drains",),
+    ),
+    Variant(
+        "a Redis that evicts is used",
+        "storages/redis.py",
+        'if policy not in (None, b"noeviction"):',
+        "if False:",
+        (REDIS + "a_redis_that_throws_requests_away_is_refused",),
+    ),
+    Variant(
+        "binds have no hash tag",
+        "tube.py",
+        'return f"{self.binds}{{{shard.tag}}}"',
+        'return f"{self.binds}{shard.tag}"',
+        (REDIS + "all_keys_of_a_script_share_a_hash_tag",),
+    ),
+]
