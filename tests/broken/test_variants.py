@@ -21,6 +21,8 @@ from tests.redis_server import require_redis
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "worker" / "sharded_queue"
+SLOW_PLUGINS = ("cacheprovider", "hypothesispytest")
+"""Of no use here, and importing Hypothesis is most of the start of the inner pytest."""
 FAST_MEDIA = "not behind_sentinel and not on_cluster"
 
 pytestmark = pytest.mark.redis
@@ -36,7 +38,8 @@ def run(copy: Path, tests: Iterable[str]) -> "subprocess.CompletedProcess[str]":
     """The named contract tests, on the copy."""
     paths = [str(path) for path in (copy.parent, ROOT, os.environ.get("PYTHONPATH")) if path]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), copy_in_use.VARIABLE: str(copy)}
-    options = ["-q", "-x", "-p", "no:cacheprovider", "-p", copy_in_use.__name__, "--timeout", "30", "-k", FAST_MEDIA]
+    options = ["-q", "-x", "-p", copy_in_use.__name__, "--timeout", "30", "-k", FAST_MEDIA]
+    options += [f"-pno:{plugin}" for plugin in SLOW_PLUGINS]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, *[f"tests/contract/{test}" for test in tests]],
         cwd=ROOT,
