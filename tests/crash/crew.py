@@ -111,6 +111,8 @@ class Producer:
         self.storage = RedisStorage(self.redis)
         self.queue = Queue(self.storage)
         self.registered = dict.fromkeys(THREADS, 0)
+        self.is_done = False
+        """Set to end `feed` between two registrations: one that is cut off may or may not have been carried out."""
 
     async def register(self, a_thread: int) -> None:
         steps = [Step(thread, self.registered[thread] + n) for thread in THREADS for n in range(a_thread)]
@@ -122,8 +124,8 @@ class Producer:
         return sum(state.depth for state in await self.storage.observe(StepHandler.all_shards()))
 
     async def feed(self, at_most: int = 400) -> None:
-        """Keep workers busy, for ever, without letting the queue grow beyond what they can do soon."""
-        while True:
+        """Keep workers busy until told that it is enough, with no more in the queue than they can do soon."""
+        while not self.is_done:
             if await self.depth() < at_most:
                 await self.register(BATCH)
             await asyncio.sleep(0.02)

@@ -43,9 +43,9 @@ class Scene:
         for _ in range(times):
             await strike()
             assert not feeding.done(), feeding.exception()
-        feeding.cancel()
-        await asyncio.gather(feeding, return_exceptions=True)
+        self.producer.is_done = True
         async with asyncio.timeout(DRAIN_SECONDS):
+            await feeding
             await self.producer.drained()
         codes = await self.crew.stop_all()
         history = read(self.folder)
