@@ -31,8 +31,9 @@ log = logging.getLogger(__name__)
 
 KEPT = ("namespace", "name", "uid", "resourceVersion", "generation")
 
-UNPROCESSABLE = range(400, 423)
-"""The API server will say the same again, until the resource or the rights of the operator change."""
+UNPROCESSABLE = frozenset(range(400, 423)) - {408, 409, 410}
+"""The API server will say the same again, until the resource or the rights of the operator change. A conflict, a time
+that ran out or a version that is gone is not of that kind: the same call may succeed a moment later."""
 
 
 @dataclass(slots=True)
