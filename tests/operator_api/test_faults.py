@@ -1,6 +1,5 @@
 """An API server that refuses, forgets, hangs and goes silent: the same end state, and no worker less because of it."""
 
-import random
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,12 +26,6 @@ def operator(start_operator: Start, door: Door) -> Operator:
     return start_operator(KUBECONFIG=str(door.kubeconfig), **SETTINGS)
 
 
-def sometimes(fault: Fault, seed: int) -> Choose:
-    """Half of all calls that are no watch, and the same half for the same seed and order."""
-    chance = random.Random(seed)
-    return lambda request: None if is_watch(request) or chance.random() < 0.5 else fault
-
-
 def writes(fault: Fault) -> Choose:
     return lambda request: fault if request.method in {"PATCH", "POST", "PUT"} else None
 
@@ -47,23 +40,6 @@ def everything(fault: Fault) -> Choose:
 
 def has_scaled_down(queues: Queues) -> bool:
     return any(reason == "ScaledDown" for reason, _ in queues.events())
-
-
-@pytest.mark.parametrize("status", [429, 500, 503])
-def test_calls_that_are_refused_now_and_then_change_nothing(
-    queues: Queues, door: Door, operator: Operator, status: int
-) -> None:
-    door.choose = sometimes(refusing(status), seed=status)
-    queues.apply(scaling=SCALING)
-    queues.redis.register(threads=3, each=2000)
-    queues.wait_for_replicas(3)
-    queues.redis.register(threads=5, each=2000)
-    queues.wait_for_replicas(5)
-    queues.wait(".status.desiredReplicas", 5)
-
-    assert sum(door.faults.values()) >= 3
-    assert not has_scaled_down(queues)
-    assert operator.process.poll() is None
 
 
 def test_calls_that_hang_are_given_up_and_made_again(queues: Queues, door: Door, operator: Operator) -> None:
