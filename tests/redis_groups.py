@@ -1,10 +1,9 @@
 """Several redis-servers that make one Redis: behind a Sentinel, and as a Cluster. All are real local processes."""
 
 import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 
+from tests.cluster.processes import poll_until
 from tests.redis_server import RedisServer
 
 MASTER = "queues"
@@ -25,7 +24,7 @@ class Sentinels:
         self.master = RedisServer(folder / "master").start()
         self.replica = RedisServer(folder / "replica", replicaof=f"127.0.0.1 {self.master.port}").start()
         self.sentinel = SentinelServer(folder / "sentinel", self.master.port).start()
-        wait_for(lambda: "slaves=1" in self.sentinel.told("info", "sentinel"), "the sentinel knows the replica")
+        poll_until(lambda: "slaves=1" in self.sentinel.told("info", "sentinel"), "the sentinel knows the replica")
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -44,7 +43,9 @@ class Nodes:
         self.nodes = [RedisServer(folder / str(number), **options).start() for number in range(3)]
         told(self.nodes[0].port, "--cluster", "create", *self.addresses, "--cluster-yes")
         for node in self.nodes:
-            wait_for(lambda node=node: "cluster_state:ok" in told(node.port, "cluster", "info"), "the cluster is whole")
+            poll_until(
+                lambda node=node: "cluster_state:ok" in told(node.port, "cluster", "info"), "the cluster is whole"
+            )
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -77,11 +78,3 @@ def told(port: int, *words: str) -> str:
     """What redis-cli prints."""
     command = ["redis-cli", "-p", str(port), *words]
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
-
-
-def wait_for(check: Callable[[], bool], what: str, seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not check():
-        if time.monotonic() > deadline:
-            raise TimeoutError(f"{what}: not within {seconds:g} s")
-        time.sleep(0.02)

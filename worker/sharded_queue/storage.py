@@ -265,7 +265,3 @@ class Storage(ABC):
             SettingsError: it cannot, and no setting says that this is accepted.
         """
         return
-
-    async def close(self) -> None:
-        """Let go of connections that this storage opened itself."""
-        return
