@@ -50,7 +50,8 @@ def env() -> int:
     if not there.kubeconfig.exists():
         say("it is not up")
         return 1
-    print(f'export KUBECONFIG={there.kubeconfig} PATH={there.bin}:"$PATH"')
+    print(f'export PATH={there.bin}:"$PATH"')
+    print("export", *(f"{name}={there.env[name]}" for name in ("KUBECONFIG", "KUBECACHEDIR") if name in there.env))
     return 0
 
 

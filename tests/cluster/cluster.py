@@ -34,8 +34,15 @@ class Cluster:
 
     @property
     def env(self) -> dict[str, str]:
+        """
+        What a program needs to talk to this cluster.
+
+        What kubectl and helm remember of a cluster's kinds goes with the cluster: they keep it for hours by its
+        address, and the next cluster at the same address has other kinds.
+        """
         path = os.pathsep.join((str(self.bin), os.environ.get("PATH", os.defpath)))
-        return os.environ | {"KUBECONFIG": str(self.kubeconfig), "PATH": path}
+        ours = {"KUBECACHEDIR": str(self.node.state / "kinds")} if self.node else {}
+        return os.environ | {"KUBECONFIG": str(self.kubeconfig), "PATH": path} | ours
 
     def within(self, command: list[str]) -> list[str]:
         """

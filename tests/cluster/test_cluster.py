@@ -89,6 +89,14 @@ except urllib.error.HTTPError as error:
     assert output("python", "-c", code) == "403"
 
 
+def test_what_kubectl_remembers_of_kinds_goes_with_the_cluster(cluster: Cluster) -> None:
+    """Else it asks the next cluster at the same address for kinds that only the last one had."""
+    if cluster.node is None:
+        pytest.skip("a cluster of yours is remembered where you want it")
+    cluster.kubectl("get", "all")
+    assert any(cluster.node.state.glob("*/discovery"))
+
+
 def test_crds_are_accepted(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--server-side", "--force-conflicts", "--filename", REPOSITORY / "crds")
 
