@@ -44,6 +44,27 @@ VARIANTS = [
         (STORAGE + "priorities_are_compared_as_numbers",),
     ),
     Variant(
+        "priorities do not age",
+        PRELUDE,
+        "tonumber(tube.priority) - math.floor(waited / ageing)",
+        "tonumber(tube.priority)",
+        (STORAGE + "a_priority_counts_one_step_less_for_each_time_of_ageing",),
+    ),
+    Variant(
+        "in memory priorities do not age",
+        "book.py",
+        " // ageing_ms",
+        " // 10**12",
+        (STORAGE + "priorities_age_while_their_thread_is_held",),
+    ),
+    Variant(
+        "a worker does not say how priorities age",
+        "worker.py",
+        "return handler.ageing_seconds if handler else 0.0",
+        "return 0.0",
+        (WORKER + "a_worker_lets_priorities_age_as_the_handler_says",),
+    ),
+    Variant(
         "a failure does not block its thread",
         FAIL,
         "redis.call('ZADD', BLOCKED, 'GT', now + delay, thread)",

@@ -36,8 +36,10 @@ class Medium(ABC):
         (first,) = await self.storage.register(SHARD, [entry], capacity)
         return first
 
-    async def bind(self, owner: str = "w/1", threads: int = 1, wanted: int = 128) -> list[Batch]:
-        return (await self.coordinator.bind(SHARD, owner, threads, wanted, LEASE_SECONDS)).batches
+    async def bind(
+        self, owner: str = "w/1", threads: int = 1, wanted: int = 128, ageing_seconds: float = 0.0
+    ) -> list[Batch]:
+        return (await self.coordinator.bind(SHARD, owner, threads, wanted, LEASE_SECONDS, ageing_seconds)).batches
 
     async def bind_one(self, owner: str = "w/1", wanted: int = 128) -> Batch:
         (batch,) = await self.bind(owner, 1, wanted)

@@ -40,6 +40,7 @@ priorities = st.sampled_from([-1, 0, 10])
 owners = st.sampled_from(["w/1", "w/2"])
 counts = st.integers(1, 5)
 places = st.integers(0, 20)
+ageings = st.sampled_from([0.0, 3600.0])
 losses = st.sampled_from([[], [], [], [ANSWER_LOST], [COMMAND_LOST], [ANSWER_LOST, ANSWER_LOST]])
 
 
@@ -124,11 +125,11 @@ class Machine(RuleBasedStateMachine):
             unless_full(self.redis_storage.register(SHARD, entries, 4)),
         )
 
-    @rule(owner=owners, wanted_threads=st.integers(1, 2), wanted=st.integers(0, 4), fates=losses)
-    def bind(self, owner: str, wanted_threads: int, wanted: int, fates: list[str]) -> None:
+    @rule(owner=owners, wanted_threads=st.integers(1, 2), wanted=st.integers(0, 4), ageing=ageings, fates=losses)
+    def bind(self, owner: str, wanted_threads: int, wanted: int, ageing: float, fates: list[str]) -> None:
         self.clock.tick()
         self.lose(fates)
-        call = (SHARD, owner, wanted_threads, wanted, LEASE_SECONDS)
+        call = (SHARD, owner, wanted_threads, wanted, LEASE_SECONDS, ageing)
         memory, redis = self.both(self.memory_coordinator.bind(*call), self.redis_coordinator.bind(*call))
         pairs = [Pair(*batches) for batches in zip(memory.batches, redis.batches, strict=True)]
         for pair in pairs:

@@ -23,7 +23,7 @@ from sharded_queue import (
 )
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
-from tests.contract.medium import Medium, MemoryMedium, RedisMedium
+from tests.contract.medium import SHARD, Medium, MemoryMedium, RedisMedium
 
 SOON = 5.0
 
@@ -123,6 +123,24 @@ async def test_the_example_of_the_specification_ends_by_itself(medium: Medium) -
     assert sorted(notified) == list(range(1, 9))
     assert (sum(counts), max(counts)) == (8, 3)
     assert [n for n in notified if n % 3 == 1] == [1, 4, 7]
+
+
+async def test_a_worker_lets_priorities_age_as_the_handler_says(bench: Bench) -> None:
+    class AgeingHandler(JobHandler):
+        name = SHARD.handler
+        ageing_seconds = 10
+
+        async def perform(self, *requests: Job) -> None:
+            handled.extend(request.number for request in requests)
+
+    handled: list[int] = []
+    settings.worker_batch_size = 1
+    await bench.medium.register("a", '[2, "a"]', priority=1)
+    await bench.medium.advance(25)
+    await bench.medium.register("a", '[1, "a"]')
+    await bench.worker(AgeingHandler).loop(2)
+
+    assert handled == [2, 1]
 
 
 async def test_the_lifecycle_of_the_specification(bench: Bench) -> None:

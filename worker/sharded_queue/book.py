@@ -108,6 +108,7 @@ class Held:
     owner: str
     since_ms: int
     lease_ms: int
+    ageing_ms: int
     priority: int = 0
     first: int = 0
     last: int = -1
@@ -200,7 +201,9 @@ class Book:
         else:
             self._make_ready(thread)
 
-    def bind(self, owner: str, threads: int, wanted: int, lease_ms: int, crash_limit: int, now: int) -> list[Batch]:
+    def bind(
+        self, owner: str, threads: int, wanted: int, lease_ms: int, ageing_ms: int, crash_limit: int, now: int
+    ) -> list[Batch]:
         self._clamp_leases(now + lease_ms, now)
         for thread in self.leases.up_to(now):
             self._expire(thread, crash_limit, now)
@@ -213,7 +216,7 @@ class Book:
         while len(batches) < threads and len(self.ready) and not self.is_paused:
             thread = self.ready.pop_lowest()
             self.fence = max(self.fence + 1, now * 1000)
-            held = self.held[thread] = Held(self.fence, owner, now, lease_ms)
+            held = self.held[thread] = Held(self.fence, owner, now, lease_ms, ageing_ms)
             self.leases.put(thread, now + lease_ms)
             batches.append(self._hand_out(Lease(self.shard, thread, owner, self.fence), held, wanted, now))
         return batches
@@ -254,7 +257,8 @@ class Book:
             self.trouble[thread, held.priority] = trouble
 
     def _hand_out(self, lease: Lease, held: Held, wanted: int, now: int) -> Batch:
-        priority, line = self.threads[lease.thread].peekitem(0)
+        priority = self._next_priority(lease.thread, held.ageing_ms, now)
+        line = self.threads[lease.thread][priority]
         attempt, count = 1, min(wanted, len(line.messages))
         trouble = self.trouble.get((lease.thread, priority))
         if trouble and line.head <= trouble.last:
@@ -265,6 +269,17 @@ class Book:
         held.since_ms = held.since_ms or now
         messages = [line.messages[place] for place in range(count)]
         return Batch(lease, Tube(self.shard, lease.thread, priority), line.head, messages, attempt)
+
+    def _next_priority(self, thread: str, ageing_ms: int, now: int) -> int:
+        """The lowest one, counting a step less for each *ageing_ms* that the first request of its tube waited."""
+        priorities = self.threads[thread]
+        if ageing_ms == 0:
+            return int(priorities.peekitem(0)[0])
+
+        def aged(priority: int) -> int:
+            return priority - max(0, now - int(self.oldest[f"{thread}/{priority}"])) // ageing_ms
+
+        return min(priorities, key=aged)
 
     def settle(self, settlement: Settlement, now: int) -> Settled:
         lease, priority, through, busy_seconds, wanted, release, is_over = settlement

@@ -180,7 +180,7 @@ def _place(name: str) -> Place:
 
 
 def _hold(text: bytes) -> Hold:
-    fence, owner, since, _, priority, first, last = text.decode().split(" ")
+    fence, owner, since, _, priority, first, last, *_ = text.decode().split(" ")
     return Hold(owner, int(fence), since != "0", int(priority), int(first), int(last))
 
 

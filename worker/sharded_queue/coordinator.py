@@ -42,11 +42,21 @@ class Coordinator(ABC):
         """
 
     @abstractmethod
-    async def bind(self, shard: Shard, owner: str, threads: int, wanted: int, lease_seconds: float) -> Bound:
+    async def bind(
+        self,
+        shard: Shard,
+        owner: str,
+        threads: int,
+        wanted: int,
+        lease_seconds: float,
+        ageing_seconds: float = 0.0,
+    ) -> Bound:
         """
         Bind up to *threads* threads that are free and have requests, and hand out up to *wanted* requests of each.
 
-        Threads whose lease expired and threads whose back-off ended are free again. Never waits.
+        Threads whose lease expired and threads whose back-off ended are free again. Never waits. While the lease lasts,
+        a tube's priority number counts as one less for each *ageing_seconds* that its oldest request has waited; 0 for
+        no ageing.
         """
 
     @abstractmethod

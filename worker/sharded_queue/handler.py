@@ -18,6 +18,7 @@ from sharded_queue.serializer import Serializer
 from sharded_queue.settings import settings
 from sharded_queue.tube import HANDLER_NAME, Route, Shard, shard_of, shards_of
 
+LEAST_AGEING_SECONDS, MOST_AGEING_SECONDS = 0.001, 31_536_000
 _known: WeakValueDictionary[str, "type[Handler]"] = WeakValueDictionary()
 
 
@@ -41,13 +42,16 @@ class Handler:
     *name*: how queue and workers call it; defaults to `module.ClassName`. *shards*: hash tags its threads are spread
     over (needed for one handler to use several nodes of a Redis Cluster); never change it while requests wait.
     *capacity*: requests that one tube may hold before `register` raises `QueueFull`; None for no bound. *retry*:
-    defaults to the settings `retry_…`.
+    defaults to the settings `retry_…`. *ageing_seconds*: for each so many seconds that the oldest request of a tube has
+    waited, the tube's priority number counts as one less, so that no priority of a thread is starved for ever; 0 for no
+    ageing.
     """
 
     name: ClassVar[str]
     shards: ClassVar[int] = 1
     capacity: ClassVar[int | None] = None
     retry: ClassVar[Retry | None] = None
+    ageing_seconds: ClassVar[float] = 0.0
     _serializer: ClassVar[Serializer | None] = None
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -58,6 +62,11 @@ class Handler:
             raise HandlerError(f"handler name {cls.name!r} must be letters, digits and ._- only, at most 200")
         if not 1 <= cls.shards <= 64:
             raise HandlerError(f"{cls.name}.shards is {cls.shards!r}: from 1 to 64")
+        if cls.ageing_seconds and not LEAST_AGEING_SECONDS <= cls.ageing_seconds <= MOST_AGEING_SECONDS:
+            raise HandlerError(
+                f"{cls.name}.ageing_seconds is {cls.ageing_seconds!r}: from {LEAST_AGEING_SECONDS} to "
+                f"{MOST_AGEING_SECONDS:,} (a year), or 0 for no ageing"
+            )
         cls._serializer = None
         if cls.perform is not Handler.perform or cls.handle is not Handler.handle:
             _known[cls.name] = cls

@@ -193,7 +193,9 @@ class Worker:
         wanted, asked_at = self._reserve_each(room), time.monotonic()
         bound = Bound([])
         try:
-            bound = await self.coordinator.bind(shard, self.owner, room, wanted, settings.coordinator_lease)
+            bound = await self.coordinator.bind(
+                shard, self.owner, room, wanted, settings.coordinator_lease, self._ageing_seconds(shard)
+            )
         except StorageUnavailable as error:
             log.warning("cannot look for threads of %s: %s", shard.tag, error)
             await asyncio.sleep(settings.coordinator_delay)
@@ -204,6 +206,10 @@ class Worker:
             self._start(batch, renewer.deadline(asked_at))
         self.stats.looked_at = time.monotonic()
         return bound
+
+    def _ageing_seconds(self, shard: Shard) -> float:
+        handler = self.known_handlers().get(shard.handler)
+        return handler.ageing_seconds if handler else 0.0
 
     def _reserve_each(self, threads: int) -> int:
         """Requests to take of each of so many threads, all of them reserved."""

@@ -64,6 +64,12 @@ def test_a_number_of_shards_out_of_bounds_is_refused(shards: int) -> None:
         type("BadHandler", (Handler,), {"shards": shards})
 
 
+@pytest.mark.parametrize("seconds", [-1, 0.0001, float("nan"), float("inf")])
+def test_an_ageing_out_of_bounds_is_refused(seconds: float) -> None:
+    with pytest.raises(HandlerError, match=r"ageing_seconds is .*: from 0\.001"):
+        type("BadHandler", (Handler,), {"ageing_seconds": seconds})
+
+
 def test_requests_are_read_as_annotated_on_perform() -> None:
     class PerformHandler(Handler):
         async def perform(self, *requests: Job) -> None: ...

@@ -28,9 +28,18 @@ class RuntimeCoordinator(Coordinator):
             )
         self._books = books
 
-    async def bind(self, shard: Shard, owner: str, threads: int, wanted: int, lease_seconds: float) -> Bound:
+    async def bind(
+        self,
+        shard: Shard,
+        owner: str,
+        threads: int,
+        wanted: int,
+        lease_seconds: float,
+        ageing_seconds: float = 0.0,
+    ) -> Bound:
         book, now = self._books[shard], self._books.clock()
-        batches = book.bind(owner, threads, wanted, int(lease_seconds * 1000), settings.crash_limit, now)
+        lease_ms, ageing_ms = int(lease_seconds * 1000), int(ageing_seconds * 1000)
+        batches = book.bind(owner, threads, wanted, lease_ms, ageing_ms, settings.crash_limit, now)
         next_ms = book.next_ms(now)
         others_wait = bool(batches) and len(book.ready) > 0
         next_seconds = None if next_ms is None else next_ms / 1000

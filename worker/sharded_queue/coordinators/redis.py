@@ -54,15 +54,23 @@ class RedisCoordinator(Coordinator):
     def _shard_keys(self, shard: Shard) -> list[str]:
         return [self.keys.base(shard), self.keys.lock(shard)]
 
-    async def bind(self, shard: Shard, owner: str, threads: int, wanted: int, lease_seconds: float) -> Bound:
+    async def bind(
+        self,
+        shard: Shard,
+        owner: str,
+        threads: int,
+        wanted: int,
+        lease_seconds: float,
+        ageing_seconds: float = 0.0,
+    ) -> Bound:
         known = self._known_fences.get((shard, owner), 0)
-        lease_ms = int(lease_seconds * 1000)
+        lease_ms, ageing_ms = int(lease_seconds * 1000), int(ageing_seconds * 1000)
 
         def arguments(is_resent: bool) -> list[object]:
             if is_resent:  # what was sent before may still arrive, and bind threads that nobody knows of
                 self._doubtful_until = time.monotonic() + lease_seconds
             is_doubtful = time.monotonic() < self._doubtful_until
-            return [owner, threads, wanted, lease_ms, settings.crash_limit, known if is_doubtful else ""]
+            return [owner, threads, wanted, lease_ms, settings.crash_limit, known if is_doubtful else "", ageing_ms]
 
         # No longer than one answer may take: the worker looks again, and meanwhile hears that it is to stop.
         seconds = min(lease_seconds, settings.redis_timeout)

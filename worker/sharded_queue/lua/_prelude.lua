@@ -13,7 +13,8 @@
 -- dead      ZSET  numbers of dead letters by time; letters HASH number -> "bytes of thread, priority, sequence,
 --                 attempts, bytes of reason, thread reason message"
 -- dismissed ZSET  names of workers that are given no threads, by the time until which
--- leases    ZSET  bound threads, by expiry           held HASH thread -> "fence owner since lease priority first last"
+-- leases    ZSET  bound threads, by expiry
+-- held      HASH  thread -> "fence owner since lease priority first last", and " ageing" where priorities age
 --
 -- Numbers above 1e14 must be written by `whole`: Lua's own way to write them rounds.
 
@@ -151,16 +152,17 @@ end
 local function held_of(thread)
   local text = redis.call('HGET', HELD, thread)
   if not text then return nil end
-  local fence, owner, since, lease, priority, first, last =
-    string.match(text, '^(%d+) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) (%-?%d+)$')
+  local fence, owner, since, lease, priority, first, last, ageing =
+    string.match(text, '^(%d+) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*)$')
   return { fence = fence, owner = owner, since = tonumber(since), lease = tonumber(lease), priority = priority,
-           first = tonumber(first), last = tonumber(last) }
+           first = tonumber(first), last = tonumber(last), ageing = tonumber(ageing) or 0 }
 end
 
 -- Nothing is in the holder's hands while last < first; the thread is drained while since is 0.
 local function keep_held(thread, held)
   redis.call('HSET', HELD, thread, held.fence .. ' ' .. held.owner .. ' ' .. whole(held.since) .. ' '
-    .. whole(held.lease) .. ' ' .. held.priority .. ' ' .. whole(held.first) .. ' ' .. whole(held.last))
+    .. whole(held.lease) .. ' ' .. held.priority .. ' ' .. whole(held.first) .. ' ' .. whole(held.last)
+    .. (held.ageing > 0 and ' ' .. whole(held.ageing) or ''))
 end
 
 local function holds(thread, fence)
@@ -228,11 +230,24 @@ local function mend(thread, tubes, i)
   keep_tubes(thread, tubes)
 end
 
--- The next requests of a bound thread: at most `wanted` of its first tube, one by one while a failure is looked for.
+-- Which tube goes next: the lowest priority, counting a step less for each `ageing` ms that its first request waited.
+local function next_tube(thread, tubes, ageing)
+  if ageing == 0 or #tubes == 1 then return 1 end
+  local next, lowest
+  for i, tube in ipairs(tubes) do
+    local waited = math.max(0, now - tonumber(redis.call('ZSCORE', OLDEST, thread .. '/' .. tube.priority) or now))
+    local priority = tonumber(tube.priority) - math.floor(waited / ageing)
+    if not lowest or priority < lowest then next, lowest = i, priority end
+  end
+  return next
+end
+
+-- The next requests of a bound thread: at most `wanted` of one tube, one by one while a failure is looked for.
 local hand_out
 function hand_out(thread, tubes, held, wanted)
   if #tubes == 0 then return nil end
-  local tube = tubes[1]
+  local i = next_tube(thread, tubes, held.ageing)
+  local tube = tubes[i]
   local attempt, count = 1, math.min(wanted, tube.tail - tube.head)
   local trouble = trouble_of(thread, tube.priority)
   if trouble and tube.head <= trouble.last then
@@ -241,7 +256,7 @@ function hand_out(thread, tubes, held, wanted)
   end
   local messages = redis.call('LRANGE', list_of(thread, tube.priority), 0, count - 1)
   if #messages < count then
-    mend(thread, tubes, 1)
+    mend(thread, tubes, i)
     return hand_out(thread, tubes, held, wanted)
   end
   held.priority, held.first, held.last = tube.priority, tube.head, tube.head + count - 1

@@ -1,11 +1,12 @@
 #!lua flags=allow-oom
 -- Bind threads that are free and have requests, the oldest request first, and hand out their first requests.
 --
--- ARGV  owner, threads, wanted, lease ms, crash limit, known fence ('' unless this call is sent again)
+-- ARGV  owner, threads, wanted, lease ms, crash limit, known fence ('' unless this call is sent again),
+--       ageing ms (0: priorities do not age)
 -- Returns {ms until something may become free, or -1 for never, or -2 for a dismissed worker, 1 if threads are left behind, {thread, fence, priority, first, attempt, messages} ...}
 
 local owner, threads, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local lease, crash_limit, known = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local lease, crash_limit, known, ageing = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
 
 -- An earlier sending of this call was carried out and its answer was lost: what it bound was never seen by the owner.
 local function take_back()
@@ -44,7 +45,8 @@ local picked = threads > 0 and not is_paused() and redis.call('ZPOPMIN', READY, 
 local fence = math.max((tonumber(redis.call('HGET', COUNTERS, 'fence')) or 0) + 1, now_us)
 for i = 1, #picked, 2 do
   local thread = picked[i]
-  local held = { fence = whole(fence), owner = owner, since = now, lease = lease, priority = '0', first = 0, last = -1 }
+  local held = { fence = whole(fence), owner = owner, since = now, lease = lease, priority = '0', first = 0, last = -1,
+                 ageing = ageing }
   local batch = hand_out(thread, tubes_of(thread), held, wanted)
   if batch then
     redis.call('ZADD', LEASES, now + lease, thread)
