@@ -212,6 +212,23 @@ async def test_a_limit_is_met_exactly(bench: Bench, limit: int, batch: int) -> N
     assert await bench.depth(LimitHandler) == 45 - limit
 
 
+async def test_a_limit_is_met_with_several_threads_at_a_time(bench: Bench) -> None:
+    """Threads that the limit left no room for are looked at again once another thread had fewer than it reserved."""
+
+    class ManyHandler(Handler):
+        @classmethod
+        async def route(cls, *requests: int) -> list[Route]:
+            return [Route(request % 7, request % 2) for request in requests]
+
+        async def perform(self, *requests: int) -> None:
+            await asyncio.sleep(0)
+
+    settings.worker_batch_size, settings.worker_concurrency = 3, 4
+    await bench.queue.register(ManyHandler, *range(1000))
+
+    assert await bench.worker(ManyHandler).loop(1000) == 1000
+
+
 async def test_a_limit_that_was_met_ends_the_loop_at_once(bench: Bench) -> None:
     """Not only once the threads that this worker drained before have lingered to their end."""
 

@@ -178,7 +178,8 @@ class Worker:
         self._others_wait = False
         for place in range(len(shards)):
             shard = shards[(self._first_shard + place) % len(shards)]
-            self._others_wait |= place > 0 and self._room() <= 0  # nobody knows what waits in a shard not looked at
+            # Nobody knows what waits in a shard not looked at; and what a limit left no room for may have some soon.
+            self._others_wait |= self._room() <= 0 and (place > 0 or self._remaining is not None)
             while (room := self._room()) > 0:
                 bound = await self._bind(shard, room, renewer)
                 if bound.next_seconds is not None:
