@@ -275,6 +275,21 @@ VARIANTS = [
         "",
         (STORAGE + "the_deepest_threads_are_listed_deepest_first",),
     ),
+    # A repair.
+    Variant(
+        "a repair takes a lease that is sound",
+        "lua/repair.lua",
+        "if held.last < held.first then return true end",
+        "if held.last < held.first then return false end",
+        ("test_repair.py::test_a_repair_of_what_is_true_writes_nothing",),
+    ),
+    Variant(
+        "a repair leaves other requests in a holder's hands",
+        "lua/repair.lua",
+        " and not tube.is_cut",
+        "",
+        ("test_repair.py::test_what_was_broken_is_put_right",),
+    ),
     # What Redis is and is not allowed to do.
     Variant(
         "a full Redis does not drain",

@@ -121,3 +121,14 @@ def test_check_names_what_somebody_changed_behind_our_back(ask: Ask) -> None:
 
     assert said.exit_code == 1
     assert "tube 7/0 holds 1 requests, its index says 2" in said.output
+
+
+def test_check_repairs_what_somebody_changed_and_says_what(ask: Ask) -> None:
+    register(ask, "7", b"[1]", b"[2]")
+    ask(lambda redis: redis.lpop("tube_{shop.Charge}/7/0"))
+    said = typed("check", "shop.Charge", "--repair")
+
+    assert said.exit_code == 0, said.output
+    assert "put right: counters depth: 2 is now 1\n" in said.output
+    assert said.output.endswith("shop.Charge: all is true\n")
+    assert json.loads(typed("check", "shop.Charge", "--repair", "--json").output)["changes"] == []

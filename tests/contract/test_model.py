@@ -19,7 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from redis.asyncio import Redis
 
 from sharded_queue import QueueFull, settings
-from sharded_queue.check import Hold, Line, Picture, Suspects, faults, picture
+from sharded_queue.check import Hold, Line, Picture, Suspects, faults, picture, repair
 from sharded_queue.coordinators.memory import RuntimeCoordinator
 from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.storage import Batch, Entry, Failure, Settlement, ShardState
@@ -246,6 +246,7 @@ class Machine(RuleBasedStateMachine):
         memory = memory_picture(self.memory_storage)
 
         assert faults(redis) == []
+        assert self.run(repair(self.redis_storage, SHARD)) == []
         assert faults(memory) == []
         assert timeless(redis) == timeless(memory)
 
@@ -299,7 +300,13 @@ def memory_picture(storage: RuntimeStorage) -> Picture:
         later=set(),
         dead=set(book.letters),
         letters=set(book.letters),
-        counters={"depth": book.depth, "sequence": book.sequence, "fence": book.fence},
+        counters={
+            "depth": book.depth,
+            "sequence": book.sequence,
+            "fence": book.fence,
+            "dead": book.dead,
+            "born": book.born or 0,
+        },
     )
 
 

@@ -2,20 +2,27 @@
 A recount: what the indices and counters of a shard say, against what its tubes hold.
 
 `Picture` is the whole of a shard, taken in one atomic step; `faults` names everything in it that does not add up. The
-scripts keep all of it true step by step, so a fault is a bug of ours, or somebody wrote to our keys.
+scripts keep all of it true step by step, so a fault is a bug of ours, or somebody wrote to our keys. `repair` puts it
+right.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import inf
 from typing import Any, NamedTuple
 
+from sharded_queue.errors import StorageUnavailable
 from sharded_queue.serializer import STAMP_DIGITS
+from sharded_queue.settings import settings
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
 
 Place = tuple[str, int]
 """Thread and priority."""
+LIST_NAME = re.compile(r"(.+)/(0|-?[1-9]\d*)\Z", re.DOTALL)
+SCAN_COUNT = 1000
 
 
 class Line(NamedTuple):
@@ -73,9 +80,58 @@ class Picture:
         return depths
 
 
-async def picture(storage: RedisStorage, shard: Shard, *, seconds: float = 60.0) -> Picture:
-    """The picture of a shard in Redis. It costs Redis as much as reading the whole shard: not for every minute."""
-    reply = await storage.scripts.run("picture", storage.shard_keys(shard), lambda _: [], seconds=seconds)
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a repair wrote: a member of an index (or a field of a record), as it was and as it is; empty: not there."""
+
+    index: str
+    member: str
+    was: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.index} {self.member}: {self.was or 'nothing'} is now {self.now or 'nothing'}"
+
+
+async def lists(storage: RedisStorage, shard: Shard) -> list[Place]:
+    """The tubes that have a list in Redis, whether the index knows them or not, found by a look through all keys."""
+    prefix = f"{storage.keys.base(shard)}/"
+    pattern = re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "*"
+    found: set[bytes] = set()
+    cursor: bytes | int = 0
+    while True:
+        command = ("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT, "TYPE", "list")
+        cursor, keys = await storage.scripts.ask(prefix, *command, seconds=settings.redis_timeout)
+        found.update(keys)
+        if int(cursor) == 0:
+            break
+    names = (LIST_NAME.match(key.decode(errors="replace").removeprefix(prefix)) for key in found)
+    return [(name[1], int(name[2])) for name in names if name]
+
+
+async def repair(storage: RedisStorage, shard: Shard, *, seconds: float = 60.0) -> list[Change]:
+    """
+    Put the indices and counters of a shard right, from its lists and records; returns what was changed.
+
+    One atomic step, so workers may go on meanwhile, though Redis serves nobody else for its length (about that of a
+    `picture`). Order and leases are kept, but for a lease whose holder has something else in hand than its tube begins
+    with now: that is taken, and the batch is handled again. Of what cannot be known any more, registered and settled
+    requests are not counted again, and delayed ones that lost their time are due now.
+    """
+    arguments = [part for place in await lists(storage, shard) for part in place]
+    reply = await storage.scripts.run("repair", storage.shard_keys(shard), lambda _: arguments, seconds=seconds)
+    return [Change(*(part.decode(errors="replace") for part in change)) for change in reply]
+
+
+async def picture(
+    storage: RedisStorage, shard: Shard, found: Sequence[Place] = (), *, seconds: float = 60.0
+) -> Picture:
+    """
+    The picture of a shard in Redis, with the lists that were *found* beside those that its index knows. It costs Redis
+    as much as reading the whole shard: not for every minute.
+    """
+    arguments = [part for place in found for part in place]
+    reply = await storage.scripts.run("picture", storage.shard_keys(shard), lambda _: arguments, seconds=seconds)
     counters, _, held, trouble, *rankings, later, letters, tubes = reply
     ready, blocked, oldest, deep, leases, due, dead = (_scores(ranking) for ranking in rankings)
     return Picture(
@@ -115,6 +171,9 @@ def _tube_faults(seen: Picture) -> Iterator[str]:
             yield f"tube {thread}/{priority} holds {line.length} requests, its index says {line.tail - line.head}"
         if line.length == 0:
             yield f"tube {thread}/{priority} is empty and still known"
+    for (thread, priority), (next_thread, next_priority) in pairwise(seen.tubes):
+        if thread == next_thread and priority > next_priority:
+            yield f"thread {thread} has priority {priority} before {next_priority}"
     truth = {place: line.oldest_ms for place, line in seen.tubes.items()}
     yield from _differences("oldest", seen.oldest, truth)
 
@@ -155,6 +214,10 @@ def _counter_faults(seen: Picture) -> Iterator[str]:
         yield f"dead letters are listed as {sorted(seen.dead)}, kept are {sorted(seen.letters)}"
     if seen.due != seen.later:
         yield f"delayed requests are listed as {sorted(seen.due)}, kept are {sorted(seen.later)}"
+    if seen.counters.get("dead", 0) < max(seen.letters, default=0):
+        yield f"the counter of dead letters is {seen.counters.get('dead', 0)}, below the number of one that is kept"
+    if seen.tubes and "born" not in seen.counters:
+        yield "there are requests, and no marker says since when"
     highest = max((line.tail for line in seen.tubes.values()), default=0)
     if seen.counters.get("sequence", 0) < highest:
         yield f"the sequence counter is {seen.counters.get('sequence', 0)}, below the tail {highest} of a tube"
@@ -180,13 +243,23 @@ def _place(name: str) -> Place:
 
 
 def _hold(text: bytes) -> Hold:
-    fence, owner, since, _, priority, first, last, *_ = text.decode().split(" ")
-    return Hold(owner, int(fence), since != "0", int(priority), int(first), int(last))
+    try:
+        fence, owner, since, _, priority, first, last, *_ = text.decode().split(" ")
+        return Hold(owner, int(fence), since != "0", int(priority), int(first), int(last))
+    except ValueError:
+        raise _unreadable("lease", text) from None
 
 
 def _suspects(text: bytes) -> Suspects:
-    sequence, last, attempts, crashes, _ = text.split(b" ", 4)
-    return Suspects(int(sequence), int(last), int(attempts), int(crashes))
+    try:
+        sequence, last, attempts, crashes, _ = text.split(b" ", 4)
+        return Suspects(int(sequence), int(last), int(attempts), int(crashes))
+    except ValueError:
+        raise _unreadable("failure", text) from None
+
+
+def _unreadable(kind: str, text: bytes) -> StorageUnavailable:
+    return StorageUnavailable(f"{text!r:.80} is no record of a {kind}: somebody wrote it; `check --repair` drops it")
 
 
 def _groups(flat: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

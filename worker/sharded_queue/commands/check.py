@@ -2,7 +2,8 @@
 
 import click
 
-from sharded_queue.check import faults, picture
+from sharded_queue.check import Change, faults, lists, picture
+from sharded_queue.check import repair as put_right
 from sharded_queue.commands.naming import Named, module_options, named
 from sharded_queue.commands.reading import emit, read, shown
 from sharded_queue.storages.redis import RedisStorage
@@ -11,15 +12,33 @@ from sharded_queue.storages.redis import RedisStorage
 @click.command()
 @click.argument("handler")
 @module_options
-@click.option("--json", "as_json", is_flag=True, help="The faults as JSON.")
-def check(handler: str, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
+@click.option("--repair", is_flag=True, help="Put right what does not add up; workers may go on meanwhile.")
+@click.option("--json", "as_json", is_flag=True, help="The changes and faults as JSON.")
+def check(handler: str, modules: tuple[str, ...], spread: int | None, repair: bool, as_json: bool) -> None:
     """Recount a handler; exit 1 when something does not add up. It reads everything: not for every minute."""
     (found,) = named([handler], modules, spread)
+    changes = read(lambda storage: repaired(storage, found)) if repair else []
     wrong = read(lambda storage: recount(storage, found))
-    emit(as_json, {"handler": handler, "faults": wrong}, *(map(shown, wrong) if wrong else [f"{handler}: all is true"]))
+    facts = (
+        {"handler": handler, "changes": changes, "faults": wrong} if repair else {"handler": handler, "faults": wrong}
+    )
+    emit(as_json, facts, *said(handler, changes, wrong))
     if wrong:
         raise SystemExit(1)
 
 
+async def repaired(storage: RedisStorage, handler: Named) -> list[Change]:
+    return [change for shard in handler.shards for change in await put_right(storage, shard)]
+
+
 async def recount(storage: RedisStorage, handler: Named) -> list[str]:
-    return [fault for shard in handler.shards for fault in faults(await picture(storage, shard))]
+    return [
+        fault
+        for shard in handler.shards
+        for fault in faults(await picture(storage, shard, await lists(storage, shard)))
+    ]
+
+
+def said(handler: str, changes: list[Change], wrong: list[str]) -> list[str]:
+    put_right = [shown(f"put right: {change}") for change in changes]
+    return put_right + ([shown(fault) for fault in wrong] or [f"{handler}: all is true"])

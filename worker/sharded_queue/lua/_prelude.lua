@@ -56,16 +56,18 @@ local function tubes_of(thread)
   return tubes
 end
 
-local function keep_tubes(thread, tubes)
-  if #tubes == 0 then
-    redis.call('HDEL', THREADS, thread)
-    return
-  end
+-- The record of a thread's tubes; none where it has none.
+local function spelled(tubes)
   local parts = {}
   for i, tube in ipairs(tubes) do
     parts[i] = tube.priority .. ' ' .. whole(tube.head) .. ' ' .. whole(tube.tail)
   end
-  redis.call('HSET', THREADS, thread, table.concat(parts, ' '))
+  return #parts > 0 and table.concat(parts, ' ') or nil
+end
+
+local function keep_tubes(thread, tubes)
+  local text = spelled(tubes)
+  if text then redis.call('HSET', THREADS, thread, text) else redis.call('HDEL', THREADS, thread) end
 end
 
 local function depth_of(tubes)

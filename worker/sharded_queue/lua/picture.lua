@@ -1,6 +1,7 @@
 #!lua flags=no-writes
 -- Everything that is known of a shard, at a cost of O(everything): for recounts and tests, never for workers.
 --
+-- ARGV  thread, priority of lists that were found in Redis: those that the index does not know have no numbers in it
 -- Returns {counters, threads, held, trouble (flat hashes), ready, blocked, oldest, deep, leases, due, dead (flat sorted
 -- sets), fields of later, fields of letters, tubes (flat: thread, priority, head, tail, length, first message)}
 
@@ -8,14 +9,22 @@ local function ranked(key)
   return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
 end
 
-local tubes = {}
+local tubes, listed = {}, {}
+local function list_tube(thread, tube)
+  local list = list_of(thread, tube.priority)
+  listed[list] = true
+  for _, value in ipairs({ thread, tube.priority, whole(tube.head), whole(tube.tail), redis.call('LLEN', list),
+                           redis.call('LINDEX', list, 0) or '' }) do
+    tubes[#tubes + 1] = value
+  end
+end
 for _, thread in ipairs(redis.call('HKEYS', THREADS)) do
-  for _, tube in ipairs(tubes_of(thread)) do
-    local list = list_of(thread, tube.priority)
-    for _, value in ipairs({ thread, tube.priority, whole(tube.head), whole(tube.tail), redis.call('LLEN', list),
-                             redis.call('LINDEX', list, 0) or '' }) do
-      tubes[#tubes + 1] = value
-    end
+  for _, tube in ipairs(tubes_of(thread)) do list_tube(thread, tube) end
+end
+for i = 1, #ARGV, 2 do
+  local list = list_of(ARGV[i], ARGV[i + 1])
+  if not listed[list] and redis.call('EXISTS', list) == 1 then
+    list_tube(ARGV[i], { priority = ARGV[i + 1], head = 0, tail = 0 })
   end
 end
 

@@ -1,0 +1,252 @@
+"""What somebody broke by hand is put right: the recount is true again, leases last, and work goes on in order."""
+
+import asyncio
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import pytest
+from redis.asyncio import Redis
+
+from sharded_queue import Handler, Queue, Route, Worker, settings
+from sharded_queue.check import faults, lists, picture, repair
+from sharded_queue.errors import StorageUnavailable
+from sharded_queue.storage import Batch, Entry
+from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
+
+pytestmark = pytest.mark.redis
+
+BASE, LOCK = "tube_{tests.Handler}", "lock_{tests.Handler}"
+HOUR = 3600.0
+WAITING = {
+    "dying/0": ["d2"],
+    "failing/0": ["f1", "f2"],
+    "held/0": ["h3"],
+    "later/0": ["l1"],
+    "many/-1": ["m0"],
+    "many/1": ["m1", "m2", "m3"],
+    "paused/0": ["p1", "p2"],
+    "suspect/0": ["s1", "s2", "s3"],
+}
+"""What is handled after the repair and after what is in the holder's hands, by tube."""
+
+
+class Busy(NamedTuple):
+    """What a worker holds of a shard that is in the middle of its work: requests of one thread, none of another."""
+
+    held: Batch
+    drained: Batch
+
+
+@pytest.fixture
+async def busy(on_redis: RedisMedium) -> Busy:
+    """A shard with something in every index and every record."""
+    await on_redis.register("suspect", "s1", "s2", "s3")
+    await on_redis.bind_one("dead/1", wanted=2)
+    await on_redis.coordinator.evict(SHARD, ["dead"])
+    await on_redis.register("failing", "f1", "f2")
+    await on_redis.fail(await bind_thread(on_redis, "failing"), HOUR, "declined")
+    await on_redis.register("dying", "d1", "d2")
+    dying = await bind_thread(on_redis, "dying", wanted=1)
+    await on_redis.fail(dying, None, "died")
+    await on_redis.release(dying.lease)
+    await on_redis.register("drained", "x")
+    drained = await bind_thread(on_redis, "drained")
+    await on_redis.settle(drained)
+    await on_redis.register("held", "h1", "h2", "h3")
+    held = await bind_thread(on_redis, "held", wanted=2)
+    await on_redis.register("many", "m1", "m2", "m3", priority=1)
+    await on_redis.register("many", "m0", priority=-1)
+    await on_redis.register("paused", "p1", "p2")
+    await on_redis.storage.pause(SHARD, "paused", True)
+    await on_redis.storage.register(SHARD, [Entry("later", 0, [b"l1"])], None, HOUR)
+    assert await wrong(on_redis) == []
+    return Busy(held, drained)
+
+
+async def bind_thread(medium: RedisMedium, thread: str, wanted: int = 128) -> Batch:
+    batches = await medium.bind(threads=100, wanted=wanted)
+    await medium.release(*[batch.lease for batch in batches if batch.tube.thread != thread])
+    (bound,) = [batch for batch in batches if batch.tube.thread == thread]
+    return bound
+
+
+async def wrong(medium: RedisMedium) -> list[str]:
+    storage = medium.redis_storage
+    try:
+        return faults(await picture(storage, SHARD, await lists(storage, SHARD)))
+    except StorageUnavailable as error:
+        return [str(error)]
+
+
+async def drain(medium: RedisMedium) -> dict[str, list[str]]:
+    """What is handed out until nothing is left, by tube."""
+    await medium.storage.pause(SHARD, "paused", False)
+    await medium.advance(HOUR + LEASE_SECONDS)
+    done: dict[str, list[str]] = {}
+    while batches := await medium.bind("w/9", threads=100):
+        for batch in batches:
+            done.setdefault(f"{batch.tube.thread}/{batch.tube.priority}", []).extend(handed(batch))
+            await medium.settle(batch, release=True)
+    return done
+
+
+class Breakage(NamedTuple):
+    """*commands* by hand; what is handled *after* that, where it is not what waited; whose leases cannot last."""
+
+    name: str
+    commands: list[list[Any]]
+    after: Mapping[str, list[str]] = MappingProxyType({})
+    taken: tuple[str, ...] = ()
+
+
+def hold_of(**parts: Any) -> list[Any]:
+    """The record of the lease on thread `held`, with these parts in place of its own."""
+    return ["hold", parts]
+
+
+MESSAGE = b"1700000000000"
+BREAKAGES = [
+    Breakage("oldest is gone", [["DEL", f"{BASE}:oldest"]]),
+    Breakage("oldest is wrong", [["ZADD", f"{BASE}:oldest", 7, "many/1"]]),
+    Breakage("oldest has a tube too many", [["ZADD", f"{BASE}:oldest", 7, "nobody/1"]]),
+    Breakage("deep is gone", [["DEL", f"{BASE}:deep"]]),
+    Breakage("deep is wrong", [["ZADD", f"{BASE}:deep", 9, "many"]]),
+    Breakage("ready is gone", [["DEL", f"{BASE}:ready"]]),
+    Breakage("a held thread is ready", [["ZADD", f"{BASE}:ready", 7, "held"]]),
+    Breakage("a paused thread is ready", [["ZADD", f"{BASE}:ready", 7, "paused"]]),
+    Breakage("an empty thread is ready", [["ZADD", f"{BASE}:ready", 7, "nobody"]]),
+    Breakage("the leases' ends are gone", [["DEL", f"{LOCK}:leases"]]),
+    Breakage("a lease of nobody ends", [["ZADD", f"{LOCK}:leases", 9e12, "many"]]),
+    Breakage("a held thread is put off", [["ZADD", f"{BASE}:blocked", 9e12, "held"]]),
+    Breakage("back-offs and pauses are gone", [["DEL", f"{BASE}:blocked"]]),
+    Breakage("a holder is called drained", [hold_of(since=0)]),
+    Breakage("a drained holder is called busy", [["HSET", f"{LOCK}:held", "drained", "{drained} w/1 5 15000 0 1 0"]]),
+    Breakage("other requests are in hand", [hold_of(first=500, last=501)], {"held/0": ["h1", "h2", "h3"]}, ("held",)),
+    Breakage("a lease is no lease", [["HSET", f"{LOCK}:held", "held", "?"]], {"held/0": ["h1", "h2", "h3"]}, ("held",)),
+    Breakage("all holders are gone", [["DEL", f"{LOCK}:held"]], {"held/0": ["h1", "h2", "h3"]}, ("held", "drained")),
+    Breakage("the tubes' index is gone", [["DEL", f"{BASE}:threads"]]),
+    Breakage("a thread is unknown", [["HDEL", f"{BASE}:threads", "many"]]),
+    Breakage("a record is none", [["HSET", f"{BASE}:threads", "many", "?"]]),
+    Breakage("a tube has no list", [["HSET", f"{BASE}:threads", "nobody", "0 1 3"]]),
+    Breakage("priorities are the wrong way round", [["swap"]]),
+    Breakage("a list was cut", [["LPOP", f"{BASE}/many/1"]], {"many/1": ["m2", "m3"]}),
+    Breakage("a list is gone", [["DEL", f"{BASE}/many/1"]], {"many/1": []}),
+    Breakage(
+        "a list was appended to", [["RPUSH", f"{BASE}/many/1", MESSAGE + b"m4"]], {"many/1": ["m1", "m2", "m3", "m4"]}
+    ),
+    Breakage("a list came by hand", [["RPUSH", f"{BASE}/by hand/0", MESSAGE + b"b1"]], {"by hand/0": ["b1"]}),
+    Breakage("a held list was cut", [["LPOP", f"{BASE}/held/0"]], {"held/0": ["h2", "h3"]}, ("held",)),
+    Breakage("a failure of nobody", [["HSET", f"{BASE}:trouble", "nobody/0", "3 4 1 0 E"]]),
+    Breakage("a failure of other requests", [["HSET", f"{BASE}:trouble", "suspect/0", "0 900 1 0 E"]]),
+    Breakage("a failure is none", [["HSET", f"{BASE}:trouble", "suspect/0", "?"]]),
+    Breakage("the depth drifted", [["HINCRBY", f"{BASE}:counters", "depth", -3]]),
+    Breakage("the depth is gone", [["HDEL", f"{BASE}:counters", "depth"]]),
+    Breakage("the sequence is gone", [["HDEL", f"{BASE}:counters", "sequence"]]),
+    Breakage("the fence is gone", [["HDEL", f"{BASE}:counters", "fence"]]),
+    Breakage("the number of dead letters is gone", [["HDEL", f"{BASE}:counters", "dead"]]),
+    Breakage("all counters are gone", [["DEL", f"{BASE}:counters"]]),
+    Breakage("the marker is gone", [["HDEL", f"{BASE}:counters", "born"]]),
+    Breakage("the times of delayed requests are gone", [["DEL", f"{BASE}:due"]]),
+    Breakage("a delayed request is nowhere", [["ZADD", f"{BASE}:due", 7, "0000000000000007"]]),
+    Breakage("the list of dead letters is gone", [["DEL", f"{BASE}:dead"]]),
+    Breakage("a dead letter is nowhere", [["ZADD", f"{BASE}:dead", 7, "99"]]),
+    Breakage(
+        "everything but the lists is gone",
+        [["DEL", *(f"{BASE}:{name}" for name in ("threads", "ready", "oldest", "deep", "counters"))]],
+    ),
+]
+
+
+async def carry_out(redis: Redis, command: list[Any]) -> None:
+    if command[0] == "hold":
+        record = (await redis.hget(f"{LOCK}:held", "held")).decode().split(" ")
+        names = ("fence", "owner", "since", "lease", "priority", "first", "last")
+        changed = dict(zip(names, record, strict=True)) | command[1]
+        command = ["HSET", f"{LOCK}:held", "held", " ".join(map(str, changed.values()))]
+    elif command[0] == "swap":
+        one, other = (await redis.hget(f"{BASE}:threads", "many")).split(b" 1 ")
+        command = ["HSET", f"{BASE}:threads", "many", b"1 " + other + b" " + one]
+    elif "{drained}" in str(command[-1]):
+        fence = (await redis.hget(f"{LOCK}:held", "drained")).decode().split(" ")[0]
+        command = [*command[:-1], command[-1].format(drained=fence)]
+    await redis.execute_command(*command)
+
+
+@pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.name.replace(" ", "_"))
+async def test_what_was_broken_is_put_right(on_redis: RedisMedium, busy: Busy, breakage: Breakage) -> None:
+    """Of every index and record: true again, leases kept where they can be, and everything handled in its order."""
+    for command in breakage.commands:
+        await carry_out(on_redis.redis, command)
+    if breakage.name != "back-offs and pauses are gone":  # the threads are nowhere else said to wait
+        assert await wrong(on_redis) != []
+    assert await repair(on_redis.redis_storage, SHARD) != []
+    assert await wrong(on_redis) == []
+    assert await repair(on_redis.redis_storage, SHARD) == []
+
+    assert (await on_redis.settle(busy.held)).is_lost == ("held" in breakage.taken)
+    lost = await on_redis.coordinator.renew([busy.drained.lease], LEASE_SECONDS)
+    assert bool(lost) == ("drained" in breakage.taken)
+    expected = {tube: requests for tube, requests in {**WAITING, **breakage.after}.items() if requests}
+    assert await drain(on_redis) == expected
+    assert await wrong(on_redis) == []
+
+
+async def test_a_repair_of_what_is_true_writes_nothing(on_redis: RedisMedium, busy: Busy) -> None:
+    async def writes() -> int:
+        return int((await on_redis.redis.info("persistence"))["rdb_changes_since_last_save"])
+
+    before = await writes()
+    assert await repair(on_redis.redis_storage, SHARD) == []
+    assert await writes() == before
+
+
+async def test_a_thread_that_is_ready_again_is_called_out(on_redis: RedisMedium, busy: Busy) -> None:
+    await on_redis.redis.delete(f"{BASE}:ready", f"{BASE}:wake")
+    await repair(on_redis.redis_storage, SHARD)
+
+    assert await on_redis.redis.llen(f"{BASE}:wake") > 0
+
+
+async def test_a_number_is_not_given_again_after_the_counters_were_lost(on_redis: RedisMedium, busy: Busy) -> None:
+    await on_redis.redis.delete(f"{BASE}:counters")
+    await repair(on_redis.redis_storage, SHARD)
+
+    assert await on_redis.register("drained", "y") > busy.held.last
+
+
+async def test_a_repair_goes_on_while_workers_do(on_redis: RedisMedium) -> None:
+    """A repair between any two steps of a worker finds nothing to change, and changes no order."""
+    done: dict[int, list[int]] = {}
+
+    class Counted(Handler):
+        @classmethod
+        async def route(cls, *requests: int) -> list[Route]:
+            return [Route(request % 7, request % 2) for request in requests]
+
+        async def perform(self, *requests: int) -> None:
+            await asyncio.sleep(0)
+            for request in requests:
+                done.setdefault(request % 14, []).append(request)
+
+    settings.worker_batch_size, settings.worker_concurrency = 3, 4
+    queue = Queue(on_redis.storage)
+    await queue.register(Counted, *range(1000))
+    worker = Worker(on_redis.coordinator, queue, handlers=[Counted])
+    working = asyncio.create_task(worker.loop(1000))
+    (shard,) = Counted.all_shards()
+    changes = []
+    while not working.done():
+        changes += await repair(on_redis.redis_storage, shard)
+
+    assert (await working, changes) == (1000, [])
+    assert done == {tube: list(range(tube, 1000, 14)) for tube in range(14)}
+
+
+async def test_repair_reaches_shards_of_a_cluster(on_cluster: Any) -> None:
+    medium = RedisMedium(on_cluster)
+    await medium.register("a", "1", "2")
+    await medium.redis.delete(f"{BASE}:deep", f"{BASE}:ready")
+
+    assert {change.index for change in await repair(medium.redis_storage, SHARD)} == {"deep", "ready"}
+    assert handed(await medium.bind_one()) == ["1", "2"]
