@@ -4,7 +4,7 @@ import asyncio
 import logging
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Collection
 from contextlib import asynccontextmanager, suppress
 from time import monotonic
 
@@ -16,7 +16,7 @@ from sharded_queue_operator import health, metrics
 from sharded_queue_operator.api import Api, queues
 from sharded_queue_operator.controller import Controller
 from sharded_queue_operator.errors import ApiRefused
-from sharded_queue_operator.leader import Leader
+from sharded_queue_operator.leader import Deposed, Leader
 from sharded_queue_operator.main import configured, registered
 from sharded_queue_operator.resource import Name
 from sharded_queue_operator.settings import Settings, read
@@ -24,6 +24,8 @@ from sharded_queue_operator.settings import Settings, read
 log = logging.getLogger("sharded_queue_operator")
 
 CRD_SECONDS = 2.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+"""Between two beginnings of the watches, while they end at once."""
 
 
 def main() -> None:
@@ -33,13 +35,16 @@ def main() -> None:
         sys.exit(f"sharded-queue-operator: {error}")
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
-    with suppress(asyncio.CancelledError, KeyboardInterrupt):
-        asyncio.run(serve(settings))
+    try:
+        with suppress(asyncio.CancelledError, KeyboardInterrupt):
+            asyncio.run(serve(settings))
+    except Deposed as error:
+        sys.exit(f"sharded-queue-operator: {error}")
 
 
 async def serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT; any failure that is not of one resource ends the process, to be started anew."""
-    stop = stopped_by_signals()
+    heed_signals(stop := asyncio.Event())
     api = await Api.connected(settings.api_seconds)
     controller = Controller(api, settings)
     try:
@@ -55,17 +60,42 @@ async def serve(settings: Settings) -> None:
 async def lead(api: Api, controller: Controller, settings: Settings, stop: asyncio.Event) -> None:
     await served(api, settings)
     async with leading(api, settings) as keep:
-        watches = await kopf.spawn_tasks(
-            registry=registered(controller),
-            settings=configured(),
-            standalone=True,
-            clusterwide=not settings.namespaces,
-            namespaces=settings.namespaces,
-            identity=settings.identity,  # type: ignore[arg-type]  # a str; kopf would look for the user's name
-            stop_flag=stop,
-        )
-        # `kopf.operator` would take all tasks of this loop for its own at the end, and wait for them.
-        await first_of(*watches, controller.run(), keep)
+        await first_of(watch(controller, settings, stop), controller.run(), keep)
+
+
+async def watch(controller: Controller, settings: Settings, stop: asyncio.Event) -> None:
+    """
+    Hear the news until *stop*. Whatever ends the watches, they begin anew, and lists tell what was missed.
+
+    kopf gives up for good on an answer that it does not expect, as a conflict or a watch that is gone as it begins.
+    """
+    pause = FIRST_PAUSE_SECONDS
+    while not stop.is_set():
+        begun = monotonic()
+        try:
+            await first_of(*await watches(controller, settings, stop))
+        except Exception as error:
+            pause = FIRST_PAUSE_SECONDS if monotonic() > begun + LONGEST_PAUSE_SECONDS else pause
+            log.warning("the watches ended: %r; they begin anew in %.0f s", error, pause)
+            metrics.watch_failures.inc()
+            controller.watches_ended()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+async def watches(controller: Controller, settings: Settings, stop: asyncio.Event) -> Collection["asyncio.Task[None]"]:
+    """What kopf runs; `kopf.operator` would take all tasks of this loop for its own at the end, and wait for them."""
+    tasks = await kopf.spawn_tasks(
+        registry=registered(controller),
+        settings=configured(),
+        standalone=True,
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
+        identity=settings.identity,  # type: ignore[arg-type]  # a str; kopf would look for the user's name
+        stop_flag=stop,
+    )
+    heed_signals(stop)  # kopf has just taken them
+    return tasks
 
 
 async def served(api: Api, settings: Settings) -> None:
@@ -109,11 +139,9 @@ async def first_of(*works: Awaitable[object]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def stopped_by_signals() -> asyncio.Event:
-    stop = asyncio.Event()
+def heed_signals(stop: asyncio.Event) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    return stop
 
 
 def livez(controller: Controller, settings: Settings) -> Check:

@@ -8,6 +8,7 @@ look at. So it does not matter whether one piece of news is lost, late, or told 
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
 
@@ -36,6 +37,10 @@ UNPROCESSABLE = frozenset(range(400, 423)) - {408, 409, 410}
 that ran out or a version that is gone is not of that kind: the same call may succeed a moment later."""
 
 
+RELIST_SECONDS = 1.0
+"""A list that was refused is asked for again."""
+
+
 @dataclass(slots=True)
 class Entry:
     """What is known of one resource; its spec is kept as values, not in *body*."""
@@ -62,6 +67,7 @@ class Controller:
         self.progress_at = monotonic()
         """When the last resource was looked at, or the last list of them was read."""
         self.is_running = False
+        self.listing_due = asyncio.Event()
 
     async def run(self) -> None:
         self.is_running = True
@@ -205,30 +211,51 @@ class Controller:
 
     # The safety net under the watches
 
+    def watches_ended(self) -> None:
+        """Until they begin anew, only lists tell what happens."""
+        self.listing_due.set()
+
     async def resync_for_ever(self) -> None:
+        pause = self.settings.resync_seconds
         while True:
-            await asyncio.sleep(self.settings.resync_seconds)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self.listing_due.wait(), pause)
+            self.listing_due.clear()
             for error in self.observer.failed():
                 raise error
-            try:
-                await self.resync()
-            except ApiRefused as error:
-                log.warning("%s; lists are read again in %s s", error, self.settings.resync_seconds)
+            pause = self.settings.resync_seconds if await self.resync() else RELIST_SECONDS
 
-    async def resync(self) -> None:
-        """What the watches should have told, from lists."""
+    async def resync(self) -> bool:
+        """What the watches should have told, from lists; whether all of them could be read."""
+        kinds = (self.resync_workloads, self.resync_pods, self.resync_resources)
+        refusals = []
         for namespace in self.settings.namespaces or [""]:
-            found = await self.listed(queues(namespace=namespace))
-            for body in await self.listed(apps("deployments", namespace=namespace), f"{MANAGED_BY}={MANAGER}"):
-                self.workload_changed(body)
-            self.members.resynced(await self.listed(core("pods", namespace=namespace), watched_pods()), namespace)
-            names = {Name.of(body) for body in found}
-            for name, entry in list(self.entries.items()):
-                if name not in names and namespace in {"", name.namespace}:
-                    self.resource_gone(entry.body)
-            for body in found:
-                self.resource_changed(body)
-        self.progress_at = monotonic()
+            for kind in kinds:
+                try:
+                    await kind(namespace)
+                except ApiRefused as error:
+                    refusals.append(error)
+                    log.warning("%s; lists are read again in %s s", error, RELIST_SECONDS)
+        if not refusals:
+            self.progress_at = monotonic()
+        return not refusals
+
+    async def resync_workloads(self, namespace: str) -> None:
+        for body in await self.listed(apps("deployments", namespace=namespace), f"{MANAGED_BY}={MANAGER}"):
+            self.workload_changed(body)
+
+    async def resync_pods(self, namespace: str) -> None:
+        self.members.resynced(await self.listed(core("pods", namespace=namespace), watched_pods()), namespace)
+
+    async def resync_resources(self, namespace: str) -> None:
+        before = {name: entry for name, entry in self.entries.items() if namespace in {"", name.namespace}}
+        found = await self.listed(queues(namespace=namespace))
+        names = {Name.of(body) for body in found}
+        for name, entry in before.items():  # what came while the list was under way may not be in it
+            if name not in names and self.entries.get(name) is entry:
+                self.resource_gone(entry.body)
+        for body in found:
+            self.resource_changed(body)
 
     async def listed(self, path: str, selector: str = "") -> Sequence[Manifest]:
         items: list[Manifest] = (await self.api.get(path, labelSelector=selector)).get("items", [])

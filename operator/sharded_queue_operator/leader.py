@@ -20,7 +20,10 @@ from sharded_queue_operator.resource import Name
 log = logging.getLogger(__name__)
 
 RENEWALS = 3
-"""Tries to renew within a lease."""
+"""Renewals within a lease."""
+
+TRIES = 5
+"""Tries for one renewal, as long as the API server refuses it."""
 
 
 class Deposed(ShardedQueueError):
@@ -54,9 +57,10 @@ class Leader:
         Raises:
             Deposed: that did not work in time.
         """
+        is_held = True
         while True:
-            await asyncio.sleep(self.lease_seconds / RENEWALS)
-            await self.attempt()
+            await asyncio.sleep(self.lease_seconds / RENEWALS / (1 if is_held else TRIES))
+            is_held = await self.attempt()
             if monotonic() + self.lease_seconds / RENEWALS > self.held_until:
                 raise Deposed(f"{self.identity} could not renew {self.name} for {self.lease_seconds:.0f} s")
 

@@ -15,6 +15,9 @@ from sharded_queue_operator.pods import MANAGED_BY, MANAGER, QUEUE
 from sharded_queue_operator.resource import GROUP, PLURAL, VERSION
 
 REQUEST_SECONDS = 15.0
+BACKOFF_SECONDS = (0.5, 1.0, 2.0)
+"""Soon given up: then the watches begin anew, and lists are read in their place."""
+
 EXIT_SECONDS = 0.5
 """Our handlers only put names into a queue, so nothing is worth waiting for when the process is to end."""
 
@@ -50,6 +53,8 @@ def configured() -> kopf.OperatorSettings:
     settings.scanning.disabled = True  # no right to read all CRDs: ours is there before we are
     settings.queueing.idle_timeout = settings.queueing.exit_timeout = EXIT_SECONDS
     settings.networking.request_timeout = REQUEST_SECONDS
+    settings.networking.error_backoffs = BACKOFF_SECONDS
+    settings.process.ultimate_exiting_timeout = None  # kopf may end and begin anew; this process lives on
     settings.watching.label_selectors["apps", "v1", "deployments"] = f"{MANAGED_BY}={MANAGER}"
     settings.watching.label_selectors["", "v1", "pods"] = watched_pods()
     return settings

@@ -40,6 +40,9 @@ api_calls = Counter(
 failures = Counter(
     "sharded_queue_operator_failures_total", "Reconciliations that failed and are tried again", registry=registry
 )
+watch_failures = Counter(
+    "sharded_queue_operator_watch_failures_total", "Ends of the watches, which then begin anew", registry=registry
+)
 leading = Gauge("sharded_queue_operator_leading", "1 while this process may write", registry=registry)
 
 OF_A_QUEUE = (desired_replicas, current_replicas, ready_replicas, lanes, depth, lag_seconds, known, accepted)

@@ -40,13 +40,17 @@ async def hanging(request: web.Request) -> Answer:
     raise AssertionError("the client never gave up")
 
 
-async def expiring(request: web.Request) -> Answer:
-    """What a watch hears when the server has forgotten the version it asked for."""
-    answer = web.StreamResponse(headers={"Content-Type": "application/json"})
-    await answer.prepare(request)
-    error = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 410, "reason": "Expired"}
-    await answer.write(json.dumps({"type": "ERROR", "object": error}).encode() + b"\n")
-    return answer
+def erring(code: int) -> Fault:
+    """A watch that begins and then tells an error: 410 when the server has forgotten the version it was asked for."""
+
+    async def erred(request: web.Request) -> Answer:
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await answer.prepare(request)
+        error = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": "injected"}
+        await answer.write(json.dumps({"type": "ERROR", "object": error}).encode() + b"\n")
+        return answer
+
+    return erred
 
 
 async def silent(request: web.Request) -> Answer:
