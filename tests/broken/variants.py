@@ -16,8 +16,8 @@ class Variant(NamedTuple):
 PRELUDE, BIND, SETTLE, FAIL, REGISTER = (
     f"lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register")
 )
-STORAGE, COORDINATOR, REDIS, WORKER, CONTROL = (
-    f"test_{name}.py::test_" for name in ("storage", "coordinator", "redis", "worker", "control")
+STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES = (
+    f"test_{name}.py::test_" for name in ("storage", "coordinator", "redis", "worker", "control", "deduplication")
 )
 
 VARIANTS = [
@@ -128,6 +128,80 @@ VARIANTS = [
         "if known ~= '' then take_back() end",
         "",
         (REDIS + "a_bind_that_comes_late_keeps_no_thread_from_its_owner",),
+    ),
+    # Duplicates.
+    Variant(
+        "duplicates are registered",
+        REGISTER,
+        "if taken[identity] or first_of_it then",
+        "if taken[identity] then",
+        (DUPLICATES + "a_request_that_was_registered_before_is_left_out_and_names_the_first",),
+    ),
+    Variant(
+        "duplicates in one call are registered",
+        REGISTER,
+        "        taken[identity] = true\n",
+        "",
+        (DUPLICATES + "a_request_that_comes_twice_in_one_call_is_left_out",),
+    ),
+    Variant(
+        "a window never ends",
+        REGISTER,
+        "  forget(#ARGV)\n  entries, from = distinct(), 1\n",
+        "  now = 0\n  entries, from = distinct(), 1\n",
+        (DUPLICATES + "the_window_begins_with_the_registration_and_no_duplicate_prolongs_it",),
+    ),
+    Variant(
+        "a duplicate prolongs the window",
+        REGISTER,
+        "        repeated[#repeated + 1] =",
+        "        redis.call('ZADD', IDENTITIES, now + window, identity)\n        repeated[#repeated + 1] =",
+        (DUPLICATES + "the_window_begins_with_the_registration_and_no_duplicate_prolongs_it",),
+    ),
+    Variant(
+        "in memory a window never ends",
+        "book.py",
+        "for identity in self.identities.up_to(now):",
+        "for identity in []:",
+        (DUPLICATES + "the_window_begins_with_the_registration_and_no_duplicate_prolongs_it",),
+    ),
+    Variant(
+        "duplicates take room",
+        REGISTER,
+        "if capacity > 0 then\n  local at = from\n  while at <= #entries do\n"
+        "    local thread, priority, count = entries[at], entries[at + 1], tonumber(entries[at + 2])",
+        "if capacity > 0 then\n  local at = from\n  while at <= #entries do\n"
+        "    local thread, priority, count = entries[at], entries[at + 1], tonumber(entries[at + 2]) + #repeated",
+        (DUPLICATES + "duplicates_need_no_room_in_a_bounded_tube",),
+    ),
+    Variant(
+        "identities are noted before there is room",
+        REGISTER,
+        "        taken[identity] = true\n",
+        "        taken[identity] = true\n        redis.call('ZADD', IDENTITIES, now + window, identity)\n"
+        "        redis.call('HSET', FIRSTS, identity, '0 0 a')\n",
+        (DUPLICATES + "what_found_no_room_keeps_nobody_out",),
+    ),
+    Variant(
+        "a registration sent again forgets its duplicates",
+        REGISTER,
+        "  for tube, place, first in string.gmatch(duplicates,",
+        "  for tube, place, first in string.gmatch('',",
+        (DUPLICATES + "a_registration_whose_answer_was_lost_is_no_duplicate_of_itself",),
+    ),
+    Variant(
+        "identities pile up",
+        REGISTER,
+        "'LIMIT', 0, SWEEP + count)",
+        "'LIMIT', 0, 1)",
+        (DUPLICATES + "more_identities_are_removed_than_a_call_can_add",),
+    ),
+    Variant(
+        "identities outlive their handler",
+        REGISTER,
+        "  redis.call('PEXPIREAT', FIRSTS, latest)\n",
+        "",
+        (DUPLICATES + "redis_forgets_all_identities_when_the_last_window_is_over",),
     ),
     # Fences.
     Variant(

@@ -107,7 +107,8 @@ class RedisMedium(Medium):
     async def advance(self, seconds: float) -> None:
         keys = self.redis_storage.keys
         base, lock = keys.base(SHARD), keys.lock(SHARD)
-        for key in (f"{lock}:leases", f"{base}:blocked", f"{base}:oldest", f"{base}:ready", f"{base}:due"):
+        waiting = (f"{base}:{name}" for name in ("blocked", "oldest", "ready", "due", "identities"))
+        for key in (f"{lock}:leases", *waiting):
             for member in await self.redis.zrange(key, 0, -1):
                 await self.redis.zincrby(key, -int(seconds * 1000), member)
 

@@ -31,10 +31,11 @@ class Life(NamedTuple):
     handled: dict[str, list[str]]
     dead: list[str]
     totals: tuple[int, int, int, int]
+    duplicates: list[str]
     faults: list[str]
 
 
-EXPECTED = Life({"a": ["1", "2"], "b": ["flaky", "3"]}, ["poison"], (5, 4, 1, 0), [])
+EXPECTED = Life({"a": ["1", "2"], "b": ["flaky", "3"]}, ["poison"], (5, 4, 1, 0), ["2"], [])
 
 
 async def live(server: RedisServer, proxy: CuttingProxy) -> Life:
@@ -63,7 +64,8 @@ async def live(server: RedisServer, proxy: CuttingProxy) -> Life:
     await direct.flushall()
     queue = Queue(RedisStorage(through))
     await queue.register(LifeHandler, Job("a", "poison"), Job("a", "1"), Job("b", "flaky"))
-    await queue.register(LifeHandler, Job("a", "2"), Job("b", "3"))
+    new = [Job("a", "2"), Job("b", "3"), Job("a", "2")]
+    receipts = await queue.register(LifeHandler, *new, deduplicate_seconds=60)
     async with asyncio.timeout(10):
         await Worker(RedisCoordinator(through), queue, handlers=[LifeHandler]).loop(4)
     storage, (shard,) = RedisStorage(direct), LifeHandler.all_shards()
@@ -73,6 +75,7 @@ async def live(server: RedisServer, proxy: CuttingProxy) -> Life:
         handled,
         ["poison" for message in dead if "poison" in message],
         (state.registered, state.settled, state.dead, state.depth),
+        [job.name for job, receipt in zip(new, receipts, strict=True) if receipt.is_duplicate],
         faults(await picture(storage, shard)),
     )
     await through.aclose()

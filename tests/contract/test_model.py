@@ -32,7 +32,7 @@ from tests.redis_server import RedisServer
 
 STEPS = int(os.environ.get("MODEL_STEPS", "3000"))
 STEPS_A_RUN = 50
-LEASE_SECONDS, DELAY_SECONDS = 3600.0, 3600.0
+LEASE_SECONDS, DELAY_SECONDS, WINDOW_SECONDS = 3600.0, 3600.0, 3600.0
 T = TypeVar("T")
 
 threads = st.sampled_from(["a", "b", "c/1"])
@@ -41,6 +41,7 @@ owners = st.sampled_from(["w/1", "w/2"])
 counts = st.integers(1, 5)
 places = st.integers(0, 20)
 ageings = st.sampled_from([0.0, 3600.0])
+identities = st.sampled_from(["i", "j", "k l", "m"])
 losses = st.sampled_from([[], [], [], [ANSWER_LOST], [COMMAND_LOST], [ANSWER_LOST, ANSWER_LOST]])
 
 
@@ -124,6 +125,33 @@ class Machine(RuleBasedStateMachine):
             unless_full(self.memory_storage.register(SHARD, entries, 4)),
             unless_full(self.redis_storage.register(SHARD, entries, 4)),
         )
+
+    @rule(
+        entries=st.lists(st.tuples(threads, priorities, st.lists(identities, max_size=4)), min_size=1, max_size=3),
+        capacity=st.sampled_from([None, 4]),
+        delay=st.sampled_from([0.0, DELAY_SECONDS]),
+        fates=losses,
+    )
+    def register_once(
+        self, entries: list[tuple[str, int, list[str]]], capacity: int | None, delay: float, fates: list[str]
+    ) -> None:
+        written = {}
+        for thread, priority, named in entries:
+            written[thread, priority] = Entry(thread, priority, [name.encode() for name in named], named)
+        self.clock.tick()
+        self.lose(fates)
+        call = (SHARD, list(written.values()), WINDOW_SECONDS, capacity, delay)
+        self.same_answer(
+            unless_full(self.memory_storage.register_once(*call)), unless_full(self.redis_storage.register_once(*call))
+        )
+
+    @rule(identity=identities)
+    def end_window(self, identity: str) -> None:
+        """The window of a request is over; the next registration that looks for duplicates will see it."""
+        book = self.memory_storage.books[SHARD]
+        if identity in book.identities:
+            book.identities.put(identity, 1)
+        self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:identities", {identity: 1}, xx=True))
 
     @rule(owner=owners, wanted_threads=st.integers(1, 2), wanted=st.integers(0, 4), ageing=ageings, fates=losses)
     def bind(self, owner: str, wanted_threads: int, wanted: int, ageing: float, fates: list[str]) -> None:
@@ -265,7 +293,7 @@ class Machine(RuleBasedStateMachine):
         assert in_memory == on_redis
 
 
-async def unless_full(registering: Awaitable[list[int]]) -> list[int] | str:
+async def unless_full(registering: Awaitable[T]) -> T | str:
     try:
         return await registering
     except QueueFull as error:
@@ -296,10 +324,12 @@ def memory_picture(storage: RuntimeStorage) -> Picture:
         oldest={split(name): score for name, score in book.oldest.lowest(10_000)},
         deep=dict(book.deep.lowest(10_000)),
         leases=dict(book.leases.lowest(10_000)),
-        due=set(),
-        later=set(),
+        due={number for _, number, _ in book.due},
+        later={number for _, number, _ in book.due},
         dead=set(book.letters),
         letters=set(book.letters),
+        identities=dict(book.identities.lowest(10_000)),
+        firsts=book.firsts,
         counters={
             "depth": book.depth,
             "sequence": book.sequence,
@@ -326,6 +356,8 @@ def timeless(seen: Picture) -> dict[str, Any]:
         "oldest": seen.oldest,
         "deep": seen.deep,
         "letters": seen.letters,
+        "due": seen.due,
+        "firsts": seen.firsts,
         "counters": {name: seen.counters.get(name, 0) for name in ("depth", "sequence")},
     }
 
@@ -333,7 +365,7 @@ def timeless(seen: Picture) -> dict[str, Any]:
 def spoken(state: ShardState) -> dict[str, Any]:
     return {
         "counts": (state.depth, state.threads, state.ready, state.bound, state.blocked, state.is_paused),
-        "totals": (state.registered, state.settled, state.dead, state.busy_seconds),
+        "totals": (state.registered, state.settled, state.dead, state.busy_seconds, state.duplicates, state.delayed),
         "deepest": state.deepest,
         "oldest": [(tube.thread, tube.priority, tube.depth) for tube in state.oldest],
         "held": {(hold.thread, hold.owner) for hold in state.held},

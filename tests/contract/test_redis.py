@@ -293,6 +293,16 @@ async def test_binding_costs_the_same_commands_whatever_number_of_threads(on_red
     assert sent(costs[0]) == 1
 
 
+async def test_who_asks_for_no_window_pays_nothing_for_it(on_redis: RedisMedium) -> None:
+    await on_redis.register("a", "1")
+    before = await commands_of(on_redis.redis)
+    await on_redis.register("a", "2")
+
+    looking = {"zscore", "zmscore", "zrangebyscore", "zrange", "pexpireat"}
+    assert not looking & set(await spent(on_redis.redis, before))
+    assert not [key async for key in on_redis.redis.scan_iter("*:identities")]
+
+
 async def test_no_script_looks_through_keys(on_redis: RedisMedium) -> None:
     before = await commands_of(on_redis.redis)
     for thread in "abc":
@@ -356,6 +366,7 @@ async def test_all_keys_of_a_script_share_a_hash_tag(on_redis: RedisMedium) -> N
     batch = await on_redis.bind_one()
     await on_redis.fail(batch, delay=None)
     await on_redis.fail(batch._replace(first=batch.first + 1), delay=5)
+    await on_redis.storage.register_once(SHARD, [Entry("a", 0, [b"5"], ["5"])], 60)
     keys = [key.decode() async for key in on_redis.redis.scan_iter("*")]
 
     assert len(keys) > 5

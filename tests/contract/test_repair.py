@@ -25,6 +25,7 @@ WAITING = {
     "later/0": ["l1"],
     "many/-1": ["m0"],
     "many/1": ["m1", "m2", "m3"],
+    "once/0": ["o1", "o2"],
     "paused/0": ["p1", "p2"],
     "suspect/0": ["s1", "s2", "s3"],
 }
@@ -60,6 +61,7 @@ async def busy(on_redis: RedisMedium) -> Busy:
     await on_redis.register("paused", "p1", "p2")
     await on_redis.storage.pause(SHARD, "paused", True)
     await on_redis.storage.register(SHARD, [Entry("later", 0, [b"l1"])], None, HOUR)
+    await on_redis.storage.register_once(SHARD, [Entry("once", 0, [b"o1", b"o2"], ["i1", "i2"])], 2 * HOUR)
     assert await wrong(on_redis) == []
     return Busy(held, drained)
 
@@ -151,6 +153,10 @@ BREAKAGES = [
     Breakage("a delayed request is nowhere", [["ZADD", f"{BASE}:due", 7, "0000000000000007"]]),
     Breakage("the list of dead letters is gone", [["DEL", f"{BASE}:dead"]]),
     Breakage("a dead letter is nowhere", [["ZADD", f"{BASE}:dead", 7, "99"]]),
+    Breakage("the windows of identities are gone", [["DEL", f"{BASE}:identities"]]),
+    Breakage("the first requests of identities are gone", [["DEL", f"{BASE}:firsts"]]),
+    Breakage("an identity is that of no request", [["ZADD", f"{BASE}:identities", 9e12, "i9"]]),
+    Breakage("a window is that of no identity", [["HSET", f"{BASE}:firsts", "i9", "99999 0 once"]]),
     Breakage(
         "everything but the lists is gone",
         [["DEL", *(f"{BASE}:{name}" for name in ("threads", "ready", "oldest", "deep", "counters"))]],
@@ -250,3 +256,12 @@ async def test_repair_reaches_shards_of_a_cluster(on_cluster: Any) -> None:
 
     assert {change.index for change in await repair(medium.redis_storage, SHARD)} == {"deep", "ready"}
     assert handed(await medium.bind_one()) == ["1", "2"]
+
+
+async def test_an_identity_that_lost_its_first_request_keeps_nobody_out(on_redis: RedisMedium, busy: Busy) -> None:
+    await on_redis.redis.hdel(f"{BASE}:firsts", "i1")
+    again = [Entry("once", 0, [b"o3", b"o4"], ["i1", "i2"])]
+    done = await on_redis.storage.register_once(SHARD, again, HOUR)
+
+    assert list(done.duplicates) == [(0, 1)]
+    assert await on_redis.waiting("once") == ["o1", "o2", "o3"]

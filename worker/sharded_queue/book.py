@@ -21,7 +21,9 @@ from sharded_queue.storage import (
     Dead,
     Entry,
     Failure,
+    First,
     Hold,
+    Registered,
     Settled,
     Settlement,
     ShardState,
@@ -136,9 +138,11 @@ class Book:
         self.trouble: dict[tuple[str, int], Trouble] = {}
         self.letters: dict[int, Dead] = {}
         self.due: SortedList[tuple[int, int, Entry]] = SortedList()
+        self.identities = Ranking()
+        self.firsts: dict[str, First] = {}
         self.is_paused = False
         self.dismissed: dict[str, int] = {}
-        self.depth = self.registered = self.settled = self.dead = self.sequence = self.fence = 0
+        self.depth = self.registered = self.settled = self.dead = self.sequence = self.fence = self.duplicates = 0
         self.busy_seconds = 0.0
         self.born: int | None = None
 
@@ -150,22 +154,53 @@ class Book:
         start, total, firsts = self.sequence, 0, []
         for entry in entries:
             put = self._put_off if delay_ms else self._append
-            firsts.append(put(entry, start + total, now + delay_ms))
+            firsts.append(put(entry, start + total, now + delay_ms) if entry.bodies else 0)
             total += len(entry.bodies)
         self.sequence += total
         self.registered += total
         return firsts
 
+    def register_once(
+        self, entries: Sequence[Entry], window_ms: int, capacity: int | None, delay_ms: int, now: int
+    ) -> Registered:
+        for identity in self.identities.up_to(now):
+            self.identities.discard(identity)
+            del self.firsts[identity]
+        fresh, repeated = self._distinct(entries)
+        firsts = self.register(fresh, capacity, delay_ms, now)
+        for first, (thread, priority, _, identities) in zip(firsts, fresh, strict=True):
+            for place, identity in enumerate(identities):
+                self.identities.put(identity, now + window_ms)
+                self.firsts[identity] = First(thread, priority, first + place)
+        self.duplicates += len(repeated)
+        return Registered(firsts, {place: self.firsts[identity] for place, identity in repeated.items()})
+
+    def _distinct(self, entries: Sequence[Entry]) -> tuple[list[Entry], dict[tuple[int, int], str]]:
+        """What is new, in the same entries, and the identities of what is not, by entry and place in it."""
+        fresh: list[Entry] = []
+        taken: set[str] = set()
+        repeated: dict[tuple[int, int], str] = {}
+        for number, (thread, priority, bodies, identities) in enumerate(entries):
+            new: dict[str, bytes] = {}
+            for place, (body, identity) in enumerate(zip(bodies, identities, strict=True)):
+                if identity in taken or identity in self.firsts:
+                    repeated[number, place] = identity
+                else:
+                    taken.add(identity)
+                    new[identity] = body
+            fresh.append(Entry(thread, priority, list(new.values()), list(new)))
+        return fresh, repeated
+
     def _check_room(self, entry: Entry, capacity: int | None) -> None:
         line = self._line(entry.thread, entry.priority)
         depth = len(line.messages) if line else 0
-        if capacity and depth + len(entry.bodies) > capacity:
+        if capacity and entry.bodies and depth + len(entry.bodies) > capacity:
             tube = Tube(self.shard, entry.thread, entry.priority)
             raise QueueFull(f"tube {tube} holds {depth} of {capacity} requests; try again when workers have caught up")
 
     def _append(self, entry: Entry, start: int, stamp: int) -> int:
         """*start* is above all numbers the tube ever gave: the shard's counter grows by the requests of all tubes."""
-        thread, priority, bodies = entry
+        thread, priority, bodies, _ = entry
         lines = self.threads.setdefault(thread, SortedDict())
         before = depth_of(lines)
         line = lines.get(priority)
@@ -182,7 +217,7 @@ class Book:
 
     def _put_off(self, entry: Entry, start: int, due: int) -> int:
         for place, body in enumerate(entry.bodies):
-            self.due.add((due, start + place, entry._replace(bodies=[body])))
+            self.due.add((due, start + place, Entry(entry.thread, entry.priority, [body])))
         self.awaken()
         return start
 
@@ -440,6 +475,7 @@ class Book:
             is_paused=self.is_paused,
             delayed=len(self.due),
             overdue=sum(due <= now for due, _, _ in self.due),
+            duplicates=self.duplicates,
         )
 
     def explain(self, thread: str, now: int) -> ThreadState:

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
-from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.storage import First
+from sharded_queue.storages.redis import RedisStorage, first_of
 from sharded_queue.tube import Shard
 
 Place = tuple[str, int]
@@ -70,6 +71,8 @@ class Picture:
     later: set[int]
     dead: set[int]
     letters: set[int]
+    identities: dict[str, float]
+    firsts: dict[str, First]
     counters: dict[str, int]
 
     @property
@@ -132,8 +135,8 @@ async def picture(
     """
     arguments = [part for place in found for part in place]
     reply = await storage.scripts.run("picture", storage.shard_keys(shard), lambda _: arguments, seconds=seconds)
-    counters, _, held, trouble, *rankings, later, letters, tubes = reply
-    ready, blocked, oldest, deep, leases, due, dead = (_scores(ranking) for ranking in rankings)
+    counters, _, held, trouble, firsts, *rankings, later, letters, tubes = reply
+    ready, blocked, oldest, deep, leases, due, dead, identities = (_scores(ranking) for ranking in rankings)
     return Picture(
         tubes={
             (thread.decode(), int(priority)): Line(int(head), int(tail), length, _stamp(first) if length else None)
@@ -150,6 +153,8 @@ async def picture(
         later=set(map(int, later)),
         dead=set(map(int, dead)),
         letters=set(map(int, letters)),
+        identities=identities,
+        firsts={identity.decode(): first_of(text) for identity, text in _groups(firsts, 2)},
         counters={name.decode(): int(value) for name, value in _groups(counters, 2)},
     )
 
@@ -161,6 +166,7 @@ def faults(seen: Picture) -> list[str]:
         *_thread_faults(seen),
         *_hold_faults(seen),
         *_trouble_faults(seen),
+        *_identity_faults(seen),
         *_counter_faults(seen),
     ]
 
@@ -205,6 +211,14 @@ def _trouble_faults(seen: Picture) -> Iterator[str]:
         line = seen.tubes.get((thread, priority))
         if not (line and line.head <= suspects.sequence <= suspects.last < line.tail):
             yield f"{thread}/{priority} has suspects {suspects.sequence} to {suspects.last}, its tube is {line}"
+
+
+def _identity_faults(seen: Picture) -> Iterator[str]:
+    if seen.identities.keys() != seen.firsts.keys():
+        yield f"identities are listed as {sorted(seen.identities)}, their first requests as {sorted(seen.firsts)}"
+    for identity, first in seen.firsts.items():
+        if first.sequence >= seen.counters.get("sequence", 0):
+            yield f"{identity} is that of request {first.sequence}, which was never registered"
 
 
 def _counter_faults(seen: Picture) -> Iterator[str]:

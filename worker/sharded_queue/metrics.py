@@ -24,6 +24,7 @@ REST = ("", "")
 
 HANDLER_COUNTERS = {
     "registered": "Requests that were ever registered",
+    "duplicates": "Requests that were left out as the same as one registered before",
     "settled": "Requests that were handled and removed",
     "dead": "Requests that went to the dead letters",
     "busy_seconds": "Time that handlers spent on settled requests",

@@ -1,30 +1,43 @@
 """The registering side: routes requests into tubes."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
 from typing import Any, NamedTuple, overload
 
-from sharded_queue.errors import QueueFull, RouteError
-from sharded_queue.handler import Handler
+from sharded_queue.errors import HandlerError, QueueFull, RouteError
+from sharded_queue.handler import WINDOW_BOUNDS, Handler, is_window
 from sharded_queue.serializer import pack
 from sharded_queue.settings import settings
-from sharded_queue.storage import Entry, Storage
+from sharded_queue.storage import Entry, First, Storage
 from sharded_queue.tube import Shard, Tube, checked
 
 LONGEST_DELAY_SECONDS = 315_360_000
 
 
 class Receipt(NamedTuple):
-    """Where a request waits: its tube, and its sequence number there. Unique per handler."""
+    """
+    Where a request waits: its tube, and its sequence number there. Unique per handler.
+
+    *is_duplicate*: it was not registered, because it is the same as the one that the receipt names, which was
+    registered before and may be handled by now.
+    """
 
     tube: Tube
     sequence: int
+    is_duplicate: bool = False
 
 
 class Receipts(Sequence[Receipt]):
     """A receipt per registered request, in the order of registration; made when looked at, as most never are."""
 
-    def __init__(self, routes: Sequence[Any], tubes: Mapping[Any, Tube], firsts: Mapping[Tube, int]) -> None:
-        self._routes, self._tubes, self._firsts = routes, tubes, firsts
+    def __init__(
+        self,
+        routes: Sequence[Any],
+        tubes: Mapping[Any, Tube],
+        firsts: Mapping[Tube, int],
+        duplicates: Mapping[tuple[Tube, int], Receipt] | None = None,
+    ) -> None:
+        self._routes, self._tubes, self._firsts, self._duplicates = routes, tubes, firsts, duplicates or {}
         self._made: list[Receipt] | None = None
 
     def __len__(self) -> int:
@@ -48,11 +61,15 @@ class Receipts(Sequence[Receipt]):
         return repr(list(self))
 
     def _make(self) -> Iterator[Receipt]:
-        following = dict(self._firsts)
+        following, places = dict(self._firsts), dict.fromkeys(self._firsts, 0)
         for route in self._routes:
             tube = self._tubes[route]
-            yield Receipt(tube, following[tube])
-            following[tube] += 1
+            if duplicate := self._duplicates.get((tube, places[tube])):
+                yield duplicate
+            else:
+                yield Receipt(tube, following[tube])
+                following[tube] += 1
+            places[tube] += 1
 
 
 class Queue:
@@ -71,6 +88,7 @@ class Queue:
         *requests: Any,
         headers: Mapping[str, str] | None = None,
         delay_seconds: float = 0.0,
+        deduplicate_seconds: float | None = None,
     ) -> Receipts:
         """
         Put requests into their tubes, all or nothing (per shard, where the handler has several); a receipt for each,
@@ -80,7 +98,12 @@ class Queue:
         take their places in their tubes when so much time has passed, behind those that wait there then; until then
         they stop nobody, and their receipts' numbers are those of the registration.
 
+        *deduplicate_seconds* (None: what the handler says): a request whose `Handler.identity` was registered within
+        the window of an earlier request is left out, handled or not; its receipt names that one. The window begins with
+        the registration, by the storage's clock; a duplicate prolongs nothing and needs no room in its tube.
+
         Raises:
+            HandlerError: `identity` gave something that is no text; nothing was registered.
             QueueFull: no room; nothing was registered.
             RouteError: `route` did not give a usable route per request; nothing was registered.
             SerializationError: a request cannot be encoded; nothing was registered.
@@ -95,31 +118,80 @@ class Queue:
             )
         if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
             raise ValueError(f"delay_seconds is {delay_seconds!r}: from 0 to {LONGEST_DELAY_SECONDS} (ten years)")
+        window = _window(handler, deduplicate_seconds)
         bodies = handler.serializer().encode_all(requests)
+        identities = _identities(handler, requests, bodies) if window else []
         if headers:
             bodies = [pack(body, headers) for body in bodies]
         routes = _checked(handler, await handler.route(*requests), len(requests))
         tubes = _tubes(handler, routes)
-        entries = _entries(routes, tubes, bodies)
         firsts: dict[Tube, int] = {}
-        for shard, lines in entries.items():
-            numbers = await self.storage.register(shard, list(lines.values()), handler.capacity, delay_seconds)
+        duplicates: dict[tuple[Tube, int], Receipt] = {}
+        for shard, lines in _entries(routes, tubes, bodies, identities).items():
+            entries = list(lines.values())
+            if window:
+                done = await self.storage.register_once(shard, entries, window, handler.capacity, delay_seconds)
+                numbers = done.firsts
+                duplicates.update(_duplicates(shard, list(lines), done.duplicates))
+            else:
+                numbers = await self.storage.register(shard, entries, handler.capacity, delay_seconds)
             firsts.update(zip(lines, numbers, strict=True))
-        return Receipts(routes, tubes, firsts)
+        return Receipts(routes, tubes, firsts, duplicates)
+
+
+def _window(handler: type[Handler], seconds: float | None) -> float:
+    window = handler.deduplicate_seconds if seconds is None else seconds
+    if not is_window(window):
+        raise ValueError(f"deduplicate_seconds is {window!r}: {WINDOW_BOUNDS}")
+    return window
+
+
+def _identities(handler: type[Handler], requests: Sequence[Any], bodies: Sequence[bytes]) -> list[str]:
+    """Of one length, whatever that of the requests; 128 bits, so that no two requests ever share one by chance."""
+    texts = [_identity(handler, request) or body for request, body in zip(requests, bodies, strict=True)]
+    return [blake2b(text, digest_size=16).hexdigest() for text in texts]
+
+
+def _identity(handler: type[Handler], request: Any) -> bytes | None:
+    """
+    What the handler says of a request.
+
+    Raises:
+        HandlerError: it is no text.
+    """
+    named = handler.identity(request)
+    if named is None:
+        return None
+    if not isinstance(named, str):
+        raise HandlerError(f"{handler.name}.identity must return a str or None, not {named!r:.80} for {request!r:.80}")
+    return b"=" + named.encode(errors="surrogatepass")  # as no JSON begins
+
+
+def _duplicates(
+    shard: Shard, tubes: Sequence[Tube], repeated: Mapping[tuple[int, int], First]
+) -> Iterator[tuple[tuple[Tube, int], Receipt]]:
+    """The receipt of each duplicate, by tube and place in it."""
+    for (number, place), (thread, priority, sequence) in repeated.items():
+        yield (tubes[number], place), Receipt(Tube(shard, thread, priority), sequence, is_duplicate=True)
 
 
 def _entries(
-    routes: Sequence[Any], tubes: Mapping[Any, Tube], bodies: list[bytes]
+    routes: Sequence[Any], tubes: Mapping[Any, Tube], bodies: Sequence[bytes], identities: Sequence[str]
 ) -> Mapping[Shard, Mapping[Tube, Entry]]:
     """What to append to each tube, by shard."""
-    entries = {tube: Entry(tube.thread, tube.priority, []) for tube in tubes.values()}
-    line_of = {route: entries[tube].bodies for route, tube in tubes.items()}
-    for route, body in zip(routes, bodies, strict=True):
-        line_of[route].append(body)
+    entries = {tube: Entry(tube.thread, tube.priority, [], [] if identities else ()) for tube in tubes.values()}
+    _fill({route: entries[tube].bodies for route, tube in tubes.items()}, routes, bodies)
+    if identities:
+        _fill({route: entries[tube].identities for route, tube in tubes.items()}, routes, identities)
     shards: dict[Shard, dict[Tube, Entry]] = {}
     for tube, entry in entries.items():
         shards.setdefault(tube.shard, {})[tube] = entry
     return shards
+
+
+def _fill(line_of: Mapping[Any, Any], routes: Sequence[Any], items: Sequence[Any]) -> None:
+    for route, item in zip(routes, items, strict=True):
+        line_of[route].append(item)
 
 
 def _checked(handler: type[Handler], routes: Any, count: int) -> Sequence[Any]:

@@ -18,11 +18,34 @@ Target = Literal["head", "tail", "drop"]
 
 
 class Entry(NamedTuple):
-    """Requests on their way into one tube, in order, each already encoded."""
+    """
+    Requests on their way into one tube, in order, each already encoded.
+
+    *identities*: one per request where duplicates are looked for; requests of the same one are the same.
+    """
 
     thread: str
     priority: int
     bodies: list[bytes]
+    identities: Sequence[str] = ()
+
+
+class First(NamedTuple):
+    """The request that a duplicate is the same as: where it was registered, and its number there."""
+
+    thread: str
+    priority: int
+    sequence: int
+
+
+class Registered(NamedTuple):
+    """
+    What became of entries: the sequence number of each entry's first request that is new (0 where none is), and the
+    duplicates by entry and place in it, counted from 0.
+    """
+
+    firsts: list[int]
+    duplicates: dict[tuple[int, int], First]
 
 
 class Batch(NamedTuple):
@@ -160,8 +183,8 @@ class ShardState:
     the deepest threads among those with two requests or more, at most *worst* of them; every thread that is not listed
     is no deeper than the last one. *oldest* lists the tubes with the oldest heads. *born* is the marker of the shard's
     data: it changes only when the data were wiped; None means that nothing was ever registered here. *is_paused*: no
-    requests of the whole shard are given out. The counters (*registered*, *settled*, *dead*, *busy_seconds*) only grow,
-    as long as *born* is the same.
+    requests of the whole shard are given out. The counters (*registered*, *settled*, *dead*, *busy_seconds*, and
+    *duplicates*: requests that were left out) only grow, as long as *born* is the same.
     """
 
     shard: Shard
@@ -182,6 +205,7 @@ class ShardState:
     is_paused: bool = False
     delayed: int = 0
     overdue: int = 0
+    duplicates: int = 0
 
 
 class Storage(ABC):
@@ -208,6 +232,23 @@ class Storage(ABC):
         Raises:
             QueueFull: there is no room; nothing was written.
             StorageUnavailable: no answer in time; the requests may or may not be in their tubes.
+        """
+
+    @abstractmethod
+    async def register_once(
+        self,
+        shard: Shard,
+        entries: Sequence[Entry],
+        window_seconds: float,
+        capacity: int | None = None,
+        delay_seconds: float = 0.0,
+    ) -> Registered:
+        """
+        As `register`, in the same one step, but without the requests whose identity was registered in this shard
+        before and is still known, and without those that come twice in this very call.
+
+        What is new is known for *window_seconds* from now, whatever becomes of it; a duplicate prolongs nothing, needs
+        no room, and is counted.
         """
 
     @abstractmethod

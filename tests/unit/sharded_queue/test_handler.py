@@ -70,6 +70,12 @@ def test_an_ageing_out_of_bounds_is_refused(seconds: float) -> None:
         type("BadHandler", (Handler,), {"ageing_seconds": seconds})
 
 
+@pytest.mark.parametrize("seconds", [-1, 2_592_001, float("inf"), "60"])
+def test_a_window_for_duplicates_out_of_bounds_is_refused(seconds: object) -> None:
+    with pytest.raises(HandlerError, match=r"deduplicate_seconds is .*: a number from 0 \(off\) to 2592000"):
+        type("BadHandler", (Handler,), {"deduplicate_seconds": seconds})
+
+
 def test_requests_are_read_as_annotated_on_perform() -> None:
     class PerformHandler(Handler):
         async def perform(self, *requests: Job) -> None: ...

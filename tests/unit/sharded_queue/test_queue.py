@@ -6,6 +6,7 @@ import pytest
 
 from sharded_queue import (
     Handler,
+    HandlerError,
     Queue,
     QueueFull,
     Receipt,
@@ -124,3 +125,85 @@ async def test_a_handlers_capacity_bounds_its_tubes(queue: Queue) -> None:
 
     with pytest.raises(QueueFull, match="holds 2 of 2"):
         await queue.register(BoundedHandler, Job(4))
+
+
+class OnceHandler(JobHandler):
+    deduplicate_seconds = 60
+
+
+async def test_a_duplicate_gets_a_receipt_that_names_the_first(queue: Queue) -> None:
+    (first,) = await queue.register(OnceHandler, Job(1))
+    receipts = await queue.register(OnceHandler, Job(2), Job(1), Job(3), Job(2))
+
+    assert list(receipts) == [
+        Receipt(first.tube, first.sequence + 1),
+        Receipt(first.tube, first.sequence, is_duplicate=True),
+        Receipt(first.tube, first.sequence + 2),
+        Receipt(first.tube, first.sequence + 1, is_duplicate=True),
+    ]
+    assert await depth(queue, OnceHandler) == 3
+
+
+async def test_receipts_of_duplicates_stand_where_their_requests_do(queue: Queue) -> None:
+    """Tubes alternate, so that a place in the call is not a place in the tube."""
+    first = await queue.register(OnceHandler, Job(1, "a"), Job(2, "b", 1))
+    receipts = await queue.register(OnceHandler, Job(3, "b"), Job(1, "a"), Job(4, "a"), Job(2, "b", 1), Job(5, "b"))
+
+    assert [receipt.is_duplicate for receipt in receipts] == [False, True, False, True, False]
+    assert [receipts[1][:2], receipts[3][:2]] == [first[0][:2], first[1][:2]]
+    assert receipts[4].sequence == receipts[0].sequence + 1
+
+
+async def test_headers_do_not_make_two_requests_different(queue: Queue) -> None:
+    await queue.register(OnceHandler, Job(1), headers={"trace": "1"})
+    (again,) = await queue.register(OnceHandler, Job(1), headers={"trace": "2"})
+
+    assert again.is_duplicate
+
+
+async def test_a_handler_names_the_identity_of_its_requests(queue: Queue) -> None:
+    class NamedHandler(OnceHandler):
+        @classmethod
+        def identity(cls, request: Job) -> str | None:
+            return None if request.number == 0 else f"{request.number % 10}"
+
+    receipts = await queue.register(NamedHandler, Job(1), Job(11), Job(2), Job(0), Job(0, "b"))
+
+    assert [receipt.is_duplicate for receipt in receipts] == [False, True, False, False, False]
+
+
+async def test_a_name_is_not_taken_for_an_encoded_request(queue: Queue) -> None:
+    class NamedHandler(OnceHandler):
+        @classmethod
+        def identity(cls, request: Job) -> str | None:
+            return None if request.number == 0 else '[0,"a",0]'
+
+    receipts = await queue.register(NamedHandler, Job(0), Job(1))
+
+    assert not receipts[1].is_duplicate
+
+
+async def test_an_identity_that_is_no_text_registers_nothing(queue: Queue) -> None:
+    class NumberedHandler(OnceHandler):
+        @classmethod
+        def identity(cls, request: Job) -> str | None:
+            return request.number  # type: ignore[return-value]
+
+    with pytest.raises(HandlerError, match=r"identity must return a str or None, not 1 for Job\(number=1"):
+        await queue.register(NumberedHandler, Job(1))
+
+    assert await depth(queue, NumberedHandler) == 0
+
+
+async def test_a_call_names_its_own_window(queue: Queue) -> None:
+    await queue.register(JobHandler, Job(1), deduplicate_seconds=10)
+    on = await queue.register(JobHandler, Job(1), deduplicate_seconds=10)
+    off = await queue.register(OnceHandler, Job(1), Job(1), deduplicate_seconds=0)
+
+    assert [receipt.is_duplicate for receipt in (*on, *off)] == [True, False, False]
+
+
+@pytest.mark.parametrize("seconds", [-1, 2_592_001, float("nan"), True, "60"])
+async def test_a_window_out_of_its_bounds_is_refused(queue: Queue, seconds: Any) -> None:
+    with pytest.raises(ValueError, match=r"deduplicate_seconds is .*: a number from 0 \(off\) to 2592000"):
+        await queue.register(JobHandler, Job(1), deduplicate_seconds=seconds)

@@ -6,12 +6,14 @@
 -- oldest    ZSET  thread/priority, by the time of its oldest request
 -- deep      ZSET  threads of two requests or more, by depth
 -- trouble   HASH  thread/priority -> "sequence last attempts crashes error": a failure is being dealt with there
--- counters  HASH  depth, registered, settled, dead, busy_us, sequence, fence, born, mended, paused
+-- counters  HASH  depth, registered, duplicates, settled, dead, busy_us, sequence, fence, born, mended, paused
 -- wake      LIST  tokens; popping one means "look". wake:OWNER is read by the holder of a drained thread
 -- due       ZSET  numbers of delayed requests by the time they are due; later HASH number -> "bytes of thread, priority,
 --                 thread message"
 -- dead      ZSET  numbers of dead letters by time; letters HASH number -> "bytes of thread, priority, sequence,
 --                 attempts, bytes of reason, thread reason message"
+-- identities ZSET identities of requests registered lately, by the time until which another of that identity is left
+--                 out; firsts HASH identity -> "sequence priority thread" of the request that was registered
 -- dismissed ZSET  names of workers that are given no threads, by the time until which
 -- leases    ZSET  bound threads, by expiry
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing" where priorities age
@@ -24,6 +26,7 @@ local OLDEST, DEEP, TROUBLE = base .. ':oldest', base .. ':deep', base .. ':trou
 local COUNTERS, WAKE = base .. ':counters', base .. ':wake'
 local DEAD, LETTERS = base .. ':dead', base .. ':letters'
 local DUE, LATER = base .. ':due', base .. ':later'
+local IDENTITIES, FIRSTS = base .. ':identities', base .. ':firsts'
 local LEASES, HELD, DISMISSED = lock .. ':leases', lock .. ':held', lock .. ':dismissed'
 local WAKE_LIMIT, SWEEP, CHUNK = 16, 1000, 4000
 

@@ -2,8 +2,9 @@
 -- Everything that is known of a shard, at a cost of O(everything): for recounts and tests, never for workers.
 --
 -- ARGV  thread, priority of lists that were found in Redis: those that the index does not know have no numbers in it
--- Returns {counters, threads, held, trouble (flat hashes), ready, blocked, oldest, deep, leases, due, dead (flat sorted
--- sets), fields of later, fields of letters, tubes (flat: thread, priority, head, tail, length, first message)}
+-- Returns {counters, threads, held, trouble, firsts (flat hashes), ready, blocked, oldest, deep, leases, due, dead,
+-- identities (flat sorted sets), fields of later, fields of letters, tubes (flat: thread, priority, head, tail, length,
+-- first message)}
 
 local function ranked(key)
   return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
@@ -29,5 +30,6 @@ for i = 1, #ARGV, 2 do
 end
 
 return { redis.call('HGETALL', COUNTERS), redis.call('HGETALL', THREADS), redis.call('HGETALL', HELD),
-         redis.call('HGETALL', TROUBLE), ranked(READY), ranked(BLOCKED), ranked(OLDEST), ranked(DEEP), ranked(LEASES),
-         ranked(DUE), ranked(DEAD), redis.call('HKEYS', LATER), redis.call('HKEYS', LETTERS), tubes }
+         redis.call('HGETALL', TROUBLE), redis.call('HGETALL', FIRSTS), ranked(READY), ranked(BLOCKED), ranked(OLDEST),
+         ranked(DEEP), ranked(LEASES), ranked(DUE), ranked(DEAD), ranked(IDENTITIES),
+         redis.call('HKEYS', LATER), redis.call('HKEYS', LETTERS), tubes }

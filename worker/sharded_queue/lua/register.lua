@@ -2,21 +2,31 @@
 -- Append requests to tubes, all or nothing. A call that is sent again gets the answer of the first time.
 --
 -- KEYS  base, lock, producer
--- ARGV  call, stamp, tolerance ms, channel, handler tag, capacity of a tube (0: none), delay ms, then per tube: thread,
---       priority, count, messages
--- Returns {now, first sequence per tube ...}, {now} when the stamp is too far from our clock,
---         {now, 'full', depth, thread, priority}
+-- ARGV  call, stamp, tolerance ms, channel, handler tag, capacity of a tube (0: none), delay ms, window ms (0: nobody
+--       looks for duplicates), then per tube: thread, priority, count, messages, and with a window as many identities
+-- Returns {now, first sequence per tube (0 where nothing was new) ..., then per duplicate: number of its tube, its place
+--         there, "sequence priority thread" of the request it is the same as},
+--         {now} when the stamp is too far from our clock, {now, 'full', depth, thread, priority}
 --
 -- No allow-oom here: a Redis at its memory limit refuses registrations and still drains.
 
 local call, stamp, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local channel, tag, capacity, delay = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-local FIRST, PRODUCER_TTL = 8, 600
+local window, FIRST, PRODUCER_TTL = tonumber(ARGV[8]), 9, 600
+
+-- The answer as it is kept: the call and the numbers in one line, then a line a duplicate.
+local function recalled(text)
+  local reply, numbers, duplicates = {}, string.match(text, '^([^\n]*)(.*)$')
+  for number in string.gmatch(numbers, '%-?%d+') do reply[#reply + 1] = tonumber(number) end
+  for tube, place, first in string.gmatch(duplicates, '\n(%d+) (%d+) ([^\n]*)') do
+    reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = tonumber(tube), tonumber(place), first
+  end
+  return reply
+end
 
 local answered = redis.call('GET', KEYS[3])
 if answered then
-  local reply = {}
-  for number in string.gmatch(answered, '%-?%d+') do reply[#reply + 1] = tonumber(number) end
+  local reply = recalled(answered)
   local last = reply[1]
   reply[1] = now
   -- An earlier call that comes late has been answered long ago, and nobody listens any more.
@@ -24,13 +34,66 @@ if answered then
 end
 if math.abs(stamp - now) > tolerance then return { now } end
 
-if capacity > 0 then
-  local at = FIRST
+-- What is registered for the first time, and what is not: {number of its tube, its place there, identity, for the latter
+-- also the first of it if it was registered before}.
+local fresh, repeated = {}, {}
+
+-- One command on a key with any number of arguments; Lua hands over so many at a time.
+local function in_chunks(arguments, command, key)
+  for from = 1, #arguments, CHUNK do
+    redis.call(command, key, unpack(arguments, from, math.min(from + CHUNK - 1, #arguments)))
+  end
+end
+
+-- The identities whose time is over go, always more of them than this call can add.
+local function forget(count)
+  local over = redis.call('ZRANGEBYSCORE', IDENTITIES, '-inf', now, 'LIMIT', 0, SWEEP + count)
+  in_chunks(over, 'ZREM', IDENTITIES)
+  in_chunks(over, 'HDEL', FIRSTS)
+end
+
+-- The arguments per tube, without duplicates and without identities.
+local function distinct()
+  local kept, taken, at, tube = {}, {}, FIRST, 0
   while at <= #ARGV do
-    local thread, priority, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+    local count, head = tonumber(ARGV[at + 2]), #kept + 1
+    kept[head], kept[head + 1], kept[head + 2] = ARGV[at], ARGV[at + 1], 0
+    local first, last, tills = at + 3 + count, at + 2 + 2 * count, nil
+    for place = 0, count - 1 do
+      if place % CHUNK == 0 then
+        tills = redis.call('ZMSCORE', IDENTITIES, unpack(ARGV, first + place, math.min(first + place + CHUNK - 1, last)))
+      end
+      local identity, till = ARGV[first + place], tills[place % CHUNK + 1]
+      local first_of_it = till and tonumber(till) > now and redis.call('HGET', FIRSTS, identity)
+      if taken[identity] or first_of_it then
+        repeated[#repeated + 1] = { tube, place, identity, first_of_it }
+      else
+        taken[identity] = true
+        fresh[#fresh + 1] = { tube, kept[head + 2], identity }
+        kept[head + 2] = kept[head + 2] + 1
+        kept[#kept + 1] = ARGV[at + 3 + place]
+      end
+    end
+    at, tube = at + 3 + 2 * count, tube + 1
+  end
+  return kept
+end
+
+local entries, from = ARGV, FIRST
+if window > 0 then
+  forget(#ARGV)
+  entries, from = distinct(), 1
+end
+
+if capacity > 0 then
+  local at = from
+  while at <= #entries do
+    local thread, priority, count = entries[at], entries[at + 1], tonumber(entries[at + 2])
     for _, tube in ipairs(tubes_of(thread)) do
       local depth = tube.tail - tube.head
-      if tube.priority == priority and depth + count > capacity then return { now, 'full', depth, thread, priority } end
+      if count > 0 and tube.priority == priority and depth + count > capacity then
+        return { now, 'full', depth, thread, priority }
+      end
     end
     if count > capacity then return { now, 'full', 0, thread, priority } end
     at = at + 3 + count
@@ -48,34 +111,61 @@ local function put_off(thread, priority, start, first, last)
   for i = first, last do
     local number = string.format('%016d', start + i - first)
     redis.call('ZADD', DUE, now + delay, number)
-    redis.call('HSET', LATER, number, string.len(thread) .. ' ' .. priority .. ' ' .. thread .. ARGV[i])
+    redis.call('HSET', LATER, number, string.len(thread) .. ' ' .. priority .. ' ' .. thread .. entries[i])
   end
   woken = woken + 1
   return start
 end
 
-local reply, at, total = { now }, FIRST, 0
-while at <= #ARGV do
-  local thread, priority, count = ARGV[at], ARGV[at + 1], tonumber(ARGV[at + 2])
+local reply, routes, at, total = { now }, {}, from, 0
+while at <= #entries do
+  local thread, priority, count = entries[at], entries[at + 1], tonumber(entries[at + 2])
   local first, last = at + 3, at + 2 + count
   -- Above every number this tube ever gave: the counter of the shard grows by every request of every tube.
   local start = sequence + total
-  if delay > 0 then
+  if count == 0 then
+    reply[#reply + 1] = 0
+  elseif delay > 0 then
     reply[#reply + 1] = put_off(thread, priority, start, first, last)
   else
-    reply[#reply + 1] = append(thread, priority, start, ARGV, first, last)
+    reply[#reply + 1] = append(thread, priority, start, entries, first, last)
   end
+  routes[#routes + 1] = priority .. ' ' .. thread
   total = total + count
   at = last + 1
 end
 
+-- What is new keeps others of its identity out from here on. All of it goes by itself when nobody registers any more.
+local function remember()
+  local tills, firsts = {}, {}
+  for i, new in ipairs(fresh) do
+    local tube, place, identity = new[1] + 1, new[2], new[3]
+    tills[2 * i - 1], tills[2 * i] = now + window, identity
+    firsts[2 * i - 1], firsts[2 * i] = identity, whole(reply[tube + 1] + place) .. ' ' .. routes[tube]
+  end
+  in_chunks(tills, 'ZADD', IDENTITIES)
+  in_chunks(firsts, 'HSET', FIRSTS)
+  local latest = redis.call('ZRANGE', IDENTITIES, -1, -1, 'WITHSCORES')[2]
+  redis.call('PEXPIREAT', IDENTITIES, latest)
+  redis.call('PEXPIREAT', FIRSTS, latest)
+end
+
 redis.call('HINCRBY', COUNTERS, 'sequence', total)
 redis.call('HINCRBY', COUNTERS, 'registered', total)
+if #fresh > 0 then remember() end
+if #repeated > 0 then redis.call('HINCRBY', COUNTERS, 'duplicates', #repeated) end
 finish()
 if depth_change > 0 and tonumber(redis.call('HGET', COUNTERS, 'depth')) == depth_change then
   redis.call('PUBLISH', channel, tag)
 end
-local remembered = { whole(call) }
-for i = 2, #reply do remembered[i] = whole(reply[i]) end
-redis.call('SET', KEYS[3], table.concat(remembered, ' '), 'EX', PRODUCER_TTL)
+
+local kept = { whole(call) }
+for i = 2, #reply do kept[i] = whole(reply[i]) end
+local lines = { table.concat(kept, ' ') }
+for i, duplicate in ipairs(repeated) do
+  local tube, place, first = duplicate[1], duplicate[2], duplicate[4] or redis.call('HGET', FIRSTS, duplicate[3])
+  reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = tube, place, first
+  lines[i + 1] = tube .. ' ' .. place .. ' ' .. first
+end
+redis.call('SET', KEYS[3], table.concat(lines, '\n'), 'EX', PRODUCER_TTL)
 return reply

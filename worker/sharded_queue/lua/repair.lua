@@ -72,6 +72,7 @@ end
 
 local records, known = fields_of(THREADS), known_tubes()
 local holds_now, delayed, letters = fields_of(HELD), fields_of(LATER), fields_of(LETTERS)
+local firsts = fields_of(FIRSTS)
 
 -- One above every number that is in use, or that a holder may name.
 local function next_number()
@@ -83,6 +84,7 @@ local function next_number()
   end
   for thread in pairs(holds_now) do number = math.max(number, (held_of(thread).last or -1) + 1) end
   for due in pairs(delayed) do number = math.max(number, tonumber(due) + 1) end
+  for _, first in pairs(firsts) do number = math.max(number, tonumber(string.match(first, '^%d+')) + 1) end
   return number
 end
 
@@ -204,6 +206,15 @@ keep_ranking('oldest', OLDEST, oldest)
 keep_ranking('deep', DEEP, deep)
 keep_ranking('due', DUE, due, true)
 keep_ranking('dead', DEAD, dead, true)
+
+-- An identity that lost its window, or its first request, keeps nobody out.
+for identity, was in pairs(firsts) do
+  if not redis.call('ZSCORE', IDENTITIES, identity) then
+    keep_field('firsts', FIRSTS, identity, was)
+    firsts[identity] = nil
+  end
+end
+keep_ranking('identities', IDENTITIES, firsts, true)
 
 local counted = redis.call('HGET', COUNTERS, 'depth')
 if (tonumber(counted) or 0) ~= depth then keep_field('counters', COUNTERS, 'depth', counted, whole(depth)) end

@@ -4,7 +4,18 @@ import time
 from collections.abc import Callable, Sequence
 
 from sharded_queue.book import Books
-from sharded_queue.storage import Dead, Entry, Failure, Settled, Settlement, ShardState, Storage, Target, ThreadState
+from sharded_queue.storage import (
+    Dead,
+    Entry,
+    Failure,
+    Registered,
+    Settled,
+    Settlement,
+    ShardState,
+    Storage,
+    Target,
+    ThreadState,
+)
 from sharded_queue.tube import Shard, Tube
 
 
@@ -28,6 +39,17 @@ class RuntimeStorage(Storage):
         self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None, delay_seconds: float = 0.0
     ) -> list[int]:
         return self.books[shard].register(entries, capacity, int(delay_seconds * 1000), self.books.clock())
+
+    async def register_once(
+        self,
+        shard: Shard,
+        entries: Sequence[Entry],
+        window_seconds: float,
+        capacity: int | None = None,
+        delay_seconds: float = 0.0,
+    ) -> Registered:
+        window_ms, delay_ms = max(1, int(window_seconds * 1000)), int(delay_seconds * 1000)
+        return self.books[shard].register_once(entries, window_ms, capacity, delay_ms, self.books.clock())
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         now = self.books.clock()

@@ -14,7 +14,9 @@ from sharded_queue.storage import (
     Dead,
     Entry,
     Failure,
+    First,
     Hold,
+    Registered,
     Settled,
     Settlement,
     ShardState,
@@ -29,6 +31,8 @@ from sharded_queue.tube import Keys, Shard, Tube
 CLOCK_TOLERANCE_MS = 1000
 """How far the time that a client writes into its requests may be from that of Redis, before it is corrected."""
 LOST, KEPT, RELEASED, HANDED = range(4)
+Limits = tuple[int, int, int]
+"""Of a registration: capacity of a tube, delay and window in milliseconds; 0 for none."""
 
 
 class Producer:
@@ -70,28 +74,41 @@ class RedisStorage(Storage):
     async def register(
         self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None, delay_seconds: float = 0.0
     ) -> list[int]:
+        return await self._register(shard, entries, (capacity or 0, int(delay_seconds * 1000), 0))
+
+    async def register_once(
+        self,
+        shard: Shard,
+        entries: Sequence[Entry],
+        window_seconds: float,
+        capacity: int | None = None,
+        delay_seconds: float = 0.0,
+    ) -> Registered:
+        limits = (capacity or 0, int(delay_seconds * 1000), max(1, int(window_seconds * 1000)))
+        reply = await self._register(shard, entries, limits)
+        firsts, duplicates = reply[: len(entries)], _groups(reply[len(entries) :], 3)
+        return Registered(firsts, {(entry, place): first_of(text) for entry, place, text in duplicates})
+
+    async def _register(self, shard: Shard, entries: Sequence[Entry], limits: Limits) -> list[Any]:
         await self._verify(settings.redis_retry)
         producer = self._idle_producers.pop() if self._idle_producers else Producer()
         producer.call += 1
-        limits = (capacity or 0, int(delay_seconds * 1000))
-        reply = await self._register(shard, producer, entries, limits)
+        reply = await self._call(shard, producer, entries, limits)
         if len(reply) == 1:  # our clock and that of Redis are too far apart: their distance is known now
-            reply = await self._register(shard, producer, entries, limits)
+            reply = await self._call(shard, producer, entries, limits)
         if len(reply) > 1 and reply[1] == b"full":
             self._idle_producers.append(producer)
             depth, thread, priority = reply[2], reply[3].decode(), int(reply[4])
             tube = Tube(shard, thread, priority)
-            raise QueueFull(f"tube {tube} holds {depth} of {capacity} requests; try again when workers have caught up")
-        if len(reply) != 1 + len(entries):
+            raise QueueFull(f"tube {tube} holds {depth} of {limits[0]} requests; try again when workers have caught up")
+        if len(reply) < 1 + len(entries):
             raise StorageUnavailable(
                 f"{shard.tag}: Redis answered a registration of {len(entries)} tubes with {reply!r:.200}"
             )
         self._idle_producers.append(producer)
         return reply[1:]
 
-    async def _register(
-        self, shard: Shard, producer: Producer, entries: Sequence[Entry], limits: tuple[int, int]
-    ) -> list[Any]:
+    async def _call(self, shard: Shard, producer: Producer, entries: Sequence[Entry], limits: Limits) -> list[Any]:
         keys = [*self.shard_keys(shard), f"{self.keys.base(shard)}:producer:{producer.name}"]
         stamp = int(time.time() * 1000) + self._ahead_ms
         head = [producer.call, stamp, CLOCK_TOLERANCE_MS, self.keys.awake, shard.tag, *limits]
@@ -181,10 +198,17 @@ class RedisStorage(Storage):
 
 def _stamped(entries: Sequence[Entry], stamp: bytes) -> list[Any]:
     arguments: list[Any] = []
-    for thread, priority, bodies in entries:
+    for thread, priority, bodies, identities in entries:
         arguments += (thread, priority, len(bodies))
         arguments += [stamp + body for body in bodies]
+        arguments += identities
     return arguments
+
+
+def first_of(text: bytes) -> First:
+    """The first request of an identity, as Redis keeps it."""
+    sequence, priority, thread = text.decode().split(" ", 2)
+    return First(thread, int(priority), int(sequence))
 
 
 def _settlement(settlement: Settlement) -> tuple[Any, ...]:
@@ -231,6 +255,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         is_paused="paused" in counters,
         delayed=delayed,
         overdue=overdue,
+        duplicates=counters.get("duplicates", 0),
     )
 
 
