@@ -37,11 +37,11 @@ class Release:
     def kubectl(self, *arguments: str, stdin: str | None = None) -> str:
         return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin, timeout=120)
 
-    def install(self, *settings: str) -> str:
+    def install(self, *settings: str, chart: Path = CHART) -> str:
         """Also over a definition of ShardedQueue that another release or kubectl left, as uninstalling keeps it."""
         watched = f"watchNamespaces={{{self.namespace}}}"
         ours = ["--take-ownership", "--force-conflicts", "--wait", "--timeout=120s", "--set", watched]
-        return self.helm("upgrade", "--install", NAME, str(CHART), *ours, *settings)
+        return self.helm("upgrade", "--install", NAME, str(chart), *ours, *settings)
 
     def uninstall(self) -> None:
         self.helm("uninstall", NAME, "--ignore-not-found", "--wait", "--timeout=60s")

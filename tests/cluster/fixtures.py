@@ -10,6 +10,7 @@ import re
 import secrets
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -58,16 +59,25 @@ def refuse(sentence: str) -> None:
 
 @pytest.fixture
 def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A namespace of the test's own."""
+    with fresh_namespace(cluster, request.node.name) as name:
+        yield name
+
+
+@contextmanager
+def fresh_namespace(cluster: Cluster, purpose: str) -> Iterator[str]:
     """
-    A namespace of the test's own. It goes at the end of the test; nothing waits for its pods to end.
+    A namespace that goes when the block ends; nothing waits for its pods to end.
     """
-    readable = re.sub(r"[^a-z0-9]+", "-", request.node.name.lower()).strip("-")[:40].strip("-")
+    readable = re.sub(r"[^a-z0-9]+", "-", purpose.lower()).strip("-")[:40].strip("-")
     name = f"{readable}-{secrets.token_hex(3)}"
     cluster.kubectl("create", "namespace", name)
     cluster.kubectl("wait", "--for=create", "--namespace", name, "serviceaccount/default")
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
-    cluster.kubectl("delete", "pods", "--all", "--namespace", name, "--grace-period=1", "--wait=false")
+    try:
+        yield name
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+        cluster.kubectl("delete", "pods", "--all", "--namespace", name, "--grace-period=1", "--wait=false")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -106,8 +106,8 @@ class Crew:
 class Producer:
     """Registers requests over all threads, a few at a time, and knows how many each thread got."""
 
-    def __init__(self, server: RedisServer) -> None:
-        self.redis = Redis(host="127.0.0.1", port=server.port)
+    def __init__(self, host: str, port: int = 6379) -> None:
+        self.redis = Redis(host=host, port=port)
         self.storage = RedisStorage(self.redis)
         self.queue = Queue(self.storage)
         self.registered = dict.fromkeys(THREADS, 0)

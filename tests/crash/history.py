@@ -22,6 +22,12 @@ class Done(NamedTuple):
     fence: int
     worker: str
 
+    @classmethod
+    def of(cls, line: str) -> "Done":
+        """What a worker wrote down."""
+        at_ns, thread, number, fence, worker = line.split()
+        return cls(int(at_ns), thread, int(number), int(fence), worker)
+
 
 class Recorder:
     """Appends to the history of one worker."""
@@ -39,10 +45,8 @@ def read(folder: Path) -> list[Done]:
     """The histories of all workers as one, in the order of time; a last line that was cut short does not count."""
     events = []
     for path in folder.glob("*.history"):
-        for line in path.read_text().splitlines(keepends=True):
-            if line.endswith("\n"):
-                at_ns, thread, number, fence, worker = line.split()
-                events.append(Done(int(at_ns), thread, int(number), int(fence), worker))
+        lines = path.read_text().splitlines(keepends=True)
+        events += [Done.of(line) for line in lines if line.endswith("\n")]
     return sorted(events)
 
 

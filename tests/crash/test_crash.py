@@ -32,7 +32,7 @@ class Scene:
 
     def __init__(self, server: RedisServer, folder: Path) -> None:
         self.server, self.folder = server, folder
-        self.crew, self.producer = Crew(server, folder), Producer(server)
+        self.crew, self.producer = Crew(server, folder), Producer("127.0.0.1", server.port)
         self.random = random.Random(SEED)
 
     async def play(self, times: int, strike: Callable[[], Awaitable[None]], workers: int = 3) -> int:

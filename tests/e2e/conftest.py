@@ -109,18 +109,18 @@ def condition(resource: dict[str, Any], kind: str) -> dict[str, Any]:
     return found
 
 
-def kill_processes_of(pod: dict[str, Any]) -> None:
+def kill_processes_of(pod: dict[str, Any], program: bytes = b"sharded-queue") -> None:
     """With -9, from outside, as a node that runs out of memory would."""
     uid = pod["metadata"]["uid"]
     killed = 0
     for group in Path("/proc").glob("[0-9]*/cgroup"):
         try:
-            if uid in group.read_text() and b"sharded-queue" in (group.parent / "cmdline").read_bytes():
+            if uid in group.read_text() and program in (group.parent / "cmdline").read_bytes():
                 os.kill(int(group.parent.name), 9)
                 killed += 1
         except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
             continue
-    assert killed, f"no worker process of pod {pod['metadata']['name']} on this machine"
+    assert killed, f"no process of pod {pod['metadata']['name']} on this machine"
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,295 @@
+"""
+A release of the chart while its queue is alive: upgraded, its operator killed, its workers rolled out, a node lost.
+
+Workers are under load in each test, and the history of what they did is judged by the checker of the crash tests.
+"""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+
+from sharded_queue import RedisStorage
+from sharded_queue.storage import Hold
+from tests.chart.helm import CHART, Manifest
+from tests.chart.release import CRD, NAME, OPERATOR, OURS, REDIS, Release, queue
+from tests.cluster.cluster import Cluster
+from tests.cluster.fixtures import fresh_namespace
+from tests.crash.crew import BATCH, THREADS, Producer, StepHandler
+from tests.crash.history import Done, faults, replays
+from tests.e2e import steps
+from tests.e2e.conftest import kill_processes_of
+from tests.operator_api.conftest import until
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
+
+PODS = 3
+LEASE_SECONDS = 60
+"""Of the workers: what goes on sooner was healed and did not just expire."""
+
+SCALING = {
+    "maxReplicas": PODS,
+    "threadsPerReplica": len(THREADS) // PODS,
+    "targetDrainSeconds": 5,
+    "scaleDownStabilizationSeconds": 5,
+}
+SETTINGS = ["--set=redis.enabled=true", "--set=settings.leaseSeconds=4"]
+PREVIOUS = "0.9.0"
+
+
+class Steps:
+    """The release's queue: its pods, the requests that come in, and the history of what was done."""
+
+    def __init__(self, release: Release) -> None:
+        self.release = release
+        self.host: str = release.get("service", REDIS)["spec"]["clusterIP"]
+        self.redis = Redis(self.host)
+
+    def apply(self, edition: str) -> None:
+        """With so many seconds a request that any load asks for all pods. Another edition takes other pods."""
+        handlers = [{"name": StepHandler.name, "secondsPerRequest": 1}]
+        self.release.apply(queue("steps", worker=worker(edition), handlers=handlers, scaling=SCALING))
+
+    def deployment(self) -> Any:
+        return self.release.get("deployment", "steps-worker")
+
+    def pods(self) -> dict[str, Any]:
+        items = self.release.get("pods", "--selector=shardedqueue.dev/queue=steps")["items"]
+        return {pod["metadata"]["name"]: pod for pod in items if "deletionTimestamp" not in pod["metadata"]}
+
+    def holds(self) -> dict[str, Hold]:
+        async def asked() -> dict[str, Hold]:
+            async with AsyncRedis(host=self.host) as redis:
+                (state,) = await RedisStorage(redis).observe(StepHandler.all_shards())
+            return {hold.thread: hold for hold in state.held}
+
+        return asyncio.run(asked())
+
+    @contextmanager
+    def under_load(self) -> Iterator["Load"]:
+        """All pods at work while the block runs; then everything is drained."""
+        self.redis.delete(steps.HISTORY)
+        load = Load(self.host)
+        try:
+            until(lambda: self.redis.llen(steps.HISTORY) > 50, "work has begun", 60)
+            ready = f"--for=jsonpath={{.status.readyReplicas}}={PODS}"
+            self.release.kubectl("wait", "deployment/steps-worker", ready, "--timeout=60s")
+            yield load
+        finally:
+            load.end()
+        load.history = [Done.of(line.decode()) for line in self.redis.lrange(steps.HISTORY, 0, -1)]
+
+    @contextmanager
+    def replicas_wanted(self) -> Iterator[list[int]]:
+        """Every number of workers that the Deployment asked for while the block ran."""
+        seen: list[int] = []
+        path = 'jsonpath={.spec.replicas}{"\\n"}'
+        words = [
+            "get",
+            "deployment",
+            "steps-worker",
+            "--namespace",
+            self.release.namespace,
+            "--watch",
+            "--output",
+            path,
+        ]
+        env = self.release.cluster.env
+        with subprocess.Popen(["kubectl", *words], env=env, stdout=subprocess.PIPE, text=True) as watching:
+            assert watching.stdout
+            seen.append(int(watching.stdout.readline()))
+            yield seen
+            watching.terminate()
+            seen += map(int, watching.stdout.read().split())
+
+
+class Load:
+    """A producer in an OS thread of its own."""
+
+    def __init__(self, host: str) -> None:
+        self.history: list[Done] = []
+        self.producer = Producer(host)
+        self.thread = ThreadPoolExecutor(1)
+        self.feeding = self.thread.submit(lambda: asyncio.run(self.feed()))
+
+    async def feed(self) -> None:
+        async with self.producer.redis, asyncio.timeout(120):
+            await self.producer.feed()
+            await self.producer.drained()
+
+    def end(self) -> None:
+        self.producer.is_done = True
+        self.thread.shutdown()
+        self.feeding.result()
+
+    def judged(self) -> list[str]:
+        """What went wrong."""
+        print(f"{len(self.history)} requests done, {replays(self.history)} of them again")
+        return faults(self.producer.registered, self.history, BATCH)
+
+
+def worker(edition: str) -> Manifest:
+    """Pods with the handlers of `steps.py`; *edition* only makes their template another one."""
+    values = {
+        "EDITION": edition,
+        "PYTHONPATH": "/handlers",
+        "QUEUE_WORKER_BATCH_SIZE": str(BATCH),
+        "QUEUE_COORDINATOR_LEASE": str(LEASE_SECONDS),
+    }
+    container = {
+        "name": "worker",
+        "imagePullPolicy": "IfNotPresent",
+        "env": [{"name": name, "value": value} for name, value in values.items()],
+        "volumeMounts": [{"name": "handlers", "mountPath": "/handlers"}],
+    }
+    pod = {"containers": [container], "volumes": [{"name": "handlers", "configMap": {"name": "handlers"}}]}
+    return {"image": "localhost/notifications:dev", "modules": ["steps"], "template": {"spec": pod}}
+
+
+def previous_chart(folder: Path) -> Path:
+    """
+    The chart as an earlier version: with its number, and without a column and a field of the kind. None was ever
+    published, so this one is made up.
+    """
+    chart = Path(shutil.copytree(CHART, folder / "previous"))
+    about = yaml.safe_load((chart / "Chart.yaml").read_text())
+    (chart / "Chart.yaml").write_text(yaml.safe_dump(about | {"version": PREVIOUS, "appVersion": PREVIOUS}))
+    definition = chart / "files" / "shardedqueues.yaml"
+    kind = yaml.safe_load(definition.read_text())
+    (version,) = kind["spec"]["versions"]
+    version["additionalPrinterColumns"].pop()
+    del version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["lastScaleTime"]
+    definition.write_text(yaml.safe_dump(kind, sort_keys=False))
+    return chart
+
+
+@pytest.fixture(scope="module")
+def namespace(cluster: Cluster) -> Iterator[str]:
+    with fresh_namespace(cluster, "release") as name:
+        yield name
+
+
+@pytest.fixture(scope="module")
+def release(
+    cluster: Cluster, namespace: str, images: list[str], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Release]:
+    """Installed from the previous version of the chart, so that the first test can upgrade it."""
+    if cluster.node is None:
+        pytest.skip("this machine cannot reach the Services and pods of a cluster elsewhere")
+    release = Release(cluster, namespace)
+    try:
+        release.install(*SETTINGS, chart=previous_chart(tmp_path_factory.mktemp("chart")))
+        yield release
+    finally:
+        release.kubectl("delete", "shq", "--all", "--ignore-not-found", "--timeout=60s")
+        release.uninstall()
+
+
+@pytest.fixture(scope="module")
+def queued(release: Release) -> Steps:
+    source = {"steps.py": Path(steps.__file__).read_text()}
+    release.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "handlers"}, "data": source})
+    queued = Steps(release)
+    queued.apply("first")
+    return queued
+
+
+def operator_pod(release: Release) -> Any:
+    (pod,) = release.get("pods", f"--selector=app.kubernetes.io/component=operator,{OURS}")["items"]
+    return pod
+
+
+def definition(release: Release) -> tuple[str, set[str], set[str]]:
+    """The kind's version of the chart, its columns, and the fields of its status."""
+    crd = release.get(CRD)
+    (version,) = crd["spec"]["versions"]
+    columns = {column["name"] for column in version["additionalPrinterColumns"]}
+    status = version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
+    return crd["metadata"]["labels"]["app.kubernetes.io/version"], columns, set(status)
+
+
+def test_an_upgrade_keeps_the_workers_and_the_requests_and_brings_the_new_definition(queued: Steps) -> None:
+    release = queued.release
+    version, columns, status = definition(release)
+    assert version == PREVIOUS
+
+    with queued.under_load() as load, queued.replicas_wanted() as replicas:
+        workers = set(queued.pods())
+        release.helm("upgrade", NAME, str(CHART), "--reuse-values", "--wait", "--timeout=120s")
+        done = queued.redis.llen(steps.HISTORY)
+        until(lambda: queued.redis.llen(steps.HISTORY) > done + 100, "work goes on")
+        assert set(queued.pods()) == workers
+
+    new_version, new_columns, new_status = definition(release)
+    assert new_version == yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
+    assert (new_columns - columns, new_status - status) == ({"Message"}, {"lastScaleTime"})
+    assert set(replicas) == {PODS}
+    assert load.judged() == []
+    assert replays(load.history) == 0
+
+
+def test_a_killed_operator_takes_no_worker_away_and_its_successor_goes_on(queued: Steps) -> None:
+    release = queued.release
+    with queued.under_load() as load, queued.replicas_wanted() as replicas:
+        killed = operator_pod(release)
+        kill_processes_of(killed, b"sharded_queue_operator")
+        release.kubectl("delete", "pod", killed["metadata"]["name"], "--force", "--grace-period=0")
+        release.kubectl("rollout", "status", f"deployment/{OPERATOR}", "--timeout=60s")
+
+    assert set(replicas) == {PODS}
+    assert load.judged() == []
+    assert replays(load.history) == 0
+    release.kubectl("wait", "deployment/steps-worker", "--for=jsonpath={.spec.replicas}=0", "--timeout=60s")
+
+
+def test_a_rollout_under_load_loses_repeats_and_reorders_nothing(queued: Steps) -> None:
+    with queued.under_load() as load:
+        before = set(queued.pods())
+        generation = queued.deployment()["metadata"]["generation"]
+        queued.apply("second")
+        until(lambda: queued.deployment()["metadata"]["generation"] > generation, "the operator changed the template")
+        queued.release.kubectl("rollout", "status", "deployment/steps-worker", "--timeout=90s")
+        assert not before & set(queued.pods())
+
+    assert load.judged() == []
+    assert replays(load.history) == 0
+
+
+def test_threads_of_a_lost_node_go_on_at_once_and_in_order(queued: Steps) -> None:
+    """All worker pods die in one moment, and the API server hears that they are gone."""
+    release = queued.release
+    with queued.under_load() as load:
+        held = until(lambda: holds if len(holds := queued.holds()) == len(THREADS) else None, "all threads are held")
+        lost_at, pods = time.monotonic(), queued.pods()
+        for pod in pods.values():
+            kill_processes_of(pod)
+        release.kubectl("delete", "pod", *pods, "--force", "--grace-period=0")
+        until(lambda: have_gone_on(held, queued.holds()), "all threads go on elsewhere", 40)
+        waited = time.monotonic() - lost_at
+
+    print(f"all threads went on {waited:.1f} s after their pods were lost; the lease is {LEASE_SECONDS} s")
+    assert waited < LEASE_SECONDS / 3
+    assert load.judged() == []
+    told = " ".join(event["message"] for event in events(release, "LeasesFreed"))
+    assert all(pod in told for pod in {hold.owner.partition("/")[0] for hold in held.values()})
+
+
+def have_gone_on(before: dict[str, Hold], now: dict[str, Hold]) -> bool:
+    return all(thread in now and now[thread].fence > hold.fence for thread, hold in before.items())
+
+
+def events(release: Release, reason: str) -> list[dict[str, Any]]:
+    found = json.loads(release.kubectl("get", "events", f"--field-selector=reason={reason}", "--output=json"))
+    items: list[dict[str, Any]] = found["items"]
+    return items
