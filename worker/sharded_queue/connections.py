@@ -7,8 +7,7 @@ redis-py sends a command again when its answer was late, without telling. Our sc
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -193,14 +192,36 @@ class Link:
         raise ResponseError(f"{key} was redirected {REDIRECTS} times")
 
     async def _exchange(self, node: Any, commands: Sequence[Sequence[Any]], seconds: float) -> list[Any]:
+        """
+        The connection is used again only when its last answer was read; otherwise it is closed, for the next command on
+        it would read an answer that is not its own.
+
+        It is kept between commands, for all links of this client: to borrow one costs redis-py several rounds of the
+        event loop. It is the pool's all the same, and is closed with it.
+        """
+        idle = _idle_of.setdefault(self.redis, {}).setdefault(node, [])
+        async with asyncio.timeout(seconds):
+            connection = idle.pop() if idle else await self._borrow(node)
+            try:
+                answers = await self._converse(connection, commands)
+            except BaseException:
+                await connection.disconnect(nowait=True)
+                await self._give_back(node, connection)
+                raise
+        if connection.is_connected:
+            idle.append(connection)
+        else:
+            await self._give_back(node, connection)
+        return answers
+
+    async def _converse(self, connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
         cancellations = _cancellations()
-        async with asyncio.timeout(seconds), self._connection(node) as connection:
-            await _send(connection, b"".join(pack_command(tuple(command)) for command in commands))
-            # Where redis-py connects first, it does so within `wait_for`, which on Python 3.11 forgets a cancellation
-            # that comes as it ends; the answer would then be waited for by nobody and for ever.
-            if _cancellations() > cancellations:
-                raise asyncio.CancelledError
-            return [await self._answer(connection) for _ in commands]
+        await _send(connection, b"".join([pack_command(tuple(command)) for command in commands]))
+        # Where redis-py connects first, it does so within `wait_for`, which on Python 3.11 forgets a cancellation
+        # that comes as it ends; the answer would then be waited for by nobody and for ever.
+        if _cancellations() > cancellations:
+            raise asyncio.CancelledError
+        return [await self._answer(connection) for _ in commands]
 
     async def _answer(self, connection: Any) -> Any:
         """No time-out of redis-py's own: the caller's covers the whole exchange, and blocking takes longer than it."""
@@ -208,28 +229,6 @@ class Link:
             return await connection.read_response(disable_decoding=True, timeout=math.inf)
         except ResponseError as error:
             return error
-
-    @asynccontextmanager
-    async def _connection(self, node: Any) -> AsyncIterator[Any]:
-        """
-        A connection that is used again only when its last answer was read; otherwise it is closed, for the next
-        command on it would read an answer that is not its own.
-
-        It is kept between commands, for all links of this client: to borrow one costs redis-py several rounds of the
-        event loop. It is the pool's all the same, and is closed with it.
-        """
-        idle = _idle_of.setdefault(self.redis, {}).setdefault(node, [])
-        connection = idle.pop() if idle else await self._borrow(node)
-        try:
-            yield connection
-        except BaseException:
-            await connection.disconnect(nowait=True)
-            await self._give_back(node, connection)
-            raise
-        if connection.is_connected:
-            idle.append(connection)
-        else:
-            await self._give_back(node, connection)
 
     async def _give_back(self, node: Any, connection: Any) -> None:
         pool = node or self.redis.connection_pool  # type: ignore[union-attr]

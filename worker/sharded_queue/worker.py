@@ -23,6 +23,8 @@ from sharded_queue.tube import Shard
 log = logging.getLogger("sharded_queue")
 DISMISSED_SECONDS = 1.0
 """How long a worker that is about to be stopped waits before it asks whether it still is."""
+BOUND_AT_ONCE = 32
+"""Threads of one bind at most: few enough that handlers need not wait for long, many enough to share its round trip."""
 LONGEST_LOOK = 4
 """An idle worker's looks grow to so many times `coordinator_delay` apart: two commands each, below one a second."""
 
@@ -180,15 +182,26 @@ class Worker:
             shard = shards[(self._first_shard + place) % len(shards)]
             # Nobody knows what waits in a shard not looked at; and what a limit left no room for may have some soon.
             self._others_wait |= self._room() <= 0 and (place > 0 or self._remaining is not None)
-            while (room := self._room()) > 0:
-                bound = await self._bind(shard, room, renewer)
-                if bound.next_seconds is not None:
-                    moments.append(bound.next_seconds)
-                self._others_wait |= bound.others_wait
-                if len(bound.batches) < room:
-                    break
+            moments += await self._fill(shard, renewer)
         self._make_room()
         return min(moments, default=None)
+
+    async def _fill(self, shard: Shard, renewer: Renewer) -> list[float]:
+        """
+        Bind what there was room for, in parts: while Redis binds one part, the threads of the last one are handled.
+
+        Threads that end meanwhile make room that is left to the next look, so that no shard keeps out the others.
+        """
+        moments, left = [], self._room()
+        while (part := min(left, self._room(), BOUND_AT_ONCE)) > 0:
+            bound = await self._bind(shard, part, renewer)
+            if bound.next_seconds is not None:
+                moments.append(bound.next_seconds)
+            self._others_wait |= bound.others_wait
+            left -= part
+            if len(bound.batches) < part:
+                break
+        return moments
 
     async def _bind(self, shard: Shard, room: int, renewer: Renewer) -> Bound:
         wanted, asked_at = self._reserve_each(room), time.monotonic()
@@ -286,6 +299,9 @@ class Worker:
         self._changed.set()
 
     async def settle(self, settlement: Settlement) -> Settled:
+        if len(self._lanes) == 1:  # with nobody to share a call with, two rounds of the event loop are saved
+            (settled,) = await self.queue.storage.settle([settlement])
+            return settled
         return await self._exchange.settle(settlement)
 
     async def fail(self, failure: Failure) -> bool:

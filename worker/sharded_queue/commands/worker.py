@@ -1,6 +1,7 @@
 """`sharded-queue worker`: the process that a pod runs."""
 
 import asyncio
+import gc
 import logging
 import signal
 import sys
@@ -71,6 +72,7 @@ async def work(worker: Worker, handlers: Sequence[type[Handler]], state: Health)
     names = ", ".join(handler.name for handler in handlers)
     log.info("%s: serving %s, %d threads at a time", worker.owner, names, settings.worker_concurrency)
     state.enter(Stage.SERVING)
+    gc.freeze()  # what was imported lives as long as the process: no collection need look through it
     handled = await worker.loop()
     log.info("%s: stopped after %d requests", worker.owner, handled)
 
