@@ -278,11 +278,11 @@ async def test_a_worker_stopped_while_it_binds_binds_no_more(bench: Bench) -> No
     binds = 0
     bind = worker.coordinator.bind
 
-    async def stop_then_bind(shard: Shard, owner: str, threads: int, wanted: int, lease_seconds: float) -> Any:
+    async def stop_then_bind(shard: Shard, owner: str, threads: int, *rest: Any) -> Any:
         nonlocal binds
         binds += 1
         worker.stop()
-        return await bind(shard, owner, 1, wanted, lease_seconds)
+        return await bind(shard, owner, 1, *rest)
 
     worker.coordinator.bind = stop_then_bind  # type: ignore[method-assign]
     await worker.loop()
