@@ -9,6 +9,8 @@ from redis.backoff import NoBackoff
 
 from sharded_queue.connections import Client, RedisOptions, close, connect
 from tests.contract.medium import Medium, MemoryMedium, RedisMedium
+from tests.contract.users import ROLES, UsersMedium, acl_file
+from tests.contract.users import client as client_of
 from tests.redis_groups import MASTER, Nodes, Sentinels
 from tests.redis_server import RedisServer, require_redis
 
@@ -54,16 +56,39 @@ async def on_cluster(nodes: Nodes) -> AsyncIterator[Client]:
     await client.aclose()
 
 
+@pytest.fixture(scope="session")
+def users_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis with the users of the repository."""
+    require_redis()
+    folder = tmp_path_factory.mktemp("users")
+    server = RedisServer(folder, aclfile=str(acl_file(folder))).start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def as_users(users_server: RedisServer) -> AsyncIterator[RedisMedium]:
+    clients = {user: client_of(user, users_server.port) for user in ("hands", *ROLES)}
+    await clients["hands"].flushall()
+    yield UsersMedium(clients)
+    for each in clients.values():
+        await close(each)
+
+
 @pytest.fixture(
     params=[
         "memory",
-        *(pytest.param(name, marks=pytest.mark.redis) for name in ("redis", "behind_sentinel", "on_cluster")),
+        *(
+            pytest.param(name, marks=pytest.mark.redis)
+            for name in ("redis", "behind_sentinel", "on_cluster", "as_users")
+        ),
     ]
 )
 def medium(request: pytest.FixtureRequest) -> Medium:
     if request.param == "memory":
         return MemoryMedium()
-    return RedisMedium(request.getfixturevalue(request.param))
+    given = request.getfixturevalue(request.param)
+    return given if isinstance(given, Medium) else RedisMedium(given)
 
 
 @pytest.fixture

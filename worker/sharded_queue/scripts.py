@@ -154,7 +154,7 @@ async def persist(attempt: Callable[[bool], Awaitable[Any]], seconds: float | No
             if isinstance(error, OutOfMemoryError) and not is_resent:
                 raise QueueFull(f"Redis is at its memory limit and refuses new requests: {error}") from error
             if not may_pass(error):
-                raise StorageUnavailable(f"Redis refused: {error}") from error
+                raise StorageUnavailable(refusal(error)) from error
             if deadline is not None and asyncio.get_running_loop().time() + pause > deadline:
                 raise StorageUnavailable(f"no answer of Redis in {seconds:g} s: {describe(error)}") from error
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads retries, no secret
@@ -166,6 +166,12 @@ def may_pass(error: Exception) -> bool:
     if isinstance(error, AuthenticationError | NoPermissionError | DataError):
         return False
     return type(error) is not ResponseError or str(error).startswith(TRANSIENT_ERRORS)
+
+
+def refusal(error: Exception) -> str:
+    if isinstance(error, NoPermissionError) or "The user executing the script" in str(error):
+        return f"Redis refused: {error}; what the users of each part of the work may do: see docs/redis.md"
+    return f"Redis refused: {error}"
 
 
 def describe(error: Exception) -> str:

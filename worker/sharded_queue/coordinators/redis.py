@@ -1,22 +1,24 @@
 """Binds in Redis, each with a time to live and a fence, judged by the clock of Redis."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Sequence
 from itertools import groupby
 from typing import Any
 
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from sharded_queue.connections import Client, Link, close, twin
 from sharded_queue.coordinator import Bound, Coordinator
 from sharded_queue.errors import SettingsError, StorageUnavailable
 from sharded_queue.lease import Lease
-from sharded_queue.scripts import Scripts, batch_of
+from sharded_queue.scripts import Scripts, batch_of, refusal
 from sharded_queue.settings import settings
 from sharded_queue.storage import Storage
 from sharded_queue.tube import Keys, Shard
 
+log = logging.getLogger("sharded_queue")
 DISMISSED = -2
 BLOCK_MARGIN_SECONDS = 5.0
 """How much longer than a blocking command may block its answer is waited for."""
@@ -124,6 +126,9 @@ class RedisCoordinator(Coordinator):
                 await self._wait_each(shards, owner, seconds)
             else:
                 await self._block(keys, seconds)
+        except NoPermissionError as error:  # every look may be allowed, and nobody would ever be called
+            log.warning("cannot wait for calls: %s", refusal(error))
+            await asyncio.sleep(min(seconds, settings.coordinator_delay))
         except (RedisError, OSError, TimeoutError):  # the next look will say what is wrong
             await asyncio.sleep(min(seconds, 0.1))
 

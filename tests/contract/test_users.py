@@ -1,0 +1,218 @@
+"""The users of `docs/users.acl` have the rights that their work takes, and no others."""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import NoPermissionError
+
+from sharded_queue import StorageUnavailable
+from sharded_queue.check import lists, picture, repair
+from sharded_queue.connections import RedisOptions, close, connect
+from sharded_queue.storage import Entry
+from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.tube import Keys, Tube
+from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
+from tests.contract.users import ROLES, USERS, client, granted, line_of
+from tests.redis_groups import Nodes, told
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis
+
+BASE = "tube_{tests.Handler}"
+NOT_OF_THE_WORK = {"auth", "hello", "config|resetstat", "script|flush"}
+"""Sent by the measuring, or by every client and allowed to all."""
+
+
+class Watched(RedisMedium):
+    """A user at work beside hands that may do everything; *sent*: the commands of what it did while recorded."""
+
+    def __init__(self, user: Redis, hands: Redis) -> None:
+        super().__init__(user)
+        self.hands = RedisMedium(hands)
+        self.sent: set[str] = set()
+
+    @asynccontextmanager
+    async def recorded(self) -> AsyncIterator[None]:
+        """Those inside scripts count too: Redis asks for the right to each."""
+        await self.hands.redis.script_flush()
+        await self.hands.redis.config_resetstat()
+        yield
+        stats = await self.hands.redis.info("commandstats")
+        names = {name.removeprefix("cmdstat_") for name, numbers in stats.items() if numbers["calls"]}
+        self.sent |= names - NOT_OF_THE_WORK
+
+
+async def produce(user: Watched) -> None:
+    await user.hands.register("drained", "x")
+    await user.hands.settle(await user.hands.bind_one())
+    async with user.recorded():
+        await user.storage.verify()
+        await user.register("a", "1", "2")
+        await user.register("drained", "y")
+        await put_off(user)
+        await register_once(user)
+
+
+async def register_once(user: RedisMedium) -> None:
+    """Also after the window of one of two identities has passed."""
+    for identity, window_seconds in (("long", 60.0), ("short", 0.001), ("long", 60.0)):
+        await user.storage.register_once(SHARD, [Entry("once", 0, [b"1"], [identity])], window_seconds)
+        await asyncio.sleep(0.002)
+
+
+async def put_off(user: RedisMedium) -> None:
+    await user.storage.register(SHARD, [Entry("later", 0, [b"z"])], None, 60.0)
+
+
+async def work(user: Watched) -> None:
+    """Also registers: what a handler makes of its requests."""
+    async with user.recorded():
+        await user.storage.verify()
+        for thread in ("a", "b", "c"):
+            await user.register(thread, "1", "2", "3")
+        await put_off(user)
+        await register_once(user)
+        await user.coordinator.wait([SHARD], "w/1", 0.01)
+    await user.hands.advance(61)
+    async with user.recorded():
+        a, b, c, *_ = await user.bind(threads=5, wanted=3)
+        await user.coordinator.renew([a.lease], LEASE_SECONDS)
+        await user.settle(a, through=a.first)
+        await user.settle(a)
+        await user.register("a", "4")
+        await user.fail(b, 60.0)
+        await user.fail(c, None)
+        await user.release(c.lease)
+        await user.observe()
+    await user.hands.advance(61)
+    await user.hands.redis.rpop(f"{BASE}/b/0")
+    async with user.recorded():
+        await user.bind(threads=4)
+
+
+async def operate(user: Watched) -> None:
+    for thread in ("a", "b"):
+        await user.hands.register(thread, "1", "2")
+    await user.hands.bind_one("gone/1", wanted=1)
+    await user.hands.bind_one("gone/1", wanted=2)
+    async with user.recorded():
+        await user.observe()
+        await user.coordinator.evict(SHARD, ["gone"])
+        await user.coordinator.dismiss(SHARD, ["going"], 60.0)
+        async with user.redis.pubsub() as channel:
+            await channel.subscribe(user.storage.keys.awake)
+
+
+async def administer(user: Watched) -> None:
+    hands, storage = user.hands, user.redis_storage
+    await put_off(hands)
+    await hands.register("a", "1", "2", "3", "4")
+    batch = await hands.bind_one(wanted=1)
+    for _ in range(3):
+        await hands.fail(batch, None)
+        batch = (await hands.settle(batch, wanted=1)).batch or batch
+    await hands.release(batch.lease)
+    async with user.recorded():
+        await user.observe()
+        await storage.explain(SHARD, "a")
+        await storage.peek(Tube(SHARD, "a", 0))
+        await storage.pause(SHARD, "a", True)
+        await storage.pause(SHARD, "a", False)
+        await storage.pause(SHARD, None, True)
+        await storage.pause(SHARD, None, False)
+        await storage.dead(SHARD)
+        for number, target in enumerate(("head", "tail", "drop"), 1):
+            await storage.settle_dead(SHARD, [number], target)
+        await picture(storage, SHARD, await lists(storage, SHARD))
+    await hands.redis.delete(f"{BASE}:ready", f"{BASE}:threads")
+    await hands.redis.zadd(f"{BASE}:deep", {"nobody": 7})
+    await hands.redis.hset(f"{BASE}:trouble", "nobody/0", "?")
+    async with user.recorded():
+        await repair(storage, SHARD)
+
+
+WORK: dict[str, Callable[[Watched], Awaitable[None]]] = {
+    "producer": produce,
+    "worker": work,
+    "operator": operate,
+    "admin": administer,
+}
+
+
+@pytest.fixture
+async def watched(users_server: RedisServer, request: pytest.FixtureRequest) -> AsyncIterator[Watched]:
+    user, hands = client(request.param, users_server.port), client("hands", users_server.port)
+    await hands.flushall()
+    yield Watched(user, hands)
+    await close(user)
+    await close(hands)
+
+
+@pytest.mark.parametrize(("watched", "role"), [(role, role) for role in ROLES], indirect=["watched"])
+async def test_a_user_may_send_what_its_work_takes_and_nothing_else(watched: Watched, role: str) -> None:
+    await WORK[role](watched)
+
+    assert watched.sent == granted(role), f"used and granted in {USERS.name} must be the same"
+
+
+@pytest.mark.parametrize("watched", ROLES, indirect=True)
+@pytest.mark.parametrize("command", [("FLUSHALL",), ("KEYS", "*"), ("CONFIG", "GET", "*"), ("GET", "others")])
+async def test_what_is_nobodys_work_is_refused(watched: Watched, command: tuple[str, ...]) -> None:
+    with pytest.raises(NoPermissionError):
+        await watched.redis.execute_command(*command)
+
+
+@pytest.mark.parametrize("watched", ["producer"], indirect=True)
+async def test_keys_of_others_are_refused_with_a_sentence(watched: Watched) -> None:
+    others = RedisStorage(watched.redis, keys=Keys("other_tube_", "other_lock_"))
+
+    with pytest.raises(StorageUnavailable, match=r"Redis refused.*keys.*see docs/redis\.md"):
+        await others.register(SHARD, [Entry("a", 0, [b"1"])])
+
+
+@pytest.mark.parametrize("watched", ["producer"], indirect=True)
+async def test_scripts_of_others_are_refused_with_a_sentence(watched: Watched) -> None:
+    await watched.hands.register("a", "1")
+
+    with pytest.raises(StorageUnavailable, match=r"Redis refused.*see docs/redis\.md"):
+        await watched.bind()
+
+
+@pytest.mark.parametrize("watched", ["worker"], indirect=True)
+async def test_a_right_that_is_taken_is_missed(watched: Watched) -> None:
+    """The rights are those that Redis asks for: without one of them, the work that takes it ends in a sentence."""
+    await watched.hands.redis.acl_setuser("worker", enabled=True, commands=["-zpopmin"])
+    try:
+        with pytest.raises(StorageUnavailable, match=r"Redis refused"):
+            await work(watched)
+    finally:
+        await watched.hands.redis.acl_load()
+
+
+@pytest.mark.parametrize("watched", ["operator"], indirect=True)
+async def test_who_may_not_wait_says_so(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    await watched.coordinator.wait([SHARD], "w/1", 0.01)
+
+    assert "cannot wait for calls: Redis refused" in caplog.text
+
+
+@pytest.mark.usefixtures("on_cluster")
+async def test_on_a_cluster_users_need_the_rights_that_the_manual_adds(nodes: Nodes) -> None:
+    (extra,) = re.findall(r"\*\*Cluster\.\*\* Each user also needs `(.*?)`", (USERS.parent / "redis.md").read_text())
+    for node in nodes.nodes:
+        told(node.port, "ACL", "SETUSER", "worker", *line_of("worker").split(), *extra.split())
+    of_worker = RedisOptions(nodes.addresses, mode="Cluster", username="worker", password="change-me-worker")
+    redis = connect(of_worker)
+    try:
+        medium = RedisMedium(redis)
+        await medium.register("a", "1")
+
+        assert handed(await medium.bind_one()) == ["1"]
+    finally:
+        await close(redis)
+        for node in nodes.nodes:
+            told(node.port, "ACL", "DELUSER", "worker")

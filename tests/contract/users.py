@@ -1,0 +1,90 @@
+"""A Redis whose users are those of `docs/users.acl`, and the medium on which each does its own part of the work."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from redis.asyncio import Redis
+
+from sharded_queue.connections import Link, RedisOptions, connect
+from sharded_queue.scripts import digest, source
+from tests.contract.medium import RedisMedium
+
+USERS = Path(__file__).parents[2] / "docs" / "users.acl"
+HANDS = "user hands on >hands ~* &* +@all"
+"""A user for the hands of the tests, who may do everything."""
+
+ROLES = ("producer", "worker", "operator", "admin")
+SCRIPTS = {
+    "producer": ("register",),
+    "worker": ("bind", "fail", "release", "renew", "settle"),
+    "operator": ("dismiss", "evict", "observe"),
+    "admin": ("dead", "explain", "pause", "peek", "picture", "repair"),
+}
+"""The user of the suite that runs each script; what several may run is left to one of them here."""
+COMMANDS = {"INFO": "worker", "BLPOP": "worker", "ZREVRANGE": "admin", "HMGET": "admin", "SCAN": "admin"}
+
+
+def acl_file(folder: Path) -> Path:
+    """The users of the repository, and the hands of the tests."""
+    file = folder / "users.acl"
+    file.write_text(f"{USERS.read_text()}{HANDS}\n")
+    return file
+
+
+def options(user: str, port: int) -> RedisOptions:
+    words = "hands" if user == "hands" else f"change-me-{user}"
+    return RedisOptions((f"127.0.0.1:{port}",), username=user, password=words)
+
+
+def client(user: str, port: int) -> Redis:
+    made = connect(options(user, port))
+    assert isinstance(made, Redis)
+    return made
+
+
+class UsersLink(Link):
+    """Sends each command as the user whose work it is."""
+
+    def __init__(self, clients: Mapping[str, Redis]) -> None:
+        super().__init__(clients["worker"])
+        self._links = {user: Link(clients[user]) for user in ROLES}
+        self._users = dict(COMMANDS)
+        for user, names in SCRIPTS.items():
+            for name in names:
+                self._users |= {digest(name): user, source(name): user}
+
+    async def send_all(self, key: str, commands: Sequence[Sequence[Any]], *, seconds: float) -> list[Any]:
+        name, *rest = commands[0]
+        what = {"EVALSHA": 0, "SCRIPT": 1}.get(name)
+        said = name if what is None else rest[what]
+        assert said in self._users, (
+            f"say in {__name__} which user sends {said!r:.60}, and give it the rights in {USERS}"
+        )
+        return await self._links[self._users[said]].send_all(key, commands, seconds=seconds)
+
+
+class UsersMedium(RedisMedium):
+    """The medium as it is run with least rights."""
+
+    def __init__(self, clients: Mapping[str, Redis]) -> None:
+        self.clients = clients
+        super().__init__(clients["hands"])
+        self.redis_storage.link = self.redis_storage.scripts.link = UsersLink(clients)
+
+    def another_coordinator(self) -> Any:
+        coordinator = super().another_coordinator()
+        coordinator.link = coordinator.scripts.link = UsersLink(self.clients)  # type: ignore[attr-defined]
+        return coordinator
+
+
+def line_of(user: str) -> str:
+    """The rules of a user in the file."""
+    (line,) = re.findall(rf"^user {user} (.*)$", USERS.read_text(), re.MULTILINE)
+    return str(line)
+
+
+def granted(user: str) -> set[str]:
+    """The commands that the file lets a user send, as `script|load`."""
+    return {word.removeprefix("+") for word in line_of(user).split() if word.startswith("+")}
