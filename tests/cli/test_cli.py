@@ -17,8 +17,9 @@ from sharded_queue.commands import naming
 from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.storage import Failure, ShardState
 from sharded_queue.tube import Shard
+from tests.certificates import Authority, TlsServer
 from tests.program import Program
-from tests.redis_server import RedisServer
+from tests.redis_server import RedisServer, require_redis
 
 T = TypeVar("T")
 SHARD = Shard("jobs.Job")
@@ -236,6 +237,27 @@ def test_refused_credentials_end_a_worker(redis: RedisServer, start: Start) -> N
     assert worker.ended() == 1
     assert f"Redis at {redis.address}: Redis refused" in worker.said[-1]
     assert "mistaken" not in worker.text
+
+
+@pytest.mark.redis
+def test_a_worker_verifies_the_certificate_of_redis(start: Start, tmp_path: Path) -> None:
+    require_redis()
+    server = TlsServer(tmp_path / "tls", Authority(tmp_path / "authority"))
+    server.start()
+    other = Authority(tmp_path / "other").file
+    address = {"QUEUE_REDIS_ADDRESS": f"localhost:{server.port}", "QUEUE_REDIS_TIMEOUT": "1"}
+    try:
+        trusting = start(
+            "worker", "jobs", QUEUE_REDIS_TLS="Verify", QUEUE_REDIS_TLS_CA=str(server.authority.file), **address
+        )
+        trusting.line("serving jobs.Job")
+        wary = start("worker", "jobs", QUEUE_REDIS_TLS="Verify", QUEUE_REDIS_TLS_CA=str(other), **address)
+        assert wary.ended() == 1
+        assert "the certificate of Redis is not trusted" in wary.said[-1]
+        plain = start("worker", "jobs", **address)
+        assert "set QUEUE_REDIS_TLS=Verify; trying on" in plain.line("trying on")
+    finally:
+        server.kill()
 
 
 @pytest.mark.redis

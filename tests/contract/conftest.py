@@ -8,11 +8,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from sharded_queue.connections import Client, RedisOptions, close, connect
+from tests.certificates import Authority, TlsServer
 from tests.contract.medium import Medium, MemoryMedium, RedisMedium
 from tests.contract.users import ROLES, UsersMedium, acl_file
 from tests.contract.users import client as client_of
 from tests.redis_groups import MASTER, Nodes, Sentinels
-from tests.redis_server import RedisServer, require_redis
+from tests.redis_server import RedisServer, ValkeyServer, require_redis
 
 
 @pytest.fixture
@@ -75,15 +76,48 @@ async def as_users(users_server: RedisServer) -> AsyncIterator[RedisMedium]:
         await close(each)
 
 
-@pytest.fixture(
-    params=[
-        "memory",
-        *(
-            pytest.param(name, marks=pytest.mark.redis)
-            for name in ("redis", "behind_sentinel", "on_cluster", "as_users")
-        ),
-    ]
-)
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="session")
+def tls_server(tmp_path_factory: pytest.TempPathFactory, authority: Authority) -> Iterator[TlsServer]:
+    require_redis()
+    server = TlsServer(tmp_path_factory.mktemp("tls"), authority)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def over_tls(tls_server: TlsServer) -> AsyncIterator[Client]:
+    address = (f"localhost:{tls_server.port}",)
+    client = connect(RedisOptions(address, tls=True, tls_ca=str(tls_server.authority.file)))
+    await client.flushall()
+    yield client
+    await close(client)
+
+
+@pytest.fixture(scope="session")
+def valkey_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    server = ValkeyServer(tmp_path_factory.mktemp("valkey")).start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+async def on_valkey(valkey_server: RedisServer) -> AsyncIterator[Client]:
+    client = connect(RedisOptions((valkey_server.address,)))
+    await client.flushall()
+    yield client
+    await close(client)
+
+
+REDIS_MEDIA = ("redis", "behind_sentinel", "on_cluster", "as_users", "over_tls", "on_valkey")
+
+
+@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.redis) for name in REDIS_MEDIA)])
 def medium(request: pytest.FixtureRequest) -> Medium:
     if request.param == "memory":
         return MemoryMedium()

@@ -7,6 +7,7 @@ redis-py sends a command again when its answer was late, without telling. Our sc
 
 import asyncio
 import math
+import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -15,11 +16,12 @@ from weakref import WeakKeyDictionary
 from hiredis import pack_command
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
-from redis.asyncio.connection import ConnectionPool
+from redis.asyncio.connection import ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import AskError, MovedError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue.errors import SettingsError
 from sharded_queue.settings import Settings, settings
@@ -73,7 +75,7 @@ def connect(options: RedisOptions | None = None) -> Client:
     A client for these options (by default those of the settings); nothing is sent yet.
 
     Raises:
-        SettingsError: an address or a combination of options makes no sense.
+        SettingsError: an address or a combination of options makes no sense, or the authority cannot be read.
     """
     options = options or RedisOptions.from_settings()
     nodes = [parse_address(address) for address in options.addresses]
@@ -86,6 +88,7 @@ def connect(options: RedisOptions | None = None) -> Client:
         "socket_connect_timeout": options.timeout_seconds,
         "retry": Retry(NoBackoff(), 0),
     }
+    _check_authority(options)
     if options.tls:
         common |= {"ssl": True, "ssl_ca_certs": options.tls_ca, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
     if options.mode == "Cluster":
@@ -95,6 +98,17 @@ def connect(options: RedisOptions | None = None) -> Client:
     if len(nodes) > 1:
         raise SettingsError(f"redis_address has {len(nodes)} addresses, which needs redis_mode Sentinel or Cluster")
     return Redis(host=nodes[0][0], port=nodes[0][1], max_connections=1000, **common)
+
+
+def _check_authority(options: RedisOptions) -> None:
+    if not options.tls_ca:
+        return
+    if not options.tls:
+        raise SettingsError("redis_tls_ca is set and redis_tls is Disabled: set it to Verify, or leave both out")
+    try:
+        ssl.create_default_context(cafile=options.tls_ca)
+    except OSError as error:
+        raise SettingsError(f"redis_tls_ca {options.tls_ca!r} cannot be read: {error}") from error
 
 
 def _behind_sentinel(options: RedisOptions, nodes: list[tuple[str, int]], common: dict[str, Any]) -> Redis:
@@ -110,9 +124,17 @@ def twin(client: Client) -> Client:
     """A client to the same Redis, with connections of its own: those of asyncio belong to one event loop."""
     if isinstance(client, RedisCluster):
         nodes = [ClusterNode(node.host, node.port) for node in client.nodes_manager.startup_nodes.values()]
-        kept = {name: client.connection_kwargs.get(name) for name in CLUSTER_OPTIONS}
-        return RedisCluster(startup_nodes=nodes, **{name: value for name, value in kept.items() if value is not None})
+        given = client.connection_kwargs.items()
+        kept = {name: value for name, value in given if name in CLUSTER_OPTIONS or name.startswith("ssl_")}
+        kept = {name: value for name, value in kept.items() if value is not None}
+        return RedisCluster(startup_nodes=nodes, ssl=_speaks_tls(client), **kept)
     return _twin(client)
+
+
+def _speaks_tls(client: Client) -> bool:
+    if isinstance(client, RedisCluster):
+        return issubclass(client.connection_kwargs["connection_class"], SSLConnection)
+    return issubclass(client.connection_pool.connection_class, SSLConnection)
 
 
 def _twin(client: Redis) -> Redis:
@@ -201,7 +223,7 @@ class Link:
         """
         idle = _idle_of.setdefault(self.redis, {}).setdefault(node, [])
         async with asyncio.timeout(seconds):
-            connection = idle.pop() if idle else await self._borrow(node)
+            connection = idle.pop() if idle else await self._connected(node)
             try:
                 answers = await self._converse(connection, commands)
             except BaseException:
@@ -236,6 +258,15 @@ class Link:
         if released is not None:
             await released
 
+    async def _connected(self, node: Any) -> Any:
+        try:
+            return await self._borrow(node)
+        except RedisConnectionError as error:
+            hint = _hint(error, _speaks_tls(self.redis))
+            if hint:
+                raise RedisConnectionError(hint) from error.__context__
+            raise
+
     async def _borrow(self, node: Any) -> Any:
         if node is None:
             return await self.redis.connection_pool.get_connection()  # type: ignore[union-attr]
@@ -246,6 +277,19 @@ class Link:
             node.release(connection)
             raise
         return connection
+
+
+def _hint(error: RedisConnectionError, is_tls: bool) -> str | None:
+    """What to do about a connection that could not be made, where that is known."""
+    cause = error.__context__
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return (
+            f"the certificate of Redis is not trusted ({cause.verify_message.rstrip('.')}): QUEUE_REDIS_TLS_CA must "
+            "name the authority that signed it, and QUEUE_REDIS_ADDRESS a host that it is for"
+        )
+    if not is_tls and (isinstance(cause, ConnectionResetError) or "closed by server" in str(error)):
+        return f"{error}: a connection ended as it began; if Redis speaks TLS there, set QUEUE_REDIS_TLS=Verify"
+    return None
 
 
 async def _send(connection: Any, packed: bytes) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+import ssl
 import sys
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -125,7 +126,11 @@ async def answered(storage: RedisStorage, shards: Sequence[Shard]) -> None:
 
 
 def refuse_for_good(where: str, error: StorageUnavailable) -> None:
-    """Credentials that are refused now will be refused again: whoever started this process must hear of it."""
+    """
+    Credentials that are refused now will be refused again, and so will a certificate be by us: whoever started this
+    process must hear of it.
+    """
     cause = error.__cause__
-    if isinstance(cause, Exception) and not may_pass(cause):
+    is_untrusted = cause is not None and isinstance(cause.__cause__, ssl.SSLCertVerificationError)
+    if is_untrusted or (isinstance(cause, Exception) and not may_pass(cause)):
         raise StorageUnavailable(f"Redis at {where}: {error}") from error
