@@ -109,6 +109,20 @@ VARIANTS = [
         (STORAGE + "a_tube_that_was_drained_never_gives_a_number_again",),
     ),
     Variant(
+        "a delayed request gives its number again",
+        PRELUDE,
+        "return redis.call('HINCRBY', COUNTERS, 'sequence', 1) - 1",
+        "return redis.call('HINCRBY', COUNTERS, 'sequence', 1)",
+        (CONTROL + "the_number_of_a_delayed_request_is_never_given_again",),
+    ),
+    Variant(
+        "in memory a delayed request gives its number again",
+        "book.py",
+        "            self._append(entry, self.sequence, due)\n            self.sequence += 1\n",
+        "            self.sequence += 1\n            self._append(entry, self.sequence, due)\n",
+        (CONTROL + "the_number_of_a_delayed_request_is_never_given_again",),
+    ),
+    Variant(
         "a registration sent again is carried out again",
         REGISTER,
         "if answered then\n",

@@ -171,6 +171,15 @@ async def test_delayed_requests_come_in_the_order_of_their_times(medium: Medium)
     assert handed(await medium.bind_one()) == ["1", *(f"2.{number}" for number in range(12)), "3"]
 
 
+async def test_the_number_of_a_delayed_request_is_never_given_again(medium: Medium) -> None:
+    await delay(medium, "a", 10, "1")
+    await medium.advance(11)
+    batch = await medium.bind_one()
+    await medium.settle(batch, release=True)
+
+    assert await medium.register("a", "2") > batch.first
+
+
 async def test_a_delayed_request_joins_a_thread_that_is_held(medium: Medium) -> None:
     await medium.register("a", "1")
     batch = await medium.bind_one()

@@ -33,6 +33,7 @@ from tests.redis_server import RedisServer
 STEPS = int(os.environ.get("MODEL_STEPS", "3000"))
 STEPS_A_RUN = 50
 LEASE_SECONDS, DELAY_SECONDS, WINDOW_SECONDS = 3600.0, 3600.0, 3600.0
+PAST = 1_700_000_000_000
 T = TypeVar("T")
 
 threads = st.sampled_from(["a", "b", "c/1"])
@@ -144,6 +145,15 @@ class Machine(RuleBasedStateMachine):
         self.same_answer(
             unless_full(self.memory_storage.register_once(*call)), unless_full(self.redis_storage.register_once(*call))
         )
+
+    @precondition(lambda self: self.memory_storage.books[SHARD].due)
+    @rule(place=places)
+    def end_delay(self, place: int) -> None:
+        """The time of a delayed request has come; the next bind or settlement will see it."""
+        due = self.memory_storage.books[SHARD].due
+        _, number, entry = due.pop(place % len(due))
+        due.add((PAST, number, entry))
+        self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:due", {f"{number:016}": PAST}, xx=True))
 
     @rule(identity=identities)
     def end_window(self, identity: str) -> None:

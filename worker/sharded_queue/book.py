@@ -225,8 +225,8 @@ class Book:
         """Delayed requests whose time has come take their places; they count as registered then."""
         while self.due and self.due[0][0] <= now:
             due, _, entry = self.due.pop(0)
-            self.sequence += 1
             self._append(entry, self.sequence, due)
+            self.sequence += 1
 
     def _arrive(self, thread: str) -> None:
         """The first request of an empty thread: its holder is called, or the thread becomes ready."""

@@ -313,6 +313,11 @@ local function append(thread, priority, start, source, first, last)
   return sequence
 end
 
+-- A number above all that were given; only for one request.
+local function take_number()
+  return redis.call('HINCRBY', COUNTERS, 'sequence', 1) - 1
+end
+
 -- Delayed requests whose time has come take their places, in the order of their times; they count as registered then.
 local function promote()
   for _, number in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, SWEEP)) do
@@ -320,7 +325,7 @@ local function promote()
     local length, priority, at = string.match(text, '^(%d+) (%-?%d+) ()')
     local due = tonumber(redis.call('ZSCORE', DUE, number))
     local message = whole(due) .. string.sub(text, at + length + 13)
-    append(string.sub(text, at, at + length - 1), priority, redis.call('HINCRBY', COUNTERS, 'sequence', 1), { message }, 1, 1)
+    append(string.sub(text, at, at + length - 1), priority, take_number(), { message }, 1, 1)
     redis.call('ZREM', DUE, number)
     redis.call('HDEL', LATER, number)
   end
