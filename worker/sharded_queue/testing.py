@@ -1,0 +1,221 @@
+"""
+For the tests of those who use this library: everything in memory, no waiting, and a clock that stands still.
+
+The handlers run as in a worker, with its batches, retries and dead letters; only nothing runs at the same time, and
+what a worker would wait for is skipped.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from math import inf
+from typing import Any, NamedTuple
+
+from sharded_queue.coordinators.memory import RuntimeCoordinator
+from sharded_queue.errors import SerializationError
+from sharded_queue.handler import Handler, find
+from sharded_queue.lane import Lane
+from sharded_queue.lease import Lease
+from sharded_queue.queue import Queue
+from sharded_queue.serializer import STAMP_DIGITS, unpack
+from sharded_queue.settings import settings
+from sharded_queue.storage import Batch, Entry, Failure, Registered, Settled, Settlement
+from sharded_queue.storages.memory import RuntimeStorage, wall_ms
+from sharded_queue.tube import Shard
+
+OWNER = "sandbox/1"
+LEASE_SECONDS = 1e9
+NO_STAMP = b"0" * STAMP_DIGITS
+
+
+class Recorded(NamedTuple):
+    """A request as it was registered."""
+
+    request: Any
+    thread: str
+    priority: int
+    delay_seconds: float
+    headers: Mapping[str, str]
+
+
+class DeadLetter(NamedTuple):
+    """A request that was given up; its message, as bytes, where no request can be read from it."""
+
+    request: Any
+    thread: str
+    priority: int
+    attempts: int
+    error: str
+
+
+class Sandbox:
+    """
+    A queue in memory, and a worker that runs when it is told to.
+
+    `queue` is for the code under test. The clock stands still but for `advance`, and for back-offs while `run` runs.
+    """
+
+    def __init__(self) -> None:
+        self._now_ms = wall_ms()
+        self.storage = RecordingStorage(lambda: self._now_ms)
+        self.queue = Queue(self.storage)
+        self._coordinator = RuntimeCoordinator()
+        self._coordinator.attach(self.storage)
+
+    def registered(self, handler: type[Handler]) -> list[Recorded]:
+        """All requests that were ever registered with *handler*, handled or not, in their order; no duplicates."""
+        return [
+            _recorded(handler, entry, body, delay_seconds)
+            for shard, entry, body, delay_seconds in self.storage.registrations
+            if shard.handler == handler.name
+        ]
+
+    async def run(self, *, raises: bool = True) -> int:
+        """
+        Handle until nothing is left that may be handled now; returns the number of requests handled.
+
+        What a handler raises is raised here; its thread is put off as by a worker, and another `run` goes on. Without
+        *raises*, requests are tried until they are handled or dead, and no back-off is waited for. Delayed requests
+        wait for `advance`.
+        """
+        host = _Host(self)
+        while (batch := await self._bind()) or self._skip_back_off():
+            if batch:
+                lane = _Lane(host, find(batch.tube.shard.handler), batch, deadline=inf, linger_seconds=0)
+                await lane.task
+                if raises and lane.errors:
+                    raise lane.errors[-1]
+        return host.count
+
+    def advance(self, seconds: float) -> None:
+        """Let time go by: delayed requests become due, and windows of identities pass."""
+        if seconds < 0:
+            raise ValueError(f"advance by {seconds!r} s: time goes forward only")
+        self._now_ms += round(seconds * 1000)
+
+    async def depth(self, handler: type[Handler]) -> int:
+        """Requests that are not handled yet, delayed ones included."""
+        states = await self.storage.observe(handler.all_shards(), 0)
+        return sum(state.depth + state.delayed for state in states)
+
+    async def dead(self, handler: type[Handler]) -> list[DeadLetter]:
+        """The dead letters of *handler*, in the order of their deaths."""
+        letters = [letter for shard in handler.all_shards() for letter in await self.storage.dead(shard, 1_000_000)]
+        return [
+            DeadLetter(
+                _readable(handler, letter.message), letter.thread, letter.priority, letter.attempts, letter.error
+            )
+            for letter in sorted(letters, key=lambda letter: (letter.died_ms, letter.number))
+        ]
+
+    async def _bind(self) -> Batch | None:
+        for shard in self.storage.shards:
+            ageing, wanted = find(shard.handler).ageing_seconds, settings.worker_batch_size
+            bound = await self._coordinator.bind(shard, OWNER, 1, wanted, LEASE_SECONDS, ageing)
+            if bound.batches:
+                return bound.batches[0]
+        return None
+
+    def _skip_back_off(self) -> bool:
+        """Move the clock to the end of the next back-off, if there is one."""
+        ends = [end for shard in self.storage.shards for _, end in self.storage.books[shard].blocked.lowest(1)]
+        end = min(ends, default=inf)
+        if end == inf:
+            return False
+        self._now_ms = max(self._now_ms, int(end))
+        return True
+
+
+class RecordingStorage(RuntimeStorage):
+    """Remembers what was registered."""
+
+    def __init__(self, clock: Callable[[], int]) -> None:
+        super().__init__(clock)
+        self.registrations: list[tuple[Shard, Entry, bytes, float]] = []
+
+    @property
+    def shards(self) -> list[Shard]:
+        return list(dict.fromkeys(shard for shard, *_ in self.registrations))
+
+    async def register(
+        self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None, delay_seconds: float = 0.0
+    ) -> list[int]:
+        numbers = await super().register(shard, entries, capacity, delay_seconds)
+        self.registrations += [(shard, entry, body, delay_seconds) for entry in entries for body in entry.bodies]
+        return numbers
+
+    async def register_once(
+        self,
+        shard: Shard,
+        entries: Sequence[Entry],
+        window_seconds: float,
+        capacity: int | None = None,
+        delay_seconds: float = 0.0,
+    ) -> Registered:
+        done = await super().register_once(shard, entries, window_seconds, capacity, delay_seconds)
+        self.registrations += [
+            (shard, entry, body, delay_seconds)
+            for number, entry in enumerate(entries)
+            for place, body in enumerate(entry.bodies)
+            if (number, place) not in done.duplicates
+        ]
+        return done
+
+
+class _Lane(Lane):
+    """Keeps what went wrong."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        self.errors: list[BaseException] = []
+        super().__init__(*given, **named)
+
+    async def _put_off(self, batch: Batch, attempt: int, error: BaseException) -> None:
+        self.errors.append(error)
+        await super()._put_off(batch, attempt, error)
+
+    async def _bury(self, batch: Batch, error: BaseException) -> Batch | None:
+        self.errors.append(error)
+        return await super()._bury(batch, error)
+
+
+class _Host:
+    """What a lane needs of its worker: here it takes whatever there is, and lets a drained thread go."""
+
+    def __init__(self, sandbox: Sandbox) -> None:
+        self.storage, self.coordinator, self.count = sandbox.storage, sandbox._coordinator, 0
+
+    def reserve(self) -> int:
+        return settings.worker_batch_size
+
+    def unreserve(self, count: int) -> None: ...
+
+    def handled(self, count: int, seconds: float) -> None:
+        self.count += count
+
+    def failed(self, handler: type[Handler]) -> None: ...
+
+    def is_leaving(self) -> bool:
+        return True
+
+    def drained(self) -> None: ...
+
+    async def settle(self, settlement: Settlement) -> Settled:
+        (settled,) = await self.storage.settle([settlement])
+        return settled
+
+    async def fail(self, failure: Failure) -> bool:
+        return await self.storage.fail(failure)
+
+    async def release(self, lease: Lease) -> None:
+        await self.coordinator.release([lease])
+
+
+def _recorded(handler: type[Handler], entry: Entry, body: bytes, delay_seconds: float) -> Recorded:
+    message = unpack(NO_STAMP + body)
+    request = handler.serializer().decode_one(message.body)
+    return Recorded(request, entry.thread, entry.priority, delay_seconds, message.headers)
+
+
+def _readable(handler: type[Handler], message: bytes) -> Any:
+    try:
+        return handler.serializer().decode_one(unpack(message).body)
+    except SerializationError:
+        return message
