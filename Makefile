@@ -27,6 +27,9 @@ unit: install redis-server ## what needs no Kubernetes: unit and contract tests
 bench: install redis-server ## measure, beside bare Redis and other queues: docs/benchmarks.md and its plot (8 minutes)
 	@$(BIN)/python -m bench
 
+scaling: install ## the scaling decision beside message counts, simulated: docs/scaling.md and its plot (a minute)
+	@$(BIN)/python -m bench.simulation
+
 cluster: install ## a real Kubernetes on this machine, with the project's images; says what to type next
 	@$(BIN)/python -m tests.cluster up
 
@@ -67,4 +70,4 @@ lock: ## write the requirements.lock files anew from pyproject.toml (needs uv)
 	@$(LOCK) -c requirements.lock --extra operator pyproject.toml -o operator/requirements.lock
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run check test unit bench cluster cluster-down operator chart install redis-server promtool lock
+.PHONY: help run check test unit bench scaling cluster cluster-down operator chart install redis-server promtool lock

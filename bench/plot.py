@@ -21,6 +21,10 @@ def drawn(figures: Sequence[Figure], rates: Sequence[Rates]) -> str:
         lines, used = panel
         parts.append(f'<g transform="translate(0 {height})">' + "\n".join(lines) + "</g>")
         height += used
+    return page(parts, height)
+
+
+def page(parts: Sequence[str], height: int) -> str:
     style = "text{font:13px sans-serif;fill:#333} .t{font-weight:bold;font-size:15px} .n{fill:#666}"
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">'
     return "\n".join(

@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from sharded_queue.storage import ShardState
-from sharded_queue_operator.decide import Observation, workers
+from sharded_queue_operator.decide import Observation, unserved, workers
 from sharded_queue_operator.policy import Policy
 
 LEAST_SECONDS = 60.0
@@ -82,13 +82,9 @@ def starving(seen: Observation, policy: Policy, before: Conditions) -> list[str]
 
 def waiting(state: ShardState, patience: float) -> list[tuple[float, str]]:
     """
-    The lag and the name of what waits for a worker for so long.
-
-    Which threads are blocked by a back-off or a person is not told, only how many: beside some, nobody is named.
+    The lag and the name of what waits for a worker for so long; beside threads that are blocked, nobody is named.
     """
-    held = {hold.thread for hold in state.held}
-    lags = {tube.thread: tube.lag_seconds for tube in reversed(state.oldest) if tube.thread not in held}
-    old = {thread: lag for thread, lag in lags.items() if lag >= patience}
+    old = unserved(state, patience)
     if state.is_paused or not state.ready or len(old) <= state.blocked:
         return []
     if state.blocked:

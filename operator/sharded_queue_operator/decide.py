@@ -4,10 +4,14 @@ How many workers: a pure function of what was seen, what is wanted, what was see
 Requests of one thread are handled by one worker, so workers are counted in *lanes*, not in requests. With s seconds per
 request, D the wanted drain time and b the cost of a bind, thread t takes the part c(t) of a lane:
 
-    c(t) = 1                               if a worker has held t for D without emptying it
+    c(t) = 1                               if t is endless
            min(1, (s · depth(t) + b) / D)  otherwise
 
     wish = clamp(ceil(Σ c(t) / threads per replica), minimum, min(maximum, ceil(threads / threads per replica)))
+
+A thread is endless when a worker has held it for D without emptying it, or for twice what it asked for when it was
+first seen in that worker's hands: it is fed while it is worked on. Once a thread has waited for D, what was promised to
+it is broken, and those in hands tell why: each endless one stands for one that waits, which asks for a lane as well.
 
 Replicas rise to the wish at once and in one step. They fall to the highest wish of a window that is at least D, never
 below the workers that hold threads with requests, and only after several known reads in a row. What is unknown is not
@@ -26,6 +30,12 @@ from sharded_queue_operator.policy import Policy
 
 FRESH_READS = 3
 """Replicas fall only after so many known reads in a row: two may come from one stale answer and its repetition."""
+
+SURPRISE = 2.0
+"""A thread that is held for so many times what it asked for is fed meanwhile: requests differ, their mean is known."""
+
+LEAST_SECONDS = 1.0
+"""No thread counts as endless before: a worker that is there a second later would find it emptied."""
 
 ROUNDING = 1e-9
 """Sums of floats: 2.0000000001 lanes are two."""
@@ -86,6 +96,24 @@ class Observation:
         return {hold.owner.partition("/")[0] for state in self.shards for hold in state.held if hold.busy_seconds > 0}
 
 
+class Bind(NamedTuple):
+    """One worker's time with one thread."""
+
+    shard: Shard
+    thread: str
+    fence: int
+
+
+class Span(NamedTuple):
+    """
+    How long a bound thread keeps its worker: *asked_seconds* from its bind to its end, by what waited in it when it was
+    first seen; *busy_seconds* when it was last seen.
+    """
+
+    asked_seconds: float
+    busy_seconds: float
+
+
 class Wish(NamedTuple):
     at: float
     replicas: int
@@ -103,6 +131,9 @@ class History:
 
     paces: Mapping[str, Pace] = field(default_factory=dict)
     counters: Mapping[Shard, Counters] = field(default_factory=dict)
+
+    spans: Mapping[Bind, Span] = field(default_factory=dict)
+    """Of the threads that are held now."""
 
     @classmethod
     def resumed(cls, seconds: Mapping[str, float], born: Mapping[Shard, int]) -> "History":
@@ -138,6 +169,26 @@ class History:
                 counters[state.shard] = after
         return replace(self, paces=paces, counters=counters)
 
+    def spanned(self, shards: Sequence[ShardState], policy: Policy) -> "History":
+        """With what the threads in workers' hands ask for, each as it was when it was first seen there."""
+        answered = {state.shard for state in shards}
+        spans = {bind: span for bind, span in self.spans.items() if bind.shard not in answered}
+        for state in shards:
+            spans |= self.spans_of(state, self.seconds(state.shard.handler, policy), policy)
+        return replace(self, spans=spans)
+
+    def spans_of(self, state: ShardState, seconds: float, policy: Policy) -> Mapping[Bind, Span]:
+        depths, spans = dict(state.deepest), {}
+        unlisted = min(depths.values(), default=1)
+        for hold in state.held:
+            bind = Bind(state.shard, hold.thread, hold.fence)
+            before = self.spans.get(bind)
+            asked = hold.busy_seconds + seconds * depths.get(hold.thread, unlisted) + policy.bind_seconds
+            if before and before.busy_seconds <= hold.busy_seconds:  # else it was emptied meanwhile, and began anew
+                asked = before.asked_seconds
+            spans[bind] = Span(asked, hold.busy_seconds)
+        return spans
+
     def wished(self, replicas: int, policy: Policy, now: float) -> "History":
         kept = [wish for wish in self.wishes if wish.at > now - policy.window and wish.replicas > replicas]
         return replace(self, wishes=(*kept, Wish(now, replicas)))
@@ -166,8 +217,10 @@ class Decision:
 def decide(seen: Observation, policy: Policy, history: History, now: float) -> Decision:
     doubt = doubted(seen, policy, history, now)
     known = replace(seen, shards=()) if seen.read_at < now - policy.stale_seconds else seen
-    learned = history.learned(known.shards)
-    lanes = sum(lanes_of(state, learned.seconds(state.shard.handler, policy), policy) for state in known.shards)
+    learned = history.learned(known.shards).spanned(known.shards, policy)
+    lanes = sum(
+        lanes_of(state, learned.seconds(state.shard.handler, policy), policy, learned.spans) for state in known.shards
+    )
     wish = wish_of(lanes, known.useful_lanes, policy)
     decision = (
         held(known, policy, learned, now, wish, doubt=doubt) if doubt else followed(known, policy, learned, now, wish)
@@ -176,7 +229,10 @@ def decide(seen: Observation, policy: Policy, history: History, now: float) -> D
     return restricted(ordered(stated, policy), seen, policy)
 
 
-def lanes_of(state: ShardState, seconds: float, policy: Policy) -> float:
+NOTHING_KNOWN: Mapping[Bind, Span] = {}
+
+
+def lanes_of(state: ShardState, seconds: float, policy: Policy, spans: Mapping[Bind, Span] = NOTHING_KNOWN) -> float:
     """
     Σ c(t) over a shard's threads, from its deepest ones and the sums.
 
@@ -193,12 +249,35 @@ def lanes_of(state: ShardState, seconds: float, policy: Policy) -> float:
     def share(depth: int, threads: int = 1) -> float:
         return min(threads, (seconds * depth + policy.bind_seconds * threads) / policy.drain_seconds)
 
-    stuck = {hold.thread for hold in state.held if hold.busy_seconds >= policy.drain_seconds}
-    listed = sum(1.0 if thread in stuck else share(depth) for thread, depth in state.deepest)
-    unlisted = len(stuck.difference(thread for thread, _ in state.deepest))
+    held = endless(state, policy, spans)
+    listed = sum(1.0 if thread in held else share(depth) for thread, depth in state.deepest)
+    unlisted = len(held.difference(thread for thread, _ in state.deepest))
     threads = max(0, state.threads - len(state.deepest) - unlisted)
     depth = max(0, state.depth - sum(depth for _, depth in state.deepest) - unlisted)
-    return listed + unlisted + share(depth, threads) + share(state.overdue, state.overdue)
+    alike = min(len(held), max(0, len(unserved(state, policy.drain_seconds)) - state.blocked))
+    return listed + unlisted + share(depth, threads) + share(state.overdue, state.overdue) + alike
+
+
+def endless(state: ShardState, policy: Policy, spans: Mapping[Bind, Span]) -> set[str]:
+    """Threads of which nobody knows when their workers are done with them."""
+
+    def patience(thread: str, fence: int) -> float:
+        span = spans.get(Bind(state.shard, thread, fence))
+        expected = max(LEAST_SECONDS, SURPRISE * span.asked_seconds) if span else policy.drain_seconds
+        return min(policy.drain_seconds, expected)
+
+    return {hold.thread for hold in state.held if hold.busy_seconds >= patience(hold.thread, hold.fence)}
+
+
+def unserved(state: ShardState, seconds: float) -> Mapping[str, float]:
+    """
+    Threads that no worker holds and whose oldest request has waited for *seconds*, with its lag, the oldest last.
+
+    Which threads are blocked by a back-off or a person is not told, only how many: some of these may be.
+    """
+    held = {hold.thread for hold in state.held}
+    lags = {tube.thread: tube.lag_seconds for tube in reversed(state.oldest) if tube.thread not in held}
+    return {thread: lag for thread, lag in lags.items() if lag >= seconds}
 
 
 def wish_of(lanes: float, useful_lanes: int, policy: Policy) -> int:

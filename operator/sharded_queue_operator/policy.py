@@ -15,8 +15,13 @@ class Policy:
     threads_per_replica: int = 1
     """Threads one worker binds at a time."""
 
-    drain_seconds: float = 30.0
-    """The time within which what waits should be handled: D of the formula."""
+    drain_seconds: float = 10.0
+    """
+    The time within which what waits should be handled: D of the formula.
+
+    Shorter means more workers, each of which costs its start and then stays for the window; drain time × worker-seconds
+    is least at √(start × window), about 8 s with a start of a second and a window of a minute.
+    """
 
     window_seconds: float = 60.0
     """Replicas fall to the highest wish of so many seconds, and of *drain_seconds* at least."""

@@ -89,7 +89,7 @@ class Scaling(Part, frozen=True):
     min_replicas: Replicas = 0
     max_replicas: Positive = 10
     threads_per_replica: Annotated[int, Meta(ge=1, le=1_000)] = 1
-    target_drain_seconds: Seconds = 30
+    target_drain_seconds: Seconds = 10
     poll_period_seconds: Annotated[int, Meta(ge=1, le=300)] = 1
     scale_down_stabilization_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 60
     fallback: Fallback = Fallback()

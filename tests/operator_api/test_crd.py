@@ -35,7 +35,7 @@ def test_what_is_left_out_has_defaults(queues: Queues) -> None:
         "minReplicas": 0,
         "maxReplicas": 10,
         "threadsPerReplica": 1,
-        "targetDrainSeconds": 30,
+        "targetDrainSeconds": 10,
         "pollPeriodSeconds": 1,
         "scaleDownStabilizationSeconds": 60,
         "fallback": {"policy": "KeepCurrent"},

@@ -1,12 +1,13 @@
 """Decisions as timelines: what was seen, when, and what followed."""
 
+from dataclasses import replace
 from math import ceil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharded_queue.storage import Hold, ShardState
+from sharded_queue.storage import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
 from sharded_queue_operator.decide import Decision, Doubt, History, Observation, decide, lanes_of
 from sharded_queue_operator.policy import Policy
@@ -28,6 +29,11 @@ def state(*depths: int, listed: int = 11, shard: Shard = SHARD, **fields: object
 
 def hold(thread: str, worker: str, busy_seconds: float) -> Hold:
     return Hold(thread, f"{worker}/f00d", 1, busy_seconds)
+
+
+def waiting(threads: int, seconds: float) -> list[TubeLag]:
+    """The last threads of a queue of ten, none of which is in a worker's hands."""
+    return [TubeLag(f"t{9 - index}", 0, 5, seconds) for index in range(threads)]
 
 
 class Timeline:
@@ -76,9 +82,7 @@ def test_more_workers_than_threads_are_of_no_use() -> None:
 
 def test_threads_per_replica_share_the_lanes() -> None:
     # 4.007 lanes over 4 threads a worker
-    assert (
-        Timeline(Policy(threads_per_replica=4, seconds_per_request={SHARD.handler: 0.1})).at(0, state(*[60] * 20)) == 2
-    )
+    assert Timeline(replace(POLICY, threads_per_replica=4)).at(0, state(*[60] * 20)) == 2
 
 
 def test_an_empty_queue_asks_for_the_minimum() -> None:
@@ -103,6 +107,71 @@ def test_a_held_thread_that_is_not_listed_is_counted_once() -> None:
     assert lanes_of(seen, 0.1, POLICY) == pytest.approx(1 + 0.11 / 30)
 
 
+def test_a_thread_held_for_twice_what_it_asked_for_is_a_lane() -> None:
+    """Five requests of 0.1 s; a worker that still has five of them after 2 s is fed while it works."""
+    timeline = Timeline()
+    timeline.at(0, state(5, 5, held=[hold("t0", "pod-0", 0.5)]))  # asks for 0.5 + 0.1 * 5 + 0.01 s
+
+    assert timeline.at(1, state(5, 5, held=[hold("t0", "pod-0", 1.5)])) == 1
+    assert timeline.at(2, state(5, 5, held=[hold("t0", "pod-0", 2.5)])) == 2
+
+
+def test_a_thread_held_for_less_than_a_second_is_not_endless() -> None:
+    timeline = Timeline()
+    timeline.at(0, state(1, 1, held=[hold("t0", "pod-0", 0.0)]))  # asks for 0.11 s
+
+    assert timeline.at(1, state(1, 1, held=[hold("t0", "pod-0", 0.9)])) == 1
+
+
+def test_a_deep_thread_that_is_being_emptied_is_not_endless() -> None:
+    """It asks for its 10 s when it is bound, and keeps its worker for 10 s."""
+    timeline = Timeline()
+    wishes = [timeline.at(n, state(100 - 10 * n, 5, held=[hold("t0", "pod-0", n)])) for n in range(10)]
+
+    assert wishes == [1] * 10
+
+
+def test_a_thread_that_was_emptied_and_filled_again_is_judged_anew() -> None:
+    timeline = Timeline()
+    timeline.at(0, state(1, 1, held=[hold("t0", "pod-0", 2.0)]))
+    timeline.at(5, state(40, 1, held=[hold("t0", "pod-0", 1.0)]))  # asks for 1 + 4 s now
+
+    assert timeline.at(10, state(5, 1, held=[hold("t0", "pod-0", 6.0)])) == 1
+
+
+def test_a_thread_in_other_hands_is_judged_anew() -> None:
+    timeline = Timeline()
+    timeline.at(0, state(1, 1, held=[hold("t0", "pod-0", 0.5)]))
+    timeline.at(1, state(40, 1, held=[hold("t0", "pod-1", 0.6)._replace(fence=2)]))
+
+    assert timeline.at(4, state(10, 1, held=[hold("t0", "pod-1", 3.6)._replace(fence=2)])) == 1
+
+
+def test_once_a_thread_has_waited_each_endless_one_stands_for_one_that_waits() -> None:
+    """Endless threads are found out in doublings, not one after another."""
+    fed = [hold("t0", "pod-0", 30.0), hold("t1", "pod-1", 30.0)]
+
+    assert Timeline().at(0, state(*[5] * 10, held=fed, ready=8, oldest=waiting(8, 29.0))) == 3
+    assert Timeline().at(0, state(*[5] * 10, held=fed, ready=8, oldest=waiting(8, 30.0))) == 5
+
+
+def test_no_more_lanes_are_added_than_threads_have_waited() -> None:
+    fed = [hold(f"t{index}", f"pod-{index}", 30.0) for index in range(4)]
+
+    assert Timeline().at(0, state(*[5] * 6, held=fed, ready=2, oldest=waiting(1, 40.0))) == 6
+
+
+def test_a_blocked_thread_is_not_taken_for_one_that_waits() -> None:
+    fed = [hold("t0", "pod-0", 30.0)]
+
+    assert Timeline().at(0, state(5, 5, 5, held=fed, ready=1, blocked=1, oldest=waiting(1, 40.0))) == 2
+
+
+def test_threads_that_waited_while_none_is_endless_ask_for_what_they_hold() -> None:
+    """A queue that is emptied as planned is not hurried at its end."""
+    assert Timeline().at(0, state(*[60] * 20, ready=20, oldest=waiting(20, 40.0))) == 5
+
+
 def test_a_delayed_request_whose_time_came_asks_for_a_worker() -> None:
     """Without any worker, nobody would put it into its tube."""
     assert Timeline().at(0, state(delayed=3)) == 0
@@ -119,7 +188,7 @@ def test_a_paused_queue_asks_for_nobody() -> None:
 
 def test_handlers_of_one_resource_add_up_each_with_its_own_seconds() -> None:
     slow, fast = Shard("slow"), Shard("fast")
-    policy = Policy(seconds_per_request={"slow": 1.0, "fast": 0.001}, max_replicas=100)
+    policy = replace(POLICY, seconds_per_request={"slow": 1.0, "fast": 0.001}, max_replicas=100)
     # slow: 10 threads * min(1, 30.01 / 30) = 10; fast: 100 * (0.1 + 0.01) / 30 = 0.37
     decision = Timeline(policy).see(
         state(*[30] * 10, listed=101, shard=slow), state(*[100] * 100, listed=101, shard=fast)
@@ -306,7 +375,7 @@ def test_a_given_time_wins_over_the_learned_one() -> None:
 
 def test_seconds_are_learned_from_what_was_settled() -> None:
     """1,000 requests in 500 s of handling: half a second each, and 20 threads of 60 ask for 20 lanes."""
-    timeline = Timeline(Policy(max_replicas=50))
+    timeline = Timeline(Policy(max_replicas=50, drain_seconds=30))
     # the guess: 20 * (0.02 * 60 + 0.01) / 30 = 0.81
     assert timeline.at(0, state(*[60] * 20, listed=51)) == 1
 

@@ -1,0 +1,68 @@
+"""Ours: the operator's own decision, fed with what a poll of a simulated world would see."""
+
+from bench.simulation.hpa import members
+from bench.simulation.timeline import SECOND, us
+from bench.simulation.world import Thread, World
+from sharded_queue.storage import Hold, ShardState, TubeLag
+from sharded_queue.tube import Shard
+from sharded_queue_operator.decide import History, Observation, decide
+from sharded_queue_operator.observe import MOST_LISTED
+from sharded_queue_operator.policy import Policy
+from sharded_queue_operator.victims import victims
+
+SHARD = Shard("simulated")
+
+
+class Lanes:
+    """Polls each *period* seconds, and at once when an empty queue gets its first request."""
+
+    def __init__(self, policy: Policy, period: float = 1.0, phase: float = 0.0) -> None:
+        self.policy, self.period, self.phase = policy, us(period), phase
+        self.history = History()
+        self.holders: set[str] = set()
+
+    def attend(self, world: World) -> None:
+        world.arrived = lambda: world.timeline.after(0, lambda: self.poll(world))
+        world.timeline.every(self.period, lambda: self.poll(world), first=round(self.phase * self.period))
+
+    def poll(self, world: World) -> None:
+        now = world.timeline.seconds
+        seen = Observation(world.wanted, (observed(world, min(self.policy.lanes + 1, MOST_LISTED)),), now)
+        decision = decide(seen, self.policy, self.history, now)
+        self.history, self.holders = decision.history, seen.holders
+        if decision.replicas is not None:
+            world.scale(decision.replicas, self.idle)
+
+    def idle(self, world: World, replicas: int) -> set[str]:
+        return victims(members(world), self.holders, replicas)
+
+
+def observed(world: World, listed: int) -> ShardState:
+    """What `observe.lua` would answer."""
+    waiting = [thread for thread in world.threads.values() if thread.depth]
+    deepest = sorted((t for t in waiting if t.depth > 1), key=lambda thread: -thread.depth)[:listed]
+    oldest = sorted(waiting, key=lambda thread: thread.oldest)[:listed]
+    held = [hold(thread, world.timeline.now) for thread in waiting if thread.holder]
+    return ShardState(
+        SHARD,
+        depth=world.depth,
+        threads=len(waiting),
+        ready=len(world.ready),
+        bound=len(held),
+        deepest=[(thread.name, thread.depth) for thread in deepest],
+        oldest=[lag(thread, world.timeline.now) for thread in oldest],
+        held=held,
+        registered=world.registered,
+        settled=world.settled,
+        busy_seconds=world.busy / SECOND,
+        born=1,
+    )
+
+
+def lag(thread: Thread, now: int) -> TubeLag:
+    return TubeLag(thread.name, 0, thread.depth, (now - thread.oldest) / SECOND)
+
+
+def hold(thread: Thread, now: int) -> Hold:
+    assert thread.holder
+    return Hold(thread.name, f"{thread.holder.name}/simulated", thread.fence, (now - thread.held_since) / SECOND)

@@ -1,0 +1,220 @@
+"""
+Threads with requests, and the pods that handle them, as the engine does it: a thread has one worker at a time, the one
+that waited longest is bound first, requests are handled in batches, a thread's turn ends when others wait.
+
+Left out, because no workload here would show it: failures, priorities, and that a worker lingers with a drained thread.
+"""
+
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from bench.simulation.timeline import Timeline, us
+
+TURN = us(30)
+"""`settings.worker_turn`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What takes time, in seconds; the same for every rule."""
+
+    request: float = 0.02
+    """In the handler, each."""
+
+    bind: float = 0.002
+    """For a worker to take a thread: one script of Redis, and the handler's `start`."""
+
+    start: float = 1.0
+    """From the patch of the replicas to a worker that looks for threads."""
+
+    batch: int = 128
+    """Requests in one call of the handler, `settings.worker_batch_size`."""
+
+
+MEASURED = Costs()
+"""The figures of docs/scaling.md, from a node of this project's tests."""
+
+
+@dataclass(slots=True)
+class Thread:
+    """*refill*: each handled request is followed by a new one, so that the thread is never empty."""
+
+    name: str
+    refill: bool = False
+    arrivals: deque[tuple[int, int]] = field(default_factory=deque)
+    """When, and how many at once, of the requests that wait; the oldest first."""
+    lines_up_at: int = 0
+    """Its place among the threads that wait: when its oldest request came, or when its last turn was over."""
+    holder: "Pod | None" = None
+    held_since: int = 0
+    fence: int = 0
+    drained_at: int | None = None
+
+    @property
+    def depth(self) -> int:
+        return sum(count for _, count in self.arrivals)
+
+    @property
+    def oldest(self) -> int:
+        return self.arrivals[0][0]
+
+    def take(self, count: int) -> None:
+        while count:
+            at, waiting = self.arrivals.popleft()
+            if waiting > count:
+                self.arrivals.appendleft((at, waiting - count))
+            count -= min(count, waiting)
+
+
+@dataclass(slots=True)
+class Pod:
+    name: str
+    created_at: int
+    is_up: bool = False
+    is_leaving: bool = False
+    thread: Thread | None = None
+
+
+Choice = Callable[["World", int], set[str]]
+"""Names of the pods to go, so that so many stay."""
+
+
+@dataclass(slots=True)
+class World:
+    timeline: Timeline
+    costs: Costs = MEASURED
+    threads: dict[str, Thread] = field(default_factory=dict)
+    pods: dict[str, Pod] = field(default_factory=dict)
+    wanted: int = 0
+    """Replicas in the specification."""
+    registered: int = 0
+    settled: int = 0
+    busy: int = 0
+    """Microseconds in the handler, of what was settled."""
+    writes: int = 0
+    """Of the replicas."""
+    created: int = 0
+    replicas: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0)])
+    """Pods that run or start, from each moment on at which their number changed."""
+    arrived: Callable[[], None] = lambda: None
+    """Called when an empty queue gets a request."""
+
+    @property
+    def depth(self) -> int:
+        return self.registered - self.settled
+
+    @property
+    def ready(self) -> list[Thread]:
+        return [thread for thread in self.threads.values() if thread.depth and thread.holder is None]
+
+    # Requests
+
+    def register(self, depths: Mapping[str, int], *, refill: bool = False) -> None:
+        """All at once, as one call of `register` does."""
+        was_empty = self.depth == 0
+        for name, count in depths.items():
+            self.put(self.threads.setdefault(name, Thread(name, refill)), count)
+        if was_empty and self.depth:
+            self.arrived()
+        self.serve()
+
+    def put(self, thread: Thread, count: int) -> None:
+        thread.arrivals.append((self.timeline.now, count))
+        if thread.holder is None:
+            thread.lines_up_at = thread.oldest
+        self.registered += count
+
+    # Pods
+
+    def scale(self, replicas: int, going: Choice) -> None:
+        """Set the replicas; *going* says who leaves when there are to be fewer."""
+        self.wanted = replicas
+        self.writes += 1
+        for name in going(self, replicas):
+            self.dismiss(self.pods[name])
+        while len(self.staying) < replicas:
+            self.create()
+        self.note()
+
+    @property
+    def staying(self) -> list[Pod]:
+        return [pod for pod in self.pods.values() if not pod.is_leaving]
+
+    def create(self) -> None:
+        self.created += 1
+        pod = Pod(f"pod-{self.created:04d}", self.timeline.now)
+        self.pods[pod.name] = pod
+        self.timeline.after(us(self.costs.start), lambda: self.come_up(pod))
+
+    def come_up(self, pod: Pod) -> None:
+        if pod.name in self.pods:
+            pod.is_up = True
+            self.serve()
+
+    def dismiss(self, pod: Pod) -> None:
+        """It finishes its batch; one without a thread is gone at once."""
+        pod.is_leaving = True
+        if pod.thread is None:
+            self.end(pod)
+
+    def end(self, pod: Pod) -> None:
+        del self.pods[pod.name]
+        self.note()
+
+    def note(self) -> None:
+        if self.replicas[-1][1] != len(self.pods):
+            self.replicas.append((self.timeline.now, len(self.pods)))
+
+    # Work
+
+    def serve(self) -> None:
+        """Idle workers take the threads that have waited longest."""
+        idle = [pod for pod in self.staying if pod.is_up and pod.thread is None]
+        ready = sorted(self.ready, key=lambda thread: (thread.lines_up_at, thread.name))
+        for pod, thread in zip(idle, ready, strict=False):
+            self.bind(pod, thread)
+
+    def bind(self, pod: Pod, thread: Thread) -> None:
+        if thread.holder is not None or pod.thread is not None:
+            raise RuntimeError(f"{pod.name} binds {thread.name}, but {thread.holder or pod.thread} is in the way")
+        pod.thread, thread.holder, thread.held_since = thread, pod, self.timeline.now
+        thread.fence += 1
+        self.handle(pod, thread, us(self.costs.bind))
+
+    def handle(self, pod: Pod, thread: Thread, delay: int = 0) -> None:
+        count = min(self.costs.batch, thread.depth)
+        self.timeline.after(delay + count * us(self.costs.request), lambda: self.settle(pod, thread, count))
+
+    def settle(self, pod: Pod, thread: Thread, count: int) -> None:
+        thread.take(count)
+        self.settled += count
+        self.busy += count * us(self.costs.request)
+        if thread.refill:
+            self.put(thread, count)
+        if thread.depth == 0:
+            thread.drained_at = self.timeline.now
+        if thread.depth and not pod.is_leaving and not self.is_over(thread):
+            self.handle(pod, thread)
+        else:
+            self.release(pod, thread)
+
+    def is_over(self, thread: Thread) -> bool:
+        """Whether a thread has had its turn, so that it lines up behind those that wait."""
+        return self.timeline.now - thread.held_since > TURN and bool(self.ready)
+
+    def release(self, pod: Pod, thread: Thread) -> None:
+        if thread.depth:
+            thread.lines_up_at = self.timeline.now if self.is_over(thread) else thread.oldest
+        pod.thread = thread.holder = None
+        if pod.is_leaving:
+            self.end(pod)
+        self.serve()
+
+    # The account
+
+    def pod_seconds(self, until: int) -> float:
+        """Of all pods from their creation to their end, up to the moment *until*."""
+        steps = [*(step for step in self.replicas if step[0] < until), (until, 0)]
+        return sum((end - begin) * count for (begin, count), (end, _) in pairwise(steps)) / 1e6
