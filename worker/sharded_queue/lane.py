@@ -7,10 +7,11 @@ import random
 import time
 from typing import Any, Protocol
 
-from sharded_queue import context
+from sharded_queue import context, tracing
 from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable
 from sharded_queue.handler import Handler, Retry
 from sharded_queue.lease import Lease
+from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 
@@ -174,7 +175,10 @@ class Lane:
 
     async def _call(self, handler: Handler, requests: list[Any]) -> BaseException | None:
         try:
-            await _invoke(handler, requests)
+            if not tracing.is_on():
+                await _invoke(handler, requests)
+            else:
+                await self._invoke_traced(handler, requests)
         except FAILURES as error:
             if _is_ours(error):
                 raise
@@ -182,6 +186,11 @@ class Lane:
             self.host.failed(self.handler)
             return error
         return None
+
+    async def _invoke_traced(self, handler: Handler, requests: list[Any]) -> None:
+        owner, headers = self.lease.owner, (unpack(message).headers for message in context.current().messages)
+        with tracing.handling(self.handler.name, self.lease.thread, owner, headers, len(requests)):
+            await _invoke(handler, requests)
 
     async def _settle(self, batch: Batch, done: int, seconds: float) -> Batch | None:
         wanted = self.host.reserve()

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, NamedTuple, overload
 
+from sharded_queue import tracing
 from sharded_queue.errors import HandlerError, QueueFull, RouteError
 from sharded_queue.handler import WINDOW_BOUNDS, Handler, is_window
 from sharded_queue.serializer import pack
@@ -94,7 +95,8 @@ class Queue:
         Put requests into their tubes, all or nothing (per shard, where the handler has several); a receipt for each,
         in the order given. Requests of one tube keep that order.
 
-        *headers* travel with every request and are seen in the handler's context. With *delay_seconds*, the requests
+        *headers* travel with every request and are seen in the handler's context; OpenTelemetry, where it is installed
+        and set up, adds its own. With *delay_seconds*, the requests
         take their places in their tubes when so much time has passed, behind those that wait there then; until then
         they stop nobody, and their receipts' numbers are those of the registration.
 
@@ -119,6 +121,19 @@ class Queue:
         if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
             raise ValueError(f"delay_seconds is {delay_seconds!r}: from 0 to {LONGEST_DELAY_SECONDS} (ten years)")
         window = _window(handler, deduplicate_seconds)
+        if not tracing.is_on():
+            return await self._register(handler, requests, headers, delay_seconds, window)
+        with tracing.registering(handler.name, len(requests), headers) as carried:
+            return await self._register(handler, requests, carried, delay_seconds, window)
+
+    async def _register(
+        self,
+        handler: type[Handler],
+        requests: tuple[Any, ...],
+        headers: Mapping[str, str] | None,
+        delay_seconds: float,
+        window: float,
+    ) -> Receipts:
         bodies = handler.serializer().encode_all(requests)
         identities = _identities(handler, requests, bodies) if window else []
         if headers:
