@@ -13,11 +13,12 @@ class Variant(NamedTuple):
     tests: tuple[str, ...]
 
 
-PRELUDE, BIND, SETTLE, FAIL, REGISTER = (
-    f"lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register")
+PRELUDE, BIND, SETTLE, FAIL, REGISTER, OCCUR = (
+    f"lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register", "occur")
 )
-STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES = (
-    f"test_{name}.py::test_" for name in ("storage", "coordinator", "redis", "worker", "control", "deduplication")
+STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES = (
+    f"test_{name}.py::test_"
+    for name in ("storage", "coordinator", "redis", "worker", "control", "deduplication", "schedules")
 )
 
 VARIANTS = [
@@ -216,6 +217,98 @@ VARIANTS = [
         "  redis.call('PEXPIREAT', FIRSTS, latest)\n",
         "",
         (DUPLICATES + "redis_forgets_all_identities_when_the_last_window_is_over",),
+    ),
+    # Schedules.
+    Variant(
+        "an occurrence is registered by all who come",
+        OCCUR,
+        "local is_due = moment <= now and tonumber(redis.call('ZSCORE', OCCURRENCES, name) or -1) == moment",
+        "local is_due = moment <= now",
+        (SCHEDULES + "who_comes_late_to_an_occurrence_registers_nothing",),
+    ),
+    Variant(
+        "an occurrence is registered before its time",
+        OCCUR,
+        "local is_due = moment <= now and",
+        "local is_due =",
+        (SCHEDULES + "what_is_not_due_yet_is_not_registered",),
+    ),
+    Variant(
+        "an occurrence of a timing that was replaced is registered",
+        OCCUR,
+        "schedule.timing == timing",
+        "true",
+        (SCHEDULES + "an_occurrence_of_a_timing_that_was_replaced_is_not_registered",),
+    ),
+    Variant(
+        "the next occurrence may lie behind",
+        OCCUR,
+        "and following > now",
+        "",
+        (SCHEDULES + "an_occurrence_whose_next_is_over_is_asked_for_again",),
+    ),
+    Variant(
+        "every missed occurrence is caught up",
+        "timing.py",
+        "return begin + self.every_ms * ((now_ms - begin) // self.every_ms + 1)",
+        "return begin + self.every_ms",
+        (SCHEDULES + "missed_occurrences_are_caught_up_once_and_the_beat_is_kept",),
+    ),
+    Variant(
+        "a schedule that is said again begins anew",
+        "lua/schedule.lua",
+        "if known and known.timing == timing then",
+        "if false then",
+        (SCHEDULES + "the_same_schedule_said_again_changes_nothing",),
+    ),
+    Variant(
+        "in memory a schedule that is said again begins anew",
+        "book.py",
+        "if known is None or known.timing != schedule.timing:",
+        "if True:",
+        (SCHEDULES + "the_same_schedule_said_again_changes_nothing",),
+    ),
+    Variant(
+        "an occurrence goes before a delayed request that was due",
+        OCCUR,
+        "promote()\n",
+        "",
+        (SCHEDULES + "a_delayed_request_that_was_due_before_goes_before",),
+    ),
+    Variant(
+        "a due schedule asks for nobody",
+        "lua/observe.lua",
+        " + redis.call('ZCOUNT', OCCURRENCES, '-inf', now)",
+        "",
+        (SCHEDULES + "a_due_schedule_asks_for_a_worker",),
+    ),
+    Variant(
+        "nobody hears of a new schedule",
+        "lua/schedule.lua",
+        "woken = woken + 1",
+        "woken = woken",
+        (SCHEDULES + "whoever_waits_for_work_hears_of_a_new_schedule",),
+    ),
+    Variant(
+        "a worker does not register what is due",
+        "worker.py",
+        ", self._scheduler.running():",
+        ":",
+        (SCHEDULES + "many_workers_handle_each_occurrence_once_and_in_time",),
+    ),
+    Variant(
+        "a worker without room asks for nothing",
+        "scheduler.py",
+        "LONGEST_SILENCE = 10\n",
+        "LONGEST_SILENCE = 1e9\n",
+        (SCHEDULES + "a_worker_without_room_registers_in_time",),
+    ),
+    Variant(
+        "a schedule that is unknown stops the others",
+        "storages/redis.py",
+        "    except ValueError as error:\n        log.warning(",
+        "    except KeyError as error:\n        log.warning(",
+        (SCHEDULES + "a_schedule_that_is_unknown_here_stops_no_other",),
     ),
     # Fences.
     Variant(

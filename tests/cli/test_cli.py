@@ -344,6 +344,29 @@ def test_what_redis_holds_cannot_move_the_cursor(redis: RedisServer, start: Star
 
 
 @pytest.mark.redis
+def test_schedules_are_shown_and_removed(redis: RedisServer, start: Start, jobs: type[Handler]) -> None:
+    async def put(client: Any) -> None:
+        async with Redis(host="127.0.0.1", port=redis.port) as raw:
+            await Queue(RedisStorage(raw)).schedule(jobs, 7, name="beat", every_seconds=90)
+
+    def shown(*words: str) -> Program:
+        return start("schedules", *words, QUEUE_REDIS_ADDRESS=redis.address)
+
+    none = shown("list", "jobs.Job")
+    assert (none.ended(), none.text) == (0, "jobs.Job has no schedules")
+    ask(redis, put)
+    listed, as_json = shown("list", "jobs.Job"), shown("list", "jobs.Job", "--json")
+    assert (listed.ended(), as_json.ended()) == (0, 0)
+    assert listed.line("beat").split()[:4] == ["beat", "every", "90", "s"]
+    facts = json.loads(as_json.text)
+    assert [facts[name] for name in ("name", "timing", "thread", "body")] == ["beat", "every 90 s", "one", "7"]
+    removed, again = (shown("remove", "jobs.Job", "beat", "--json") for _ in range(2))
+    assert sorted([removed.ended(), again.ended()]) == [0, 2]
+    assert any("has no schedule 'beat'" in program.text for program in (removed, again))
+    assert state(redis).schedules == 0
+
+
+@pytest.mark.redis
 def test_dead_list_shows_the_reason(redis: RedisServer, start: Start, jobs: type[Handler]) -> None:
     async def bury(client: Any) -> None:
         raw = Redis(host="127.0.0.1", port=redis.port)

@@ -107,7 +107,7 @@ class RedisMedium(Medium):
     async def advance(self, seconds: float) -> None:
         keys = self.redis_storage.keys
         base, lock = keys.base(SHARD), keys.lock(SHARD)
-        waiting = (f"{base}:{name}" for name in ("blocked", "oldest", "ready", "due", "identities"))
+        waiting = (f"{base}:{name}" for name in ("blocked", "oldest", "ready", "due", "identities", "occurrences"))
         for key in (f"{lock}:leases", *waiting):
             for member in await self.redis.zrange(key, 0, -1):
                 await self.redis.zincrby(key, -int(seconds * 1000), member)

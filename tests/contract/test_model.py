@@ -22,9 +22,10 @@ from sharded_queue import QueueFull, settings
 from sharded_queue.check import Hold, Line, Picture, Suspects, faults, picture, repair
 from sharded_queue.coordinators.memory import RuntimeCoordinator
 from sharded_queue.coordinators.redis import RedisCoordinator
-from sharded_queue.storage import Batch, Entry, Failure, Settlement, ShardState
+from sharded_queue.storage import Batch, Entry, Failure, Schedule, Settlement, ShardState
 from sharded_queue.storages.memory import RuntimeStorage
 from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.timing import every
 from tests.conftest import MODEL_SEED
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
 from tests.contract.medium import SHARD
@@ -42,6 +43,7 @@ owners = st.sampled_from(["w/1", "w/2"])
 counts = st.integers(1, 5)
 places = st.integers(0, 20)
 ageings = st.sampled_from([0.0, 3600.0])
+names = st.sampled_from(["n", "o p", "q"])
 identities = st.sampled_from(["i", "j", "k l", "m"])
 losses = st.sampled_from([[], [], [], [ANSWER_LOST], [COMMAND_LOST], [ANSWER_LOST, ANSWER_LOST]])
 
@@ -145,6 +147,34 @@ class Machine(RuleBasedStateMachine):
         self.same_answer(
             unless_full(self.memory_storage.register_once(*call)), unless_full(self.redis_storage.register_once(*call))
         )
+
+    @rule(name=names, seconds=st.sampled_from([600, 900]), thread=threads, priority=priorities, fates=losses)
+    def schedule(self, name: str, seconds: int, thread: str, priority: int, fates: list[str]) -> None:
+        plan = Schedule(name, every(seconds), thread, priority, b"again")
+        self.clock.tick()
+        self.lose(fates)
+        self.both(self.memory_storage.schedule(SHARD, plan), self.redis_storage.schedule(SHARD, plan))
+
+    @rule(name=names)
+    def unschedule(self, name: str) -> None:
+        self.clock.tick()
+        self.lose([])
+        self.same_answer(self.memory_storage.unschedule(SHARD, name), self.redis_storage.unschedule(SHARD, name))
+
+    @precondition(lambda self: self.memory_storage.books[SHARD].plans)
+    @rule(overdue=st.sets(names, min_size=1), fates=losses)
+    def occur(self, overdue: set[str], fates: list[str]) -> None:
+        """The time of some schedules has come."""
+        book = self.memory_storage.books[SHARD]
+        moments = {name: PAST + 1 + place for place, name in enumerate(sorted(overdue & book.plans.keys()))}
+        for name, moment in moments.items():
+            book.occurrences.put(name, moment)
+        if moments:
+            self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:occurrences", moments, xx=True))
+        self.clock.tick()
+        self.lose(fates)
+        memory, redis = self.both(self.memory_storage.occur(SHARD), self.redis_storage.occur(SHARD))
+        assert (memory is None) == (redis is None)
 
     @precondition(lambda self: self.memory_storage.books[SHARD].due)
     @rule(place=places)
@@ -340,6 +370,8 @@ def memory_picture(storage: RuntimeStorage) -> Picture:
         letters=set(book.letters),
         identities=dict(book.identities.lowest(10_000)),
         firsts=book.firsts,
+        occurrences=dict(book.occurrences.lowest(10_000)),
+        schedules=set(book.plans),
         counters={
             "depth": book.depth,
             "sequence": book.sequence,
@@ -368,6 +400,7 @@ def timeless(seen: Picture) -> dict[str, Any]:
         "letters": seen.letters,
         "due": seen.due,
         "firsts": seen.firsts,
+        "schedules": seen.schedules,
         "counters": {name: seen.counters.get(name, 0) for name in ("depth", "sequence")},
     }
 
@@ -376,6 +409,7 @@ def spoken(state: ShardState) -> dict[str, Any]:
     return {
         "counts": (state.depth, state.threads, state.ready, state.bound, state.blocked, state.is_paused),
         "totals": (state.registered, state.settled, state.dead, state.busy_seconds, state.duplicates, state.delayed),
+        "schedules": state.schedules,
         "deepest": state.deepest,
         "oldest": [(tube.thread, tube.priority, tube.depth) for tube in state.oldest],
         "held": {(hold.thread, hold.owner) for hold in state.held},

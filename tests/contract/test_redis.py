@@ -9,8 +9,9 @@ from redis.asyncio import Redis
 from sharded_queue import Queue, QueueFull, SettingsError, StorageUnavailable, Worker, settings
 from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.handler import Handler
-from sharded_queue.storage import Entry, Settlement
+from sharded_queue.storage import Entry, Schedule, Settlement
 from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Shard, Tube
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
@@ -367,6 +368,7 @@ async def test_all_keys_of_a_script_share_a_hash_tag(on_redis: RedisMedium) -> N
     await on_redis.fail(batch, delay=None)
     await on_redis.fail(batch._replace(first=batch.first + 1), delay=5)
     await on_redis.storage.register_once(SHARD, [Entry("a", 0, [b"5"], ["5"])], 60)
+    await on_redis.storage.schedule(SHARD, Schedule("n", every(60), "a", 0, b"6"))
     keys = [key.decode() async for key in on_redis.redis.scan_iter("*")]
 
     assert len(keys) > 5

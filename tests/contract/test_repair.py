@@ -11,7 +11,8 @@ from redis.asyncio import Redis
 from sharded_queue import Handler, Queue, Route, Worker, settings
 from sharded_queue.check import faults, lists, picture, repair
 from sharded_queue.errors import StorageUnavailable
-from sharded_queue.storage import Batch, Entry
+from sharded_queue.storage import Batch, Entry, Schedule
+from sharded_queue.timing import every
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 
 pytestmark = pytest.mark.redis
@@ -62,6 +63,7 @@ async def busy(on_redis: RedisMedium) -> Busy:
     await on_redis.storage.pause(SHARD, "paused", True)
     await on_redis.storage.register(SHARD, [Entry("later", 0, [b"l1"])], None, HOUR)
     await on_redis.storage.register_once(SHARD, [Entry("once", 0, [b"o1", b"o2"], ["i1", "i2"])], 2 * HOUR)
+    await on_redis.storage.schedule(SHARD, Schedule("daily", every(24 * HOUR), "once", 0, b"again"))
     assert await wrong(on_redis) == []
     return Busy(held, drained)
 
@@ -153,6 +155,8 @@ BREAKAGES = [
     Breakage("a delayed request is nowhere", [["ZADD", f"{BASE}:due", 7, "0000000000000007"]]),
     Breakage("the list of dead letters is gone", [["DEL", f"{BASE}:dead"]]),
     Breakage("a dead letter is nowhere", [["ZADD", f"{BASE}:dead", 7, "99"]]),
+    Breakage("the times of schedules are gone", [["DEL", f"{BASE}:occurrences"]]),
+    Breakage("a time is that of no schedule", [["ZADD", f"{BASE}:occurrences", 7, "nobody"]]),
     Breakage("the windows of identities are gone", [["DEL", f"{BASE}:identities"]]),
     Breakage("the first requests of identities are gone", [["DEL", f"{BASE}:firsts"]]),
     Breakage("an identity is that of no request", [["ZADD", f"{BASE}:identities", 9e12, "i9"]]),

@@ -12,8 +12,9 @@ from redis.exceptions import NoPermissionError
 from sharded_queue import StorageUnavailable
 from sharded_queue.check import lists, picture, repair
 from sharded_queue.connections import RedisOptions, close, connect
-from sharded_queue.storage import Entry
+from sharded_queue.storage import Entry, Schedule
 from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Tube
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 from tests.contract.users import ROLES, USERS, client, granted, line_of
@@ -55,6 +56,7 @@ async def produce(user: Watched) -> None:
         await user.register("drained", "y")
         await put_off(user)
         await register_once(user)
+        await schedule(user)
 
 
 async def register_once(user: RedisMedium) -> None:
@@ -62,6 +64,14 @@ async def register_once(user: RedisMedium) -> None:
     for identity, window_seconds in (("long", 60.0), ("short", 0.001), ("long", 60.0)):
         await user.storage.register_once(SHARD, [Entry("once", 0, [b"1"], [identity])], window_seconds)
         await asyncio.sleep(0.002)
+
+
+async def schedule(user: RedisMedium) -> None:
+    """What a queue says of schedules, over several shards of a handler too."""
+    for seconds in (60, 30):
+        await user.storage.schedule(SHARD, Schedule("beat", every(seconds), "beat", 0, b"1"))
+    await user.storage.schedules(SHARD)
+    await user.storage.unschedule(SHARD, "gone")
 
 
 async def put_off(user: RedisMedium) -> None:
@@ -76,9 +86,11 @@ async def work(user: Watched) -> None:
             await user.register(thread, "1", "2", "3")
         await put_off(user)
         await register_once(user)
+        await schedule(user)
         await user.coordinator.wait([SHARD], "w/1", 0.01)
     await user.hands.advance(61)
     async with user.recorded():
+        await user.storage.occur(SHARD)
         a, b, c, *_ = await user.bind(threads=5, wanted=3)
         await user.coordinator.renew([a.lease], LEASE_SECONDS)
         await user.settle(a, through=a.first)
@@ -120,6 +132,8 @@ async def administer(user: Watched) -> None:
         await user.observe()
         await storage.explain(SHARD, "a")
         await storage.peek(Tube(SHARD, "a", 0))
+        await storage.schedules(SHARD)
+        await storage.unschedule(SHARD, "gone")
         await storage.pause(SHARD, "a", True)
         await storage.pause(SHARD, "a", False)
         await storage.pause(SHARD, None, True)

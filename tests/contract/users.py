@@ -17,10 +17,10 @@ HANDS = "user hands on >hands ~* &* +@all"
 
 ROLES = ("producer", "worker", "operator", "admin")
 SCRIPTS = {
-    "producer": ("register",),
-    "worker": ("bind", "fail", "release", "renew", "settle"),
+    "producer": ("register", "schedule"),
+    "worker": ("bind", "fail", "occur", "release", "renew", "settle"),
     "operator": ("dismiss", "evict", "observe"),
-    "admin": ("dead", "explain", "pause", "peek", "picture", "repair"),
+    "admin": ("dead", "explain", "pause", "peek", "picture", "repair", "schedules", "unschedule"),
 }
 """The user of the suite that runs each script; what several may run is left to one of them here."""
 COMMANDS = {"INFO": "worker", "BLPOP": "worker", "ZREVRANGE": "admin", "HMGET": "admin", "SCAN": "admin"}

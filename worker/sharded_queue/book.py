@@ -24,6 +24,7 @@ from sharded_queue.storage import (
     First,
     Hold,
     Registered,
+    Schedule,
     Settled,
     Settlement,
     ShardState,
@@ -31,6 +32,7 @@ from sharded_queue.storage import (
     ThreadState,
     TubeLag,
     TubeState,
+    Upcoming,
 )
 from sharded_queue.tube import Shard, Tube
 
@@ -140,6 +142,8 @@ class Book:
         self.due: SortedList[tuple[int, int, Entry]] = SortedList()
         self.identities = Ranking()
         self.firsts: dict[str, First] = {}
+        self.plans: dict[str, Schedule] = {}
+        self.occurrences = Ranking()
         self.is_paused = False
         self.dismissed: dict[str, int] = {}
         self.depth = self.registered = self.settled = self.dead = self.sequence = self.fence = self.duplicates = 0
@@ -149,8 +153,7 @@ class Book:
     def register(self, entries: Sequence[Entry], capacity: int | None, delay_ms: int, now: int) -> list[int]:
         for entry in entries:
             self._check_room(entry, capacity)
-        if self.born is None:
-            self.born = now * 1000
+        self._begin(now)
         start, total, firsts = self.sequence, 0, []
         for entry in entries:
             put = self._put_off if delay_ms else self._append
@@ -159,6 +162,10 @@ class Book:
         self.sequence += total
         self.registered += total
         return firsts
+
+    def _begin(self, now: int) -> None:
+        if self.born is None:
+            self.born = now * 1000
 
     def register_once(
         self, entries: Sequence[Entry], window_ms: int, capacity: int | None, delay_ms: int, now: int
@@ -227,6 +234,40 @@ class Book:
             due, _, entry = self.due.pop(0)
             self._append(entry, self.sequence, due)
             self.sequence += 1
+
+    def schedule(self, schedule: Schedule, now: int) -> int:
+        known = self.plans.get(schedule.name)
+        if known is None or known.timing != schedule.timing:
+            self.occurrences.put(schedule.name, schedule.timing.after(now))
+        self._begin(now)
+        self.plans[schedule.name] = schedule
+        self.awaken()
+        return int(self.occurrences[schedule.name])
+
+    def unschedule(self, name: str) -> bool:
+        self.occurrences.discard(name)
+        return self.plans.pop(name, None) is not None
+
+    def upcoming(self) -> list[Upcoming]:
+        return [
+            Upcoming(name, str(plan.timing), plan.thread, plan.priority, plan.body, int(moment))
+            for name, moment in self.occurrences.lowest(len(self.occurrences))
+            for plan in [self.plans[name]]
+        ]
+
+    def occur(self, now: int) -> float | None:
+        self._promote(now)
+        for name in self.occurrences.up_to(now):
+            plan, moment = self.plans[name], int(self.occurrences[name])
+            self._append(Entry(plan.thread, plan.priority, [plan.body]), self.sequence, moment)
+            self.sequence += 1
+            self.registered += 1
+            self.occurrences.put(name, plan.timing.after(now, moment))
+        return self.occurs_seconds(now)
+
+    def occurs_seconds(self, now: int) -> float | None:
+        """Until a schedule occurs; None if there is none."""
+        return next((max(moment - now, 0) / 1000 for _, moment in self.occurrences.lowest(1)), None)
 
     def _arrive(self, thread: str) -> None:
         """The first request of an empty thread: its holder is called, or the thread becomes ready."""
@@ -474,8 +515,9 @@ class Book:
             born=self.born,
             is_paused=self.is_paused,
             delayed=len(self.due),
-            overdue=sum(due <= now for due, _, _ in self.due),
+            overdue=sum(due <= now for due, _, _ in self.due) + len(self.occurrences.up_to(now)),
             duplicates=self.duplicates,
+            schedules=len(self.plans),
         )
 
     def explain(self, thread: str, now: int) -> ThreadState:

@@ -73,6 +73,8 @@ class Picture:
     letters: set[int]
     identities: dict[str, float]
     firsts: dict[str, First]
+    occurrences: dict[str, float]
+    schedules: set[str]
     counters: dict[str, int]
 
     @property
@@ -135,8 +137,8 @@ async def picture(
     """
     arguments = [part for place in found for part in place]
     reply = await storage.scripts.run("picture", storage.shard_keys(shard), lambda _: arguments, seconds=seconds)
-    counters, _, held, trouble, firsts, *rankings, later, letters, tubes = reply
-    ready, blocked, oldest, deep, leases, due, dead, identities = (_scores(ranking) for ranking in rankings)
+    counters, _, held, trouble, firsts, *rankings, later, letters, schedules, tubes = reply
+    ready, blocked, oldest, deep, leases, due, dead, identities, occurrences = map(_scores, rankings)
     return Picture(
         tubes={
             (thread.decode(), int(priority)): Line(int(head), int(tail), length, _stamp(first) if length else None)
@@ -155,6 +157,8 @@ async def picture(
         letters=set(map(int, letters)),
         identities=identities,
         firsts={identity.decode(): first_of(text) for identity, text in _groups(firsts, 2)},
+        occurrences=occurrences,
+        schedules={name.decode() for name in schedules},
         counters={name.decode(): int(value) for name, value in _groups(counters, 2)},
     )
 
@@ -167,6 +171,7 @@ def faults(seen: Picture) -> list[str]:
         *_hold_faults(seen),
         *_trouble_faults(seen),
         *_identity_faults(seen),
+        *_schedule_faults(seen),
         *_counter_faults(seen),
     ]
 
@@ -219,6 +224,11 @@ def _identity_faults(seen: Picture) -> Iterator[str]:
     for identity, first in seen.firsts.items():
         if first.sequence >= seen.counters.get("sequence", 0):
             yield f"{identity} is that of request {first.sequence}, which was never registered"
+
+
+def _schedule_faults(seen: Picture) -> Iterator[str]:
+    if seen.occurrences.keys() != seen.schedules:
+        yield f"schedules are {sorted(seen.schedules)}, those that occur next are {sorted(seen.occurrences)}"
 
 
 def _counter_faults(seen: Picture) -> Iterator[str]:

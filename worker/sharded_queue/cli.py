@@ -15,6 +15,7 @@ from sharded_queue.commands.dead import dead
 from sharded_queue.commands.explain import explain
 from sharded_queue.commands.naming import BadInput
 from sharded_queue.commands.peek import peek
+from sharded_queue.commands.schedules import schedules
 from sharded_queue.commands.tubes import tubes
 from sharded_queue.commands.worker import worker
 from sharded_queue.errors import ShardedQueueError
@@ -74,5 +75,5 @@ def main() -> None:
     """
 
 
-for command in (worker, tubes, peek, explain, pause, resume, dead, check):
+for command in (worker, tubes, peek, explain, pause, resume, dead, schedules, check):
     main.add_command(command)

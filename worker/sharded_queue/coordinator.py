@@ -20,13 +20,15 @@ class Bound(NamedTuple):
 
     *next_seconds*: until the next lease expires or the next back-off ends, by which a thread may become free with
     nobody calling out; None when there is no such moment. *others_wait*: threads were left behind that may be bound.
-    *is_dismissed*: this worker is given no threads for now.
+    *is_dismissed*: this worker is given no threads for now. *occurs_seconds*: until a schedule of the shard occurs;
+    None if it has none.
     """
 
     batches: list[Batch]
     next_seconds: float | None = None
     others_wait: bool = False
     is_dismissed: bool = False
+    occurs_seconds: float | None = None
 
 
 class Coordinator(ABC):

@@ -1,18 +1,20 @@
 """The registering side: routes requests into tubes."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple, overload
 
-from sharded_queue import tracing
+from sharded_queue import timing, tracing
 from sharded_queue.errors import HandlerError, QueueFull, RouteError
 from sharded_queue.handler import WINDOW_BOUNDS, Handler, is_window
 from sharded_queue.serializer import pack
 from sharded_queue.settings import settings
-from sharded_queue.storage import Entry, First, Storage
+from sharded_queue.storage import Entry, First, Schedule, Storage, Upcoming
 from sharded_queue.tube import Shard, Tube, checked
 
 LONGEST_DELAY_SECONDS = 315_360_000
+NAME_LENGTH = 200
 
 
 class Receipt(NamedTuple):
@@ -152,6 +154,66 @@ class Queue:
                 numbers = await self.storage.register(shard, entries, handler.capacity, delay_seconds)
             firsts.update(zip(lines, numbers, strict=True))
         return Receipts(routes, tubes, firsts, duplicates)
+
+    async def schedule(
+        self,
+        handler: type[Handler],
+        request: Any,
+        *,
+        name: str,
+        every_seconds: float | None = None,
+        cron: str | None = None,
+        timezone: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> datetime:
+        """
+        Register *request* again and again: every so many seconds, or as a cron line of five fields says in a *timezone*
+        (UTC by default; what happens where clocks are changed is told in `Timing`). Returns when it occurs next.
+
+        *name* is the schedule's own among those of its handler: one of the same name is replaced. While the timing is
+        the same, the next occurrence stays when it was, so every process may say at its start what it wants; otherwise
+        the first occurrence is one interval from now. The request is routed once, now.
+
+        Each occurrence is registered exactly once, however many workers live, and joins the tail of its tube at its
+        time like a delayed request, also where the tube is full; duplicates are not looked for. What occurred while no
+        worker lived is caught up once, not as often as it was missed.
+
+        Raises:
+            RouteError, SerializationError: as in `register`.
+            StorageUnavailable: no answer within `settings.redis_retry`; the schedule may or may not be there.
+            ValueError: the name, the interval, the cron line or the time zone makes no sense.
+        """
+        if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH or not name.isprintable():
+            raise ValueError(f"name is {name!r:.80}: a text of 1 to {NAME_LENGTH} printable characters is wanted")
+        when = _timing(every_seconds, cron, timezone)
+        (body,) = handler.serializer().encode_all((request,))
+        (route,) = _checked(handler, await handler.route(request), 1)
+        tube = _tube(handler, route)
+        for shard in handler.all_shards():
+            if shard != tube.shard:  # where its last request may have been routed to
+                await self.storage.unschedule(shard, name)
+        schedule = Schedule(name, when, tube.thread, tube.priority, pack(body, headers))
+        next_ms = await self.storage.schedule(tube.shard, schedule)
+        return datetime.fromtimestamp(next_ms / 1000, UTC)
+
+    async def schedules(self, handler: type[Handler]) -> list[Upcoming]:
+        """The schedules of a handler, the next to occur first."""
+        found = [schedule for shard in handler.all_shards() for schedule in await self.storage.schedules(shard)]
+        return sorted(found, key=lambda schedule: schedule.next_ms)
+
+    async def unschedule(self, handler: type[Handler], name: str) -> bool:
+        """Remove a schedule; whether there was one. What has occurred already stays in its tube."""
+        return any([await self.storage.unschedule(shard, name) for shard in handler.all_shards()])
+
+
+def _timing(every_seconds: float | None, cron: str | None, timezone: str | None) -> timing.Timing:
+    if (every_seconds is None) == (cron is None):
+        raise ValueError("a schedule has either every_seconds or cron")
+    if cron is not None:
+        return timing.by_cron(cron, timezone or "UTC")
+    if timezone is not None:
+        raise ValueError(f"timezone is {timezone!r}, but an interval has none: only cron lines do")
+    return timing.every(every_seconds)
 
 
 def _window(handler: type[Handler], seconds: float | None) -> float:

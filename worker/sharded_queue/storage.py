@@ -8,9 +8,11 @@ clock (for Redis: its `TIME`), never of the caller's.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
 from sharded_queue.lease import Lease
+from sharded_queue.timing import Timing
 from sharded_queue.tube import Keys, Shard, Tube
 
 Target = Literal["head", "tail", "drop"]
@@ -64,6 +66,35 @@ class Batch(NamedTuple):
     @property
     def last(self) -> int:
         return self.first + len(self.messages) - 1
+
+
+class Schedule(NamedTuple):
+    """
+    A request that is registered again and again.
+
+    *name* is its own in its handler. *body*: as in an `Entry`; each occurrence is registered with its own time.
+    """
+
+    name: str
+    timing: Timing
+    thread: str
+    priority: int
+    body: bytes
+
+
+class Upcoming(NamedTuple):
+    """A schedule with the text of its timing, and when it occurs next."""
+
+    name: str
+    timing: str
+    thread: str
+    priority: int
+    body: bytes
+    next_ms: int
+
+    @property
+    def next_at(self) -> datetime:
+        return datetime.fromtimestamp(self.next_ms / 1000, UTC)
 
 
 class Settlement(NamedTuple):
@@ -179,7 +210,8 @@ class ShardState:
     What a shard looks like now, read in one atomic step at a cost of O(worst), whatever the number of threads.
 
     *depth* counts requests not yet settled, those in the hands of a worker included; *delayed* those whose time has
-    not come, or came a moment ago (*overdue*: they take their places with the next look of a worker). *deepest* lists
+    not come, or came a moment ago (*overdue*: they take their places with the next look of a worker, as do those of
+    *schedules* whose time has come). *deepest* lists
     the deepest threads among those with two requests or more, at most *worst* of them; every thread that is not listed
     is no deeper than the last one. *oldest* lists the tubes with the oldest heads. *born* is the marker of the shard's
     data: it changes only when the data were wiped; None means that nothing was ever registered here. *is_paused*: no
@@ -206,6 +238,7 @@ class ShardState:
     delayed: int = 0
     overdue: int = 0
     duplicates: int = 0
+    schedules: int = 0
 
 
 class Storage(ABC):
@@ -249,6 +282,35 @@ class Storage(ABC):
 
         What is new is known for *window_seconds* from now, whatever becomes of it; a duplicate prolongs nothing, needs
         no room, and is counted.
+        """
+
+    @abstractmethod
+    async def schedule(self, shard: Shard, schedule: Schedule) -> int:
+        """
+        Put a schedule in the place of the one of its name; returns when it occurs next, in milliseconds.
+
+        As long as the timing is the same, that does not change: to say the same again does no harm.
+        """
+
+    @abstractmethod
+    async def unschedule(self, shard: Shard, name: str) -> bool:
+        """Remove a schedule; whether there was one. What has occurred already stays in its tube."""
+
+    @abstractmethod
+    async def schedules(self, shard: Shard) -> list[Upcoming]:
+        """All schedules of a shard, the next to occur first."""
+
+    @abstractmethod
+    async def occur(self, shard: Shard) -> float | None:
+        """
+        Register what is due of the schedules, each occurrence once among all who call; seconds until the next one, None
+        if there is none.
+
+        A request of an occurrence joins the tail of its tube, however full that is, and counts as registered at its
+        time. Of occurrences that were missed the first is registered, and the next is the first after now.
+
+        Raises:
+            QueueFull: Redis is at its memory limit; nothing is lost.
         """
 
     @abstractmethod

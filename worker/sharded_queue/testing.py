@@ -17,7 +17,7 @@ from sharded_queue.lease import Lease
 from sharded_queue.queue import Queue
 from sharded_queue.serializer import STAMP_DIGITS, unpack
 from sharded_queue.settings import settings
-from sharded_queue.storage import Batch, Entry, Failure, Registered, Settled, Settlement
+from sharded_queue.storage import Batch, Entry, Failure, Registered, Schedule, Settled, Settlement
 from sharded_queue.storages.memory import RuntimeStorage, wall_ms
 from sharded_queue.tube import Shard
 
@@ -86,7 +86,11 @@ class Sandbox:
         return host.count
 
     def advance(self, seconds: float) -> None:
-        """Let time go by: delayed requests become due, and windows of identities pass."""
+        """
+        Let time go by: delayed requests and schedules become due, and windows of identities pass.
+
+        A schedule that became due several times occurs once, as where no worker lived all the time.
+        """
         if seconds < 0:
             raise ValueError(f"advance by {seconds!r} s: time goes forward only")
         self._now_ms += round(seconds * 1000)
@@ -108,6 +112,7 @@ class Sandbox:
 
     async def _bind(self) -> Batch | None:
         for shard in self.storage.shards:
+            await self.storage.occur(shard)
             ageing, wanted = find(shard.handler).ageing_seconds, settings.worker_batch_size
             bound = await self._coordinator.bind(shard, OWNER, 1, wanted, LEASE_SECONDS, ageing)
             if bound.batches:
@@ -130,10 +135,11 @@ class RecordingStorage(RuntimeStorage):
     def __init__(self, clock: Callable[[], int]) -> None:
         super().__init__(clock)
         self.registrations: list[tuple[Shard, Entry, bytes, float]] = []
+        self._scheduled: list[Shard] = []
 
     @property
     def shards(self) -> list[Shard]:
-        return list(dict.fromkeys(shard for shard, *_ in self.registrations))
+        return list(dict.fromkeys([*(shard for shard, *_ in self.registrations), *self._scheduled]))
 
     async def register(
         self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None, delay_seconds: float = 0.0
@@ -158,6 +164,21 @@ class RecordingStorage(RuntimeStorage):
             if (number, place) not in done.duplicates
         ]
         return done
+
+    async def schedule(self, shard: Shard, schedule: Schedule) -> int:
+        self._scheduled.append(shard)
+        return await super().schedule(shard, schedule)
+
+    async def occur(self, shard: Shard) -> float | None:
+        due = await self.schedules(shard)
+        seconds = await super().occur(shard)
+        following = {schedule.name: schedule.next_ms for schedule in await self.schedules(shard)}
+        self.registrations += [
+            (shard, Entry(thread, priority, [body]), body, 0.0)
+            for name, _, thread, priority, body, next_ms in due
+            if following[name] != next_ms
+        ]
+        return seconds
 
 
 class _Lane(Lane):

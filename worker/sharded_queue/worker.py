@@ -16,6 +16,7 @@ from sharded_queue.lane import Lane
 from sharded_queue.lease import Lease
 from sharded_queue.queue import Queue
 from sharded_queue.renewer import Renewer
+from sharded_queue.scheduler import Scheduler
 from sharded_queue.settings import WORKER_NAME, settings
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.tube import Shard
@@ -67,6 +68,7 @@ class Worker:
         self._handlers = None if handlers is None else [find(h) if isinstance(h, str) else h for h in handlers]
         self._lanes: set[Lane] = set()
         self._exchange = Exchange(queue.storage)
+        self._scheduler = Scheduler(queue.storage, self._shards)
         self._stopping = self._draining = False
         self._changed = asyncio.Event()
         self._others_wait = False
@@ -87,7 +89,7 @@ class Worker:
         self._enough = None if limit is None else handled_before + limit
         renewer = Renewer(self.coordinator, self._lanes.copy, settings.coordinator_lease, settings.coordinator_timeout)
         bell = Bell(self.coordinator, self.owner)
-        async with renewer.running():
+        async with renewer.running(), self._scheduler.running():
             try:
                 await self._serve(renewer, bell)
             finally:
@@ -210,6 +212,7 @@ class Worker:
             bound = await self.coordinator.bind(
                 shard, self.owner, room, wanted, settings.coordinator_lease, self._ageing_seconds(shard)
             )
+            self._scheduler.hear(shard, bound.occurs_seconds)
         except StorageUnavailable as error:
             log.warning("cannot look for threads of %s: %s", shard.tag, error)
             await asyncio.sleep(settings.coordinator_delay)

@@ -1,5 +1,6 @@
 """Registering: receipts in the order given, all or nothing, and errors that name what was wrong."""
 
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import pytest
@@ -16,6 +17,7 @@ from sharded_queue import (
     SerializationError,
     settings,
 )
+from sharded_queue.serializer import unpack
 from sharded_queue.tube import Tube
 
 
@@ -207,3 +209,85 @@ async def test_a_call_names_its_own_window(queue: Queue) -> None:
 async def test_a_window_out_of_its_bounds_is_refused(queue: Queue, seconds: Any) -> None:
     with pytest.raises(ValueError, match=r"deduplicate_seconds is .*: a number from 0 \(off\) to 2592000"):
         await queue.register(JobHandler, Job(1), deduplicate_seconds=seconds)
+
+
+class Clock:
+    """Milliseconds that go by when told to."""
+
+    ms = 1_800_000_000_000
+
+    def __call__(self) -> int:
+        return self.ms
+
+
+async def test_a_schedule_registers_its_request_again_and_again() -> None:
+    clock = Clock()
+    queue = Queue(RuntimeStorage(clock))
+    next_at = await queue.schedule(JobHandler, Job(7, "a b", 3), name="beat", every_seconds=30, headers={"k": "v"})
+    (shard,) = JobHandler.all_shards()
+    for _ in range(2):
+        clock.ms += 30_000
+        await queue.storage.occur(shard)
+    messages = [unpack(message) for _, message in await queue.storage.peek(Tube(shard, "a b", 3))]
+
+    assert next_at == datetime.fromtimestamp(1_800_000_030, UTC)
+    assert [(message.registered_ms, message.headers) for message in messages] == [
+        (1_800_000_030_000, {"k": "v"}),
+        (1_800_000_060_000, {"k": "v"}),
+    ]
+    assert JobHandler.serializer().decode_one(messages[0].body) == Job(7, "a b", 3)
+
+
+async def test_schedules_are_listed_and_removed_by_name(queue: Queue) -> None:
+    await queue.schedule(JobHandler, Job(1), name="nightly", cron="0 3 * * *", timezone="Europe/Berlin")
+    await queue.schedule(JobHandler, Job(2), name="beat", every_seconds=30)
+    listed = await queue.schedules(JobHandler)
+    answers = [await queue.unschedule(JobHandler, name) for name in ("nightly", "nightly", "weekly")]
+
+    assert [(one.name, one.timing, one.thread) for one in listed] == [
+        ("beat", "every 30 s", "a"),
+        ("nightly", "cron 0 3 * * * in Europe/Berlin", "a"),
+    ]
+    assert all(one.next_at.tzinfo is UTC for one in listed)
+    assert answers == [True, False, False]
+    assert [one.name for one in await queue.schedules(JobHandler)] == ["beat"]
+
+
+async def test_a_schedule_that_is_routed_elsewhere_is_in_one_shard_only(queue: Queue) -> None:
+    class SpreadHandler(JobHandler):
+        shards = 8
+
+    homes = {SpreadHandler.shard_of(thread): thread for thread in "abcdefgh"}
+    for thread in homes.values():
+        await queue.schedule(SpreadHandler, Job(1, thread), name="beat", every_seconds=30)
+        assert [one.thread for one in await queue.schedules(SpreadHandler)] == [thread]
+
+    assert len(homes) > 2
+    assert await queue.unschedule(SpreadHandler, "beat")
+    assert await queue.schedules(SpreadHandler) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ({}, "either every_seconds or cron"),
+        ({"every_seconds": 30, "cron": "* * * * *"}, "either every_seconds or cron"),
+        ({"every_seconds": 30, "timezone": "Europe/Berlin"}, "an interval has none"),
+        ({"every_seconds": 0.5}, "a number from 1 to"),
+        ({"cron": "* * *"}, "five fields"),
+        ({"cron": "* * * * *", "timezone": "Mars"}, "IANA"),
+        ({"every_seconds": 30, "name": ""}, "name is ''"),
+        ({"every_seconds": 30, "name": "a\nb"}, "printable"),
+        ({"every_seconds": 30, "name": "x" * 201}, "1 to 200"),
+    ],
+)
+async def test_a_schedule_that_makes_no_sense_is_refused(queue: Queue, words: Any, complaint: str) -> None:
+    with pytest.raises(ValueError, match=complaint):
+        await queue.schedule(JobHandler, Job(1), **{"name": "n", **words})
+
+    assert await queue.schedules(JobHandler) == []
+
+
+async def test_a_schedule_of_another_type_of_request_is_refused(queue: Queue) -> None:
+    with pytest.raises(SerializationError, match="not a Job"):
+        await queue.schedule(JobHandler, "no job", name="n", every_seconds=30)

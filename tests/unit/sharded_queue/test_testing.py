@@ -145,6 +145,18 @@ async def test_a_delayed_request_waits_for_the_clock(sandbox: Sandbox) -> None:
     assert (before, await sandbox.run(), done) == (0, 1, [1])
 
 
+async def test_a_schedule_waits_for_the_clock_and_occurs_again(sandbox: Sandbox) -> None:
+    handler, done = collecting()
+    await sandbox.queue.schedule(handler, Job(1), name="beat", every_seconds=60)
+    before = await sandbox.run()
+    for _ in range(2):
+        sandbox.advance(60)
+        await sandbox.run()
+
+    assert (before, done) == (0, [1, 1])
+    assert [recorded.request for recorded in sandbox.registered(handler)] == [Job(1), Job(1)]
+
+
 async def test_a_paused_thread_is_left_alone(sandbox: Sandbox) -> None:
     handler, _ = collecting()
     await sandbox.queue.register(handler, Job(1))

@@ -81,13 +81,19 @@ class RedisCoordinator(Coordinator):
         except StorageUnavailable:
             self._doubtful_until = time.monotonic() + lease_seconds
             raise
-        next_ms, others_wait, *grants = reply
+        next_ms, others_wait, occurs_ms, *grants = reply
         batches = [
             batch_of(Lease(shard, thread.decode(), owner, int(fence)), handed) for thread, fence, *handed in grants
         ]
         if batches:
             self._known_fences[shard, owner] = batches[-1].lease.fence
-        return Bound(batches, next_ms / 1000 if next_ms >= 0 else None, bool(others_wait), next_ms == DISMISSED)
+        return Bound(
+            batches,
+            next_ms / 1000 if next_ms >= 0 else None,
+            bool(others_wait),
+            next_ms == DISMISSED,
+            occurs_ms / 1000 if occurs_ms >= 0 else None,
+        )
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
         lost: list[Lease] = []

@@ -14,6 +14,8 @@
 --                 attempts, bytes of reason, thread reason message"
 -- identities ZSET identities of requests registered lately, by the time until which another of that identity is left
 --                 out; firsts HASH identity -> "sequence priority thread" of the request that was registered
+-- schedules HASH  name -> "bytes of timing, bytes of thread, priority, timing thread message": what occurs again and
+--                 again; occurrences ZSET name by the time it occurs next
 -- dismissed ZSET  names of workers that are given no threads, by the time until which
 -- leases    ZSET  bound threads, by expiry
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing" where priorities age
@@ -27,6 +29,7 @@ local COUNTERS, WAKE = base .. ':counters', base .. ':wake'
 local DEAD, LETTERS = base .. ':dead', base .. ':letters'
 local DUE, LATER = base .. ':due', base .. ':later'
 local IDENTITIES, FIRSTS = base .. ':identities', base .. ':firsts'
+local SCHEDULES, OCCURRENCES = base .. ':schedules', base .. ':occurrences'
 local LEASES, HELD, DISMISSED = lock .. ':leases', lock .. ':held', lock .. ':dismissed'
 local WAKE_LIMIT, SWEEP, CHUNK = 16, 1000, 4000
 
@@ -329,6 +332,28 @@ local function promote()
     redis.call('ZREM', DUE, number)
     redis.call('HDEL', LATER, number)
   end
+end
+
+local function schedule_of(name)
+  local text = redis.call('HGET', SCHEDULES, name)
+  if not text then return nil end
+  local timing_length, thread_length, priority, at = string.match(text, '^(%d+) (%d+) (%-?%d+) ()')
+  local after = at + timing_length
+  return { timing = string.sub(text, at, after - 1), thread = string.sub(text, after, after + thread_length - 1),
+           priority = priority, message = string.sub(text, after + thread_length) }
+end
+
+local function keep_schedule(name, schedule)
+  redis.call('HSET', SCHEDULES, name, string.len(schedule.timing) .. ' ' .. string.len(schedule.thread) .. ' '
+    .. schedule.priority .. ' ' .. schedule.timing .. schedule.thread .. schedule.message)
+end
+
+-- The number that the next request gets; with the first one, the shard gets its marker.
+local function begun()
+  local sequence = tonumber(redis.call('HGET', COUNTERS, 'sequence'))
+  if sequence then return sequence end
+  redis.call('HSET', COUNTERS, 'born', whole(now_us), 'sequence', 0)
+  return 0
 end
 
 -- Write what the calls above added up to; the last step of every script that changes something.

@@ -40,7 +40,7 @@ end
 
 local dismissed = is_dismissed()
 if wanted < 1 or dismissed then threads = 0 end
-local reply = { -1, 0 }
+local reply = { -1, 0, -1 }
 local picked = threads > 0 and not is_paused() and redis.call('ZPOPMIN', READY, threads) or {}
 local fence = math.max((tonumber(redis.call('HGET', COUNTERS, 'fence')) or 0) + 1, now_us)
 for i = 1, #picked, 2 do
@@ -54,7 +54,7 @@ for i = 1, #picked, 2 do
     fence = fence + 1
   end
 end
-if #reply > 2 then redis.call('HSET', COUNTERS, 'fence', whole(fence - 1)) end
+if #reply > 3 then redis.call('HSET', COUNTERS, 'fence', whole(fence - 1)) end
 
 -- Whoever was called and leaves work behind calls the next one.
 if (#picked > 0 or dismissed) and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
@@ -62,6 +62,8 @@ for _, key in ipairs({ LEASES, BLOCKED, DUE }) do
   local score = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
   if score and score < math.huge and (reply[1] < 0 or score - now < reply[1]) then reply[1] = math.max(score - now, 0) end
 end
+local occurs = tonumber(redis.call('ZRANGE', OCCURRENCES, 0, 0, 'WITHSCORES')[2])
+if occurs then reply[3] = math.max(occurs - now, 0) end
 finish()
 if dismissed then reply[1] = -2 end
 return reply

@@ -4,7 +4,7 @@
 -- ARGV  worst
 -- Returns {now, counters (flat), threads, ready, bound, blocked, deepest (flat), oldest tubes (flat: thread/priority,
 -- stamp, depth), held (flat: thread, owner, fence, since or 0), delayed,
--- overdue}
+-- overdue, schedules}
 
 local worst = tonumber(ARGV[1])
 
@@ -30,4 +30,5 @@ end
 return { now, redis.call('HGETALL', COUNTERS), redis.call('HLEN', THREADS), redis.call('ZCARD', READY),
          redis.call('ZCARD', LEASES), redis.call('ZCARD', BLOCKED),
          worst > 0 and redis.call('ZREVRANGE', DEEP, 0, worst - 1, 'WITHSCORES') or {}, oldest, held,
-         redis.call('ZCARD', DUE), redis.call('ZCOUNT', DUE, '-inf', now) }
+         redis.call('ZCARD', DUE), redis.call('ZCOUNT', DUE, '-inf', now) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now),
+         redis.call('ZCARD', OCCURRENCES) }

@@ -3,7 +3,7 @@
 --
 -- ARGV  thread, priority of lists that were found in Redis: those that the index does not know have no numbers in it
 -- Returns {counters, threads, held, trouble, firsts (flat hashes), ready, blocked, oldest, deep, leases, due, dead,
--- identities (flat sorted sets), fields of later, fields of letters, tubes (flat: thread, priority, head, tail, length,
+-- identities, occurrences (flat sorted sets), fields of later, fields of letters, fields of schedules, tubes (flat: thread, priority, head, tail, length,
 -- first message)}
 
 local function ranked(key)
@@ -32,4 +32,5 @@ end
 return { redis.call('HGETALL', COUNTERS), redis.call('HGETALL', THREADS), redis.call('HGETALL', HELD),
          redis.call('HGETALL', TROUBLE), redis.call('HGETALL', FIRSTS), ranked(READY), ranked(BLOCKED), ranked(OLDEST),
          ranked(DEEP), ranked(LEASES), ranked(DUE), ranked(DEAD), ranked(IDENTITIES),
-         redis.call('HKEYS', LATER), redis.call('HKEYS', LETTERS), tubes }
+         ranked(OCCURRENCES), redis.call('HKEYS', LATER), redis.call('HKEYS', LETTERS), redis.call('HKEYS', SCHEDULES),
+         tubes }

@@ -100,11 +100,7 @@ if capacity > 0 then
   end
 end
 
-local sequence = tonumber(redis.call('HGET', COUNTERS, 'sequence'))
-if not sequence then
-  sequence = 0
-  redis.call('HSET', COUNTERS, 'born', whole(now_us), 'sequence', 0)
-end
+local sequence = begun()
 
 -- A delayed request has the number of its registration until its time has come. Equal times go by number, as text.
 local function put_off(thread, priority, start, first, last)

@@ -72,7 +72,7 @@ end
 
 local records, known = fields_of(THREADS), known_tubes()
 local holds_now, delayed, letters = fields_of(HELD), fields_of(LATER), fields_of(LETTERS)
-local firsts = fields_of(FIRSTS)
+local firsts, schedules = fields_of(FIRSTS), fields_of(SCHEDULES)
 
 -- One above every number that is in use, or that a holder may name.
 local function next_number()
@@ -215,6 +215,10 @@ for identity, was in pairs(firsts) do
   end
 end
 keep_ranking('identities', IDENTITIES, firsts, true)
+
+-- A schedule that lost its time occurs now, and then as its timing says.
+for name in pairs(schedules) do schedules[name] = now end
+keep_ranking('occurrences', OCCURRENCES, schedules, true)
 
 local counted = redis.call('HGET', COUNTERS, 'depth')
 if (tonumber(counted) or 0) ~= depth then keep_field('counters', COUNTERS, 'depth', counted, whole(depth)) end

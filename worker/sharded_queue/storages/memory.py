@@ -9,12 +9,14 @@ from sharded_queue.storage import (
     Entry,
     Failure,
     Registered,
+    Schedule,
     Settled,
     Settlement,
     ShardState,
     Storage,
     Target,
     ThreadState,
+    Upcoming,
 )
 from sharded_queue.tube import Shard, Tube
 
@@ -50,6 +52,18 @@ class RuntimeStorage(Storage):
     ) -> Registered:
         window_ms, delay_ms = max(1, int(window_seconds * 1000)), int(delay_seconds * 1000)
         return self.books[shard].register_once(entries, window_ms, capacity, delay_ms, self.books.clock())
+
+    async def schedule(self, shard: Shard, schedule: Schedule) -> int:
+        return self.books[shard].schedule(schedule, self.books.clock())
+
+    async def unschedule(self, shard: Shard, name: str) -> bool:
+        return self.books[shard].unschedule(name)
+
+    async def schedules(self, shard: Shard) -> list[Upcoming]:
+        return self.books[shard].upcoming()
+
+    async def occur(self, shard: Shard) -> float | None:
+        return self.books[shard].occur(self.books.clock())
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         now = self.books.clock()

@@ -1,10 +1,12 @@
 """Tubes in Redis: a list per tube, and the indices that `lua/_prelude.lua` names."""
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 from uuid import uuid4
 
+from sharded_queue import timing
 from sharded_queue.connections import Client, Link
 from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable
 from sharded_queue.lease import Lease
@@ -17,6 +19,7 @@ from sharded_queue.storage import (
     First,
     Hold,
     Registered,
+    Schedule,
     Settled,
     Settlement,
     ShardState,
@@ -25,8 +28,11 @@ from sharded_queue.storage import (
     ThreadState,
     TubeLag,
     TubeState,
+    Upcoming,
 )
 from sharded_queue.tube import Keys, Shard, Tube
+
+log = logging.getLogger("sharded_queue")
 
 CLOCK_TOLERANCE_MS = 1000
 """How far the time that a client writes into its requests may be from that of Redis, before it is corrected."""
@@ -117,6 +123,38 @@ class RedisStorage(Storage):
         if len(reply) == 1:
             self._ahead_ms = reply[0] - int(time.time() * 1000)
         return reply
+
+    async def schedule(self, shard: Shard, schedule: Schedule) -> int:
+        following: int | str = ""
+        while True:
+            arguments = [schedule.name, following, str(schedule.timing), *schedule[2:]]
+            now, *known = await self._write("schedule", shard, arguments)
+            if known:
+                return int(known[0])
+            following = schedule.timing.after(now)
+
+    async def unschedule(self, shard: Shard, name: str) -> bool:
+        return bool(await self._write("unschedule", shard, [name]))
+
+    async def schedules(self, shard: Shard) -> list[Upcoming]:
+        reply = await self.scripts.run(
+            "schedules", self.shard_keys(shard), lambda _: [], seconds=settings.redis_timeout
+        )
+        return [
+            Upcoming(name.decode(), timing.decode(), thread.decode(), int(priority), body, next_ms)
+            for name, next_ms, timing, thread, priority, body in reply
+        ]
+
+    async def occur(self, shard: Shard) -> float | None:
+        moves: list[Any] = []
+        while True:
+            now, coming_ms, *due = await self._write("occur", shard, moves)
+            moves = [part for occurrence in due for part in _moved_on(shard, occurrence, now)]
+            if not moves:
+                return coming_ms / 1000 if coming_ms >= 0 else None
+
+    async def _write(self, script: str, shard: Shard, arguments: Sequence[Any]) -> Any:
+        return await self.scripts.run(script, self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_retry)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         shard = settlements[0].lease.shard
@@ -211,6 +249,16 @@ def first_of(text: bytes) -> First:
     return First(thread, int(priority), int(sequence))
 
 
+def _moved_on(shard: Shard, occurrence: Sequence[Any], now: int) -> Sequence[Any]:
+    """What moves a schedule on from an occurrence that is due; nothing for a timing that is unknown here."""
+    name, moment, text = occurrence
+    try:
+        return name, moment, text, timing.read(text.decode()).after(now, moment)
+    except ValueError as error:
+        log.warning("schedule %s of %s cannot be followed here: %s", name.decode(), shard.tag, error)
+        return ()
+
+
 def _settlement(settlement: Settlement) -> tuple[Any, ...]:
     lease, priority, through, busy_seconds, wanted, release, is_over = settlement
     busy_us = int(busy_seconds * 1_000_000)
@@ -233,7 +281,7 @@ def _settled(lease: Lease, answer: list[Any]) -> Settled:
 
 
 def _state(shard: Shard, reply: list[Any]) -> ShardState:
-    now, counted, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue = reply
+    now, counted, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue, schedules = reply
     counters = {name.decode(): int(value) for name, value in _pairs(counted)}
     lags = [_tube_lag(now, *triple) for triple in _groups(oldest, 3)]
     return ShardState(
@@ -256,6 +304,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         delayed=delayed,
         overdue=overdue,
         duplicates=counters.get("duplicates", 0),
+        schedules=schedules,
     )
 
 

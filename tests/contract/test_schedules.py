@@ -1,0 +1,417 @@
+"""What occurs again and again: each occurrence is registered once, at its time, by whoever comes first."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from sharded_queue import Handler, Queue, RuntimeCoordinator, RuntimeStorage, Worker, settings
+from sharded_queue.check import faults, picture
+from sharded_queue.context import current
+from sharded_queue.coordinators.redis import RedisCoordinator
+from sharded_queue.storage import Entry, Schedule
+from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.timing import Timing, by_cron, every
+from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
+from tests.contract.medium import SHARD, STAMP, Medium, RedisMedium, handed
+from tests.contract.proxy import CUTS, Cut, CuttingProxy
+from tests.redis_server import RedisServer
+
+TEN = every(10)
+HOUR = 3_600_000
+
+
+def plan(name: str = "n", timing: Timing = TEN, body: str = "x", thread: str = "a", priority: int = 0) -> Schedule:
+    return Schedule(name, timing, thread, priority, body.encode())
+
+
+async def seconds_left(medium: Medium) -> list[float | None]:
+    """Until the next occurrence, as told by those who register and by those who bind."""
+    bound = await medium.coordinator.bind(SHARD, "w/1", 0, 0, 15.0)
+    return [await medium.storage.occur(SHARD), bound.occurs_seconds]
+
+
+async def test_a_request_is_registered_when_its_time_has_come(medium: Medium) -> None:
+    await medium.storage.schedule(SHARD, plan())
+    await medium.advance(9)
+    await medium.storage.occur(SHARD)
+    before = await medium.waiting("a")
+    await medium.advance(2)
+    await medium.storage.occur(SHARD)
+
+    assert (before, await medium.waiting("a")) == ([], ["x"])
+
+
+async def test_an_occurrence_counts_as_registered_at_its_time(medium: Medium) -> None:
+    await medium.storage.schedule(SHARD, plan())
+    await medium.advance(15)
+    ((schedule,)) = await medium.storage.schedules(SHARD)
+    await medium.storage.occur(SHARD)
+    batch = await medium.bind_one()
+
+    assert [int(message[:STAMP]) for message in batch.messages] == [schedule.next_ms]
+
+
+async def test_an_occurrence_is_registered_once_among_all_who_come(medium: Medium) -> None:
+    await medium.storage.schedule(SHARD, plan())
+    await medium.advance(11)
+    await asyncio.gather(*[medium.storage.occur(SHARD) for _ in range(20)])
+
+    assert await medium.waiting("a") == ["x"]
+
+
+async def test_a_schedule_occurs_again_and_again(medium: Medium) -> None:
+    await medium.storage.schedule(SHARD, plan())
+    for _ in range(3):
+        await medium.advance(10)
+        await medium.storage.occur(SHARD)
+
+    assert await medium.waiting("a") == ["x", "x", "x"]
+
+
+async def test_missed_occurrences_are_caught_up_once_and_the_beat_is_kept(medium: Medium) -> None:
+    await medium.storage.schedule(SHARD, plan())
+    await medium.advance(96)
+    ((first,)) = await medium.storage.schedules(SHARD)
+    await medium.storage.occur(SHARD)
+    ((following,)) = await medium.storage.schedules(SHARD)
+
+    assert await medium.waiting("a") == ["x"]
+    assert following.next_ms - first.next_ms == 90_000
+
+
+async def test_the_next_occurrence_is_told(medium: Medium) -> None:
+    none = await seconds_left(medium)
+    await medium.storage.schedule(SHARD, plan())
+    await medium.storage.schedule(SHARD, plan("later", every(60)))
+    told = await seconds_left(medium)
+
+    assert none == [None, None]
+    assert all(9 < seconds <= 10 for seconds in told if seconds is not None)
+    assert None not in told
+
+
+async def test_what_is_due_is_told_to_those_who_bind(medium: Medium) -> None:
+    await medium.storage.schedule(SHARD, plan())
+    await medium.advance(11)
+
+    assert (await medium.coordinator.bind(SHARD, "w/1", 1, 1, 15.0)).occurs_seconds == 0
+
+
+async def test_whoever_waits_for_work_hears_of_a_new_schedule(medium: Medium) -> None:
+    waiting = asyncio.create_task(medium.coordinator.wait([SHARD], "w/1", 30))
+    await asyncio.sleep(0.05)
+    await medium.storage.schedule(SHARD, plan())
+
+    async with asyncio.timeout(2):
+        await waiting
+
+
+async def test_a_due_schedule_asks_for_a_worker(medium: Medium) -> None:
+    await medium.storage.schedule(SHARD, plan())
+    before = await medium.observe()
+    await medium.advance(11)
+    due = await medium.observe()
+    await medium.storage.occur(SHARD)
+    after = await medium.observe()
+
+    assert [(state.schedules, state.overdue, state.depth, state.registered) for state in (before, due, after)] == [
+        (1, 0, 0, 0),
+        (1, 1, 0, 0),
+        (1, 0, 1, 1),
+    ]
+    assert before.born is not None
+
+
+async def test_the_same_schedule_said_again_changes_nothing(medium: Medium) -> None:
+    first = await medium.storage.schedule(SHARD, plan())
+    await medium.advance(5)
+    ((moved,)) = await medium.storage.schedules(SHARD)
+    again = await medium.storage.schedule(SHARD, plan())
+
+    assert again == moved.next_ms <= first
+    assert len(await medium.storage.schedules(SHARD)) == 1
+
+
+async def test_another_request_of_the_same_timing_keeps_the_next_occurrence(medium: Medium) -> None:
+    await medium.storage.schedule(SHARD, plan())
+    await medium.advance(5)
+    await medium.storage.schedule(SHARD, plan(body="y", thread="b c", priority=-3))
+    await medium.advance(6)
+    await medium.storage.occur(SHARD)
+
+    assert (await medium.waiting("a"), await medium.waiting("b c", -3)) == ([], ["y"])
+
+
+async def test_another_timing_begins_anew(medium: Medium) -> None:
+    await medium.storage.schedule(SHARD, plan())
+    await medium.advance(9)
+    await medium.storage.schedule(SHARD, plan(timing=every(20)))
+    await medium.advance(15)
+    await medium.storage.occur(SHARD)
+    early = await medium.waiting("a")
+    await medium.advance(6)
+    await medium.storage.occur(SHARD)
+
+    assert (early, await medium.waiting("a")) == ([], ["x"])
+
+
+async def test_a_cron_line_occurs(medium: Medium) -> None:
+    """Within the next day, as it occurs once a day at the most."""
+    next_ms = await medium.storage.schedule(SHARD, plan(timing=by_cron("30 2 * * *", "Europe/Berlin")))
+    await medium.advance(25 * 3600)
+    left = await medium.storage.occur(SHARD)
+
+    assert next_ms % 60_000 == 0
+    assert left is not None
+    assert 0 < left <= 25 * 3600
+    assert await medium.waiting("a") == ["x"]
+
+
+async def test_a_schedule_that_was_removed_occurs_no_more(medium: Medium) -> None:
+    await medium.storage.schedule(SHARD, plan())
+    await medium.advance(11)
+    answers = [await medium.storage.unschedule(SHARD, "n"), await medium.storage.unschedule(SHARD, "n")]
+
+    assert await medium.storage.occur(SHARD) is None
+    assert (answers, await medium.waiting("a")) == ([True, False], [])
+    assert (await medium.observe()).schedules == 0
+
+
+async def test_schedules_are_listed_the_next_first(medium: Medium) -> None:
+    for seconds in (30, 10, 20):
+        await medium.storage.schedule(SHARD, plan(f"every {seconds}", every(seconds), f"{seconds}", "t h", -seconds))
+
+    listed = [schedule[:5] for schedule in await medium.storage.schedules(SHARD)]
+    assert listed == [(f"every {n}", f"every {n} s", "t h", -n, b"%d" % n) for n in (10, 20, 30)]
+
+
+async def test_what_is_due_joins_the_tail_in_the_order_of_its_times(medium: Medium) -> None:
+    await medium.register("a", "1")
+    await medium.storage.schedule(SHARD, plan("second", every(20), "3"))
+    await medium.storage.schedule(SHARD, plan("first", every(15), "2"))
+    await medium.advance(21)
+    await medium.storage.occur(SHARD)
+    await medium.register("a", "4")
+
+    assert handed(await medium.bind_one()) == ["1", "2", "3", "4"]
+
+
+async def test_a_delayed_request_that_was_due_before_goes_before(medium: Medium) -> None:
+    await medium.storage.schedule(SHARD, plan(body="2"))
+    await medium.storage.register(SHARD, [Entry("a", 0, [b"1"])], delay_seconds=5)
+    await medium.advance(11)
+    await medium.storage.occur(SHARD)
+
+    assert handed(await medium.bind_one()) == ["1", "2"]
+
+
+async def test_an_occurrence_joins_a_thread_that_is_held(medium: Medium) -> None:
+    await medium.storage.schedule(SHARD, plan())
+    await medium.register("a", "1")
+    batch = await medium.bind_one()
+    await medium.settle(batch)
+    await medium.advance(11)
+    await medium.storage.occur(SHARD)
+
+    async with asyncio.timeout(2):
+        await medium.coordinator.wait([SHARD], "w/1", 30)
+    assert handed((await medium.settle(batch, wanted=9)).batch) == ["x"]
+
+
+async def test_one_name_is_one_schedule(medium: Medium) -> None:
+    await medium.storage.schedule(SHARD, plan("a b"))
+    await medium.storage.schedule(SHARD, plan("a"))
+    await medium.storage.schedule(SHARD, plan("a b", body="y"))
+
+    assert sorted(schedule.name for schedule in await medium.storage.schedules(SHARD)) == ["a", "a b"]
+
+
+# What only Redis can get wrong.
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("losses", [[ANSWER_LOST], [COMMAND_LOST], [ANSWER_LOST] * 3, [COMMAND_LOST, ANSWER_LOST] * 2])
+async def test_an_occurrence_whose_answer_was_lost_is_registered_once(on_redis: RedisMedium, losses: list[str]) -> None:
+    link = make_lossy(on_redis.redis_storage)
+    await on_redis.storage.schedule(SHARD, plan())
+    await on_redis.advance(11)
+    link.fates.extend(losses)
+    await on_redis.storage.occur(SHARD)
+
+    assert await on_redis.waiting("a") == ["x"]
+    assert (await on_redis.observe()).registered == 1
+
+
+@pytest.mark.redis
+async def test_a_schedule_whose_answer_was_lost_is_put_once_and_answers_the_same(on_redis: RedisMedium) -> None:
+    link = make_lossy(on_redis.redis_storage)
+    await on_redis.storage.schedule(SHARD, plan("loads the script"))
+    link.fates.extend([ANSWER_LOST] * 3)
+    next_ms = await on_redis.storage.schedule(SHARD, plan())
+
+    assert next_ms in [schedule.next_ms for schedule in await on_redis.storage.schedules(SHARD) if schedule.name == "n"]
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("cut", CUTS)
+async def test_a_cut_at_any_command_of_a_schedule_changes_nothing(redis_server: RedisServer, cut: Cut) -> None:
+    direct = Redis(host="127.0.0.1", port=redis_server.port)
+    medium, at, has_cut = RedisMedium(direct), 0, True
+    while has_cut:
+        await direct.flushall()
+        await direct.script_flush()
+        async with CuttingProxy(redis_server.port, at, cut) as proxy:
+            through = Redis(host="127.0.0.1", port=proxy.port, retry=Retry(NoBackoff(), 0))
+            storage = RedisStorage(through)
+            await storage.schedule(SHARD, plan())
+            await medium.advance(11)
+            await storage.occur(SHARD)
+            await storage.unschedule(SHARD, "n")
+            await through.aclose()
+            assert (at, await medium.waiting("a")) == (at, ["x"])
+            assert faults(await picture(medium.redis_storage, SHARD)) == []
+            has_cut, at = proxy.has_cut, at + 1
+    await direct.aclose()
+
+    assert at > 5
+
+
+async def carry_out(medium: RedisMedium, name: str, moment: int, timing: str, following: int) -> list[str]:
+    """What waits after this occurrence was to be registered, by somebody who saw it due a while ago."""
+    storage = medium.redis_storage
+    arguments = [name, moment, timing, following]
+    await storage.scripts.run("occur", storage.shard_keys(SHARD), lambda _: arguments, seconds=5)
+    return await medium.waiting("a")
+
+
+@pytest.mark.redis
+async def test_who_comes_late_to_an_occurrence_registers_nothing(on_redis: RedisMedium) -> None:
+    await on_redis.storage.schedule(SHARD, plan())
+    await on_redis.advance(11)
+    ((due,)) = await on_redis.storage.schedules(SHARD)
+    await on_redis.storage.occur(SHARD)
+
+    assert await carry_out(on_redis, "n", due.next_ms, due.timing, due.next_ms + HOUR) == ["x"]
+    ((moved,)) = await on_redis.storage.schedules(SHARD)
+    assert moved.next_ms == due.next_ms + 10_000
+
+
+@pytest.mark.redis
+async def test_an_occurrence_of_a_timing_that_was_replaced_is_not_registered(on_redis: RedisMedium) -> None:
+    await on_redis.storage.schedule(SHARD, plan())
+    await on_redis.advance(11)
+    ((due,)) = await on_redis.storage.schedules(SHARD)
+
+    assert await carry_out(on_redis, "n", due.next_ms, "every 7 s", due.next_ms + HOUR) == []
+
+
+@pytest.mark.redis
+async def test_an_occurrence_whose_next_is_over_is_asked_for_again(on_redis: RedisMedium) -> None:
+    """Whoever saw it due was held up for so long that the next one would be due as well: one is caught up, not two."""
+    await on_redis.storage.schedule(SHARD, plan())
+    await on_redis.advance(95)
+    ((due,)) = await on_redis.storage.schedules(SHARD)
+
+    assert await carry_out(on_redis, "n", due.next_ms, due.timing, due.next_ms + 10_000) == []
+    await on_redis.storage.occur(SHARD)
+    assert await on_redis.waiting("a") == ["x"]
+
+
+@pytest.mark.redis
+async def test_what_is_not_due_yet_is_not_registered(on_redis: RedisMedium) -> None:
+    """By the clock of Redis, whatever that of the worker says."""
+    next_ms = await on_redis.storage.schedule(SHARD, plan())
+
+    assert await carry_out(on_redis, "n", next_ms, str(TEN), next_ms + 10_000) == []
+
+
+@pytest.mark.redis
+async def test_a_schedule_that_is_unknown_here_stops_no_other(on_redis: RedisMedium) -> None:
+    await on_redis.storage.schedule(SHARD, plan())
+    await on_redis.storage.schedule(SHARD, plan("new", body="y"))
+    schedules = f"{on_redis.redis_storage.keys.base(SHARD)}:schedules"
+    await on_redis.redis.hset(schedules, "new", "11 1 0 by the moonay")
+    await on_redis.advance(11)
+    left = await on_redis.storage.occur(SHARD)
+
+    assert await on_redis.waiting("a") == ["x"]
+    assert left is not None
+    assert 8 < left <= 10
+
+
+# Workers.
+
+Media = Callable[[], tuple[Any, Any]]
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+def real_time(request: pytest.FixtureRequest) -> Media:
+    """Makes a storage and a coordinator whose clock is the real one."""
+    if request.param == "memory":
+        storage = RuntimeStorage()
+        return lambda: (storage, RuntimeCoordinator())
+    redis = request.getfixturevalue("redis")
+    return lambda: (RedisStorage(redis), RedisCoordinator(redis))
+
+
+async def until(happened: Callable[[], Awaitable[bool]]) -> None:
+    async with asyncio.timeout(10):
+        while not await happened():  # noqa: ASYNC110 - a storage tells nobody
+            await asyncio.sleep(0.01)
+
+
+async def test_many_workers_handle_each_occurrence_once_and_in_time(real_time: Media) -> None:
+    occurred: list[int] = []
+
+    class BeatHandler(Handler):
+        async def perform(self, *requests: int) -> None:
+            occurred.extend(current().registered_ms)
+
+    workers = []
+    for _ in range(3):
+        storage, coordinator = real_time()
+        workers.append(Worker(coordinator, Queue(storage), handlers=[BeatHandler]))
+    loops = [asyncio.create_task(worker.loop()) for worker in workers]
+    first = await Queue(storage).schedule(BeatHandler, 1, name="beat", every_seconds=1)
+
+    async def thrice() -> bool:
+        return len(occurred) >= 3
+
+    await until(thrice)
+    for worker in workers:
+        worker.stop()
+    await asyncio.gather(*loops)
+
+    begin = round(first.timestamp() * 1000)
+    assert occurred[:3] == [begin, begin + 1000, begin + 2000]
+
+
+async def test_a_worker_without_room_registers_in_time(real_time: Media) -> None:
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    class BusyHandler(Handler):
+        async def perform(self, *requests: int) -> None:
+            begun.set()
+            await go_on.wait()
+
+    settings.coordinator_delay = 0.02
+    storage, coordinator = real_time()
+    worker = Worker(coordinator, Queue(storage), handlers=[BusyHandler])
+    await worker.queue.register(BusyHandler, 1)
+    looping = asyncio.create_task(worker.loop())
+    await begun.wait()
+    await worker.queue.schedule(BusyHandler, 2, name="beat", every_seconds=1)
+
+    async def occurred() -> bool:
+        (state,) = await storage.observe(BusyHandler.all_shards())
+        return bool(state.depth == 2)
+
+    await until(occurred)
+    go_on.set()
+    worker.stop()
+    await looping

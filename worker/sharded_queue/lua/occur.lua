@@ -1,0 +1,32 @@
+#!lua
+-- Register occurrences of schedules, and say which are due.
+--
+-- ARGV  per occurrence: name, its time ms, timing, next ms
+-- Returns {now, ms until the next that is not due yet or -1, {name, its time ms, timing} of each that is due}
+--
+-- An occurrence is named by its time and the timing it comes from: whoever comes second, or sends again, finds the
+-- schedule moved on and changes nothing. The next one must lie ahead, so that of many that were missed one is caught up.
+
+promote()
+local registered = 0
+for at = 1, #ARGV, 4 do
+  local name, moment, timing, following = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])
+  local schedule = schedule_of(name)
+  local is_due = moment <= now and tonumber(redis.call('ZSCORE', OCCURRENCES, name) or -1) == moment
+  if schedule and schedule.timing == timing and is_due and following > now then
+    append(schedule.thread, schedule.priority, take_number(), { whole(moment) .. schedule.message }, 1, 1)
+    redis.call('ZADD', OCCURRENCES, following, name)
+    registered = registered + 1
+  end
+end
+if registered > 0 then redis.call('HINCRBY', COUNTERS, 'registered', registered) end
+finish()
+
+local coming = tonumber(redis.call('ZRANGEBYSCORE', OCCURRENCES, '(' .. whole(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2])
+local reply = { now, coming and coming - now or -1 }
+local due = redis.call('ZRANGEBYSCORE', OCCURRENCES, '-inf', now, 'WITHSCORES', 'LIMIT', 0, SWEEP)
+for i = 1, #due, 2 do
+  local schedule = schedule_of(due[i])
+  if schedule then reply[#reply + 1] = { due[i], tonumber(due[i + 1]), schedule.timing } end
+end
+return reply

@@ -1,0 +1,5 @@
+#!lua flags=allow-oom
+-- Remove a schedule. ARGV  name. Returns 1 if there was one.
+
+redis.call('ZREM', OCCURRENCES, ARGV[1])
+return redis.call('HDEL', SCHEDULES, ARGV[1])
