@@ -309,3 +309,4 @@ def measure(name: Name, workload: Workload | None, seen: Observation, decision: 
         metrics.lanes.labels(*name).set(decision.lanes)
         metrics.depth.labels(*name).set(seen.depth)
         metrics.lag_seconds.labels(*name).set(seen.lag_seconds)
+        metrics.deserted_depth.labels(*name).set(sum(state.depth for state in seen.shards if state.is_deserted))

@@ -18,6 +18,12 @@ lanes = Gauge(
 )
 depth = Gauge("sharded_queue_depth", "Requests that are not handled yet", QUEUE, registry=registry)
 lag_seconds = Gauge("sharded_queue_lag_seconds", "Age of the oldest request", QUEUE, registry=registry)
+deserted_depth = Gauge(
+    "sharded_queue_deserted_depth",
+    "Requests of handlers that no worker asked for in a minute",
+    QUEUE,
+    registry=registry,
+)
 known = Gauge("sharded_queue_known", "1 while Redis answers for the queue, else 0", QUEUE, registry=registry)
 accepted = Gauge("sharded_queue_accepted", "1 when the resource's spec makes sense, else 0", QUEUE, registry=registry)
 
@@ -45,7 +51,17 @@ watch_failures = Counter(
 )
 leading = Gauge("sharded_queue_operator_leading", "1 while this process may write", registry=registry)
 
-OF_A_QUEUE = (desired_replicas, current_replicas, ready_replicas, lanes, depth, lag_seconds, known, accepted)
+OF_A_QUEUE = (
+    desired_replicas,
+    current_replicas,
+    ready_replicas,
+    lanes,
+    depth,
+    lag_seconds,
+    deserted_depth,
+    known,
+    accepted,
+)
 
 
 def forget(namespace: str, queue: str) -> None:

@@ -456,6 +456,13 @@ VARIANTS = [
         "",
         (STORAGE + "the_deepest_threads_are_listed_deepest_first",),
     ),
+    Variant(
+        "a look for threads is not remembered",
+        BIND,
+        "if threads > 0 then redis.call('HSET', COUNTERS, 'looked', whole(now)) end",
+        "",
+        (STORAGE + "a_look_of_a_worker_is_remembered",),
+    ),
     # A repair.
     Variant(
         "a repair takes a lease that is sound",

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -132,3 +133,86 @@ def test_check_repairs_what_somebody_changed_and_says_what(ask: Ask) -> None:
     assert "put right: counters depth: 2 is now 1\n" in said.output
     assert said.output.endswith("shop.Charge: all is true\n")
     assert json.loads(typed("check", "shop.Charge", "--repair", "--json").output)["changes"] == []
+
+
+def age(ask: Ask, thread: str, seconds: int) -> None:
+    """Let a thread's requests have waited for so long."""
+
+    async def aged(redis: Redis) -> None:
+        for name, member in (("oldest", f"{thread}/0"), ("ready", thread)):
+            await redis.zincrby(f"tube_{{shop.Charge}}:{name}", -1000 * seconds, member)
+
+    ask(aged)
+
+
+def bind(ask: Ask, threads: int = 1) -> None:
+    async def bound(redis: Redis) -> None:
+        coordinator = RedisCoordinator(redis)
+        coordinator.attach(RedisStorage(redis))
+        await coordinator.bind(SHARD, "worker-1/x", threads, 1, 15.0)
+
+    ask(bound)
+
+
+def test_lag_names_the_longest_wait_and_who_holds_it(ask: Ask) -> None:
+    register(ask, "7", b"[1]", b"[2]")
+    register(ask, "8", b"[3]")
+    age(ask, "7", 90)
+    bind(ask)
+    (told,) = json.loads(typed("lag", "shop.Charge", "--json").output)
+
+    assert (told["handler"], told["thread"], told["priority"], told["depth"]) == ("shop.Charge", "7", 0, 2)
+    assert (round(told["lag_seconds"]), told["held_by"]) == (90, "worker-1/x")
+    since = datetime.now(UTC) - datetime.fromisoformat(told["since"])
+    assert round(since.total_seconds()) == 90
+    assert "1 min 30 s" in typed("lag", "shop.Charge").output
+
+
+def test_lag_says_what_a_thread_waits_for(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+    typed("pause", "shop.Charge", "7")
+    (told,) = json.loads(typed("lag", "shop.Charge", "--json").output)
+
+    assert (told["held_by"], "thread 7 is paused" in told["why"]) == (None, True)
+
+
+def test_lag_of_an_empty_handler_is_none(ask: Ask) -> None:
+    (told,) = json.loads(typed("lag", "shop.Charge", "--json").output)
+
+    assert told == {"handler": "shop.Charge", "since": None, "held_by": None, "why": "no requests"}
+
+
+def test_requests_that_nobody_serves_are_told(ask: Ask) -> None:
+    """Whether or not anybody names their handler, once they have waited for a minute."""
+    register(ask, "7", b"[1]", b"[2]")
+    early = typed("tubes", "--all").output
+    age(ask, "7", 61)
+    sentence = "nobody serves shop.Charge: 2 requests wait, and no worker has ever asked for them"
+
+    assert "nobody serves" not in early
+    assert sentence in typed("tubes", "--all").output
+    assert json.loads(typed("tubes", "--all", "--json").output)[0]["is_deserted"]
+    assert "nobody serves it: no worker has ever asked" in typed("lag", "--all").output
+
+
+def test_requests_that_a_worker_asked_for_are_served(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+    bind(ask)
+    bind(ask)
+    register(ask, "8", b"[1]")
+    age(ask, "8", 3600)
+
+    assert "nobody serves" not in typed("tubes", "shop.Charge").output
+
+
+def test_all_finds_the_shards_of_a_handler(ask: Ask) -> None:
+    for number in (0, 1):
+        ask(lambda redis, number=number: RedisStorage(redis).register(Shard("a.B", number, 2), [Entry("7", 0, [b"1"])]))
+    register(ask, "7", b"[1]")
+    told = json.loads(typed("tubes", "--all", "--json").output)
+
+    assert [(each["handler"], each["shard"], each["depth"]) for each in told] == [
+        ("a.B", 0, 1),
+        ("a.B", 1, 1),
+        ("shop.Charge", 0, 1),
+    ]

@@ -528,3 +528,30 @@ async def test_what_was_never_handed_out_cannot_fail(medium: Medium) -> None:
     assert not await medium.fail(unseen, delay=None)
     assert (await medium.settle(batch, through=batch.first + 1)).is_lost
     assert await medium.waiting("a") == ["1", "2"]
+
+
+async def test_a_look_of_a_worker_is_remembered(medium: Medium) -> None:
+    never = (await medium.observe()).looked_seconds
+    await medium.bind()
+
+    looked_seconds = (await medium.observe()).looked_seconds
+    assert never is None
+    assert looked_seconds is not None
+    assert looked_seconds < 10
+
+
+async def test_a_look_without_room_is_none(medium: Medium) -> None:
+    await medium.bind(threads=0)
+    await medium.bind(wanted=0)
+
+    assert (await medium.observe()).looked_seconds is None
+
+
+async def test_requests_are_deserted_once_nobody_asked_for_them_in_a_minute(medium: Medium) -> None:
+    await medium.register("a", "1")
+    fresh = (await medium.observe()).is_deserted
+    await medium.advance(61)
+    old = (await medium.observe()).is_deserted
+    await medium.bind_one()
+
+    assert (fresh, old, (await medium.observe()).is_deserted) == (False, True, False)

@@ -149,6 +149,7 @@ class Book:
         self.depth = self.registered = self.settled = self.dead = self.sequence = self.fence = self.duplicates = 0
         self.busy_seconds = 0.0
         self.born: int | None = None
+        self.looked_ms: int | None = None
 
     def register(self, entries: Sequence[Entry], capacity: int | None, delay_ms: int, now: int) -> list[int]:
         for entry in entries:
@@ -289,6 +290,7 @@ class Book:
         self._promote(now)
         batches: list[Batch] = []
         threads = 0 if wanted < 1 or self.is_dismissed(owner, now) else threads
+        self.looked_ms = now if threads > 0 else self.looked_ms
         while len(batches) < threads and len(self.ready) and not self.is_paused:
             thread = self.ready.pop_lowest()
             self.fence = max(self.fence + 1, now * 1000)
@@ -516,6 +518,7 @@ class Book:
             is_paused=self.is_paused,
             delayed=len(self.due),
             overdue=sum(due <= now for due, _, _ in self.due) + len(self.occurrences.up_to(now)),
+            looked_seconds=None if self.looked_ms is None else (now - self.looked_ms) / 1000,
             duplicates=self.duplicates,
             schedules=len(self.plans),
         )

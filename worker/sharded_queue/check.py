@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.serializer import STAMP_DIGITS
-from sharded_queue.settings import settings
 from sharded_queue.storage import First
 from sharded_queue.storages.redis import RedisStorage, first_of
 from sharded_queue.tube import Shard
@@ -23,7 +22,6 @@ from sharded_queue.tube import Shard
 Place = tuple[str, int]
 """Thread and priority."""
 LIST_NAME = re.compile(r"(.+)/(0|-?[1-9]\d*)\Z", re.DOTALL)
-SCAN_COUNT = 1000
 
 
 class Line(NamedTuple):
@@ -101,16 +99,7 @@ class Change:
 async def lists(storage: RedisStorage, shard: Shard) -> list[Place]:
     """The tubes that have a list in Redis, whether the index knows them or not, found by a look through all keys."""
     prefix = f"{storage.keys.base(shard)}/"
-    pattern = re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + "*"
-    found: set[bytes] = set()
-    cursor: bytes | int = 0
-    while True:
-        command = ("SCAN", cursor, "MATCH", pattern, "COUNT", SCAN_COUNT, "TYPE", "list")
-        cursor, keys = await storage.scripts.ask(prefix, *command, seconds=settings.redis_timeout)
-        found.update(keys)
-        if int(cursor) == 0:
-            break
-    names = (LIST_NAME.match(key.decode(errors="replace").removeprefix(prefix)) for key in found)
+    names = [LIST_NAME.match(key.removeprefix(prefix)) for key in await storage.look_through(prefix, "*", "list")]
     return [(name[1], int(name[2])) for name in names if name]
 
 

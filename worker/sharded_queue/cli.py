@@ -13,6 +13,7 @@ from sharded_queue.commands.check import check
 from sharded_queue.commands.control import pause, resume
 from sharded_queue.commands.dead import dead
 from sharded_queue.commands.explain import explain
+from sharded_queue.commands.lag import lag
 from sharded_queue.commands.naming import BadInput
 from sharded_queue.commands.peek import peek
 from sharded_queue.commands.schedules import schedules
@@ -75,5 +76,5 @@ def main() -> None:
     """
 
 
-for command in (worker, tubes, peek, explain, pause, resume, dead, schedules, check):
+for command in (worker, tubes, lag, peek, explain, pause, resume, dead, schedules, check):
     main.add_command(command)

@@ -15,6 +15,10 @@ from sharded_queue.lease import Lease
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Keys, Shard, Tube
 
+DESERTED_SECONDS = 60.0
+"""Longer than a worker that serves a handler takes between two looks for threads: an idle one looks every few seconds,
+and a busy one when a thread has had its turn."""
+
 Target = Literal["head", "tail", "drop"]
 """What becomes of a dead letter."""
 
@@ -216,7 +220,8 @@ class ShardState:
     is no deeper than the last one. *oldest* lists the tubes with the oldest heads. *born* is the marker of the shard's
     data: it changes only when the data were wiped; None means that nothing was ever registered here. *is_paused*: no
     requests of the whole shard are given out. The counters (*registered*, *settled*, *dead*, *busy_seconds*, and
-    *duplicates*: requests that were left out) only grow, as long as *born* is the same.
+    *duplicates*: requests that were left out) only grow, as long as *born* is the same. *looked_seconds*: since a
+    worker last asked for threads; None when none ever did.
     """
 
     shard: Shard
@@ -239,6 +244,13 @@ class ShardState:
     overdue: int = 0
     duplicates: int = 0
     schedules: int = 0
+    looked_seconds: float | None = None
+
+    @property
+    def is_deserted(self) -> bool:
+        """Whether requests wait that nobody serves: no worker holds one of their threads, or has asked for them."""
+        is_looked_at = self.looked_seconds is not None and self.looked_seconds < DESERTED_SECONDS
+        return self.lag_seconds >= DESERTED_SECONDS and not self.bound and not is_looked_at
 
 
 class Storage(ABC):

@@ -33,6 +33,21 @@ def handlers_table(states: Sequence[ShardState]) -> Table:
     return made
 
 
+def deserted(states: Sequence[ShardState]) -> list[str]:
+    """A sentence for each shard whose requests nobody serves."""
+    return [
+        f"nobody serves {state.shard.tag}: {count(state.depth)} requests wait, and {looked(state.looked_seconds)}"
+        for state in states
+        if state.is_deserted
+    ]
+
+
+def looked(seconds: float | None) -> str:
+    if seconds is None:
+        return "no worker has ever asked for them"
+    return f"no worker has asked for them for {duration(seconds)}"
+
+
 def tubes_table(states: Sequence[ShardState], worst: int) -> Table:
     """The tubes with the oldest requests, and who works on them."""
     made = table("handler", "thread", "priority", "depth", "lag", "held by", left=2)

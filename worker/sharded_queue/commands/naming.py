@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeVar
 import click
 
 from sharded_queue.handler import Handler, find, known
+from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard, shard_of, shards_of
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -42,6 +43,26 @@ def module_options(command: Command) -> Command:
         "--shards", "spread", type=click.IntRange(1, 64), help="Hash tags of the handler, where no module says so."
     )
     return modules(spread(command))
+
+
+class Sought(NamedTuple):
+    """The words that say which handlers to read about."""
+
+    handlers: tuple[str, ...]
+    modules: tuple[str, ...]
+    spread: int | None
+    everything: bool
+
+    async def shards(self, storage: RedisStorage) -> list[Shard]:
+        if self.everything:
+            return await storage.known_shards()
+        return [shard for handler in named(self.handlers, self.modules, self.spread) for shard in handler.shards]
+
+
+def everything_option(command: Command) -> Command:
+    return click.option(
+        "--all", "everything", is_flag=True, help="All handlers of this Redis, found by a look through all its keys."
+    )(command)
 
 
 def import_all(modules: Sequence[str]) -> None:
@@ -84,5 +105,7 @@ def named(names: Sequence[str], modules: Sequence[str], spread: int | None) -> l
     if modules:
         return [Named(handler.name, handler.shards) for handler in served(modules, names)]
     if not names:
-        raise BadInput("say what to read: HANDLER, for example notifications.NotifyHandler, or --module MODULE")
+        raise BadInput(
+            "say what to read: HANDLER, for example notifications.NotifyHandler, --module MODULE, or (tubes, lag) --all"
+        )
     return [Named(name, spread or 1) for name in names]

@@ -6,7 +6,8 @@
 -- oldest    ZSET  thread/priority, by the time of its oldest request
 -- deep      ZSET  threads of two requests or more, by depth
 -- trouble   HASH  thread/priority -> "sequence last attempts crashes error": a failure is being dealt with there
--- counters  HASH  depth, registered, duplicates, settled, dead, busy_us, sequence, fence, born, mended, paused
+-- counters  HASH  depth, registered, duplicates, settled, dead, busy_us, sequence, fence, born, mended, paused,
+--                 looked (when a worker last asked for threads)
 -- wake      LIST  tokens; popping one means "look". wake:OWNER is read by the holder of a drained thread
 -- due       ZSET  numbers of delayed requests by the time they are due; later HASH number -> "bytes of thread, priority,
 --                 thread message"

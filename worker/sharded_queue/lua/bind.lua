@@ -40,6 +40,7 @@ end
 
 local dismissed = is_dismissed()
 if wanted < 1 or dismissed then threads = 0 end
+if threads > 0 then redis.call('HSET', COUNTERS, 'looked', whole(now)) end
 local reply = { -1, 0, -1 }
 local picked = threads > 0 and not is_paused() and redis.call('ZPOPMIN', READY, threads) or {}
 local fence = math.max((tonumber(redis.call('HGET', COUNTERS, 'fence')) or 0) + 1, now_us)

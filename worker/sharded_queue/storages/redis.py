@@ -1,6 +1,7 @@
 """Tubes in Redis: a list per tube, and the indices that `lua/_prelude.lua` names."""
 
 import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -36,6 +37,7 @@ log = logging.getLogger("sharded_queue")
 
 CLOCK_TOLERANCE_MS = 1000
 """How far the time that a client writes into its requests may be from that of Redis, before it is corrected."""
+SCAN_COUNT = 1000
 LOST, KEPT, RELEASED, HANDED = range(4)
 Limits = tuple[int, int, int]
 """Of a registration: capacity of a tube, delay and window in milliseconds; 0 for none."""
@@ -206,6 +208,32 @@ class RedisStorage(Storage):
             await self.scripts.run("pause", self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_retry)
         )
 
+    async def known_shards(self) -> list[Shard]:
+        """
+        All shards of which Redis holds something, by a look through all its keys.
+
+        Raises:
+            SettingsError: it is a Cluster, whose keys are on many nodes.
+        """
+        if self.link.is_cluster:
+            raise SettingsError("handlers of a Cluster cannot be found by a look through its keys: name them")
+        prefix, end = f"{self.keys.tubes}{{", "}:counters"
+        names = sorted(await self.look_through(prefix, f"*{end}", "hash"))
+        tags = [name.removeprefix(prefix).removesuffix(end).partition(":") for name in names]
+        return [Shard(handler, int(number or 0), 2 if colon else 1) for handler, colon, number in tags]
+
+    async def look_through(self, prefix: str, pattern: str, kind: str) -> set[str]:
+        """The keys of a type that begin with *prefix* and go on like *pattern*, on the node of that hash tag."""
+        wanted = re.sub(r"([*?\[\]\\])", r"\\\1", prefix) + pattern
+        found: set[bytes] = set()
+        cursor: bytes = b"0"
+        while True:
+            command = ("SCAN", cursor, "MATCH", wanted, "COUNT", SCAN_COUNT, "TYPE", kind)
+            cursor, keys = await self.scripts.ask(prefix, *command, seconds=settings.redis_timeout)
+            found.update(keys)
+            if cursor == b"0":
+                return {key.decode(errors="replace") for key in found}
+
     async def verify(self) -> None:
         await self._verify(settings.redis_timeout)
 
@@ -303,6 +331,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         is_paused="paused" in counters,
         delayed=delayed,
         overdue=overdue,
+        looked_seconds=max(0.0, (now - counters["looked"]) / 1000) if "looked" in counters else None,
         duplicates=counters.get("duplicates", 0),
         schedules=schedules,
     )
