@@ -18,8 +18,9 @@ import yaml
 from redis.asyncio import Redis
 
 from sharded_queue.coordinators.redis import RedisCoordinator
-from sharded_queue.storage import Entry
+from sharded_queue.storage import Entry, Schedule
 from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Shard
 from tests.cluster.cluster import Cluster
 from tests.redis_server import RedisServer, free_port, require_redis
@@ -66,6 +67,11 @@ class QueueServer(RedisServer):
         entries = [Entry(str(thread), 0, [b"[1]"] * each) for thread in range(threads)]
         keys = Keys(f"{prefix}tube_", f"{prefix}lock_")
         self.run(lambda client: RedisStorage(client, keys=keys).register(Shard(handler), entries), **credentials)
+
+    def schedule(self, every_seconds: float) -> None:
+        """A request that is to come again and again; nobody here registers it."""
+        schedule = Schedule("beat", every(every_seconds), "0", 0, b"[1]")
+        self.run(lambda client: RedisStorage(client).schedule(Shard(HANDLER), schedule))
 
     def bind(self, owner: str, lease_seconds: float = 600) -> None:
         """Hold one more thread, as a worker would."""

@@ -39,6 +39,17 @@ def test_a_first_request_does_not_wait_for_the_poll(queues: Queues, operator: Op
     queues.wait_for_replicas(1)
 
 
+def test_a_schedule_alone_asks_for_a_worker_when_it_is_due(queues: Queues, operator: Operator) -> None:
+    queues.redis.schedule(every_seconds=3600)
+    queues.apply()
+    queues.wait_for_condition("QueueKnown", "Read")
+    operator.wait_for_polls(outcome="known")
+    assert queues.replicas() == 0
+
+    queues.redis.schedule(every_seconds=1)
+    queues.wait_for_replicas(1)
+
+
 def subscribers(redis: QueueServer) -> int:
     counted: list[tuple[bytes, int]] = redis.run(lambda client: client.pubsub_numsub("tube_awake"))
     return counted[0][1]

@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from math import inf
 
 from sharded_queue.settings import settings
 from sharded_queue.storage import Storage
@@ -40,20 +41,21 @@ class Scheduler:
 
     def hear(self, shard: Shard, seconds: float | None) -> None:
         """A look has told how long it is until a schedule of *shard* occurs; None: it has none."""
-        now = time.monotonic()
+        before, now = self._moments.get(shard, inf), time.monotonic()
         if seconds == 0:  # what cannot be registered here stays due: that is asked for once a delay and no more
-            soon = max(now, self._asked_at.get(shard, now) + settings.coordinator_delay)
-            self._moments[shard] = min(self._moments.get(shard, soon), soon)
+            self._moments[shard] = min(before, max(now, self._asked_at.get(shard, -inf) + settings.coordinator_delay))
         else:
             self._note(shard, seconds)
-        self._heard.set()
+        if self._moments[shard] < before:
+            self._heard.set()
 
     def _note(self, shard: Shard, seconds: float | None) -> None:
-        longest = settings.coordinator_delay * LONGEST_SILENCE * max(1, len(self._shards()))
+        longest = settings.coordinator_delay * LONGEST_SILENCE * max(1, len(self._moments))
         self._moments[shard] = time.monotonic() + (longest if seconds is None else min(seconds + 0.001, longest))
 
     async def _run(self) -> None:
-        for shard in self._shards():
+        self._moments |= dict.fromkeys(self._shards(), inf)
+        for shard in self._moments:
             self._note(shard, None)
         while True:
             await self._wait()
