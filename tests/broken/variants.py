@@ -390,6 +390,13 @@ VARIANTS = [
         "pass",
         (WORKER + "the_lifecycle_of_the_specification",),
     ),
+    Variant(
+        "a handler that did not start is stopped",
+        "lane.py",
+        "            await handler.start()\n        except FAILURES as error:\n",
+        "            await handler.start()\n        except FAILURES as error:\n            await handler.stop()\n",
+        (WORKER + "a_handler_whose_start_raised_is_not_stopped_and_the_next_one_is",),
+    ),
     # Cost and promptness.
     Variant(
         "a bind looks through keys",

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import os
 import signal
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -225,8 +227,28 @@ def test_words_that_make_no_sense_are_named(
 def test_a_setting_that_makes_no_sense_is_named(start: Start, name: str, value: str, complaint: str) -> None:
     worker = start("worker", "jobs", **{name: value})
 
-    assert worker.ended() != 0
-    assert complaint in worker.said[-1]
+    assert worker.ended() == 2
+    (sentence,) = worker.said
+    assert sentence.startswith(f"Error: {complaint}")
+
+
+def test_the_installed_program_names_it_in_one_sentence_too() -> None:
+    program = Path(sys.executable).with_name("sharded-queue")
+    wrong = {**os.environ, "QUEUE_WORKER_CONCURRENCY": "none"}
+    ended = subprocess.run([program, "tubes"], env=wrong, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert ended.stderr.startswith("Error: QUEUE_WORKER_CONCURRENCY (settings.worker_concurrency) = 'none'")
+
+
+def test_who_imports_the_library_gets_an_exception() -> None:
+    program = "try:\n    import sharded_queue\nexcept ValueError as error:\n    print('caught', error)"
+    wrong = {**os.environ, "QUEUE_WORKER_CONCURRENCY": "none"}
+    ended = subprocess.run(
+        [sys.executable, "-c", program], env=wrong, capture_output=True, text=True, timeout=SECONDS, check=True
+    )
+
+    assert ended.stdout.startswith("caught QUEUE_WORKER_CONCURRENCY")
 
 
 @pytest.mark.redis

@@ -655,6 +655,29 @@ async def test_an_error_in_stop_releases_the_thread_all_the_same(bench: Bench) -
     assert await bench.bound(BadStopHandler) == 0
 
 
+async def test_a_handler_whose_start_raised_is_not_stopped_and_the_next_one_is(bench: Bench) -> None:
+    seen: list[str] = []
+
+    class RetriedHandler(JobHandler):
+        retry = Retry(limit=1, base_seconds=0, cap_seconds=0)
+
+        async def start(self) -> None:
+            seen.append("start")
+            if len(seen) == 1:
+                raise ConnectionError("no database yet")
+
+        async def perform(self, *requests: Job) -> None:
+            seen.append("perform")
+
+        async def stop(self) -> None:
+            seen.append("stop")
+
+    await bench.queue.register(RetriedHandler, Job(1))
+    await bench.worker(RetriedHandler).loop(1)
+
+    assert seen == ["start", "start", "perform", "stop"]
+
+
 async def test_a_trickle_pays_for_one_start_only(bench: Bench) -> None:
     class TrickleHandler(JobHandler):
         async def start(self) -> None:

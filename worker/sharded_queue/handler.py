@@ -98,7 +98,12 @@ class Handler:
         return None
 
     async def start(self) -> None:
-        """Called when a worker bound a thread for this instance."""
+        """
+        Called when a worker bound a thread for this instance.
+
+        When it raises, the thread waits and is tried again with a new instance. `stop` is not called then: as with
+        `__enter__` and `__exit__`, who began and failed cleans up.
+        """
 
     async def perform(self, *requests: Any) -> None:
         """Handle requests of one tube, in their order."""
@@ -109,7 +114,7 @@ class Handler:
         await self.perform(*requests)
 
     async def stop(self) -> None:
-        """Called when the thread was drained or given up, also after an error."""
+        """Called once after a `start` that returned, when the thread was drained or given up, also after an error."""
 
     @classmethod
     def serializer(cls) -> Serializer:

@@ -7,7 +7,9 @@ Read from the environment (`QUEUE_` and the field's name in capitals) when first
 
 import os
 import socket
+import sys
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
@@ -16,6 +18,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sharded_queue.errors import SettingsError
 
 ENV_PREFIX = "QUEUE_"
+PROGRAMS = ("sharded-queue", "sharded-queue-operator")
+MODULES = ("sharded_queue", "sharded_queue_operator")
 
 Prefix = Annotated[str, Field(max_length=128, pattern=r"^[^{}\s]*$")]
 """Printable and without braces: the first braces of a key are the hash tag of its shard."""
@@ -173,4 +177,22 @@ def _refuse(error: ValidationError) -> NoReturn:
     raise SettingsError(f"{ENV_PREFIX}{name.upper()} (settings.{name}) = {shown}: {first['msg']}") from None
 
 
-settings = read()
+def _is_program() -> bool:
+    """Whether one of our own programs is what runs here, be it by its name or by `python -m`."""
+    if sys.argv[:1] == ["-m"]:
+        return sys.orig_argv[sys.orig_argv.index("-m") + 1] in MODULES
+    return Path(*sys.argv[:1]).name in PROGRAMS
+
+
+def _read_first() -> Settings:
+    """Whoever imports the library gets the error; whoever typed one of its programs, a sentence and exit code 2."""
+    try:
+        return read()
+    except SettingsError as error:
+        if _is_program():
+            sys.stderr.write(f"Error: {error}\n")
+            sys.exit(2)
+        raise
+
+
+settings = _read_first()
