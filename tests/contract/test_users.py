@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
 from sharded_queue import StorageUnavailable
-from sharded_queue.check import lists, picture, repair
+from sharded_queue.check import picture, repair, strays
 from sharded_queue.connections import RedisOptions, close, connect
 from sharded_queue.storage import Entry, Schedule
 from sharded_queue.storages.redis import RedisStorage
@@ -141,7 +141,7 @@ async def administer(user: Watched) -> None:
         await storage.dead(SHARD)
         for number, target in enumerate(("head", "tail", "drop"), 1):
             await storage.settle_dead(SHARD, [number], target)
-        await picture(storage, SHARD, await lists(storage, SHARD))
+        await picture(storage, SHARD, await strays(storage, SHARD))
     await hands.redis.delete(f"{BASE}:ready", f"{BASE}:threads")
     await hands.redis.zadd(f"{BASE}:deep", {"nobody": 7})
     await hands.redis.hset(f"{BASE}:trouble", "nobody/0", "?")

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.serializer import STAMP_DIGITS
+from sharded_queue.settings import settings
 from sharded_queue.storage import First
 from sharded_queue.storages.redis import RedisStorage, first_of
 from sharded_queue.tube import Shard
@@ -96,10 +97,16 @@ class Change:
         return f"{self.index} {self.member}: {self.was or 'nothing'} is now {self.now or 'nothing'}"
 
 
-async def lists(storage: RedisStorage, shard: Shard) -> list[Place]:
-    """The tubes that have a list in Redis, whether the index knows them or not, found by a look through all keys."""
-    prefix = f"{storage.keys.base(shard)}/"
-    names = [LIST_NAME.match(key.removeprefix(prefix)) for key in await storage.look_through(prefix, "*", "list")]
+async def strays(storage: RedisStorage, shard: Shard) -> list[Place]:
+    """Tubes that have a list in Redis and are not in the index, found by a look through all keys."""
+    base = storage.keys.base(shard)
+    found = await storage.look_through(f"{base}/", "*", "list")
+    flat = await storage.scripts.ask(base, "HGETALL", f"{base}:threads", seconds=settings.redis_timeout)
+    fields = flat.items() if isinstance(flat, dict) else _groups(flat, 2)  # RESP3 answers with a map
+    for thread, record in fields:
+        priorities = record.split(b" ")[::3]
+        found.difference_update(f"{base}/{thread.decode()}/{priority.decode()}" for priority in priorities)
+    names = [LIST_NAME.match(key.removeprefix(f"{base}/")) for key in found]
     return [(name[1], int(name[2])) for name in names if name]
 
 
@@ -107,13 +114,13 @@ async def repair(storage: RedisStorage, shard: Shard, *, seconds: float = 60.0) 
     """
     Put the indices and counters of a shard right, from its lists and records; returns what was changed.
 
-    One atomic step, so workers may go on meanwhile, though Redis serves nobody else for its length (about that of a
-    `picture`). Order and leases are kept, but for a lease whose holder has something else in hand than its tube begins
+    One atomic step, so workers may go on meanwhile, though Redis serves nobody else for its length: seconds for 100,000
+    threads. Order and leases are kept, but for a lease whose holder has something else in hand than its tube begins
     with now: that is taken, and the batch is handled again. Of what cannot be known any more, registered and settled
     requests are not counted again, and delayed ones that lost their time are due now.
     """
-    arguments = [part for place in await lists(storage, shard) for part in place]
-    reply = await storage.scripts.run("repair", storage.shard_keys(shard), lambda _: arguments, seconds=seconds)
+    arguments = [part for place in await strays(storage, shard) for part in place]
+    reply = await storage.scripts.run_long("repair", storage.shard_keys(shard), arguments, seconds=seconds)
     return [Change(*(part.decode(errors="replace") for part in change)) for change in reply]
 
 
@@ -125,7 +132,7 @@ async def picture(
     as much as reading the whole shard: not for every minute.
     """
     arguments = [part for place in found for part in place]
-    reply = await storage.scripts.run("picture", storage.shard_keys(shard), lambda _: arguments, seconds=seconds)
+    reply = await storage.scripts.run_long("picture", storage.shard_keys(shard), arguments, seconds=seconds)
     counters, _, held, trouble, firsts, *rankings, later, letters, schedules, tubes = reply
     ready, blocked, oldest, deep, leases, due, dead, identities, occurrences = map(_scores, rankings)
     return Picture(

@@ -86,6 +86,17 @@ class Scripts:
 
         return await persist(attempt, seconds)
 
+    async def run_long(self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, seconds: float) -> Any:
+        """
+        As `run`, for a script that looks at everything: its one answer may take *seconds*. To send it again while Redis
+        is at it would only double the work.
+        """
+
+        async def attempt(_: bool) -> Any:
+            return await self._call(name, keys, arguments, seconds)
+
+        return await persist(attempt, seconds)
+
     async def ask(self, key: str, *command: Any, seconds: float) -> Any:
         """The answer to a command that changes nothing, with the same patience and errors as a script's."""
 
@@ -125,13 +136,15 @@ class Scripts:
                 raise answer
         return answers
 
-    async def _call(self, name: str, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
-        command = ("EVALSHA", digest(name), len(keys), *keys, *arguments)
+    async def _call(
+        self, name: str, keys: Sequence[str], arguments: Sequence[Any], seconds: float | None = None
+    ) -> Any:
+        command, seconds = ("EVALSHA", digest(name), len(keys), *keys, *arguments), seconds or settings.redis_timeout
         try:
-            return await self.link.send(keys[0], *command, seconds=settings.redis_timeout)
+            return await self.link.send(keys[0], *command, seconds=seconds)
         except NoScriptError:  # not carried out: loading it and sending once more is no second time
             await self._load(name, keys[0])
-            return await self.link.send(keys[0], *command, seconds=settings.redis_timeout)
+            return await self.link.send(keys[0], *command, seconds=seconds)
 
     async def _load(self, name: str, key: str) -> None:
         await self.link.send(key, "SCRIPT", "LOAD", source(name), seconds=settings.redis_timeout)

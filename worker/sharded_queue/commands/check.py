@@ -2,7 +2,7 @@
 
 import click
 
-from sharded_queue.check import Change, faults, lists, picture
+from sharded_queue.check import Change, faults, picture, strays
 from sharded_queue.check import repair as put_right
 from sharded_queue.commands.naming import Named, module_options, named
 from sharded_queue.commands.reading import emit, read, shown
@@ -15,7 +15,11 @@ from sharded_queue.storages.redis import RedisStorage
 @click.option("--repair", is_flag=True, help="Put right what does not add up; workers may go on meanwhile.")
 @click.option("--json", "as_json", is_flag=True, help="The changes and faults as JSON.")
 def check(handler: str, modules: tuple[str, ...], spread: int | None, repair: bool, as_json: bool) -> None:
-    """Recount a handler; exit 1 when something does not add up. It reads everything: not for every minute."""
+    """
+    Recount a handler; exit 1 when something does not add up. It reads everything: not for every minute.
+
+    A shard is read, and put right, in one step, for which Redis serves nobody else: seconds for 100,000 threads.
+    """
     (found,) = named([handler], modules, spread)
     changes = read(lambda storage: repaired(storage, found)) if repair else []
     wrong = read(lambda storage: recount(storage, found))
@@ -35,7 +39,7 @@ async def recount(storage: RedisStorage, handler: Named) -> list[str]:
     return [
         fault
         for shard in handler.shards
-        for fault in faults(await picture(storage, shard, await lists(storage, shard)))
+        for fault in faults(await picture(storage, shard, await strays(storage, shard)))
     ]
 
 

@@ -52,15 +52,16 @@ local function stamp_of(message)
   return message and tonumber(string.sub(message, 1, 13)) or now
 end
 
-local function tubes_of(thread)
+local function read_tubes(text)
   local tubes = {}
-  local text = redis.call('HGET', THREADS, thread)
-  if text then
-    for priority, head, tail in string.gmatch(text, '(%-?%d+) (%-?%d+) (%-?%d+)') do
-      tubes[#tubes + 1] = { priority = priority, head = tonumber(head), tail = tonumber(tail) }
-    end
+  for priority, head, tail in string.gmatch(text, '(%-?%d+) (%-?%d+) (%-?%d+)') do
+    tubes[#tubes + 1] = { priority = priority, head = tonumber(head), tail = tonumber(tail) }
   end
   return tubes
+end
+
+local function tubes_of(thread)
+  return read_tubes(redis.call('HGET', THREADS, thread) or '')
 end
 
 -- The record of a thread's tubes; none where it has none.

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 -- Everything that is known of a shard, at a cost of O(everything): for recounts and tests, never for workers.
 --
--- ARGV  thread, priority of lists that were found in Redis: those that the index does not know have no numbers in it
+-- ARGV  thread, priority of lists that were found in Redis and are not in the index: they have no numbers there
 -- Returns {counters, threads, held, trouble, firsts (flat hashes), ready, blocked, oldest, deep, leases, due, dead,
 -- identities, occurrences (flat sorted sets), fields of later, fields of letters, fields of schedules, tubes (flat: thread, priority, head, tail, length,
 -- first message)}
@@ -13,7 +13,7 @@ end
 local tubes, listed = {}, {}
 local function list_tube(thread, tube)
   local list = list_of(thread, tube.priority)
-  listed[list] = true
+  if #ARGV > 0 then listed[list] = true end
   for _, value in ipairs({ thread, tube.priority, whole(tube.head), whole(tube.tail), redis.call('LLEN', list),
                            redis.call('LINDEX', list, 0) or '' }) do
     tubes[#tubes + 1] = value

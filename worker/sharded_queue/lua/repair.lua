@@ -2,7 +2,7 @@
 -- Put the indices and counters of a shard right, from its lists and its records, at a cost of O(everything). Where all
 -- is true nothing is written, so a second call changes nothing.
 --
--- ARGV  thread, priority of every list that was found in Redis
+-- ARGV  thread, priority of every list that was found in Redis and is not in the index
 -- Returns {index, member, was, is} for each change, '' for what is not there
 --
 -- One atomic step, so workers may go on meanwhile. A lease is taken only where the numbers in its holder's hands no
@@ -56,6 +56,8 @@ local function fields_of(key)
   return fields
 end
 
+local records = fields_of(THREADS)
+
 -- thread -> priority -> the index's record of the tube, or false where only its list is known.
 local function known_tubes()
   local known = {}
@@ -63,14 +65,14 @@ local function known_tubes()
     known[ARGV[i]] = known[ARGV[i]] or {}
     known[ARGV[i]][ARGV[i + 1]] = false
   end
-  for _, thread in ipairs(redis.call('HKEYS', THREADS)) do
+  for thread, text in pairs(records) do
     known[thread] = known[thread] or {}
-    for _, tube in ipairs(tubes_of(thread)) do known[thread][tube.priority] = tube end
+    for _, tube in ipairs(read_tubes(text)) do known[thread][tube.priority] = tube end
   end
   return known
 end
 
-local records, known = fields_of(THREADS), known_tubes()
+local known = known_tubes()
 local holds_now, delayed, letters = fields_of(HELD), fields_of(LATER), fields_of(LETTERS)
 local firsts, schedules = fields_of(FIRSTS), fields_of(SCHEDULES)
 
@@ -97,7 +99,7 @@ end
 -- The tubes of a thread are the lists that there are; the index says the number of the first request. Where it does
 -- not, that is what its holder has in hand, or a number that nothing had.
 local function true_tubes(thread)
-  local tubes, held = {}, held_of(thread)
+  local tubes, held = {}, holds_now[thread] and held_of(thread)
   for priority, tube in pairs(known[thread]) do
     local length = redis.call('LLEN', list_of(thread, priority))
     if length > 0 then
