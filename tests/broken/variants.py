@@ -148,7 +148,7 @@ VARIANTS = [
     Variant(
         "duplicates are registered",
         REGISTER,
-        "if taken[identity] or first_of_it then",
+        "if taken[identity] or known then",
         "if taken[identity] then",
         (DUPLICATES + "a_request_that_was_registered_before_is_left_out_and_names_the_first",),
     ),

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from sharded_queue import Handler, Queue, RuntimeCoordinator, RuntimeStorage, Worker, settings
+from sharded_queue import Handler, Queue, QueueFull, RuntimeCoordinator, RuntimeStorage, Worker, settings
 from sharded_queue.check import faults, picture
 from sharded_queue.context import current
 from sharded_queue.coordinators.redis import RedisCoordinator
@@ -328,6 +328,22 @@ async def test_what_is_not_due_yet_is_not_registered(on_redis: RedisMedium) -> N
     next_ms = await on_redis.storage.schedule(SHARD, plan())
 
     assert await carry_out(on_redis, "n", next_ms, str(TEN), next_ms + 10_000) == []
+
+
+@pytest.mark.redis
+async def test_what_a_full_redis_refuses_occurs_when_it_has_room(
+    own_medium: Callable[..., tuple[RedisServer, RedisMedium]],
+) -> None:
+    _, medium = own_medium()
+    await medium.storage.schedule(SHARD, plan())
+    await medium.advance(95)
+    await medium.redis.config_set("maxmemory", "1mb")
+    with pytest.raises(QueueFull, match="memory limit"):
+        await medium.storage.occur(SHARD)
+    await medium.redis.config_set("maxmemory", "0")
+    await medium.storage.occur(SHARD)
+
+    assert await medium.waiting("a") == ["x"]
 
 
 @pytest.mark.redis

@@ -64,9 +64,9 @@ local function distinct()
         tills = redis.call('ZMSCORE', IDENTITIES, unpack(ARGV, first + place, math.min(first + place + CHUNK - 1, last)))
       end
       local identity, till = ARGV[first + place], tills[place % CHUNK + 1]
-      local first_of_it = till and tonumber(till) > now and redis.call('HGET', FIRSTS, identity)
-      if taken[identity] or first_of_it then
-        repeated[#repeated + 1] = { tube, place, identity, first_of_it }
+      local known = till and tonumber(till) > now and redis.call('HGET', FIRSTS, identity)
+      if taken[identity] or known then
+        repeated[#repeated + 1] = { tube, place, identity, known }
       else
         taken[identity] = true
         fresh[#fresh + 1] = { tube, kept[head + 2], identity }
@@ -126,7 +126,7 @@ while at <= #entries do
   else
     reply[#reply + 1] = append(thread, priority, start, entries, first, last)
   end
-  routes[#routes + 1] = priority .. ' ' .. thread
+  if window > 0 then routes[#routes + 1] = priority .. ' ' .. thread end
   total = total + count
   at = last + 1
 end
