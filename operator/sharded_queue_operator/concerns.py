@@ -82,12 +82,14 @@ def starving(seen: Observation, policy: Policy, before: Conditions) -> list[str]
 
 def waiting(state: ShardState, patience: float) -> list[tuple[float, str]]:
     """
-    The lag and the name of what waits for a worker for so long; beside threads that are blocked, nobody is named.
+    The lag and the name of what waits for a worker for so long; beside threads that are blocked or parked, nobody is
+    named.
     """
     old = unserved(state, patience)
-    if state.is_paused or not state.ready or len(old) <= state.blocked:
+    withheld = state.blocked + state.parked
+    if state.is_paused or not state.ready or len(old) <= withheld:
         return []
-    if state.blocked:
+    if withheld:
         return [(min(old.values()), f"a thread of {state.shard.handler}")]
     return [(lag, f"thread {thread} of {state.shard.handler}") for thread, lag in old.items()]
 

@@ -88,7 +88,7 @@ class Observation:
     @property
     def useful_lanes(self) -> int:
         """Threads that a worker could hold now; a request whose time came a moment ago may be a thread of its own."""
-        return sum(state.threads + state.overdue for state in self.shards if not state.is_paused)
+        return sum(state.threads - state.parked + state.overdue for state in self.shards if not state.is_paused)
 
     @property
     def holders(self) -> set[str]:
@@ -240,8 +240,9 @@ def lanes_of(state: ShardState, seconds: float, policy: Policy, spans: Mapping[B
     is the linear part of the formula, and a sum of depths gives it exactly. When every listed thread fills a lane, the
     list alone exceeds what the policy can give, if it was asked for with more places than `Policy.lanes`.
 
-    A paused shard gives nothing out, so that no worker is of use to it. Delayed requests count from their time on, even
-    before a worker looked and put them into their tubes: where no worker runs, none would look.
+    A paused shard gives nothing out, so that no worker is of use to it; nor do parked threads, which wait for threads
+    of the layout before. Delayed requests count from their time on, even before a worker looked and put them into
+    their tubes: where no worker runs, none would look.
     """
     if state.is_paused:
         return 0.0
@@ -252,9 +253,9 @@ def lanes_of(state: ShardState, seconds: float, policy: Policy, spans: Mapping[B
     held = endless(state, policy, spans)
     listed = sum(1.0 if thread in held else share(depth) for thread, depth in state.deepest)
     unlisted = len(held.difference(thread for thread, _ in state.deepest))
-    threads = max(0, state.threads - len(state.deepest) - unlisted)
-    depth = max(0, state.depth - sum(depth for _, depth in state.deepest) - unlisted)
-    alike = min(len(held), max(0, len(unserved(state, policy.drain_seconds)) - state.blocked))
+    threads = max(0, state.threads - state.parked - len(state.deepest) - unlisted)
+    depth = max(0, state.depth - state.parked_depth - sum(depth for _, depth in state.deepest) - unlisted)
+    alike = min(len(held), max(0, len(unserved(state, policy.drain_seconds)) - state.blocked - state.parked))
     return listed + unlisted + share(depth, threads) + share(state.overdue, state.overdue) + alike
 
 
@@ -273,7 +274,7 @@ def unserved(state: ShardState, seconds: float) -> Mapping[str, float]:
     """
     Threads that no worker holds and whose oldest request has waited for *seconds*, with its lag, the oldest last.
 
-    Which threads are blocked by a back-off or a person is not told, only how many: some of these may be.
+    Which threads are blocked by a back-off or a person, or parked, is not told, only how many: some of these may be.
     """
     held = {hold.thread for hold in state.held}
     lags = {tube.thread: tube.lag_seconds for tube in reversed(state.oldest) if tube.thread not in held}

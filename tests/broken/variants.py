@@ -13,12 +13,21 @@ class Variant(NamedTuple):
     tests: tuple[str, ...]
 
 
-PRELUDE, BIND, SETTLE, FAIL, REGISTER, OCCUR = (
-    f"lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register", "occur")
+PRELUDE, BIND, SETTLE, FAIL, REGISTER, OCCUR, RESHARD = (
+    f"lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register", "occur", "reshard")
 )
-STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES = (
+STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING = (
     f"test_{name}.py::test_"
-    for name in ("storage", "coordinator", "redis", "worker", "control", "deduplication", "schedules")
+    for name in (
+        "storage",
+        "coordinator",
+        "redis",
+        "worker",
+        "control",
+        "deduplication",
+        "schedules",
+        "resharding",
+    )
 )
 
 VARIANTS = [
@@ -309,6 +318,112 @@ VARIANTS = [
         "    except ValueError as error:\n        log.warning(",
         "    except KeyError as error:\n        log.warning(",
         (SCHEDULES + "a_schedule_that_is_unknown_here_stops_no_other",),
+    ),
+    # Another number of threads.
+    Variant(
+        "new threads do not wait for old ones",
+        PRELUDE,
+        "  if residue then\n    redis.call('ZADD', PARKED, residue, thread)\n    return\n  end\n",
+        "",
+        (RESHARDING + "a_new_thread_waits_until_the_old_one_is_drained",),
+    ),
+    Variant(
+        "in memory new threads do not wait for old ones",
+        "book.py",
+        "if not is_unparked and (residue := self._parking(thread)) is not None:",
+        "if False and (residue := 0) is None:",
+        (RESHARDING + "a_new_thread_waits_until_the_old_one_is_drained",),
+    ),
+    Variant(
+        "one drained old thread of several is enough",
+        PRELUDE,
+        "if not residue or redis.call('ZREM', OLD, thread) == 0 or has_old(residue) then return end",
+        "if not residue or redis.call('ZREM', OLD, thread) == 0 then return end",
+        (RESHARDING + "a_new_thread_waits_for_all_old_ones_that_it_may_share_keys_with",),
+    ),
+    Variant(
+        "in memory one drained old thread of several is enough",
+        "book.py",
+        "if residue is not None and not self.old.at(residue, 1) and self.parked.at(residue, 1):",
+        "if residue is not None and self.parked.at(residue, 1):",
+        (RESHARDING + "a_new_thread_waits_for_all_old_ones_that_it_may_share_keys_with",),
+    ),
+    Variant(
+        "old threads wait with a rest of their own",
+        RESHARD,
+        "redis.call('ZADD', OLD, place % step, thread)",
+        "redis.call('ZADD', OLD, place % threads, thread)",
+        (RESHARDING + "the_order_of_each_key_survives_changes",),
+    ),
+    Variant(
+        "in memory the rest is that of the new layout",
+        "book.py",
+        "residue = int(place) % gcd(self.layout.threads, self.before)",
+        "residue = int(place) % self.layout.threads",
+        (RESHARDING + "the_order_of_each_key_survives_changes",),
+    ),
+    Variant(
+        "an old thread that waits itself counts as drained",
+        RESHARD,
+        "if redis.call('HEXISTS', THREADS, thread) == 1 then",
+        "if redis.call('HEXISTS', THREADS, thread) == 1 and not redis.call('ZSCORE', BLOCKED, thread) then",
+        (RESHARDING + "an_old_thread_that_backs_off_is_not_drained",),
+    ),
+    Variant(
+        "an old thread in the hands of a worker counts as drained",
+        RESHARD,
+        "if redis.call('HEXISTS', THREADS, thread) == 1 then",
+        "if redis.call('HEXISTS', THREADS, thread) == 1 and not redis.call('HGET', HELD, thread) then",
+        (RESHARDING + "the_order_of_each_key_survives_changes",),
+    ),
+    Variant(
+        "a producer may place by an old layout",
+        REGISTER,
+        "  return { now, 'layout', layout.number, layout.threads }\n",
+        "",
+        (RESHARDING + "a_change_counts_for_all_producers_at_once",),
+    ),
+    Variant(
+        "a second change does not wait for the first",
+        RESHARD,
+        "if redis.call('EXISTS', OLD, OPENED) > 0 then return answer(-1, layout.number, layout.threads) end",
+        "",
+        (RESHARDING + "a_second_change_is_refused_until_the_first_is_finished",),
+    ),
+    Variant(
+        "delayed requests are placed as they were registered",
+        PRELUDE,
+        "local thread = place(string.sub(text, at, at + length - 1), message)",
+        "local thread = string.sub(text, at, at + length - 1)",
+        (RESHARDING + "a_delayed_request_is_placed_by_the_layout_of_its_time",),
+    ),
+    Variant(
+        "dead letters return to where they died",
+        "lua/dead.lua",
+        "local thread = place(string.sub(letter, at, at + length - 1), message)",
+        "local thread = string.sub(letter, at, at + length - 1)",
+        (RESHARDING + "a_dead_letter_of_the_old_layout_is_placed_by_the_new_one",),
+    ),
+    Variant(
+        "a resumed thread does not wait for old ones",
+        "lua/pause.lua",
+        "make_ready(thread, tubes_of(thread)) end",
+        "make_ready(thread, tubes_of(thread), true) end",
+        (RESHARDING + "a_parked_thread_can_be_paused_and_resumed",),
+    ),
+    Variant(
+        "nobody is called for a thread that waited for old ones",
+        PRELUDE,
+        "    redis.call('ZADD', OPENED, residue, residue)\n    woken = woken + 1\n",
+        "    redis.call('ZADD', OPENED, residue, residue)\n",
+        (RESHARDING + "who_waits_is_called_when_a_parked_thread_is_free",),
+    ),
+    Variant(
+        "all parked threads become ready in one step",
+        PRELUDE,
+        "  local left = SWEEP\n  while left > 0 do",
+        "  local left = 1000000\n  while left > 0 do",
+        (RESHARDING + "many_parked_threads_become_ready_step_by_step",),
     ),
     # Fences.
     Variant(

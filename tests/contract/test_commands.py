@@ -15,7 +15,7 @@ from sharded_queue.cli import main
 from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.settings import settings
 from sharded_queue.storage import Entry, Failure
-from sharded_queue.tube import Shard
+from sharded_queue.tube import Layout, Shard
 from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -216,3 +216,79 @@ def test_all_finds_the_shards_of_a_handler(ask: Ask) -> None:
         ("a.B", 1, 1),
         ("shop.Charge", 0, 1),
     ]
+
+
+def register_by_key(ask: Ask, layout: Layout, *threads: int) -> None:
+    entries = [Entry(layout.thread(thread), 0, [b"[1]"]) for thread in threads]
+    ask(lambda redis: RedisStorage(redis).register(SHARD, entries, layout=layout))
+
+
+def test_reshard_says_what_is_left_of_the_old_layout(ask: Ask) -> None:
+    register_by_key(ask, Layout(1, 2), 0, 1)
+    said = (
+        "the keys of shop.Charge are spread over 6 threads, by layout 2; 2 threads of the layout before are not drained"
+    )
+
+    assert typed("reshard", "shop.Charge", "6").output == f"{said}, 0 wait for them\n"
+    register_by_key(ask, Layout(2, 6), 2, 3)
+    assert typed("reshard", "shop.Charge").output == f"{said}, 2 wait for them\n"
+
+
+def test_reshard_answers_programs(ask: Ask) -> None:
+    register_by_key(ask, Layout(1, 2), 0)
+    answers = [json.loads(typed("reshard", "shop.Charge", "6", "--json").output) for _ in range(2)]
+    facts = {"handler": "shop.Charge", "threads": 6, "layout": 2, "undrained": 1, "parked": 0}
+
+    assert answers == [{**facts, "changed": True}, {**facts, "changed": False}]
+
+
+def test_reshard_refuses_while_the_change_before_is_not_finished(ask: Ask) -> None:
+    register_by_key(ask, Layout(1, 2), 0)
+    typed("reshard", "shop.Charge", "6")
+    refused = typed("reshard", "shop.Charge", "3")
+
+    assert refused.exit_code == 1
+    assert "shop.Charge cannot change to 3 threads yet: its last change, to 6, is not finished" in refused.output
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["shop.Charge", "0"], "1<=x<=65536"),
+        (["shop.Charge", "6", "--shards", "4"], "THREADS is 6, but the handler has 4 shards: a multiple of 4"),
+        (["shop.Charg", "6"], "no request of shop.Charg was ever registered by key"),
+    ],
+)
+def test_reshard_says_what_makes_no_sense(ask: Ask, words: list[str], complaint: str) -> None:
+    register_by_key(ask, Layout(1, 2), 0)
+    refused = typed("reshard", *words)
+
+    assert refused.exit_code == 2
+    assert complaint in refused.output
+
+
+def test_a_spread_handler_is_resharded_in_all_its_shards(ask: Ask) -> None:
+    shards = [Shard(SHARD.handler, number, 2) for number in range(2)]
+    layout = Layout(1, 4)
+    ask(lambda redis: RedisStorage(redis).register(shards[1], [Entry("1:3", 0, [b"[1]"])], layout=layout))
+    typed("reshard", "shop.Charge", "6", "--shards", "2")
+
+    states = ask(lambda redis: RedisStorage(redis).observe(shards))
+    assert [state.layout for state in states] == [Layout(1, 6), Layout(2, 6)]
+
+
+def test_explain_names_the_old_threads_that_a_thread_waits_for(ask: Ask) -> None:
+    register_by_key(ask, Layout(1, 2), 1)
+    typed("reshard", "shop.Charge", "6")
+    register_by_key(ask, Layout(2, 6), 3)
+
+    assert "thread 2:3 waits for threads 1:1 of the old layout" in typed("explain", "shop.Charge", "2:3").output
+
+
+def test_tubes_tell_programs_of_parked_threads(ask: Ask) -> None:
+    register_by_key(ask, Layout(1, 2), 1)
+    typed("reshard", "shop.Charge", "6")
+    register_by_key(ask, Layout(2, 6), 3)
+    (facts,) = json.loads(typed("tubes", "shop.Charge", "--json").output)
+
+    assert (facts["depth"], facts["ready"], facts["parked"]) == (2, 1, 1)

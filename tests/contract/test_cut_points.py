@@ -1,5 +1,5 @@
 """
-The connection is cut at every command of a whole life: register, bind, handle, fail, bury, settle, release.
+The connection is cut at every command of a whole life: register, reshard, bind, handle, fail, bury, settle, release.
 
 Each command once, in four ways: nothing lost, nothing reordered, nothing handled twice, and all counters right.
 """
@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry as ClientRetry
 from redis.backoff import NoBackoff
 
-from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Retry, Route, Worker, settings
+from sharded_queue import Handler, KeyRoute, Queue, RedisCoordinator, RedisStorage, Retry, Worker, settings
 from sharded_queue.check import faults, picture
 from tests.contract.proxy import CUTS, Cut, CuttingProxy
 from tests.redis_server import RedisServer
@@ -39,15 +39,19 @@ EXPECTED = Life({"a": ["1", "2"], "b": ["flaky", "3"]}, ["poison"], (5, 4, 1, 0)
 
 
 async def live(server: RedisServer, proxy: CuttingProxy) -> Life:
-    """A flaky request is put off once, a poisonous one dies, the others are handled: all through the proxy."""
+    """
+    A flaky request is put off once, a poisonous one dies, the others are handled, over more threads than at first: all
+    through the proxy.
+    """
 
     class LifeHandler(Handler):
         name = "tests.Life"
         retry = Retry(limit=2, base_seconds=0, cap_seconds=0)
+        threads = 4
 
         @classmethod
-        async def route(cls, *requests: Job) -> list[Route]:
-            return [Route(request.thread) for request in requests]
+        async def route(cls, *requests: Job) -> list[KeyRoute]:
+            return [KeyRoute(request.thread) for request in requests]
 
         async def perform(self, *requests: Job) -> None:
             for request in requests:
@@ -64,6 +68,7 @@ async def live(server: RedisServer, proxy: CuttingProxy) -> Life:
     await direct.flushall()
     queue = Queue(RedisStorage(through))
     await queue.register(LifeHandler, Job("a", "poison"), Job("a", "1"), Job("b", "flaky"))
+    await queue.reshard(LifeHandler, 8)
     new = [Job("a", "2"), Job("b", "3"), Job("a", "2")]
     receipts = await queue.register(LifeHandler, *new, deduplicate_seconds=60)
     async with asyncio.timeout(10):

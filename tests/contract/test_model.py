@@ -18,14 +18,26 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from redis.asyncio import Redis
 
-from sharded_queue import QueueFull, settings
-from sharded_queue.check import Hold, Line, Picture, Suspects, faults, picture, repair
+from sharded_queue import QueueFull, ReshardError, settings
+from sharded_queue.check import Hold, Laid, Line, Picture, Suspects, faults, picture, repair
 from sharded_queue.coordinators.memory import RuntimeCoordinator
 from sharded_queue.coordinators.redis import RedisCoordinator
-from sharded_queue.storage import Batch, Entry, Failure, Schedule, Settlement, ShardState
+from sharded_queue.serializer import STAMP_DIGITS, mark_in, marked
+from sharded_queue.storage import (
+    Batch,
+    Entry,
+    Failure,
+    LayoutChanged,
+    Resharded,
+    Schedule,
+    Settlement,
+    ShardState,
+    Storage,
+)
 from sharded_queue.storages.memory import RuntimeStorage
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.timing import every
+from sharded_queue.tube import Layout
 from tests.conftest import MODEL_SEED
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
 from tests.contract.medium import SHARD
@@ -42,6 +54,8 @@ priorities = st.sampled_from([-1, 0, 10])
 owners = st.sampled_from(["w/1", "w/2"])
 counts = st.integers(1, 5)
 places = st.integers(0, 20)
+marks = st.integers(0, 11)
+layouts = st.builds(Layout, st.integers(1, 3), st.sampled_from([1, 2, 3, 4, 6]))
 ageings = st.sampled_from([0.0, 3600.0])
 names = st.sampled_from(["n", "o p", "q"])
 identities = st.sampled_from(["i", "j", "k l", "m"])
@@ -99,6 +113,12 @@ class Machine(RuleBasedStateMachine):
     def pair_at(self, place: int) -> Pair:
         """One of the newest batches, or a stale one."""
         return self.batches[-1 - place % min(len(self.batches), 6)]
+
+    def thread_at(self, place: int) -> str:
+        """One of the threads that have requests, or a thread that may have none."""
+        book = self.memory_storage.books[SHARD]
+        known = sorted({"a", "b", *book.threads, *(thread for thread, _ in book.blocked.lowest(100))})
+        return known[place % len(known)]
 
     def is_held(self, pair: Pair) -> bool:
         held = self.memory_storage.books[SHARD].held.get(pair.memory.lease.thread)
@@ -193,6 +213,47 @@ class Machine(RuleBasedStateMachine):
             book.identities.put(identity, 1)
         self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:identities", {identity: 1}, xx=True))
 
+    @rule(
+        keys=st.lists(marks, min_size=1, max_size=4),
+        guess=layouts,
+        delay=st.sampled_from([0.0, 0.0, DELAY_SECONDS]),
+        fates=losses,
+    )
+    def register_by_key(self, keys: list[int], guess: Layout, delay: float, fates: list[str]) -> None:
+        """By any producer: one that has never heard of the layout in force learns it from the storage."""
+        bodies = [marked(mark, b"%d" % (self.registered + place)) for place, mark in enumerate(keys)]
+        self.registered += len(keys)
+        self.clock.tick()
+        self.lose(fates)
+        self.same_answer(
+            placed(self.memory_storage, bodies, guess, delay), placed(self.redis_storage, bodies, guess, delay)
+        )
+
+    @rule(number=st.sampled_from([1, 2, 3, 4, 6]), fates=losses)
+    def reshard(self, number: int, fates: list[str]) -> None:
+        self.lose([])
+        (in_memory,) = self.run(self.memory_storage.observe([SHARD]))
+        self.lose(fates)
+        memory, redis = self.both(
+            unless_unfinished(self.memory_storage.reshard(SHARD, number)),
+            unless_unfinished(self.redis_storage.reshard(SHARD, number)),
+        )
+        if isinstance(memory, Resharded):  # an answer that was lost is lost: the second time nothing changes
+            memory, redis = memory._replace(is_changed=False), redis._replace(is_changed=False)
+        assert memory == redis
+        assert in_memory.undrained == 0 or not isinstance(memory, Resharded) or memory.layout == in_memory.layout
+
+    @rule()
+    def come_due(self) -> None:
+        """The time of all delayed requests; the next look of a worker will see it."""
+        book = self.memory_storage.books[SHARD]
+        late = [(self.clock.ms, number, entry) for _, number, entry in book.due]
+        book.due.clear()
+        book.due.update(late)
+        if late:
+            due = {b"%016d" % number: self.clock.ms for _, number, _ in late}
+            self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:due", due, xx=True))
+
     @rule(owner=owners, wanted_threads=st.integers(1, 2), wanted=st.integers(0, 4), ageing=ageings, fates=losses)
     def bind(self, owner: str, wanted_threads: int, wanted: int, ageing: float, fates: list[str]) -> None:
         self.clock.tick()
@@ -262,23 +323,24 @@ class Machine(RuleBasedStateMachine):
             self.memory_coordinator.release([pair.memory.lease]), self.redis_coordinator.release([pair.redis.lease])
         )
 
-    @rule(thread=threads)
-    def expire(self, thread: str) -> None:
+    @rule(place=places)
+    def expire(self, place: int) -> None:
         """The lease of a thread is over; the next bind will see it."""
-        book = self.memory_storage.books[SHARD]
+        book, thread = self.memory_storage.books[SHARD], self.thread_at(place)
         if thread in book.leases:
             book.leases.put(thread, 1)
         self.run(self.redis.zadd(f"{self.redis_storage.keys.lock(SHARD)}:leases", {thread: 1}, xx=True))
 
-    @rule(thread=threads)
-    def end_back_off(self, thread: str) -> None:
-        book = self.memory_storage.books[SHARD]
+    @rule(place=places)
+    def end_back_off(self, place: int) -> None:
+        book, thread = self.memory_storage.books[SHARD], self.thread_at(place)
         if book.blocked.score(thread) not in (None, float("inf")):
             book.blocked.put(thread, 1)
             self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:blocked", {thread: 1}, xx=True))
 
-    @rule(thread=threads, is_paused=st.booleans())
-    def pause(self, thread: str, is_paused: bool) -> None:
+    @rule(place=places, is_paused=st.booleans())
+    def pause(self, place: int, is_paused: bool) -> None:
+        thread = self.thread_at(place)
         self.clock.tick()
         self.lose([])
         self.same_answer(
@@ -319,6 +381,20 @@ class Machine(RuleBasedStateMachine):
         assert timeless(redis) == timeless(memory)
 
     @invariant()
+    def no_key_can_be_handled_in_two_threads(self) -> None:
+        """Requests of a key are in one thread at most that is neither parked nor, in the new layout, paused."""
+        book = self.memory_storage.books[SHARD]
+        seen: dict[int, str] = {}
+        for thread, lines in book.threads.items():
+            is_new = book.layout is not None and thread.startswith(f"{book.layout.number}:")
+            if thread in book.parked or (is_new and thread in book.blocked):
+                continue
+            messages = [message for line in lines.values() for message in line.messages]
+            for mark in {mark_in(message[STAMP_DIGITS:]) for message in messages} - {None}:
+                assert mark not in seen, f"{mark} is in {seen[mark]} and in {thread}"
+                seen[mark] = thread
+
+    @invariant()
     def both_say_the_same_of_themselves(self) -> None:
         ((memory,), (redis,)) = self.both(
             self.memory_storage.observe([SHARD], 3), self.redis_storage.observe([SHARD], 3)
@@ -331,6 +407,25 @@ class Machine(RuleBasedStateMachine):
     def same_answer(self, memory: Awaitable[Any], redis: Awaitable[Any]) -> None:
         in_memory, on_redis = self.both(memory, redis)
         assert in_memory == on_redis
+
+
+async def placed(storage: Storage, bodies: list[bytes], layout: Layout, delay: float) -> tuple[Layout, list[int]]:
+    while True:
+        entries: dict[str, Entry] = {}
+        for body in bodies:
+            thread = layout.thread(mark_in(body) or 0)
+            entries.setdefault(thread, Entry(thread, 0, [])).bodies.append(body)
+        try:
+            return layout, await storage.register(SHARD, list(entries.values()), None, delay, layout)
+        except LayoutChanged as changed:
+            layout = changed.layout
+
+
+async def unless_unfinished(resharding: Awaitable[Resharded]) -> Any:
+    try:
+        return await resharding
+    except ReshardError as error:
+        return str(error)
 
 
 async def unless_full(registering: Awaitable[T]) -> T | str:
@@ -379,6 +474,10 @@ def memory_picture(storage: RuntimeStorage) -> Picture:
             "dead": book.dead,
             "born": book.born or 0,
         },
+        layout=Laid(*book.layout, book.before) if book.layout else None,
+        old=dict(book.old.lowest(10_000)),
+        parked=dict(book.parked.lowest(10_000)),
+        opened=set(book.opened),
     )
 
 
@@ -401,6 +500,7 @@ def timeless(seen: Picture) -> dict[str, Any]:
         "due": seen.due,
         "firsts": seen.firsts,
         "schedules": seen.schedules,
+        "layout": (seen.layout, seen.old, seen.parked, seen.opened),
         "counters": {name: seen.counters.get(name, 0) for name in ("depth", "sequence")},
     }
 
@@ -414,6 +514,7 @@ def spoken(state: ShardState) -> dict[str, Any]:
         "oldest": [(tube.thread, tube.priority, tube.depth) for tube in state.oldest],
         "held": {(hold.thread, hold.owner) for hold in state.held},
         "born": state.born is not None,
+        "layout": (state.layout, state.undrained, state.parked, state.parked_depth),
     }
 
 

@@ -13,6 +13,7 @@ from sharded_queue.check import faults, picture, repair, strays
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.storage import Batch, Entry, Schedule
 from sharded_queue.timing import every
+from sharded_queue.tube import Layout
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 
 pytestmark = pytest.mark.redis
@@ -29,6 +30,9 @@ WAITING = {
     "once/0": ["o1", "o2"],
     "paused/0": ["p1", "p2"],
     "suspect/0": ["s1", "s2", "s3"],
+    "1:0/0": ["k1"],
+    "2:1/0": ["k2"],
+    "2:2/0": ["k3"],
 }
 """What is handled after the repair and after what is in the holder's hands, by tube."""
 
@@ -64,6 +68,9 @@ async def busy(on_redis: RedisMedium) -> Busy:
     await on_redis.storage.register(SHARD, [Entry("later", 0, [b"l1"])], None, HOUR)
     await on_redis.storage.register_once(SHARD, [Entry("once", 0, [b"o1", b"o2"], ["i1", "i2"])], 2 * HOUR)
     await on_redis.storage.schedule(SHARD, Schedule("daily", every(24 * HOUR), "once", 0, b"again"))
+    await on_redis.storage.register(SHARD, [Entry("1:0", 0, [b"k1"])], layout=Layout(1, 2))
+    await on_redis.storage.reshard(SHARD, 4)
+    await on_redis.storage.register(SHARD, [Entry("2:1", 0, [b"k2"]), Entry("2:2", 0, [b"k3"])], layout=Layout(2, 4))
     assert await wrong(on_redis) == []
     return Busy(held, drained)
 
@@ -161,6 +168,14 @@ BREAKAGES = [
     Breakage("the first requests of identities are gone", [["DEL", f"{BASE}:firsts"]]),
     Breakage("an identity is that of no request", [["ZADD", f"{BASE}:identities", 9e12, "i9"]]),
     Breakage("a window is that of no identity", [["HSET", f"{BASE}:firsts", "i9", "99999 0 once"]]),
+    Breakage("old threads are forgotten", [["DEL", f"{BASE}:old"]]),
+    Breakage("a drained thread is called old", [["ZADD", f"{BASE}:old", 1, "1:1"]]),
+    Breakage("an old thread has the rest of another", [["ZADD", f"{BASE}:old", 1, "1:0"]]),
+    Breakage("parked threads are forgotten", [["DEL", f"{BASE}:parked"]]),
+    Breakage("a parked thread is ready", [["ZADD", f"{BASE}:ready", 7, "2:2"]]),
+    Breakage("a thread that waits for nobody is parked", [["ZADD", f"{BASE}:parked", 1, "2:1"]]),
+    Breakage("threads are let go before the old ones are drained", [["ZADD", f"{BASE}:opened", 0, "0"]]),
+    Breakage("threads are let go that are not there", [["ZADD", f"{BASE}:opened", 1, "1"]]),
     Breakage(
         "everything but the lists is gone",
         [["DEL", *(f"{BASE}:{name}" for name in ("threads", "ready", "oldest", "deep", "counters"))]],

@@ -15,7 +15,7 @@ from sharded_queue.connections import RedisOptions, close, connect
 from sharded_queue.storage import Entry, Schedule
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.timing import every
-from sharded_queue.tube import Keys, Tube
+from sharded_queue.tube import Keys, Layout, Tube
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 from tests.contract.users import ROLES, USERS, client, granted, line_of
 from tests.redis_groups import Nodes, told
@@ -57,6 +57,10 @@ async def produce(user: Watched) -> None:
         await put_off(user)
         await register_once(user)
         await schedule(user)
+        await register_by_key(user, Layout(1, 2), 0)
+    await user.hands.storage.reshard(SHARD, 4)
+    async with user.recorded():
+        await register_by_key(user, Layout(2, 4), 2)
 
 
 async def register_once(user: RedisMedium) -> None:
@@ -72,6 +76,11 @@ async def schedule(user: RedisMedium) -> None:
         await user.storage.schedule(SHARD, Schedule("beat", every(seconds), "beat", 0, b"1"))
     await user.storage.schedules(SHARD)
     await user.storage.unschedule(SHARD, "gone")
+
+
+async def register_by_key(user: RedisMedium, layout: Layout, *threads: int) -> None:
+    entries = [Entry(layout.thread(thread), 0, [b"1"]) for thread in threads]
+    await user.storage.register(SHARD, entries, layout=layout)
 
 
 async def put_off(user: RedisMedium) -> None:
@@ -104,6 +113,13 @@ async def work(user: Watched) -> None:
     await user.hands.redis.rpop(f"{BASE}/b/0")
     async with user.recorded():
         await user.bind(threads=4)
+    await user.hands.redis.flushall()
+    await register_by_key(user.hands, Layout(1, 2), 0)
+    await user.hands.storage.reshard(SHARD, 4)
+    async with user.recorded():
+        await register_by_key(user, Layout(2, 4), 2)
+        await user.settle(await user.bind_one())
+        await user.bind_one()
 
 
 async def operate(user: Watched) -> None:
@@ -146,6 +162,13 @@ async def administer(user: Watched) -> None:
     await hands.redis.zadd(f"{BASE}:deep", {"nobody": 7})
     await hands.redis.hset(f"{BASE}:trouble", "nobody/0", "?")
     async with user.recorded():
+        await repair(storage, SHARD)
+    await register_by_key(hands, Layout(1, 2), 0)
+    async with user.recorded():
+        await user.storage.reshard(SHARD, 4)
+    await register_by_key(hands, Layout(2, 4), 2)
+    async with user.recorded():
+        await user.storage.explain(SHARD, "2:2")
         await repair(storage, SHARD)
 
 

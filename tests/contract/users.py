@@ -20,7 +20,7 @@ SCRIPTS = {
     "producer": ("register", "schedule"),
     "worker": ("bind", "fail", "occur", "release", "renew", "settle"),
     "operator": ("dismiss", "evict", "observe"),
-    "admin": ("dead", "explain", "pause", "peek", "picture", "repair", "schedules", "unschedule"),
+    "admin": ("dead", "explain", "pause", "peek", "picture", "repair", "reshard", "schedules", "unschedule"),
 }
 """The user of the suite that runs each script; what several may run is left to one of them here."""
 COMMANDS = {"INFO": "worker", "BLPOP": "worker", "ZREVRANGE": "admin", "HMGET": "admin", "SCAN": "admin"}

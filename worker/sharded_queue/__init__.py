@@ -10,6 +10,7 @@ from sharded_queue.errors import (
     HandlerNotFound,
     LeaseLost,
     QueueFull,
+    ReshardError,
     RouteError,
     SerializationError,
     SettingsError,
@@ -22,7 +23,7 @@ from sharded_queue.queue import Queue, Receipt
 from sharded_queue.settings import settings
 from sharded_queue.storage import Storage
 from sharded_queue.storages.memory import RuntimeStorage
-from sharded_queue.tube import Route, Tube
+from sharded_queue.tube import KeyRoute, Route, Tube
 from sharded_queue.worker import Worker
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ __all__ = [
     "Handler",
     "HandlerError",
     "HandlerNotFound",
+    "KeyRoute",
     "Lease",
     "LeaseLost",
     "Queue",
@@ -42,6 +44,7 @@ __all__ = [
     "Receipt",
     "RedisCoordinator",
     "RedisStorage",
+    "ReshardError",
     "Retry",
     "Route",
     "RouteError",

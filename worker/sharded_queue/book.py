@@ -8,14 +8,14 @@ as arguments, so that leases and back-offs are tested without waiting.
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import inf
+from math import gcd, inf
 from typing import NamedTuple
 
-from sortedcontainers import SortedDict, SortedList
+from sortedcontainers import SortedDict, SortedList, SortedSet
 
 from sharded_queue.errors import QueueFull
 from sharded_queue.lease import Lease
-from sharded_queue.serializer import STAMP_DIGITS
+from sharded_queue.serializer import STAMP_DIGITS, mark_in
 from sharded_queue.storage import (
     Batch,
     Dead,
@@ -23,7 +23,9 @@ from sharded_queue.storage import (
     Failure,
     First,
     Hold,
+    LayoutChanged,
     Registered,
+    Resharded,
     Schedule,
     Settled,
     Settlement,
@@ -33,8 +35,12 @@ from sharded_queue.storage import (
     TubeLag,
     TubeState,
     Upcoming,
+    unfinished,
 )
-from sharded_queue.tube import Shard, Tube
+from sharded_queue.tube import Layout, Shard, Tube
+
+SWEEP = 1000
+"""Parked threads that one bind makes ready at most."""
 
 
 class Ranking:
@@ -83,6 +89,11 @@ class Ranking:
 
     def up_to(self, score: float) -> list[str]:
         return [member for _, member in self._ranked[: self._ranked.bisect_right((score, "\U0010ffff"))]]
+
+    def at(self, score: float, count: int) -> list[str]:
+        """The first *count* members of a score."""
+        first = self._ranked.bisect_left((score, ""))
+        return [member for found, member in self._ranked[first : first + count] if found == score]
 
     def above(self, score: float) -> list[str]:
         return [member for _, member in self._ranked[self._ranked.bisect_right((score, "\U0010ffff")) :]]
@@ -144,6 +155,10 @@ class Book:
         self.firsts: dict[str, First] = {}
         self.plans: dict[str, Schedule] = {}
         self.occurrences = Ranking()
+        self.layout: Layout | None = None
+        self.before = 0
+        self.old, self.parked = Ranking(), Ranking()
+        self.opened: SortedSet[int] = SortedSet()
         self.is_paused = False
         self.dismissed: dict[str, int] = {}
         self.depth = self.registered = self.settled = self.dead = self.sequence = self.fence = self.duplicates = 0
@@ -151,10 +166,14 @@ class Book:
         self.born: int | None = None
         self.looked_ms: int | None = None
 
-    def register(self, entries: Sequence[Entry], capacity: int | None, delay_ms: int, now: int) -> list[int]:
+    def register(
+        self, entries: Sequence[Entry], capacity: int | None, delay_ms: int, layout: Layout | None, now: int
+    ) -> list[int]:
+        self._check_layout(layout)
         for entry in entries:
             self._check_room(entry, capacity)
         self._begin(now)
+        self.layout = self.layout or layout
         start, total, firsts = self.sequence, 0, []
         for entry in entries:
             put = self._put_off if delay_ms else self._append
@@ -169,13 +188,20 @@ class Book:
             self.born = now * 1000
 
     def register_once(
-        self, entries: Sequence[Entry], window_ms: int, capacity: int | None, delay_ms: int, now: int
+        self,
+        entries: Sequence[Entry],
+        window_ms: int,
+        capacity: int | None,
+        delay_ms: int,
+        layout: Layout | None,
+        now: int,
     ) -> Registered:
+        self._check_layout(layout)
         for identity in self.identities.up_to(now):
             self.identities.discard(identity)
             del self.firsts[identity]
         fresh, repeated = self._distinct(entries)
-        firsts = self.register(fresh, capacity, delay_ms, now)
+        firsts = self.register(fresh, capacity, delay_ms, layout, now)
         for first, (thread, priority, _, identities) in zip(firsts, fresh, strict=True):
             for place, identity in enumerate(identities):
                 self.identities.put(identity, now + window_ms)
@@ -198,6 +224,10 @@ class Book:
                     new[identity] = body
             fresh.append(Entry(thread, priority, list(new.values()), list(new)))
         return fresh, repeated
+
+    def _check_layout(self, layout: Layout | None) -> None:
+        if layout and self.layout and layout != self.layout:
+            raise LayoutChanged(self.layout)
 
     def _check_room(self, entry: Entry, capacity: int | None) -> None:
         line = self._line(entry.thread, entry.priority)
@@ -233,10 +263,11 @@ class Book:
         """Delayed requests whose time has come take their places; they count as registered then."""
         while self.due and self.due[0][0] <= now:
             due, _, entry = self.due.pop(0)
-            self._append(entry, self.sequence, due)
+            self._append(entry._replace(thread=self._place(entry.thread, entry.bodies[0])), self.sequence, due)
             self.sequence += 1
 
-    def schedule(self, schedule: Schedule, now: int) -> int:
+    def schedule(self, schedule: Schedule, layout: Layout | None, now: int) -> int:
+        self.layout = self.layout or layout
         known = self.plans.get(schedule.name)
         if known is None or known.timing != schedule.timing:
             self.occurrences.put(schedule.name, schedule.timing.after(now))
@@ -260,7 +291,8 @@ class Book:
         self._promote(now)
         for name in self.occurrences.up_to(now):
             plan, moment = self.plans[name], int(self.occurrences[name])
-            self._append(Entry(plan.thread, plan.priority, [plan.body]), self.sequence, moment)
+            thread = self._place(plan.thread, plan.body)
+            self._append(Entry(thread, plan.priority, [plan.body]), self.sequence, moment)
             self.sequence += 1
             self.registered += 1
             self.occurrences.put(name, plan.timing.after(now, moment))
@@ -269,6 +301,61 @@ class Book:
     def occurs_seconds(self, now: int) -> float | None:
         """Until a schedule occurs; None if there is none."""
         return next((max(moment - now, 0) / 1000 for _, moment in self.occurrences.lowest(1)), None)
+
+    def reshard(self, threads: int) -> Resharded:
+        if self.layout is None:
+            self.layout = Layout(1, threads)
+            return Resharded(self.layout, 0, is_changed=True)
+        if self.layout.threads == threads:
+            return Resharded(self.layout, len(self.old), is_changed=False)
+        if len(self.old) or self.opened:
+            raise unfinished(self.shard, self.layout, len(self.old), threads)
+        self.before = self.layout.threads
+        step = gcd(threads, self.before)
+        for place in range(self.before):
+            if (thread := self.layout.thread(place)) in self.threads:
+                self.old.put(thread, place % step)
+        self.layout = Layout(self.layout.number + 1, threads)
+        return Resharded(self.layout, len(self.old), is_changed=True)
+
+    def _place(self, thread: str, body: bytes) -> str:
+        """A request that was routed by key is placed by the layout in force, whatever was when it was registered."""
+        mark = mark_in(body)
+        return thread if mark is None or self.layout is None else self.layout.thread(mark)
+
+    def _parking(self, thread: str) -> int | None:
+        """
+        Its residue class, if a thread waits for old ones: threads of two layouts can share keys only if their numbers
+        leave the same rest, divided by the common divisor of how many threads the layouts have.
+        """
+        if self.layout is None or not (len(self.old) or self.opened):
+            return None
+        number, _, place = thread.partition(":")
+        if number != str(self.layout.number) or not place.isdecimal():
+            return None
+        residue = int(place) % gcd(self.layout.threads, self.before)
+        return residue if self.old.at(residue, 1) or residue in self.opened else None
+
+    def _note_drained(self, thread: str) -> None:
+        """With the last old thread of its residue class, those that wait for it may be bound."""
+        residue = self.old.score(thread)
+        self.old.discard(thread)
+        if residue is not None and not self.old.at(residue, 1) and self.parked.at(residue, 1):
+            self.opened.add(int(residue))
+            self.awaken()
+
+    def _unpark(self) -> None:
+        """Parked threads whose old ones are drained become ready, so many at a time."""
+        left = SWEEP
+        while left and self.opened:
+            residue = self.opened[0]
+            threads = self.parked.at(residue, left)
+            for thread in threads:
+                self.parked.discard(thread)
+                self._make_ready(thread, is_unparked=True)
+            if len(threads) < left:
+                self.opened.discard(residue)
+            left -= len(threads)
 
     def _arrive(self, thread: str) -> None:
         """The first request of an empty thread: its holder is called, or the thread becomes ready."""
@@ -288,6 +375,7 @@ class Book:
             self.blocked.discard(thread)
             self._make_ready(thread)
         self._promote(now)
+        self._unpark()
         batches: list[Batch] = []
         threads = 0 if wanted < 1 or self.is_dismissed(owner, now) else threads
         self.looked_ms = now if threads > 0 else self.looked_ms
@@ -428,6 +516,7 @@ class Book:
             changed = self.blocked.score(thread) != inf
             self.blocked.put(thread, inf)
             self.ready.discard(thread)
+            self.parked.discard(thread)
         else:
             changed = thread in self.blocked
             self.blocked.discard(thread)
@@ -443,6 +532,8 @@ class Book:
         done = []
         for number in numbers:
             letter = self.letters.get(number)
+            if letter:
+                letter = letter._replace(thread=self._place(letter.thread, letter.message[STAMP_DIGITS:]))
             if letter and not (target == "head" and letter.thread in self.held):
                 if target != "drop":
                     self._put_back(letter, target)
@@ -507,7 +598,7 @@ class Book:
             bound=len(self.leases),
             blocked=len(self.blocked),
             lag_seconds=lags[0].lag_seconds if lags else 0.0,
-            deepest=[(thread, int(depth)) for thread, depth in self.deep.highest(worst)],
+            deepest=[(thread, int(depth)) for thread, depth in self.deep.highest(worst) if thread not in self.parked],
             oldest=lags,
             held=list(self._holds_now(now)),
             registered=self.registered,
@@ -521,6 +612,10 @@ class Book:
             looked_seconds=None if self.looked_ms is None else (now - self.looked_ms) / 1000,
             duplicates=self.duplicates,
             schedules=len(self.plans),
+            layout=self.layout,
+            undrained=len(self.old),
+            parked=len(self.parked),
+            parked_depth=sum(depth_of(self.threads[thread]) for thread, _ in self.parked.lowest(SWEEP)),
         )
 
     def explain(self, thread: str, now: int) -> ThreadState:
@@ -535,6 +630,7 @@ class Book:
             lease_seconds=(self.leases[thread] - now) / 1000 if held else None,
             blocked_seconds=None if blocked is None else (blocked - now) / 1000,
             ahead=self.ready.rank(thread),
+            waits_for=self.old.at(self.parked[thread], 100) if thread in self.parked else None,
         )
 
     def _tube_state(self, thread: str, priority: int, line: Line, now: int) -> TubeState:
@@ -570,8 +666,11 @@ class Book:
         self.leases.discard(thread)
         self.held.pop(thread, None)
 
-    def _make_ready(self, thread: str) -> None:
+    def _make_ready(self, thread: str, *, is_unparked: bool = False) -> None:
         if (lines := self.threads.get(thread)) and thread not in self.blocked:
+            if not is_unparked and (residue := self._parking(thread)) is not None:
+                self.parked.put(thread, residue)
+                return
             self.ready.put(thread, min(self.oldest[f"{thread}/{priority}"] for priority in lines))
             self.awaken()
 
@@ -591,6 +690,7 @@ class Book:
         self._note_depth(thread, lines)
         if not lines:
             del self.threads[thread]
+            self._note_drained(thread)
 
     def _clear_trouble(self, thread: str, priority: int, through: int) -> None:
         """What was suspected up to *through* proved innocent; the rest of the span stays under suspicion."""

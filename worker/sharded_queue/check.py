@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import inf
+from math import gcd, inf
 from typing import Any, NamedTuple
 
 from sharded_queue.errors import StorageUnavailable
@@ -54,6 +54,19 @@ class Suspects(NamedTuple):
     crashes: int
 
 
+class Laid(NamedTuple):
+    """The layout in force, and how many threads the one before had (0: there was none)."""
+
+    number: int
+    threads: int
+    before: int
+
+    def residue(self, thread: str, number: int) -> int | None:
+        """Residue class of a thread of layout *number*; None for another thread."""
+        layout, _, place = thread.partition(":")
+        return int(place) % gcd(self.threads, self.before) if layout == str(number) and place.isdecimal() else None
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """Everything that is known of a shard."""
@@ -75,6 +88,10 @@ class Picture:
     occurrences: dict[str, float]
     schedules: set[str]
     counters: dict[str, int]
+    layout: Laid | None
+    old: dict[str, float]
+    parked: dict[str, float]
+    opened: set[int]
 
     @property
     def depths(self) -> dict[str, int]:
@@ -133,7 +150,7 @@ async def picture(
     """
     arguments = [part for place in found for part in place]
     reply = await storage.scripts.run_long("picture", storage.shard_keys(shard), arguments, seconds=seconds)
-    counters, _, held, trouble, firsts, *rankings, later, letters, schedules, tubes = reply
+    counters, _, held, trouble, firsts, *rankings, later, letters, schedules, tubes, layout, old, parked, opened = reply
     ready, blocked, oldest, deep, leases, due, dead, identities, occurrences = map(_scores, rankings)
     return Picture(
         tubes={
@@ -156,6 +173,10 @@ async def picture(
         occurrences=occurrences,
         schedules={name.decode() for name in schedules},
         counters={name.decode(): int(value) for name, value in _groups(counters, 2)},
+        layout=Laid(*map(int, layout.split())) if layout else None,
+        old=_scores(old),
+        parked=_scores(parked),
+        opened=set(map(int, _scores(opened))),
     )
 
 
@@ -164,6 +185,7 @@ def faults(seen: Picture) -> list[str]:
     return [
         *_tube_faults(seen),
         *_thread_faults(seen),
+        *_layout_faults(seen),
         *_hold_faults(seen),
         *_trouble_faults(seen),
         *_identity_faults(seen),
@@ -188,8 +210,26 @@ def _tube_faults(seen: Picture) -> Iterator[str]:
 def _thread_faults(seen: Picture) -> Iterator[str]:
     yield from _differences("deep", seen.deep, {thread: depth for thread, depth in seen.depths.items() if depth >= 2})
     free = seen.depths.keys() - seen.held.keys() - seen.blocked.keys()
-    if seen.ready.keys() != free:
-        yield f"ready are {sorted(seen.ready)}, of those that wait free are {sorted(free)}"
+    if seen.ready.keys() != free - seen.parked.keys():
+        yield f"ready are {sorted(seen.ready)}, of those that wait free are {sorted(free - seen.parked.keys())}"
+
+
+def _layout_faults(seen: Picture) -> Iterator[str]:
+    if seen.layout is None:
+        yield from _differences("old", seen.old, {})
+        yield from _differences("parked", seen.parked, {})
+        return
+    number = seen.layout.number
+    old = {thread: seen.layout.residue(thread, number - 1) for thread in seen.depths}
+    yield from _differences(
+        "old", seen.old, {thread: residue for thread, residue in old.items() if residue is not None}
+    )
+    free = seen.depths.keys() - seen.held.keys() - seen.blocked.keys()
+    closed = seen.opened | {int(residue) for residue in seen.old.values()}
+    parked = {thread: seen.layout.residue(thread, number) for thread in free}
+    yield from _differences("parked", seen.parked, {thread: n for thread, n in parked.items() if n in closed})
+    if both := seen.opened.intersection(seen.old.values()):
+        yield f"open and with old threads are the residue classes {sorted(both)}"
 
 
 def _hold_faults(seen: Picture) -> Iterator[str]:

@@ -16,6 +16,7 @@ from sharded_queue.commands.explain import explain
 from sharded_queue.commands.lag import lag
 from sharded_queue.commands.naming import BadInput
 from sharded_queue.commands.peek import peek
+from sharded_queue.commands.reshard import reshard
 from sharded_queue.commands.schedules import schedules
 from sharded_queue.commands.tubes import tubes
 from sharded_queue.commands.worker import worker
@@ -76,5 +77,5 @@ def main() -> None:
     """
 
 
-for command in (worker, tubes, lag, peek, explain, pause, resume, dead, schedules, check):
+for command in (worker, tubes, lag, peek, explain, pause, resume, reshard, dead, schedules, check):
     main.add_command(command)

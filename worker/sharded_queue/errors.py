@@ -6,6 +6,7 @@ Everything this library raises on purpose. A class stands here only where a call
     ├── HandlerNotFound      no handler of that name is known here (also LookupError)
     ├── LeaseLost            another worker may hold the thread now; nothing was written
     ├── QueueFull            the tube, the handler or Redis has no room; nothing was written
+    ├── ReshardError         the number of threads cannot be changed yet; nothing was changed
     ├── RouteError           `route` answered with something that is not a route per request (also ValueError)
     ├── SerializationError   a request cannot be written, or a message cannot be read (also ValueError)
     ├── SettingsError        a setting is unknown, malformed or out of its bounds (also ValueError)
@@ -31,6 +32,10 @@ class LeaseLost(ShardedQueueError):
 
 class QueueFull(ShardedQueueError):
     """There is no room for what was to be registered; nothing of it was written."""
+
+
+class ReshardError(ShardedQueueError):
+    """The threads of the layout before are not drained yet; the number of threads stays."""
 
 
 class RouteError(ShardedQueueError, ValueError):

@@ -7,7 +7,7 @@ name found in Redis is ever imported.
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_type_hints
@@ -16,7 +16,7 @@ from weakref import WeakValueDictionary
 from sharded_queue.errors import HandlerError, HandlerNotFound
 from sharded_queue.serializer import Serializer
 from sharded_queue.settings import settings
-from sharded_queue.tube import HANDLER_NAME, Route, Shard, shard_of, shards_of
+from sharded_queue.tube import HANDLER_NAME, KeyRoute, Route, Shard, shard_of, shards_of, threads_fault
 
 LEAST_AGEING_SECONDS, MOST_AGEING_SECONDS = 0.001, 31_536_000
 LONGEST_WINDOW_SECONDS = 2_592_000
@@ -44,6 +44,9 @@ class Handler:
 
     *name*: how queue and workers call it; defaults to `module.ClassName`. *shards*: hash tags its threads are spread
     over (needed for one handler to use several nodes of a Redis Cluster); never change it while requests wait.
+    *threads*: over how many threads the keys of `KeyRoute`s are spread at first, a multiple of *shards*. From the first
+    registration on the number is kept beside the requests and `Queue.reshard` changes it; None where `route` names
+    threads.
     *capacity*: requests that one tube may hold before `register` raises `QueueFull`; None for no bound. *retry*:
     defaults to the settings `retry_…`. *ageing_seconds*: for each so many seconds that the oldest request of a tube has
     waited, the tube's priority number counts as one less, so that no priority of a thread is starved for ever; 0 for no
@@ -53,6 +56,7 @@ class Handler:
 
     name: ClassVar[str]
     shards: ClassVar[int] = 1
+    threads: ClassVar[int | None] = None
     capacity: ClassVar[int | None] = None
     retry: ClassVar[Retry | None] = None
     ageing_seconds: ClassVar[float] = 0.0
@@ -67,6 +71,8 @@ class Handler:
             raise HandlerError(f"handler name {cls.name!r} must be letters, digits and ._- only, at most 200")
         if not 1 <= cls.shards <= 64:
             raise HandlerError(f"{cls.name}.shards is {cls.shards!r}: from 1 to 64")
+        if cls.threads is not None and (fault := threads_fault(cls.threads, cls.shards)):
+            raise HandlerError(f"{cls.name}.threads is {fault}")
         if cls.ageing_seconds and not LEAST_AGEING_SECONDS <= cls.ageing_seconds <= MOST_AGEING_SECONDS:
             raise HandlerError(
                 f"{cls.name}.ageing_seconds is {cls.ageing_seconds!r}: from {LEAST_AGEING_SECONDS} to "
@@ -84,8 +90,11 @@ class Handler:
         return cls()
 
     @classmethod
-    async def route(cls, *requests: Any) -> list[Route]:
-        """One route per request, in their order; by default all share one thread."""
+    async def route(cls, *requests: Any) -> Sequence[Route | KeyRoute]:
+        """
+        One route per request, in their order; by default all share one thread. With *threads*, all of them are
+        `KeyRoute`s, and without, none is.
+        """
         return [Route(settings.default_thread, settings.default_priority)] * len(requests)
 
     @classmethod

@@ -81,7 +81,7 @@ def of_queues(states: Sequence[ShardState]) -> Iterator[Metric]:
         lag.add_metric([handler], max(state.lag_seconds for state in shards))
         depth.add_metric([handler], sum(state.depth for state in shards))
         add_tubes(tube_depth, tube_lag, handler, shards)
-        for state_name in ("ready", "bound", "blocked"):
+        for state_name in ("ready", "bound", "blocked", "parked"):
             threads.add_metric([handler, state_name], sum(getattr(state, state_name) for state in shards))
         for name, family in counters.items():
             family.add_metric([handler], sum(getattr(state, name) for state in shards))

@@ -1,6 +1,6 @@
 """The registering side: routes requests into tubes."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Any, NamedTuple, overload
@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, overload
 from sharded_queue import timing, tracing
 from sharded_queue.errors import HandlerError, QueueFull, RouteError
 from sharded_queue.handler import WINDOW_BOUNDS, Handler, is_window
-from sharded_queue.serializer import pack
+from sharded_queue.serializer import marked, pack
 from sharded_queue.settings import settings
-from sharded_queue.storage import Entry, First, Schedule, Storage, Upcoming
-from sharded_queue.tube import Shard, Tube, checked
+from sharded_queue.storage import Entry, First, LayoutChanged, Registered, Resharded, Schedule, Storage, Upcoming
+from sharded_queue.tube import Layout, Shard, Tube, checked, checked_key, threads_fault
 
 LONGEST_DELAY_SECONDS = 315_360_000
 NAME_LENGTH = 200
@@ -141,19 +141,39 @@ class Queue:
         if headers:
             bodies = [pack(body, headers) for body in bodies]
         routes = _checked(handler, await handler.route(*requests), len(requests))
-        tubes = _tubes(handler, routes)
+        tubes: dict[Any, Tube] = {}
         firsts: dict[Tube, int] = {}
         duplicates: dict[tuple[Tube, int], Receipt] = {}
-        for shard, lines in _entries(routes, tubes, bodies, identities).items():
-            entries = list(lines.values())
-            if window:
-                done = await self.storage.register_once(shard, entries, window, handler.capacity, delay_seconds)
-                numbers = done.firsts
-                duplicates.update(_duplicates(shard, list(lines), done.duplicates))
-            else:
-                numbers = await self.storage.register(shard, entries, handler.capacity, delay_seconds)
-            firsts.update(zip(lines, numbers, strict=True))
+        for shard, lot in _lots(handler, routes, bodies, identities).items():
+            placed, done = await self._append(handler, shard, lot, window, delay_seconds)
+            tubes.update(placed)
+            lines = list(dict.fromkeys(placed.values()))
+            firsts.update(zip(lines, done.firsts, strict=True))
+            duplicates.update(_duplicates(shard, lines, done.duplicates))
         return Receipts(routes, tubes, firsts, duplicates)
+
+    async def _append(
+        self, handler: type[Handler], shard: Shard, lot: "Lot", window: float, delay_seconds: float
+    ) -> tuple[Mapping[Any, Tube], Registered]:
+        """
+        Register what goes to one shard; the tube of each route. Which layout is in force is known only once the storage
+        has agreed: a guess that it refuses comes back with the right one, which may have been changed again meanwhile.
+        """
+        while True:
+            layout = self._layout(handler, shard)
+            tubes = lot.tubes(shard, layout)
+            entries, limits = lot.entries(tubes), (handler.capacity, delay_seconds, layout)
+            try:
+                if window:
+                    return tubes, await self.storage.register_once(shard, entries, window, *limits)
+                return tubes, Registered(await self.storage.register(shard, entries, *limits), {})
+            except LayoutChanged as changed:
+                self.storage.layouts[shard] = changed.layout
+
+    def _layout(self, handler: type[Handler], shard: Shard) -> Layout | None:
+        if handler.threads is None:
+            return None
+        return self.storage.layouts.get(shard) or Layout(1, handler.threads)
 
     async def schedule(
         self,
@@ -186,14 +206,16 @@ class Queue:
         if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH or not name.isprintable():
             raise ValueError(f"name is {name!r:.80}: a text of 1 to {NAME_LENGTH} printable characters is wanted")
         when = _timing(every_seconds, cron, timezone)
-        (body,) = handler.serializer().encode_all((request,))
-        (route,) = _checked(handler, await handler.route(request), 1)
-        tube = _tube(handler, route)
+        bodies = [pack(body, headers) for body in handler.serializer().encode_all((request,))]
+        routes = _checked(handler, await handler.route(request), 1)
+        ((home, lot),) = _lots(handler, routes, bodies, []).items()
+        layout = self._layout(handler, home)
+        (tube,) = lot.tubes(home, layout).values()
         for shard in handler.all_shards():
-            if shard != tube.shard:  # where its last request may have been routed to
+            if shard != home:  # where its last request may have been routed to
                 await self.storage.unschedule(shard, name)
-        schedule = Schedule(name, when, tube.thread, tube.priority, pack(body, headers))
-        next_ms = await self.storage.schedule(tube.shard, schedule)
+        schedule = Schedule(name, when, tube.thread, tube.priority, lot.bodies[0])
+        next_ms = await self.storage.schedule(home, schedule, layout)
         return datetime.fromtimestamp(next_ms / 1000, UTC)
 
     async def schedules(self, handler: type[Handler]) -> list[Upcoming]:
@@ -204,6 +226,23 @@ class Queue:
     async def unschedule(self, handler: type[Handler], name: str) -> bool:
         """Remove a schedule; whether there was one. What has occurred already stays in its tube."""
         return any([await self.storage.unschedule(shard, name) for shard in handler.all_shards()])
+
+    async def reshard(self, handler: type[Handler], threads: int) -> list[Resharded]:
+        """
+        Spread the keys of a handler over another number of threads, without reordering: a thread of the new layout
+        waits until those of the old one that it shares keys with are drained. One answer a shard of the handler.
+
+        Raises:
+            ReshardError: the change before is not finished: try again later. Calling again is harmless also when some
+                of several shards were changed already.
+            RouteError: the handler's routes name threads, not keys.
+            ValueError: *threads* is out of bounds, or no multiple of the handler's shards.
+        """
+        if handler.threads is None:
+            raise RouteError(f"{handler.name} does not route by key: it declares no `threads`")
+        if fault := threads_fault(threads, handler.shards):
+            raise ValueError(f"threads is {fault}")
+        return [await self.storage.reshard(shard, threads) for shard in handler.all_shards()]
 
 
 def _timing(every_seconds: float | None, cron: str | None, timezone: str | None) -> timing.Timing:
@@ -252,18 +291,31 @@ def _duplicates(
         yield (tubes[number], place), Receipt(Tube(shard, thread, priority), sequence, is_duplicate=True)
 
 
-def _entries(
-    routes: Sequence[Any], tubes: Mapping[Any, Tube], bodies: Sequence[bytes], identities: Sequence[str]
-) -> Mapping[Shard, Mapping[Tube, Entry]]:
-    """What to append to each tube, by shard."""
-    entries = {tube: Entry(tube.thread, tube.priority, [], [] if identities else ()) for tube in tubes.values()}
-    _fill({route: entries[tube].bodies for route, tube in tubes.items()}, routes, bodies)
-    if identities:
-        _fill({route: entries[tube].identities for route, tube in tubes.items()}, routes, identities)
-    shards: dict[Shard, dict[Tube, Entry]] = {}
-    for tube, entry in entries.items():
-        shards.setdefault(tube.shard, {})[tube] = entry
-    return shards
+class Lot(NamedTuple):
+    """
+    What goes to one shard: requests with their routes, in order, and the place of each distinct route. A place is a
+    thread and a priority; where the handler says only how many threads it has, the mark of a key and a priority.
+    """
+
+    places: dict[Any, tuple[str | int, int]]
+    routes: list[Any]
+    bodies: list[bytes]
+    identities: list[str]
+
+    def tubes(self, shard: Shard, layout: Layout | None) -> dict[Any, Tube]:
+        """The tube of each distinct route, in order of appearance; `Route(3)` and `Route("3")` share one."""
+        thread_of: Callable[[Any], str] = layout.thread if layout else str
+        return {route: Tube(shard, thread_of(place), priority) for route, (place, priority) in self.places.items()}
+
+    def entries(self, tubes: Mapping[Any, Tube]) -> list[Entry]:
+        """What to append to each tube."""
+        entries = {
+            tube: Entry(tube.thread, tube.priority, [], [] if self.identities else ()) for tube in tubes.values()
+        }
+        _fill({route: entries[tube].bodies for route, tube in tubes.items()}, self.routes, self.bodies)
+        if self.identities:
+            _fill({route: entries[tube].identities for route, tube in tubes.items()}, self.routes, self.identities)
+        return list(entries.values())
 
 
 def _fill(line_of: Mapping[Any, Any], routes: Sequence[Any], items: Sequence[Any]) -> None:
@@ -271,22 +323,47 @@ def _fill(line_of: Mapping[Any, Any], routes: Sequence[Any], items: Sequence[Any
         line_of[route].append(item)
 
 
-def _checked(handler: type[Handler], routes: Any, count: int) -> Sequence[Any]:
+def _checked(handler: type[Handler], routes: Any, count: int) -> list[Any]:
     if isinstance(routes, list | tuple) and len(routes) == count:
-        return routes
+        return list(routes)
     given = f"{len(routes)} routes" if isinstance(routes, list | tuple) else repr(routes)[:80]
     raise RouteError(f"{handler.name}.route must return a list of {count} routes, one per request; it returned {given}")
 
 
-def _tubes(handler: type[Handler], routes: Sequence[Any]) -> dict[Any, Tube]:
-    """The tube of each distinct route, in order of appearance; `Route(3)` and `Route("3")` share one."""
+def _lots(handler: type[Handler], routes: list[Any], bodies: list[bytes], identities: list[str]) -> dict[Shard, Lot]:
+    """
+    What goes to which shard.
+
+    Raises:
+        RouteError: a route is none that the handler can use.
+    """
+    places = _places(handler, routes)
+    if handler.threads is not None:
+        bodies = [marked(int(places[route][0]), body) for route, body in zip(routes, bodies, strict=True)]
+    if handler.shards == 1:
+        return {Shard(handler.name): Lot(places, routes, bodies, identities)}
+    shards = {route: _shard(handler, place) for route, (place, _) in places.items()}
+    lots = {shard: Lot({}, [], [], []) for shard in shards.values()}
+    for route, shard in shards.items():
+        lots[shard].places[route] = places[route]
+    lot_of = {route: lots[shard] for route, shard in shards.items()}
+    for route in routes:
+        lot_of[route].routes.append(route)
+    _fill({route: lot.bodies for route, lot in lot_of.items()}, routes, bodies)
+    if identities:
+        _fill({route: lot.identities for route, lot in lot_of.items()}, routes, identities)
+    return lots
+
+
+def _shard(handler: type[Handler], place: str | int) -> Shard:
+    """Any layout will do: a key is in the same shard in all of them."""
+    return handler.shard_of(place if isinstance(place, str) else Layout(1, handler.shards).thread(place))
+
+
+def _places(handler: type[Handler], routes: Sequence[Any]) -> dict[Any, tuple[str | int, int]]:
+    """The place of each distinct route, in order of appearance."""
+    check: Callable[[object], tuple[str | int, int]] = checked if handler.threads is None else checked_key
     try:
-        distinct = dict.fromkeys(routes)
+        return {route: check(route) for route in dict.fromkeys(routes)}
     except TypeError:  # one is not even hashable, so one is no route
-        distinct = dict.fromkeys(map(checked, routes))
-    return {route: _tube(handler, route) for route in distinct}
-
-
-def _tube(handler: type[Handler], route: object) -> Tube:
-    thread, priority = checked(route)
-    return Tube(handler.shard_of(thread), thread, priority)
+        return {route: check(route) for route in routes}

@@ -3,6 +3,7 @@ Requests as text, and back.
 
 A *body* is what a handler's request looks like as JSON. A *message* is what waits in a tube: the time of registration
 (13 digits of milliseconds), then the body; with headers, a `+`, the headers as JSON and a line feed stand between them.
+What was routed by key has a `#` and the 8 hexadecimal digits of the key's mark after the time.
 The type to read is known from the handler's annotation: nothing is imported or unpickled because of what was read.
 """
 
@@ -14,6 +15,7 @@ import msgspec
 from sharded_queue.errors import SerializationError
 
 STAMP_DIGITS = 13
+MARK_BYTES = 9
 _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -30,6 +32,16 @@ def pack(body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
     return body if not headers else b"+" + msgspec.json.encode(headers) + b"\n" + body
 
 
+def marked(mark: int, packed: bytes) -> bytes:
+    """A request with the mark of its key, by which a storage places it."""
+    return b"#%08x%b" % (mark, packed)
+
+
+def mark_in(packed: bytes) -> int | None:
+    """The mark of the key that a request was routed by, if it was."""
+    return int(packed[1:MARK_BYTES], 16) if packed.startswith(b"#") else None
+
+
 def unpack(message: bytes) -> Message:
     """
     Raises:
@@ -38,6 +50,8 @@ def unpack(message: bytes) -> Message:
     stamp, rest = message[:STAMP_DIGITS], message[STAMP_DIGITS:]
     if len(stamp) != STAMP_DIGITS or not stamp.isdigit():
         raise SerializationError(f"a message begins with {STAMP_DIGITS} digits of its time, not with {stamp!r}")
+    if rest.startswith(b"#"):
+        rest = rest[MARK_BYTES:]
     if not rest.startswith(b"+"):
         return Message(int(stamp), rest, {})
     headers, _, body = rest[1:].partition(b"\n")
@@ -85,7 +99,8 @@ class Serializer:
         """The requests of *messages*, up to the first that cannot be read, and what is wrong with that one."""
         decode = self._decode
         try:
-            return [decode(message[STAMP_DIGITS:]) for message in messages], None
+            start = STAMP_DIGITS + MARK_BYTES * messages[0].startswith(b"#", STAMP_DIGITS)
+            return [decode(message[start:]) for message in messages], None
         except Exception:  # one has headers, or is broken
             return self._read_one_by_one(messages)
 

@@ -9,11 +9,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Literal, NamedTuple
 
+from sharded_queue.errors import ReshardError, ShardedQueueError
 from sharded_queue.lease import Lease
 from sharded_queue.timing import Timing
-from sharded_queue.tube import Keys, Shard, Tube
+from sharded_queue.tube import Keys, Layout, Shard, Tube
 
 DESERTED_SECONDS = 60.0
 """Longer than a worker that serves a handler takes between two looks for threads: an idle one looks every few seconds,
@@ -148,6 +150,34 @@ class Failure(NamedTuple):
     delay_seconds: float | None = None
 
 
+class LayoutChanged(ShardedQueueError):
+    """Requests were placed by another layout than the one in force, which is *layout*; nothing was written."""
+
+    def __init__(self, layout: Layout) -> None:
+        super().__init__(f"the layout in force is number {layout.number}, of {layout.threads} threads")
+        self.layout = layout
+
+
+class Resharded(NamedTuple):
+    """
+    The answer to a change of the number of threads: the *layout* in force, and whether it was changed by this.
+
+    *undrained*: threads of the layout before that have requests; threads that share keys with them wait.
+    """
+
+    layout: Layout
+    undrained: int
+    is_changed: bool
+
+
+def unfinished(shard: Shard, layout: Layout, undrained: int, threads: int) -> ReshardError:
+    return ReshardError(
+        f"{shard.tag} cannot change to {threads} threads yet: its last change, to {layout.threads}, is not finished, "
+        f"as {undrained} threads of the layout before ({layout.number - 1}:…) have requests; try again when they are "
+        "drained"
+    )
+
+
 class TubeLag(NamedTuple):
     """A tube and the age of its oldest request."""
 
@@ -197,6 +227,7 @@ class ThreadState:
 
     *lease_seconds*: until the lease of *owner* ends. *blocked_seconds*: until the thread may be bound again; infinite
     while it is paused, None when nothing blocks it. *ahead*: threads that are bound before it; None unless it is ready.
+    *waits_for*: threads of the layout before, 100 at most, that have to be drained first; None unless it is parked.
     """
 
     thread: str
@@ -206,6 +237,7 @@ class ThreadState:
     lease_seconds: float | None = None
     blocked_seconds: float | None = None
     ahead: int | None = None
+    waits_for: list[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +247,10 @@ class ShardState:
 
     *depth* counts requests not yet settled, those in the hands of a worker included; *delayed* those whose time has
     not come, or came a moment ago (*overdue*: they take their places with the next look of a worker, as do those of
-    *schedules* whose time has come). *deepest* lists
+    *schedules* whose time has come). *layout*: how
+    keys are spread over threads, None where nothing was routed by key; *undrained*: threads of the layout before that
+    have requests; *parked*: threads that share keys with those and wait for them, with *parked_depth* requests (those
+    of the first 1,000 of them). No worker can hold a parked thread, and none is in *deepest*, which otherwise lists
     the deepest threads among those with two requests or more, at most *worst* of them; every thread that is not listed
     is no deeper than the last one. *oldest* lists the tubes with the oldest heads. *born* is the marker of the shard's
     data: it changes only when the data were wiped; None means that nothing was ever registered here. *is_paused*: no
@@ -245,6 +280,10 @@ class ShardState:
     duplicates: int = 0
     schedules: int = 0
     looked_seconds: float | None = None
+    layout: Layout | None = None
+    undrained: int = 0
+    parked: int = 0
+    parked_depth: int = 0
 
     @property
     def is_deserted(self) -> bool:
@@ -259,6 +298,11 @@ class Storage(ABC):
     medium: str
     """What the tubes are kept in; a coordinator works on storages of its own medium only."""
 
+    @cached_property
+    def layouts(self) -> dict[Shard, Layout]:
+        """The layouts in force as last heard: a guess, which `register` is told and checks."""
+        return {}
+
     @property
     def keys(self) -> Keys:
         """The key prefixes, where the medium is shared by name."""
@@ -266,15 +310,22 @@ class Storage(ABC):
 
     @abstractmethod
     async def register(
-        self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None, delay_seconds: float = 0.0
+        self,
+        shard: Shard,
+        entries: Sequence[Entry],
+        capacity: int | None = None,
+        delay_seconds: float = 0.0,
+        layout: Layout | None = None,
     ) -> list[int]:
         """
         Append to tubes, all or nothing; returns the sequence number of each entry's first request.
 
         *capacity*: requests that one tube may hold, None for no bound. Requests with a delay get their places in their
-        tubes when their time has come; until then their number is that of the registration.
+        tubes when their time has come; until then their number is that of the registration. *layout*: what requests
+        with marks were placed by; the first one to come is in force from then on.
 
         Raises:
+            LayoutChanged: another layout is in force; nothing was written.
             QueueFull: there is no room; nothing was written.
             StorageUnavailable: no answer in time; the requests may or may not be in their tubes.
         """
@@ -287,6 +338,7 @@ class Storage(ABC):
         window_seconds: float,
         capacity: int | None = None,
         delay_seconds: float = 0.0,
+        layout: Layout | None = None,
     ) -> Registered:
         """
         As `register`, in the same one step, but without the requests whose identity was registered in this shard
@@ -297,11 +349,12 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    async def schedule(self, shard: Shard, schedule: Schedule) -> int:
+    async def schedule(self, shard: Shard, schedule: Schedule, layout: Layout | None = None) -> int:
         """
         Put a schedule in the place of the one of its name; returns when it occurs next, in milliseconds.
 
-        As long as the timing is the same, that does not change: to say the same again does no harm.
+        As long as the timing is the same, that does not change: to say the same again does no harm. *layout*: what a
+        request with a mark was placed by, in force if it is the first; each occurrence goes by the one in force then.
         """
 
     @abstractmethod
@@ -370,6 +423,16 @@ class Storage(ABC):
         Withhold the requests of a thread (None: of all), or give them out again; whether that changed something.
 
         A batch in the hands of a worker is finished. A resumed thread's back-off is over.
+        """
+
+    @abstractmethod
+    async def reshard(self, shard: Shard, threads: int) -> Resharded:
+        """
+        Spread keys over another number of threads, from this moment on for every producer. A thread of the new layout
+        waits until those of the old one that it may share keys with are drained.
+
+        Raises:
+            ReshardError: threads of the layout before are not drained yet; nothing was changed.
         """
 
     async def verify(self) -> None:

@@ -19,7 +19,7 @@ from sharded_queue.serializer import STAMP_DIGITS, unpack
 from sharded_queue.settings import settings
 from sharded_queue.storage import Batch, Entry, Failure, Registered, Schedule, Settled, Settlement
 from sharded_queue.storages.memory import RuntimeStorage, wall_ms
-from sharded_queue.tube import Shard
+from sharded_queue.tube import Layout, Shard
 
 OWNER = "sandbox/1"
 LEASE_SECONDS = 1e9
@@ -142,9 +142,14 @@ class RecordingStorage(RuntimeStorage):
         return list(dict.fromkeys([*(shard for shard, *_ in self.registrations), *self._scheduled]))
 
     async def register(
-        self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None, delay_seconds: float = 0.0
+        self,
+        shard: Shard,
+        entries: Sequence[Entry],
+        capacity: int | None = None,
+        delay_seconds: float = 0.0,
+        layout: Layout | None = None,
     ) -> list[int]:
-        numbers = await super().register(shard, entries, capacity, delay_seconds)
+        numbers = await super().register(shard, entries, capacity, delay_seconds, layout)
         self.registrations += [(shard, entry, body, delay_seconds) for entry in entries for body in entry.bodies]
         return numbers
 
@@ -155,8 +160,9 @@ class RecordingStorage(RuntimeStorage):
         window_seconds: float,
         capacity: int | None = None,
         delay_seconds: float = 0.0,
+        layout: Layout | None = None,
     ) -> Registered:
-        done = await super().register_once(shard, entries, window_seconds, capacity, delay_seconds)
+        done = await super().register_once(shard, entries, window_seconds, capacity, delay_seconds, layout)
         self.registrations += [
             (shard, entry, body, delay_seconds)
             for number, entry in enumerate(entries)
@@ -165,9 +171,9 @@ class RecordingStorage(RuntimeStorage):
         ]
         return done
 
-    async def schedule(self, shard: Shard, schedule: Schedule) -> int:
+    async def schedule(self, shard: Shard, schedule: Schedule, layout: Layout | None = None) -> int:
         self._scheduled.append(shard)
-        return await super().schedule(shard, schedule)
+        return await super().schedule(shard, schedule, layout)
 
     async def occur(self, shard: Shard) -> float | None:
         due = await self.schedules(shard)

@@ -64,6 +64,13 @@ def test_a_number_of_shards_out_of_bounds_is_refused(shards: int) -> None:
         type("BadHandler", (Handler,), {"shards": shards})
 
 
+def test_a_number_of_threads_that_cannot_be_is_refused() -> None:
+    with pytest.raises(HandlerError, match=r"threads is 0: from 1 to 65,536"):
+        type("BadHandler", (Handler,), {"threads": 0})
+    with pytest.raises(HandlerError, match=r"threads is 6, but the handler has 4 shards"):
+        type("BadHandler", (Handler,), {"threads": 6, "shards": 4})
+
+
 @pytest.mark.parametrize("seconds", [-1, 0.0001, float("nan"), float("inf")])
 def test_an_ageing_out_of_bounds_is_refused(seconds: float) -> None:
     with pytest.raises(HandlerError, match=r"ageing_seconds is .*: from 0\.001"):

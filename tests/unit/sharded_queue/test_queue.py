@@ -8,6 +8,7 @@ import pytest
 from sharded_queue import (
     Handler,
     HandlerError,
+    KeyRoute,
     Queue,
     QueueFull,
     Receipt,
@@ -291,3 +292,65 @@ async def test_a_schedule_that_makes_no_sense_is_refused(queue: Queue, words: An
 async def test_a_schedule_of_another_type_of_request_is_refused(queue: Queue) -> None:
     with pytest.raises(SerializationError, match="not a Job"):
         await queue.schedule(JobHandler, "no job", name="n", every_seconds=30)
+
+
+class KeyedHandler(Handler):
+    threads = 4
+
+    @classmethod
+    async def route(cls, *requests: Job) -> list[KeyRoute]:
+        return [KeyRoute(request.thread, request.priority) for request in requests]
+
+    async def perform(self, *requests: Job) -> None: ...
+
+
+async def test_requests_of_one_call_and_thread_keep_their_order_whatever_their_keys(queue: Queue) -> None:
+    class SingleHandler(KeyedHandler):
+        threads = 1
+
+    await queue.register(SingleHandler, *[Job(number, thread=str(number % 3)) for number in range(9)])
+    (shard,) = SingleHandler.all_shards()
+    messages = [message for _, message in await queue.storage.peek(Tube(shard, "1:0", 0))]
+
+    assert [job.number for job in SingleHandler.serializer().read(messages)[0]] == list(range(9))
+
+
+async def test_headers_and_identities_go_with_keys(queue: Queue) -> None:
+    jobs = [Job(1, "k"), Job(2, "k"), Job(1, "k")]
+    receipts = await queue.register(KeyedHandler, *jobs, headers={"trace": "7"}, deduplicate_seconds=60)
+    ((_, message), _) = await queue.storage.peek(receipts[0].tube)
+
+    assert [receipt.is_duplicate for receipt in receipts] == [False, False, True]
+    assert unpack(message).headers == {"trace": "7"}
+    assert KeyedHandler.serializer().read([message]) == ([Job(1, "k")], None)
+
+
+async def test_a_spread_handler_keeps_each_key_in_its_shard(queue: Queue) -> None:
+    class SpreadHandler(KeyedHandler):
+        shards, threads = 2, 4
+
+    jobs = [Job(number, str(number)) for number in range(40)]
+    before = await queue.register(SpreadHandler, *jobs)
+    await queue.reshard(SpreadHandler, 6)
+    after = await queue.register(SpreadHandler, *jobs)
+
+    assert [one.tube.shard for one in before] == [one.tube.shard for one in after]
+    assert len({receipt.tube for receipt in before}) == 4
+    assert len({receipt.tube for receipt in after}) == 6
+    for receipt in after:
+        assert SpreadHandler.shard_of(receipt.tube.thread) == receipt.tube.shard
+
+
+async def test_only_who_routes_by_key_can_be_resharded(queue: Queue) -> None:
+    with pytest.raises(RouteError, match="it declares no `threads`"):
+        await queue.reshard(JobHandler, 8)
+    with pytest.raises(ValueError, match="threads is 0: from 1 to 65,536"):
+        await queue.reshard(KeyedHandler, 0)
+
+
+async def test_a_handler_that_declares_its_threads_routes_by_key(queue: Queue) -> None:
+    class MixedHandler(JobHandler):
+        threads = 4
+
+    with pytest.raises(RouteError, match="the handler declares its threads"):
+        await queue.register(MixedHandler, Job(1))

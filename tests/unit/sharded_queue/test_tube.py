@@ -2,8 +2,18 @@
 
 import pytest
 
-from sharded_queue import Route, RouteError, Tube
-from sharded_queue.tube import Keys, Shard, checked, shard_of, shards_of
+from sharded_queue import KeyRoute, Route, RouteError, Tube
+from sharded_queue.tube import (
+    Keys,
+    Layout,
+    Shard,
+    checked,
+    checked_key,
+    mark_of,
+    shard_of,
+    shards_of,
+    threads_fault,
+)
 
 
 @pytest.mark.parametrize(
@@ -78,3 +88,62 @@ def test_keys_are_spelled_with_the_prefixes_and_the_tag() -> None:
 
 def test_a_tube_names_its_handler_thread_and_priority() -> None:
     assert str(Tube(Shard("a.B"), "t", -1)) == "a.B/t/-1"
+
+
+def test_a_key_has_the_same_mark_in_every_release() -> None:
+    """These numbers may never change: requests that wait would be passed by others of their key."""
+    marks = [1790921346, 2537939745, 1675192789, 808273962]
+
+    assert [mark_of(key) for key in ("7", "user-7", "ü", -1)] == marks
+
+
+@pytest.mark.parametrize("threads", [2, 8, 12, 32, 100])
+def test_keys_are_spread_evenly(threads: int) -> None:
+    counts = [0] * threads
+    for key in range(100 * threads):
+        counts[mark_of(key) % threads] += 1
+
+    assert 50 < min(counts) <= max(counts) < 150
+
+
+def test_a_key_keeps_its_shard_in_every_layout() -> None:
+    for key in range(200):
+        layouts = [Layout(number, threads) for number, threads in enumerate((4, 8, 12, 32), 1)]
+        threads = [layout.thread(mark_of(key)) for layout in layouts]
+
+        assert {shard_of("app.Handler", thread, 4).number for thread in threads} == {mark_of(key) % 4}
+
+
+def test_a_usable_key_is_taken() -> None:
+    assert checked_key(KeyRoute("user-7", -1)) == (mark_of("user-7"), -1)
+    assert checked_key(KeyRoute(7)) == checked_key(KeyRoute("7"))
+
+
+@pytest.mark.parametrize(
+    ("route", "complaint"),
+    [
+        (Route(7), r"KeyRoute\(key, priority\), not Route"),
+        (None, r"KeyRoute\(key, priority\)"),
+        (KeyRoute(None), "must be an int or a str"),  # type: ignore[arg-type]
+        (KeyRoute(True), "must be an int or a str"),
+        (KeyRoute(1, 2**31), "priority"),
+    ],
+)
+def test_an_unusable_key_says_why(route: object, complaint: str) -> None:
+    with pytest.raises(RouteError, match=complaint):
+        checked_key(route)
+
+
+def test_a_route_by_key_takes_a_number_of_threads() -> None:
+    with pytest.raises(RouteError, match=r"route by key: say how many threads the handler has"):
+        checked(KeyRoute(7))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 65_537, True, 1.5, "8", None])
+def test_a_number_of_threads_has_bounds(threads: object) -> None:
+    assert "from 1 to 65,536" in (threads_fault(threads, 1) or "")
+
+
+def test_a_number_of_threads_fits_the_shards() -> None:
+    assert threads_fault(6, 2) is None
+    assert "a multiple of 4" in (threads_fault(6, 4) or "")

@@ -36,12 +36,17 @@ def held(**seconds: float) -> ShardState:
     return ShardState(SHARD, held=holds, threads=len(holds), bound=len(holds))
 
 
-def waiting(*, blocked: int = 0, ready: int | None = None, **lags: float) -> ShardState:
+def waiting(*, blocked: int = 0, parked: int = 0, ready: int | None = None, **lags: float) -> ShardState:
     """Two threads are held, and these wait."""
     holds = [Hold(thread, f"pod-{thread}/f00d", 1, 5.0) for thread in ("h1", "h2")]
     oldest = [TubeLag(thread, 0, 1, lag) for thread, lag in {"h1": 99.0, "h2": 98.0, **lags}.items()]
     return ShardState(
-        SHARD, oldest=oldest, held=holds, ready=len(lags) - blocked if ready is None else ready, blocked=blocked
+        SHARD,
+        oldest=oldest,
+        held=holds,
+        ready=len(lags) - blocked - parked if ready is None else ready,
+        blocked=blocked,
+        parked=parked,
     )
 
 
@@ -101,6 +106,15 @@ def test_threads_that_are_blocked_or_paused_do_not_starve() -> None:
     assert told.says("Starving") == ""
 
     told.at(1, waiting(w1=40, w2=35, blocked=1))
+    assert told.says("Starving").startswith("a thread of a.A waited")
+
+
+def test_threads_that_wait_for_an_old_layout_do_not_starve() -> None:
+    told = Told()
+    told.at(0, waiting(w1=40, w2=1, parked=1))
+    assert told.says("Starving") == ""
+
+    told.at(1, waiting(w1=40, w2=35, parked=1))
     assert told.says("Starving").startswith("a thread of a.A waited")
 
 

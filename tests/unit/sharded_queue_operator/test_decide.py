@@ -80,6 +80,16 @@ def test_more_workers_than_threads_are_of_no_use() -> None:
     assert Timeline().at(0, state(10_000, 10_000)) == 2
 
 
+def test_threads_that_wait_for_an_old_layout_ask_for_no_workers() -> None:
+    """One thread of the old layout, and 20 of the new one that nobody can hold before it is drained."""
+    old, parked = 10_000, 20
+    seen = ShardState(SHARD, depth=old + 20 * 500, threads=1 + parked, deepest=[("1:0", old)], parked=parked, born=1)
+
+    assert Timeline().at(0, replace(seen, parked_depth=20 * 500)) == 1
+    assert Timeline().at(0, seen) == 1
+    assert Timeline().at(0, replace(seen, parked=0)) == 10
+
+
 def test_threads_per_replica_share_the_lanes() -> None:
     # 4.007 lanes over 4 threads a worker
     assert Timeline(replace(POLICY, threads_per_replica=4)).at(0, state(*[60] * 20)) == 2

@@ -1,5 +1,6 @@
 """`sharded-queue explain`: why does a thread not move?"""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from math import inf
 
@@ -30,14 +31,32 @@ def sentence(state: ThreadState) -> str:
         return f"thread {state.thread} has no requests{held}"
     if state.owner:
         return f"thread {state.thread} moves: {state.owner} holds it, for {left(state.lease_seconds)} without renewal"
+    return withheld(state) or waiting(state)
+
+
+def withheld(state: ThreadState) -> str | None:
+    """What keeps it from being bound, if anything."""
     if state.is_handler_paused:
         return f"thread {state.thread} waits: its handler is paused; `sharded-queue resume` lets it go on"
     if state.blocked_seconds == inf:
         return f"thread {state.thread} is paused; `sharded-queue resume` lets it go on"
+    if state.waits_for is not None:
+        return f"thread {state.thread} waits for {old_threads(state.waits_for)}"
     if state.blocked_seconds is not None:
         return f"thread {state.thread} backs off after a failure: the next try is due in {left(state.blocked_seconds)}"
+    return None
+
+
+def waiting(state: ThreadState) -> str:
     before = f"{state.ahead} threads are before it" if state.ahead else "it is the next to be bound"
     return f"thread {state.thread} waits for a worker: {before}; no worker that knows its handler has room"
+
+
+def old_threads(names: Sequence[str]) -> str:
+    listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
+    if not names:
+        return "the next look of a worker: the threads of the old layout that it may share keys with are drained"
+    return f"threads {listed} of the old layout: they may have earlier requests of its keys"
 
 
 def described(tube: TubeState) -> str:

@@ -48,7 +48,7 @@ def view(states: Sequence[ShardState], worst: int) -> RenderableType:
 
 
 def facts(state: ShardState) -> dict[str, object]:
-    names = ("depth", "threads", "ready", "bound", "blocked", "lag_seconds", "registered", "settled", "dead")
+    names = ("depth", "threads", "ready", "bound", "blocked", "parked", "lag_seconds", "registered", "settled", "dead")
     held = holders(state)
     return {
         "handler": state.shard.handler,

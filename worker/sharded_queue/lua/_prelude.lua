@@ -17,6 +17,12 @@
 --                 out; firsts HASH identity -> "sequence priority thread" of the request that was registered
 -- schedules HASH  name -> "bytes of timing, bytes of thread, priority, timing thread message": what occurs again and
 --                 again; occurrences ZSET name by the time it occurs next
+-- layout    STRING "number threads before": keys are placed on threads number:0 to number:threads-1, and before that on
+--                  those of the layout before, of which there were `before` (0: there was none)
+-- old       ZSET  threads of the layout before that are not drained, by residue class: threads of two layouts can share
+--                 keys only if their numbers leave the same rest, divided by the common divisor of how many there are
+-- parked    ZSET  threads that may be bound but for those, by residue class
+-- opened    ZSET  residue classes without old threads, whose parked threads become ready step by step
 -- dismissed ZSET  names of workers that are given no threads, by the time until which
 -- leases    ZSET  bound threads, by expiry
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing" where priorities age
@@ -31,6 +37,7 @@ local DEAD, LETTERS = base .. ':dead', base .. ':letters'
 local DUE, LATER = base .. ':due', base .. ':later'
 local IDENTITIES, FIRSTS = base .. ':identities', base .. ':firsts'
 local SCHEDULES, OCCURRENCES = base .. ':schedules', base .. ':occurrences'
+local LAYOUT, OLD, PARKED, OPENED = base .. ':layout', base .. ':old', base .. ':parked', base .. ':opened'
 local LEASES, HELD, DISMISSED = lock .. ':leases', lock .. ':held', lock .. ':dismissed'
 local WAKE_LIMIT, SWEEP, CHUNK = 16, 1000, 4000
 
@@ -64,6 +71,59 @@ local function tubes_of(thread)
   return read_tubes(redis.call('HGET', THREADS, thread) or '')
 end
 
+local function common_divisor(a, b)
+  while b > 0 do a, b = b, a % b end
+  return a
+end
+
+local layout
+local function layout_in_force()
+  if layout == nil then
+    local number, threads, before = string.match(redis.call('GET', LAYOUT) or '', '^(%d+) (%d+) (%d+)$')
+    layout = number ~= nil and { number = tonumber(number), threads = tonumber(threads), before = tonumber(before),
+                          step = common_divisor(tonumber(threads), tonumber(before)) }
+  end
+  return layout
+end
+
+-- A request that was routed by key is placed by the layout in force, whatever was in force when it was registered.
+local function place(thread, message)
+  local mark = string.match(message, '^#(%x%x%x%x%x%x%x%x)', 14)
+  if not mark or not layout_in_force() then return thread end
+  return layout.number .. ':' .. tonumber(mark, 16) % layout.threads
+end
+
+-- Residue class and layout of a thread, as long as old threads are being drained; nil for a thread of no layout.
+local is_moving
+local function residue_of(thread)
+  if not string.find(thread, ':', 1, true) then return nil end
+  if is_moving == nil then is_moving = redis.call('EXISTS', OLD, OPENED) > 0 and layout_in_force() end
+  local number, place = string.match(thread, '^(%d+):(%d+)$')
+  if not is_moving or not number then return nil end
+  return tonumber(place) % layout.step, tonumber(number)
+end
+
+local function has_old(residue)
+  return redis.call('ZCOUNT', OLD, residue, residue) > 0
+end
+
+-- Its residue class, if a thread waits for old ones.
+local function parking_of(thread)
+  local residue, number = residue_of(thread)
+  if not residue or number ~= layout.number then return nil end
+  return (has_old(residue) or redis.call('ZSCORE', OPENED, residue)) and residue
+end
+
+-- With the last old thread of its residue class, those that wait for it may be bound.
+local function note_drained(thread)
+  local residue = residue_of(thread)
+  if not residue or redis.call('ZREM', OLD, thread) == 0 or has_old(residue) then return end
+  if redis.call('ZCOUNT', PARKED, residue, residue) > 0 then
+    redis.call('ZADD', OPENED, residue, residue)
+    woken = woken + 1
+  end
+end
+
 -- The record of a thread's tubes; none where it has none.
 local function spelled(tubes)
   local parts = {}
@@ -75,7 +135,12 @@ end
 
 local function keep_tubes(thread, tubes)
   local text = spelled(tubes)
-  if text then redis.call('HSET', THREADS, thread, text) else redis.call('HDEL', THREADS, thread) end
+  if text then
+    redis.call('HSET', THREADS, thread, text)
+  else
+    redis.call('HDEL', THREADS, thread)
+    note_drained(thread)
+  end
 end
 
 local function depth_of(tubes)
@@ -180,8 +245,13 @@ local function holds(thread, fence)
   return held and held.fence == fence and held or nil
 end
 
-local function make_ready(thread, tubes)
+local function make_ready(thread, tubes, is_unparked)
   if #tubes == 0 or redis.call('ZSCORE', BLOCKED, thread) then return end
+  local residue = not is_unparked and parking_of(thread)
+  if residue then
+    redis.call('ZADD', PARKED, residue, thread)
+    return
+  end
   local oldest
   for _, tube in ipairs(tubes) do
     local stamp = tonumber(redis.call('ZSCORE', OLDEST, thread .. '/' .. tube.priority) or now)
@@ -330,7 +400,8 @@ local function promote()
     local length, priority, at = string.match(text, '^(%d+) (%-?%d+) ()')
     local due = tonumber(redis.call('ZSCORE', DUE, number))
     local message = whole(due) .. string.sub(text, at + length + 13)
-    append(string.sub(text, at, at + length - 1), priority, take_number(), { message }, 1, 1)
+    local thread = place(string.sub(text, at, at + length - 1), message)
+    append(thread, priority, take_number(), { message }, 1, 1)
     redis.call('ZREM', DUE, number)
     redis.call('HDEL', LATER, number)
   end
@@ -356,6 +427,23 @@ local function begun()
   if sequence then return sequence end
   redis.call('HSET', COUNTERS, 'born', whole(now_us), 'sequence', 0)
   return 0
+end
+
+-- Parked threads whose old ones are drained become ready, so many at a time.
+local function unpark()
+  local left = SWEEP
+  while left > 0 do
+    local residue = redis.call('ZRANGE', OPENED, 0, 0)[1]
+    if not residue then return end
+    local threads = redis.call('ZRANGEBYSCORE', PARKED, residue, residue, 'LIMIT', 0, left)
+    for _, thread in ipairs(threads) do
+      redis.call('ZREM', PARKED, thread)
+      make_ready(thread, tubes_of(thread), true)
+    end
+    if #threads < left then redis.call('ZREM', OPENED, residue) end
+    left = left - #threads
+  end
+  woken = woken + 1 -- for those that are left
 end
 
 -- Write what the calls above added up to; the last step of every script that changes something.

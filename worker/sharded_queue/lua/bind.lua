@@ -30,6 +30,7 @@ for _, thread in ipairs(redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now, 'LIMIT
   make_ready(thread, tubes_of(thread))
 end
 promote()
+unpark()
 if known ~= '' then take_back() end
 
 -- Whoever is about to be stopped is given nothing that it would have to give back.

@@ -33,8 +33,8 @@ for i = 2, #ARGV do
   if letter then
     local length, priority, reason_length, at =
       string.match(letter, '^(%d+) (%-?%d+) %-?%d+ %d+ (%d+) ()')
-    local thread = string.sub(letter, at, at + length - 1)
     local message = string.sub(letter, at + length + reason_length)
+    local thread = place(string.sub(letter, at, at + length - 1), message)
     if target ~= 'head' or not held_of(thread) then
       if target ~= 'drop' then put_back(thread, priority, message) end
       redis.call('HDEL', LETTERS, ARGV[i])

@@ -2,9 +2,9 @@
 -- The state of a shard at a cost of O(worst + bound threads).
 --
 -- ARGV  worst
--- Returns {now, counters (flat), threads, ready, bound, blocked, deepest (flat), oldest tubes (flat: thread/priority,
--- stamp, depth), held (flat: thread, owner, fence, since or 0), delayed,
--- overdue, schedules}
+-- Returns {now, counters (flat), threads, ready, bound, blocked, deepest that are not parked (flat), oldest tubes (flat:
+-- thread/priority, stamp, depth), held (flat: thread, owner, fence, since or 0), delayed, overdue, schedules, layout,
+-- old, parked, depth of the parked}
 
 local worst = tonumber(ARGV[1])
 
@@ -27,8 +27,21 @@ for i, thread in ipairs(redis.call('HKEYS', HELD)) do
   held[4 * i - 3], held[4 * i - 2], held[4 * i - 1], held[4 * i] = thread, hold.owner, hold.fence, whole(hold.since)
 end
 
+local parked, parked_depth = redis.call('ZRANGE', PARKED, 0, SWEEP - 1), 0
+for _, thread in ipairs(parked) do parked_depth = parked_depth + depth_of(tubes_of(thread)) end
+
+local deepest = {}
+local deep = worst > 0 and redis.call('ZREVRANGE', DEEP, 0, worst - 1, 'WITHSCORES') or {}
+for i = 1, #deep, 2 do
+  if #parked == 0 or not redis.call('ZSCORE', PARKED, deep[i]) then
+    deepest[#deepest + 1] = deep[i]
+    deepest[#deepest + 1] = deep[i + 1]
+  end
+end
+
 return { now, redis.call('HGETALL', COUNTERS), redis.call('HLEN', THREADS), redis.call('ZCARD', READY),
          redis.call('ZCARD', LEASES), redis.call('ZCARD', BLOCKED),
-         worst > 0 and redis.call('ZREVRANGE', DEEP, 0, worst - 1, 'WITHSCORES') or {}, oldest, held,
+         deepest, oldest, held,
          redis.call('ZCARD', DUE), redis.call('ZCOUNT', DUE, '-inf', now) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now),
-         redis.call('ZCARD', OCCURRENCES) }
+         redis.call('ZCARD', OCCURRENCES), redis.call('GET', LAYOUT) or '', redis.call('ZCARD', OLD),
+         redis.call('ZCARD', PARKED), parked_depth }

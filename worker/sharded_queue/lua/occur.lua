@@ -14,7 +14,8 @@ for at = 1, #ARGV, 4 do
   local schedule = schedule_of(name)
   local is_due = moment <= now and tonumber(redis.call('ZSCORE', OCCURRENCES, name) or -1) == moment
   if schedule and schedule.timing == timing and is_due and following > now then
-    append(schedule.thread, schedule.priority, take_number(), { whole(moment) .. schedule.message }, 1, 1)
+    local message = whole(moment) .. schedule.message
+    append(place(schedule.thread, message), schedule.priority, take_number(), { message }, 1, 1)
     redis.call('ZADD', OCCURRENCES, following, name)
     registered = registered + 1
   end

@@ -13,6 +13,7 @@ elseif pausing then
   changed = redis.call('ZSCORE', BLOCKED, thread) == 'inf' and 0 or 1
   redis.call('ZADD', BLOCKED, '+inf', thread)
   redis.call('ZREM', READY, thread)
+  redis.call('ZREM', PARKED, thread)
 else
   changed = redis.call('ZREM', BLOCKED, thread)
   if not held_of(thread) then make_ready(thread, tubes_of(thread)) end

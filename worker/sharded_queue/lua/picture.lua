@@ -3,8 +3,8 @@
 --
 -- ARGV  thread, priority of lists that were found in Redis and are not in the index: they have no numbers there
 -- Returns {counters, threads, held, trouble, firsts (flat hashes), ready, blocked, oldest, deep, leases, due, dead,
--- identities, occurrences (flat sorted sets), fields of later, fields of letters, fields of schedules, tubes (flat: thread, priority, head, tail, length,
--- first message)}
+-- identities, occurrences (flat sorted sets), fields of later, fields of letters, fields of schedules, tubes (flat:
+-- thread, priority, head, tail, length, first message), layout, old, parked, opened (flat sorted sets)}
 
 local function ranked(key)
   return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
@@ -33,4 +33,4 @@ return { redis.call('HGETALL', COUNTERS), redis.call('HGETALL', THREADS), redis.
          redis.call('HGETALL', TROUBLE), redis.call('HGETALL', FIRSTS), ranked(READY), ranked(BLOCKED), ranked(OLDEST),
          ranked(DEEP), ranked(LEASES), ranked(DUE), ranked(DEAD), ranked(IDENTITIES),
          ranked(OCCURRENCES), redis.call('HKEYS', LATER), redis.call('HKEYS', LETTERS), redis.call('HKEYS', SCHEDULES),
-         tubes }
+         tubes, redis.call('GET', LAYOUT) or '', ranked(OLD), ranked(PARKED), ranked(OPENED) }

@@ -3,16 +3,18 @@
 --
 -- KEYS  base, lock, producer
 -- ARGV  call, stamp, tolerance ms, channel, handler tag, capacity of a tube (0: none), delay ms, window ms (0: nobody
---       looks for duplicates), then per tube: thread, priority, count, messages, and with a window as many identities
+--       looks for duplicates), layout ("number threads", or '' where no request was routed by key), then per tube:
+--       thread, priority, count, messages, and with a window as many identities
 -- Returns {now, first sequence per tube (0 where nothing was new) ..., then per duplicate: number of its tube, its place
 --         there, "sequence priority thread" of the request it is the same as},
---         {now} when the stamp is too far from our clock, {now, 'full', depth, thread, priority}
+--         {now} when the stamp is too far from our clock, {now, 'full', depth, thread, priority},
+--         {now, 'layout', number, threads} when that is in force, and not the one that requests were placed by
 --
 -- No allow-oom here: a Redis at its memory limit refuses registrations and still drains.
 
 local call, stamp, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local channel, tag, capacity, delay = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-local window, FIRST, PRODUCER_TTL = tonumber(ARGV[8]), 9, 600
+local window, placed_by, FIRST, PRODUCER_TTL = tonumber(ARGV[8]), ARGV[9], 10, 600
 
 -- The answer as it is kept: the call and the numbers in one line, then a line a duplicate.
 local function recalled(text)
@@ -33,6 +35,10 @@ if answered then
   if last >= call then return last == call and reply or { now } end
 end
 if math.abs(stamp - now) > tolerance then return { now } end
+
+if placed_by ~= '' and layout_in_force() and layout.number .. ' ' .. layout.threads ~= placed_by then
+  return { now, 'layout', layout.number, layout.threads }
+end
 
 -- What is registered for the first time, and what is not: {number of its tube, its place there, identity, for the latter
 -- also the first of it if it was registered before}.
@@ -101,6 +107,8 @@ if capacity > 0 then
 end
 
 local sequence = begun()
+
+if placed_by ~= '' and not layout then redis.call('SET', LAYOUT, placed_by .. ' 0') end
 
 -- A delayed request has the number of its registration until its time has come. Equal times go by number, as text.
 local function put_off(thread, priority, start, first, last)

@@ -200,9 +200,39 @@ for number in pairs(letters) do
   last_letter = math.max(last_letter, tonumber(number))
 end
 
+-- Threads of the layout before that have requests are not drained; those of the layout in force that may share keys with
+-- them wait, and so do those that a bind is about to make ready.
+local function place_in(thread, number)
+  local place = layout_in_force() and string.match(thread, '^' .. number .. ':(%d+)$')
+  return place and tonumber(place) % layout.step
+end
+
+local old, parked, opened, is_closed = {}, {}, {}, {}
+for thread, tubes in pairs(tubes_in) do
+  local residue = layout_in_force() and layout.before > 0 and #tubes > 0 and place_in(thread, layout.number - 1)
+  if residue then old[thread], is_closed[residue] = residue, true end
+end
+for _, residue in ipairs(redis.call('ZRANGE', OPENED, 0, -1)) do
+  residue = tonumber(residue)
+  if not is_closed[residue] and redis.call('ZCOUNT', PARKED, residue, residue) > 0 then opened[residue] = true end
+end
+for thread in pairs(ready) do
+  local residue = layout_in_force() and place_in(thread, layout.number)
+  if residue and (is_closed[residue] or opened[residue]) then parked[thread] = residue end
+end
+for thread in pairs(parked) do ready[thread] = nil end
+
 local found = #changes
 keep_ranking('ready', READY, ready, true)
 if #changes > found then woken = WAKE_LIMIT end
+keep_ranking('old', OLD, old)
+keep_ranking('parked', PARKED, parked)
+for _, residue in ipairs(redis.call('ZRANGE', OPENED, 0, -1)) do
+  if not opened[tonumber(residue)] then
+    note('opened', residue, residue)
+    redis.call('ZREM', OPENED, residue)
+  end
+end
 keep_ranking('leases', LEASES, leases, true)
 keep_ranking('oldest', OLDEST, oldest)
 keep_ranking('deep', DEEP, deep)

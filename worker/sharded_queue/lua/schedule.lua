@@ -1,10 +1,11 @@
 #!lua
 -- Put a schedule in the place of the one of its name. While its timing is the same, its next occurrence stays.
 --
--- ARGV  name, next ms ('' to ask for the time), timing, thread, priority, message without its time
+-- ARGV  name, next ms ('' to ask for the time), timing, thread, priority, message without its time, layout ("number
+--       threads", or '' where it was not routed by key)
 -- Returns {now, next occurrence ms}, {now} when the next that was given is no longer to come
 
-local name, following, timing, thread, priority, message = unpack(ARGV)
+local name, following, timing, thread, priority, message, placed_by = unpack(ARGV)
 
 local known = schedule_of(name)
 if known and known.timing == timing then
@@ -13,6 +14,7 @@ elseif following == '' or tonumber(following) <= now then
   return { now }
 end
 begun()
+if placed_by ~= '' then redis.call('SET', LAYOUT, placed_by .. ' 0', 'NX') end
 keep_schedule(name, { timing = timing, thread = thread, priority = priority, message = message })
 redis.call('ZADD', OCCURRENCES, following, name)
 woken = woken + 1 -- nobody knows yet when this occurs

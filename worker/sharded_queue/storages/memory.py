@@ -9,6 +9,7 @@ from sharded_queue.storage import (
     Entry,
     Failure,
     Registered,
+    Resharded,
     Schedule,
     Settled,
     Settlement,
@@ -18,7 +19,7 @@ from sharded_queue.storage import (
     ThreadState,
     Upcoming,
 )
-from sharded_queue.tube import Shard, Tube
+from sharded_queue.tube import Layout, Shard, Tube
 
 
 def wall_ms() -> int:
@@ -38,9 +39,14 @@ class RuntimeStorage(Storage):
         self.books = Books(clock)
 
     async def register(
-        self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None, delay_seconds: float = 0.0
+        self,
+        shard: Shard,
+        entries: Sequence[Entry],
+        capacity: int | None = None,
+        delay_seconds: float = 0.0,
+        layout: Layout | None = None,
     ) -> list[int]:
-        return self.books[shard].register(entries, capacity, int(delay_seconds * 1000), self.books.clock())
+        return self.books[shard].register(entries, capacity, int(delay_seconds * 1000), layout, self.books.clock())
 
     async def register_once(
         self,
@@ -49,12 +55,13 @@ class RuntimeStorage(Storage):
         window_seconds: float,
         capacity: int | None = None,
         delay_seconds: float = 0.0,
+        layout: Layout | None = None,
     ) -> Registered:
         window_ms, delay_ms = max(1, int(window_seconds * 1000)), int(delay_seconds * 1000)
-        return self.books[shard].register_once(entries, window_ms, capacity, delay_ms, self.books.clock())
+        return self.books[shard].register_once(entries, window_ms, capacity, delay_ms, layout, self.books.clock())
 
-    async def schedule(self, shard: Shard, schedule: Schedule) -> int:
-        return self.books[shard].schedule(schedule, self.books.clock())
+    async def schedule(self, shard: Shard, schedule: Schedule, layout: Layout | None = None) -> int:
+        return self.books[shard].schedule(schedule, layout, self.books.clock())
 
     async def unschedule(self, shard: Shard, name: str) -> bool:
         return self.books[shard].unschedule(name)
@@ -87,6 +94,9 @@ class RuntimeStorage(Storage):
 
     async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
         return self.books[shard].pause(thread, is_paused)
+
+    async def reshard(self, shard: Shard, threads: int) -> Resharded:
+        return self.books[shard].reshard(threads)
 
     async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
         return sorted(self.books[shard].letters.values(), key=lambda letter: -letter.died_ms)[:count]

@@ -19,7 +19,9 @@ from sharded_queue.storage import (
     Failure,
     First,
     Hold,
+    LayoutChanged,
     Registered,
+    Resharded,
     Schedule,
     Settled,
     Settlement,
@@ -30,8 +32,9 @@ from sharded_queue.storage import (
     TubeLag,
     TubeState,
     Upcoming,
+    unfinished,
 )
-from sharded_queue.tube import Keys, Shard, Tube
+from sharded_queue.tube import Keys, Layout, Shard, Tube
 
 log = logging.getLogger("sharded_queue")
 
@@ -39,8 +42,8 @@ CLOCK_TOLERANCE_MS = 1000
 """How far the time that a client writes into its requests may be from that of Redis, before it is corrected."""
 SCAN_COUNT = 1000
 LOST, KEPT, RELEASED, HANDED = range(4)
-Limits = tuple[int, int, int]
-"""Of a registration: capacity of a tube, delay and window in milliseconds; 0 for none."""
+Limits = tuple[int, int, int, str]
+"""Of a registration: capacity of a tube, delay and window in milliseconds, 0 for none; layout, empty for none."""
 
 
 class Producer:
@@ -80,9 +83,14 @@ class RedisStorage(Storage):
         return [self.keys.base(shard), self.keys.lock(shard)]
 
     async def register(
-        self, shard: Shard, entries: Sequence[Entry], capacity: int | None = None, delay_seconds: float = 0.0
+        self,
+        shard: Shard,
+        entries: Sequence[Entry],
+        capacity: int | None = None,
+        delay_seconds: float = 0.0,
+        layout: Layout | None = None,
     ) -> list[int]:
-        return await self._register(shard, entries, (capacity or 0, int(delay_seconds * 1000), 0))
+        return await self._register(shard, entries, _limits(capacity, delay_seconds, 0, layout))
 
     async def register_once(
         self,
@@ -91,9 +99,10 @@ class RedisStorage(Storage):
         window_seconds: float,
         capacity: int | None = None,
         delay_seconds: float = 0.0,
+        layout: Layout | None = None,
     ) -> Registered:
-        limits = (capacity or 0, int(delay_seconds * 1000), max(1, int(window_seconds * 1000)))
-        reply = await self._register(shard, entries, limits)
+        window_ms = max(1, int(window_seconds * 1000))
+        reply = await self._register(shard, entries, _limits(capacity, delay_seconds, window_ms, layout))
         firsts, duplicates = reply[: len(entries)], _groups(reply[len(entries) :], 3)
         return Registered(firsts, {(entry, place): first_of(text) for entry, place, text in duplicates})
 
@@ -109,6 +118,9 @@ class RedisStorage(Storage):
             depth, thread, priority = reply[2], reply[3].decode(), int(reply[4])
             tube = Tube(shard, thread, priority)
             raise QueueFull(f"tube {tube} holds {depth} of {limits[0]} requests; try again when workers have caught up")
+        if len(reply) > 1 and reply[1] == b"layout":
+            self._idle_producers.append(producer)
+            raise LayoutChanged(Layout(*reply[2:]))
         if len(reply) < 1 + len(entries):
             raise StorageUnavailable(
                 f"{shard.tag}: Redis answered a registration of {len(entries)} tubes with {reply!r:.200}"
@@ -126,10 +138,10 @@ class RedisStorage(Storage):
             self._ahead_ms = reply[0] - int(time.time() * 1000)
         return reply
 
-    async def schedule(self, shard: Shard, schedule: Schedule) -> int:
+    async def schedule(self, shard: Shard, schedule: Schedule, layout: Layout | None = None) -> int:
         following: int | str = ""
         while True:
-            arguments = [schedule.name, following, str(schedule.timing), *schedule[2:]]
+            arguments = [schedule.name, following, str(schedule.timing), *schedule[2:], _spelled(layout)]
             now, *known = await self._write("schedule", shard, arguments)
             if known:
                 return int(known[0])
@@ -208,6 +220,14 @@ class RedisStorage(Storage):
             await self.scripts.run("pause", self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_retry)
         )
 
+    async def reshard(self, shard: Shard, threads: int) -> Resharded:
+        changed, number, in_force, undrained = await self.scripts.run(
+            "reshard", self.shard_keys(shard), lambda _: [threads], seconds=settings.redis_retry
+        )
+        if changed < 0:
+            raise unfinished(shard, Layout(number, in_force), undrained, threads)
+        return Resharded(Layout(number, in_force), undrained, bool(changed))
+
     async def known_shards(self) -> list[Shard]:
         """
         All shards of which Redis holds something, by a look through all its keys.
@@ -262,6 +282,14 @@ class RedisStorage(Storage):
         ]
 
 
+def _limits(capacity: int | None, delay_seconds: float, window_ms: int, layout: Layout | None) -> Limits:
+    return capacity or 0, int(delay_seconds * 1000), window_ms, _spelled(layout)
+
+
+def _spelled(layout: Layout | None) -> str:
+    return f"{layout.number} {layout.threads}" if layout else ""
+
+
 def _stamped(entries: Sequence[Entry], stamp: bytes) -> list[Any]:
     arguments: list[Any] = []
     for thread, priority, bodies, identities in entries:
@@ -309,7 +337,8 @@ def _settled(lease: Lease, answer: list[Any]) -> Settled:
 
 
 def _state(shard: Shard, reply: list[Any]) -> ShardState:
-    now, counted, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue, schedules = reply
+    now, counted, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue, *later = reply
+    schedules, layout, undrained, parked, parked_depth = later
     counters = {name.decode(): int(value) for name, value in _pairs(counted)}
     lags = [_tube_lag(now, *triple) for triple in _groups(oldest, 3)]
     return ShardState(
@@ -334,11 +363,15 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         looked_seconds=max(0.0, (now - counters["looked"]) / 1000) if "looked" in counters else None,
         duplicates=counters.get("duplicates", 0),
         schedules=schedules,
+        layout=Layout(*map(int, layout.split()[:2])) if layout else None,
+        undrained=undrained,
+        parked=parked,
+        parked_depth=parked_depth,
     )
 
 
 def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
-    now, is_paused, held, lease_ends, blocked_until, ahead, tubes = reply
+    now, is_paused, held, lease_ends, blocked_until, ahead, tubes, is_parked, waits_for = reply
     return ThreadState(
         thread=thread,
         tubes=[_tube_state(now, *tube) for tube in tubes],
@@ -347,6 +380,7 @@ def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
         lease_seconds=(float(lease_ends) - now) / 1000 if lease_ends else None,
         blocked_seconds=(float(blocked_until) - now) / 1000 if blocked_until else None,
         ahead=None if ahead < 0 else ahead,
+        waits_for=[old.decode() for old in waits_for] if is_parked else None,
     )
 
 

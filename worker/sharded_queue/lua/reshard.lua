@@ -1,0 +1,27 @@
+#!lua
+-- Spread keys over another number of threads. New threads wait for the old ones that they may share keys with.
+--
+-- ARGV  threads
+-- Returns {1 if that changed something, 0 if it is so already, -1 if the change before is not finished, number and threads
+--          of the layout in force, old threads that are not drained}
+
+local threads = tonumber(ARGV[1])
+
+local function answer(changed, number, in_force)
+  return { changed, number, in_force, redis.call('ZCARD', OLD) }
+end
+
+if not layout_in_force() then
+  redis.call('SET', LAYOUT, '1 ' .. threads .. ' 0')
+  return answer(1, 1, threads)
+end
+if layout.threads == threads then return answer(0, layout.number, threads) end
+if redis.call('EXISTS', OLD, OPENED) > 0 then return answer(-1, layout.number, layout.threads) end
+
+local step = common_divisor(threads, layout.threads)
+for place = 0, layout.threads - 1 do
+  local thread = layout.number .. ':' .. place
+  if redis.call('HEXISTS', THREADS, thread) == 1 then redis.call('ZADD', OLD, place % step, thread) end
+end
+redis.call('SET', LAYOUT, layout.number + 1 .. ' ' .. threads .. ' ' .. layout.threads)
+return answer(1, layout.number + 1, threads)
