@@ -266,7 +266,7 @@ VARIANTS = [
     Variant(
         "a schedule that is said again begins anew",
         "lua/schedule.lua",
-        "if known and known.timing == timing then",
+        "if kept then",
         "if false then",
         (SCHEDULES + "the_same_schedule_said_again_changes_nothing",),
     ),

@@ -331,6 +331,15 @@ async def test_what_is_not_due_yet_is_not_registered(on_redis: RedisMedium) -> N
 
 
 @pytest.mark.redis
+async def test_a_schedule_that_lost_its_time_gets_one_when_it_is_said_again(on_redis: RedisMedium) -> None:
+    await on_redis.storage.schedule(SHARD, plan())
+    await on_redis.redis.delete(f"{on_redis.redis_storage.keys.base(SHARD)}:occurrences")
+    next_ms = await on_redis.storage.schedule(SHARD, plan())
+
+    assert [schedule.next_ms for schedule in await on_redis.storage.schedules(SHARD)] == [next_ms]
+
+
+@pytest.mark.redis
 async def test_what_a_full_redis_refuses_occurs_when_it_has_room(
     own_medium: Callable[..., tuple[RedisServer, RedisMedium]],
 ) -> None:

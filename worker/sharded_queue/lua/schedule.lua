@@ -8,8 +8,9 @@
 local name, following, timing, thread, priority, message, placed_by = unpack(ARGV)
 
 local known = schedule_of(name)
-if known and known.timing == timing then
-  following = redis.call('ZSCORE', OCCURRENCES, name)
+local kept = known and known.timing == timing and redis.call('ZSCORE', OCCURRENCES, name)
+if kept then
+  following = kept
 elseif following == '' or tonumber(following) <= now then
   return { now }
 end
