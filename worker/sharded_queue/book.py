@@ -263,7 +263,8 @@ class Book:
         """Delayed requests whose time has come take their places; they count as registered then."""
         while self.due and self.due[0][0] <= now:
             due, _, entry = self.due.pop(0)
-            self._append(entry._replace(thread=self._place(entry.thread, entry.bodies[0])), self.sequence, due)
+            entry = entry._replace(thread=self._place(entry.thread, entry.bodies[0]))
+            self._append(entry, self.sequence, due)
             self.sequence += 1
 
     def schedule(self, schedule: Schedule, layout: Layout | None, now: int) -> int:
