@@ -15,7 +15,14 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from redis.asyncio import Redis
 
 from sharded_queue import QueueFull, ReshardError, settings
@@ -123,6 +130,13 @@ class Machine(RuleBasedStateMachine):
     def is_held(self, pair: Pair) -> bool:
         held = self.memory_storage.books[SHARD].held.get(pair.memory.lease.thread)
         return held is not None and held.fence == pair.memory.lease.fence
+
+    @initialize(before=st.sampled_from([None, 2, 4, 6]), after=st.sampled_from([1, 2, 3, 4]))
+    def begin(self, before: int | None, after: int) -> None:
+        """With nothing, or in the middle of a change of the layout: few runs come that far by themselves."""
+        for number in (before, after) if before else ():
+            self.reshard(number, [])
+            self.register_by_key(list(range(12)), Layout(1, before or 1), 0.0, [])
 
     # What producers, workers, time and people do.
 
@@ -285,6 +299,15 @@ class Machine(RuleBasedStateMachine):
         if memory.batch and redis.batch:
             assert unfenced(memory.batch) == unfenced(redis.batch)
             self.batches.append(Pair(memory.batch, redis.batch))
+
+    @rule(owner=owners, threads=st.integers(1, 3))
+    def handle(self, owner: str, threads: int) -> None:
+        """A worker binds what comes first, and is done with all of it: else threads are hardly ever drained."""
+        newest = len(self.batches)
+        self.bind(owner, threads, 4, 0.0, [])
+        for _ in self.batches[newest:]:
+            self.settle(0, len(self.batches[-1].memory.messages), 0, True, [])
+            self.batches.pop()
 
     @precondition(lambda self: self.batches)
     @rule(place=places, done=st.integers(0, 2), delay=st.sampled_from([None, DELAY_SECONDS]), fates=losses)
