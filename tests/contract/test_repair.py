@@ -1,7 +1,9 @@
 """What somebody broke by hand is put right: the recount is true again, leases last, and work goes on in order."""
 
 import asyncio
+import re
 from collections.abc import Mapping
+from random import Random
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,7 +16,8 @@ from sharded_queue.errors import StorageUnavailable
 from sharded_queue.storage import Batch, Entry, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout
-from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
+from tests.conftest import MODEL_SEED
+from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, bodies, handed
 
 pytestmark = pytest.mark.redis
 
@@ -46,7 +49,11 @@ class Busy(NamedTuple):
 
 @pytest.fixture
 async def busy(on_redis: RedisMedium) -> Busy:
-    """A shard with something in every index and every record."""
+    return await keep_busy(on_redis)
+
+
+async def keep_busy(on_redis: RedisMedium) -> Busy:
+    """Puts something in every index and every record of the shard."""
     await on_redis.register("suspect", "s1", "s2", "s3")
     await on_redis.bind_one("dead/1", wanted=2)
     await on_redis.coordinator.evict(SHARD, ["dead"])
@@ -284,3 +291,50 @@ async def test_an_identity_that_lost_its_first_request_keeps_nobody_out(on_redis
 
     assert list(done.duplicates) == [(0, 1)]
     assert await on_redis.waiting("once") == ["o1", "o2", "o3"]
+
+
+UNTOUCHED = re.compile(rb":(wake|producer|layout)\b")
+"""Calls, and records that are not made from anything else."""
+
+
+async def damage(redis: Redis, dice: Random) -> list[Any]:
+    """A command that spoils one key of the shard; what nothing else knows (dead letters, say) is only removed."""
+    keys = [key async for key in redis.scan_iter() if not UNTOUCHED.search(key)]
+    key = dice.choice(sorted(keys))
+    match await redis.type(key):
+        case b"list":
+            choices = [["LPOP"], ["RPOP"], ["RPUSH", MESSAGE + b"more"]]
+        case b"zset":
+            member = dice.choice(sorted(await redis.zrange(key, 0, -1)))
+            choices = [["ZREM", member], ["ZADD", dice.randint(0, 10**12), member], ["ZADD", 5, b"nobody/0"]]
+        case _:
+            field, value = dice.choice(sorted((await redis.hgetall(key)).items()))
+            choices = [["HDEL", field]]
+            if key.rpartition(b":")[2] in (b"threads", b"held", b"trouble"):
+                choices += [["HSET", dice.choice([field, b"nobody/0"]), value], ["HSET", field, b"?"]]
+    command, *rest = dice.choice([["DEL"], *choices])
+    return [command, key, *rest]
+
+
+async def waiting_lists(redis: Redis) -> dict[str, list[str]]:
+    """The requests that are left, by tube."""
+    keys = [key async for key in redis.scan_iter(match=f"{BASE}/*", _type="list")]
+    return {key.decode().removeprefix(f"{BASE}/"): bodies(await redis.lrange(key, 0, -1)) for key in keys}
+
+
+async def test_whatever_was_done_to_the_keys_is_put_right(on_redis: RedisMedium) -> None:
+    """What is left in the lists is handled in its order, and everything adds up before and after."""
+    for seed in range(MODEL_SEED, MODEL_SEED + 60):
+        dice = Random(seed)
+        await on_redis.redis.flushall()
+        await keep_busy(on_redis)
+        done = []
+        for _ in range(dice.randint(1, 4)):
+            done.append(await damage(on_redis.redis, dice))
+            await on_redis.redis.execute_command(*done[-1])
+        await repair(on_redis.redis_storage, SHARD)
+
+        assert await wrong(on_redis) == [], (seed, done)
+        assert await repair(on_redis.redis_storage, SHARD) == [], (seed, done)
+        left, handled = await waiting_lists(on_redis.redis), await drain(on_redis)
+        assert {tube: handled.get(tube, [])[: len(requests)] for tube, requests in left.items()} == left, (seed, done)
