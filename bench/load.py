@@ -36,19 +36,19 @@ def requests(count: int) -> list[Small]:
 
 
 class Counted(Handler):
-    """Does nothing but count; what it costs is what every handler costs. *threads*: how many the requests go to."""
+    """Does nothing but count; what it costs is what every handler costs. *spread*: how many threads requests go to."""
 
     name = "bench.counted"
-    threads = 1
+    spread = 1
     remaining = 0
     done: Callable[[], None] = staticmethod(lambda: None)
 
     @classmethod
     async def route(cls, *requests: Small) -> list[Route]:
-        if cls.threads == 1:
+        if cls.spread == 1:
             return [Route()] * len(requests)
-        routes = [Route(thread) for thread in range(cls.threads)]
-        return [routes[request.number % cls.threads] for request in requests]
+        routes = [Route(thread) for thread in range(cls.spread)]
+        return [routes[request.number % cls.spread] for request in requests]
 
     async def perform(self, *requests: Small) -> None:
         Counted.remaining -= len(requests)
@@ -96,7 +96,7 @@ def configured(**values: Any) -> Iterator[None]:
 
 async def fill(redis: Redis, count: int, threads: int, handler: type[Handler] = Counted) -> None:
     """Register *count* requests, spread over *threads*."""
-    Counted.threads = threads
+    Counted.spread = threads
     queue, waiting = Queue(RedisStorage(redis)), requests(count)
     for at in range(0, count, 10_000):
         await queue.register(handler, *waiting[at : at + 10_000])

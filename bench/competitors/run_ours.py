@@ -15,17 +15,17 @@ class Small(NamedTuple):
 
 
 class Counted(Handler):
-    threads = 1
+    spread = 1
 
     @classmethod
     async def route(cls, *requests: Small) -> list[Route]:
-        return [Route(request.number % cls.threads) for request in requests]
+        return [Route(request.number % cls.spread) for request in requests]
 
     async def perform(self, *requests: Small) -> None: ...
 
 
 async def main() -> None:
-    port, count, Counted.threads = arguments()
+    port, count, Counted.spread = arguments()
     settings.worker_concurrency = 128
     redis = Redis(port=port)
     queue = Queue(RedisStorage(redis))

@@ -17,17 +17,17 @@ class Small(NamedTuple):
 
 
 class Counted(Handler):
-    threads = 1
+    spread = 1
 
     @classmethod
     async def route(cls, *requests: Small) -> list[Route]:
-        return [Route(request.number % cls.threads) for request in requests]
+        return [Route(request.number % cls.spread) for request in requests]
 
     async def handle(self, *requests: Small) -> None: ...
 
 
 async def main() -> None:
-    port, count, Counted.threads = arguments()
+    port, count, Counted.spread = arguments()
     redis = Redis(port=port, decode_responses=True)
     queue = Queue(RedisStorage(redis))
     requests = [Small(number, TEXT) for number in range(count)]

@@ -34,7 +34,7 @@ async def in_turns(redis: Redis, scale: Scale, threads: int) -> tuple[list[Run],
     groups = {f"bare:{thread}": waiting[thread::threads] for thread in range(threads)}
     ours: list[Run] = []
     theirs: list[Run] = []
-    Counted.threads = threads
+    Counted.spread = threads
     await redis.flushall()
     for _ in range(max(scale.rounds, scale.rounds * scale.requests // BULK // 4)):
         watch = Stopwatch()
