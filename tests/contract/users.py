@@ -23,7 +23,15 @@ SCRIPTS = {
     "admin": ("dead", "explain", "pause", "peek", "picture", "repair", "reshard", "schedules", "unschedule"),
 }
 """The user of the suite that runs each script; what several may run is left to one of them here."""
-COMMANDS = {"INFO": "worker", "BLPOP": "worker", "ZREVRANGE": "admin", "HMGET": "admin", "SCAN": "admin"}
+COMMANDS = {
+    "INFO": "worker",
+    "BLPOP": "worker",
+    "RPUSH": "worker",
+    "PEXPIRE": "worker",
+    "ZREVRANGE": "admin",
+    "HMGET": "admin",
+    "SCAN": "admin",
+}
 
 
 def acl_file(folder: Path) -> Path:

@@ -86,8 +86,21 @@ class Coordinator(ABC):
         """
 
     @abstractmethod
-    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
-        """Return when a thread of *shards* may be free, or one that *owner* holds got a request, or after *seconds*."""
+    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
+        """
+        Return when a thread of *shards* may be free, or one that *owner* holds got a request, or after *seconds*.
+
+        The shard is returned in the first case: this was the only one that was called. Who has no room after all lets
+        another one be called, by `call`.
+        """
+
+    @abstractmethod
+    async def call(self, shard: Shard) -> None:
+        """Call one of those that wait for threads of *shard*, or the next one that will."""
+
+    async def hang_up(self, shards: Sequence[Shard], owner: str) -> bool:
+        """Let the `wait` of *owner* for *shards* return; False where it loses no call by being cancelled."""
+        return False
 
     def twin(self) -> "Coordinator | None":
         """

@@ -2,27 +2,31 @@
 
 import asyncio
 
+from sharded_queue.crew import Crew, Strand
 from sharded_queue.storage import Settled, Settlement, Storage
 from sharded_queue.tube import Shard
 
-Waiting = list[tuple[Settlement, "asyncio.Future[Settled]"]]
+Waiting = list[tuple[Settlement, Strand]]
 
 
 class Exchange:
     """Settles for all threads of a worker; a thread on its own is never made to wait for others."""
 
-    def __init__(self, storage: Storage) -> None:
-        self._storage = storage
+    def __init__(self, storage: Storage, crew: Crew) -> None:
+        self._storage, self._crew = storage, crew
         self._waiting: dict[Shard, Waiting] = {}
         self._flushes: dict[Shard, asyncio.Task[None]] = {}
 
     async def settle(self, settlement: Settlement) -> Settled:
+        """The answer, for the strand of the crew that asks."""
+        settled: Settled = await self._crew.park(lambda strand: self._put(settlement, strand))
+        return settled
+
+    def _put(self, settlement: Settlement, strand: Strand) -> None:
         shard = settlement.lease.shard
-        answer: asyncio.Future[Settled] = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(shard, []).append((settlement, answer))
+        self._waiting.setdefault(shard, []).append((settlement, strand))
         if shard not in self._flushes:
             self._flushes[shard] = asyncio.create_task(self._flush(shard))
-        return await answer
 
     async def _flush(self, shard: Shard) -> None:
         try:
@@ -35,10 +39,8 @@ class Exchange:
         try:
             answers = await self._storage.settle([settlement for settlement, _ in waiting])
         except Exception as error:
-            for _, answer in waiting:
-                if not answer.done():
-                    answer.set_exception(error)
+            for _, strand in waiting:
+                strand.resume(error)
             return
-        for (_, answer), settled in zip(waiting, answers, strict=True):
-            if not answer.done():
-                answer.set_result(settled)
+        for (_, strand), settled in zip(waiting, answers, strict=True):
+            strand.resume(settled)

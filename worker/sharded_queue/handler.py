@@ -5,6 +5,7 @@ Every subclass is known by its name from the moment it is defined; a worker look
 name found in Redis is ever imported.
 """
 
+import asyncio
 import inspect
 import sys
 from collections.abc import Iterator, Sequence
@@ -62,6 +63,7 @@ class Handler:
     ageing_seconds: ClassVar[float] = 0.0
     deduplicate_seconds: ClassVar[float] = 0
     _serializer: ClassVar[Serializer | None] = None
+    _is_async: ClassVar[bool] = True
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -81,6 +83,7 @@ class Handler:
         if not is_window(cls.deduplicate_seconds):
             raise HandlerError(f"{cls.name}.deduplicate_seconds is {cls.deduplicate_seconds!r}: {WINDOW_BOUNDS}")
         cls._serializer = None
+        cls._is_async = inspect.iscoroutinefunction(method_of(cls))
         if cls.perform is not Handler.perform or cls.handle is not Handler.handle:
             _known[cls.name] = cls
 
@@ -142,6 +145,22 @@ class Handler:
     @classmethod
     def all_shards(cls) -> list[Shard]:
         return shards_of(cls.name, cls.shards)
+
+
+def method_of(handler: "Handler | type[Handler]") -> Any:
+    """What takes batches: `handle` where the handler defines it, `perform` otherwise."""
+    cls = handler if isinstance(handler, type) else type(handler)
+    return handler.perform if cls.handle is Handler.handle else handler.handle
+
+
+async def call(handler: Handler, requests: Sequence[Any]) -> None:
+    """Let *handler* handle a batch: in this task, or in an OS thread where it is a plain function."""
+    if handler._is_async:
+        await method_of(handler)(*requests)
+        return
+    result = await asyncio.to_thread(method_of(handler), *requests)
+    if inspect.isawaitable(result):  # a decorator hid that it is a coroutine function
+        await result
 
 
 def is_window(seconds: object) -> bool:

@@ -1,15 +1,16 @@
 """One thread in the hands of a worker: handle, settle, and again, until it is drained, failed, given up or lost."""
 
 import asyncio
-import inspect
 import logging
 import random
 import time
+from contextlib import suppress
 from typing import Any, Protocol
 
 from sharded_queue import context, tracing
+from sharded_queue.crew import Crew, Ended, Strand
 from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable
-from sharded_queue.handler import Handler, Retry
+from sharded_queue.handler import Handler, Retry, call
 from sharded_queue.lease import Lease
 from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
@@ -23,6 +24,9 @@ FAILURES = (Exception, BaseExceptionGroup, SystemExit, asyncio.CancelledError)
 
 class Host(Protocol):
     """What a lane needs of its worker."""
+
+    is_traced: bool
+    """Whether calls of handlers make spans."""
 
     def reserve(self) -> int:
         """How many requests to fetch next: 0 when the worker is to take nothing new."""
@@ -60,20 +64,28 @@ class Lane:
         self.is_lost = self.is_lingering = False
         self._is_held, self._is_ending = True, False
         self._bound_at = time.monotonic()
-        self._reserved = len(batch.messages)
-        self._poked = asyncio.Event()
-        self._task = asyncio.create_task(self._serve(batch))
+        self._first, self._reserved = batch, len(batch.messages)
+        self._is_poked = False
+        self._poking: asyncio.Event | None = None
+        self._is_cut = False
+        self._strand: Strand | None = None
+
+    def start(self, crew: Crew, ended: Ended) -> None:
+        """Serve the thread in a strand of *crew*."""
+        self._strand = crew.start(self.serve(), ended)
 
     def poke(self) -> None:
         """A request may have arrived in the drained thread, or the lane is to leave."""
-        self._poked.set()
+        self._is_poked = True
+        if self._poking:
+            self._poking.set()
 
     def lose(self, reason: str) -> None:
         """The lease is not ours any more: stop the handler, write nothing."""
         if self._is_held:
             self._note_loss(reason)
             if not self._is_ending:
-                self._task.cancel()
+                self.give_up()
 
     def _note_loss(self, reason: str) -> None:
         log.warning("lost %s: %s", self.lease, reason)
@@ -81,17 +93,17 @@ class Lane:
 
     def give_up(self) -> None:
         """Stop the handler now; its thread is released and the batch is handled again elsewhere."""
-        self._task.cancel()
+        self._is_cut = True
+        if self._strand:
+            self._strand.cancel()
 
-    @property
-    def task(self) -> "asyncio.Task[None]":
-        return self._task
-
-    async def _serve(self, batch: Batch | None) -> None:
+    async def serve(self) -> None:
+        """Handle what was handed out and what comes after it, until there is nothing more to do here."""
         handler: Handler | None = None
+        batch: Batch | None = self._first
         try:
             handler = await self._begin(batch)
-            while batch and handler:
+            while batch and handler and not self._is_cut:
                 batch = await self._turn(handler, batch) or await self._linger()
         except asyncio.CancelledError:
             if not self.is_lost:
@@ -175,10 +187,10 @@ class Lane:
 
     async def _call(self, handler: Handler, requests: list[Any]) -> BaseException | None:
         try:
-            if not tracing.is_on():
-                await _invoke(handler, requests)
+            if not self.host.is_traced:
+                await call(handler, requests)
             else:
-                await self._invoke_traced(handler, requests)
+                await self._call_traced(handler, requests)
         except FAILURES as error:
             if _is_ours(error):
                 raise
@@ -187,10 +199,10 @@ class Lane:
             return error
         return None
 
-    async def _invoke_traced(self, handler: Handler, requests: list[Any]) -> None:
+    async def _call_traced(self, handler: Handler, requests: list[Any]) -> None:
         owner, headers = self.lease.owner, (unpack(message).headers for message in context.current().messages)
         with tracing.handling(self.handler.name, self.lease.thread, owner, headers, len(requests)):
-            await _invoke(handler, requests)
+            await call(handler, requests)
 
     async def _settle(self, batch: Batch, done: int, seconds: float) -> Batch | None:
         wanted = self.host.reserve()
@@ -274,12 +286,13 @@ class Lane:
         return batch
 
     async def _wait_for_poke(self, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(max(seconds, 0)):
-                await self._poked.wait()
-        except TimeoutError:
-            return
-        self._poked.clear()
+        if not self._is_poked:
+            self._poking = asyncio.Event()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(seconds, 0)):
+                    await self._poking.wait()
+            self._poking = None
+        self._is_poked = False
 
 
 def delay_seconds(policy: Retry, attempt: int) -> float:
@@ -292,14 +305,6 @@ def _is_ours(error: BaseException) -> bool:
     """Whether the lane itself is being cancelled: a handler may also have awaited something that was."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
-
-
-async def _invoke(handler: Handler, requests: list[Any]) -> None:
-    method: Any = handler.perform if type(handler).handle is Handler.handle else handler.handle
-    if inspect.iscoroutinefunction(method):
-        await method(*requests)
-    else:
-        await asyncio.to_thread(method, *requests)
 
 
 def _set_context(batch: Batch, chunk: slice) -> None:

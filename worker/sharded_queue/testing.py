@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
+from sharded_queue import tracing
 from sharded_queue.coordinators.memory import RuntimeCoordinator
 from sharded_queue.errors import SerializationError
 from sharded_queue.handler import Handler, find
@@ -80,7 +81,7 @@ class Sandbox:
         while (batch := await self._bind()) or self._skip_back_off():
             if batch:
                 lane = _Lane(host, find(batch.tube.shard.handler), batch, deadline=inf, linger_seconds=0)
-                await lane.task
+                await lane.serve()
                 if raises and lane.errors:
                     raise lane.errors[-1]
         return host.count
@@ -208,6 +209,7 @@ class _Host:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.storage, self.coordinator, self.count = sandbox.storage, sandbox._coordinator, 0
+        self.is_traced = tracing.is_on()
 
     def reserve(self) -> int:
         return settings.worker_batch_size

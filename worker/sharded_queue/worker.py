@@ -5,10 +5,14 @@ import logging
 import re
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from uuid import uuid4
 
+from sharded_queue import tracing
 from sharded_queue.coordinator import Bound, Coordinator
+from sharded_queue.crew import Crew
 from sharded_queue.errors import SettingsError, StorageUnavailable
 from sharded_queue.exchange import Exchange
 from sharded_queue.handler import Handler, find, known, shards
@@ -26,6 +30,8 @@ DISMISSED_SECONDS = 1.0
 """How long a worker that is about to be stopped waits before it asks whether it still is."""
 BOUND_AT_ONCE = 32
 """Threads of one bind at most: few enough that handlers need not wait for long, many enough to share its round trip."""
+HANG_UP_SECONDS = 1.0
+"""How long a worker that has no room waits for Redis to end its wait for calls, before it closes the connection."""
 LONGEST_LOOK = 4
 """An idle worker's looks grow to so many times `coordinator_delay` apart: two commands each, below one a second."""
 
@@ -67,7 +73,8 @@ class Worker:
         self.stats = Stats()
         self._handlers = None if handlers is None else [find(h) if isinstance(h, str) else h for h in handlers]
         self._lanes: set[Lane] = set()
-        self._exchange = Exchange(queue.storage)
+        self._crew = Crew()
+        self._exchange = Exchange(queue.storage, self._crew)
         self._scheduler = Scheduler(queue.storage, self._shards)
         self._stopping = self._draining = False
         self._changed = asyncio.Event()
@@ -76,6 +83,7 @@ class Worker:
         self._dismissed_until = 0.0
         self._enough: int | None = None
         self._first_shard = 0
+        self.is_traced = False
         coordinator.attach(queue.storage)
 
     async def loop(self, limit: int | None = None) -> int:
@@ -119,16 +127,18 @@ class Worker:
     async def _serve(self, renewer: Renewer, bell: "Bell") -> None:
         """Look for threads, wait for a reason to look again, until told to stop or done."""
         await self._verify()
-        busy_at, quiet, next_seconds = time.monotonic(), 0, None
+        quiet, next_seconds = 0, None
+        busy_at: float | None = None
         is_time_to_look = True
         while not self._is_over():
+            looks_for_all = is_time_to_look and not self._is_reserved()
             if is_time_to_look:
                 lanes_before = len(self._lanes)
                 next_seconds = await self._look(renewer)
                 quiet = 0 if len(self._lanes) > lanes_before else quiet + 1
-            if self._busy():
+            if self._busy() or busy_at is None:  # idle since the first look at the earliest, however long that took
                 busy_at = time.monotonic()
-            elif self._remaining is not None and time.monotonic() - busy_at >= settings.linger_seconds:
+            elif looks_for_all and self._enough is not None and time.monotonic() - busy_at >= settings.linger_seconds:
                 return
             is_time_to_look = await self._idle(bell, self._patience(next_seconds, quiet, busy_at))
 
@@ -144,6 +154,10 @@ class Worker:
 
     def _is_over(self) -> bool:
         return self._stopping or self.stats.handled == self._enough
+
+    def _is_reserved(self) -> bool:
+        """Whether a lane, under a limit, has yet to hear whether its thread has what it reserved for it."""
+        return self._enough is not None and self._remaining != self._enough - self.stats.handled
 
     def _busy(self) -> int:
         return sum(not lane.is_lingering for lane in self._lanes)
@@ -219,6 +233,7 @@ class Worker:
         self.unreserve(wanted * room - sum(len(batch.messages) for batch in bound.batches))
         if bound.is_dismissed:  # it does not even listen, for calls are for those who may come
             self._dismissed_until = time.monotonic() + DISMISSED_SECONDS
+        self.is_traced = tracing.is_on()
         for batch in bound.batches:
             self._start(batch, renewer.deadline(asked_at))
         self.stats.looked_at = time.monotonic()
@@ -241,13 +256,13 @@ class Worker:
         lane = Lane(self, handler, batch, deadline, settings.linger_seconds)
         self._lanes.add(lane)
         self.stats.bound += 1
-        lane.task.add_done_callback(lambda task: self._finished(lane, task))
+        lane.start(self._crew, partial(self._finished, lane))
 
-    def _finished(self, lane: Lane, task: "asyncio.Task[None]") -> None:
+    def _finished(self, lane: Lane, error: BaseException | None) -> None:
         self._lanes.discard(lane)
         self.stats.lost += lane.is_lost
         self._changed.set()
-        if not task.cancelled() and (error := task.exception()):
+        if error:
             log.error("serving %s ended with an error", lane.lease, exc_info=error)
 
     def _make_room(self) -> None:
@@ -264,12 +279,17 @@ class Worker:
         self._draining = True
         for lane in self._lanes:
             lane.poke()
-        for give_up, seconds in ((False, settings.worker_drain), (True, None)):
-            if give_up:
-                for lane in self._lanes:
-                    lane.give_up()
-            if tasks := [lane.task for lane in self._lanes]:
-                await asyncio.wait(tasks, timeout=seconds)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.worker_drain):
+                await self._all_finished()
+        for lane in self._lanes:
+            lane.give_up()
+        await self._all_finished()
+
+    async def _all_finished(self) -> None:
+        while self._lanes:
+            self._changed.clear()
+            await self._changed.wait()
 
     # What lanes ask for.
 
@@ -320,19 +340,20 @@ class Worker:
 class Bell:
     """
     One pending wait for the coordinator's call. It stays pending while the worker does other things: to give up a
-    blocking command means to give up its connection.
+    blocking command means to give up its connection, and perhaps a call.
     """
 
     def __init__(self, coordinator: Coordinator, owner: str) -> None:
         self._coordinator, self._owner = coordinator, owner
-        self._waiting: asyncio.Task[None] | None = None
+        self._waiting: asyncio.Task[Shard | None] | None = None
+        self._shards: Sequence[Shard] = ()
 
     async def wait(self, shards: Sequence[Shard], changed: asyncio.Event, seconds: float) -> bool:
         """Wait until called about *shards*, until *changed* or for *seconds*; whether there was a call."""
         if not shards:
             await self.close()  # a call that nobody here has room for is meant for another worker
         elif not self._waiting:
-            longest = settings.coordinator_delay * LONGEST_LOOK * len(shards)
+            self._shards, longest = shards, settings.coordinator_delay * LONGEST_LOOK * len(shards)
             self._waiting = asyncio.create_task(self._coordinator.wait(shards, self._owner, longest))
         noticing = asyncio.create_task(changed.wait())
         await asyncio.wait(
@@ -348,7 +369,17 @@ class Bell:
         return False
 
     async def close(self) -> None:
-        if self._waiting:
-            self._waiting.cancel()
-            await asyncio.gather(self._waiting, return_exceptions=True)
-            self._waiting = None
+        """Wait no longer; a call that came nevertheless is passed on."""
+        waiting, self._waiting = self._waiting, None
+        if waiting:
+            await self._end(waiting)
+            (called,) = await asyncio.gather(waiting, return_exceptions=True)
+            if isinstance(called, Shard):
+                await self._coordinator.call(called)
+
+    async def _end(self, waiting: "asyncio.Task[Shard | None]") -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HANG_UP_SECONDS):
+                if not waiting.done() and await self._coordinator.hang_up(self._shards, self._owner):
+                    await asyncio.wait([waiting])
+        waiting.cancel()

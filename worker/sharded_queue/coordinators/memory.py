@@ -60,15 +60,20 @@ class RuntimeCoordinator(Coordinator):
         until = self._books.clock() + int(seconds * 1000)
         self._books[shard].dismissed.update(dict.fromkeys(names, until))
 
-    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
+    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
         called = asyncio.Event()
         self._books.listeners.add(called.set)
         try:
             if not any(self._books[shard].is_calling(owner) for shard in shards):
                 await asyncio.wait_for(called.wait(), seconds)
         except TimeoutError:
-            return
+            return None
         finally:
             self._books.listeners.discard(called.set)
-            for shard in shards:
-                self._books[shard].is_rung = False
+        rung = [shard for shard in shards if self._books[shard].is_rung]
+        for shard in rung:
+            self._books[shard].is_rung = False
+        return rung[0] if rung else None
+
+    async def call(self, shard: Shard) -> None:
+        self._books[shard].awaken()

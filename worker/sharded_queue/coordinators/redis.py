@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from itertools import groupby
 from typing import Any
 
@@ -20,6 +21,8 @@ from sharded_queue.tube import Keys, Shard
 
 log = logging.getLogger("sharded_queue")
 DISMISSED = -2
+CALL_MS = 60_000
+"""How long a token for one owner is kept: the owner may be gone."""
 BLOCK_MARGIN_SECONDS = 5.0
 """How much longer than a blocking command may block its answer is waited for."""
 
@@ -125,36 +128,60 @@ class RedisCoordinator(Coordinator):
             "dismiss", self._shard_keys(shard), _always(arguments), seconds=settings.coordinator_lease
         )
 
-    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
-        keys = [key for shard in shards for key in self._wake_keys(shard, owner)]
+    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
         try:
             if self.link.is_cluster:
-                await self._wait_each(shards, owner, seconds)
-            else:
-                await self._block(keys, seconds)
+                return await self._wait_each(shards, owner, seconds)
+            return await self._block(shards, owner, seconds)
         except NoPermissionError as error:  # every look may be allowed, and nobody would ever be called
             log.warning("cannot wait for calls: %s", refusal(error))
             await asyncio.sleep(min(seconds, settings.coordinator_delay))
         except (RedisError, OSError, TimeoutError):  # the next look will say what is wrong
             await asyncio.sleep(min(seconds, 0.1))
+        return None
 
-    def _wake_keys(self, shard: Shard, owner: str) -> list[str]:
+    async def call(self, shard: Shard) -> None:
+        wake, _ = self._wake_keys(shard, "")
+        with suppress(RedisError, OSError, TimeoutError):  # looks come anyway
+            await self.link.send(wake, "RPUSH", wake, 1, seconds=settings.redis_timeout)
+
+    async def hang_up(self, shards: Sequence[Shard], owner: str) -> bool:
+        """To close the connection would end the wait as well, and lose a call that Redis has just answered with."""
+        await asyncio.gather(*[self._call_off(shard, owner) for shard in shards], return_exceptions=True)
+        return True
+
+    async def _call_off(self, shard: Shard, owner: str) -> None:
+        """Answer a wait of *owner* ourselves."""
+        _, own = self._wake_keys(shard, owner)
+        commands = [("RPUSH", own, 1), ("PEXPIRE", own, CALL_MS)]
+        await self.link.send_all(own, commands, seconds=settings.redis_timeout)
+
+    def _wake_keys(self, shard: Shard, owner: str) -> tuple[str, str]:
+        """Where anybody is called, and where only *owner* is."""
         wake = f"{self.keys.base(shard)}:wake"
-        return [wake, f"{wake}:{owner}"]
+        return wake, f"{wake}:{owner}"
 
-    async def _wait_each(self, shards: Sequence[Shard], owner: str, seconds: float) -> None:
+    async def _block(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
+        """A token that is lost with a broken connection is no loss: it only says "look", and looks come anyway."""
+        lists = {key: shard for shard in shards for key in self._wake_keys(shard, owner)}
+        command = ("BLPOP", *lists, f"{seconds:.3f}")
+        popped = await self.link.send(next(iter(lists)), *command, seconds=seconds + BLOCK_MARGIN_SECONDS)
+        key = popped[0].decode() if popped else ""
+        return lists[key] if key.endswith(":wake") else None
+
+    async def _wait_each(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
         """Block on every shard's own node at once; the first token ends all of them."""
-        blocks = [asyncio.create_task(self._block(self._wake_keys(shard, owner), seconds)) for shard in shards]
+        blocks = {asyncio.create_task(self._block([shard], owner, seconds)): shard for shard in shards}
         try:
-            await asyncio.wait(blocks, return_when=asyncio.FIRST_COMPLETED)
+            _, others = await asyncio.wait(blocks, return_when=asyncio.FIRST_COMPLETED)
+            if others:
+                await self.hang_up([blocks[other] for other in others], owner)
+                await asyncio.wait(others, timeout=settings.redis_timeout)
         finally:
             for block in blocks:
                 block.cancel()
-            await asyncio.gather(*blocks, return_exceptions=True)
-
-    async def _block(self, keys: Sequence[str], seconds: float) -> None:
-        """A token that is lost with a closed connection is no loss: tokens only say "look", and looks come anyway."""
-        await self.link.send(keys[0], "BLPOP", *keys, f"{seconds:.3f}", seconds=seconds + BLOCK_MARGIN_SECONDS)
+            answers = await asyncio.gather(*blocks, return_exceptions=True)
+        return next((answer for answer in answers if isinstance(answer, Shard)), None)
 
 
 def _always(arguments: Sequence[Any]) -> Callable[[bool], Sequence[Any]]:

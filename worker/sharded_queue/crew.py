@@ -1,0 +1,128 @@
+"""
+Runs the coroutines of many lanes in few tasks.
+
+A task for each lane costs more than a short lane itself. So lanes whose handlers wait for nothing share a task, one
+after another; a lane that waits keeps the task it is in for so long, and another task takes those behind it. No task
+waits with a lane that is *parked*, because its settlement is on its way together with those of others.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
+from contextvars import copy_context
+from types import coroutine
+from typing import Any
+
+LONGEST_STEP_SECONDS = 0.005
+"""Handlers that never wait let the rest of the process have a turn after so long: settlements are sent, calls heard."""
+
+
+class _Parked:
+    """What a strand yields when it is to be resumed by `Strand.resume` and not by a future."""
+
+
+PARKED = _Parked()
+Ended = Callable[[BaseException | None], None]
+
+
+class Strand:
+    """One coroutine, in a context of its own. It may go on in another task after it was parked, and only then."""
+
+    __slots__ = ("_context", "_coroutine", "_crew", "ended", "is_parked", "task")
+
+    def __init__(self, crew: "Crew", coroutine: Coroutine[Any, Any, None], ended: Ended) -> None:
+        self._crew, self._coroutine, self.ended = crew, coroutine, ended
+        self._context = copy_context()
+        self.task: asyncio.Task[None] | None = None
+        """The one that waits for what the coroutine waits for."""
+        self.is_parked = False
+
+    def step(self, value: object) -> Any:
+        """Run until it waits for something, which is returned."""
+        if isinstance(value, BaseException):
+            return self._context.run(self._coroutine.throw, value)
+        return self._context.run(self._coroutine.send, value)
+
+    def resume(self, value: object) -> None:
+        """Go on where it was parked with *value*, raised there if it is an exception; only the first call counts."""
+        if self.is_parked:
+            self.is_parked = False
+            self._crew.make_ready(self, value)
+
+    def cancel(self) -> None:
+        """Raise `CancelledError` where it waits or is parked; one that waits for nothing has to look by itself."""
+        if self.task:
+            self.task.cancel()
+        else:
+            self.resume(asyncio.CancelledError())
+
+
+class Crew:
+    """Tasks that run strands; as many as there are strands that wait, and one more while there is something to do."""
+
+    def __init__(self) -> None:
+        self._ready: deque[tuple[Strand, object]] = deque()
+        self._next: asyncio.Task[None] | None = None
+        self._current: Strand | None = None
+
+    def start(self, coroutine: Coroutine[Any, Any, None], ended: Ended) -> Strand:
+        """Run *coroutine*; *ended* is called with what it raised, or None."""
+        strand = Strand(self, coroutine, ended)
+        self.make_ready(strand, None)
+        return strand
+
+    async def park(self, settle: Callable[[Strand], None]) -> Any:
+        """The value that the running strand is resumed with; *settle* sees to that."""
+        assert self._current
+        settle(self._current)
+        return await _parked()
+
+    def make_ready(self, strand: Strand, value: object) -> None:
+        self._ready.append((strand, value))
+        self._call_task()
+
+    def _call_task(self) -> None:
+        """Have a task for what is ready: the running one may wait for its strand for long."""
+        if self._ready and (self._next is None or self._next.done()):
+            self._next = asyncio.create_task(self._work())
+
+    async def _work(self) -> None:
+        self._next = None
+        task, began = asyncio.current_task(), time.monotonic()
+        assert task
+        while self._ready and not task.cancelling():  # the cancellation was meant for the strand that has ended
+            await self._advance(*self._ready.popleft(), task)
+            if time.monotonic() - began > LONGEST_STEP_SECONDS:
+                break
+        self._call_task()
+
+    @coroutine
+    def _advance(self, strand: Strand, value: object, task: "asyncio.Task[None]") -> Generator[Any, Any, None]:
+        """Run a strand until it parks or ends; whatever it waits for, this task waits for."""
+        while True:
+            self._current = strand
+            try:
+                awaited = strand.step(value)
+            except StopIteration:
+                return strand.ended(None)
+            except BaseException as error:
+                strand.ended(error)
+                if isinstance(error, Exception | asyncio.CancelledError):
+                    return None
+                raise
+            if awaited is PARKED:
+                strand.is_parked = True
+                return None
+            self._call_task()
+            strand.task = task
+            try:
+                value = yield awaited
+            except BaseException as error:  # a cancellation is raised where the strand waits
+                value = error
+            strand.task = None
+
+
+@coroutine
+def _parked() -> Generator[Any, Any, Any]:
+    return (yield PARKED)
