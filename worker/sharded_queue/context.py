@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.lease import Lease
@@ -10,8 +10,7 @@ from sharded_queue.serializer import unpack
 from sharded_queue.tube import Tube
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(NamedTuple):
     """
     The batch in hand; what is listed has one item per request, in their order.
 

@@ -64,19 +64,14 @@ class Crew:
     def __init__(self) -> None:
         self._ready: deque[tuple[Strand, object]] = deque()
         self._next: asyncio.Task[None] | None = None
-        self._current: Strand | None = None
+        self.current: Strand
+        """The one that runs, for whoever is to resume it when it has parked."""
 
     def start(self, coroutine: Coroutine[Any, Any, None], ended: Ended) -> Strand:
         """Run *coroutine*; *ended* is called with what it raised, or None."""
         strand = Strand(self, coroutine, ended)
         self.make_ready(strand, None)
         return strand
-
-    async def park(self, settle: Callable[[Strand], None]) -> Any:
-        """The value that the running strand is resumed with; *settle* sees to that."""
-        assert self._current
-        settle(self._current)
-        return await _parked()
 
     def make_ready(self, strand: Strand, value: object) -> None:
         self._ready.append((strand, value))
@@ -101,7 +96,7 @@ class Crew:
     def _advance(self, strand: Strand, value: object, task: "asyncio.Task[None]") -> Generator[Any, Any, None]:
         """Run a strand until it parks or ends; whatever it waits for, this task waits for."""
         while True:
-            self._current = strand
+            self.current = strand
             try:
                 awaited = strand.step(value)
             except StopIteration:
@@ -124,5 +119,6 @@ class Crew:
 
 
 @coroutine
-def _parked() -> Generator[Any, Any, Any]:
+def parked() -> Generator[Any, Any, Any]:
+    """The value that the running strand is resumed with."""
     return (yield PARKED)

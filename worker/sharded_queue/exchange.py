@@ -1,8 +1,9 @@
 """Settlements of many threads in one call: while one call is under way, what comes meanwhile gathers for the next."""
 
 import asyncio
+from collections.abc import Awaitable
 
-from sharded_queue.crew import Crew, Strand
+from sharded_queue.crew import Crew, Strand, parked
 from sharded_queue.storage import Settled, Settlement, Storage
 from sharded_queue.tube import Shard
 
@@ -17,16 +18,13 @@ class Exchange:
         self._waiting: dict[Shard, Waiting] = {}
         self._flushes: dict[Shard, asyncio.Task[None]] = {}
 
-    async def settle(self, settlement: Settlement) -> Settled:
-        """The answer, for the strand of the crew that asks."""
-        settled: Settled = await self._crew.park(lambda strand: self._put(settlement, strand))
-        return settled
-
-    def _put(self, settlement: Settlement, strand: Strand) -> None:
+    def settle(self, settlement: Settlement) -> Awaitable[Settled]:
+        """The answer, for the running strand of the crew."""
         shard = settlement.lease.shard
-        self._waiting.setdefault(shard, []).append((settlement, strand))
+        self._waiting.setdefault(shard, []).append((settlement, self._crew.current))
         if shard not in self._flushes:
             self._flushes[shard] = asyncio.create_task(self._flush(shard))
+        return parked()
 
     async def _flush(self, shard: Shard) -> None:
         try:

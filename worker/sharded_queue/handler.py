@@ -63,6 +63,7 @@ class Handler:
     ageing_seconds: ClassVar[float] = 0.0
     deduplicate_seconds: ClassVar[float] = 0
     _serializer: ClassVar[Serializer | None] = None
+    _method: ClassVar[str] = "perform"
     _is_async: ClassVar[bool] = True
 
     def __init_subclass__(cls, **keywords: Any) -> None:
@@ -83,7 +84,8 @@ class Handler:
         if not is_window(cls.deduplicate_seconds):
             raise HandlerError(f"{cls.name}.deduplicate_seconds is {cls.deduplicate_seconds!r}: {WINDOW_BOUNDS}")
         cls._serializer = None
-        cls._is_async = inspect.iscoroutinefunction(method_of(cls))
+        cls._method = "perform" if cls.handle is Handler.handle else "handle"
+        cls._is_async = inspect.iscoroutinefunction(getattr(cls, cls._method))
         if cls.perform is not Handler.perform or cls.handle is not Handler.handle:
             _known[cls.name] = cls
 
@@ -147,18 +149,13 @@ class Handler:
         return shards_of(cls.name, cls.shards)
 
 
-def method_of(handler: "Handler | type[Handler]") -> Any:
-    """What takes batches: `handle` where the handler defines it, `perform` otherwise."""
-    cls = handler if isinstance(handler, type) else type(handler)
-    return handler.perform if cls.handle is Handler.handle else handler.handle
-
-
 async def call(handler: Handler, requests: Sequence[Any]) -> None:
     """Let *handler* handle a batch: in this task, or in an OS thread where it is a plain function."""
+    method = getattr(handler, handler._method)
     if handler._is_async:
-        await method_of(handler)(*requests)
+        await method(*requests)
         return
-    result = await asyncio.to_thread(method_of(handler), *requests)
+    result = await asyncio.to_thread(method, *requests)
     if inspect.isawaitable(result):  # a decorator hid that it is a coroutine function
         await result
 

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import time
+from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -42,7 +43,7 @@ class Host(Protocol):
 
     def drained(self) -> None: ...
 
-    async def settle(self, settlement: Settlement) -> Settled: ...
+    def settle(self, settlement: Settlement) -> Awaitable[Settled]: ...
 
     async def fail(self, failure: Failure) -> bool: ...
 
@@ -308,7 +309,7 @@ def _is_ours(error: BaseException) -> bool:
 
 
 def _set_context(batch: Batch, chunk: slice) -> None:
-    messages = batch.messages[chunk]
+    messages = batch.messages[chunk] if chunk.stop - chunk.start < len(batch.messages) else batch.messages
     first = batch.first + chunk.start
     attempt = batch.attempt if chunk.start == 0 else 1
     sequences = range(first, first + len(messages))

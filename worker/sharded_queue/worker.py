@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -233,9 +233,11 @@ class Worker:
         self.unreserve(wanted * room - sum(len(batch.messages) for batch in bound.batches))
         if bound.is_dismissed:  # it does not even listen, for calls are for those who may come
             self._dismissed_until = time.monotonic() + DISMISSED_SECONDS
-        self.is_traced = tracing.is_on()
-        for batch in bound.batches:
-            self._start(batch, renewer.deadline(asked_at))
+        if bound.batches:
+            self.is_traced = tracing.is_on()
+            handler, deadline = self.known_handlers()[shard.handler], renewer.deadline(asked_at)
+            for batch in bound.batches:
+                self._start(handler, batch, deadline)
         self.stats.looked_at = time.monotonic()
         return bound
 
@@ -251,8 +253,7 @@ class Worker:
         self._remaining -= each * threads
         return each
 
-    def _start(self, batch: Batch, deadline: float) -> None:
-        handler = self.known_handlers()[batch.tube.shard.handler]
+    def _start(self, handler: type[Handler], batch: Batch, deadline: float) -> None:
         lane = Lane(self, handler, batch, deadline, settings.linger_seconds)
         self._lanes.add(lane)
         self.stats.bound += 1
@@ -321,11 +322,14 @@ class Worker:
     def drained(self) -> None:
         self._changed.set()
 
-    async def settle(self, settlement: Settlement) -> Settled:
+    def settle(self, settlement: Settlement) -> Awaitable[Settled]:
         if len(self._lanes) == 1:  # with nobody to share a call with, two rounds of the event loop are saved
-            (settled,) = await self.queue.storage.settle([settlement])
-            return settled
-        return await self._exchange.settle(settlement)
+            return self._settle_alone(settlement)
+        return self._exchange.settle(settlement)
+
+    async def _settle_alone(self, settlement: Settlement) -> Settled:
+        (settled,) = await self.queue.storage.settle([settlement])
+        return settled
 
     async def fail(self, failure: Failure) -> bool:
         return await self.queue.storage.fail(failure)
