@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Collection
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from time import monotonic
 
 import kopf
@@ -26,6 +27,9 @@ log = logging.getLogger("sharded_queue_operator")
 CRD_SECONDS = 2.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 """Between two beginnings of the watches, while they end at once."""
+CANCELLATIONS, CANCELLED_SECONDS = 5, 0.5
+"""How often a task of kopf is cancelled, and how long it may take to end each time."""
+KOPF = Path(kopf.__file__).parent
 
 
 def main() -> None:
@@ -73,7 +77,7 @@ async def watch(controller: Controller, settings: Settings, stop: asyncio.Event)
     while not stop.is_set():
         begun = monotonic()
         try:
-            await first_of(*await watches(controller, settings, stop))
+            await watch_once(controller, settings, stop)
         except Exception as error:
             pause = FIRST_PAUSE_SECONDS if monotonic() > begun + LONGEST_PAUSE_SECONDS else pause
             log.warning("the watches ended: %r; they begin anew in %.0f s", error, pause)
@@ -81,6 +85,33 @@ async def watch(controller: Controller, settings: Settings, stop: asyncio.Event)
             controller.watches_ended()
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+async def watch_once(controller: Controller, settings: Settings, stop: asyncio.Event) -> None:
+    try:
+        await first_of(*await watches(controller, settings, stop))
+    finally:
+        await kopf_ended()
+
+
+async def kopf_ended() -> None:
+    """
+    End what kopf leaves behind: watchers whose first cancellation it takes for a pause of its own, and which would
+    outlive the watches and keep this process from ending.
+    """
+    for _ in range(CANCELLATIONS):
+        left = [task for task in asyncio.all_tasks() if is_of_kopf(task)]
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=CANCELLED_SECONDS)
+    log.error("kopf does not end %s", ", ".join(task.get_name() for task in left))
+
+
+def is_of_kopf(task: "asyncio.Task[object]") -> bool:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and Path(code.co_filename).is_relative_to(KOPF)
 
 
 async def watches(controller: Controller, settings: Settings, stop: asyncio.Event) -> Collection["asyncio.Task[None]"]:
