@@ -19,7 +19,8 @@ check: install ## formatter, linter, types, import contracts: seconds
 	@$(BIN)/lint-imports --no-cache | tail -n +1
 
 test: install redis-server promtool ## everything: unit, contract, crash, real Kubernetes, end to end
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m tests.cluster prepare
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
 
 unit: install redis-server ## what needs no Kubernetes: unit and contract tests
 	@$(BIN)/python -m pytest tests/unit tests/contract

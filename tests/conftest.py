@@ -10,13 +10,19 @@ from sharded_queue.settings import Settings, settings
 from tests.redis_server import RedisServer, require_redis
 
 pytest_plugins = ["tests.cluster.fixtures"]
-
-pytest_plugins = ["tests.cluster.fixtures"]
 MODEL_SEED = int(os.environ.get("MODEL_SEED") or random.SystemRandom().randrange(2**32))
 
 
 def pytest_report_header() -> str:
     return f"model seed: {MODEL_SEED} (the same again: MODEL_SEED={MODEL_SEED})"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """There is one cluster a machine: where tests run side by side, those that use it stay together."""
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
 
 
 @pytest.fixture(scope="session")

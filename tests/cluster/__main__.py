@@ -1,5 +1,5 @@
 """
-`python -m tests.cluster up | down | status | images | env | exec COMMAND`
+`python -m tests.cluster up | down | prepare | status | images | env | exec COMMAND`
 """
 
 import argparse
@@ -28,6 +28,15 @@ def down() -> int:
     """stop it and remove everything it left; the cache of programs and images stays"""
     cluster.down()
     say("down")
+    return 0
+
+
+def prepare() -> int:
+    """do all that takes minutes the first time, for the tests; on a machine that cannot have it, say so and go on"""
+    try:
+        cluster.prepare()
+    except CannotRun as error:
+        say(str(error))
     return 0
 
 
@@ -65,7 +74,7 @@ def exec_(command: list[str]) -> int:
 
 
 def main() -> int:
-    commands = {command.__name__: command for command in (up, down, status, images, env)}
+    commands = {command.__name__: command for command in (up, down, prepare, status, images, env)}
     described = {**commands, "exec": exec_}
     words = "\n".join(f"  {name:<8}{command.__doc__}" for name, command in described.items())
     parser = argparse.ArgumentParser(

@@ -2,7 +2,7 @@
 Any sequence of calls, on memory and on a real Redis at once: same answers, same indices, and all of it adds up.
 
 Commands and answers get lost on the way to Redis, so that scripts are sent again; memory does each call once.
-MODEL_STEPS sets the number of steps (default 3,000), MODEL_SEED begins with the same ones again.
+MODEL_STEPS sets the number of steps (default 3,000, and 30,000 in CI), MODEL_SEED begins with the same ones again.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
 from tests.contract.medium import SHARD
 from tests.redis_server import RedisServer
 
-STEPS = int(os.environ.get("MODEL_STEPS", "3000"))
+STEPS = int(os.environ.get("MODEL_STEPS") or ("30000" if os.environ.get("CI") else "3000"))
 STEPS_A_RUN = 50
 LEASE_SECONDS, DELAY_SECONDS, WINDOW_SECONDS = 3600.0, 3600.0, 3600.0
 PAST = 1_700_000_000_000

@@ -19,8 +19,8 @@ from tests.crash.history import faults, read, replays
 from tests.redis_server import RedisServer
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(3600)]
-KILLS = int(os.environ.get("CRASH_KILLS", "150"))
-STOPS = int(os.environ.get("CRASH_STOPS", "12"))
+KILLS = int(os.environ.get("CRASH_KILLS", "500"))
+STOPS = int(os.environ.get("CRASH_STOPS", "100"))
 ROLLOUTS = int(os.environ.get("CRASH_ROLLOUTS", "50"))
 REDIS_KILLS = int(os.environ.get("CRASH_REDIS_KILLS", "20"))
 SEED = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(2**32))
@@ -85,14 +85,16 @@ async def test_kill_9_of_workers_loses_nothing_and_keeps_the_order(scene: Scene)
 
 
 async def test_a_worker_stopped_past_its_lease_does_no_harm_when_it_goes_on(scene: Scene) -> None:
-    async def stop_one() -> None:
+    async def stop_two() -> None:
         await scene.some_time(0.2)
-        worker = scene.random.choice(scene.crew.workers)
-        scene.crew.pause(worker)
+        workers = scene.random.sample(scene.crew.workers, 2)
+        for worker in workers:
+            scene.crew.pause(worker)
         await asyncio.sleep(LEASE_SECONDS * 1.5)
-        scene.crew.resume(worker)
+        for worker in workers:
+            scene.crew.resume(worker)
 
-    await scene.play(STOPS, stop_one)
+    await scene.play(STOPS // 2, stop_two, workers=4)
 
 
 async def test_a_rollout_repeats_no_request(scene: Scene) -> None:
