@@ -3,7 +3,7 @@ Decisions out: the workload, the status, events. What did not change is not writ
 """
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from uuid import uuid4
 
@@ -43,7 +43,8 @@ class Applier:
                 count_scaling(resource.name, seen.replicas, replicas)
                 scaled_at = {"lastScaleTime": now()}
         before: Manifest = body.get("status") or {}
-        after = status.status_of(resource, workload, seen, decision, before=before, now=now())
+        read = clock(seen.read_at) if seen.shards else now()
+        after = status.status_of(resource, workload, seen, decision, before=before, read=read, now=now())
         return await self.tell(body, after | scaled_at)
 
     async def tell(self, body: Manifest, after: Manifest) -> Manifest:
@@ -65,7 +66,7 @@ class Applier:
 
     def is_due(self, name: Name, before: Manifest, after: Manifest) -> bool:
         age = monotonic() - self.told_at.get(name, float("-inf"))
-        return age >= self.status_seconds * (1 if status.is_notable(before, after) else SLOWER)
+        return age >= self.status_seconds * (1 if status.is_notable(before, after, now()) else SLOWER)
 
     async def announce(self, body: Manifest, events: list[status.Event]) -> None:
         for event in events:
@@ -109,4 +110,9 @@ def count_scaling(name: Name, before: int, after: int) -> None:
 
 
 def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return clock(monotonic())
+
+
+def clock(at: float) -> str:
+    """A moment of the monotonic clock, as the API server writes times."""
+    return (datetime.now(UTC) + timedelta(seconds=at - monotonic())).strftime(status.TIME)
