@@ -29,6 +29,11 @@ class Applier:
         self.identity = identity
         self.status_seconds = status_seconds
         self.told_at: dict[Name, float] = {}
+        self.unkept: set[str] = set()
+        """
+        Fields of a status that the API server drops, as its CRD is older than this process: told again at each look,
+        they would be a write at each look. An upgrade of the CRD comes with a new process, which tries anew.
+        """
 
     async def apply(
         self, resource: Resource, body: Manifest, workload: Workload | None, seen: Observation, decision: Decision
@@ -53,7 +58,7 @@ class Applier:
         rest when it is a multiple of that.
         """
         name, before = Name.of(body), body.get("status") or {}
-        change = status.patch(before, after)
+        change = {key: value for key, value in status.patch(before, after).items() if key not in self.unkept}
         if not change or not (status.is_urgent(before, after) or self.is_due(name, before, after)):
             return body
         self.told_at[name] = monotonic()
@@ -61,6 +66,8 @@ class Applier:
             told = await self.api.merge(f"{queues(name)}/status", {"status": change})
         except ApiGone:
             return body
+        kept = told.get("status") or {}
+        self.unkept.update(key for key, value in change.items() if value is not None and key not in kept)
         await self.announce(body, status.events_of(before, after))
         return told
 
