@@ -25,7 +25,10 @@ NOTABLE_CHANGE = 0.1
 """Of depth and lag."""
 
 SAME_SECONDS = 2
-"""Two readings of one time may be so far apart: between them lie roundings, and the way from Redis to here."""
+"""
+Two readings of one time may be so far apart: between them lie roundings, and the way from Redis to here. Beyond that,
+a tenth of its age is near enough.
+"""
 
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
@@ -80,7 +83,8 @@ def oldest_request(seen: Observation, before: Manifest, read: str) -> Manifest:
         return {}
     since = (datetime.fromisoformat(read) - timedelta(seconds=seen.lag_seconds)).strftime(TIME)
     told = before.get("oldestRequestTime", since)
-    return {"oldestRequestTime": told if abs(age(told, since)) <= SAME_SECONDS else since}
+    is_same = abs(age(told, since)) <= max(SAME_SECONDS, NOTABLE_CHANGE * seen.lag_seconds)
+    return {"oldestRequestTime": told if is_same else since}
 
 
 def queue_status(resource: Resource, seen: Observation, decision: Decision, before: Manifest) -> Manifest:
