@@ -3,7 +3,7 @@ Decisions out: the workload, the status, events. What did not change is not writ
 """
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from uuid import uuid4
 
@@ -29,6 +29,11 @@ class Applier:
         self.identity = identity
         self.status_seconds = status_seconds
         self.told_at: dict[Name, float] = {}
+        self.unkept: set[str] = set()
+        """
+        Fields of a status that the API server drops, as its CRD is older than this process: told again at each look,
+        they would be a write at each look. An upgrade of the CRD comes with a new process, which tries anew.
+        """
 
     async def apply(
         self, resource: Resource, body: Manifest, workload: Workload | None, seen: Observation, decision: Decision
@@ -43,7 +48,8 @@ class Applier:
                 count_scaling(resource.name, seen.replicas, replicas)
                 scaled_at = {"lastScaleTime": now()}
         before: Manifest = body.get("status") or {}
-        after = status.status_of(resource, workload, seen, decision, before=before, now=now())
+        read = clock(seen.read_at) if seen.shards else now()
+        after = status.status_of(resource, workload, seen, decision, before=before, read=read, now=now())
         return await self.tell(body, after | scaled_at)
 
     async def tell(self, body: Manifest, after: Manifest) -> Manifest:
@@ -52,7 +58,7 @@ class Applier:
         rest when it is a multiple of that.
         """
         name, before = Name.of(body), body.get("status") or {}
-        change = status.patch(before, after)
+        change = {key: value for key, value in status.patch(before, after).items() if key not in self.unkept}
         if not change or not (status.is_urgent(before, after) or self.is_due(name, before, after)):
             return body
         self.told_at[name] = monotonic()
@@ -60,12 +66,14 @@ class Applier:
             told = await self.api.merge(f"{queues(name)}/status", {"status": change})
         except ApiGone:
             return body
+        kept = told.get("status") or {}
+        self.unkept.update(key for key, value in change.items() if value is not None and key not in kept)
         await self.announce(body, status.events_of(before, after))
         return told
 
     def is_due(self, name: Name, before: Manifest, after: Manifest) -> bool:
         age = monotonic() - self.told_at.get(name, float("-inf"))
-        return age >= self.status_seconds * (1 if status.is_notable(before, after) else SLOWER)
+        return age >= self.status_seconds * (1 if status.is_notable(before, after, now()) else SLOWER)
 
     async def announce(self, body: Manifest, events: list[status.Event]) -> None:
         for event in events:
@@ -109,4 +117,9 @@ def count_scaling(name: Name, before: int, after: int) -> None:
 
 
 def now() -> str:
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return clock(monotonic())
+
+
+def clock(at: float) -> str:
+    """A moment of the monotonic clock, as the API server writes times."""
+    return (datetime.now(UTC) + timedelta(seconds=at - monotonic())).strftime(status.TIME)

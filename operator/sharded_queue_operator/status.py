@@ -3,9 +3,10 @@ What a resource says about itself: its status, its conditions, and the events th
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from sharded_queue_operator.concerns import CONCERNS, Condition, concerns
+from sharded_queue_operator.concerns import CONCERNS, Condition, age, concerns
 from sharded_queue_operator.decide import Decision, Observation
 from sharded_queue_operator.pods import Manifest
 from sharded_queue_operator.resource import Handler, Resource
@@ -21,7 +22,15 @@ LEARNED_CHANGE = 0.2
 """Seconds per request are told anew when they changed by so much of themselves."""
 
 NOTABLE_CHANGE = 0.1
-"""Of depth and lag: a queue that stands still and grows old by the second would be written for ever otherwise."""
+"""Of depth and lag."""
+
+SAME_SECONDS = 2
+"""
+Two readings of one time may be so far apart: between them lie roundings, and the way from Redis to here. Beyond that,
+a tenth of its age is near enough.
+"""
+
+TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 class Event(NamedTuple):
@@ -39,8 +48,16 @@ def refused_status(body: Manifest, reason: str, message: str, now: str) -> Manif
 
 
 def status_of(
-    resource: Resource, workload: Workload | None, seen: Observation, decision: Decision, *, before: Manifest, now: str
+    resource: Resource,
+    workload: Workload | None,
+    seen: Observation,
+    decision: Decision,
+    *,
+    before: Manifest,
+    read: str,
+    now: str,
 ) -> Manifest:
+    """*read*: when the queue was read, which may be a while before *now*."""
     desired = seen.replicas if decision.replicas is None else decision.replicas
     worries = concerns(seen, resource.policy, by_type(before), now)
     status = {
@@ -54,7 +71,20 @@ def status_of(
         "message": decision.message,
         "conditions": updated(before, [*conditions_of(decision, resource), *worries], resource.generation, now),
     }
-    return status | queue_status(resource, seen, decision, before) if seen.shards else status
+    if not seen.shards:
+        return status
+    status.pop("oldestRequestTime", None)
+    return status | queue_status(resource, seen, decision, before) | oldest_request(seen, before, read)
+
+
+def oldest_request(seen: Observation, before: Manifest, read: str) -> Manifest:
+    """A time, not an age, which would have to be written again and again for a queue that stands still."""
+    if not seen.lag_seconds:
+        return {}
+    since = (datetime.fromisoformat(read) - timedelta(seconds=seen.lag_seconds)).strftime(TIME)
+    told = before.get("oldestRequestTime", since)
+    is_same = abs(age(told, since)) <= max(SAME_SECONDS, NOTABLE_CHANGE * seen.lag_seconds)
+    return {"oldestRequestTime": told if is_same else since}
 
 
 def queue_status(resource: Resource, seen: Observation, decision: Decision, before: Manifest) -> Manifest:
@@ -62,7 +92,6 @@ def queue_status(resource: Resource, seen: Observation, decision: Decision, befo
     return {
         "recommendedReplicas": decision.wish,
         "depth": seen.depth,
-        "lagSeconds": int(seen.lag_seconds),
         "threads": {"total": seen.threads, "ready": seen.ready, "bound": seen.bound, "blocked": seen.blocked},
         "handlers": [learned(h, seen, decision, known.get(h.name, {})) for h in resource.spec.handlers],
     }
@@ -117,12 +146,17 @@ def stances(status: Manifest) -> list[Any]:
     return [{**each, "message": None} for each in status.get("conditions") or []]
 
 
-def is_notable(before: Manifest, after: Manifest) -> bool:
+def is_notable(before: Manifest, after: Manifest, now: str) -> bool:
     """Whether what may wait changed enough to be told before long."""
     if any(before.get(field) != after.get(field) for field in ("handlers", "conditions")):
         return True
-    numbers = ((before.get(field, 0), after.get(field, 0)) for field in ("depth", "lagSeconds"))
-    return any(abs(new - old) > NOTABLE_CHANGE * old for old, new in numbers)
+    numbers = [(status.get("depth", 0), lag(status, now)) for status in (before, after)]
+    return any(abs(new - old) > NOTABLE_CHANGE * old for old, new in zip(*numbers, strict=True))
+
+
+def lag(status: Manifest, now: str) -> float:
+    """Seconds, as *status* tells it at a moment."""
+    return age(status["oldestRequestTime"], now) if "oldestRequestTime" in status else 0.0
 
 
 def patch(before: Manifest, after: Manifest) -> Manifest:

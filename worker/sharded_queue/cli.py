@@ -2,39 +2,49 @@
 The program `sharded-queue`: a command per file in `commands/`, and whatever other packages add.
 
 Other packages (the operator's `run` is one) name theirs in the entry-point group `sharded_queue.commands`, so that the
-library never imports them.
+library never imports them. Each command is imported when it is asked for: a worker that starts, perhaps because its
+first request waits, need not load what draws tables.
 """
 
 from importlib.metadata import EntryPoint, entry_points
 
 import click
 
-from sharded_queue.commands.check import check
-from sharded_queue.commands.control import pause, resume
-from sharded_queue.commands.dead import dead
-from sharded_queue.commands.explain import explain
-from sharded_queue.commands.lag import lag
 from sharded_queue.commands.naming import BadInput
-from sharded_queue.commands.peek import peek
-from sharded_queue.commands.reshard import reshard
-from sharded_queue.commands.schedules import schedules
-from sharded_queue.commands.tubes import tubes
-from sharded_queue.commands.worker import worker
 from sharded_queue.errors import ShardedQueueError
 
 ADDED = "sharded_queue.commands"
 
+PLACES = {"pause": "control", "resume": "control"}
+"""The files of commands that share one."""
+
+OWN = {
+    name: EntryPoint(name, f"sharded_queue.commands.{PLACES.get(name, name)}:{name} [worker]", ADDED)
+    for name in (
+        "worker",
+        "tubes",
+        "lag",
+        "peek",
+        "explain",
+        "pause",
+        "resume",
+        "reshard",
+        "dead",
+        "schedules",
+        "check",
+    )
+}
+
 
 class Program(click.Group):
-    """A group that finds added commands when they are asked for, and says what is wrong in one line."""
+    """A group that finds commands when they are asked for, and says what is wrong in one line."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        return sorted({*self.commands, *entry_points(group=ADDED).names})
+        return sorted({*OWN, *entry_points(group=ADDED).names})
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        if command := self.commands.get(name):
-            return command
-        return next((added(point) for point in entry_points(group=ADDED, name=name)), None)
+        point = OWN.get(name) or next(iter(entry_points(group=ADDED, name=name)), None)
+        return loaded(point) if point else None
 
     def invoke(self, context: click.Context) -> object:
         try:
@@ -44,7 +54,7 @@ class Program(click.Group):
             raise kind(str(error)) from error
 
 
-def added(point: EntryPoint) -> click.Command:
+def loaded(point: EntryPoint) -> click.Command:
     """The command behind an entry point; where its package is not installed, one that says how to get it."""
     try:
         command = point.load()
@@ -75,7 +85,3 @@ def main() -> None:
 
     Redis is the one that QUEUE_REDIS_ADDRESS names (localhost:6379).
     """
-
-
-for command in (worker, tubes, lag, peek, explain, pause, resume, reshard, dead, schedules, check):
-    main.add_command(command)

@@ -1,11 +1,11 @@
 from typing import Any
 
-from sharded_queue.storage import Hold, ShardState
+from sharded_queue.storage import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
 from sharded_queue_operator.decide import Decision, Doubt, History, Observation
 from sharded_queue_operator.pace import Pace
 from sharded_queue_operator.resource import Resource, parsed
-from sharded_queue_operator.status import condition, events_of, is_urgent, patch, refused_status, status_of
+from sharded_queue_operator.status import condition, events_of, is_notable, is_urgent, patch, refused_status, status_of
 
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
 UNREACHABLE = Doubt("RedisUnreachable", "no answer from redis:6379")
@@ -28,6 +28,10 @@ def body(**status: Any) -> dict[str, Any]:
 RESOURCE: Resource = parsed(body())
 
 
+def lagging(seconds: float) -> Observation:
+    return seen(lag_seconds=seconds, oldest=[TubeLag("1", 0, 7, seconds)])
+
+
 def seen(depth: int = 7, **fields: Any) -> Observation:
     return Observation(2, [ShardState(Shard("a"), depth=depth, threads=1, **{"born": 5, **fields})], 0.0)
 
@@ -42,7 +46,7 @@ def told(
 ) -> dict[str, Any]:
     history = History(paces={"a": Pace(10, 10 * seconds)})
     decision = Decision(None, "AsWished", "as it is", history, wish=2, lanes=1.5, doubt=doubt)
-    return status_of(RESOURCE, None, observation or seen(), decision, before=before or {}, now=now)
+    return status_of(RESOURCE, None, observation or seen(), decision, before=before or {}, read=now, now=now)
 
 
 def test_what_was_seen_and_decided_is_told() -> None:
@@ -76,6 +80,28 @@ def test_the_same_again_is_no_change() -> None:
     before = told()
 
     assert patch(before, told(before, now=LATE)) == {}
+
+
+def test_a_queue_that_stands_still_grows_old_without_a_change() -> None:
+    before = told(observation=lagging(30.2), now=EARLY)
+    after = told(before, observation=lagging(94.4), now=LATE)
+
+    assert before["oldestRequestTime"] == "2025-12-31T23:59:29Z"
+    assert patch(before, after) == {}
+
+
+def test_a_younger_oldest_request_is_worth_a_line_before_long() -> None:
+    before = told(observation=lagging(30), now=EARLY)
+    after = told(before, observation=lagging(5), now=LATE)
+
+    assert after["oldestRequestTime"] == "2026-01-01T00:00:55Z"
+    assert is_notable(before, after, LATE)
+
+
+def test_without_requests_there_is_no_oldest_one() -> None:
+    before = told(observation=lagging(30))
+
+    assert patch(before, told(before, observation=seen(depth=0))) == {"depth": 0, "oldestRequestTime": None}
 
 
 def test_a_depth_can_wait_and_a_condition_cannot() -> None:
