@@ -4,7 +4,6 @@ import subprocess
 import sys
 
 NOT_FOR_A_WORKER = {
-    "aiohttp",
     "rich",
     "sharded_queue.check",
     "sharded_queue.commands.tubes",
