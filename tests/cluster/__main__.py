@@ -10,7 +10,11 @@ from tests.cluster import cluster
 from tests.cluster.places import STATE, CannotRun
 from tests.cluster.progress import say
 
-NEXT = f'type next: eval "$({os.path.relpath(sys.executable)} -m tests.cluster env)" && kubectl get nodes'
+NEXT = f"""type next:
+  eval "$({os.path.relpath(sys.executable)} -m tests.cluster env)"
+  helm install queues charts/sharded-queue --wait   (or kubectl apply -f crds/ and, in a second terminal, make operator)
+  kubectl apply -f examples/notifications/
+  kubectl get shq --watch"""
 
 
 def up() -> int:

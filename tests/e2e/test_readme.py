@@ -4,7 +4,7 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +16,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 REQUESTS = 3000
+HANDLED = "kubectl exec deploy/redis -- redis-cli llen journal:handled"
 DRAINED = re.compile(r"notifications +\d+ +\d+ +\d+ +0 +[A-Z]\w+")
 """Desired, current, ready, depth 0, no lag, reason."""
 
@@ -71,15 +72,51 @@ def operator(newcomer: Newcomer) -> Iterator[None]:
     print(newcomer.log.read_text())
 
 
-def test_the_commands_for_a_kubernetes_lead_to_a_scaled_queue(newcomer: Newcomer, operator: None) -> None:
-    commands = printed("On a Kubernetes:")
-    assert commands[0] == "make cluster"
-    assert "make operator" in commands
-    (apply,) = [command for command in commands if command.startswith("kubectl apply")]
-    newcomer.type(apply)
+@pytest.fixture
+def watching(newcomer: Newcomer) -> Iterator[Callable[[str], "subprocess.Popen[bytes]"]]:
+    """Starts commands that end when the test does."""
+    started: list[subprocess.Popen[bytes]] = []
 
-    handled = "kubectl exec deploy/redis -- redis-cli llen journal:handled"
+    def start(command: str) -> "subprocess.Popen[bytes]":
+        started.append(newcomer.start(command))
+        return started[-1]
+
+    yield start
+    for process in started:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(30)
+
+
+@pytest.fixture
+def empty(newcomer: Newcomer) -> Iterator[None]:
+    """No definition of ShardedQueue, as before anything was ever installed; and no release afterwards."""
+    newcomer.type("kubectl delete crd shardedqueues.shardedqueue.dev --ignore-not-found")
+    yield
+    newcomer.type("kubectl delete -f examples/notifications/ --ignore-not-found")
+    newcomer.type("helm uninstall queues --ignore-not-found --wait")
+
+
+def test_five_commands_lead_from_an_empty_cluster_to_a_scaled_queue(
+    newcomer: Newcomer, empty: None, watching: Callable[[str], "subprocess.Popen[bytes]"]
+) -> None:
+    make, env, install, apply, watch = printed("On a Kubernetes:")
+    assert make == "make cluster"
+    assert env.startswith("eval")
+
+    newcomer.type(install)
+    newcomer.type(apply)
+    newcomer.type("kubectl wait shq/notifications --for=condition=Ready --timeout=60s")
+    watching(watch)
+    until(lambda: int(newcomer.type(HANDLED)) == REQUESTS, "pods handle what the producer registered", 120)
+    until(lambda: DRAINED.search(newcomer.log.read_text()), "whoever watches sees that all is handled")
+
+
+def test_an_operator_on_this_machine_scales_the_same(newcomer: Newcomer, operator: None) -> None:
+    apply, make = printed("Without Helm, with the operator as a local process:")
+    assert make == "make operator"
+
+    newcomer.type(apply)
     newcomer.type("kubectl wait deploy/redis --for=condition=Available --timeout=60s")
-    until(lambda: int(newcomer.type(handled)) == REQUESTS, "pods handle what the producer registered", 120)
+    until(lambda: int(newcomer.type(HANDLED)) == REQUESTS, "pods handle what the producer registered", 120)
     until(lambda: DRAINED.search(newcomer.type("kubectl get shq")), "the resource shows that all is handled")
     newcomer.type("kubectl delete -f examples/notifications/")
