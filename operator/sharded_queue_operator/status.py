@@ -24,6 +24,10 @@ NOTABLE_CHANGE = 0.1
 """Of depth and lag: a queue that stands still and grows old by the second would be written for ever otherwise."""
 
 
+MOST_CHARACTERS = 1_000
+"""Of a message, which is one of an event too. Redis, the API server and a template may say more than a status can hold."""
+
+
 class Event(NamedTuple):
     type: Literal["Normal", "Warning"]
     reason: str
@@ -35,7 +39,8 @@ def refused_status(body: Manifest, reason: str, message: str, now: str) -> Manif
     before: Manifest = body.get("status") or {}
     generation = body["metadata"].get("generation", 0)
     conditions = updated(before, [Condition("Ready", "False", reason, message)], generation, now)
-    return {**before, "observedGeneration": generation, "reason": reason, "message": message, "conditions": conditions}
+    after = {"observedGeneration": generation, "reason": reason, "message": short(message), "conditions": conditions}
+    return {**before, **after}
 
 
 def status_of(
@@ -51,7 +56,7 @@ def status_of(
         "readyReplicas": workload.ready if workload else 0,
         "selector": workload.selector if workload else "",
         "reason": decision.reason,
-        "message": decision.message,
+        "message": short(decision.message),
         "conditions": updated(before, [*conditions_of(decision, resource), *worries], resource.generation, now),
     }
     return status | queue_status(resource, seen, decision, before) if seen.shards else status
@@ -102,10 +107,15 @@ def updated(before: Manifest, conditions: Sequence[Condition], generation: int, 
         since = old["lastTransitionTime"] if old.get("status") == condition.status else now
         known[condition.type] = {
             **condition._asdict(),
+            "message": short(condition.message),
             "observedGeneration": generation,
             "lastTransitionTime": since,
         }
     return list(known.values())
+
+
+def short(message: str) -> str:
+    return message if len(message) <= MOST_CHARACTERS else f"{message[: MOST_CHARACTERS - 2]} …"
 
 
 def is_urgent(before: Manifest, after: Manifest) -> bool:
