@@ -99,7 +99,7 @@ class Applier:
             },
             "type": event.type,
             "reason": event.reason,
-            "message": event.message[:1024],
+            "message": status.short(event.message),
             "firstTimestamp": time,
             "lastTimestamp": time,
             "count": 1,

@@ -8,6 +8,8 @@ decides anything.
 import asyncio
 import base64
 import logging
+import re
+import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -18,7 +20,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 from redis.exceptions import RedisError
 
-from sharded_queue.connections import Client, RedisOptions, close, connect
+from sharded_queue.connections import Client, RedisOptions, close, connect, introduce
 from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.storage import ShardState
@@ -44,6 +46,9 @@ MOST_LISTED = 1_024
 Threads that a shard lists at most. Beyond so many lanes that are full, the others are counted from the sums, as full as
 the sums allow: never too few.
 """
+
+PRINTED_CLIENT = r"<redis\..*?> - "
+"""What redis-py says of each Sentinel that failed begins with all that it knows of its own client."""
 
 TROUBLE = (ShardedQueueError, RedisError, OSError, TimeoutError)
 
@@ -95,8 +100,19 @@ ReadSecret = Callable[[Name], Awaitable[Secret | None]]
 Tell = Callable[[Name, Reading], None]
 
 
-class Missing(ShardedQueueError):
-    """A secret that the resource names is not there."""
+class BadSecret(ShardedQueueError):
+    """A secret that the resource names does not serve; *reason* is a word for machines."""
+
+    reason = "SecretInvalid"
+
+
+class Missing(BadSecret):
+    """It, or what should be in it, is not there."""
+
+    reason = "SecretMissing"
+
+
+AUTH_KEYS = ("username", "password", "sentinelPassword")
 
 
 class Connection:
@@ -116,7 +132,7 @@ class Connection:
     async def open(self) -> Client:
         """
         Raises:
-            Missing: a secret is not there.
+            BadSecret: a secret is not there, or holds nothing that serves.
             SettingsError: the parts of the address make no sense together.
         """
         async with self.lock:
@@ -158,7 +174,7 @@ class Connection:
 
     def options(self, secrets: Sequence[Secret]) -> RedisOptions:
         redis, named = self.place.redis, dict(zip((name.name for name in self.place.secrets), secrets, strict=True))
-        auth = texts(named.get(redis.auth_secret_name or "", {}))
+        auth = texts(redis.auth_secret_name, named)
         return RedisOptions(
             addresses=redis.addresses,
             mode=redis.mode,
@@ -167,18 +183,23 @@ class Connection:
             sentinel_master=redis.sentinel_master_name,
             sentinel_password=auth.get("sentinelPassword"),
             tls=redis.tls.mode == "Verify",
-            tls_ca=self.authority(named.get(redis.tls.ca_secret_name or "")),
+            tls_ca=self.authority(redis.tls.ca_secret_name, named),
             timeout_seconds=ANSWER_SECONDS,
         )
 
-    def authority(self, secret: Secret | None) -> str | None:
-        if secret is None:
+    def authority(self, name: str | None, secrets: Mapping[str, Secret]) -> str | None:
+        """The file of the authority to trust; None for those of the system."""
+        if name is None:
             return None
-        text = texts(secret).get(CA_KEY)
-        if text is None:
-            raise Missing(f"the Secret of the certificate authority has no key {CA_KEY}")
+        data = contents(secrets[name]).get(CA_KEY)
+        if data is None:
+            raise Missing(f"the Secret {name} has no key {CA_KEY}")
         file = Path(self.folder.name) / CA_KEY
-        file.write_text(text)
+        file.write_bytes(data)
+        try:
+            ssl.create_default_context(cafile=file)
+        except OSError as error:
+            raise BadSecret(f"the key {CA_KEY} of the Secret {name} holds no certificate of an authority") from error
         return str(file)
 
     async def close(self) -> None:
@@ -246,9 +267,12 @@ class Poller:
             client = await self.connection.open()
             answers = await asyncio.gather(*(self.read(client, group, read_at) for group in grouped(watches)))
             readings = {name: reading for answer in answers for name, reading in answer.items()}
-        except Missing as error:
-            readings = dict.fromkeys(watches, Reading(read_at, doubt=Doubt("SecretMissing", str(error))))
+        except BadSecret as error:
+            readings = dict.fromkeys(watches, Reading(read_at, doubt=Doubt(error.reason, str(error))))
         except TROUBLE as error:
+            readings = dict.fromkeys(watches, self.unread(read_at, error))
+        except Exception as error:  # whatever comes of one Redis, the resources of all others go on
+            log.exception("%s: a poll failed", self.place.redis.addresses)
             readings = dict.fromkeys(watches, self.unread(read_at, error))
         metrics.poll_seconds.observe(monotonic() - read_at)
         if any(reading.doubt for reading in readings.values()):
@@ -268,8 +292,9 @@ class Poller:
             states = await self.states(client, watches)
             return {name: Reading(read_at, tuple(states[s] for s in watch.shards)) for name, watch in watches.items()}
         except TROUBLE as error:
-            if len(watches) == 1 or not await self.is_alive(client):
-                return dict.fromkeys(watches, self.unread(read_at, error))
+            silence = await self.silence(client) if len(watches) > 1 or not str(error) else None
+            if len(watches) == 1 or silence:
+                return dict.fromkeys(watches, self.unread(read_at, silence or error))
         alone = [await self.read(client, {name: watch}, read_at) for name, watch in watches.items()]
         return {name: reading for answer in alone for name, reading in answer.items()}
 
@@ -281,16 +306,19 @@ class Poller:
             states = await storage.observe(shards, max(watch.listed for watch in watches.values()))
         return {state.shard: state for state in states}
 
-    async def is_alive(self, client: Client) -> bool:
+    async def silence(self, client: Client) -> Exception | None:
+        """Why Redis answers nothing at all; None when it does. One try: what is tried again ends in a bare time-out."""
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return bool(await client.ping())
-        except TROUBLE:
-            return False
+                await introduce(client, ANSWER_SECONDS)
+                await client.ping()
+        except TROUBLE as error:
+            return error
+        return None
 
     def unread(self, read_at: float, error: Exception) -> Reading:
         where = ", ".join(self.place.redis.addresses)
-        cause = str(error) or type(error).__name__
+        cause = re.sub(PRINTED_CLIENT, "", str(error)) or f"nothing within {ANSWER_SECONDS:g} s"
         return Reading(read_at, doubt=Doubt("RedisUnreachable", f"no answer from {where}: {cause}"))
 
     async def listen_for_ever(self) -> None:
@@ -300,9 +328,12 @@ class Poller:
                 await self.listen(await self.connection.open())
             except TROUBLE as error:
                 log.debug("%s: not subscribed: %s", self.place.redis.addresses, error)
+            except Exception:
+                log.exception("%s: the subscription failed", self.place.redis.addresses)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def listen(self, client: Client) -> None:
+        await introduce(client, ANSWER_SECONDS)
         async with client.pubsub() as channel:
             heard: set[str] = set()
             while client is self.connection.client:
@@ -361,7 +392,8 @@ class Observer:
         Who binds the threads of a resource.
 
         Raises:
-            Missing: the resource is not watched, or a secret of its Redis is not there.
+            Missing: the resource is not watched.
+            BadSecret: a secret of its Redis does not serve.
         """
         if name not in self.places:
             raise Missing(f"{name} is not watched")
@@ -402,8 +434,17 @@ def grouped(watches: Mapping[Name, Watch]) -> list[dict[Name, Watch]]:
     return list(groups.values())
 
 
-def texts(secret: Secret) -> dict[str, str]:
-    return {key: base64.b64decode(value).decode() for key, value in (secret.get("data") or {}).items()}
+def contents(secret: Secret) -> dict[str, bytes]:
+    return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+
+
+def texts(name: str | None, secrets: Mapping[str, Secret]) -> dict[str, str]:
+    """What a Secret says of a user; nothing without a name."""
+    data = contents(secrets[name]) if name else {}
+    try:
+        return {key: data[key].decode() for key in AUTH_KEYS if key in data}
+    except UnicodeDecodeError as error:
+        raise BadSecret(f"a key of the Secret {name} is not text: {error.reason}") from error
 
 
 def versions(secrets: Sequence[Secret]) -> list[str]:

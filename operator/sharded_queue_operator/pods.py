@@ -25,8 +25,19 @@ GRACE_SECONDS = 10
 CA_FOLDER = "/etc/sharded-queue/redis-ca"
 CA_KEY = "ca.crt"
 
-MERGED_BY_NAME = frozenset({"containers", "initContainers"})
-REPLACED_BY_NAME = {"env": "name", "volumes": "name", "ports": "name", "volumeMounts": "mountPath"}
+TEMPLATE = "worker.template"
+CONTAINERS = f"{TEMPLATE}.spec.containers"
+KEYS = {
+    CONTAINERS: "name",
+    f"{CONTAINERS}[].env": "name",
+    f"{CONTAINERS}[].ports": "name",
+    f"{CONTAINERS}[].volumeMounts": "mountPath",
+    f"{TEMPLATE}.spec.volumes": "name",
+}
+"""What tells the items of our lists apart. Only in these places: `env` is the name of many a label too."""
+
+NAMELESS = frozenset({f"{CONTAINERS}[].ports"})
+"""Items may do without their key there, and then stand beside ours."""
 
 
 def deployment_name(resource: Name) -> Name:
@@ -191,10 +202,10 @@ def ca_mounts(redis: Redis) -> list[Manifest]:
     return [{"name": "redis-ca", "mountPath": CA_FOLDER, "readOnly": True}] if redis.tls.ca_secret_name else []
 
 
-def merged(ours: Any, theirs: Any, path: str = "worker.template") -> Any:
+def merged(ours: Any, theirs: Any, path: str = TEMPLATE, place: str = TEMPLATE) -> Any:
     """
     *theirs* over *ours*: objects field by field, containers by their names, what has a name or a mount path item by
-    item, everything else as a whole.
+    item, everything else as a whole. *path* names the value to a person; *place* is the same without names of items.
 
     Raises:
         BadSpec: a value is of another kind than the one it would replace.
@@ -202,24 +213,24 @@ def merged(ours: Any, theirs: Any, path: str = "worker.template") -> Any:
     if isinstance(ours, dict):
         if not isinstance(theirs, dict):
             raise BadSpec(f"{path} must be an object")
-        overlaid = {key: laid_over(key, ours.get(key), value, f"{path}.{key}") for key, value in theirs.items()}
-        return {**ours, **overlaid}
-    return theirs
+        common = {
+            key: merged(ours[key], value, f"{path}.{key}", f"{place}.{key}")
+            for key, value in theirs.items()
+            if key in ours
+        }
+        return {**ours, **theirs, **common}
+    return listed(ours, theirs, path, place) if place in KEYS else theirs
 
 
-def laid_over(key: str, ours: Any, theirs: Any, path: str) -> Any:
-    if key in MERGED_BY_NAME:
-        return listed(ours or [], theirs, "name", path, deep=True)
-    if key in REPLACED_BY_NAME:
-        return listed(ours or [], theirs, REPLACED_BY_NAME[key], path, deep=False)
-    return theirs if ours is None else merged(ours, theirs, path)
-
-
-def listed(ours: Sequence[Manifest], theirs: Any, key: str, path: str, *, deep: bool) -> list[Manifest]:
-    if not isinstance(theirs, list) or not all(isinstance(item, dict) and item.get(key) for item in theirs):
+def listed(ours: Sequence[Manifest], theirs: Any, path: str, place: str) -> list[Manifest]:
+    key = KEYS[place]
+    if not isinstance(theirs, list) or not all(
+        isinstance(item, dict) and (item.get(key) or place in NAMELESS) for item in theirs
+    ):
         raise BadSpec(f"{path} must be a list of objects, each with its {key}")
-    items = {item[key]: item for item in ours}
-    for item in theirs:
-        name = str(item[key])
-        items[name] = merged(items[name], item, f"{path}[{name}]") if deep and name in items else item
+    items: dict[object, Manifest] = {item[key]: item for item in ours}
+    for number, item in enumerate(theirs):
+        name = str(item[key]) if item.get(key) else number
+        is_merged = place == CONTAINERS and name in items
+        items[name] = merged(items[name], item, f"{path}[{name}]", f"{place}[]") if is_merged else item
     return list(items.values())

@@ -33,6 +33,10 @@ a tenth of its age is near enough.
 TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
+MOST_CHARACTERS = 1_000
+"""Of a message, which is one of an event too. Redis, the API server and a template may say more than a status can hold."""
+
+
 class Event(NamedTuple):
     type: Literal["Normal", "Warning"]
     reason: str
@@ -44,7 +48,8 @@ def refused_status(body: Manifest, reason: str, message: str, now: str) -> Manif
     before: Manifest = body.get("status") or {}
     generation = body["metadata"].get("generation", 0)
     conditions = updated(before, [Condition("Ready", "False", reason, message)], generation, now)
-    return {**before, "observedGeneration": generation, "reason": reason, "message": message, "conditions": conditions}
+    after = {"observedGeneration": generation, "reason": reason, "message": short(message), "conditions": conditions}
+    return {**before, **after}
 
 
 def status_of(
@@ -68,7 +73,7 @@ def status_of(
         "readyReplicas": workload.ready if workload else 0,
         "selector": workload.selector if workload else "",
         "reason": decision.reason,
-        "message": decision.message,
+        "message": short(decision.message),
         "conditions": updated(before, [*conditions_of(decision, resource), *worries], resource.generation, now),
     }
     if not seen.shards:
@@ -131,10 +136,15 @@ def updated(before: Manifest, conditions: Sequence[Condition], generation: int, 
         since = old["lastTransitionTime"] if old.get("status") == condition.status else now
         known[condition.type] = {
             **condition._asdict(),
+            "message": short(condition.message),
             "observedGeneration": generation,
             "lastTransitionTime": since,
         }
     return list(known.values())
+
+
+def short(message: str) -> str:
+    return message if len(message) <= MOST_CHARACTERS else f"{message[: MOST_CHARACTERS - 2]} …"
 
 
 def is_urgent(before: Manifest, after: Manifest) -> bool:

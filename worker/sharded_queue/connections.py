@@ -20,7 +20,7 @@ from redis.asyncio.connection import ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import AskError, MovedError, RedisError, ResponseError
+from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue.errors import SettingsError
@@ -148,6 +148,21 @@ def _twin(client: Redis) -> Redis:
     return Redis.from_pool(ConnectionPool(connection_class=pool.connection_class, **options))
 
 
+async def introduce(client: Client, seconds: float) -> None:
+    """
+    Let a client of a Cluster learn which node keeps what, unless it knows. No other client has anything to learn.
+
+    Raises:
+        RedisError, OSError, TimeoutError: no node tells, or those that do are no whole Cluster.
+    """
+    if not isinstance(client, RedisCluster) or not client._initialize:
+        return
+    try:
+        await asyncio.wait_for(client.initialize(), seconds)
+    except RedisClusterException as error:  # which is no RedisError, though it may pass like any other
+        raise RedisConnectionError(str(error)) from error
+
+
 async def close(client: Client) -> None:
     """Close a client with all it opened; redis-py leaves the connections to sentinels open."""
     await client.aclose()
@@ -200,8 +215,7 @@ class Link:
     async def _exchange_redirected(self, key: str, commands: Sequence[Sequence[Any]], seconds: float) -> list[Any]:
         assert isinstance(self.redis, RedisCluster)
         for _ in range(REDIRECTS):
-            if self.redis._initialize:
-                await asyncio.wait_for(self.redis.initialize(), seconds)
+            await introduce(self.redis, seconds)
             node = self.redis.get_node_from_key(key)
             try:
                 answers = await self._exchange(node, commands, seconds)

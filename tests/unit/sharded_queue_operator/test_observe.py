@@ -1,8 +1,25 @@
-"""Where the operator looks for Redis."""
+"""Where the operator looks for Redis, and what it says of one that does not answer as it should."""
+
+import asyncio
+import base64
+from collections.abc import Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sharded_queue_operator.observe import qualified
+from sharded_queue.connections import RedisOptions, close, connect
+from sharded_queue.storage import Entry
+from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.tube import Shard
+from sharded_queue_operator.observe import Observer, Reading, qualified
+from sharded_queue_operator.resource import Name, parsed
+from tests.redis_groups import Nodes
+from tests.redis_server import RedisServer, free_port, require_redis
+
+HANDLER = "notifications.NotifyHandler"
+SECONDS = 10.0
 
 
 @pytest.mark.parametrize(
@@ -17,3 +34,116 @@ from sharded_queue_operator.observe import qualified
 )
 def test_a_short_name_means_the_service_beside_the_resource(address: str, asked: str) -> None:
     assert qualified(address, "shop") == asked
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    require_redis()
+    group = Nodes(tmp_path)
+    yield group
+    group.kill()
+
+
+class Watcher:
+    """An observer of some resources, each with a Redis of its own, and the readings it tells."""
+
+    def __init__(self, secrets: Mapping[str, Mapping[str, bytes]]) -> None:
+        self.secrets = secrets
+        self.readings: asyncio.Queue[tuple[Name, Reading]] = asyncio.Queue()
+        self.observer = Observer(self.read_secret, lambda *told: self.readings.put_nowait(told))
+
+    async def read_secret(self, name: Name) -> Mapping[str, Any] | None:
+        data = self.secrets.get(name.name)
+        encoded = {key: base64.b64encode(value).decode() for key, value in (data or {}).items()}
+        return None if data is None else {"metadata": {"resourceVersion": "1"}, "data": encoded}
+
+    def watch(self, name: str, redis: Mapping[str, Any], period_seconds: int = 1) -> None:
+        spec = {
+            "redis": redis,
+            "handlers": [{"name": HANDLER}],
+            "scaleTargetRef": {"name": "mine"},
+            "scaling": {"pollPeriodSeconds": period_seconds},
+        }
+        metadata = {"namespace": "shop", "name": name}
+        body = {"apiVersion": "shardedqueue.dev/v1alpha1", "kind": "ShardedQueue", "metadata": metadata, "spec": spec}
+        self.observer.watch(parsed(body))
+
+    async def told(self, count: int) -> dict[str, Reading]:
+        """The next readings of so many resources, the first of each."""
+        found: dict[str, Reading] = {}
+        async with asyncio.timeout(SECONDS):
+            while len(found) < count:
+                name, reading = await self.readings.get()
+                found.setdefault(name.name, reading)
+        return found
+
+
+@asynccontextmanager
+async def watching(secrets: Mapping[str, Mapping[str, bytes]] | None = None):  # type: ignore[no-untyped-def]
+    watcher = Watcher(secrets or {})
+    try:
+        yield watcher
+        assert watcher.observer.failed() == []
+    finally:
+        await watcher.observer.close()
+
+
+async def test_a_cluster_is_read_and_its_first_request_is_heard(nodes: Nodes) -> None:
+    """It once ended the operator: the subscription was asked for before any node was known."""
+    client = connect(RedisOptions(nodes.addresses, mode="Cluster"))
+    async with watching() as watcher:
+        watcher.watch("n", {"addresses": list(nodes.addresses), "mode": "Cluster"}, period_seconds=300)
+        reading = (await watcher.told(1))["n"]
+        assert (reading.doubt, reading.shards[0].depth) == (None, 0)
+        async with asyncio.timeout(SECONDS):
+            while not (await client.pubsub_numsub("tube_awake", target_nodes="all"))[0][1]:  # noqa: ASYNC110 - nobody is told
+                await asyncio.sleep(0.05)
+
+        await RedisStorage(client).register(Shard(HANDLER), [Entry("0", 0, [b"[1]"])])
+        assert (await watcher.told(1))["n"].shards[0].depth == 1
+    await close(client)
+
+
+async def test_a_redis_that_does_not_answer_is_told_with_its_cause(redis_server: RedisServer) -> None:
+    """A Cluster that is none once ended the operator, and what refused to connect was a mere `TimeoutError`."""
+    closed, sentinel = f"127.0.0.1:{free_port()}", {"mode": "Sentinel", "sentinelMasterName": "m"}
+    told = {
+        "standalone": ({"addresses": [closed]}, f"no answer from {closed}: Error 111 connecting to"),
+        "cluster": ({"addresses": [closed], "mode": "Cluster"}, "Error 111 connecting to"),
+        "sentinel": ({"addresses": [closed], **sentinel}, "No master found for 'm' : network:ConnectionError"),
+        "no-cluster": ({"addresses": [redis_server.address], "mode": "Cluster"}, "Cluster mode is not enabled"),
+        "no-sentinel": ({"addresses": [redis_server.address], **sentinel}, "unknown command 'SENTINEL'"),
+        "no-name": ({"addresses": ["a..b:6379"]}, "label empty or too long"),
+    }
+    async with watching() as watcher:
+        for name, (redis, _) in told.items():
+            watcher.watch(name, redis)
+        readings = await watcher.told(len(told))
+
+    for name, (_, sentence) in told.items():
+        doubt = readings[name].doubt
+        assert doubt is not None, name
+        assert doubt.reason == "RedisUnreachable"
+        assert sentence in doubt.message
+
+
+async def test_a_secret_that_does_not_serve_is_told() -> None:
+    """Bytes that are no text once ended the operator."""
+    address, secrets = f"127.0.0.1:{free_port()}", {"binary": {"password": b"\xff\xfe"}, "noise": {"ca.crt": b"\xff"}}
+    tls = {"mode": "Verify", "caSecretName": "noise"}
+    told = {
+        "absent": ({"authSecretName": "nowhere"}, "SecretMissing", "there is no Secret nowhere"),
+        "binary": ({"authSecretName": "binary"}, "SecretInvalid", "a key of the Secret binary is not text"),
+        "noise": ({"tls": tls}, "SecretInvalid", "the key ca.crt of the Secret noise holds no certificate"),
+        "empty": ({"tls": tls | {"caSecretName": "binary"}}, "SecretMissing", "the Secret binary has no key ca.crt"),
+    }
+    async with watching(secrets) as watcher:
+        for name, (redis, *_) in told.items():
+            watcher.watch(name, {"addresses": [address], **redis})
+        readings = await watcher.told(len(told))
+
+    for name, (_, reason, sentence) in told.items():
+        doubt = readings[name].doubt
+        assert doubt is not None, name
+        assert doubt.reason == reason
+        assert sentence in doubt.message

@@ -158,6 +158,21 @@ def test_labels_are_added_but_ours_select() -> None:
     assert labels[QUEUE] == "notifications"
 
 
+def test_labels_may_have_the_names_of_lists() -> None:
+    """`env: prod` was once refused, as if it were a container's variables."""
+    named = {"env": "prod", "containers": "two", "ports": "many", "volumes": "none"}
+    template = pod_template(resource({"metadata": {"labels": named}}))
+
+    assert named.items() <= template["metadata"]["labels"].items()
+
+
+def test_a_port_needs_no_name() -> None:
+    """It was once refused, though Kubernetes takes it."""
+    ports = container(with_container(ports=[{"containerPort": 8080}, {"containerPort": 8081}]))["ports"]
+
+    assert [port.get("name", port["containerPort"]) for port in ports] == ["metrics", 8080, 8081]
+
+
 @pytest.mark.parametrize(
     ("template", "sentence"),
     [

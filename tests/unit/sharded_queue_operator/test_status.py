@@ -157,3 +157,12 @@ def test_a_refusal_keeps_what_is_known_and_is_told_once() -> None:
     assert condition(refused, "Ready")["reason"] == "BadSpec"
     assert [event.reason for event in events_of(before, refused)] == ["BadSpec"]
     assert events_of(refused, refused_status(body(**refused), "BadSpec", "that cannot be", LATE)) == []
+
+
+def test_what_is_too_long_for_a_status_is_cut() -> None:
+    """A container's name of 40,000 characters once left its resource without any condition."""
+    long = "n" * 40_000
+    refused, doubted = refused_status(body(), "BadSpec", long, EARLY), told(doubt=Doubt("RedisUnreachable", long))
+
+    assert len(refused["message"]) == len(condition(refused, "Ready")["message"]) == 1_000
+    assert len(condition(doubted, "QueueKnown")["message"]) == 1_000
