@@ -31,6 +31,9 @@ bench: install redis-server ## measure, beside bare Redis and other queues: docs
 scaling: install ## the scaling decision beside message counts, simulated: docs/scaling.md and its plot (a minute)
 	@$(BIN)/python -m bench.simulation
 
+bench-operator: install redis-server ## the operator's figures on a real Kubernetes: their part of docs/scaling.md (8 minutes)
+	@$(BIN)/python -m bench.operator
+
 cluster: install ## a real Kubernetes on this machine, with the project's images; says what to type next
 	@$(BIN)/python -m tests.cluster up
 
@@ -71,4 +74,4 @@ lock: ## write the requirements.lock files anew from pyproject.toml (needs uv)
 	@$(LOCK) -c requirements.lock --extra operator pyproject.toml -o operator/requirements.lock
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run check test unit bench scaling cluster cluster-down operator chart install redis-server promtool lock
+.PHONY: help run check test unit bench scaling bench-operator cluster cluster-down operator chart install redis-server promtool lock

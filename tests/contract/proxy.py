@@ -1,8 +1,11 @@
-"""A proxy before a redis-server that cuts the connection at a chosen command."""
+"""Proxies before a redis-server: one cuts the connection at a chosen command, one counts round trips."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
+
+from hiredis import Reader
 
 Cut = Literal["before it arrives", "half way to Redis", "before its answer", "half way through its answer"]
 CUTS: tuple[Cut, ...] = ("before it arrives", "half way to Redis", "before its answer", "half way through its answer")
@@ -85,3 +88,65 @@ class CuttingProxy:
                         await client.drain()
                     return
                 client.write(answer)
+
+
+class CountingProxy:
+    """
+    Passes everything on and counts round trips: a command begins one when no answer is due on its connection, so that
+    commands of one pipeline are one, however many reads they come in. *at*: its own port, a free one by default.
+    """
+
+    def __init__(self, port: int, at: int = 0, host: str = "127.0.0.1") -> None:
+        self._redis_port, self._at, self._host = port, at, host
+        self.trips = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> "CountingProxy":
+        self._server = await asyncio.start_server(self._serve, self._host, self._at)
+        self.port = int(self._server.sockets[0].getsockname()[1])
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _serve(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        self._tasks.add(task)
+        redis_reader, redis = await asyncio.open_connection("127.0.0.1", self._redis_port)
+        due = Due()
+        answering = asyncio.create_task(self._pass(redis_reader, client, due.answered))
+        try:
+            await self._pass(client_reader, redis, lambda commands: self._count(due, commands))
+        finally:
+            answering.cancel()
+            for writer in (client, redis):
+                writer.transport.abort()
+            self._tasks.discard(task)
+
+    def _count(self, due: "Due", commands: int) -> None:
+        self.trips += commands > 0 and due.answers == 0
+        due.answers += commands
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Callable[[int], None]
+    ) -> None:
+        messages = Reader()
+        with suppress(OSError, asyncio.CancelledError):
+            while data := await reader.read(1 << 20):
+                messages.feed(data)
+                note(sum(1 for _ in iter(messages.gets, False)))
+                writer.write(data)
+
+
+class Due:
+    """Answers that a connection waits for; what is published to it is none."""
+
+    answers = 0
+
+    def answered(self, answers: int) -> None:
+        self.answers = max(0, self.answers - answers)

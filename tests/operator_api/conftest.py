@@ -158,6 +158,10 @@ class Queues:
 
 @pytest.fixture(scope="session")
 def crd(cluster: Cluster) -> None:
+    install_crd(cluster)
+
+
+def install_crd(cluster: Cluster) -> None:
     cluster.kubectl("apply", "--filename", str(CRDS))
     name = "customresourcedefinition/shardedqueues.shardedqueue.dev"
     cluster.kubectl("wait", "--for=condition=Established", name, "--timeout=30s")
@@ -230,14 +234,14 @@ def starting(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Start]:
     finally:
         for process in started:
             ended(process)
-        for file in sorted(folder.glob("operator-*.log")):
-            print(f"--- {file.name}\n{file.read_text()}")
 
 
 @pytest.fixture
 def start_operator(cluster: Cluster, namespace: str, tmp_path: Path, crd: None) -> Iterator[Start]:
     with starting(cluster, namespace, tmp_path) as start:
         yield start
+    for file in sorted(tmp_path.glob("operator-*.log")):
+        print(f"--- {file.name}\n{file.read_text()}")
 
 
 @pytest.fixture

@@ -1,0 +1,107 @@
+"""`python -m bench.operator`: measure on a real cluster, print the tables, write their parts of docs/scaling.md."""
+
+import argparse
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
+from datetime import date
+
+from bench import machine
+from bench.environments import ROOT
+from bench.figure import Figure
+from bench.operator import drains, first, fleet
+from bench.operator.scale import FULL, QUICK, Scale
+from bench.page import write_part
+from bench.report import HEAD, aligned, figure_cells, markdown
+from tests.cluster import cluster as harness
+from tests.cluster.cluster import Cluster
+from tests.operator_api.conftest import install_crd
+
+PAGE = ROOT / "docs" / "scaling.md"
+PARTS = ("patched", "handled", "drains", "fleet")
+STEP_HEAD = ("step", "median", "")
+
+
+class Found:
+    """What was measured so far."""
+
+    def __init__(self) -> None:
+        self.figures: list[Figure] = []
+        self.steps: list[Figure] = []
+        self.drains: list[tuple[str, ...]] = []
+
+    async def take(self, figures: AsyncIterator[Figure]) -> None:
+        async for figure in figures:
+            print(f"  {figure.name}: {figure.value} {figure.verdict}", flush=True)
+            (self.steps if figure.name in first.STEPS else self.figures).append(figure)
+
+    async def take_drains(self, cluster: Cluster, scale: Scale) -> None:
+        async for workload, found in drains.measure(cluster, scale):
+            self.figures.append(drains.figure(workload, found))
+            self.drains += drains.rows(workload, found)
+
+    def tables(self) -> dict[str, list[tuple[str, ...]]]:
+        """By the part of the page that each is; those that were not measured are empty."""
+        total = sum(step.measured for step in self.steps)
+        steps = [(step.name, step.value, f"{step.measured / total:.0%}") for step in self.steps]
+        return {
+            "figures on a cluster": [HEAD, *map(figure_cells, self.figures)] if self.figures else [],
+            "steps of a first request": [STEP_HEAD, *steps] if steps else [],
+            "real pods": [drains.HEAD, *self.drains] if self.drains else [],
+        }
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench.operator", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="less of everything, and the page stays as it is")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="these, and the page stays as it is")
+    return parser.parse_args()
+
+
+@contextmanager
+def cluster_of_ours() -> Iterator[Cluster]:
+    """The one of `make cluster`, or a new one that goes in the end, with the images as they are now."""
+    if harness.given():
+        raise SystemExit("KUBECONFIG names a cluster; this needs the one of `make cluster`, whose node it looks into")
+    harness.prepare()
+    is_new = harness.up()
+    try:
+        cluster = harness.connect()
+        cluster.load_images()
+        install_crd(cluster)
+        yield cluster
+    finally:
+        if is_new:
+            harness.down()
+
+
+async def measured(cluster: Cluster, scale: Scale, parts: list[str]) -> Found:
+    found = Found()
+    if "patched" in parts:
+        await found.take(first.patched(cluster, scale))
+    if "handled" in parts:
+        await found.take(first.handled(cluster, scale))
+    if "drains" in parts:
+        await found.take_drains(cluster, scale)
+    if "fleet" in parts:
+        await found.take(fleet.measure(cluster, scale))
+    return found
+
+
+def main() -> None:
+    words = parsed()
+    with cluster_of_ours() as cluster:
+        load = machine.load()
+        found = asyncio.run(measured(cluster, QUICK if words.quick else FULL, words.only))
+    tables = found.tables()
+    print("\n" + "\n\n".join(aligned(table) for table in tables.values() if table))
+    if words.quick or words.only is not PARTS:
+        return
+    about = {"Measured": f"{date.today().isoformat()} by `make bench-operator`", **machine.hardware(), **load}
+    write_part(PAGE, "machine", "\n".join(f"- {name}: {value}" for name, value in about.items()))
+    for part, table in tables.items():
+        write_part(PAGE, part, markdown(table))
+    print(f"\nwritten: {PAGE.relative_to(ROOT)}")
+
+
+main()

@@ -1,0 +1,205 @@
+"""
+Real pods by lanes and by messages, in turns: how soon the same requests are handled, and for how many pod-seconds.
+
+Both sides have the same resource, hence the same Deployment made by the same operator. For the rival the resource only
+recommends, and the rule of `bench.simulation` sets the replicas, on a real clock.
+"""
+
+import asyncio
+import heapq
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import count
+from statistics import median
+
+from bench.figure import Figure, number
+from bench.operator.first import FILES, made, running, worker_of
+from bench.operator.moments import JOURNAL, Noted, Task
+from bench.operator.scale import Scale
+from bench.operator.stage import Sighting, Stage, Watch, staged
+from bench.simulation.compare import OURS, PODS, RIVALS, Contender
+from bench.simulation.timeline import SECOND
+from bench.simulation.workloads import WORKLOADS, Workload
+from bench.simulation.world import MEASURED
+from sharded_queue import Queue, RedisStorage
+from sharded_queue.tube import Shard
+from sharded_queue_operator.api import apps
+from sharded_queue_operator.resource import Name
+from tests.cluster.cluster import Cluster
+
+DRAINED = [workload for workload in WORKLOADS if workload.name in {"hot", "flat-10"}]
+RIVAL = RIVALS[1]
+CONTENDERS = (OURS, RIVAL)
+LONGEST_SECONDS = 120.0
+
+HEAD = ("workload", "pods by", "drain s", "pods", "pod-s", "drain × pod-s", "× ours")
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """*seconds*: from before `register` to the end of the last request, by the workers' journal."""
+
+    seconds: float
+    most: int
+    pod_seconds: float
+
+    @property
+    def product(self) -> float:
+        return self.seconds * self.pod_seconds
+
+
+class Clock:
+    """A timeline whose time passes by itself."""
+
+    def __init__(self) -> None:
+        self.planned: list[tuple[float, int, float, Callable[[], None]]] = []
+        self.numbers = count()
+        self.began = time.monotonic()
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def every(self, period: int, event: Callable[[], None], *, first: int) -> None:
+        self.plan(first / SECOND, period / SECOND, event)
+
+    def plan(self, at: float, period: float, event: Callable[[], None]) -> None:
+        heapq.heappush(self.planned, (at, next(self.numbers), period, event))
+
+    async def run(self, before: Callable[[], Awaitable[None]], after: Callable[[], Awaitable[None]]) -> None:
+        """For ever, each event between two awaited steps."""
+        while True:
+            at, _, period, event = heapq.heappop(self.planned)
+            await asyncio.sleep(at - self.seconds)
+            await before()
+            event()
+            await after()
+            self.plan(at + period, period, event)
+
+
+class Reality:
+    """What a rule of the simulation looks at and acts on, of a real queue and a real Deployment."""
+
+    def __init__(self, stage: Stage, deployment: str) -> None:
+        self.stage, self.deployment = stage, Name(stage.namespace, deployment)
+        self.timeline = Clock()
+        self.depth = self.wanted = self.applied = 0
+        self.depths: Mapping[str, int] = {}
+
+    def register(self, depths: Mapping[str, int]) -> None:
+        self.depths = depths
+
+    def scale(self, replicas: int, _: object) -> None:
+        """Who goes is left to the ReplicaSet, as the rival leaves it."""
+        self.wanted = replicas
+
+    async def run(self) -> None:
+        await self.timeline.run(self.look, self.act)
+
+    async def look(self) -> None:
+        (state,) = await RedisStorage(self.stage.redis).observe([Shard(Noted.name)], 0)
+        self.depth = state.depth
+
+    async def act(self) -> None:
+        if self.wanted != self.applied:
+            await self.stage.api.merge(
+                f"{apps('deployments', self.deployment)}/scale", {"spec": {"replicas": self.wanted}}
+            )
+            self.applied = self.wanted
+
+
+async def measure(cluster: Cluster, scale: Scale) -> AsyncIterator[tuple[Workload, dict[str, list[Drain]]]]:
+    async with (
+        staged(cluster, "drains") as (stage, start),
+        stage.watching("deployments") as watch,
+        stage.watching("pods") as pods,
+    ):
+        await asyncio.to_thread(start)
+        await stage.share("handlers", FILES)
+        for workload in DRAINED:
+            drains: dict[str, list[Drain]] = {contender.name: [] for contender in CONTENDERS}
+            for each in range(scale.rounds):
+                for contender in CONTENDERS:
+                    phase = (each + 0.5) / scale.rounds
+                    drain = await drained(stage, watch, pods, workload, contender, phase)
+                    print(f"  {workload.name}, {contender.name}: {told(drain)}", flush=True)
+                    drains[contender.name].append(drain)
+            yield workload, drains
+
+
+async def drained(
+    stage: Stage, watch: Watch, pods: Watch, workload: Workload, contender: Contender, phase: float
+) -> Drain:
+    """One drain of a queue that has just been made."""
+    is_ours = contender is OURS
+    name = f"{workload.name}-{'lanes' if is_ours else 'messages'}-{phase * 100:.0f}"
+    await stage.redis.flushall()
+    scaling = {"maxReplicas": PODS, "mode": "Automatic" if is_ours else "Recommend"}
+    await made(stage, watch, [running(stage, name, Noted.name, scaling=scaling)])
+    reality = Reality(stage, worker_of(name))
+    workload.begin(reality)  # type: ignore[arg-type]
+    tasks = [Task(thread, MEASURED.request) for thread, depth in reality.depths.items() for _ in range(depth)]
+    began = time.time()
+    await Queue(RedisStorage(stage.redis)).register(Noted, *tasks)
+    scaling_by_messages = asyncio.create_task(asyncio.sleep(0) if is_ours else ruled(reality, contender, phase))
+    try:
+        ended = await last_handled(stage, len(tasks))
+    finally:
+        scaling_by_messages.cancel()
+    drain = summed(pods.sightings, f"{worker_of(name)}-", began, ended)
+    await stage.delete(name)
+    await pods.until_none()
+    return drain
+
+
+async def ruled(reality: Reality, contender: Contender, phase: float) -> None:
+    contender.rule(phase).attend(reality)  # type: ignore[arg-type]
+    await reality.run()
+
+
+async def last_handled(stage: Stage, count: int) -> float:
+    """When the last of so many requests was handled; asked for by a blocking command, so that nobody polls."""
+    handled, ended = 0, 0.0
+    async with asyncio.timeout(LONGEST_SECONDS):
+        while handled < count:
+            if line := await stage.redis.blpop([JOURNAL], 1):
+                note = json.loads(line[1])
+                handled, ended = handled + note["count"], max(ended, note["handled"])
+    return ended
+
+
+def summed(sightings: Sequence[Sighting], prefix: str, began: float, ended: float) -> Drain:
+    """Pods count from when they are there until they are gone, or until the queue is drained."""
+    made_at: dict[str, float] = {}
+    gone_at: dict[str, float] = {}
+    for seen in sightings:
+        if seen.name.startswith(prefix) and seen.at < ended:
+            made_at.setdefault(seen.name, seen.at)
+            if seen.is_gone:
+                gone_at[seen.name] = seen.at
+    lives = [(at, gone_at.get(name, ended)) for name, at in made_at.items()]
+    most = max(sum(begin <= at < end for begin, end in lives) for at, _ in lives)
+    return Drain(ended - began, most, sum(end - begin for begin, end in lives))
+
+
+def told(drain: Drain) -> str:
+    return f"{number(drain.seconds)} s with up to {drain.most} pods, {number(drain.pod_seconds)} pod-seconds"
+
+
+def rows(workload: Workload, drains: Mapping[str, Sequence[Drain]]) -> list[tuple[str, ...]]:
+    ours = median(drain.product for drain in drains[OURS.name])
+    return [row(workload.title if name == OURS.name else "", name, each, ours) for name, each in drains.items()]
+
+
+def row(title: str, name: str, drains: Sequence[Drain], ours: float) -> tuple[str, ...]:
+    product = median(drain.product for drain in drains)
+    values = [median(getattr(drain, part) for drain in drains) for part in ("seconds", "most", "pod_seconds")]
+    return (title, name, *map(number, (*values, product, product / ours)))
+
+
+def figure(workload: Workload, drains: Mapping[str, Sequence[Drain]]) -> Figure:
+    ours, theirs = (median(drain.product for drain in drains[each.name]) for each in CONTENDERS)
+    name = f"{workload.title}, real pods: drain × pod-seconds, to {RIVAL.name}"
+    return Figure(name, ours / theirs, "×", f"{number(ours)} to {number(theirs)}", 1, "<")

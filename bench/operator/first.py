@@ -1,0 +1,212 @@
+"""
+The first request of an empty queue without workers: when is its Deployment patched, when is it handled, and what takes
+that long?
+
+Each repetition has a queue of its own, which never had a request or a worker. Where pods run, they are gone before the
+next one begins.
+"""
+
+import asyncio
+import json
+import random
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+from bench.arithmetic import percentile
+from bench.figure import Figure, number
+from bench.operator import moments
+from bench.operator.containers import Containers
+from bench.operator.moments import FIRST, JOURNAL, NOTE_START, Task, first_of
+from bench.operator.scale import Scale
+from bench.operator.stage import Stage, Watch, staged
+from sharded_queue import Queue, RedisStorage
+from sharded_queue.storage import Entry
+from sharded_queue.tube import Shard
+from sharded_queue_operator.pods import Manifest
+from tests.cluster.cluster import Cluster
+
+PAUSES = (0.1, 0.5)
+"""Seconds between two first requests: they come anywhere between two polls."""
+
+MANY_THREADS, EACH, MANY_WORKERS = 30, 100, 7
+"""30 × (0.02 s × 100 + 0.01 s) / 10 s = 6.03 lanes."""
+
+FILES = {"moments.py": Path(moments.__file__).read_text(), "sitecustomize.py": NOTE_START}
+"""What pods get mounted."""
+
+STEPS = (
+    "registered → Deployment patched (operator)",
+    "→ pod made (Deployment and ReplicaSet controllers)",
+    "→ pod on a node (scheduler)",
+    "→ sandbox runs (kubelet, containerd, CNI)",
+    "→ container runs (kubelet, containerd)",
+    "→ Python runs",
+    "→ the library and the handlers are imported",
+    "→ the thread is bound (connected, first look)",
+    "→ the request is handled",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Journey:
+    """When each of `STEPS` began, and the last one ended."""
+
+    moments: Sequence[float]
+
+    @property
+    def seconds(self) -> float:
+        return self.moments[-1] - self.moments[0]
+
+    @property
+    def steps(self) -> list[float]:
+        return [end - begin for begin, end in pairwise(self.moments)]
+
+
+async def patched(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
+    times = []
+    async with staged(cluster, "patched") as (stage, start), stage.watching("deployments") as watch:
+        await asyncio.to_thread(start)
+        await made(stage, watch, [stage.queue(name_of(n), first_of(n)) for n in range(scale.firsts)])
+        for each in range(scale.firsts):
+            await asyncio.sleep(random.uniform(*PAUSES))
+            times.append(await until_patched(stage, watch, each))
+        writes = await writes_to_many(stage, watch)
+    yield Figure(
+        "first request → Deployment patched, p50",
+        median(times) * 1000,
+        "ms",
+        f"{len(times)} queues without workers; from before `register` to the line of an independent watch",
+        150,
+        "≤",
+    )
+    yield Figure("first request → Deployment patched, p99", percentile(times, 99) * 1000, "ms", "", 500, "≤")
+    yield Figure(
+        f"writes to the Deployment for 0 → {MANY_WORKERS}",
+        writes,
+        "",
+        note=f"{MANY_THREADS * EACH:,} requests in {MANY_THREADS} threads; its `generation`",
+        bound=1,
+        sense="≤",
+    )
+
+
+async def made(stage: Stage, watch: Watch, manifests: Sequence[Manifest]) -> None:
+    """The resources, and their Deployments without workers."""
+    await stage.create(manifests)
+    for manifest in manifests:
+        await watch.first(named(worker_of(manifest["metadata"]["name"])), "a Deployment of each resource")
+
+
+async def until_patched(stage: Stage, watch: Watch, each: int) -> float:
+    began = time.time()
+    await Queue(RedisStorage(stage.redis)).register(FIRST[each], Task("one", 0))
+    seen = await watch.first(scaled(worker_of(name_of(each))), "replicas of a first request")
+    return seen.at - began
+
+
+async def writes_to_many(stage: Stage, watch: Watch) -> int:
+    """How often the Deployment was written to when many workers were needed at once."""
+    name, shard = "many", Shard("bench.many")
+    await made(stage, watch, [stage.queue(name, shard.handler)])
+    entries = [Entry(str(thread), 0, [b"[1]"] * EACH) for thread in range(MANY_THREADS)]
+    await RedisStorage(stage.redis).register(shard, entries)
+    seen = await watch.first(
+        lambda it: it.name == worker_of(name) and it.body["spec"]["replicas"] == MANY_WORKERS, "all workers"
+    )
+    return int(seen.body["metadata"]["generation"]) - 1
+
+
+async def handled(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
+    journeys: list[Journey] = []
+    async with (
+        staged(cluster, "handled") as (stage, start),
+        stage.watching("deployments") as watch,
+        stage.watching("pods") as pods,
+        Containers.of(cluster) as containers,
+    ):
+        await asyncio.to_thread(start)
+        await stage.share("handlers", FILES)
+        for each in range(scale.journeys):
+            await made(stage, watch, [running(stage, name_of(each), first_of(each))])
+            journeys.append(await journey(stage, watch, pods, containers, each))
+            await stage.delete(name_of(each))
+            await pods.until_none()
+    times = [journey.seconds for journey in journeys]
+    yield Figure(
+        "first request → handled by a new pod, p50",
+        median(times),
+        "s",
+        f"{len(times)} queues without workers, image present; largest {number(max(times))} s; by the worker's own word",
+        1.5,
+        "≤",
+    )
+    for name, seconds in zip(STEPS, zip(*(journey.steps for journey in journeys), strict=True), strict=True):
+        yield Figure(name, median(seconds) * 1000, "ms")
+
+
+def running(stage: Stage, name: str, handler: str, **spec: object) -> Manifest:
+    """A ShardedQueue whose pods do run, with the handlers of `moments`."""
+    container = {
+        "name": "worker",
+        "imagePullPolicy": "IfNotPresent",
+        "env": [{"name": "PYTHONPATH", "value": "/handlers"}],
+        "volumeMounts": [{"name": "handlers", "mountPath": "/handlers"}],
+    }
+    pod = {"containers": [container], "volumes": [{"name": "handlers", "configMap": {"name": "handlers"}}]}
+    worker = {"image": "localhost/notifications:dev", "modules": ["moments"], "template": {"spec": pod}}
+    return stage.queue(name, handler, worker=worker, **spec)
+
+
+async def journey(stage: Stage, watch: Watch, pods: Watch, containers: Containers, each: int) -> Journey:
+    await asyncio.sleep(random.uniform(*PAUSES))
+    await stage.redis.delete(JOURNAL)
+    began = time.time()
+    await Queue(RedisStorage(stage.redis)).register(FIRST[each], Task("one", 0))
+    scaled_at = (await watch.first(scaled(worker_of(name_of(each))), "replicas of a first request")).at
+    pod = await pods.first(lambda it: it.name.startswith(f"{worker_of(name_of(each))}-"), "a pod")
+    placed = await pods.first(lambda it: it.name == pod.name and it.body["spec"].get("nodeName"), "a pod on a node")
+    note = await noted(stage)
+    sandbox, container = await containers.started(pod.name)
+    return Journey(
+        [
+            began,
+            scaled_at,
+            pod.at,
+            placed.at,
+            sandbox,
+            container,
+            note["started"],
+            note["imported"],
+            note["bound"],
+            note["handled"],
+        ]
+    )
+
+
+async def noted(stage: Stage) -> Mapping[str, float]:
+    """What the worker wrote down; asked for by a blocking command, so that nobody polls beside it."""
+    line = await stage.redis.blpop([JOURNAL], 30)
+    if line is None:
+        raise TimeoutError("the first request was not handled within 30 s")
+    note: Mapping[str, float] = json.loads(line[1])
+    return note
+
+
+def name_of(each: int) -> str:
+    return f"first-{each:03d}"
+
+
+def worker_of(name: str) -> str:
+    return f"{name}-worker"
+
+
+def named(name: str):
+    return lambda seen: seen.name == name
+
+
+def scaled(name: str):
+    return lambda seen: seen.name == name and seen.body["spec"]["replicas"] > 0

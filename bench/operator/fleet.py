@@ -1,0 +1,197 @@
+"""A thousand resources on one Redis: what the operator takes for them while nothing happens."""
+
+import asyncio
+import json
+import os
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.arithmetic import percentile
+from bench.figure import Figure, number
+from bench.operator.first import name_of, until_patched
+from bench.operator.moments import first_of
+from bench.operator.scale import Scale
+from bench.operator.stage import Stage, staged
+from sharded_queue import RedisStorage
+from sharded_queue.storage import Entry
+from sharded_queue.tube import Shard
+from tests.cluster.cluster import Cluster
+from tests.cluster.places import NODE_ADDRESS
+from tests.contract.proxy import CountingProxy
+from tests.operator_api.conftest import Operator, until
+from tests.redis_server import free_port
+
+THREADS, EACH = 10, 3
+PERIOD_SECONDS = 1
+SETTLE_SECONDS = 5.0
+FIRSTS = 30
+"""First requests of queues among the thousand."""
+
+SCALING = {"mode": "Recommend", "pollPeriodSeconds": PERIOD_SECONDS}
+"""Requests wait, and no pod is made for them: there is nothing to do but to look."""
+
+POLL = "sharded_queue_operator_poll_seconds"
+WRITES = frozenset({"create", "update", "patch", "delete"})
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What the operator had used up at a moment."""
+
+    at: float
+    polls: float
+    poll_seconds: float
+    cpu_seconds: float
+    writes: float
+
+    @classmethod
+    async def of(cls, operator: Operator) -> "Account":
+        page = await asyncio.to_thread(operator.page, "/metrics")
+        return cls(
+            time.monotonic(),
+            value(page, f"{POLL}_count"),
+            value(page, f"{POLL}_sum"),
+            cpu_seconds(operator.process.pid),
+            await asyncio.to_thread(operator.writes),
+        )
+
+
+async def measure(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
+    async with staged(cluster, "fleet", appendonly="yes") as (stage, start):
+        await fill(stage, scale.resources)
+        operator: Operator = await asyncio.to_thread(start)
+        began = time.monotonic()
+        await stage.create([resource(stage, each) for each in range(scale.resources)])
+        await until_known(operator, scale.resources)
+        known = time.monotonic() - began
+        with suppress(AssertionError):  # then the writes at rest tell
+            await asyncio.to_thread(until, lambda: is_at_rest(operator), "nothing is written any more", 30)
+        async for figure in at_rest(stage, operator, scale):
+            yield figure
+        async for figure in awakened(stage, operator, scale, known):
+            yield figure
+        yield await round_trips(stage, operator, scale)
+
+
+def resource(stage: Stage, each: int) -> Any:
+    return stage.queue(f"fleet-{each:04d}", handler_of(each), scaling=SCALING)
+
+
+def handler_of(each: int) -> str:
+    return f"bench.fleet.{each:04d}"
+
+
+async def fill(stage: Stage, resources: int) -> None:
+    storage = RedisStorage(stage.redis)
+    entries = [Entry(str(thread), 0, [b"[1]"] * EACH) for thread in range(THREADS)]
+    for each in range(resources):
+        await storage.register(Shard(handler_of(each)), entries)
+
+
+async def until_known(operator: Operator, resources: int) -> None:
+    def are_known() -> bool:
+        return operator.total("sharded_queue_known") == resources
+
+    await asyncio.to_thread(until, are_known, "all queues are known", 300)
+
+
+def is_at_rest(operator: Operator) -> bool:
+    before = operator.writes()
+    time.sleep(SETTLE_SECONDS)
+    return operator.writes() == before
+
+
+async def at_rest(stage: Stage, operator: Operator, scale: Scale) -> AsyncIterator[Figure]:
+    log = stage.cluster.audit_log
+    assert log
+    marked, before = log.stat().st_size, await Account.of(operator)
+    await asyncio.sleep(scale.rest_seconds)
+    after = await Account.of(operator)
+    seconds, polls = after.at - before.at, after.polls - before.polls
+    length = (after.poll_seconds - before.poll_seconds) / polls
+    cpu = (after.cpu_seconds - before.cpu_seconds) / seconds
+    of = f"{scale.resources:,} resources × {THREADS} threads on one Redis"
+    yield Figure("RSS of the operator", rss_mib(operator.process.pid), "MiB", of, 150, "≤")
+    yield Figure(
+        "writes to the API at rest, a minute",
+        written(log, marked, stage.namespace) / seconds * 60,
+        "",
+        note=f"by the audit log of {seconds:.0f} s; by the operator's own metric {after.writes - before.writes:.0f}",
+        bound=0,
+        sense="≤",
+    )
+    yield Figure(
+        "a poll, of its period",
+        length / PERIOD_SECONDS,
+        "",
+        note=f"{length * 1000:.0f} ms on average, {polls:.0f} polls in {seconds:.0f} s",
+        bound=0.2,
+        sense="≤",
+    )
+    yield Figure("CPU of the operator at rest", cpu, "cores", "reading, deciding, and finding that nothing is to do")
+
+
+async def awakened(stage: Stage, operator: Operator, scale: Scale, known: float) -> AsyncIterator[Figure]:
+    """First requests to some queues more, beside all that rest."""
+    times = []
+    count = min(FIRSTS, scale.firsts)
+    async with stage.watching("deployments", "--watch-only") as watch:
+        await stage.create([stage.queue(name_of(each), first_of(each)) for each in range(count)])
+        await until_known(operator, scale.resources + count)
+        for each in range(count):
+            await asyncio.sleep(random.uniform(0.1, 1.1))
+            times.append(await until_patched(stage, watch, each))
+    p90 = number(percentile(times, 90) * 1000)
+    note = f"{count} queues; p90 {p90} ms. When the operator met them all, every one was known after {known:.0f} s"
+    yield Figure(f"the same beside {scale.resources:,} others, p50", median(times) * 1000, "ms", note)
+
+
+async def round_trips(stage: Stage, operator: Operator, scale: Scale) -> Figure:
+    """Redis moves, and a proxy that counts takes its place."""
+    port = stage.server.port
+    await asyncio.to_thread(stage.server.stop)
+    stage.server.port = free_port()
+    await asyncio.to_thread(stage.server.start)
+    async with CountingProxy(stage.server.port, port, NODE_ADDRESS) as proxy:
+        await asyncio.to_thread(operator.wait_for_polls, 3 * scale.resources)
+        before, trips = await Account.of(operator), proxy.trips
+        await asyncio.to_thread(operator.wait_for_polls, scale.polls * scale.resources)
+        after, polled = await Account.of(operator), proxy.trips - trips
+    polls = after.polls - before.polls
+    return Figure(
+        "round trips to Redis a poll", polled / polls, "", f"{polled} in {polls:.0f} polls, by a proxy", 2, "≤"
+    )
+
+
+def written(log: Path, start: int, namespace: str) -> int:
+    """Writes of people and programs that are no part of Kubernetes to a namespace, from a place in the audit log on."""
+    with log.open() as lines:
+        lines.seek(start)
+        events = [json.loads(line) for line in lines if f'"{namespace}"' in line]
+    return sum(
+        event["verb"] in WRITES
+        and event.get("objectRef", {}).get("namespace") == namespace
+        and not event["user"]["username"].startswith("system:")
+        for event in events
+    )
+
+
+def value(page: str, metric: str) -> float:
+    (line,) = [line for line in page.splitlines() if line.startswith(f"{metric} ")]
+    return float(line.rpartition(" ")[2])
+
+
+def cpu_seconds(pid: int) -> float:
+    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+
+def rss_mib(pid: int) -> float:
+    (line,) = [line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmRSS")]
+    return int(line.split()[1]) / 1024

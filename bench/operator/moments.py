@@ -1,0 +1,68 @@
+"""
+What the worker pods run, mounted into them: handlers that write down when each step of their process was reached.
+
+The clock is that of the machine, which all its pods share.
+"""
+
+import asyncio
+import json
+import os
+import time
+from functools import cache
+from typing import Any, NamedTuple
+
+from sharded_queue import Handler, Route, current
+from sharded_queue.connections import connect
+
+JOURNAL = "bench:moments"
+STARTED = "BENCH_PYTHON_STARTED"
+NOTE_START = f"import os, time\nos.environ['{STARTED}'] = str(time.time())\n"
+"""The text of a `sitecustomize.py`: the first line of ours that an interpreter comes to."""
+
+IMPORTED_AT = time.time()
+QUEUES = 100
+
+
+class Task(NamedTuple):
+    thread: str
+    seconds: float
+
+
+class Noted(Handler):
+    """Each request takes the time that it says."""
+
+    name = "bench.noted"
+    bound_at = 0.0
+
+    @classmethod
+    async def route(cls, *requests: Task) -> list[Route]:
+        return [Route(request.thread) for request in requests]
+
+    async def start(self) -> None:
+        self.bound_at = time.time()
+
+    async def perform(self, *requests: Task) -> None:
+        await asyncio.sleep(sum(request.seconds for request in requests))
+        moments = {
+            "handler": self.name,
+            "owner": current().lease.owner,
+            "count": len(requests),
+            "started": float(os.environ.get(STARTED, "0")),
+            "imported": IMPORTED_AT,
+            "bound": self.bound_at,
+            "handled": time.time(),
+        }
+        await redis().rpush(JOURNAL, json.dumps(moments))
+
+
+def first_of(number: int) -> str:
+    return f"bench.first.{number:03d}"
+
+
+FIRST = [type(f"First{number}", (Noted,), {"name": first_of(number)}) for number in range(QUEUES)]
+"""A queue of its own for each repetition: it is empty, and was never scaled."""
+
+
+@cache
+def redis() -> Any:
+    return connect()

@@ -1,0 +1,168 @@
+"""A place to measure in, and ears of our own: what the API server tells us, and when it came."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from kubernetes.aio import config
+from kubernetes.aio.client import ApiClient, Configuration
+from redis.asyncio import Redis
+
+from sharded_queue_operator.api import Api, core, queues
+from sharded_queue_operator.pods import Manifest
+from sharded_queue_operator.resource import API_VERSION, KIND, Name
+from tests.cluster.cluster import Cluster
+from tests.cluster.fixtures import fresh_namespace
+from tests.cluster.places import NODE_ADDRESS
+from tests.operator_api.conftest import Start, starting
+from tests.redis_server import RedisServer
+
+PATIENCE_SECONDS = 60.0
+LARGEST_LINE = 2**24
+AT_ONCE = 16
+"""Calls to the API server that are under way at the same time, where many objects are made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """An object as the API server told it. *at* is when the line came, by the clock that all pods share."""
+
+    at: float
+    kind: str
+    name: str
+    is_gone: bool
+    body: Manifest
+
+
+class Watch:
+    """`kubectl get --watch` of one kind, as events with the moments at which they came."""
+
+    def __init__(self) -> None:
+        self.sightings: list[Sighting] = []
+        self.news = asyncio.Condition()
+
+    async def listen(self, lines: asyncio.StreamReader) -> None:
+        while line := await lines.readline():
+            at, event = time.time(), json.loads(line)
+            body = event["object"]
+            if event["type"] == "ERROR":
+                raise RuntimeError(f"the watch ended: {body}")
+            seen = Sighting(at, body["kind"], body["metadata"]["name"], event["type"] == "DELETED", body)
+            async with self.news:
+                self.sightings.append(seen)
+                self.news.notify_all()
+
+    async def first(self, holds: Callable[[Sighting], object], what: str) -> Sighting:
+        """The first sighting of all so far and to come of which this is true."""
+        looked = 0
+        async with asyncio.timeout(PATIENCE_SECONDS), self.news:
+            while True:
+                for seen in self.sightings[looked:]:
+                    if holds(seen):
+                        return seen
+                looked = len(self.sightings)
+                await self.news.wait()
+        raise TimeoutError(f"never seen: {what}")
+
+    @property
+    def living(self) -> set[str]:
+        """Names of what is there now."""
+        names: set[str] = set()
+        for seen in self.sightings:
+            names.discard(seen.name) if seen.is_gone else names.add(seen.name)
+        return names
+
+    async def until_none(self) -> None:
+        async with asyncio.timeout(PATIENCE_SECONDS), self.news:
+            await self.news.wait_for(lambda: not self.living)
+
+
+class Stage:
+    def __init__(self, cluster: Cluster, namespace: str, folder: Path, api: Api, server: RedisServer) -> None:
+        self.cluster, self.namespace, self.folder = cluster, namespace, folder
+        self.api, self.server = api, server
+        self.redis = Redis(port=server.port)
+
+    @property
+    def address(self) -> str:
+        """Of the Redis, for pods and for the operator."""
+        return f"{NODE_ADDRESS}:{self.server.port}"
+
+    def queue(self, name: str, handler: str, **spec: Any) -> Manifest:
+        """A ShardedQueue whose pods, unless *spec* says otherwise, find no node: they cost nothing, and never run."""
+        template = {"spec": {"nodeSelector": {"bench": "nowhere"}}}
+        asked = {
+            "redis": {"addresses": [self.address]},
+            "handlers": [{"name": handler}],
+            "worker": {"image": "localhost/notifications:dev", "modules": ["moments"], "template": template},
+        }
+        metadata = {"name": name, "namespace": self.namespace}
+        return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": asked | spec}
+
+    async def create(self, manifests: Sequence[Manifest]) -> None:
+        """All of them, many at once."""
+        gate = asyncio.Semaphore(AT_ONCE)
+
+        async def created(manifest: Manifest) -> None:
+            async with gate:
+                await self.api.create(queues(namespace=self.namespace), manifest)
+
+        await asyncio.gather(*map(created, manifests))
+
+    async def delete(self, name: str) -> None:
+        await self.api.call("DELETE", queues(Name(self.namespace, name)))
+
+    async def share(self, name: str, files: Mapping[str, str]) -> None:
+        """A ConfigMap, for pods to mount."""
+        manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": dict(files)}
+        await self.api.create(core("configmaps", namespace=self.namespace), manifest)
+
+    @asynccontextmanager
+    async def watching(self, kind: str, *options: str) -> AsyncIterator[Watch]:
+        """What happens to the objects of a kind in this namespace from now on, and those that are there."""
+        command = ["kubectl", "get", kind, "--namespace", self.namespace]
+        command += ["--watch", "--output-watch-events", "--output=json", *options]
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env=self.cluster.env,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            limit=LARGEST_LINE,
+        )
+        assert process.stdout
+        watch = Watch()
+        listening = asyncio.create_task(watch.listen(process.stdout))
+        try:
+            yield watch
+        finally:
+            process.kill()
+            await process.wait()
+            await listening
+
+
+@asynccontextmanager
+async def staged(cluster: Cluster, purpose: str, **options: str) -> AsyncIterator[tuple[Stage, Start]]:
+    """
+    A namespace with a Redis of these options, and the start of operators for it; all of it goes when the block ends.
+    """
+    settings = Configuration()
+    await config.load_kube_config(config_file=str(cluster.kubeconfig), client_configuration=settings)
+    api = Api(ApiClient(settings), PATIENCE_SECONDS)
+    options = {"bind": f"127.0.0.1 {NODE_ADDRESS}", "protected-mode": "no", **options}
+    with TemporaryDirectory() as place, fresh_namespace(cluster, f"bench-{purpose}") as namespace:
+        folder = Path(place)
+        server = RedisServer(folder / "redis", **options).start()
+        stage = Stage(cluster, namespace, folder, api, server)
+        try:
+            with starting(cluster, namespace, folder) as start:
+                yield stage, start
+        finally:
+            await stage.redis.aclose()
+            await api.close()
+            server.kill()
