@@ -165,6 +165,7 @@ class Controller:
         entry = self.entries.get(name)
         if entry is None:
             return
+        metrics.meet(*name)
         metrics.accepted.labels(*name).set(entry.complaint is None)
         if entry.complaint:
             await self.refuse(entry, "BadSpec", str(entry.complaint))

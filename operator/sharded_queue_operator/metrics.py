@@ -34,6 +34,8 @@ freed = Counter("sharded_queue_freed_threads_total", "Threads taken from pods th
 polls = Counter(
     "sharded_queue_operator_polls_total", "Reads of a Redis by their outcome", ("outcome",), registry=registry
 )
+for outcome in ("known", "unknown"):
+    polls.labels(outcome)  # from zero on, as a rate does not see the value that a series begins with
 poll_seconds = Histogram(
     "sharded_queue_operator_poll_seconds",
     "Time of one read of a Redis, for all resources that share it",
@@ -62,6 +64,13 @@ OF_A_QUEUE = (
     known,
     accepted,
 )
+
+
+def meet(namespace: str, queue: str) -> None:
+    """The counters of a resource begin at zero: a rate does not see the value that a series begins with."""
+    for direction in ("up", "down"):
+        scalings.labels(namespace, queue, direction)
+    freed.labels(namespace, queue)
 
 
 def forget(namespace: str, queue: str) -> None:

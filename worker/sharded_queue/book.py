@@ -30,6 +30,7 @@ from sharded_queue.storage import (
     Settled,
     Settlement,
     ShardState,
+    State,
     Target,
     ThreadState,
     TubeLag,
@@ -649,7 +650,16 @@ class Book:
     def _tube_lag(self, name: str, stamp: int, now: int) -> TubeLag:
         thread, _, priority = name.rpartition("/")
         depth = len(self.threads[thread][int(priority)].messages)
-        return TubeLag(thread, int(priority), depth, max(0, now - stamp) / 1000)
+        return TubeLag(thread, int(priority), depth, max(0, now - stamp) / 1000, self._state_of(thread))
+
+    def _state_of(self, thread: str) -> State:
+        if thread in self.held:
+            return "bound"
+        if self._is_paused(thread):
+            return "paused"
+        if thread in self.parked:
+            return "parked"
+        return "ready" if self.blocked.score(thread) is None else "blocked"
 
     def _line(self, thread: str, priority: int) -> Line | None:
         lines = self.threads.get(thread)
