@@ -27,7 +27,7 @@ def without(metric: str) -> str:
 
 def at_a_glance() -> Panels:
     leading = f"sum(sharded_queue_operator_leading{{{OPERATOR}}})"
-    yield number("Operators that lead", "One, of however many there are.", leading)
+    yield number("Operators that lead", "One, of however many there are.", leading, least=1, alarm=2)
     yield number("Queues", "That are served.", f"count({QUEUE} (sharded_queue_accepted))")
     yield number("Queues unknown", "For which Redis does not answer.", without("sharded_queue_known"), alarm=1)
     yield number("Queues refused", "Whose spec makes no sense.", without("sharded_queue_accepted"), alarm=1)
