@@ -250,9 +250,10 @@ class Poller:
             readings = dict.fromkeys(watches, Reading(read_at, doubt=Doubt("SecretMissing", str(error))))
         except TROUBLE as error:
             readings = dict.fromkeys(watches, self.unread(read_at, error))
-        metrics.poll_seconds.observe(monotonic() - read_at)
         if any(reading.doubt for reading in readings.values()):
             await self.connection.doubted()
+        else:  # a Redis that does not answer is unknown, not slow
+            metrics.poll_seconds.observe(monotonic() - read_at)
         for name, reading in readings.items():
             metrics.polls.labels("unknown" if reading.doubt else "known").inc()
             self.tell(name, reading)
