@@ -37,7 +37,9 @@ def work() -> Panels:
     polls = Query(rate("sharded_queue_operator_polls_total", "outcome"), "{{outcome}}")
     yield graph("Queues read", "A second, by whether Redis answered.", polls, unit="ops", span=THIRD)
     quantiles = [Query(f"histogram_quantile({q}, {POLLS})", f"p{q * 100:g}") for q in (0.5, 0.9, 0.99)]
-    yield graph("Time of one read", "Of one Redis, for all queues on it.", *quantiles, unit="s", span=THIRD)
+    yield graph(
+        "Time of one read", "Of one Redis that answered, for all queues on it.", *quantiles, unit="s", span=THIRD
+    )
     leaders = Query(f"max by (pod) (sharded_queue_operator_leading{{{OPERATOR}}})", "{{pod}}")
     yield graph("Who leads?", "A step is a new leader.", leaders, span=THIRD)
     calls = Query(rate("sharded_queue_operator_api_calls_total", "verb, status"), "{{verb}} {{status}}")

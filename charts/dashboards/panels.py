@@ -142,10 +142,10 @@ def tile(title: str, says: str, span: int) -> stat.Panel:
     return panel.graph_mode(BigValueGraphMode.NONE).color_mode(BigValueColorMode.NONE)
 
 
-def listing(title: str, says: str, labels: Mapping[str, str], *queries: Query, span: int = WHOLE) -> table.Panel:
+def listing(title: str, says: str, labels: Mapping[str, str], *queries: Query, height: int = HEIGHT) -> table.Panel:
     """A table: a row for each set of *labels* (label: heading), a column for each query; the first one, which sorts, is
     the first column."""
-    panel = table.Panel().title(title).description(says).datasource(SOURCE).span(span).height(HEIGHT)
+    panel = table.Panel().title(title).description(says).datasource(SOURCE).span(WHOLE).height(height)
     panel = panel.sort_by([common.TableSortByFieldState().display_name(queries[0].legend).desc(True)])
     for place, query in enumerate(queries):
         panel = panel.with_target(asked(query, place).instant().format(PromQueryFormat.TABLE))

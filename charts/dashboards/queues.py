@@ -44,10 +44,10 @@ Metrics name the tubes that wait longest; of any other thread, this tells the sa
 
 ```sh
 sharded-queue tubes                    # the tubes that wait longest
-sharded-queue explain HANDLER THREAD   # why a thread moves or does not, and who holds it
+sharded-queue explain HANDLER THREAD   # why it moves or not; who has it
 sharded-queue peek --help              # the first requests of a tube
 sharded-queue dead --help              # what was given up
-kubectl get shq --output wide          # what the operator decided, in a sentence
+kubectl get shq --output wide          # what the operator decided
 ```
 """
 
@@ -125,8 +125,14 @@ def of_the_worst(expr: str) -> str:
 def answer() -> Panels:
     says = "Age of the oldest request of all."
     yield number("Longest wait", says, f"max({LAG})", unit="s", alarm=600, span=SIXTH)
-    says = "The tube of that request, as thread/priority."
-    yield word("Which tube?", says, Query(WORST, TUBE_NAMED), span=QUARTER, none=UNTOLD)
+    says = "Handler, thread and priority of that request."
+    yield word(
+        "Which tube?",
+        says,
+        Query(WORST, "{{handler}} thread {{thread}}, priority {{priority}}"),
+        span=QUARTER,
+        none=UNTOLD,
+    )
     says = (
         "A thread that a worker is busy with cannot use a second one: its handler is slow, or it has more than others."
     )
@@ -141,7 +147,7 @@ def lagging() -> Panels:
     says = "Sorted by the age of the oldest request. Known is 0 while Redis does not answer: all else is then old."
     columns = [Query(LAG, "Lag", "s"), Query(DEPTH, "Depth"), Query(LANES, "Lanes"), Query(DESIRED, "Desired")]
     columns += [Query(READY, "Ready"), Query(KNOWN, "Known")]
-    yield listing("Which queue lags?", says, {"namespace": "Namespace", "queue": "Queue"}, *columns)
+    yield listing("Which queue lags?", says, {"namespace": "Namespace", "queue": "Queue"}, *columns, height=6)
     yield graph("Lag", "Age of the oldest request.", Query(LAG, "{{namespace}}/{{queue}}"), unit="s")
     yield graph("Depth", "Requests that are not handled yet.", Query(DEPTH, "{{namespace}}/{{queue}}"))
 
