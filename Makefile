@@ -68,10 +68,14 @@ PACKAGE_promtool        := prometheus
 chart: install ## write what the chart holds that is made from something else
 	@$(BIN)/python -m charts
 
+pictures: install redis-server promtool ## a run on the real cluster, recorded, and the pictures of the dashboards drawn from it
+	@RECORD_DASHBOARDS=1 $(BIN)/python -m pytest tests/e2e/test_dashboards.py
+	@$(BIN)/python -m charts
+
 lock: ## write the requirements.lock files anew from pyproject.toml (needs uv)
 	@$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
 	@$(LOCK) -c requirements.lock --extra worker pyproject.toml -o worker/requirements.lock
 	@$(LOCK) -c requirements.lock --extra operator pyproject.toml -o operator/requirements.lock
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run check test unit bench scaling bench-operator cluster cluster-down operator chart install redis-server promtool lock
+.PHONY: help run check test unit bench scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool lock

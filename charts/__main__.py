@@ -1,10 +1,23 @@
 """Write all that is made from something else, and say what changed."""
 
+import sys
+from pathlib import Path
+
+from charts.dashboards import boards
 from charts.made import REPOSITORY, made
+from charts.pictures import pictures
 
 
 def main() -> None:
-    for path, text in made().items():
+    write(made())
+    try:
+        write(pictures(boards()))
+    except LookupError as error:
+        sys.exit(str(error))
+
+
+def write(texts: dict[Path, str]) -> None:
+    for path, text in texts.items():
         if not path.exists() or path.read_text() != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)

@@ -27,7 +27,7 @@ def without(metric: str) -> str:
 
 def at_a_glance() -> Panels:
     leading = f"sum(sharded_queue_operator_leading{{{OPERATOR}}})"
-    yield number("Operators that lead", "One, of however many there are.", leading)
+    yield number("Operators that lead", "One, of however many there are.", leading, least=1, alarm=2)
     yield number("Queues", "That are served.", f"count({QUEUE} (sharded_queue_accepted))")
     yield number("Queues unknown", "For which Redis does not answer.", without("sharded_queue_known"), alarm=1)
     yield number("Queues refused", "Whose spec makes no sense.", without("sharded_queue_accepted"), alarm=1)
@@ -37,7 +37,9 @@ def work() -> Panels:
     polls = Query(rate("sharded_queue_operator_polls_total", "outcome"), "{{outcome}}")
     yield graph("Queues read", "A second, by whether Redis answered.", polls, unit="ops", span=THIRD)
     quantiles = [Query(f"histogram_quantile({q}, {POLLS})", f"p{q * 100:g}") for q in (0.5, 0.9, 0.99)]
-    yield graph("Time of one read", "Of one Redis, for all queues on it.", *quantiles, unit="s", span=THIRD)
+    yield graph(
+        "Time of one read", "Of one Redis that answered, for all queues on it.", *quantiles, unit="s", span=THIRD
+    )
     leaders = Query(f"max by (pod) (sharded_queue_operator_leading{{{OPERATOR}}})", "{{pod}}")
     yield graph("Who leads?", "A step is a new leader.", leaders, span=THIRD)
     calls = Query(rate("sharded_queue_operator_api_calls_total", "verb, status"), "{{verb}} {{status}}")

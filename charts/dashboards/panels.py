@@ -15,6 +15,7 @@ from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.models.common import (
     BigValueColorMode,
     BigValueGraphMode,
+    BigValueTextMode,
     LegendDisplayMode,
     LegendPlacement,
     StackingMode,
@@ -47,7 +48,7 @@ Panels = Iterator[Builder[Panel]]
 
 
 class Query(NamedTuple):
-    """*legend* names a series in a graph, or the column in a table."""
+    """*legend* names a series in a graph, or the column in a table; a column without a name only brings its labels."""
 
     expr: str
     legend: str
@@ -102,18 +103,49 @@ def graph(
     return panel
 
 
-def number(title: str, says: str, expr: str, *, unit: str = "short", alarm: float | None = None) -> stat.Panel:
-    """One figure as it is now; red from *alarm* on."""
-    red = [] if alarm is None else [Threshold(value=alarm, color="red")]
-    steps = ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps([Threshold(value=None, color="green"), *red])
-    panel = stat.Panel().title(title).description(says).datasource(SOURCE).unit(unit).span(QUARTER).height(4)
-    panel = panel.graph_mode(BigValueGraphMode.AREA).color_mode(BigValueColorMode.VALUE).thresholds(steps)
+def number(
+    title: str,
+    says: str,
+    expr: str,
+    *,
+    unit: str = "short",
+    alarm: float | None = None,
+    least: float | None = None,
+    span: int = QUARTER,
+) -> stat.Panel:
+    """One figure as it is now; red from *alarm* on, and below *least*."""
+    steps = [Threshold(value=None, color="green" if least is None else "red")]
+    steps += [] if least is None else [Threshold(value=least, color="green")]
+    steps += [] if alarm is None else [Threshold(value=alarm, color="red")]
+    panel = tile(title, says, span).unit(unit).graph_mode(BigValueGraphMode.AREA)
+    panel = panel.color_mode(BigValueColorMode.VALUE)
+    panel = panel.thresholds(ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
     return panel.with_target(asked(Query(expr, title), 0).range())
 
 
-def listing(title: str, says: str, labels: Mapping[str, str], *queries: Query, span: int = WHOLE) -> table.Panel:
-    """A table: a row for each set of *labels* (label: heading), a column for each query; the first one sorts."""
-    panel = table.Panel().title(title).description(says).datasource(SOURCE).span(span).height(HEIGHT)
+def word(title: str, says: str, *queries: Query, span: int, none: str) -> stat.Panel:
+    """What the legend of the one series says that the query returns now; *none* if it returns none."""
+    panel = tile(title, says, span).text_mode(BigValueTextMode.NAME).no_value(none)
+    for place, query in enumerate(queries):
+        panel = panel.with_target(asked(query, place).instant())
+    return panel
+
+
+def moment(title: str, says: str, expr: str, *, span: int, none: str) -> stat.Panel:
+    """A time, from milliseconds since 1970."""
+    panel = tile(title, says, span).unit("dateTimeAsIso").no_value(none)
+    return panel.with_target(asked(Query(expr, title), 0).instant())
+
+
+def tile(title: str, says: str, span: int) -> stat.Panel:
+    panel = stat.Panel().title(title).description(says).datasource(SOURCE).span(span).height(4)
+    return panel.graph_mode(BigValueGraphMode.NONE).color_mode(BigValueColorMode.NONE)
+
+
+def listing(title: str, says: str, labels: Mapping[str, str], *queries: Query, height: int = HEIGHT) -> table.Panel:
+    """A table: a row for each set of *labels* (label: heading), a column for each query; the first one, which sorts, is
+    the first column."""
+    panel = table.Panel().title(title).description(says).datasource(SOURCE).span(WHOLE).height(height)
     panel = panel.sort_by([common.TableSortByFieldState().display_name(queries[0].legend).desc(True)])
     for place, query in enumerate(queries):
         panel = panel.with_target(asked(query, place).instant().format(PromQueryFormat.TABLE))
@@ -125,10 +157,12 @@ def listing(title: str, says: str, labels: Mapping[str, str], *queries: Query, s
 
 
 def as_one_table(labels: Mapping[str, str], queries: Sequence[Query]) -> list[DataTransformerConfig]:
-    columns = {f"Value #{letter(place)}": query.legend for place, query in enumerate(queries)}
-    names = {**labels, **columns}
-    order = {name: place for place, name in enumerate(names)}
-    tidy: dict[str, object] = {"renameByName": names, "indexByName": order, "excludeByName": {"Time": True}}
+    values = {f"Value #{letter(place)}": query.legend for place, query in enumerate(queries)}
+    (first, name), *others = [(value, name) for value, name in values.items() if name]
+    names = {first: name, **labels, **dict(others)}
+    order = {column: place for place, column in enumerate(names)}
+    left_out = {"Time": True, **{value: True for value, name in values.items() if not name}}
+    tidy: dict[str, object] = {"renameByName": names, "indexByName": order, "excludeByName": left_out}
     return [DataTransformerConfig(id_val="merge", options={}), DataTransformerConfig(id_val="organize", options=tidy)]
 
 

@@ -2,7 +2,22 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from charts.dashboards.panels import RATE, THIRD, Panels, Query, board, choice, graph, listing, note, with_rows
+from charts.dashboards.panels import (
+    QUARTER,
+    RATE,
+    THIRD,
+    Panels,
+    Query,
+    board,
+    choice,
+    graph,
+    listing,
+    moment,
+    note,
+    number,
+    with_rows,
+    word,
+)
 
 CHOSEN = 'namespace=~"$namespace", queue=~"$queue"'
 QUEUE = "namespace, queue"
@@ -11,16 +26,28 @@ TUBE = f"{HANDLER}, thread, priority"
 POD = f"{QUEUE}, pod"
 TUBE_NAMED = "{{handler}} {{thread}}/{{priority}}"
 LISTED = 20
+SIXTH, NARROW = 4, 5
+
+WHY = {
+    "bound": "a worker is busy with it",
+    "ready": "it lacks a worker",
+    "blocked": "it failed and backs off",
+    "paused": "it is paused",
+    "parked": "threads of the layout before come first",
+}
+"""What the state of a thread means for its requests."""
+
+UNTOLD = "no worker tells"
 
 COMMANDS = """\
-Metrics name the tubes that wait longest; who holds one thread is said by
+Metrics name the tubes that wait longest; of any other thread, this tells the same:
 
 ```sh
 sharded-queue tubes                    # the tubes that wait longest
-sharded-queue explain HANDLER THREAD   # why a thread moves or does not, and who holds it
+sharded-queue explain HANDLER THREAD   # why it moves or not; who has it
 sharded-queue peek --help              # the first requests of a tube
 sharded-queue dead --help              # what was given up
-kubectl get shq --output wide          # what the operator decided, in a sentence
+kubectl get shq --output wide          # what the operator decided
 ```
 """
 
@@ -29,7 +56,13 @@ def built() -> Dashboard:
     to = board("Sharded queues", "sharded-queue-queues", "Which tube lags, why, since when, and who holds it.")
     to = to.with_variable(choice("namespace", "label_values(sharded_queue_depth, namespace)"))
     to = to.with_variable(choice("queue", 'label_values(sharded_queue_depth{namespace=~"$namespace"}, queue)'))
-    rows = {"Which queue": lagging(), "Which tube, and since when": tubes(), "Why": why(), "Who holds it": who()}
+    rows = {
+        "Which tube lags most, why, since when, and who holds it": answer(),
+        "All that lag": tubes(),
+        "Which queue": lagging(),
+        "Why": why(),
+        "Who holds what": who(),
+    }
     return with_rows(to, rows)
 
 
@@ -61,9 +94,11 @@ READY = of_queue("sharded_queue_ready_replicas")
 KNOWN = of_queue("sharded_queue_known")
 
 TUBE_LAG = f"topk({LISTED}, {repeated('sharded_queue_tube_lag_seconds', TUBE)})"
+WORST = f"topk(1, {repeated('sharded_queue_tube_lag_seconds', TUBE)})"
 TUBE_DEPTH = repeated("sharded_queue_tube_depth", TUBE)
 LISTED_DEPTH = repeated("sharded_queue_tube_depth", TUBE, ', thread!=""') + f" and {TUBE_LAG}"
-SINCE = f"(time() - {TUBE_LAG}) * 1000"
+STAMPS = f"sharded_queue_tube_lag_seconds{{{CHOSEN}}}"
+SINCE = f"min by ({TUBE}) (timestamp({STAMPS}) - {STAMPS}) * 1000"
 
 REGISTERED = rate_of_repeated("sharded_queue_handler_registered_total")
 SETTLED = rate_of_repeated("sharded_queue_handler_settled_total")
@@ -71,11 +106,48 @@ BUSY = rate_of_repeated("sharded_queue_handler_busy_seconds_total")
 DEAD = rate_of_repeated("sharded_queue_handler_dead_total")
 
 
+def newest_state() -> str:
+    """Of what workers tell of a tube, scraped at different moments, the newest: why it lags, and who holds it."""
+    told = f"max by ({TUBE}, state, worker) (timestamp(sharded_queue_tube_state{{{CHOSEN}}}))"
+    said = f"topk by ({TUBE}) (1, {told})"
+    for state, words in WHY.items():
+        said = f'label_replace({said}, "why", "{words}", "state", "{state}")'
+    return f'max without (state) (label_replace({said}, "worker", "nobody", "worker", ""))'
+
+
+STATE = newest_state()
+
+
+def of_the_worst(expr: str) -> str:
+    return f"{expr} and on ({TUBE}) {WORST}"
+
+
+def answer() -> Panels:
+    says = "Age of the oldest request of all."
+    yield number("Longest wait", says, f"max({LAG})", unit="s", alarm=600, span=SIXTH)
+    says = "Handler, thread and priority of that request."
+    yield word(
+        "Which tube?",
+        says,
+        Query(WORST, "{{handler}} thread {{thread}}, priority {{priority}}"),
+        span=QUARTER,
+        none=UNTOLD,
+    )
+    says = (
+        "A thread that a worker is busy with cannot use a second one: its handler is slow, or it has more than others."
+    )
+    yield word("Why?", says, Query(of_the_worst(STATE), "{{why}}"), span=NARROW, none=UNTOLD)
+    says = "When the oldest request of that tube was registered."
+    yield moment("Since when?", says, of_the_worst(SINCE), span=SIXTH, none=UNTOLD)
+    says = "The worker that has its thread now."
+    yield word("Who holds it?", says, Query(of_the_worst(STATE), "{{worker}}"), span=NARROW, none=UNTOLD)
+
+
 def lagging() -> Panels:
     says = "Sorted by the age of the oldest request. Known is 0 while Redis does not answer: all else is then old."
     columns = [Query(LAG, "Lag", "s"), Query(DEPTH, "Depth"), Query(LANES, "Lanes"), Query(DESIRED, "Desired")]
     columns += [Query(READY, "Ready"), Query(KNOWN, "Known")]
-    yield listing("Which queue lags?", says, {"namespace": "Namespace", "queue": "Queue"}, *columns)
+    yield listing("Which queue lags?", says, {"namespace": "Namespace", "queue": "Queue"}, *columns, height=6)
     yield graph("Lag", "Age of the oldest request.", Query(LAG, "{{namespace}}/{{queue}}"), unit="s")
     yield graph("Depth", "Requests that are not handled yet.", Query(DEPTH, "{{namespace}}/{{queue}}"))
 
@@ -83,7 +155,9 @@ def lagging() -> Panels:
 def tubes() -> Panels:
     says = "Each handler lists the tubes whose oldest request is the oldest."
     names = {name: name.capitalize() for name in TUBE.split(", ")}
-    columns = [Query(TUBE_LAG, "Lag", "s"), Query(SINCE, "Since", "dateTimeAsIso"), Query(LISTED_DEPTH, "Depth")]
+    names |= {"why": "Why", "worker": "Held by"}
+    columns = [Query(TUBE_LAG, "Lag", "s"), Query(f"{SINCE} and {TUBE_LAG}", "Since", "dateTimeAsIso")]
+    columns += [Query(LISTED_DEPTH, "Depth"), Query(f"{STATE} and on ({TUBE}) {TUBE_LAG}", "")]
     yield listing("Which tubes wait longest?", says, names, *columns)
     says = "A line that climbs without a break is a tube whose first request does not move."
     yield graph("Lag of the tubes that wait longest", says, Query(TUBE_LAG, TUBE_NAMED), unit="s")

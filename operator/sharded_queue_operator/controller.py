@@ -165,8 +165,10 @@ class Controller:
         entry = self.entries.get(name)
         if entry is None:
             return
+        metrics.meet(*name)
         metrics.accepted.labels(*name).set(entry.complaint is None)
         if entry.complaint:
+            metrics.unread(*name)
             await self.refuse(entry, "BadSpec", str(entry.complaint))
         elif entry.resource and entry.reading:
             await self.follow(entry, entry.resource, entry.reading)

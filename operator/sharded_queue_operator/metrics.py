@@ -32,11 +32,16 @@ scalings = Counter(
 )
 freed = Counter("sharded_queue_freed_threads_total", "Threads taken from pods that are gone", QUEUE, registry=registry)
 polls = Counter(
-    "sharded_queue_operator_polls_total", "Reads of a Redis by their outcome", ("outcome",), registry=registry
+    "sharded_queue_operator_polls_total",
+    "Readings of resources, by whether Redis answered",
+    ("outcome",),
+    registry=registry,
 )
+for outcome in ("known", "unknown"):
+    polls.labels(outcome)  # from zero on, as a rate does not see the value that a series begins with
 poll_seconds = Histogram(
     "sharded_queue_operator_poll_seconds",
-    "Time of one read of a Redis, for all resources that share it",
+    "Time of one read of a Redis that answered, for all resources that share it",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
     registry=registry,
 )
@@ -51,17 +56,23 @@ watch_failures = Counter(
 )
 leading = Gauge("sharded_queue_operator_leading", "1 while this process may write", registry=registry)
 
-OF_A_QUEUE = (
-    desired_replicas,
-    current_replicas,
-    ready_replicas,
-    lanes,
-    depth,
-    lag_seconds,
-    deserted_depth,
-    known,
-    accepted,
-)
+READ = (lanes, depth, lag_seconds, deserted_depth, known)
+"""What is known of a resource only as long as its Redis is read."""
+
+OF_A_QUEUE = (desired_replicas, current_replicas, ready_replicas, *READ, accepted)
+
+
+def meet(namespace: str, queue: str) -> None:
+    """The counters of a resource begin at zero: a rate does not see the value that a series begins with."""
+    for direction in ("up", "down"):
+        scalings.labels(namespace, queue, direction)
+    freed.labels(namespace, queue)
+
+
+def unread(namespace: str, queue: str) -> None:
+    """Nothing is said of what nobody reads any more: the last values would stand as if they were new."""
+    for gauge in READ:
+        gauge.remove_by_labels({"namespace": namespace, "queue": queue})
 
 
 def forget(namespace: str, queue: str) -> None:

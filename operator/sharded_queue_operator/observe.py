@@ -274,9 +274,10 @@ class Poller:
         except Exception as error:  # whatever comes of one Redis, the resources of all others go on
             log.exception("%s: a poll failed", self.place.redis.addresses)
             readings = dict.fromkeys(watches, self.unread(read_at, error))
-        metrics.poll_seconds.observe(monotonic() - read_at)
         if any(reading.doubt for reading in readings.values()):
             await self.connection.doubted()
+        else:  # a Redis that does not answer is unknown, not slow
+            metrics.poll_seconds.observe(monotonic() - read_at)
         for name, reading in readings.items():
             metrics.polls.labels("unknown" if reading.doubt else "known").inc()
             self.tell(name, reading)

@@ -72,3 +72,10 @@ def test_panels_do_not_overlap(name: str) -> None:
         assert not cells & taken, panel["title"]
         assert place["x"] + place["w"] <= 24
         taken |= cells
+
+
+def test_the_first_row_is_the_answer() -> None:
+    """Which tube lags most, why, since when, and who holds it: seen without scrolling, in this order."""
+    first = [panel["title"] for panel in BOARDS["queues"]["panels"] if panel["gridPos"]["y"] == 1]
+
+    assert first == ["Longest wait", "Which tube?", "Why?", "Since when?", "Who holds it?"]

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from charts.dashboards import boards
 from charts.made import made
 from charts.manual import manual
+from charts.pictures import DOCS, RECORDED, pictures
 from tests.chart.helm import CHART, REPOSITORY, of_kind, rendered
 
 CRD = yaml.safe_load((REPOSITORY / "crds" / "shardedqueues.yaml").read_text())
@@ -15,6 +17,19 @@ CRD = yaml.safe_load((REPOSITORY / "crds" / "shardedqueues.yaml").read_text())
 @pytest.mark.parametrize("path", made(), ids=lambda path: path.name)
 def test_file_is_what_its_source_makes_of_it(path: Path) -> None:
     assert path.read_text() == made()[path], "type: python -m charts"
+
+
+def test_pictures_are_what_the_recorded_run_makes_of_them() -> None:
+    """Of the dashboards as they are now: a query that is newer than the recording has no answer."""
+    drawn = pictures(boards())
+
+    assert {path: path.read_text() for path in drawn} == drawn, "type: python -m charts"
+    assert set(DOCS.iterdir()) == set(drawn)
+
+
+def test_pictures_and_their_recording_stay_small() -> None:
+    assert all(path.stat().st_size < 150_000 for path in DOCS.iterdir())
+    assert RECORDED.stat().st_size < 200_000
 
 
 def test_no_dashboard_is_left_over() -> None:

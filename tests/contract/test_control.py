@@ -3,7 +3,7 @@
 from math import inf
 
 from sharded_queue.storage import Entry, Settlement
-from tests.contract.medium import SHARD, Medium, handed
+from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, handed
 
 
 async def bury(medium: Medium, thread: str, *bodies: str) -> None:
@@ -226,6 +226,41 @@ async def test_a_thread_that_had_its_turn_lines_up_behind_those_that_wait(medium
 async def test_a_thread_that_had_its_turn_goes_on_when_nobody_waits(medium: Medium) -> None:
     await medium.register("hot", "1", "2")
     batch = await medium.bind_one(wanted=1)
+    (settled,) = await medium.storage.settle([Settlement(batch.lease, 0, batch.last, wanted=1, is_over=True)])
+
+    assert handed(settled.batch) == ["2"]
+
+
+async def test_a_turn_ends_for_a_thread_whose_back_off_is_over(medium: Medium) -> None:
+    """Busy workers do not look for threads, so that it would never be among those that wait."""
+    await medium.register("failed", "1")
+    await medium.fail(await medium.bind_one(), delay=5)
+    await medium.register("hot", "2", "3")
+    batch = await medium.bind_one(wanted=1)
+    await medium.advance(6)
+    (settled,) = await medium.storage.settle([Settlement(batch.lease, 0, batch.last, wanted=1, is_over=True)])
+
+    assert settled.is_released
+    assert [each.tube.thread for each in await medium.bind(threads=2)] == ["failed", "hot"]
+
+
+async def test_a_turn_ends_for_a_thread_whose_lease_expired(medium: Medium) -> None:
+    await medium.register("lost", "1")
+    await medium.bind_one("gone/1")
+    await medium.register("hot", "2", "3")
+    batch = await medium.bind_one("here/1", wanted=1)
+    await medium.advance(LEASE_SECONDS + 1)
+    await medium.coordinator.renew([batch.lease], LEASE_SECONDS)
+    (settled,) = await medium.storage.settle([Settlement(batch.lease, 0, batch.last, wanted=1, is_over=True)])
+
+    assert settled.is_released
+    assert [each.tube.thread for each in await medium.bind("here/1", threads=2)] == ["lost", "hot"]
+
+
+async def test_a_turn_does_not_end_for_its_own_lease_that_was_not_renewed_yet(medium: Medium) -> None:
+    await medium.register("hot", "1", "2")
+    batch = await medium.bind_one(wanted=1)
+    await medium.advance(LEASE_SECONDS + 1)
     (settled,) = await medium.storage.settle([Settlement(batch.lease, 0, batch.last, wanted=1, is_over=True)])
 
     assert handed(settled.batch) == ["2"]

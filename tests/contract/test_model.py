@@ -534,7 +534,7 @@ def spoken(state: ShardState) -> dict[str, Any]:
         "totals": (state.registered, state.settled, state.dead, state.busy_seconds, state.duplicates, state.delayed),
         "schedules": state.schedules,
         "deepest": state.deepest,
-        "oldest": [(tube.thread, tube.priority, tube.depth) for tube in state.oldest],
+        "oldest": [(tube.thread, tube.priority, tube.depth, tube.state) for tube in state.oldest],
         "held": {(hold.thread, hold.owner) for hold in state.held},
         "born": state.born is not None,
         "layout": (state.layout, state.undrained, state.parked, state.parked_depth),

@@ -316,7 +316,7 @@ async def test_parked_threads_are_no_ready_work_but_they_wait(medium: Medium, pr
 
     assert (state.threads, state.ready, state.parked, state.undrained) == (2, 1, 1, 1)
     assert (state.depth, state.parked_depth, state.deepest) == (5, 3, [("1:1", 2)])
-    assert {tube.thread for tube in state.oldest} == {"1:1", "2:3"}
+    assert {tube.thread: tube.state for tube in state.oldest} == {"1:1": "ready", "2:3": "parked"}
 
 
 async def test_a_parked_thread_is_explained_by_those_it_waits_for(medium: Medium, producer: Producer) -> None:

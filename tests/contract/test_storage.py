@@ -476,6 +476,21 @@ async def test_holders_are_listed_with_owner_and_fence(medium: Medium) -> None:
     assert (hold.thread, hold.owner, hold.fence) == ("a", "pod-7/abc", batch.lease.fence)
 
 
+async def test_the_oldest_tubes_are_told_with_what_becomes_of_their_threads(medium: Medium) -> None:
+    threads = ["bound", "blocked", "paused", "ready"]
+    for thread in threads:
+        await medium.register(thread, "1")
+        await medium.advance(1)
+    _, failed = await medium.bind(threads=2)
+    await medium.fail(failed, delay=60)
+    await medium.storage.pause(SHARD, "paused", True)
+    before = (await medium.observe()).oldest
+    await medium.storage.pause(SHARD, None, True)
+
+    assert [(tube.thread, tube.state) for tube in before] == [(name, name) for name in threads]
+    assert [tube.state for tube in (await medium.observe()).oldest] == ["bound", "paused", "paused", "paused"]
+
+
 async def test_a_holder_of_a_drained_thread_is_not_busy(medium: Medium) -> None:
     await medium.register("a", "1")
     batch = await medium.bind_one()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
@@ -111,16 +112,20 @@ def condition(resource: dict[str, Any], kind: str) -> dict[str, Any]:
 
 def kill_processes_of(pod: dict[str, Any], program: bytes = b"sharded-queue") -> None:
     """With -9, from outside, as a node that runs out of memory would."""
+    signal_processes_of(pod, signal.SIGKILL, program)
+
+
+def signal_processes_of(pod: dict[str, Any], number: signal.Signals, program: bytes = b"sharded-queue") -> None:
     uid = pod["metadata"]["uid"]
-    killed = 0
+    told = 0
     for group in Path("/proc").glob("[0-9]*/cgroup"):
         try:
             if uid in group.read_text() and program in (group.parent / "cmdline").read_bytes():
-                os.kill(int(group.parent.name), 9)
-                killed += 1
+                os.kill(int(group.parent.name), number)
+                told += 1
         except (FileNotFoundError, ProcessLookupError):  # it ended while we looked
             continue
-    assert killed, f"no process of pod {pod['metadata']['name']} on this machine"
+    assert told, f"no process of pod {pod['metadata']['name']} on this machine"
 
 
 @pytest.fixture(scope="session")

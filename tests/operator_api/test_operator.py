@@ -447,6 +447,20 @@ def test_a_lost_watch_is_made_up_for_by_lists(queues: Queues, start_operator: St
     queues.wait(label, "sharded-queue-operator", kind="deployment", name="notifications-worker")
 
 
+def test_it_measures_nothing_of_a_queue_whose_spec_makes_no_sense_any_more(queues: Queues, operator: Operator) -> None:
+    """The last depth would stand in graphs and alerts as if it were the newest."""
+    labels = (f'namespace="{queues.namespace}"', 'queue="notifications"')
+    queues.apply()
+    queues.redis.register(threads=2, each=10)
+    until(lambda: operator.total("sharded_queue_depth", *labels) == 20, "the depth is exported")
+    worker = {"image": "localhost/absent:dev", "modules": ["notifications"]}
+    queues.apply(worker=worker | {"template": {"spec": {"terminationGracePeriodSeconds": 1}}})
+    until(lambda: operator.total("sharded_queue_accepted", *labels) == 0, "the queue is refused")
+
+    until(lambda: "sharded_queue_depth{" not in operator.page("/metrics"), "its depth is told no more")
+    assert "sharded_queue_known{" not in operator.page("/metrics")
+
+
 def test_it_measures_what_it_does(queues: Queues, operator: Operator) -> None:
     queues.apply()
     queues.redis.register(threads=2, each=10)

@@ -30,6 +30,7 @@ from sharded_queue.storage import (
     Settled,
     Settlement,
     ShardState,
+    State,
     Target,
     ThreadState,
     TubeLag,
@@ -462,7 +463,7 @@ class Book:
             self._drop(lease.thread, priority, through + 1 - line.head)
         if wanted > 0 and self._is_paused(lease.thread):
             wanted, release = 0, True
-        if is_over and wanted > 0 and lease.thread in self.threads and len(self.ready):
+        if is_over and wanted > 0 and lease.thread in self.threads and self._others_wait(lease.thread, now):
             return self._yield(lease.thread, now)
         if wanted > 0 and lease.thread in self.threads:
             return Settled(self._hand_out(lease, held, wanted, now))
@@ -474,6 +475,14 @@ class Book:
         if lease.thread not in self.threads:
             held.since_ms = 0
         return Settled()
+
+    def _others_wait(self, thread: str, now: int) -> bool:
+        """
+        Whether another thread lacks a worker. Back-offs that are over, leases that expired and threads that nothing
+        parks any more become ready with the next call of `bind`, which nobody makes while all workers are busy.
+        """
+        is_expired = any(expired != thread for expired in self.leases.up_to(now))
+        return is_expired or bool(len(self.ready) or self.opened or self.blocked.up_to(now))
 
     def _yield(self, thread: str, now: int) -> Settled:
         """The turn of a thread is over: it lines up behind those that wait now."""
@@ -649,7 +658,16 @@ class Book:
     def _tube_lag(self, name: str, stamp: int, now: int) -> TubeLag:
         thread, _, priority = name.rpartition("/")
         depth = len(self.threads[thread][int(priority)].messages)
-        return TubeLag(thread, int(priority), depth, max(0, now - stamp) / 1000)
+        return TubeLag(thread, int(priority), depth, max(0, now - stamp) / 1000, self._state_of(thread))
+
+    def _state_of(self, thread: str) -> State:
+        if thread in self.held:
+            return "bound"
+        if self._is_paused(thread):
+            return "paused"
+        if thread in self.parked:
+            return "parked"
+        return "ready" if self.blocked.score(thread) is None else "blocked"
 
     def _line(self, thread: str, priority: int) -> Line | None:
         lines = self.threads.get(thread)

@@ -22,6 +22,8 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 REST = ("", "")
 """Thread and priority of the series that sums all tubes that are not listed; no thread has an empty name."""
 
+TUBE = ("handler", "thread", "priority")
+
 HANDLER_COUNTERS = {
     "registered": "Requests that were ever registered",
     "duplicates": "Requests that were left out as the same as one registered before",
@@ -73,29 +75,33 @@ def of_queues(states: Sequence[ShardState]) -> Iterator[Metric]:
     threads = gauge("handler_threads", "Threads with requests, or held, by state", "handler", "state")
     depth = gauge("handler_depth", "Requests not settled yet", "handler")
     lag = gauge("handler_lag_seconds", "Age of the oldest request", "handler")
-    tube_depth = gauge("tube_depth", "Requests not settled yet", "handler", "thread", "priority")
-    tube_lag = gauge("tube_lag_seconds", "Age of the oldest request", "handler", "thread", "priority")
+    tube_depth = gauge("tube_depth", "Requests not settled yet", *TUBE)
+    tube_lag = gauge("tube_lag_seconds", "Age of the oldest request", *TUBE)
+    tube_state = gauge("tube_state", "1: what becomes of a listed tube, and who holds it", *TUBE, "state", "worker")
     counters = {name: counter(f"handler_{name}", text, "handler") for name, text in HANDLER_COUNTERS.items()}
     for handler, group in groupby(states, key=lambda state: state.shard.handler):
         shards = list(group)
         lag.add_metric([handler], max(state.lag_seconds for state in shards))
         depth.add_metric([handler], sum(state.depth for state in shards))
-        add_tubes(tube_depth, tube_lag, handler, shards)
+        add_tubes((tube_depth, tube_lag, tube_state), handler, shards)
         for state_name in ("ready", "bound", "blocked", "parked"):
             threads.add_metric([handler, state_name], sum(getattr(state, state_name) for state in shards))
         for name, family in counters.items():
             family.add_metric([handler], sum(getattr(state, name) for state in shards))
-    yield from (threads, depth, lag, tube_depth, tube_lag, *counters.values())
+    yield from (threads, depth, lag, tube_depth, tube_lag, tube_state, *counters.values())
 
 
-def add_tubes(depth: GaugeMetricFamily, lag: GaugeMetricFamily, handler: str, shards: Sequence[ShardState]) -> None:
+def add_tubes(families: Sequence[GaugeMetricFamily], handler: str, shards: Sequence[ShardState]) -> None:
     """The tubes that wait longest, and the depth of all others as one."""
+    depth, lag, tube_state = families
     listed = sorted((tube for state in shards for tube in state.oldest), key=lambda tube: -tube.lag_seconds)
+    workers = {hold.thread: hold.owner.partition("/")[0] for state in shards for hold in state.held}
     rest = sum(state.depth for state in shards)
     for tube in listed[: settings.metrics_tubes]:
         labels = [handler, tube.thread, str(tube.priority)]
         depth.add_metric(labels, tube.depth)
         lag.add_metric(labels, tube.lag_seconds)
+        tube_state.add_metric([*labels, tube.state, workers.get(tube.thread, "")], 1)
         rest -= tube.depth
     depth.add_metric([handler, *REST], rest)
 

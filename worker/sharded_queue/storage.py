@@ -21,6 +21,12 @@ DESERTED_SECONDS = 60.0
 """Longer than a worker that serves a handler takes between two looks for threads: an idle one looks every few seconds,
 and a busy one when a thread has had its turn."""
 
+State = Literal["bound", "paused", "parked", "blocked", "ready"]
+"""
+What becomes of a thread, the first of these that is true: a worker holds it; it, or its whole handler, is paused; it
+waits for threads of the layout before; it backs off after a failure; it waits for a worker.
+"""
+
 Target = Literal["head", "tail", "drop"]
 """What becomes of a dead letter."""
 
@@ -179,12 +185,13 @@ def unfinished(shard: Shard, layout: Layout, undrained: int, threads: int) -> Re
 
 
 class TubeLag(NamedTuple):
-    """A tube and the age of its oldest request."""
+    """A tube, the age of its oldest request, and what becomes of its thread."""
 
     thread: str
     priority: int
     depth: int
     lag_seconds: float
+    state: State = "ready"
 
 
 class Hold(NamedTuple):

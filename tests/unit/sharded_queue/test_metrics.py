@@ -81,6 +81,40 @@ async def test_a_worker_tells_what_it_did_and_what_waits(handler: type[Handler])
     assert named(found, "tube_depth")[("handler", "jobs.Job"), ("priority", "0"), ("thread", "3")] == 3
 
 
+async def test_listed_tubes_are_told_with_what_becomes_of_them_and_who_holds_them() -> None:
+    begun, end = asyncio.Event(), asyncio.Event()
+
+    class Held(Handler):
+        name = "jobs.Held"
+
+        @classmethod
+        async def route(cls, *requests: int) -> list[Route]:
+            return [Route(thread=request) for request in requests]
+
+        async def perform(self, *requests: int) -> None:
+            begun.set()
+            await end.wait()
+
+    settings.worker_name = "pod-7"
+    queue = Queue(RuntimeStorage())
+    worker = Worker(RuntimeCoordinator(), queue, handlers=[Held])
+    await queue.register(Held, 1, 2)
+    working = asyncio.create_task(worker.loop(2))
+    async with asyncio.timeout(SECONDS):
+        await begun.wait()
+
+    found = named(await scraped(worker, Held), "tube_state")
+    end.set()
+    await working
+
+    described = [dict(labels) for labels in found]
+    assert set(found.values()) == {1}
+    assert {each["thread"]: (each["state"], each["worker"]) for each in described} == {
+        "1": ("bound", "pod-7"),
+        "2": ("ready", ""),
+    }
+
+
 async def test_series_do_not_grow_with_threads(handler: type[Handler]) -> None:
     settings.metrics_tubes = 3
     queue = Queue(RuntimeStorage())

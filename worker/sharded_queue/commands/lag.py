@@ -93,7 +93,7 @@ def view(found: Sequence[Laggard]) -> RenderableType:
 def _numbers(each: Laggard) -> list[str | Text]:
     if not each.tube or not each.since:
         return ["", "", "", "", ""]
-    thread, priority, depth, lag_seconds = each.tube
+    thread, priority, depth, lag_seconds, _ = each.tube
     since = each.since.astimezone().isoformat(" ", "seconds")
     return [duration(lag_seconds), since, Text(shown(thread)), str(priority), count(depth)]
 

@@ -3,10 +3,29 @@
 --
 -- ARGV  worst
 -- Returns {now, counters (flat), threads, ready, bound, blocked, deepest that are not parked (flat), oldest tubes (flat:
--- thread/priority, stamp, depth), held (flat: thread, owner, fence, since or 0), delayed, overdue, schedules, layout,
--- old, parked, depth of the parked}
+-- thread/priority, stamp, depth, state of the thread), held (flat: thread, owner, fence, since or 0), delayed, overdue,
+-- schedules, layout, old, parked, depth of the parked}
 
 local worst = tonumber(ARGV[1])
+
+local is_paused = redis.call('HGET', COUNTERS, 'paused')
+local holds = {}
+
+-- As `State` in storage.py has it.
+local function state_of(thread)
+  if holds[thread] then return 'bound' end
+  local blocked = redis.call('ZSCORE', BLOCKED, thread)
+  if is_paused or blocked == 'inf' then return 'paused' end
+  if redis.call('ZSCORE', PARKED, thread) then return 'parked' end
+  return blocked and 'blocked' or 'ready'
+end
+
+local held = {}
+for i, thread in ipairs(redis.call('HKEYS', HELD)) do
+  local hold = held_of(thread)
+  holds[thread] = true
+  held[4 * i - 3], held[4 * i - 2], held[4 * i - 1], held[4 * i] = thread, hold.owner, hold.fence, whole(hold.since)
+end
 
 local oldest = {}
 local tubes = redis.call('ZRANGE', OLDEST, 0, math.max(worst, 1) - 1, 'WITHSCORES')
@@ -17,14 +36,9 @@ for i = 1, #tubes, 2 do
       oldest[#oldest + 1] = tubes[i]
       oldest[#oldest + 1] = tubes[i + 1]
       oldest[#oldest + 1] = tube.tail - tube.head
+      oldest[#oldest + 1] = state_of(thread)
     end
   end
-end
-
-local held = {}
-for i, thread in ipairs(redis.call('HKEYS', HELD)) do
-  local hold = held_of(thread)
-  held[4 * i - 3], held[4 * i - 2], held[4 * i - 1], held[4 * i] = thread, hold.owner, hold.fence, whole(hold.since)
 end
 
 local parked, parked_depth = redis.call('ZRANGE', PARKED, 0, SWEEP - 1), 0

@@ -20,6 +20,16 @@ local function yield(thread)
   return { 2 }
 end
 
+-- Whether another thread lacks a worker. Back-offs that are over, leases that expired and threads that nothing parks any
+-- more become ready with the next call of bind, which nobody makes while all workers are busy.
+local function others_wait(thread)
+  if redis.call('EXISTS', READY, OPENED) > 0 or redis.call('ZCOUNT', BLOCKED, '-inf', now) > 0 then return true end
+  for _, expired in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 2)) do
+    if expired ~= thread then return true end
+  end
+  return false
+end
+
 local function settle(thread, fence, priority, through, busy, wanted, release)
   local held = holds(thread, fence)
   if not held then
@@ -39,7 +49,7 @@ local function settle(thread, fence, priority, through, busy, wanted, release)
     end
   end
   if wanted > 0 and is_paused(thread) then wanted, release = 0, 1 end
-  if release == 2 and #tubes > 0 and wanted > 0 and redis.call('EXISTS', READY) == 1 then return yield(thread) end
+  if release == 2 and #tubes > 0 and wanted > 0 and others_wait(thread) then return yield(thread) end
   local batch = wanted > 0 and hand_out(thread, tubes, held, wanted)
   if batch then return { 3, batch[1], batch[2], batch[3], batch[4] } end
   if release > 0 then

@@ -4,7 +4,7 @@ import logging
 import re
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 from sharded_queue import timing
@@ -26,6 +26,7 @@ from sharded_queue.storage import (
     Settled,
     Settlement,
     ShardState,
+    State,
     Storage,
     Target,
     ThreadState,
@@ -340,7 +341,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
     now, counted, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue, *later = reply
     schedules, layout, undrained, parked, parked_depth = later
     counters = {name.decode(): int(value) for name, value in _pairs(counted)}
-    lags = [_tube_lag(now, *triple) for triple in _groups(oldest, 3)]
+    lags = [_tube_lag(now, *triple) for triple in _groups(oldest, 4)]
     return ShardState(
         shard=shard,
         depth=counters.get("depth", 0),
@@ -392,9 +393,10 @@ def _tube_state(now: int, priority: bytes, head: int, depth: int, stamp: bytes, 
     return TubeState(int(priority), depth, lag_seconds, int(attempts), int(crashes), error.decode("utf-8", "replace"))
 
 
-def _tube_lag(now: int, name: bytes, stamp: bytes, depth: int) -> TubeLag:
+def _tube_lag(now: int, name: bytes, stamp: bytes, depth: int, state: bytes) -> TubeLag:
     thread, _, priority = name.decode().rpartition("/")
-    return TubeLag(thread, int(priority), depth, max(0.0, (now - int(float(stamp))) / 1000))
+    lag_seconds = max(0.0, (now - int(float(stamp))) / 1000)
+    return TubeLag(thread, int(priority), depth, lag_seconds, cast("State", state.decode()))
 
 
 def _hold(now: int, thread: bytes, owner: bytes, fence: bytes, since: bytes) -> Hold:

@@ -1,0 +1,51 @@
+"""The whole picture: a head, rows, and panels in their frames."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from bench.plot import WIDTH, page
+from charts.pictures import svg
+from charts.pictures.boards import Board, Panel
+from charts.pictures.panels import DRAWN
+from charts.pictures.recording import Recording
+from charts.pictures.units import clock
+
+EDGE, GAP, UNIT, HEAD, FOOT = 6, 6, 25, 58, 26
+COLUMN = (WIDTH - 2 * EDGE) / 24
+STYLE = (
+    "<style>text{font-size:11px} .n,.h{fill:#69707a} .h{font-weight:bold} .b{font-weight:bold}"
+    " .c{font:10.5px monospace;white-space:pre} .k{font-weight:bold;font-size:12px} .f{fill:#fff;stroke:#d5d9de}"
+    " .r{stroke:#e9ebee;fill:none} .l{fill:none;stroke-width:1.5;stroke-linejoin:round}</style>"
+)
+
+
+def drawn(board: Board, recording: Recording) -> str:
+    below = max(y + height for _, y, _, height in (panel.place for panel in board.panels)) * UNIT + HEAD
+    parts = [STYLE, *head(board, recording)]
+    for panel in board.panels:
+        parts += placed(panel, recording)
+    parts.append(svg.text(EDGE + 4, below + 17, "Drawn from what the queries of this dashboard returned on one run of"
+                          " the tests, recorded; Grafana draws the same in its own way.", kind="n"))  # fmt: skip
+    return page(parts, below + FOOT).replace(' fill="#fff"/>', ' fill="#f4f5f7"/>', 1)
+
+
+def head(board: Board, recording: Recording) -> Iterator[str]:
+    day = datetime.fromtimestamp(recording.end, UTC).strftime("%Y-%m-%d")
+    span = f"{day}, {clock(recording.begin)} to {clock(recording.end)} UTC"
+    yield svg.text(EDGE + 4, 26, board.title, size=18, kind="b")
+    yield svg.text(EDGE + 4, 46, board.description, kind="n")
+    yield svg.text(WIDTH - EDGE - 4, 26, span, anchor="end")
+
+
+def placed(panel: Panel, recording: Recording) -> Iterator[str]:
+    x, y, width, height = panel.place
+    left, top = EDGE + x * COLUMN, HEAD + y * UNIT
+    if panel.kind == "row":
+        yield svg.text(left + 4, top + 17, f"▾ {panel.title}", size=13, kind="b")
+        return
+    wide, tall = width * COLUMN - GAP, height * UNIT - GAP
+    yield f'<g transform="translate({left + GAP / 2:.1f} {top:.0f})">'
+    yield f'<rect class="f" width="{wide:.1f}" height="{tall:.0f}" rx="3"/>'
+    yield svg.text(10, 19, panel.title, kind="k")
+    yield from DRAWN[panel.kind](panel, recording, wide, tall)
+    yield "</g>"

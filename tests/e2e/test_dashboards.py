@@ -1,0 +1,430 @@
+"""
+What the dashboards and alerts of the chart say of a real run, by a real Prometheus that scraped it as the chart's
+monitors ask for.
+
+The run has what the panels are about: one hot thread among many, two priorities, a request that is tried again until
+it goes to the dead letters and one that still waits for that, a paused thread, a pod that is gone and one that froze, a
+resource that makes no sense and one whose Redis does not answer; workers that come and go. `make pictures` keeps its
+answers, from which the pictures of the dashboards are drawn.
+"""
+
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from charts.dashboards import boards
+from charts.pictures import RECORDED
+from charts.pictures.boards import Board, Panel, Target, filled
+from charts.pictures.recording import Recording
+from sharded_queue import Queue, RedisStorage
+from tests.chart.helm import Manifest, of_kind, rendered
+from tests.cluster.cluster import Cluster
+from tests.cluster.fixtures import fresh_namespace
+from tests.cluster.places import NODE_ADDRESS
+from tests.e2e import orders
+from tests.e2e.conftest import EXAMPLE, Chain, signal_processes_of
+from tests.e2e.discovery import Discovery
+from tests.e2e.orders import Order, OrderHandler
+from tests.e2e.prometheus import Prometheus, Result, job_of, require_prometheus
+from tests.operator_api.conftest import Operator, starting, until
+from tests.redis_server import RedisServer
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
+
+BOARDS = {name: Board(text) for name, text in boards().items()}
+each_board = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+
+RATE_INTERVAL = "4s"
+"""Four scrapes, as Grafana has it."""
+
+HOT_THREAD = 7
+PARTS, OF_HOT, OF_OTHERS = 6, 60, 10
+"""Notifications are registered in so many parts: of the hot thread, which takes 0.1 s each, and of each of the others,
+which take 0.02 s."""
+
+LEASE_SECONDS = 3.0
+SCALING = {"targetDrainSeconds": 5, "scaleDownStabilizationSeconds": 5}
+
+
+class Shop:
+    """One namespace with two queues that work and two that cannot, and what Prometheus knows of them."""
+
+    def __init__(self, chain: Chain, operator: Operator, prometheus: Prometheus) -> None:
+        self.chain, self.operator, self.prometheus = chain, operator, prometheus
+        self.begin = self.shown = self.end = 0
+        """Seconds since 1970: of the run, and of the moment when everything that can be seen is there to be seen."""
+
+        self.registered_at: list[float] = []
+        self.ordered = 0
+        self.holder = ""
+        self.firing_before: Result = []
+
+    # What the run consists of.
+
+    def conduct(self) -> None:
+        self.open()
+        self.notify()
+        self.firing_before = self.prometheus.now('ALERTS{alertstate="firing"}')
+        self.take_orders()
+        self.lose_a_pod()
+        self.freeze_a_pod()
+        self.pause_a_thread()
+        self.fail()
+        self.look()
+        self.drain()
+
+    def open(self) -> None:
+        for manifest in manifests(self.chain.redis.port):
+            self.chain.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(manifest))
+        for queue in ("notifications", "orders"):
+            self.prometheus.wait_for(f'sharded_queue_known{{queue="{queue}"}}', 1)
+        self.prometheus.wait_for('sharded_queue_known{queue="unreachable"}', 0)
+        self.prometheus.wait_for('sharded_queue_accepted{queue="refused"}', 0)
+        self.begin = int(time.time())
+
+    def notify(self) -> None:
+        """As they come in: a part after each scrape."""
+        from notifications import THREADS, NotifyRequest
+
+        for part in range(PARTS):
+            each = {thread: OF_HOT if thread == HOT_THREAD else OF_OTHERS for thread in range(THREADS)}
+            users = [thread for thread, number in each.items() for _ in range(number)]
+            self.registered_at.append(time.time())
+            self.chain.register([NotifyRequest(user, part * len(users) + place) for place, user in enumerate(users)])
+            self.prometheus.wait_for_scrapes()
+        self.prometheus.wait_for('count(up{queue="notifications"} == 1) > bool 1', 1)
+
+    def take_orders(self) -> None:
+        express = [Order("ben", 0.1, is_express=True)] * 5
+        self.order(Order("anna", 0.2), Order("anna", is_bad=True), *[Order("anna", 0.2)] * 3)
+        self.order(*[Order("ben", 0.2)] * 5, *express, *[Order("carla", 0.5)] * 40, *[Order("dora", 0.5)] * 40)
+
+    def lose_a_pod(self) -> None:
+        pod = self.holder_of_an_order()
+        self.chain.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+        self.prometheus.wait_for('sharded_queue_freed_threads_total{queue="orders"} > bool 0', 1)
+
+    def freeze_a_pod(self) -> None:
+        """For longer than its lease."""
+        pod = self.holder_of_an_order()
+        signal_processes_of(pod, signal.SIGSTOP)
+        name = pod["metadata"]["name"]
+        until(lambda: name not in self.owners(), "its thread is somebody else's")
+        signal_processes_of(pod, signal.SIGCONT)
+        self.prometheus.wait_for('sum(sharded_queue_worker_lost_leases_total{queue="orders"}) > bool 0', 1)
+
+    def pause_a_thread(self) -> None:
+        self.pause("fritz", True)
+        self.order(*[Order("fritz", 0.1)] * 3)
+
+    def fail(self) -> None:
+        """One request was given up, and another one will be."""
+        self.prometheus.wait_for('max(sharded_queue_handler_dead_total{queue="orders"})', 1, 60)
+        self.order(Order("emil", is_bad=True), Order("emil", 0.1))
+        failed = 'max(sharded_queue_tube_state{thread="emil", state="blocked"})'
+        self.prometheus.wait_for(failed, 1)
+        self.prometheus.wait_for('sharded_queue_desired_replicas{queue="notifications"}', 1, 60)
+        self.prometheus.wait_for(failed, 1)
+
+    def look(self) -> None:
+        self.prometheus.wait_for_scrapes()
+        self.holder = self.chain.holds()[str(HOT_THREAD)].owner.partition("/")[0]
+        self.shown = int(time.time())
+
+    def drain(self) -> None:
+        self.pause("fritz", False)
+        for queue in ("notifications", "orders"):
+            self.prometheus.wait_for(f'sharded_queue_depth{{queue="{queue}"}}', 0, 60)
+        for queue in ("notifications", "orders"):
+            self.prometheus.wait_for(f'sharded_queue_current_replicas{{queue="{queue}"}}', 0, 60)
+        self.prometheus.wait_for_scrapes()
+        self.end = int(time.time()) + 1
+
+    # What happens to orders.
+
+    def order(self, *requests: Order) -> None:
+        self.ordered += len(requests)
+        self.chain.ask(lambda redis: Queue(RedisStorage(redis)).register(OrderHandler, *requests))
+
+    def pause(self, thread: str, is_paused: bool) -> None:
+        (shard,) = OrderHandler.all_shards()
+        self.chain.ask(lambda redis: RedisStorage(redis).pause(shard, thread, is_paused))
+
+    def owners(self) -> set[str]:
+        (state,) = self.chain.ask(lambda redis: RedisStorage(redis).observe(OrderHandler.all_shards()))
+        return {hold.owner.partition("/")[0] for hold in state.held if hold.busy_seconds}
+
+    def holder_of_an_order(self) -> Manifest:
+        def holder() -> Manifest | None:
+            owners = self.owners()
+            return next((pod for pod in self.chain.pods() if pod["metadata"]["name"] in owners), None)
+
+        found: Manifest = until(holder, "a worker holds orders")
+        return found
+
+    # What is asked.
+
+    @property
+    def seconds(self) -> str:
+        return f"{self.end - self.begin + 5}s"
+
+    @property
+    def chosen(self) -> dict[str, str]:
+        """What Grafana puts in the place of our variables when a reader takes all that the lists offer."""
+        offered = {name: "|".join(self.offered(query)) for board in BOARDS.values() for name, query in lists(board)}
+        return {name: f"({values})" for name, values in offered.items()}
+
+    def offered(self, query: str) -> list[str]:
+        found = re.fullmatch(r"label_values\((.+), (\w+)\)", query)
+        assert found
+        return self.prometheus.values(filled(found[1], {"namespace": self.chain.namespace}, RATE_INTERVAL), found[2])
+
+    def asked(self, target: Target) -> str:
+        return filled(target.expr, self.chosen, RATE_INTERVAL)
+
+    def shown_by(self, title: str) -> Result:
+        """What a panel shows at the moment to look."""
+        (panel,) = [panel for board in BOARDS.values() for panel in board.panels if panel.title == title]
+        return [each for target in panel.targets for each in self.prometheus.at(self.asked(target), self.shown)]
+
+    def recorded(self) -> Recording:
+        recording = Recording(self.begin, self.shown, 1)
+        for target in (target for board in BOARDS.values() for target in board.targets):
+            question = self.asked(target)
+            now = target.is_instant
+            answer = (
+                self.prometheus.at(question, self.shown)
+                if now
+                else self.prometheus.over(question, self.begin, self.shown)
+            )
+            recording.keep(target, answer)
+        return recording
+
+
+def lists(board: Board) -> Any:
+    return board.lists.items()
+
+
+def manifests(redis_port: int) -> Iterator[Manifest]:
+    """The example's queue, one of our own handler, one whose spec makes no sense, and one without a Redis."""
+    redis = {"addresses": [f"{NODE_ADDRESS}:{redis_port}"]}
+    example = yaml.safe_load((EXAMPLE / "shardedqueue.yaml").read_text())["spec"]
+    handlers = [{"name": "notifications.NotifyHandler", "secondsPerRequest": 0.02}]
+    yield queue(
+        "notifications", example | {"redis": redis, "handlers": handlers, "scaling": SCALING | {"maxReplicas": 6}}
+    )
+
+    yield {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "handlers"},
+        "data": {"orders.py": Path(orders.__file__).read_text()},
+    }
+    handlers = [{"name": OrderHandler.name, "secondsPerRequest": 0.5}]
+    worker = worker_of_orders()
+    yield queue(
+        "orders", {"redis": redis, "handlers": handlers, "worker": worker, "scaling": SCALING | {"maxReplicas": 5}}
+    )
+
+    impossible = worker | {"template": {"spec": {"terminationGracePeriodSeconds": 1}}}
+    yield queue("refused", {"redis": redis, "handlers": [{"name": "refused.Handler"}], "worker": impossible})
+    nowhere = {"addresses": ["127.0.0.1:1"]}
+    yield queue("unreachable", {"redis": nowhere, "handlers": [{"name": "unreachable.Handler"}], "worker": worker})
+
+
+def queue(name: str, spec: Manifest) -> Manifest:
+    kind = {"apiVersion": "shardedqueue.dev/v1alpha1", "kind": "ShardedQueue"}
+    return {**kind, "metadata": {"name": name}, "spec": spec}
+
+
+def worker_of_orders() -> Manifest:
+    values = {
+        "PYTHONPATH": "/handlers",
+        "QUEUE_COORDINATOR_LEASE": str(LEASE_SECONDS),
+        "QUEUE_WORKER_BATCH_SIZE": "2",
+        "QUEUE_WORKER_TURN": "1",
+    }
+    container = {
+        "name": "worker",
+        "imagePullPolicy": "IfNotPresent",
+        "env": [{"name": name, "value": value} for name, value in values.items()],
+        "volumeMounts": [{"name": "handlers", "mountPath": "/handlers"}],
+    }
+    pod = {"containers": [container], "volumes": [{"name": "handlers", "configMap": {"name": "handlers"}}]}
+    return {"image": "localhost/notifications:dev", "modules": ["orders"], "template": {"spec": pod}}
+
+
+def monitoring(namespace: str) -> list[Manifest]:
+    """The chart's objects for a release in this namespace that serves it alone."""
+    monitors = [
+        f"monitoring.{name}Monitor.{value}" for name in ("pod", "service") for value in ("enabled=true", "interval=1s")
+    ]
+    sets = [f"watchNamespaces={{{namespace}}}", "monitoring.rules.enabled=true", *monitors]
+    return rendered("--namespace", namespace, *(word for each in sets for word in ("--set", each)))
+
+
+def served(objects: list[Manifest], port: int) -> Iterator[Manifest]:
+    """The chart's Service of the operator, and behind it the process that takes the place of its pod."""
+    (service,) = of_kind(objects, "Service")
+    del service["spec"]["selector"]
+    name = service["metadata"]["name"]
+    yield service
+    yield {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {"name": name, "labels": {"kubernetes.io/service-name": name}},
+        "addressType": "IPv4",
+        "ports": [{"name": "metrics", "port": port, "protocol": "TCP"}],
+        "endpoints": [{"addresses": [NODE_ADDRESS], "targetRef": {"kind": "Pod", "name": name}}],
+    }
+
+
+@pytest.fixture(scope="module")
+def shop(cluster: Cluster, images: list[str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """The run, once for all tests: they ask what is known of it afterwards."""
+    require_prometheus()
+    if cluster.node is None:
+        pytest.skip("pods of a cluster elsewhere cannot reach a Redis on this machine")
+    cluster.kubectl("apply", "--filename", str(EXAMPLE.parents[1] / "crds"))
+    folder = tmp_path_factory.mktemp("shop")
+    with ExitStack() as stack:
+        namespace = stack.enter_context(fresh_namespace(cluster, "shop"))
+        redis = RedisServer(folder / "redis", **{"bind": f"127.0.0.1 {NODE_ADDRESS}", "protected-mode": "no"}).start()
+        stack.callback(redis.kill)
+        chain = Chain(cluster, namespace, redis)
+        operator = stack.enter_context(starting(cluster, namespace, folder))()
+        objects = monitoring(namespace)
+        chain.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all(served(objects, operator.port)))
+        monitors = of_kind(objects, "PodMonitor", "ServiceMonitor")
+        namespaces = {name for each in monitors for name in each["spec"]["namespaceSelector"]["matchNames"]}
+        discovery = stack.enter_context(Discovery(cluster, sorted(namespaces)))
+        jobs = [job_of(each, discovery) for each in monitors]
+        (rules,) = of_kind(objects, "PrometheusRule")
+        prometheus = Prometheus(folder / "prometheus", jobs, rules["spec"], seconds=1).start()
+        stack.callback(lambda: print(prometheus.log()))
+        stack.callback(prometheus.stop)
+        shop = Shop(chain, operator, prometheus)
+        shop.conduct()
+        if os.environ.get("RECORD_DASHBOARDS"):
+            RECORDED.write_text(shop.recorded().written())
+        yield shop
+
+
+def is_number(answer: dict[str, Any]) -> bool:
+    return any(text != "NaN" for _, text in answer["values"])
+
+
+@each_board
+def test_every_query_of_every_panel_returns_data(shop: Shop, board: Board) -> None:
+    silent = [
+        (panel.title, target.legend)
+        for panel in board.panels
+        for target in panel.targets
+        if not any(map(is_number, shop.prometheus.over(shop.asked(target), shop.begin, shop.end)))
+    ]
+
+    assert silent == []
+
+
+def test_variables_offer_what_there_is(shop: Shop) -> None:
+    offered = {name: set(shop.offered(query)) for board in BOARDS.values() for name, query in lists(board)}
+
+    namespaces = {shop.chain.namespace}
+    assert offered["namespace"] == offered["operator"] == namespaces
+    assert {"notifications", "orders"} <= offered["queue"]
+
+
+def test_the_first_row_names_the_tube_that_lags_why_since_when_and_who_holds_it(shop: Shop) -> None:
+    (tube,), (why,), (since,), (who,) = map(shop.shown_by, ("Which tube?", "Why?", "Since when?", "Who holds it?"))
+
+    assert (tube["metric"]["handler"], tube["metric"]["thread"]) == ("notifications.NotifyHandler", str(HOT_THREAD))
+    assert why["metric"]["why"] == "a worker is busy with it"
+    assert who["metric"]["worker"] == shop.holder
+    assert min(abs(float(since["value"][1]) / 1000 - at) for at in shop.registered_at) < 0.5
+
+
+def test_each_tube_is_listed_once_with_its_reason(shop: Shop) -> None:
+    rows = [each["metric"] for each in shop.shown_by("Which tubes wait longest?") if "why" in each["metric"]]
+    reasons = {row["thread"]: row["why"] for row in rows}
+
+    assert len(reasons) == len(rows)
+    assert reasons[str(HOT_THREAD)] == "a worker is busy with it"
+    assert reasons["emil"] == "it failed and backs off"
+    assert reasons["fritz"] == "it is paused"
+
+
+def test_what_several_workers_tell_is_not_counted_twice(shop: Shop) -> None:
+    tell = shop.prometheus.over('count(sharded_queue_handler_depth{queue="notifications"})', shop.begin, shop.end)
+    assert max(float(count) for _, count in tell[0]["values"]) > 1
+    registered = sum(map(len, shop.chain.registered.values()))
+
+    told = f'max(max_over_time(sharded_queue_handler_registered_total{{queue="notifications"}}[{shop.seconds}]))'
+    settled = told.replace("registered", "settled")
+    tubes = (target for target in panel("Depth of these, and of the rest").targets)
+    depths = [shop.prometheus.over(f"sum by (queue) ({shop.asked(each)})", shop.begin, shop.end) for each in tubes]
+    assert shop.prometheus.at(told, shop.end)[0]["value"][1] == str(registered)
+    assert shop.prometheus.at(settled, shop.end)[0]["value"][1] == str(registered)
+    assert max(float(depth) for each in depths[0] for _, depth in each["values"]) <= registered + shop.ordered
+
+
+def test_what_workers_did_adds_up_to_what_was_registered(shop: Shop) -> None:
+    done = f'sum(max_over_time(sharded_queue_worker_handled_total{{queue="notifications"}}[{shop.seconds}]))'
+    registered = sum(map(len, shop.chain.registered.values()))
+
+    assert shop.prometheus.at(done, shop.end)[0]["value"][1] == str(registered)
+    assert shop.chain.handled() == shop.chain.registered
+
+
+def test_every_order_was_settled_or_went_to_the_dead_letters(shop: Shop) -> None:
+    def total(name: str) -> int:
+        metric = f'sharded_queue_handler_{name}_total{{queue="orders"}}'
+        return int(shop.prometheus.at(f"max(max_over_time({metric}[{shop.seconds}]))", shop.end)[0]["value"][1])
+
+    assert (total("registered"), total("dead")) == (shop.ordered, 2)
+    assert total("settled") == shop.ordered - 2
+
+
+def test_nothing_waits_at_the_end(shop: Shop) -> None:
+    for metric in ("sharded_queue_depth", "sharded_queue_lag_seconds", "sharded_queue_ready_replicas"):
+        found = shop.prometheus.at(metric + '{queue=~"notifications|orders"}', shop.end)
+        assert {each["metric"]["queue"]: each["value"][1] for each in found} == {"notifications": "0", "orders": "0"}
+
+
+def test_alerts_are_evaluated_without_an_error(shop: Shop) -> None:
+    rules = shop.prometheus.rules()
+
+    assert {name: rule["lastError"] for name, rule in rules.items() if rule["health"] != "ok"} == {}
+    assert len(rules) == len(of_rules(shop))
+
+
+def test_alerts_fire_for_what_is_wrong_and_for_nothing_else(shop: Shop) -> None:
+    """Most wait for minutes before they do: those are pending. How many leases a frozen worker loses is left open."""
+    found = shop.prometheus.over("ALERTS", shop.begin, shop.end)
+    firing = {alert_of(each) for each in found if each["metric"]["alertstate"] == "firing"}
+    now = {alert_of(each) for each in shop.prometheus.at('ALERTS{queue!~"notifications|orders"}', shop.end)}
+
+    assert shop.firing_before == []
+    assert firing - {("ShardedQueueLeasesLost", "orders")} == {("ShardedQueueDeadLetters", "orders")}
+    assert now == {("ShardedQueueRefused", "refused"), ("ShardedQueueUnknown", "unreachable")}
+
+
+def alert_of(answer: dict[str, Any]) -> tuple[str, str]:
+    return answer["metric"]["alertname"], answer["metric"].get("queue", "")
+
+
+def of_rules(shop: Shop) -> list[Manifest]:
+    (rules,) = of_kind(monitoring(shop.chain.namespace), "PrometheusRule")
+    return [rule for group in rules["spec"]["groups"] for rule in group["rules"]]
+
+
+def panel(title: str) -> Panel:
+    (found,) = [panel for board in BOARDS.values() for panel in board.panels if panel.title == title]
+    return found
