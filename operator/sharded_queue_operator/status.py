@@ -34,7 +34,7 @@ TIME = "%Y-%m-%dT%H:%M:%SZ"
 
 
 MOST_CHARACTERS = 1_000
-"""Of a message, which is one of an event too. Redis, the API server and a template may say more than a status can hold."""
+"""Of a message, which an event tells too. Redis, the API server and a template may say more than a status can hold."""
 
 
 class Event(NamedTuple):
