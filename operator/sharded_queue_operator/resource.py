@@ -23,6 +23,8 @@ PLURAL = "shardedqueues"
 PAUSE = f"{GROUP}/pause"
 """Annotation: `up`, `down` or `both` stop the operator from changing replicas in that direction."""
 
+PAUSES = ("up", "down", "both")
+
 NAME_CHARACTERS = 52
 POLLS_UNTIL_STALE = 3
 STALE_SECONDS = 10.0
@@ -193,7 +195,7 @@ def complaints(spec: Spec) -> list[str]:
 
 
 def policy_of(spec: Spec, pause: str | None = None) -> Policy:
-    if pause not in {None, "up", "down", "both"}:
+    if pause is not None and pause not in PAUSES:
         raise BadSpec(f"the annotation {PAUSE} is up, down or both, not {pause!r}")
     scaling = spec.scaling
     return Policy(

@@ -193,11 +193,21 @@ def part_of(theirs: Any, ours: Any) -> Any:
 
 
 def part_of_list(theirs: list[Any], ours: list[Any]) -> list[Any]:
-    key = next((k for k in ITEM_KEYS if ours and all(isinstance(item, dict) and k in item for item in ours)), None)
+    key = next((key for key in ITEM_KEYS if ours and tells_apart(key, ours)), None)
     if key is None:
         return theirs
-    items = {item.get(key): item for item in theirs if isinstance(item, dict)}
+    items = {key_of(item, key): item for item in theirs}
     return [part_of(items.get(item[key]), item) for item in ours]
+
+
+def tells_apart(key: str, items: list[Any]) -> bool:
+    names = {key_of(item, key) for item in items}
+    return None not in names and len(names) == len(items)
+
+
+def key_of(item: Any, key: str) -> str | None:
+    value = item.get(key) if isinstance(item, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def digest(manifest: Manifest) -> str:

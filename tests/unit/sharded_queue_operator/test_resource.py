@@ -121,9 +121,10 @@ def test_a_name_too_long_for_its_pods_is_refused() -> None:
         parsed(manifest)
 
 
-def test_an_unknown_pause_is_refused() -> None:
+@pytest.mark.parametrize("pause", ["yes", "", "Both", ["up"], {}])
+def test_an_unknown_pause_is_refused(pause: object) -> None:
     manifest = body()
-    manifest["metadata"]["annotations"] = {PAUSE: "yes"}
+    manifest["metadata"]["annotations"] = {PAUSE: pause}
 
-    with pytest.raises(BadSpec, match="is up, down or both, not 'yes'"):
+    with pytest.raises(BadSpec, match="is up, down or both, not "):
         parsed(manifest)

@@ -33,6 +33,21 @@ def test_a_list_without_names_counts_as_a_whole() -> None:
     assert part_of({"args": ["a", "b"]}, {"args": ["a"]}) == {"args": ["a", "b"]}
 
 
+def test_a_volume_may_be_mounted_twice() -> None:
+    mounts = {"volumeMounts": [{"name": "tmp", "mountPath": "/a"}, {"name": "tmp", "mountPath": "/b"}]}
+
+    assert part_of(mounts, mounts) == mounts
+
+
+@pytest.mark.parametrize("name", [{}, [], None, 1])
+def test_a_list_with_names_that_are_none_counts_as_a_whole(name: object) -> None:
+    """Such a name once made each look at a Deployment fail, and nobody was told why."""
+    items = [{"name": name, "value": "a"}]
+
+    assert part_of({"list": items}, {"list": items}) == {"list": items}
+    assert part_of({"list": items}, {"list": [{"name": "b"}]}) == {"list": [None]}
+
+
 def test_replicas_are_no_part_of_the_digest() -> None:
     assert digest(OURS) == digest({"spec": {**OURS["spec"], "replicas": 9}})
     assert digest(OURS) != digest({"spec": {"replicas": 2}})
