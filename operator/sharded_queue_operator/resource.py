@@ -139,6 +139,7 @@ class Resource(NamedTuple):
     generation: int
     spec: Spec
     policy: Policy
+    created: str = ""
 
 
 def parsed(body: Mapping[str, Any]) -> Resource:
@@ -157,7 +158,8 @@ def parsed(body: Mapping[str, Any]) -> Resource:
         raise BadSpec(f"the name {metadata['name']} has more than {NAME_CHARACTERS} characters")
     spec = spec_of(body.get("spec"))
     policy = policy_of(spec, (metadata.get("annotations") or {}).get(PAUSE))
-    return Resource(Name.of(body), metadata.get("uid", ""), metadata.get("generation", 0), spec, policy)
+    uid, generation, created = (metadata.get(key) for key in ("uid", "generation", "creationTimestamp"))
+    return Resource(Name.of(body), uid or "", generation or 0, spec, policy, created or "")
 
 
 def spec_of(raw: object) -> Spec:

@@ -235,6 +235,24 @@ def test_a_template_that_the_server_refuses_is_told(queues: Queues, operator: Op
     assert "restartPolicy" in queues.wait_for_event("WorkloadRefused")
 
 
+def test_a_template_that_the_server_cannot_read_is_told(queues: Queues, operator: Operator) -> None:
+    """It answers 500, as if it were at fault itself."""
+    worker = {"image": "localhost/absent:dev", "modules": ["notifications"], "template": {"spec": {"unheard": "of"}}}
+    queues.apply(worker=worker)
+
+    queues.wait_for_condition("Ready", "WorkloadRefused")
+    assert ".spec.template.spec.unheard: field not declared in schema" in queues.wait_for_event("WorkloadRefused")
+
+
+def test_a_template_may_hold_any_letters(queues: Queues, operator: Operator) -> None:
+    env = {"spec": {"containers": [{"name": "worker", "env": [{"name": "A", "value": "\U0001f6d1"}]}]}}
+    queues.apply(worker={"image": "localhost/absent:dev", "modules": ["notifications"], "template": env})
+
+    queues.wait_for_replicas(0)
+    (container,) = queues.get("deployment", "notifications-worker")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "A", "value": "\U0001f6d1"} in container["env"]
+
+
 def test_one_bad_resource_does_not_disturb_another(queues: Queues, operator: Operator) -> None:
     template = {"spec": {"containers": "none"}}
     queues.apply("bad", worker={"image": "a", "modules": ["a"], "template": template}, handlers=[{"name": "bad"}])
@@ -265,6 +283,9 @@ def test_somebody_elses_deployment_is_left_alone(queues: Queues, operator: Opera
     container = queues.get("deployment", "notifications-worker")["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == "localhost/theirs:dev"
 
+    queues.kubectl("delete", "deployment", "notifications-worker")
+    queues.wait_for_condition("Ready", "Scaling")
+
 
 def test_a_workload_of_the_user_is_scaled_and_nothing_else(queues: Queues, operator: Operator) -> None:
     queues.kubectl("create", "deployment", "mine", "--image=localhost/mine:dev", "--replicas=0")
@@ -276,6 +297,19 @@ def test_a_workload_of_the_user_is_scaled_and_nothing_else(queues: Queues, opera
     deployment = queues.get("deployment", "mine")
     assert "ownerReferences" not in deployment["metadata"]
     assert "shardedqueue" not in str(deployment["spec"])
+
+
+def test_of_two_resources_with_one_workload_the_older_scales_it(queues: Queues, operator: Operator) -> None:
+    queues.kubectl("create", "deployment", "mine", "--image=localhost/mine:dev", "--replicas=0")
+    queues.apply(worker=None, scaleTargetRef={"name": "mine"})
+    queues.wait_for_condition("Ready", "Scaling")
+    queues.apply("another", worker=None, scaleTargetRef={"name": "mine"}, scaling={"minReplicas": 5})
+    queues.wait_for_condition("Ready", "TargetTaken", name="another")
+    operator.wait_for_polls()
+    assert queues.replicas("mine") == 0
+
+    queues.kubectl("delete", "shq", "notifications")
+    queues.wait_for_replicas(5, "mine")
 
 
 def test_a_missing_workload_of_the_user_is_told(queues: Queues, operator: Operator) -> None:
