@@ -1,6 +1,7 @@
 """The operator at work: what it makes of requests, faults, and other people's hands."""
 
 import base64
+import json
 
 import yaml
 
@@ -251,6 +252,24 @@ def test_a_template_may_hold_any_letters(queues: Queues, operator: Operator) -> 
     queues.wait_for_replicas(0)
     (container,) = queues.get("deployment", "notifications-worker")["spec"]["template"]["spec"]["containers"]
     assert {"name": "A", "value": "\U0001f6d1"} in container["env"]
+
+
+def test_a_resource_nested_deeper_than_python_reads_disturbs_no_other(queues: Queues, start_operator: Start) -> None:
+    """One was enough to end the watches and the lists of all, and with them the operator, again and again."""
+    deep = json.dumps(queues.manifest("deep")).replace('"modules"', f'"template": {nested(3_000)}, "modules"')
+    path = f"/apis/shardedqueue.dev/v1alpha1/namespaces/{queues.namespace}/shardedqueues"
+    queues.kubectl("create", "--raw", path, "--filename", "-", stdin=deep)
+    operator = start_operator()
+    queues.apply()
+    queues.redis.register(threads=1, each=1)
+
+    queues.wait_for_replicas(1)
+    queues.wait_for_condition("Ready", "WorkloadRefused", name="deep")
+    assert operator.total("sharded_queue_operator_watch_failures_total") == 0
+
+
+def nested(depth: int) -> str:
+    return '{"a":' * depth + "{}" + "}" * depth
 
 
 def test_one_bad_resource_does_not_disturb_another(queues: Queues, operator: Operator) -> None:
