@@ -32,13 +32,13 @@ STALE_SECONDS = 10.0
 Replicas = Annotated[int, Meta(ge=0, le=10_000)]
 Positive = Annotated[int, Meta(ge=1, le=10_000)]
 Seconds = Annotated[int, Meta(ge=1, le=86_400)]
-ObjectName = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+ObjectName = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?\Z")]
 Address = Annotated[
     str,
-    Meta(max_length=260, pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4}$"),
+    Meta(max_length=260, pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4}\Z"),
 ]
-HandlerName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_.<>-]*$")]
-Module = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")]
+HandlerName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_.<>-]*\Z")]
+Module = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z")]
 
 
 class Part(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -56,7 +56,7 @@ class Redis(Part, frozen=True):
     sentinel_master_name: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
     auth_secret_name: ObjectName | None = None
     tls: Tls = Tls()
-    key_prefix: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_.:-]*$")] = ""
+    key_prefix: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_.:-]*\Z")] = ""
 
     @property
     def keys(self) -> Keys:
@@ -70,7 +70,7 @@ class Handler(Part, frozen=True):
 
 
 class Worker(Part, frozen=True):
-    image: Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\s]+$")]
+    image: Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\s]+\Z")]
     modules: Annotated[list[Module], Meta(min_length=1, max_length=32)]
     template: dict[str, Any] = field(default_factory=dict)
 
