@@ -311,12 +311,20 @@ def followed(seen: Observation, policy: Policy, history: History, now: float, wi
     # A first read knows nothing of the window before it: what runs was wished for by somebody.
     before = history if history.wishes else history.wished(policy.bounded(seen.replicas), policy, now)
     after = replace(before.wished(wish, policy, now), reads=history.reads + 1)
-    need = f"{count(seen.depth, 'request')} in {count(seen.threads, 'thread')}"
+    need = f"{count(seen.depth, 'request')} in {count(seen.threads, 'thread')}{pauses(seen)}"
     if wish > seen.replicas:
         return Decision(wish, "ScaledUp", f"{need} ask for {workers(wish)}, there are {seen.replicas}", after)
     if wish == seen.replicas:
         return Decision(None, "AsWished", f"{need} ask for {workers(wish)}", after)
     return lowered(seen, policy, after, need, wish)
+
+
+def pauses(seen: Observation) -> str:
+    """Why requests ask for no worker, where a person has paused their handlers."""
+    paused = sorted({state.shard.handler for state in seen.shards if state.is_paused})
+    if len(paused) <= 1:
+        return f" ({paused[0]} is paused)" if paused else ""
+    return f" ({len(paused)} handlers are paused)"
 
 
 def lowered(seen: Observation, policy: Policy, history: History, need: str, wish: int) -> Decision:

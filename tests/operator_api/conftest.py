@@ -83,6 +83,9 @@ class QueueServer(RedisServer):
 
         self.run(bound)
 
+    def pause(self, is_paused: bool) -> None:
+        self.run(lambda client: RedisStorage(client).pause(Shard(HANDLER), None, is_paused))
+
     def handle(self) -> None:
         """Settle all that waits, as a worker would."""
 

@@ -424,6 +424,18 @@ def test_a_suspended_queue_has_no_workers(queues: Queues, operator: Operator) ->
     queues.wait_for_replicas(2)
 
 
+def test_a_paused_handler_asks_for_no_worker_and_that_is_told(queues: Queues, operator: Operator) -> None:
+    queues.redis.register(threads=2, each=2000)
+    queues.redis.pause(True)
+    queues.apply()
+    message = f"4,000 requests in 2 threads ({HANDLER} is paused) ask for 0 workers"
+    queues.wait(".status.message", message)
+    assert queues.replicas() == 0
+
+    queues.redis.pause(False)
+    queues.wait_for_replicas(2)
+
+
 def test_a_recommendation_changes_nothing(queues: Queues, operator: Operator) -> None:
     queues.redis.register(threads=2, each=2000)
     queues.apply(scaling={"mode": "Recommend"})

@@ -196,6 +196,17 @@ def test_a_paused_queue_asks_for_nobody() -> None:
     assert timeline.at(62, state(*[10_000] * 5)) == 5
 
 
+def test_what_is_paused_is_told() -> None:
+    """Else nobody would see why requests wait without workers."""
+    paused = [state(3, shard=Shard(name, index, 2), is_paused=True) for name in ("a", "b") for index in (0, 1)]
+
+    assert (
+        Timeline().see(state(3), *paused[:2]).message
+        == "9 requests in 3 threads (a is paused) ask for 1 worker, there are 0"
+    )
+    assert Timeline().see(*paused).message == "12 requests in 4 threads (2 handlers are paused) ask for 0 workers"
+
+
 def test_handlers_of_one_resource_add_up_each_with_its_own_seconds() -> None:
     slow, fast = Shard("slow"), Shard("fast")
     policy = replace(POLICY, seconds_per_request={"slow": 1.0, "fast": 0.001}, max_replicas=100)
