@@ -73,8 +73,8 @@ async def test_every_spec_is_refused_or_served_or_told_why_it_is_not(
     assert operator.process.poll() is None
     assert operator.is_ready()
     assert operator.page("/livez") == "ok"
-    assert await asyncio.to_thread(ended, operator.process) == 0
     assert "Traceback" not in (tmp_path / "operator-0.log").read_text()
+    assert await asyncio.to_thread(ended, operator.process) == 0
 
 
 @asynccontextmanager
