@@ -527,6 +527,27 @@ VARIANTS = [
         "math.min(WAKE_LIMIT, woken) do end",
         (COORDINATOR + "waiting_ends_when_a_request_arrives",),
     ),
+    Variant(
+        "a call that a worker has no room for is lost",
+        "worker.py",
+        "                await self._coordinator.call(called)\n",
+        "                pass\n",
+        (COORDINATOR + "who_waits_no_longer_passes_on_the_call_that_came_meanwhile",),
+    ),
+    Variant(
+        "a wait cannot be ended but by closing its connection",
+        "coordinators/redis.py",
+        "        await asyncio.gather(*[self._call_off(shard, owner) for shard in shards], return_exceptions=True)\n",
+        "",
+        (COORDINATOR + "a_wait_is_ended_without_losing_a_call",),
+    ),
+    Variant(
+        "who is told to wait no longer takes it for a call",
+        "coordinators/redis.py",
+        'return lists[key] if key.endswith(":wake") else None',
+        "return lists.get(key)",
+        (COORDINATOR + "a_wait_is_ended_without_losing_a_call",),
+    ),
     # Failures and crashes.
     Variant(
         "failed attempts are not counted",
