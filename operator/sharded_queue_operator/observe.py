@@ -223,6 +223,8 @@ class Poller:
         self.watches: dict[Name, Watch] = {}
         self.called: set[Name] = set()
         self.call = asyncio.Event()
+        self.is_over = False
+        """Said beside cancelling: redis-py sends in `wait_for`, whose Python 3.11 forgets one that comes as it ends."""
 
     def watch(self, name: Name, watch: Watch) -> None:
         if self.watches.get(name) != watch:
@@ -245,7 +247,7 @@ class Poller:
 
     async def poll_for_ever(self) -> None:
         due = monotonic()
-        while True:
+        while not self.is_over:
             names = await self.called_until(due)
             if monotonic() >= due:
                 names = list(self.watches)
@@ -324,7 +326,7 @@ class Poller:
 
     async def listen_for_ever(self) -> None:
         """Hear of first requests. Without a subscription nothing is lost but a part of a period."""
-        while True:
+        while not self.is_over:
             try:
                 await self.listen(await self.connection.open())
             except TROUBLE as error:
@@ -337,7 +339,7 @@ class Poller:
         await introduce(client, ANSWER_SECONDS)
         async with client.pubsub() as channel:
             heard: set[str] = set()
-            while client is self.connection.client:
+            while client is self.connection.client and not self.is_over:
                 wanted = {watch.keys.awake for watch in self.watches.values()}
                 if wanted - heard:
                     await channel.subscribe(*(wanted - heard))
@@ -385,8 +387,14 @@ class Observer:
             return
         self.pollers[place].watches.pop(name, None)
         if not self.pollers[place].watches:
-            del self.pollers[place]
-            self.tasks.pop(place).cancel()
+            self.end(place)
+
+    def end(self, place: Place) -> asyncio.Task[None]:
+        """The task of its poller, which is about to end."""
+        self.pollers.pop(place).is_over = True
+        task = self.tasks.pop(place)
+        task.cancel()
+        return task
 
     async def coordinator(self, name: Name) -> RedisCoordinator:
         """
@@ -412,10 +420,7 @@ class Observer:
         return [error for task in done if (error := task.exception())]
 
     async def close(self) -> None:
-        tasks = list(self.tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*map(self.end, list(self.tasks)), return_exceptions=True)
 
 
 def qualified(address: str, namespace: str) -> str:
