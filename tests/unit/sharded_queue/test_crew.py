@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sharded_queue import crew as crew_module
-from sharded_queue.crew import Crew, Strand, parked
+from sharded_queue.crew import Crew, Strand, asked
 
 MINE: ContextVar[str] = ContextVar("MINE", default="nobody's")
 
@@ -48,15 +48,15 @@ async def shift() -> Shift:
 
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - a strand tells nobody that it parked
+        while not condition():  # noqa: ASYNC110 - a strand tells nobody that it asks
             await asyncio.sleep(0)
 
 
 async def nothing() -> None: ...
 
 
-async def park(heard: list[object]) -> None:
-    heard.append(await parked())
+async def ask(heard: list[object]) -> None:
+    heard.append(await asked())
 
 
 async def test_strands_that_wait_for_nothing_share_a_task(shift: Shift) -> None:
@@ -84,44 +84,44 @@ async def test_a_strand_that_waits_holds_nobody_up(shift: Shift) -> None:
     assert shift.tasks["behind"] is not shift.tasks["waits"]
 
 
-async def test_a_parked_strand_goes_on_with_what_it_is_resumed_with(shift: Shift) -> None:
+async def test_a_strand_that_asks_goes_on_with_its_answer(shift: Shift) -> None:
     heard: list[object] = []
-    strand = shift.start("parks", park(heard))
-    await until(lambda: strand.is_parked)
-    strand.resume("first")
-    strand.resume("second")
-    await shift.wait_for("parks")
+    strand = shift.start("asks", ask(heard))
+    await until(lambda: strand.is_asking)
+    strand.answer("first")
+    strand.answer("second")
+    await shift.wait_for("asks")
 
     assert heard == ["first"]
 
 
-async def test_a_strand_is_resumed_only_where_it_parked(shift: Shift) -> None:
+async def test_a_strand_is_answered_only_where_it_asks(shift: Shift) -> None:
     """An answer that nobody asked for is not the answer to the next question."""
     heard: list[object] = []
     free = asyncio.Event()
 
-    async def wait_and_park() -> None:
+    async def wait_and_ask() -> None:
         await free.wait()
-        heard.append(await parked())
+        heard.append(await asked())
 
-    strand = shift.start("parks", wait_and_park())
+    strand = shift.start("asks", wait_and_ask())
     await until(lambda: strand.task)
-    strand.resume("too early")
+    strand.answer("too early")
     free.set()
-    await until(lambda: strand.is_parked)
-    strand.resume("in time")
-    await shift.wait_for("parks")
+    await until(lambda: strand.is_asking)
+    strand.answer("in time")
+    await shift.wait_for("asks")
 
     assert heard == ["in time"]
 
 
-async def test_an_error_is_raised_where_a_strand_parked_and_ends_it_only(shift: Shift) -> None:
+async def test_an_error_is_raised_where_a_strand_asks_and_ends_it_only(shift: Shift) -> None:
     heard: list[object] = []
-    strand, other = shift.start("fails", park(heard)), shift.start("other", park(heard))
-    await until(lambda: strand.is_parked and other.is_parked)
+    strand, other = shift.start("fails", ask(heard)), shift.start("other", ask(heard))
+    await until(lambda: strand.is_asking and other.is_asking)
     error = ValueError("refused")
-    strand.resume(error)
-    other.resume("fine")
+    strand.answer(error)
+    other.answer("fine")
     await shift.wait_for("fails", "other")
 
     assert shift.ended == {"fails": error, "other": None}
@@ -134,11 +134,11 @@ async def test_a_cancellation_reaches_a_strand_wherever_it_is(shift: Shift) -> N
     async def wait_for_ever() -> None:
         await asyncio.Event().wait()
 
-    parks, waits = shift.start("parks", park(heard)), shift.start("waits", wait_for_ever())
-    await until(lambda: parks.is_parked and waits.task)
-    parks.cancel()
+    asks, waits = shift.start("asks", ask(heard)), shift.start("waits", wait_for_ever())
+    await until(lambda: asks.is_asking and waits.task)
+    asks.cancel()
     waits.cancel()
-    await shift.wait_for("parks", "waits")
+    await shift.wait_for("asks", "waits")
 
     assert {type(error) for error in shift.ended.values()} == {asyncio.CancelledError}
 
@@ -150,7 +150,7 @@ async def test_a_cancellation_is_nobody_elses(shift: Shift) -> None:
     async def wait_for_ever() -> None:
         await asyncio.Event().wait()
 
-    async def ask() -> None:
+    async def look() -> None:
         task = asyncio.current_task()
         assert task
         cancelling.append(task.cancelling())
@@ -159,7 +159,7 @@ async def test_a_cancellation_is_nobody_elses(shift: Shift) -> None:
     await until(lambda: cancelled.task)
     cancelled.cancel()
     for name in "abc":
-        shift.start(name, ask())
+        shift.start(name, look())
     await shift.wait_for("cancelled", *"abc")
 
     assert all(shift.ended[name] is None for name in "abc")
@@ -174,13 +174,13 @@ async def test_a_strand_may_refuse_its_cancellation_and_go_on(shift: Shift) -> N
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            heard.append(await parked())
+            heard.append(await asked())
 
     strand = shift.start("orderly", end_orderly())
     await until(lambda: strand.task)
     strand.cancel()
-    await until(lambda: strand.is_parked)
-    strand.resume("settled")
+    await until(lambda: strand.is_asking)
+    strand.answer("settled")
     await shift.wait_for("orderly")
 
     assert (shift.ended["orderly"], heard) == (None, ["settled"])
@@ -191,15 +191,15 @@ async def test_each_strand_has_a_context_of_its_own_through_all_its_tasks(shift:
 
     async def keep(name: str) -> None:
         MINE.set(name)
-        await parked()
+        await asked()
         before = MINE.get()
         await asyncio.sleep(0)
         seen[name] = (before, MINE.get())
 
     strands = [shift.start(name, keep(name)) for name in "ab"]
-    await until(lambda: all(strand.is_parked for strand in strands))
+    await until(lambda: all(strand.is_asking for strand in strands))
     for strand in reversed(strands):
-        strand.resume(None)
+        strand.answer(None)
     await shift.wait_for(*"ab")
 
     assert seen == {"a": ("a", "a"), "b": ("b", "b")}
