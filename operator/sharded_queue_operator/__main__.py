@@ -31,6 +31,12 @@ CANCELLATIONS, CANCELLED_SECONDS = 5, 0.5
 """How often a task of kopf is cancelled, and how long it may take to end each time."""
 KOPF = Path(kopf.__file__).parent
 
+NESTED = 20_000
+"""
+How deep calls may go. The API server takes objects that are nested 10,000 deep, and what Python reads by default is
+not a tenth of that: one such resource would end the watch, and the list, of all.
+"""
+
 
 def main() -> None:
     try:
@@ -39,6 +45,7 @@ def main() -> None:
         sys.exit(f"sharded-queue-operator: {error}")
     logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
+    sys.setrecursionlimit(NESTED)
     try:
         with suppress(asyncio.CancelledError, KeyboardInterrupt):
             asyncio.run(serve(settings))

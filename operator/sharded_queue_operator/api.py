@@ -6,6 +6,7 @@ Dicts and server-side apply, because the client's models drop every field that t
 
 import asyncio
 import json
+import re
 from collections.abc import Mapping
 
 from aiohttp import ClientError
@@ -20,6 +21,9 @@ from sharded_queue_operator.resource import API_VERSION, PLURAL, Name
 GONE = 404
 REFUSED = 400
 NO_ANSWER = 0
+
+APPLY = "application/apply-patch+yaml; charset=utf-8"
+HALVES = re.compile(r"\\\\|(\\ud[89ab]\w\w\\ud[c-f]\w\w)")
 
 
 def core(kind: str, name: Name | None = None, namespace: str = "") -> str:
@@ -67,7 +71,7 @@ class Api:
     async def apply(self, path: str, manifest: Manifest) -> Manifest:
         """Server-side apply: our fields become what *manifest* says, all others stay as they are."""
         query = {"fieldManager": MANAGER, "force": "true"}
-        return await self.call("PATCH", path, manifest, "application/apply-patch+yaml", query)
+        return await self.call("PATCH", path, as_yaml(manifest), APPLY, query)
 
     async def merge(self, path: str, patch: Manifest) -> Manifest:
         return await self.call("PATCH", path, patch, "application/merge-patch+json", {"fieldManager": MANAGER})
@@ -83,7 +87,7 @@ class Api:
         self,
         verb: str,
         path: str,
-        body: Manifest | None = None,
+        body: Manifest | str | None = None,
         content: str = "application/json",
         query: Mapping[str, str] | None = None,
     ) -> Manifest:
@@ -99,7 +103,7 @@ class Api:
         return answer
 
     async def exchange(
-        self, verb: str, path: str, body: Manifest | None, content: str, query: Mapping[str, str]
+        self, verb: str, path: str, body: Manifest | str | None, content: str, query: Mapping[str, str]
     ) -> tuple[int, bytes]:
         method, url, headers, _, _ = await self.client.param_serialize(
             verb,
@@ -114,6 +118,11 @@ class Api:
 
     async def close(self) -> None:
         await self.client.close()  # type: ignore[no-untyped-call]  # unlike its package
+
+
+def as_yaml(manifest: Manifest) -> str:
+    """JSON is YAML, but for letters beyond U+FFFF: JSON writes each as two halves, which YAML takes for mistakes."""
+    return HALVES.sub(lambda found: json.loads(f'"{found[1]}"') if found[1] else found[0], json.dumps(manifest))
 
 
 def refusal(status: int, text: bytes, call: str) -> ApiRefused:

@@ -36,6 +36,11 @@ UNPROCESSABLE = frozenset(range(400, 423)) - {408, 409, 410}
 """The API server will say the same again, until the resource or the rights of the operator change. A conflict, a time
 that ran out or a version that is gone is not of that kind: the same call may succeed a moment later."""
 
+UNREADABLE = ("failed to create typed patch object", "failed to convert new object")
+"""So the API server calls a template that it cannot read, and answers 500, as if it were at fault itself."""
+
+TRIES = 3
+"""Failures in a row, a second or two together, until the status tells of what may pass by itself: it may not."""
 
 RELIST_SECONDS = 1.0
 """A list that was refused is asked for again."""
@@ -95,6 +100,7 @@ class Controller:
             before, entry.body = entry.body, slim(body)
             if asked(before) != asked(body):
                 self.read_spec(entry, body)
+                self.queue.hurry(name)
         self.queue.add(name)
 
     def resource_gone(self, body: Manifest) -> None:
@@ -115,7 +121,7 @@ class Controller:
 
     def workload_gone(self, body: Manifest) -> None:
         if owner := self.workloads.drop(body):
-            self.queue.add(owner)
+            self.queue.hurry(owner)
 
     def pod_changed(self, body: Manifest) -> None:
         self.missed(self.members.keep(body))
@@ -140,9 +146,10 @@ class Controller:
             if resource.spec.worker:
                 deployment(resource, 0)
             entry.resource, entry.complaint = resource, None
+            self.workloads.claim(resource)
             self.observer.watch(resource)
-        except BadSpec as error:
-            entry.complaint = error
+        except Exception as error:
+            entry.complaint = error if isinstance(error, BadSpec) else unexpected(entry, error)
             self.observer.forget(Name.of(entry.body))
 
     async def read_secret(self, name: Name) -> Manifest | None:
@@ -156,7 +163,7 @@ class Controller:
                 async with self.queue.next() as name:
                     await self.reconcile(name)
             except ApiRefused as error:
-                log.warning("%s; trying again", error)
+                log.warning("%s; trying again", status.short(str(error)))
             except Exception:
                 log.exception("a reconciliation failed; trying again")
 
@@ -185,11 +192,13 @@ class Controller:
             else:
                 self.observer.hurry(resource.name)
         except NotOurs as error:
-            await self.refuse(entry, "NameTaken", str(error))
+            await self.refuse(entry, error.reason, str(error))
+            self.queue.rest(resource.name)
         except ApiRefused as error:
-            if error.status not in UNPROCESSABLE:
+            if may_pass(error) and self.queue.failures[resource.name] < TRIES:
                 raise
             await self.refuse(entry, "WorkloadRefused", str(error))
+            self.queue.rest(resource.name)
         else:
             entry.history = decision.history
             measure(resource.name, workload, seen, decision)
@@ -244,7 +253,11 @@ class Controller:
         return not refusals
 
     async def resync_workloads(self, namespace: str) -> None:
-        for body in await self.listed(apps("deployments", namespace=namespace), f"{MANAGED_BY}={MANAGER}"):
+        before = {name for name in self.workloads.known if namespace in {"", name.namespace}}
+        found = await self.listed(apps("deployments", namespace=namespace), f"{MANAGED_BY}={MANAGER}")
+        for name in before - {Name.of(body) for body in found}:
+            self.workloads.lose(name)
+        for body in found:
             self.workload_changed(body)
 
     async def resync_pods(self, namespace: str) -> None:
@@ -265,6 +278,16 @@ class Controller:
         return items
 
 
+def may_pass(error: ApiRefused) -> bool:
+    return error.status not in UNPROCESSABLE and not any(words in str(error) for words in UNREADABLE)
+
+
+def unexpected(entry: Entry, error: Exception) -> BadSpec:
+    """No spec of one resource ends the work for all others, whatever it makes this process do."""
+    log.error("%s: its spec cannot be read", Name.of(entry.body), exc_info=error)
+    return BadSpec(f"the operator cannot read this spec: {error!r}")
+
+
 def observation(entry: Entry, workload: Workload | None, reading: Reading) -> Observation:
     """A workload that is not there, perhaps because somebody deleted it, had what the status says."""
     known = (entry.body.get("status") or {}).get("desiredReplicas", 0)
@@ -275,9 +298,7 @@ def observation(entry: Entry, workload: Workload | None, reading: Reading) -> Ob
 def slim(body: Manifest) -> Manifest:
     """What is asked again and again: most of an object is its spec, a copy of that by kubectl, and bookkeeping."""
     metadata = body["metadata"]
-    kept = {
-        key: metadata[key] for key in ("namespace", "name", "uid", "resourceVersion", "generation") if key in metadata
-    }
+    kept = {key: metadata[key] for key in KEPT if key in metadata}
     annotations = {key: value for key, value in (metadata.get("annotations") or {}).items() if key == PAUSE}
     return {"metadata": kept | {"annotations": annotations}, "status": body.get("status") or {}}
 

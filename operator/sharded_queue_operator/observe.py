@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 from redis.exceptions import RedisError
 
-from sharded_queue.connections import Client, RedisOptions, close, connect, introduce
+from sharded_queue.connections import Client, RedisOptions, close, connect, introduce, understood
 from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.storage import ShardState
@@ -223,8 +223,6 @@ class Poller:
         self.watches: dict[Name, Watch] = {}
         self.called: set[Name] = set()
         self.call = asyncio.Event()
-        self.is_over = False
-        """Said beside cancelling: redis-py sends in `wait_for`, whose Python 3.11 forgets one that comes as it ends."""
 
     def watch(self, name: Name, watch: Watch) -> None:
         if self.watches.get(name) != watch:
@@ -247,7 +245,7 @@ class Poller:
 
     async def poll_for_ever(self) -> None:
         due = monotonic()
-        while not self.is_over:
+        while not is_cancelled():
             names = await self.called_until(due)
             if monotonic() >= due:
                 names = list(self.watches)
@@ -304,17 +302,19 @@ class Poller:
     async def states(self, client: Client, watches: Mapping[Name, Watch]) -> dict[Shard, ShardState]:
         keys = next(iter(watches.values())).keys
         shards = list(dict.fromkeys(shard for watch in watches.values() for shard in watch.shards))
-        async with asyncio.timeout(ANSWER_SECONDS):
-            storage = self.connection.storage(client, keys)
-            states = await storage.observe(shards, max(watch.listed for watch in watches.values()))
+        storage = self.connection.storage(client, keys)
+        with understood():
+            async with asyncio.timeout(ANSWER_SECONDS):
+                states = await storage.observe(shards, max(watch.listed for watch in watches.values()))
         return {state.shard: state for state in states}
 
     async def silence(self, client: Client) -> Exception | None:
         """Why Redis answers nothing at all; None when it does. One try: what is tried again ends in a bare time-out."""
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await introduce(client, ANSWER_SECONDS)
-                await client.ping()
+            with understood():
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    await introduce(client, ANSWER_SECONDS)
+                    await client.ping()
         except TROUBLE as error:
             return error
         return None
@@ -326,9 +326,11 @@ class Poller:
 
     async def listen_for_ever(self) -> None:
         """Hear of first requests. Without a subscription nothing is lost but a part of a period."""
-        while not self.is_over:
+        while not is_cancelled():
             try:
-                await self.listen(await self.connection.open())
+                client = await self.connection.open()
+                with understood():
+                    await self.listen(client)
             except TROUBLE as error:
                 log.debug("%s: not subscribed: %s", self.place.redis.addresses, error)
             except Exception:
@@ -339,7 +341,7 @@ class Poller:
         await introduce(client, ANSWER_SECONDS)
         async with client.pubsub() as channel:
             heard: set[str] = set()
-            while client is self.connection.client and not self.is_over:
+            while client is self.connection.client and not is_cancelled():
                 wanted = {watch.keys.awake for watch in self.watches.values()}
                 if wanted - heard:
                     await channel.subscribe(*(wanted - heard))
@@ -391,7 +393,7 @@ class Observer:
 
     def end(self, place: Place) -> asyncio.Task[None]:
         """The task of its poller, which is about to end."""
-        self.pollers.pop(place).is_over = True
+        del self.pollers[place]
         task = self.tasks.pop(place)
         task.cancel()
         return task
@@ -430,6 +432,15 @@ def qualified(address: str, namespace: str) -> str:
     host, _, port = address.rpartition(":")
     is_short = not any(sign in host for sign in ".:") and host != "localhost"
     return f"{host}.{namespace}.svc:{port}" if is_short else address
+
+
+def is_cancelled() -> bool:
+    """
+    Whether this task was told to end: redis-py sends in `wait_for`, which on Python 3.11 swallows that when it comes as
+    the command is sent, and tells only what else went wrong.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def grouped(watches: Mapping[Name, Watch]) -> list[dict[Name, Watch]]:

@@ -229,8 +229,10 @@ def listed(ours: Sequence[Manifest], theirs: Any, path: str, place: str) -> list
     ):
         raise BadSpec(f"{path} must be a list of objects, each with its {key}")
     items: dict[object, Manifest] = {item[key]: item for item in ours}
-    for number, item in enumerate(theirs):
-        name = str(item[key]) if item.get(key) else number
+    names = [str(item[key]) if item.get(key) else number for number, item in enumerate(theirs)]
+    if place == CONTAINERS and (twice := [name for name in names if names.count(name) > 1]):
+        raise BadSpec(f"{path}: the name {twice[0]} stands twice")
+    for name, item in zip(names, theirs, strict=True):
         is_merged = place == CONTAINERS and name in items
         items[name] = merged(items[name], item, f"{path}[{name}]", f"{place}[]") if is_merged else item
     return list(items.values())

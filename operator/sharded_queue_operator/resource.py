@@ -23,6 +23,8 @@ PLURAL = "shardedqueues"
 PAUSE = f"{GROUP}/pause"
 """Annotation: `up`, `down` or `both` stop the operator from changing replicas in that direction."""
 
+PAUSES = ("up", "down", "both")
+
 NAME_CHARACTERS = 52
 POLLS_UNTIL_STALE = 3
 STALE_SECONDS = 10.0
@@ -30,13 +32,13 @@ STALE_SECONDS = 10.0
 Replicas = Annotated[int, Meta(ge=0, le=10_000)]
 Positive = Annotated[int, Meta(ge=1, le=10_000)]
 Seconds = Annotated[int, Meta(ge=1, le=86_400)]
-ObjectName = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$")]
+ObjectName = Annotated[str, Meta(min_length=1, max_length=253, pattern=r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?\Z")]
 Address = Annotated[
     str,
-    Meta(max_length=260, pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4}$"),
+    Meta(max_length=260, pattern=r"^([A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]):[1-9][0-9]{0,4}\Z"),
 ]
-HandlerName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_.<>-]*$")]
-Module = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*$")]
+HandlerName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_.<>-]*\Z")]
+Module = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z")]
 
 
 class Part(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
@@ -54,7 +56,7 @@ class Redis(Part, frozen=True):
     sentinel_master_name: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
     auth_secret_name: ObjectName | None = None
     tls: Tls = Tls()
-    key_prefix: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_.:-]*$")] = ""
+    key_prefix: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_.:-]*\Z")] = ""
 
     @property
     def keys(self) -> Keys:
@@ -68,7 +70,7 @@ class Handler(Part, frozen=True):
 
 
 class Worker(Part, frozen=True):
-    image: Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\s]+$")]
+    image: Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\s]+\Z")]
     modules: Annotated[list[Module], Meta(min_length=1, max_length=32)]
     template: dict[str, Any] = field(default_factory=dict)
 
@@ -137,6 +139,7 @@ class Resource(NamedTuple):
     generation: int
     spec: Spec
     policy: Policy
+    created: str = ""
 
 
 def parsed(body: Mapping[str, Any]) -> Resource:
@@ -155,7 +158,8 @@ def parsed(body: Mapping[str, Any]) -> Resource:
         raise BadSpec(f"the name {metadata['name']} has more than {NAME_CHARACTERS} characters")
     spec = spec_of(body.get("spec"))
     policy = policy_of(spec, (metadata.get("annotations") or {}).get(PAUSE))
-    return Resource(Name.of(body), metadata.get("uid", ""), metadata.get("generation", 0), spec, policy)
+    uid, generation, created = (metadata.get(key) for key in ("uid", "generation", "creationTimestamp"))
+    return Resource(Name.of(body), uid or "", generation or 0, spec, policy, created or "")
 
 
 def spec_of(raw: object) -> Spec:
@@ -193,7 +197,7 @@ def complaints(spec: Spec) -> list[str]:
 
 
 def policy_of(spec: Spec, pause: str | None = None) -> Policy:
-    if pause not in {None, "up", "down", "both"}:
+    if pause is not None and pause not in PAUSES:
         raise BadSpec(f"the annotation {PAUSE} is up, down or both, not {pause!r}")
     scaling = spec.scaling
     return Policy(

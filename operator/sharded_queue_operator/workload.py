@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from msgspec import json
 
 from sharded_queue_operator.api import Api, apps
-from sharded_queue_operator.errors import NotOurs
+from sharded_queue_operator.errors import Claimed, NotOurs
 from sharded_queue_operator.pods import Manifest, deployment, deployment_name, selector_text
 from sharded_queue_operator.resource import Name, Resource, ScaleTargetRef
 
@@ -80,6 +80,8 @@ class Workloads:
         self.settled: dict[Name, tuple[Resource, int]] = {}
         """The resource and the version of its Deployment that were found to agree."""
         self.targets: dict[Name, tuple[float, Workload]] = {}
+        self.claims: dict[str, dict[Name, str]] = {}
+        """Workloads of users, the resources that name each, and when those were created."""
 
     def keep(self, body: Manifest) -> Name | None:
         """Note a Deployment from the watch; the name of the resource that owns it."""
@@ -89,19 +91,33 @@ class Workloads:
         return owner_of(body)
 
     def drop(self, body: Manifest) -> Name | None:
-        for known in (self.known, self.applied, self.settled):
-            known.pop(Name.of(body), None)
+        self.lose(Name.of(body))
         return owner_of(body)
+
+    def lose(self, name: Name) -> None:
+        for known in (self.known, self.applied, self.settled):
+            known.pop(name, None)
+
+    def claim(self, resource: Resource) -> None:
+        """Note which workload of a user's a resource names, in place of the one it named before."""
+        self.forget(resource.name)
+        if ref := resource.spec.scale_target_ref:
+            self.claims.setdefault(target_path(resource, ref), {})[resource.name] = resource.created
 
     def forget(self, resource: Name) -> None:
         self.targets.pop(resource, None)
+        for path in [path for path, claimants in self.claims.items() if resource in claimants]:
+            del self.claims[path][resource]
+            if not self.claims[path]:
+                del self.claims[path]
 
     async def find(self, resource: Resource) -> Workload | None:
         """
         The workload of a resource; None when it is not there.
 
         Raises:
-            NotOurs: a Deployment of that name belongs to somebody else, or is still being deleted.
+            NotOurs: a Deployment of that name belongs to somebody else, or is still being deleted; or another resource
+                scales it.
         """
         if resource.spec.scale_target_ref:
             return await self.target(resource, resource.spec.scale_target_ref)
@@ -110,12 +126,14 @@ class Workloads:
 
     async def owned(self, resource: Resource) -> Known | None:
         name = deployment_name(resource.name)
-        if name not in self.known:
+        known = self.known.get(name)
+        if known is None:
             found = await self.api.find(apps("deployments", name))
             if found is None:
                 return None
-            self.keep(found)
-        known = self.known[name]
+            known = Known.of(found)
+            if resource.uid in known.owners:  # nobody tells us what becomes of the others
+                self.keep(found)
         if resource.uid not in known.owners:
             raise NotOurs(f"Deployment {name.name} exists already and is not owned by this resource")
         if known.is_leaving:
@@ -123,11 +141,23 @@ class Workloads:
         return known
 
     async def target(self, resource: Resource, ref: ScaleTargetRef) -> Workload:
+        path = target_path(resource, ref)
+        if first := self.claimant(path, resource.name):
+            raise Claimed(f"{ref.kind} {ref.name} is scaled by the ShardedQueue {first.name}, which is older")
         read_at, workload = self.targets.get(resource.name, (float("-inf"), None))
         if workload is None or monotonic() > read_at + TARGET_SECONDS:
-            workload = Workload.of(await self.api.get(target_path(resource, ref)))
+            body = await self.api.get(path)
+            if owner := owner_of(body):
+                raise Claimed(f"{ref.kind} {ref.name} is owned by the ShardedQueue {owner.name}")
+            workload = Workload.of(body)
             self.targets[resource.name] = monotonic(), workload
         return workload
+
+    def claimant(self, path: str, resource: Name) -> Name | None:
+        """Who scales a workload instead of *resource*: of those that name it, the oldest does."""
+        claims = self.claims.get(path, {resource: ""})
+        first = min(claims, key=lambda name: (claims[name], name))
+        return first if first != resource else None
 
     async def settle(self, resource: Resource, workload: Workload | None, replicas: int) -> bool:
         """Make the workload what it should be; whether that took a write."""
@@ -193,11 +223,21 @@ def part_of(theirs: Any, ours: Any) -> Any:
 
 
 def part_of_list(theirs: list[Any], ours: list[Any]) -> list[Any]:
-    key = next((k for k in ITEM_KEYS if ours and all(isinstance(item, dict) and k in item for item in ours)), None)
+    key = next((key for key in ITEM_KEYS if ours and tells_apart(key, ours)), None)
     if key is None:
         return theirs
-    items = {item.get(key): item for item in theirs if isinstance(item, dict)}
+    items = {key_of(item, key): item for item in theirs}
     return [part_of(items.get(item[key]), item) for item in ours]
+
+
+def tells_apart(key: str, items: list[Any]) -> bool:
+    names = {key_of(item, key) for item in items}
+    return None not in names and len(names) == len(items)
+
+
+def key_of(item: Any, key: str) -> str | None:
+    value = item.get(key) if isinstance(item, dict) else None
+    return value if isinstance(value, str) else None
 
 
 def digest(manifest: Manifest) -> str:

@@ -18,7 +18,7 @@ import yaml
 from redis.asyncio import Redis
 
 from sharded_queue.coordinators.redis import RedisCoordinator
-from sharded_queue.storage import Entry, Schedule
+from sharded_queue.storage import Entry, Schedule, Settlement
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Shard
@@ -82,6 +82,18 @@ class QueueServer(RedisServer):
             assert (await coordinator.bind(Shard(HANDLER), owner, 1, 1, lease_seconds)).batches
 
         self.run(bound)
+
+    def handle(self) -> None:
+        """Settle all that waits, as a worker would."""
+
+        async def handled(client: Redis) -> None:
+            coordinator, storage = RedisCoordinator(client), RedisStorage(client)
+            coordinator.attach(storage)
+            while batches := (await coordinator.bind(Shard(HANDLER), "laptop/f00d", 1, 1_000, 60)).batches:
+                done = [Settlement(b.lease, b.tube.priority, b.last, 0.01, 0, release=True) for b in batches]
+                await storage.settle(done)
+
+        self.run(handled)
 
     def owners(self) -> set[str]:
         (state,) = self.run(lambda client: RedisStorage(client).observe([Shard(HANDLER)]))

@@ -1,10 +1,14 @@
 """The operator at work: what it makes of requests, faults, and other people's hands."""
 
 import base64
+import json
+from pathlib import Path
 
 import yaml
 
+from tests.certificates import Authority, TlsServer
 from tests.operator_api.conftest import HANDLER, PATIENCE, Operator, Queues, QueueServer, Start, until
+from tests.redis_server import free_port
 
 
 def test_none_to_all_in_one_write(queues: Queues, operator: Operator) -> None:
@@ -235,6 +239,42 @@ def test_a_template_that_the_server_refuses_is_told(queues: Queues, operator: Op
     assert "restartPolicy" in queues.wait_for_event("WorkloadRefused")
 
 
+def test_a_template_that_the_server_cannot_read_is_told(queues: Queues, operator: Operator) -> None:
+    """It answers 500, as if it were at fault itself."""
+    worker = {"image": "localhost/absent:dev", "modules": ["notifications"], "template": {"spec": {"unheard": "of"}}}
+    queues.apply(worker=worker)
+
+    queues.wait_for_condition("Ready", "WorkloadRefused")
+    assert ".spec.template.spec.unheard: field not declared in schema" in queues.wait_for_event("WorkloadRefused")
+
+
+def test_a_template_may_hold_any_letters(queues: Queues, operator: Operator) -> None:
+    env = {"spec": {"containers": [{"name": "worker", "env": [{"name": "A", "value": "\U0001f6d1"}]}]}}
+    queues.apply(worker={"image": "localhost/absent:dev", "modules": ["notifications"], "template": env})
+
+    queues.wait_for_replicas(0)
+    (container,) = queues.get("deployment", "notifications-worker")["spec"]["template"]["spec"]["containers"]
+    assert {"name": "A", "value": "\U0001f6d1"} in container["env"]
+
+
+def test_a_resource_nested_deeper_than_python_reads_disturbs_no_other(queues: Queues, start_operator: Start) -> None:
+    """One was enough to end the watches and the lists of all, and with them the operator, again and again."""
+    deep = json.dumps(queues.manifest("deep")).replace('"modules"', f'"template": {nested(3_000)}, "modules"')
+    path = f"/apis/shardedqueue.dev/v1alpha1/namespaces/{queues.namespace}/shardedqueues"
+    queues.kubectl("create", "--raw", path, "--filename", "-", stdin=deep)
+    operator = start_operator()
+    queues.apply()
+    queues.redis.register(threads=1, each=1)
+
+    queues.wait_for_replicas(1)
+    queues.wait_for_condition("Ready", "WorkloadRefused", name="deep")
+    assert operator.total("sharded_queue_operator_watch_failures_total") == 0
+
+
+def nested(depth: int) -> str:
+    return '{"a":' * depth + "{}" + "}" * depth
+
+
 def test_one_bad_resource_does_not_disturb_another(queues: Queues, operator: Operator) -> None:
     template = {"spec": {"containers": "none"}}
     queues.apply("bad", worker={"image": "a", "modules": ["a"], "template": template}, handlers=[{"name": "bad"}])
@@ -265,6 +305,9 @@ def test_somebody_elses_deployment_is_left_alone(queues: Queues, operator: Opera
     container = queues.get("deployment", "notifications-worker")["spec"]["template"]["spec"]["containers"][0]
     assert container["image"] == "localhost/theirs:dev"
 
+    queues.kubectl("delete", "deployment", "notifications-worker")
+    queues.wait_for_condition("Ready", "Scaling")
+
 
 def test_a_workload_of_the_user_is_scaled_and_nothing_else(queues: Queues, operator: Operator) -> None:
     queues.kubectl("create", "deployment", "mine", "--image=localhost/mine:dev", "--replicas=0")
@@ -276,6 +319,19 @@ def test_a_workload_of_the_user_is_scaled_and_nothing_else(queues: Queues, opera
     deployment = queues.get("deployment", "mine")
     assert "ownerReferences" not in deployment["metadata"]
     assert "shardedqueue" not in str(deployment["spec"])
+
+
+def test_of_two_resources_with_one_workload_the_older_scales_it(queues: Queues, operator: Operator) -> None:
+    queues.kubectl("create", "deployment", "mine", "--image=localhost/mine:dev", "--replicas=0")
+    queues.apply(worker=None, scaleTargetRef={"name": "mine"})
+    queues.wait_for_condition("Ready", "Scaling")
+    queues.apply("younger", worker=None, scaleTargetRef={"name": "mine"}, scaling={"minReplicas": 5})
+    queues.wait_for_condition("Ready", "TargetTaken", name="younger")
+    operator.wait_for_polls()
+    assert queues.replicas("mine") == 0
+
+    queues.kubectl("delete", "shq", "notifications")
+    queues.wait_for_replicas(5, "mine")
 
 
 def test_a_missing_workload_of_the_user_is_told(queues: Queues, operator: Operator) -> None:
@@ -329,6 +385,31 @@ def test_a_person_pins_and_unpins(queues: Queues, operator: Operator) -> None:
 
     queues.wait_for_replicas(3)
     queues.wait(".status.reason", "Pinned")
+    queues.wait('.status.conditions[?(@.type=="Ready")].observedGeneration', 2)
+
+    queues.apply(scaling={"scaleDownStabilizationSeconds": 1, "targetDrainSeconds": 1})
+    queues.kubectl("patch", "shq", "notifications", "--type=json", "-p", '[{"op":"remove","path":"/spec/replicas"}]')
+    queues.wait_for_replicas(0)
+
+
+def test_the_annotation_keeps_replicas_from_rising_and_from_falling(queues: Queues, operator: Operator) -> None:
+    def pause(direction: str) -> None:
+        queues.kubectl("annotate", "shq", "notifications", "--overwrite", f"shardedqueue.dev/pause{direction}")
+
+    queues.apply(scaling={"targetDrainSeconds": 1, "scaleDownStabilizationSeconds": 1})
+    queues.wait_for_replicas(0)
+    pause("=up")
+    queues.redis.register(threads=2, each=200)
+    queues.wait(".status.reason", "Paused")
+    queues.wait(".status.message", "paused at 0; 400 requests in 2 threads ask for 2 workers, there are 0")
+    assert queues.replicas() == 0
+    pause("=down")
+    queues.wait_for_replicas(2)
+    queues.redis.handle()
+    queues.wait(".status.reason", "Paused")
+    assert queues.replicas() == 2
+    pause("-")
+    queues.wait_for_replicas(0)
 
 
 def test_a_suspended_queue_has_no_workers(queues: Queues, operator: Operator) -> None:
@@ -336,8 +417,11 @@ def test_a_suspended_queue_has_no_workers(queues: Queues, operator: Operator) ->
     queues.apply()
     queues.wait_for_replicas(2)
     queues.kubectl("patch", "shq", "notifications", "--type=merge", "-p", '{"spec":{"suspend":true}}')
-
     queues.wait_for_replicas(0)
+    queues.wait(".status.reason", "Suspended")
+
+    queues.kubectl("patch", "shq", "notifications", "--type=merge", "-p", '{"spec":{"suspend":false}}')
+    queues.wait_for_replicas(2)
 
 
 def test_a_recommendation_changes_nothing(queues: Queues, operator: Operator) -> None:
@@ -350,16 +434,11 @@ def test_a_recommendation_changes_nothing(queues: Queues, operator: Operator) ->
 
 
 def test_a_password_is_taken_from_its_secret_and_followed(queues: Queues, operator: Operator) -> None:
-    def secret(password: str) -> None:
-        data = {"password": base64.b64encode(password.encode()).decode()}
-        manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "redis-auth"}, "data": data}
-        queues.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump(manifest))
-
     queues.redis.run(lambda client: client.config_set("requirepass", "first"))
     queues.apply(redis={"addresses": [queues.redis.address], "authSecretName": "redis-auth"})
     queues.wait_for_condition("QueueKnown", "SecretMissing")
 
-    secret("first")
+    keep_secret(queues, "redis-auth", password=b"first")
     queues.wait_for_condition("QueueKnown", "Read")
     queues.redis.register(threads=1, each=1, password="first")
     queues.wait_for_replicas(1)
@@ -367,8 +446,31 @@ def test_a_password_is_taken_from_its_secret_and_followed(queues: Queues, operat
     queues.redis.run(lambda client: client.config_set("requirepass", "second"), password="first")
     queues.redis.run(lambda client: client.client_kill_filter(_type="normal", skipme=True), password="second")
     queues.wait_for_condition("QueueKnown", "RedisUnreachable")
-    secret("second")
+    keep_secret(queues, "redis-auth", password=b"second")
     queues.wait_for_condition("QueueKnown", "Read")
+
+
+def test_an_authority_is_taken_from_its_secret_and_followed(queues: Queues, operator: Operator, tmp_path: Path) -> None:
+    before, after = (TlsServer(tmp_path / name, Authority(tmp_path / f"ca-{name}")) for name in ("before", "after"))
+    after.port = before.port
+    before.start()
+    keep_secret(queues, "redis-ca", **{"ca.crt": before.authority.file.read_bytes()})
+    tls = {"mode": "Verify", "caSecretName": "redis-ca"}
+    queues.apply(redis={"addresses": [f"localhost:{before.port}"], "tls": tls})
+    queues.wait_for_condition("QueueKnown", "Read")
+    before.stop()
+
+    after.start()
+    until(lambda: "certificate verify failed" in queues.get("shq", "notifications")["status"]["message"], "it says why")
+    keep_secret(queues, "redis-ca", **{"ca.crt": after.authority.file.read_bytes()})
+    queues.wait_for_condition("QueueKnown", "Read")
+    after.stop()
+
+
+def keep_secret(queues: Queues, name: str, **data: bytes) -> None:
+    encoded = {key: base64.b64encode(value).decode() for key, value in data.items()}
+    manifest = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": encoded}
+    queues.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump(manifest))
 
 
 def test_nothing_is_written_at_rest(queues: Queues, operator: Operator) -> None:
@@ -397,6 +499,23 @@ def test_a_new_operator_finds_everything_as_it_should_be(queues: Queues, start_o
     assert after["metadata"]["generation"] == before
     assert after["spec"]["replicas"] == 3
     assert [reason for reason, _ in queues.events()] == ["ScaledUp"]
+
+
+def test_a_new_operator_does_not_tell_again_what_was_told(queues: Queues, start_operator: Start) -> None:
+    first = start_operator()
+    template = {"spec": {"terminationGracePeriodSeconds": 5}}
+    queues.apply("bad", worker={"image": "a", "modules": ["a"], "template": template})
+    queues.apply("refused", worker={"image": "a", "modules": ["a"], "template": {"spec": {"unheard": "of"}}})
+    queues.apply("unknown", redis={"addresses": [f"127.0.0.1:{free_port()}"]})
+    for name, reason in (("bad", "BadSpec"), ("refused", "WorkloadRefused"), ("unknown", "RedisUnreachable")):
+        queues.wait_for_condition("Ready", reason, name=name)
+        queues.wait_for_event(reason)
+    first.kill()
+
+    second = start_operator()
+    second.wait_for_polls(2, "unknown")
+    second.wait_for_polls(2, "known")
+    assert sorted(reason for reason, _ in queues.events()) == ["BadSpec", "RedisUnreachable", "WorkloadRefused"]
 
 
 def test_changes_while_no_operator_ran_are_made_up_for(queues: Queues, start_operator: Start) -> None:

@@ -8,7 +8,8 @@ redis-py sends a command again when its answer was late, without telling. Our sc
 import asyncio
 import math
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
@@ -23,7 +24,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from sharded_queue.errors import SettingsError
+from sharded_queue.errors import SettingsError, ShardedQueueError
 from sharded_queue.settings import Settings, settings
 
 Client = Redis | RedisCluster
@@ -157,13 +158,27 @@ async def introduce(client: Client, seconds: float) -> None:
     """
     if not isinstance(client, RedisCluster) or not client._initialize:
         return
-    try:
+    with understood():
         async with asyncio.timeout(seconds):
             cancellations = _cancellations()
             await client.initialize()
             _heed(cancellations)
+
+
+@contextmanager
+def understood() -> Iterator[None]:
+    """
+    Whatever an answer makes redis-py do becomes an error of the connection: each server that is no Redis, or not of the
+    kind that was said, makes it fall over in another way.
+    """
+    try:
+        yield
+    except (ShardedQueueError, RedisError, OSError, TimeoutError):
+        raise
     except RedisClusterException as error:  # which is no RedisError, though it may pass like any other
         raise RedisConnectionError(str(error)) from error
+    except Exception as error:
+        raise RedisConnectionError(f"what answers there does not speak as Redis does: {error!r}") from error
 
 
 async def close(client: Client) -> None:
@@ -274,7 +289,8 @@ class Link:
 
     async def _connected(self, node: Any) -> Any:
         try:
-            return await self._borrow(node)
+            with understood():
+                return await self._borrow(node)
         except RedisConnectionError as error:
             hint = _hint(error, _speaks_tls(self.redis))
             if hint:

@@ -15,6 +15,7 @@ from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
 from sharded_queue_operator.observe import Observer, Reading, qualified
 from sharded_queue_operator.resource import Name, parsed
+from tests.parrot import GARBAGE, answering
 from tests.redis_groups import Nodes
 from tests.redis_server import RedisServer, free_port, require_redis
 
@@ -125,6 +126,21 @@ async def test_a_redis_that_does_not_answer_is_told_with_its_cause(redis_server:
         assert doubt is not None, name
         assert doubt.reason == "RedisUnreachable"
         assert sentence in doubt.message
+
+
+@pytest.mark.parametrize("answer", GARBAGE)
+async def test_what_is_no_redis_is_told_as_such(answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    """Each answer makes redis-py fall over in its own way; none is a fault of the operator."""
+    async with answering(answer) as address, watching() as watcher:
+        watcher.watch("standalone", {"addresses": [address]})
+        watcher.watch("cluster", {"addresses": [address], "mode": "Cluster"})
+        watcher.watch("sentinel", {"addresses": [address], "mode": "Sentinel", "sentinelMasterName": "m"})
+        readings = await watcher.told(3)
+
+    assert {reading.doubt.reason for reading in readings.values() if reading.doubt} == {"RedisUnreachable"}
+    assert all(reading.doubt for reading in readings.values())
+    assert not any("StorageUnavailable" in reading.doubt.message for reading in readings.values() if reading.doubt)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 async def test_a_secret_that_does_not_serve_is_told() -> None:

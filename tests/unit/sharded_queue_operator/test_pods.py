@@ -184,6 +184,8 @@ def test_a_port_needs_no_name() -> None:
         ({"spec": {"terminationGracePeriodSeconds": 30}}, "is 30, but must be greater than drain.timeoutSeconds, 30"),
         ({"spec": {"terminationGracePeriodSeconds": "long"}}, "is long, but must be greater"),
         ({"metadata": {"labels": ["a"]}}, "labels must be an object"),
+        ({"spec": {"containers": [{"name": "b", "env": [1]}, {"name": "b", "env": []}]}}, "the name b stands twice"),
+        ({"spec": {"containers": [{"name": "worker"}, {"name": "worker"}]}}, "the name worker stands twice"),
     ],
 )
 def test_a_template_that_does_not_fit_is_refused(template: dict[str, Any], sentence: str) -> None:

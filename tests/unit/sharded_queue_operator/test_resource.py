@@ -79,6 +79,7 @@ REDIS = {"addresses": ["redis:6379"]}
         ({"redis": None}, "missing required field `redis`"),
         ({"handlers": []}, "length >= 1"),
         ({"handlers": [{"name": "9x"}]}, "matching regex"),
+        ({"handlers": [{"name": "x\n"}]}, "matching regex"),
         ({"handlers": [{"name": "a"}, {"name": "a"}]}, "a name stands twice"),
         ({"handlers": [{"name": "a", "shards": 65}]}, "<= 64"),
         ({"worker": None}, "exactly one of worker and scaleTargetRef"),
@@ -121,9 +122,10 @@ def test_a_name_too_long_for_its_pods_is_refused() -> None:
         parsed(manifest)
 
 
-def test_an_unknown_pause_is_refused() -> None:
+@pytest.mark.parametrize("pause", ["yes", "", "Both", ["up"], {}])
+def test_an_unknown_pause_is_refused(pause: object) -> None:
     manifest = body()
-    manifest["metadata"]["annotations"] = {PAUSE: "yes"}
+    manifest["metadata"]["annotations"] = {PAUSE: pause}
 
-    with pytest.raises(BadSpec, match="is up, down or both, not 'yes'"):
+    with pytest.raises(BadSpec, match="is up, down or both, not "):
         parsed(manifest)

@@ -1,8 +1,11 @@
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from sharded_queue_operator.workload import Workload, digest, newer, owner_of, part_of
+from sharded_queue_operator.api import Api
+from sharded_queue_operator.errors import Claimed, NotOurs
+from sharded_queue_operator.resource import Resource, parsed
+from sharded_queue_operator.workload import Workload, Workloads, digest, newer, owner_of, part_of
 
 OURS = {"spec": {"replicas": 2, "template": {"containers": [{"name": "worker", "image": "a"}]}}}
 
@@ -33,6 +36,21 @@ def test_a_list_without_names_counts_as_a_whole() -> None:
     assert part_of({"args": ["a", "b"]}, {"args": ["a"]}) == {"args": ["a", "b"]}
 
 
+def test_a_volume_may_be_mounted_twice() -> None:
+    mounts = {"volumeMounts": [{"name": "tmp", "mountPath": "/a"}, {"name": "tmp", "mountPath": "/b"}]}
+
+    assert part_of(mounts, mounts) == mounts
+
+
+@pytest.mark.parametrize("name", [{}, [], None, 1])
+def test_a_list_with_names_that_are_none_counts_as_a_whole(name: object) -> None:
+    """Such a name once made each look at a Deployment fail, and nobody was told why."""
+    items = [{"name": name, "value": "a"}]
+
+    assert part_of({"list": items}, {"list": items}) == {"list": items}
+    assert part_of({"list": items}, {"list": [{"name": "b"}]}) == {"list": [None]}
+
+
 def test_replicas_are_no_part_of_the_digest() -> None:
     assert digest(OURS) == digest({"spec": {**OURS["spec"], "replicas": 9}})
     assert digest(OURS) != digest({"spec": {"replicas": 2}})
@@ -60,3 +78,62 @@ def test_an_owner_of_another_kind_is_not_ours() -> None:
     metadata = {"namespace": "shop", "ownerReferences": [{"kind": "Other", "name": "x"}]}
 
     assert owner_of({"metadata": metadata}) is None
+
+
+class Server:
+    """Has one Deployment, which may be taken away."""
+
+    def __init__(self, **metadata: Any) -> None:
+        metadata = {"namespace": "shop", "name": "mine", "resourceVersion": "1"} | metadata
+        self.body: dict[str, Any] | None = {"metadata": metadata, "spec": {"replicas": 2}}
+
+    async def find(self, path: str) -> dict[str, Any] | None:
+        return self.body
+
+    async def get(self, path: str) -> dict[str, Any]:
+        assert self.body
+        return self.body
+
+
+def resource(name: str, created: str = "", **runs: Any) -> Resource:
+    spec = {"redis": {"addresses": ["redis:6379"]}, "handlers": [{"name": "a"}], **runs}
+    metadata = {"namespace": "shop", "name": name, "uid": name, "creationTimestamp": created}
+    return parsed(
+        {"apiVersion": "shardedqueue.dev/v1alpha1", "kind": "ShardedQueue", "metadata": metadata, "spec": spec}
+    )
+
+
+async def test_the_oldest_of_two_scales_a_workload() -> None:
+    """They once took turns for ever, each putting right what the other had done."""
+    workloads, mine = Workloads(cast("Api", Server())), {"scaleTargetRef": {"name": "mine"}}
+    old, new = resource("z", "2026-01-01T00:00:00Z", **mine), resource("a", "2026-01-02T00:00:00Z", **mine)
+    workloads.claim(new)
+    workloads.claim(old)
+
+    assert (await workloads.find(old)) is not None
+    with pytest.raises(Claimed, match="Deployment mine is scaled by the ShardedQueue z, which is older"):
+        await workloads.find(new)
+
+    workloads.forget(old.name)
+    assert (await workloads.find(new)) is not None
+    workloads.forget(new.name)
+    assert workloads.claims == {}
+
+
+async def test_a_deployment_that_another_resource_owns_is_no_target() -> None:
+    server = Server(ownerReferences=[{"kind": "ShardedQueue", "name": "n", "uid": "1"}])
+
+    with pytest.raises(Claimed, match="is owned by the ShardedQueue n"):
+        await Workloads(cast("Api", server)).find(resource("a", scaleTargetRef={"name": "mine"}))
+
+
+async def test_somebody_elses_deployment_is_looked_at_anew() -> None:
+    """Nobody tells of its end: it was once taken to be there for ever."""
+    server = Server()
+    workloads = Workloads(cast("Api", server))
+    queue = resource("n", worker={"image": "i", "modules": ["m"]})
+    with pytest.raises(NotOurs, match="is not owned by this resource"):
+        await workloads.find(queue)
+
+    server.body = None
+    assert await workloads.find(queue) is None

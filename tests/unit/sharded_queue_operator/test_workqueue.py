@@ -32,6 +32,12 @@ async def test_news_during_the_work_is_worked_on_afterwards() -> None:
     assert queue.ready.empty()
 
 
+async def fail(queue: WorkQueue[str]) -> None:
+    with pytest.raises(ZeroDivisionError):
+        async with queue.next():
+            raise ZeroDivisionError
+
+
 async def test_a_failure_is_tried_again_after_growing_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     later: list[float] = []
     monkeypatch.setattr(
@@ -39,18 +45,60 @@ async def test_a_failure_is_tried_again_after_growing_pauses(monkeypatch: pytest
     )
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
-    for _ in range(3):
-        with pytest.raises(ZeroDivisionError):
-            async with queue.next():
-                raise ZeroDivisionError
+    for _ in range(8):
+        await fail(queue)
 
-    assert later == [0.2, 0.4, 0.8]
+    assert later == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 10.0, 10.0]
+
+
+async def test_after_a_failure_news_is_worked_on_at_once() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    await fail(queue)
+    queue.add("a")
+
+    assert not queue.ready.empty()
+
+
+async def test_a_name_that_rests_is_not_worked_on_whatever_news_comes() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.add("a")
+    async with queue.next() as name:
+        queue.add(name)
+        queue.rest(name)
+    queue.add("a")
+    assert queue.ready.empty()
+
+    assert await taken(queue) == "a"
+
+
+async def test_each_rest_is_longer_until_the_work_succeeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    later: list[float] = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda seconds, *_: later.append(seconds))
+    queue: WorkQueue[str] = WorkQueue()
+    for _ in range(3):
+        queue.rest("a")
+        queue.wake("a")
+    await taken(queue)
+    queue.rest("a")
+
+    assert later == [0.2, 0.4, 0.8, 0.2]
+
+
+async def test_news_that_may_help_ends_the_rest() -> None:
+    queue: WorkQueue[str] = WorkQueue()
+    queue.rest("a")
+    queue.hurry("a")
+
+    assert not queue.ready.empty()
+    assert queue.resting == {}
 
 
 async def test_success_forgets_earlier_failures() -> None:
     queue: WorkQueue[str] = WorkQueue()
-    queue.pauses["a"] = 8.0
     queue.add("a")
+    await fail(queue)
+    queue.wake("a")
     await taken(queue)
 
-    assert "a" not in queue.pauses
+    assert queue.failures["a"] == 0

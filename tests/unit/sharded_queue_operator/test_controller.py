@@ -1,0 +1,153 @@
+"""What becomes of resources that cannot be served, before an API server that is made up."""
+
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from time import monotonic
+from typing import Any, cast
+
+import pytest
+
+from sharded_queue_operator import controller as module
+from sharded_queue_operator.api import Api
+from sharded_queue_operator.controller import TRIES, Controller
+from sharded_queue_operator.decide import Doubt
+from sharded_queue_operator.errors import ApiGone, ApiRefused
+from sharded_queue_operator.observe import Reading
+from sharded_queue_operator.resource import Name
+from sharded_queue_operator.settings import Settings
+
+NAME = Name("shop", "n")
+DEPLOYMENT = {
+    "metadata": {
+        "namespace": "shop",
+        "name": "n-worker",
+        "resourceVersion": "1",
+        "ownerReferences": [{"kind": "ShardedQueue", "name": "n", "uid": "1-2"}],
+    },
+    "spec": {"replicas": 3},
+}
+
+
+class Server:
+    """Refuses each workload; takes every status."""
+
+    def __init__(self, status: int = 500) -> None:
+        self.status, self.message, self.applied = status, "etcd has no leader", 0
+        self.told: dict[str, Any] = {}
+
+    async def find(self, path: str) -> None:
+        return None
+
+    async def get(self, path: str, **_: str) -> dict[str, Any]:
+        if "deployments/" in path:
+            raise ApiGone(404, "no such Deployment")
+        return {"items": []}
+
+    async def apply(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
+        self.applied += 1
+        raise ApiRefused(self.status, self.message)
+
+    async def merge(self, path: str, patch: dict[str, Any]) -> dict[str, Any]:
+        self.told = patch["status"]
+        return body() | {"status": self.told}
+
+    async def create(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
+        return manifest
+
+
+def body(version: int = 1, **spec: Any) -> dict[str, Any]:
+    worker = {"image": "i", "modules": ["m"]}
+    least = {"redis": {"addresses": ["127.0.0.1:1"]}, "handlers": [{"name": "a"}], "worker": worker}
+    metadata = {"namespace": "shop", "name": "n", "uid": "1-2", "resourceVersion": str(version), "generation": version}
+    kinds = {"apiVersion": "shardedqueue.dev/v1alpha1", "kind": "ShardedQueue"}
+    return {**kinds, "metadata": metadata, "spec": least | spec}
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+@pytest.fixture
+async def controller(server: Server) -> AsyncIterator[Controller]:
+    controller = Controller(cast("Api", server), Settings())
+    yield controller
+    controller.queue.forget(NAME)
+    await controller.observer.close()
+
+
+def hear(controller: Controller) -> None:
+    controller.heard(NAME, Reading(monotonic(), doubt=Doubt("RedisUnreachable", "no answer")))
+
+
+async def reconcile(controller: Controller) -> None:
+    with suppress(ApiRefused):
+        async with controller.queue.next() as name:
+            await controller.reconcile(name)
+
+
+async def test_a_workload_that_is_refused_as_if_by_chance_is_told_after_some_tries(
+    controller: Controller, server: Server
+) -> None:
+    """It may be for ever, as where a webhook fails; the resource once had no condition then."""
+    controller.resource_changed(body())
+    hear(controller)
+    for _ in range(TRIES):
+        await reconcile(controller)
+        assert server.told == {}
+        controller.queue.wake(NAME)
+    await reconcile(controller)
+
+    (ready,) = server.told["conditions"]
+    assert (ready["status"], ready["reason"]) == ("False", "WorkloadRefused")
+    assert server.message in ready["message"]
+
+
+async def test_a_template_that_the_server_cannot_read_is_told_at_once(controller: Controller, server: Server) -> None:
+    """It is answered with 500; the resource once had no condition for ever."""
+    server.message = "failed to create typed patch object: .spec.unheard: field not declared in schema"
+    controller.resource_changed(body())
+    hear(controller)
+    await reconcile(controller)
+
+    (ready,) = server.told["conditions"]
+    assert ready["message"] == server.message
+
+
+async def test_what_was_refused_is_not_asked_for_at_each_reading(controller: Controller, server: Server) -> None:
+    server.status = 422
+    controller.resource_changed(body())
+    hear(controller)
+    await reconcile(controller)
+    hear(controller)
+
+    assert controller.queue.ready.empty()
+    assert server.applied == 1
+
+    controller.resource_changed(body(version=2, suspend=True))
+    await reconcile(controller)
+    assert server.applied == 2
+
+
+async def test_no_spec_ends_the_work_for_others(
+    controller: Controller, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fall(_: object) -> None:
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(module, "parsed", fall)
+    controller.resource_changed(body())
+    await reconcile(controller)
+
+    (ready,) = server.told["conditions"]
+    assert (ready["status"], ready["reason"]) == ("False", "BadSpec")
+    assert "of all things" in ready["message"]
+
+
+async def test_a_deployment_that_a_list_does_not_hold_is_gone(controller: Controller) -> None:
+    """When the watch did not tell of its end, it was once taken to be there for ever."""
+    controller.workload_changed(DEPLOYMENT)
+    assert len(controller.workloads.known) == 1
+    await controller.resync_workloads("")
+
+    assert not controller.workloads.known
