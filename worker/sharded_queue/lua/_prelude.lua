@@ -1,4 +1,5 @@
--- Shared by all scripts: the keys of one shard, and the few steps that keep its indices true.
+-- Shared by all scripts: the keys of one shard, and the few steps that keep its indices true. A script carries those
+-- statements of this file that it needs, for each is carried out at every call; a statement begins with `local`.
 --
 -- threads   HASH  thread -> "priority head tail ..." per tube, lower priority first; tail is exclusive
 -- ready     ZSET  threads that may be bound, by the time of their oldest request
@@ -30,15 +31,29 @@
 -- Numbers above 1e14 must be written by `whole`: Lua's own way to write them rounds.
 
 local base, lock = KEYS[1], KEYS[2]
-local THREADS, READY, BLOCKED = base .. ':threads', base .. ':ready', base .. ':blocked'
-local OLDEST, DEEP, TROUBLE = base .. ':oldest', base .. ':deep', base .. ':trouble'
-local COUNTERS, WAKE = base .. ':counters', base .. ':wake'
-local DEAD, LETTERS = base .. ':dead', base .. ':letters'
-local DUE, LATER = base .. ':due', base .. ':later'
-local IDENTITIES, FIRSTS = base .. ':identities', base .. ':firsts'
-local SCHEDULES, OCCURRENCES = base .. ':schedules', base .. ':occurrences'
-local LAYOUT, OLD, PARKED, OPENED = base .. ':layout', base .. ':old', base .. ':parked', base .. ':opened'
-local LEASES, HELD, DISMISSED = lock .. ':leases', lock .. ':held', lock .. ':dismissed'
+local THREADS = base .. ':threads'
+local READY = base .. ':ready'
+local BLOCKED = base .. ':blocked'
+local OLDEST = base .. ':oldest'
+local DEEP = base .. ':deep'
+local TROUBLE = base .. ':trouble'
+local COUNTERS = base .. ':counters'
+local WAKE = base .. ':wake'
+local DEAD = base .. ':dead'
+local LETTERS = base .. ':letters'
+local DUE = base .. ':due'
+local LATER = base .. ':later'
+local IDENTITIES = base .. ':identities'
+local FIRSTS = base .. ':firsts'
+local SCHEDULES = base .. ':schedules'
+local OCCURRENCES = base .. ':occurrences'
+local LAYOUT = base .. ':layout'
+local OLD = base .. ':old'
+local PARKED = base .. ':parked'
+local OPENED = base .. ':opened'
+local LEASES = lock .. ':leases'
+local HELD = lock .. ':held'
+local DISMISSED = lock .. ':dismissed'
 local WAKE_LIMIT, SWEEP, CHUNK = 16, 1000, 4000
 
 local time = redis.call('TIME')
@@ -323,8 +338,7 @@ local function next_tube(thread, tubes, ageing)
 end
 
 -- The next requests of a bound thread: at most `wanted` of one tube, one by one while a failure is looked for.
-local hand_out
-function hand_out(thread, tubes, held, wanted)
+local function hand_out(thread, tubes, held, wanted)
   if #tubes == 0 then return nil end
   local i = next_tube(thread, tubes, held.ageing)
   local tube = tubes[i]
