@@ -28,7 +28,8 @@
 -- leases    ZSET  bound threads, by expiry
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing" where priorities age
 --
--- Numbers above 1e14 must be written by `whole`: Lua's own way to write them rounds.
+-- Numbers above 1e14 must be written by `whole`: Lua's own way to write them rounds. To write a number takes as long as
+-- a short command: what only passes through stays the text that it came as.
 
 local base, lock = KEYS[1], KEYS[2]
 local THREADS = base .. ':threads'
@@ -66,24 +67,42 @@ local function whole(number)
   return string.format('%.0f', number)
 end
 
+-- One command on a key with any number of arguments: for many threads, that takes a part of the time of many commands.
+-- Lua hands over so many at a time.
+local function in_chunks(arguments, command, key)
+  for from = 1, #arguments, CHUNK do
+    redis.call(command, key, unpack(arguments, from, math.min(from + CHUNK - 1, #arguments)))
+  end
+end
+
+-- The records of many threads, false where there is none.
+local function records_of(key, threads)
+  local records = {}
+  for from = 1, #threads, CHUNK do
+    local part = redis.call('HMGET', key, unpack(threads, from, math.min(from + CHUNK - 1, #threads)))
+    for i, record in ipairs(part) do records[from + i - 1] = record end
+  end
+  return records
+end
+
 local function list_of(thread, priority)
   return base .. '/' .. thread .. '/' .. priority
 end
 
 local function stamp_of(message)
-  return message and tonumber(string.sub(message, 1, 13)) or now
+  return string.match(message or '', '^%d%d%d%d%d%d%d%d%d%d%d%d%d') or whole(now)
 end
 
 local function read_tubes(text)
   local tubes = {}
-  for priority, head, tail in string.gmatch(text, '(%-?%d+) (%-?%d+) (%-?%d+)') do
+  for priority, head, tail in string.gmatch(text or '', '(%-?%d+) (%-?%d+) (%-?%d+)') do
     tubes[#tubes + 1] = { priority = priority, head = tonumber(head), tail = tonumber(tail) }
   end
   return tubes
 end
 
 local function tubes_of(thread)
-  return read_tubes(redis.call('HGET', THREADS, thread) or '')
+  return read_tubes(redis.call('HGET', THREADS, thread))
 end
 
 local function common_divisor(a, b)
@@ -149,9 +168,8 @@ local function spelled(tubes)
 end
 
 local function keep_tubes(thread, tubes)
-  local text = spelled(tubes)
-  if text then
-    redis.call('HSET', THREADS, thread, text)
+  if #tubes > 0 then
+    redis.call('HSET', THREADS, thread, spelled(tubes))
   else
     redis.call('HDEL', THREADS, thread)
     note_drained(thread)
@@ -211,8 +229,8 @@ local function drop(thread, tubes, i, count)
     redis.call('ZREM', OLDEST, member)
     table.remove(tubes, i)
   else
-    redis.call('LTRIM', list, count, -1)
-    redis.call('ZADD', OLDEST, stamp_of(redis.call('LINDEX', list, 0)), member)
+    redis.call('LTRIM', list, count, '-1')
+    redis.call('ZADD', OLDEST, stamp_of(redis.call('LINDEX', list, '0')), member)
   end
   note_depth(thread, before, before - count)
   keep_tubes(thread, tubes)
@@ -239,20 +257,33 @@ local function is_paused(thread)
   return all_paused or (any_blocked and thread and redis.call('ZSCORE', BLOCKED, thread) == 'inf') or false
 end
 
-local function held_of(thread)
-  local text = redis.call('HGET', HELD, thread)
+local function read_hold(text)
   if not text then return nil end
   local fence, owner, since, lease, priority, first, last, ageing =
     string.match(text, '^(%d+) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*)$')
-  return { fence = fence, owner = owner, since = tonumber(since), lease = tonumber(lease), priority = priority,
+  return { fence = fence, owner = owner, since = since, lease = lease, priority = priority,
            first = tonumber(first), last = tonumber(last), ageing = tonumber(ageing) or 0 }
 end
 
--- Nothing is in the holder's hands while last < first; the thread is drained while since is 0.
+local function held_of(thread)
+  return read_hold(redis.call('HGET', HELD, thread))
+end
+
+-- The record of a hold. Nothing is in the holder's hands while last < first; the thread is drained while since is '0'.
+local function spelled_hold(held)
+  local first = whole(held.first)
+  local last = held.last == held.first and first or whole(held.last)
+  return held.fence .. ' ' .. held.owner .. ' ' .. held.since .. ' ' .. held.lease .. ' ' .. held.priority
+    .. ' ' .. first .. ' ' .. last .. (held.ageing > 0 and ' ' .. whole(held.ageing) or '')
+end
+
 local function keep_held(thread, held)
-  redis.call('HSET', HELD, thread, held.fence .. ' ' .. held.owner .. ' ' .. whole(held.since) .. ' '
-    .. whole(held.lease) .. ' ' .. held.priority .. ' ' .. whole(held.first) .. ' ' .. whole(held.last)
-    .. (held.ageing > 0 and ' ' .. whole(held.ageing) or ''))
+  redis.call('HSET', HELD, thread, spelled_hold(held))
+end
+
+-- Whether a record of a hold, if there is one, is that of a fence.
+local function has_fence(record, fence)
+  return record and string.match(record, '^%d+') == fence
 end
 
 local function holds(thread, fence)
@@ -269,8 +300,8 @@ local function make_ready(thread, tubes, is_unparked)
   end
   local oldest
   for _, tube in ipairs(tubes) do
-    local stamp = tonumber(redis.call('ZSCORE', OLDEST, thread .. '/' .. tube.priority) or now)
-    if not oldest or stamp < oldest then oldest = stamp end
+    local stamp = redis.call('ZSCORE', OLDEST, thread .. '/' .. tube.priority) or whole(now)
+    if not oldest or tonumber(stamp) < tonumber(oldest) then oldest = stamp end
   end
   redis.call('ZADD', READY, oldest, thread)
   woken = woken + 1
@@ -337,7 +368,9 @@ local function next_tube(thread, tubes, ageing)
   return next
 end
 
--- The next requests of a bound thread: at most `wanted` of one tube, one by one while a failure is looked for.
+-- The next requests of a bound thread: at most `wanted` of one tube, one by one while a failure is looked for. Returns
+-- their priority, the number of the first, which attempt it is, and the messages; nothing where there are none. What is
+-- in the holder's hands then is noted in `held`, which the caller keeps.
 local function hand_out(thread, tubes, held, wanted)
   if #tubes == 0 then return nil end
   local i = next_tube(thread, tubes, held.ageing)
@@ -348,15 +381,14 @@ local function hand_out(thread, tubes, held, wanted)
     count = math.min(count, 1)
     if tube.head == trouble.sequence then attempt = trouble.attempts + trouble.crashes + 1 end
   end
-  local messages = redis.call('LRANGE', list_of(thread, tube.priority), 0, count - 1)
+  local messages = redis.call('LRANGE', list_of(thread, tube.priority), '0', count - 1)
   if #messages < count then
     mend(thread, tubes, i)
     return hand_out(thread, tubes, held, wanted)
   end
   held.priority, held.first, held.last = tube.priority, tube.head, tube.head + count - 1
-  if held.since == 0 then held.since = now end
-  keep_held(thread, held)
-  return { tube.priority, tube.head, attempt, messages }
+  if held.since == '0' then held.since = whole(now) end
+  return tube.priority, tube.head, attempt, messages
 end
 
 -- The tube of a priority, made if it is not there; `start` must be above every number it ever gave.
@@ -378,7 +410,7 @@ local function arrive(thread, tubes)
     make_ready(thread, tubes)
     return
   end
-  held.since = now
+  held.since = whole(now)
   keep_held(thread, held)
   redis.call('RPUSH', WAKE .. ':' .. held.owner, '1')
   redis.call('PEXPIRE', WAKE .. ':' .. held.owner, 60000)
@@ -409,6 +441,7 @@ end
 
 -- Delayed requests whose time has come take their places, in the order of their times; they count as registered then.
 local function promote()
+  if redis.call('EXISTS', DUE) == 0 then return end
   for _, number in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, SWEEP)) do
     local text = redis.call('HGET', LATER, number)
     local length, priority, at = string.match(text, '^(%d+) (%-?%d+) ()')
@@ -445,6 +478,7 @@ end
 
 -- Parked threads whose old ones are drained become ready, so many at a time.
 local function unpark()
+  if redis.call('EXISTS', OPENED) == 0 then return end
   local left = SWEEP
   while left > 0 do
     local residue = redis.call('ZRANGE', OPENED, 0, 0)[1]
