@@ -63,8 +63,11 @@ local now = math.floor(now_us / 1000)
 
 local woken, depth_change, settled = 0, 0, 0
 
+-- `%d` takes a third of the time of `%.0f`, but has no room for our numbers where Redis was built for 32 bits.
+local WHOLE = string.format('%d', 2 ^ 53) == '9007199254740992' and '%d' or '%.0f'
+
 local function whole(number)
-  return string.format('%.0f', number)
+  return string.format(WHOLE, number)
 end
 
 -- One command on a key with any number of arguments: for many threads, that takes a part of the time of many commands.
@@ -89,6 +92,7 @@ local function list_of(thread, priority)
   return base .. '/' .. thread .. '/' .. priority
 end
 
+-- When a message was registered; one without a time, which somebody else wrote, counts as new.
 local function stamp_of(message)
   return string.match(message or '', '^%d%d%d%d%d%d%d%d%d%d%d%d%d') or whole(now)
 end
@@ -247,14 +251,17 @@ local function bury(thread, tubes, i, attempts, reason)
   drop(thread, tubes, i, 1)
 end
 
+local any_blocked
+local function blocked_until(thread)
+  if any_blocked == nil then any_blocked = redis.call('EXISTS', BLOCKED) == 1 end
+  return any_blocked and redis.call('ZSCORE', BLOCKED, thread)
+end
+
 -- Whether new requests of a thread are withheld: the handler or the thread is paused.
-local all_paused, any_blocked
+local all_paused
 local function is_paused(thread)
-  if all_paused == nil then
-    all_paused = redis.call('HEXISTS', COUNTERS, 'paused') == 1
-    any_blocked = redis.call('EXISTS', BLOCKED) == 1
-  end
-  return all_paused or (any_blocked and thread and redis.call('ZSCORE', BLOCKED, thread) == 'inf') or false
+  if all_paused == nil then all_paused = redis.call('HEXISTS', COUNTERS, 'paused') == 1 end
+  return all_paused or thread and blocked_until(thread) == 'inf'
 end
 
 local function read_hold(text)
@@ -292,7 +299,7 @@ local function holds(thread, fence)
 end
 
 local function make_ready(thread, tubes, is_unparked)
-  if #tubes == 0 or redis.call('ZSCORE', BLOCKED, thread) then return end
+  if #tubes == 0 or blocked_until(thread) then return end
   local residue = not is_unparked and parking_of(thread)
   if residue then
     redis.call('ZADD', PARKED, residue, thread)
