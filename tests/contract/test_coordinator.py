@@ -214,6 +214,17 @@ async def test_expired_lease_cannot_settle(medium: Medium) -> None:
     assert await medium.waiting("a") == ["1"]
 
 
+@pytest.mark.parametrize("release", [False, True])
+async def test_a_lease_that_was_given_back_cannot_settle(medium: Medium, release: bool) -> None:
+    await medium.register("a", "1")
+    stale = await medium.bind_one()
+    await medium.release(stale.lease)
+    await medium.bind_one("w/2")
+
+    assert (await medium.settle(stale, release=release)).is_lost
+    assert await medium.waiting("a") == ["1"]
+
+
 async def test_expired_lease_cannot_fail(medium: Medium) -> None:
     await medium.register("a", "1")
     stale = await medium.crash_with()

@@ -305,9 +305,14 @@ class Machine(RuleBasedStateMachine):
         """A worker binds what comes first, and is done with all of it: else threads are hardly ever drained."""
         newest = len(self.batches)
         self.bind(owner, threads, 4, 0.0, [])
-        for _ in self.batches[newest:]:
-            self.settle(0, len(self.batches[-1].memory.messages), 0, True, [])
-            self.batches.pop()
+        pairs = self.batches[newest:]
+        del self.batches[newest:]
+        self.clock.tick()
+        if pairs:
+            self.same_answer(
+                self.memory_storage.settle([done(pair.memory) for pair in pairs]),
+                self.redis_storage.settle([done(pair.redis) for pair in pairs]),
+            )
 
     @precondition(lambda self: self.batches)
     @rule(place=places, done=st.integers(0, 2), delay=st.sampled_from([None, DELAY_SECONDS]), fates=losses)
@@ -456,6 +461,10 @@ async def unless_full(registering: Awaitable[T]) -> T | str:
         return await registering
     except QueueFull as error:
         return str(error)
+
+
+def done(batch: Batch) -> Settlement:
+    return Settlement(batch.lease, batch.tube.priority, batch.last, 0.5, release=True)
 
 
 def unfenced(batch: Batch) -> Batch:
