@@ -230,7 +230,8 @@ class Controller:
         pause = self.settings.resync_seconds
         while True:
             with suppress(TimeoutError):
-                await asyncio.wait_for(self.listing_due.wait(), pause)
+                async with asyncio.timeout(pause):
+                    await self.listing_due.wait()
             self.listing_due.clear()
             for error in self.observer.failed():
                 raise error

@@ -341,7 +341,7 @@ class Poller:
         await introduce(client, ANSWER_SECONDS)
         async with client.pubsub() as channel:
             heard: set[str] = set()
-            while client is self.connection.client:
+            while client is self.connection.client and not is_cancelled():
                 wanted = {watch.keys.awake for watch in self.watches.values()}
                 if wanted - heard:
                     await channel.subscribe(*(wanted - heard))
@@ -389,8 +389,14 @@ class Observer:
             return
         self.pollers[place].watches.pop(name, None)
         if not self.pollers[place].watches:
-            del self.pollers[place]
-            self.tasks.pop(place).cancel()
+            self.end(place)
+
+    def end(self, place: Place) -> asyncio.Task[None]:
+        """The task of its poller, which is about to end."""
+        del self.pollers[place]
+        task = self.tasks.pop(place)
+        task.cancel()
+        return task
 
     async def coordinator(self, name: Name) -> RedisCoordinator:
         """
@@ -416,10 +422,7 @@ class Observer:
         return [error for task in done if (error := task.exception())]
 
     async def close(self) -> None:
-        tasks = list(self.tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*map(self.end, list(self.tasks)), return_exceptions=True)
 
 
 def qualified(address: str, namespace: str) -> str:
@@ -432,7 +435,10 @@ def qualified(address: str, namespace: str) -> str:
 
 
 def is_cancelled() -> bool:
-    """Whether this task was told to end: redis-py swallows that now and then, and tells only what else went wrong."""
+    """
+    Whether this task was told to end: redis-py sends in `wait_for`, which on Python 3.11 swallows that when it comes as
+    the command is sent, and tells only what else went wrong.
+    """
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 

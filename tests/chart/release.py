@@ -68,9 +68,13 @@ class Release:
             for v in rule["verbs"]
         }
 
-    def asked(self, log: Path) -> Iterator[tuple[Right, int]]:
-        """What the operator asked the API server for, and the status of the answer."""
-        user = f"system:serviceaccount:{self.namespace}:{OPERATOR}"
+    def rights(self, account: str) -> set[str]:
+        """What an account may do in this namespace, a line each."""
+        return set(self.kubectl("auth", "can-i", "--list", f"--as={account}").splitlines())
+
+    def asked(self, log: Path, user: str | None = None) -> Iterator[tuple[Right, int]]:
+        """What *user*, by default the operator, asked the API server for, and the status of the answer."""
+        user = user or f"system:serviceaccount:{self.namespace}:{OPERATOR}"
         with log.open() as lines:
             for line in lines:
                 if user in line:

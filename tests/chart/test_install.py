@@ -59,6 +59,22 @@ def test_every_right_is_used_and_every_use_is_granted(release: Release) -> None:
     assert as_text({right for right, _ in asked}) == as_text(release.granted())
 
 
+def test_a_worker_pod_has_no_rights_and_no_way_to_use_any(release: Release) -> None:
+    """It knows no token, and its account may ask for nothing that not everybody may ask for."""
+    release.install("--set=redis.enabled=true")
+    release.apply(queue("owned", worker=WORKER, replicas=1))
+    release.kubectl("wait", "deployment/owned-worker", "--for=create", "--timeout=60s")
+    release.kubectl("wait", "deployment/owned-worker", "--for=jsonpath={.status.replicas}=1", "--timeout=60s")
+    (pod,) = release.get("pods", "--selector=shardedqueue.dev/queue=owned")["items"]
+    account = f"system:serviceaccount:{release.namespace}:{pod['spec']['serviceAccountName']}"
+
+    mounted = [mount["mountPath"] for each in pod["spec"]["containers"] for mount in each.get("volumeMounts", [])]
+    assert not [path for path in mounted if "serviceaccount" in path]
+    assert release.rights(account) == release.rights("system:serviceaccount:nobody:nobody")
+    if log := release.cluster.audit_log:
+        assert not list(release.asked(log, account))
+
+
 def scale_all(release: Release) -> None:
     """Workers of the operator's own, whose Redis has a Secret, and workloads of the user's."""
     owned = queue("owned", worker=WORKER, redis={"authSecretName": "redis-auth"}, replicas=2)

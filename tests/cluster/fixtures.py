@@ -9,7 +9,7 @@ import os
 import re
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
@@ -40,6 +40,7 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
 
     Without any the test is skipped with a sentence that says what is missing; in CI that is a failure.
     """
+    refuse_to_share(request.session.items)
     problem = request.config.stash.get(_problem, None)
     if isinstance(problem, CannotRun):
         refuse(str(problem))
@@ -49,6 +50,13 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     yield harness.connect()
     if started:
         harness.down()
+
+
+def refuse_to_share(items: Sequence[pytest.Item]) -> None:
+    """Two processes of pytest-xdist would take the cluster away from each other."""
+    users = [item for item in items if "cluster" in getattr(item, "fixturenames", ())]
+    if "PYTEST_XDIST_WORKER" in os.environ and not all(item.nodeid.endswith("@cluster") for item in users):
+        pytest.fail("tests that use the cluster are to stay in one process: add --dist=loadgroup", pytrace=False)
 
 
 def refuse(sentence: str) -> None:

@@ -2,10 +2,13 @@
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 
 from sharded_queue.storage import Failure, Settlement
+from sharded_queue.tube import Shard
+from sharded_queue.worker import Bell
 from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, MemoryMedium, RedisMedium, handed
 
 CRASH_LIMIT = 5
@@ -208,6 +211,17 @@ async def test_expired_lease_cannot_settle(medium: Medium) -> None:
     await medium.bind_one("w/2")
 
     assert (await medium.settle(stale, wanted=5)).is_lost
+    assert await medium.waiting("a") == ["1"]
+
+
+@pytest.mark.parametrize("release", [False, True])
+async def test_a_lease_that_was_given_back_cannot_settle(medium: Medium, release: bool) -> None:
+    await medium.register("a", "1")
+    stale = await medium.bind_one()
+    await medium.release(stale.lease)
+    await medium.bind_one("w/2")
+
+    assert (await medium.settle(stale, release=release)).is_lost
     assert await medium.waiting("a") == ["1"]
 
 
@@ -435,6 +449,63 @@ async def test_a_worker_that_leaves_work_behind_calls_the_next(medium: Medium) -
 
     async with asyncio.timeout(2):
         await medium.coordinator.wait([SHARD], "w/2", 30)
+
+
+async def test_a_call_is_had_by_one_worker(medium: Medium) -> None:
+    waiting = [asyncio.create_task(medium.coordinator.wait([SHARD], f"w/{n}", 0.5)) for n in range(2)]
+    await asyncio.sleep(0)
+    await medium.coordinator.call(SHARD)
+
+    assert sorted(await asyncio.gather(*waiting), key=bool) == [None, SHARD]
+
+
+async def test_a_call_that_nobody_waits_for_is_kept(medium: Medium) -> None:
+    await medium.coordinator.call(SHARD)
+
+    async with asyncio.timeout(2):
+        assert await medium.coordinator.wait([SHARD], "w/1", 30) == SHARD
+
+
+async def test_a_wait_that_ends_by_itself_answers_no_call(medium: Medium) -> None:
+    assert await medium.coordinator.wait([SHARD], "w/1", 0.05) is None
+
+
+async def test_a_wait_is_ended_without_losing_a_call(medium: Medium) -> None:
+    """Whether it was waited for or not, a call that comes at that moment is had by somebody."""
+    waiting = asyncio.create_task(medium.coordinator.wait([SHARD], "w/1", 30))
+    await asyncio.sleep(0.05)
+    if await medium.coordinator.hang_up([SHARD], "w/1"):
+        async with asyncio.timeout(2):
+            assert await waiting is None
+    waiting.cancel()
+    await medium.coordinator.call(SHARD)
+
+    async with asyncio.timeout(2):
+        assert await medium.coordinator.wait([SHARD], "w/2", 30) == SHARD
+
+
+async def test_who_waits_no_longer_passes_on_the_call_that_came_meanwhile(medium: Medium) -> None:
+    """A worker that has no room any more was called, and has not looked yet."""
+    answered = asyncio.Event()
+
+    async def wait(*arguments: Any) -> Shard | None:
+        try:
+            return await type(medium.coordinator).wait(medium.coordinator, *arguments)
+        finally:
+            answered.set()
+
+    called = medium.another_coordinator()
+    called.wait = wait  # type: ignore[method-assign]
+    bell, nothing_else = Bell(called, "w/1"), asyncio.Event()
+    nothing_else.set()
+    assert not await bell.wait([SHARD], nothing_else, 30)
+    await medium.coordinator.call(SHARD)
+    async with asyncio.timeout(2):
+        await answered.wait()
+    await bell.close()
+
+    async with asyncio.timeout(2):
+        assert await medium.coordinator.wait([SHARD], "w/2", 30) == SHARD
 
 
 async def test_a_failure_without_a_lease_holds_nobody_up(medium: Medium) -> None:

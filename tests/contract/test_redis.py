@@ -19,7 +19,7 @@ from tests.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 OwnMedium = Callable[..., tuple[RedisServer, RedisMedium]]
-CLIENT_COMMANDS = {"evalsha", "eval", "script|load", "blpop", "publish", "zrevrange", "hmget"}
+CLIENT_COMMANDS = {"evalsha", "eval", "script|load", "blpop", "publish", "zrevrange"}
 """Commands that our clients send; all others are called by scripts."""
 
 
@@ -328,6 +328,31 @@ async def test_many_threads_are_settled_in_one_command(on_redis: RedisMedium) ->
 
     assert sent(await spent(on_redis.redis, before)) == 1
     assert (await on_redis.observe()).depth == 0
+
+
+async def test_more_threads_than_lua_hands_over_at_a_time_are_bound_renewed_and_settled(on_redis: RedisMedium) -> None:
+    await on_redis.storage.register(SHARD, [Entry(f"t{n}", 0, [b"1"]) for n in range(9000)])
+    batches = await on_redis.bind(threads=9000)
+    lost = await on_redis.coordinator.renew([batch.lease for batch in batches], LEASE_SECONDS)
+    settled = await on_redis.storage.settle([Settlement(batch.lease, 0, batch.last, release=True) for batch in batches])
+    state = await on_redis.observe()
+
+    assert (len(batches), lost, sum(each.is_released for each in settled)) == (9000, [], 9000)
+    assert (state.depth, state.threads, state.bound, state.ready) == (0, 0, 0, 0)
+
+
+async def test_nothing_is_left_of_threads_that_ended(on_redis: RedisMedium) -> None:
+    """Of one request, of several, and of one that failed before."""
+    await on_redis.register("a", "1")
+    await on_redis.fail(await on_redis.bind_one(), delay=1)
+    await on_redis.advance(2)
+    await on_redis.register("b", "2")
+    await on_redis.register("c", "3", "4")
+    batches = await on_redis.bind(threads=3)
+    await on_redis.storage.settle([Settlement(batch.lease, 0, batch.last, release=True) for batch in batches])
+    keys = {key.decode().rpartition("}")[2] async for key in on_redis.redis.scan_iter("*")}
+
+    assert {key for key in keys if not key.startswith(":producer:")} == {":counters", ":wake"}
 
 
 async def test_all_states_are_read_in_one_round_trip(on_redis: RedisMedium) -> None:

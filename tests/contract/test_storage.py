@@ -112,11 +112,12 @@ async def test_settling_twice_removes_once_and_answers_the_same(medium: Medium) 
     assert await medium.waiting("a") == ["3", "4"]
 
 
-async def test_what_was_never_handed_out_cannot_be_settled(medium: Medium) -> None:
+@pytest.mark.parametrize("release", [False, True])
+async def test_what_was_never_handed_out_cannot_be_settled(medium: Medium, release: bool) -> None:
     await medium.register("a", "1", "2", "3")
     batch = await medium.bind_one(wanted=1)
 
-    settled = await medium.settle(batch, through=batch.first + 2)
+    settled = await medium.settle(batch, through=batch.first + 2, release=release)
 
     assert settled.is_lost
     assert await medium.waiting("a") == ["1", "2", "3"]
@@ -151,6 +152,27 @@ async def test_a_settlement_with_release_keeps_a_thread_that_has_more(medium: Me
 
     assert handed(settled.batch) == ["2"]
     assert (await medium.observe()).bound == 1
+
+
+async def test_a_settlement_with_release_hands_out_the_next_tube(medium: Medium) -> None:
+    await medium.register("a", "1")
+    await medium.register("a", "2", priority=1)
+
+    settled = await medium.settle(await medium.bind_one(), wanted=1, release=True)
+
+    assert handed(settled.batch) == ["2"]
+
+
+@pytest.mark.parametrize("release", [False, True])
+async def test_a_lease_that_comes_twice_in_one_call_settles_once(medium: Medium, release: bool) -> None:
+    await medium.register("a", "1")
+    batch = await medium.bind_one()
+    settlement = Settlement(batch.lease, through=batch.last, release=release)
+    first, second = await medium.storage.settle([settlement, settlement])
+    state = await medium.observe()
+
+    assert (first.is_released, second.is_lost) == (release, release)
+    assert (state.settled, state.depth) == (1, 0)
 
 
 async def test_a_thread_released_with_requests_left_is_bound_by_the_next(medium: Medium) -> None:

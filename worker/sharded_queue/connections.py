@@ -160,7 +160,9 @@ async def introduce(client: Client, seconds: float) -> None:
         return
     with understood():
         async with asyncio.timeout(seconds):
+            cancellations = _cancellations()
             await client.initialize()
+            _heed(cancellations)
 
 
 @contextmanager
@@ -253,9 +255,10 @@ class Link:
         """
         idle = _idle_of.setdefault(self.redis, {}).setdefault(node, [])
         async with asyncio.timeout(seconds):
+            cancellations = _cancellations()
             connection = idle.pop() if idle else await self._connected(node)
             try:
-                answers = await self._converse(connection, commands)
+                answers = await self._converse(connection, commands, cancellations)
             except BaseException:
                 await connection.disconnect(nowait=True)
                 await self._give_back(node, connection)
@@ -266,13 +269,9 @@ class Link:
             await self._give_back(node, connection)
         return answers
 
-    async def _converse(self, connection: Any, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        cancellations = _cancellations()
+    async def _converse(self, connection: Any, commands: Sequence[Sequence[Any]], cancellations: int) -> list[Any]:
         await _send(connection, b"".join([pack_command(tuple(command)) for command in commands]))
-        # Where redis-py connects first, it does so within `wait_for`, which on Python 3.11 forgets a cancellation
-        # that comes as it ends; the answer would then be waited for by nobody and for ever.
-        if _cancellations() > cancellations:
-            raise asyncio.CancelledError
+        _heed(cancellations)
         return [await self._answer(connection) for _ in commands]
 
     async def _answer(self, connection: Any) -> Any:
@@ -335,3 +334,15 @@ async def _send(connection: Any, packed: bytes) -> None:
 def _cancellations() -> int:
     task = asyncio.current_task()
     return task.cancelling() if task else 0
+
+
+def _heed(cancellations: int) -> None:
+    """
+    redis-py connects within `wait_for`, which on Python 3.11 forgets a cancellation that comes as it ends: the answer
+    would then be waited for by nobody, and whoever cancelled would wait for ever.
+
+    Raises:
+        CancelledError: there were more than so many.
+    """
+    if _cancellations() > cancellations:
+        raise asyncio.CancelledError

@@ -3,7 +3,7 @@ Runs the coroutines of many lanes in few tasks.
 
 A task for each lane costs more than a short lane itself. So lanes whose handlers wait for nothing share a task, one
 after another; a lane that waits keeps the task it is in for so long, and another task takes those behind it. No task
-waits with a lane that is *parked*, because its settlement is on its way together with those of others.
+waits with a lane that *asks* for what comes to many lanes at once, as the answers to their settlements do.
 """
 
 import asyncio
@@ -18,25 +18,25 @@ LONGEST_STEP_SECONDS = 0.005
 """Handlers that never wait let the rest of the process have a turn after so long: settlements are sent, calls heard."""
 
 
-class _Parked:
-    """What a strand yields when it is to be resumed by `Strand.resume` and not by a future."""
+class _Asking:
+    """What a strand yields when it is to go on by `Strand.answer` and not by a future."""
 
 
-PARKED = _Parked()
+ASKING = _Asking()
 Ended = Callable[[BaseException | None], None]
 
 
 class Strand:
-    """One coroutine, in a context of its own. It may go on in another task after it was parked, and only then."""
+    """One coroutine, in a context of its own. It may go on in another task after it has asked, and only then."""
 
-    __slots__ = ("_context", "_coroutine", "_crew", "ended", "is_parked", "task")
+    __slots__ = ("_context", "_coroutine", "_crew", "ended", "is_asking", "task")
 
     def __init__(self, crew: "Crew", coroutine: Coroutine[Any, Any, None], ended: Ended) -> None:
         self._crew, self._coroutine, self.ended = crew, coroutine, ended
         self._context = copy_context()
         self.task: asyncio.Task[None] | None = None
         """The one that waits for what the coroutine waits for."""
-        self.is_parked = False
+        self.is_asking = False
 
     def step(self, value: object) -> Any:
         """Run until it waits for something, which is returned."""
@@ -44,18 +44,18 @@ class Strand:
             return self._context.run(self._coroutine.throw, value)
         return self._context.run(self._coroutine.send, value)
 
-    def resume(self, value: object) -> None:
-        """Go on where it was parked with *value*, raised there if it is an exception; only the first call counts."""
-        if self.is_parked:
-            self.is_parked = False
+    def answer(self, value: object) -> None:
+        """Go on where it asks with *value*, raised there if it is an exception; only the first answer counts."""
+        if self.is_asking:
+            self.is_asking = False
             self._crew.make_ready(self, value)
 
     def cancel(self) -> None:
-        """Raise `CancelledError` where it waits or is parked; one that waits for nothing has to look by itself."""
+        """Raise `CancelledError` where it waits or asks; one that does neither has to look by itself."""
         if self.task:
             self.task.cancel()
         else:
-            self.resume(asyncio.CancelledError())
+            self.answer(asyncio.CancelledError())
 
 
 class Crew:
@@ -65,7 +65,7 @@ class Crew:
         self._ready: deque[tuple[Strand, object]] = deque()
         self._next: asyncio.Task[None] | None = None
         self.current: Strand
-        """The one that runs, for whoever is to resume it when it has parked."""
+        """The one that runs, for whoever is to answer what it asks."""
 
     def start(self, coroutine: Coroutine[Any, Any, None], ended: Ended) -> Strand:
         """Run *coroutine*; *ended* is called with what it raised, or None."""
@@ -94,7 +94,7 @@ class Crew:
 
     @coroutine
     def _advance(self, strand: Strand, value: object, task: "asyncio.Task[None]") -> Generator[Any, Any, None]:
-        """Run a strand until it parks or ends; whatever it waits for, this task waits for."""
+        """Run a strand until it asks or ends; whatever it waits for, this task waits for."""
         while True:
             self.current = strand
             try:
@@ -106,8 +106,8 @@ class Crew:
                 if isinstance(error, Exception | asyncio.CancelledError):
                     return None
                 raise
-            if awaited is PARKED:
-                strand.is_parked = True
+            if awaited is ASKING:
+                strand.is_asking = True
                 return None
             self._call_task()
             strand.task = task
@@ -119,6 +119,6 @@ class Crew:
 
 
 @coroutine
-def parked() -> Generator[Any, Any, Any]:
-    """The value that the running strand is resumed with."""
-    return (yield PARKED)
+def asked() -> Generator[Any, Any, Any]:
+    """What the running strand is answered with."""
+    return (yield ASKING)

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable
 
-from sharded_queue.crew import Crew, Strand, parked
+from sharded_queue.crew import Crew, Strand, asked
 from sharded_queue.storage import Settled, Settlement, Storage
 from sharded_queue.tube import Shard
 
@@ -24,7 +24,7 @@ class Exchange:
         self._waiting.setdefault(shard, []).append((settlement, self._crew.current))
         if shard not in self._flushes:
             self._flushes[shard] = asyncio.create_task(self._flush(shard))
-        return parked()
+        return asked()
 
     async def _flush(self, shard: Shard) -> None:
         try:
@@ -38,7 +38,7 @@ class Exchange:
             answers = await self._storage.settle([settlement for settlement, _ in waiting])
         except Exception as error:
             for _, strand in waiting:
-                strand.resume(error)
+                strand.answer(error)
             return
         for (_, strand), settled in zip(waiting, answers, strict=True):
-            strand.resume(settled)
+            strand.answer(settled)

@@ -53,6 +53,10 @@ class Handler:
     waited, the tube's priority number counts as one less, so that no priority of a thread is starved for ever; 0 for no
     ageing. *deduplicate_seconds*: how long a request keeps others of its `identity` from being registered again; 0 for
     never. Costs Redis about 230 bytes a request for so long, and 6 µs in the step that registers it.
+
+    What an instance is asked to do, from `create` to `stop`, is done one after another, in one context (of contextvars)
+    but not always in one task of asyncio: what belongs to a task, as a TaskGroup does, is not to be kept open from one
+    method to another.
     """
 
     name: ClassVar[str]

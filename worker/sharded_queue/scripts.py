@@ -8,6 +8,7 @@ the right thing to do, until the caller's time is over.
 
 import asyncio
 import random
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from hashlib import sha1
@@ -31,6 +32,8 @@ from sharded_queue.settings import settings
 from sharded_queue.storage import Batch
 from sharded_queue.tube import Tube
 
+COMMENT, NAME = re.compile(r"--.*"), re.compile(r"\w+")
+STATEMENT, DEFINED = re.compile(r"^(?=local )", re.MULTILINE), re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 1.0
 TRANSIENT_ERRORS = (
     "LOADING",
@@ -47,10 +50,25 @@ TRANSIENT_ERRORS = (
 
 @cache
 def source(name: str) -> str:
-    """A script's text: its own first line (which sets its flags), what all scripts share, and its body."""
+    """A script's text: its own first line (which sets its flags), what it needs of the prelude, and its body."""
     folder = files("sharded_queue") / "lua"
     flags, _, body = (folder / f"{name}.lua").read_text().partition("\n")
-    return f"{flags}\n{(folder / '_prelude.lua').read_text()}\n{body}"
+    return "\n".join([flags, *_needed((folder / "_prelude.lua").read_text(), body), body])
+
+
+def _needed(prelude: str, body: str) -> list[str]:
+    """
+    The statements of the prelude that *body* needs: Redis carries out all of a script at every call, and to make the
+    functions that nobody calls took longer than most scripts need for their work.
+    """
+    needed: list[str] = []
+    named = set(NAME.findall(body))
+    _, *statements = STATEMENT.split(COMMENT.sub("", prelude))
+    for statement in reversed(statements):  # what a statement names is defined by those before it
+        if named.intersection(NAME.findall(DEFINED.findall(statement)[0])):
+            needed.insert(0, statement)
+            named.update(NAME.findall(statement))
+    return needed
 
 
 @cache

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 NOT_FOR_A_WORKER = {
+    "aiohttp",
     "rich",
     "sharded_queue.check",
     "sharded_queue.commands.tubes",

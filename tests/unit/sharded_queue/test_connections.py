@@ -1,6 +1,7 @@
 """Clients from discrete fields, and a link that notices what happens to it."""
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ResponseErr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue import SettingsError
-from sharded_queue.connections import Link, RedisOptions, _idle_of, connect, parse_address
+from sharded_queue.connections import Link, RedisOptions, connect, introduce, parse_address
 from sharded_queue.scripts import may_pass
 
 
@@ -59,37 +60,69 @@ def test_options_never_show_a_password() -> None:
     assert "hunter2" not in repr(RedisOptions(password="hunter2", sentinel_password="hunter2"))
 
 
-async def test_a_cancellation_that_the_client_forgot_still_ends_the_command() -> None:
-    """redis-py may connect within `wait_for`, which on Python 3.11 swallows a cancellation that comes as it ends."""
+class Forgetful:
+    """A connection, and a pool of it, that forgets the cancellation of one of its steps."""
 
-    class ForgetfulConnection:
-        is_connected, socket_timeout = True, None
+    is_connected, socket_timeout = True, None
 
-        async def send_packed_command(self, command: bytes) -> None:
-            sending.set()
+    def __init__(self, step: str) -> None:
+        self.step, self.reached = step, asyncio.Event()
+
+    async def _take(self, step: str) -> None:
+        if step == self.step:
+            self.reached.set()
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 return
 
-        async def read_response(self, **_: Any) -> Any:
-            await asyncio.Event().wait()
+    async def get_connection(self) -> "Forgetful":
+        await self._take("connect")
+        return self
 
-        async def disconnect(self, nowait: bool = False) -> None:
-            self.is_connected = False
+    async def send_packed_command(self, command: bytes) -> None:
+        await self._take("send")
 
-    sending = asyncio.Event()
-    client = Redis()
-    link = Link(client)
-    _idle_of[client] = {None: [ForgetfulConnection()]}
-    link._give_back = lambda *_: asyncio.sleep(0)  # type: ignore[method-assign]
-    blocking = asyncio.create_task(link.send("key", "BLPOP", "key", "0", seconds=60))
+    async def read_response(self, **_: Any) -> Any:
+        await asyncio.Event().wait()
+
+    async def disconnect(self, nowait: bool = False) -> None:
+        self.is_connected = False
+
+    async def release(self, connection: "Forgetful") -> None: ...
+
+
+@pytest.mark.parametrize("step", ["connect", "send"])
+async def test_a_cancellation_that_the_client_forgot_still_ends_the_command(step: str) -> None:
+    """redis-py may connect within `wait_for`, which on Python 3.11 swallows a cancellation that comes as it ends."""
+    client, connection = Redis(), Forgetful(step)
+    client.connection_pool = connection  # type: ignore[assignment]
+    blocking = asyncio.create_task(Link(client).send("key", "BLPOP", "key", "0", seconds=60))
     async with asyncio.timeout(2):
-        await sending.wait()
+        await connection.reached.wait()
         blocking.cancel()
         await asyncio.gather(blocking, return_exceptions=True)
 
     assert blocking.cancelled()
+    assert not connection.is_connected
+
+
+async def test_a_cancellation_that_was_forgotten_while_a_cluster_was_learned_still_counts() -> None:
+    async def initialize() -> None:
+        learning.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+    learning = asyncio.Event()
+    client = connect(RedisOptions(("127.0.0.1:1",), mode="Cluster"))
+    client.initialize = initialize  # type: ignore[method-assign, assignment]
+    introducing = asyncio.create_task(introduce(client, 60))
+    async with asyncio.timeout(2):
+        await learning.wait()
+        introducing.cancel()
+        await asyncio.gather(introducing, return_exceptions=True)
+
+    assert introducing.cancelled()
 
 
 @pytest.mark.parametrize(

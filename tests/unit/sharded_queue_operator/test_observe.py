@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +163,27 @@ async def test_a_secret_that_does_not_serve_is_told() -> None:
         assert doubt is not None, name
         assert doubt.reason == reason
         assert sentence in doubt.message
+
+
+@pytest.mark.parametrize("how", ["closed", "forgotten"])
+async def test_a_poller_ends_though_its_client_forgot_the_cancellation(how: str) -> None:
+    """redis-py sends within `wait_for`, which on Python 3.11 swallows a cancellation that comes as it ends."""
+
+    async def opened() -> Any:
+        if not opening.is_set():  # a second cancellation would be one too many to forget
+            opening.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.Event().wait()
+        raise ConnectionError("cut")
+
+    opening = asyncio.Event()
+    async with watching() as watcher, asyncio.timeout(SECONDS):
+        watcher.watch("n", {"addresses": [f"127.0.0.1:{free_port()}"]}, period_seconds=300)
+        (poller,), (task,) = watcher.observer.pollers.values(), watcher.observer.tasks.values()
+        poller.connection.open = opened  # type: ignore[method-assign]
+        await opening.wait()
+        if how == "closed":
+            await watcher.observer.close()
+        else:
+            watcher.observer.forget(Name("shop", "n"))
+        await asyncio.gather(task, return_exceptions=True)

@@ -65,7 +65,8 @@ class RuntimeCoordinator(Coordinator):
         self._books.listeners.add(called.set)
         try:
             if not any(self._books[shard].is_calling(owner) for shard in shards):
-                await asyncio.wait_for(called.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await called.wait()
         except TimeoutError:
             return None
         finally:

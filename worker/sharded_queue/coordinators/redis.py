@@ -21,6 +21,8 @@ from sharded_queue.tube import Keys, Shard
 
 log = logging.getLogger("sharded_queue")
 DISMISSED = -2
+GRANT = 6
+"""How many parts of the answer of `bind.lua` describe one thread."""
 CALL_MS = 60_000
 """How long a token for one owner is kept: the owner may be gone."""
 BLOCK_MARGIN_SECONDS = 5.0
@@ -86,7 +88,8 @@ class RedisCoordinator(Coordinator):
             raise
         next_ms, others_wait, occurs_ms, *grants = reply
         batches = [
-            batch_of(Lease(shard, thread.decode(), owner, int(fence)), handed) for thread, fence, *handed in grants
+            batch_of(Lease(shard, grants[at].decode(), owner, int(grants[at + 1])), grants[at + 2 : at + GRANT])
+            for at in range(0, len(grants), GRANT)
         ]
         if batches:
             self._known_fences[shard, owner] = batches[-1].lease.fence

@@ -3,7 +3,8 @@
 --
 -- ARGV  owner, threads, wanted, lease ms, crash limit, known fence ('' unless this call is sent again),
 --       ageing ms (0: priorities do not age)
--- Returns {ms until something may become free, or -1 for never, or -2 for a dismissed worker, 1 if threads are left behind, {thread, fence, priority, first, attempt, messages} ...}
+-- Returns {ms until something may become free, or -1 for never, or -2 for a dismissed worker, 1 if threads are left behind,
+--         ms until a schedule occurs or -1, then per thread: thread, fence, priority, first, attempt, messages}
 
 local owner, threads, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease, crash_limit, known, ageing = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
@@ -22,7 +23,7 @@ end
 -- A clock that was set back must not freeze a thread: no lease ends later than a full lease from now.
 for _, thread in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '(' .. whole(now + lease), '+inf', 'LIMIT', 0, SWEEP)) do
   local held = held_of(thread)
-  redis.call('ZADD', LEASES, 'LT', now + (held and held.lease or 0), thread)
+  redis.call('ZADD', LEASES, 'LT', now + (held and tonumber(held.lease) or 0), thread)
 end
 for _, thread in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, SWEEP)) do expire(thread, crash_limit) end
 for _, thread in ipairs(redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now, 'LIMIT', 0, SWEEP)) do
@@ -44,27 +45,35 @@ if wanted < 1 or dismissed then threads = 0 end
 if threads > 0 then redis.call('HSET', COUNTERS, 'looked', whole(now)) end
 local reply = { -1, 0, -1 }
 local picked = threads > 0 and not is_paused() and redis.call('ZPOPMIN', READY, threads) or {}
+local bound, records, leases = {}, {}, {}
+for i = 1, #picked, 2 do bound[#bound + 1] = picked[i] end
 local fence = math.max((tonumber(redis.call('HGET', COUNTERS, 'fence')) or 0) + 1, now_us)
-for i = 1, #picked, 2 do
-  local thread = picked[i]
-  local held = { fence = whole(fence), owner = owner, since = now, lease = lease, priority = '0', first = 0, last = -1,
+local since, till = whole(now), whole(now + lease)
+for i, record in ipairs(records_of(THREADS, bound)) do
+  local thread = bound[i]
+  local held = { fence = whole(fence), owner = owner, since = since, lease = ARGV[4], priority = '0', first = 0, last = -1,
                  ageing = ageing }
-  local batch = hand_out(thread, tubes_of(thread), held, wanted)
-  if batch then
-    redis.call('ZADD', LEASES, now + lease, thread)
-    reply[#reply + 1] = { thread, held.fence, batch[1], batch[2], batch[3], batch[4] }
+  local priority, first, attempt, messages = hand_out(thread, read_tubes(record), held, wanted)
+  if messages then
+    local at, n = #reply, #leases
+    reply[at + 1], reply[at + 2], reply[at + 3] = thread, held.fence, priority
+    reply[at + 4], reply[at + 5], reply[at + 6] = first, attempt, messages
+    records[n + 1], records[n + 2] = thread, spelled_hold(held)
+    leases[n + 1], leases[n + 2] = till, thread
     fence = fence + 1
   end
 end
+in_chunks(records, 'HSET', HELD)
+in_chunks(leases, 'ZADD', LEASES)
 if #reply > 3 then redis.call('HSET', COUNTERS, 'fence', whole(fence - 1)) end
 
 -- Whoever was called and leaves work behind calls the next one.
 if (#picked > 0 or dismissed) and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
 for _, key in ipairs({ LEASES, BLOCKED, DUE }) do
-  local score = tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2])
+  local score = tonumber(redis.call('ZRANGE', key, '0', '0', 'WITHSCORES')[2])
   if score and score < math.huge and (reply[1] < 0 or score - now < reply[1]) then reply[1] = math.max(score - now, 0) end
 end
-local occurs = tonumber(redis.call('ZRANGE', OCCURRENCES, 0, 0, 'WITHSCORES')[2])
+local occurs = tonumber(redis.call('ZRANGE', OCCURRENCES, '0', '0', 'WITHSCORES')[2])
 if occurs then reply[3] = math.max(occurs - now, 0) end
 finish()
 if dismissed then reply[1] = -2 end

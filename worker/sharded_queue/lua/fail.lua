@@ -34,7 +34,7 @@ if delay >= 0 then
   redis.call('ZADD', BLOCKED, 'GT', now + delay, thread) -- a pause lasts longer
 else
   held.first, held.last = sequence + 1, sequence
-  if #tubes == 0 then held.since = 0 end
+  if #tubes == 0 then held.since = '0' end
   keep_held(thread, held)
 end
 finish()

@@ -24,7 +24,7 @@ local held = {}
 for i, thread in ipairs(redis.call('HKEYS', HELD)) do
   local hold = held_of(thread)
   holds[thread] = true
-  held[4 * i - 3], held[4 * i - 2], held[4 * i - 1], held[4 * i] = thread, hold.owner, hold.fence, whole(hold.since)
+  held[4 * i - 3], held[4 * i - 2], held[4 * i - 1], held[4 * i] = thread, hold.owner, hold.fence, hold.since
 end
 
 local oldest = {}

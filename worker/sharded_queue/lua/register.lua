@@ -44,13 +44,6 @@ end
 -- also the first of it if it was registered before}.
 local fresh, repeated = {}, {}
 
--- One command on a key with any number of arguments; Lua hands over so many at a time.
-local function in_chunks(arguments, command, key)
-  for from = 1, #arguments, CHUNK do
-    redis.call(command, key, unpack(arguments, from, math.min(from + CHUNK - 1, #arguments)))
-  end
-end
-
 -- The identities whose time is over go, always more of them than this call can add.
 local function forget(count)
   local over = redis.call('ZRANGEBYSCORE', IDENTITIES, '-inf', now, 'LIMIT', 0, SWEEP + count)

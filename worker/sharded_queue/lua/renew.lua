@@ -1,12 +1,15 @@
 #!lua flags=allow-oom
 -- Prolong leases. ARGV  lease ms, then per lease: thread, fence. Returns the threads that were lost.
 
-local lost = {}
-for at = 2, #ARGV, 2 do
-  if holds(ARGV[at], ARGV[at + 1]) then
-    redis.call('ZADD', LEASES, now + tonumber(ARGV[1]), ARGV[at])
+local threads, lost, leases, till = {}, {}, {}, whole(now + tonumber(ARGV[1]))
+for at = 2, #ARGV, 2 do threads[#threads + 1] = ARGV[at] end
+for i, record in ipairs(records_of(HELD, threads)) do
+  if has_fence(record, ARGV[2 * i + 1]) then
+    leases[#leases + 1] = till
+    leases[#leases + 1] = threads[i]
   else
-    lost[#lost + 1] = ARGV[at]
+    lost[#lost + 1] = threads[i]
   end
 end
+in_chunks(leases, 'ZADD', LEASES)
 return lost

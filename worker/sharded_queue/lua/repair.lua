@@ -118,7 +118,7 @@ local depth, oldest, deep, ready, leases = 0, {}, {}, {}, {}
 local function note_indices(thread, tubes)
   local first
   for _, tube in ipairs(tubes) do
-    local stamp = stamp_of(redis.call('LINDEX', list_of(thread, tube.priority), 0))
+    local stamp = tonumber(stamp_of(redis.call('LINDEX', list_of(thread, tube.priority), 0)))
     oldest[thread .. '/' .. tube.priority] = stamp
     first = math.min(first or stamp, stamp)
   end
@@ -146,11 +146,11 @@ local function right_hold(thread, tubes)
     keep_field('held', HELD, thread, was)
     return
   end
-  leases[thread] = now + held.lease
-  if #tubes == 0 and held.since ~= 0 then
-    held.since = 0
+  leases[thread] = now + tonumber(held.lease)
+  if #tubes == 0 and held.since ~= '0' then
+    held.since = '0'
     keep_held(thread, held)
-  elseif #tubes > 0 and held.since == 0 then
+  elseif #tubes > 0 and held.since == '0' then
     arrive(thread, tubes)
   end
   local is = redis.call('HGET', HELD, thread)

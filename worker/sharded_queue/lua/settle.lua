@@ -3,7 +3,7 @@
 --
 -- ARGV  sent again (0 or 1), then per lease: thread, fence, priority, through ('' for nothing), busy us,
 --       wanted, release (0 no, 1 when nothing is handed out, 2 also when others wait)
--- Returns per lease {0} lost, {1} nothing handed out, {2} released, {3, priority, first, attempt, messages}
+-- Returns per lease 0 lost, 1 nothing handed out, 2 released, or {3, priority, first, attempt, messages}
 --
 -- Sequence numbers are named, never a count: what was removed already is not removed again. A thread that this very
 -- call released when it was sent before is no longer held; the owner sends again only while its lease lasts, so nobody
@@ -12,17 +12,45 @@
 local again = ARGV[1] == '1'
 local busy_us = 0
 
+-- The end of most threads of few requests: their only tube was handled to its end, and they are let go. It takes a few
+-- steps where `settle`, which would do just the same, takes many. What it removes is removed by one command a key.
+local ended, members = {}, {}
+local function end_thread(hold, tubes, thread, fence, priority, through, busy)
+  local held_fence, held_priority, first, last = string.match(hold or '', '^(%d+) %S+ %d+ %d+ (%S+) (%S+) (%S+)')
+  local tube_priority, head, tail = string.match(tubes or '', '^(%-?%d+) (%-?%d+) (%-?%d+)$')
+  if held_fence ~= fence or held_priority ~= priority or last ~= through or first ~= head
+      or tube_priority ~= priority or tail - through ~= 1 or trouble_of(thread, priority) then
+    return false
+  end
+  local count = tail - head
+  redis.call('DEL', list_of(thread, priority))
+  note_depth(thread, count, 0)
+  note_drained(thread)
+  settled, depth_change, busy_us = settled + count, depth_change - count, busy_us + busy
+  ended[#ended + 1], members[#members + 1] = thread, thread .. '/' .. priority
+  return true
+end
+
+local function write_ends()
+  in_chunks(members, 'ZREM', OLDEST)
+  in_chunks(ended, 'HDEL', THREADS)
+  in_chunks(ended, 'HDEL', HELD)
+  in_chunks(ended, 'ZREM', LEASES)
+  ended, members = {}, {}
+end
+
 -- The turn of a thread is over: it lines up behind those that wait now.
 local function yield(thread)
   let_go(thread)
   redis.call('ZADD', READY, now + 1, thread) -- behind those of this very millisecond too
   woken = woken + 1
-  return { 2 }
+  return 2
 end
 
 -- Whether another thread lacks a worker. Back-offs that are over, leases that expired and threads that nothing parks any
 -- more become ready with the next call of bind, which nobody makes while all workers are busy.
 local function others_wait(thread)
+  write_ends()
   if redis.call('EXISTS', READY, OPENED) > 0 or redis.call('ZCOUNT', BLOCKED, '-inf', now) > 0 then return true end
   for _, expired in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 2)) do
     if expired ~= thread then return true end
@@ -30,17 +58,16 @@ local function others_wait(thread)
   return false
 end
 
-local function settle(thread, fence, priority, through, busy, wanted, release)
-  local held = holds(thread, fence)
-  if not held then
-    local was_released = again and (release > 0 or wanted > 0 and is_paused(thread)) and not held_of(thread)
-    return { was_released and 2 or 0 }
+local function settle(hold, record, thread, fence, priority, through, busy, wanted, release)
+  if not has_fence(hold, fence) then
+    local was_released = again and (release > 0 or wanted > 0 and is_paused(thread)) and not hold
+    return was_released and 2 or 0
   end
-  local tubes = tubes_of(thread)
+  local held, tubes = read_hold(hold), read_tubes(record)
   if through then
     for i, tube in ipairs(tubes) do
       if tube.priority == priority and through >= tube.head then
-        if held.priority ~= priority or through > held.last then return { 0 } end -- was never handed out
+        if held.priority ~= priority or through > held.last then return 0 end -- was never handed out
         settled = settled + through + 1 - tube.head
         busy_us = busy_us + busy
         drop(thread, tubes, i, through + 1 - tube.head)
@@ -50,25 +77,44 @@ local function settle(thread, fence, priority, through, busy, wanted, release)
   end
   if wanted > 0 and is_paused(thread) then wanted, release = 0, 1 end
   if release == 2 and #tubes > 0 and wanted > 0 and others_wait(thread) then return yield(thread) end
-  local batch = wanted > 0 and hand_out(thread, tubes, held, wanted)
-  if batch then return { 3, batch[1], batch[2], batch[3], batch[4] } end
+  if wanted > 0 and #tubes > 0 then
+    local handed = { 3, hand_out(thread, tubes, held, wanted) }
+    if #handed > 1 then
+      keep_held(thread, held)
+      return handed
+    end
+  end
   if release > 0 then
     let_go(thread)
     make_ready(thread, tubes)
-    return { 2 }
+    return 2
   end
   held.first = held.last + 1
-  if #tubes == 0 then held.since = 0 end
+  if #tubes == 0 then held.since = '0' end
   keep_held(thread, held)
-  return { 1 }
+  return 1
 end
 
 promote()
-local reply = {}
-for at = 2, #ARGV, 7 do
-  reply[#reply + 1] = settle(ARGV[at], ARGV[at + 1], ARGV[at + 2], tonumber(ARGV[at + 3]), tonumber(ARGV[at + 4]),
-    tonumber(ARGV[at + 5]), tonumber(ARGV[at + 6]))
+local threads, is_settled, reply = {}, {}, {}
+for at = 2, #ARGV, 7 do threads[#threads + 1] = ARGV[at] end
+local held, tubes = records_of(HELD, threads), records_of(THREADS, threads)
+for i, thread in ipairs(threads) do
+  local at = 7 * i - 5
+  local fence, priority, through, busy, release = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 6]
+  if is_settled[thread] then -- by another lease on it: what was read is no longer so
+    write_ends()
+    held[i], tubes[i] = redis.call('HGET', HELD, thread), redis.call('HGET', THREADS, thread)
+  end
+  is_settled[thread] = true
+  if release ~= '0' and end_thread(held[i], tubes[i], thread, fence, priority, through, busy) then
+    reply[i] = 2
+  else
+    reply[i] = settle(held[i], tubes[i], thread, fence, priority, tonumber(through), tonumber(busy),
+      tonumber(ARGV[at + 5]), tonumber(release))
+  end
 end
+write_ends()
 if busy_us > 0 then redis.call('HINCRBY', COUNTERS, 'busy_us', busy_us) end
 finish()
 return reply

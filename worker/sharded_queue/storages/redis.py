@@ -330,11 +330,10 @@ def _settlement(settlement: Settlement) -> tuple[Any, ...]:
     )
 
 
-def _settled(lease: Lease, answer: list[Any]) -> Settled:
-    status = answer[0]
-    if status == HANDED:
+def _settled(lease: Lease, answer: int | list[Any]) -> Settled:
+    if isinstance(answer, list):
         return Settled(batch_of(lease, answer[1:]))
-    return Settled(is_lost=status == LOST, is_released=status == RELEASED)
+    return Settled(is_lost=answer == LOST, is_released=answer == RELEASED)
 
 
 def _state(shard: Shard, reply: list[Any]) -> ShardState:

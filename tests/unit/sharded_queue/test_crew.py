@@ -1,0 +1,231 @@
+"""Many coroutines in few tasks: each takes its turn, and nobody's wait, error or cancellation is another's."""
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from contextvars import ContextVar
+from typing import Any
+
+import pytest
+
+from sharded_queue import crew as crew_module
+from sharded_queue.crew import Crew, Strand, asked
+
+MINE: ContextVar[str] = ContextVar("MINE", default="nobody's")
+
+
+class Shift:
+    """A crew, and how each of its strands ended."""
+
+    def __init__(self) -> None:
+        self.crew = Crew()
+        self.ended: dict[str, BaseException | None] = {}
+        self.tasks: dict[str, asyncio.Task[Any] | None] = {}
+        self._changed = asyncio.Event()
+
+    def start(self, name: str, coroutine: Coroutine[Any, Any, None]) -> Strand:
+        return self.crew.start(self._noted(name, coroutine), lambda error: self._note(name, error))
+
+    async def _noted(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
+        self.tasks[name] = asyncio.current_task()
+        await coroutine
+
+    def _note(self, name: str, error: BaseException | None) -> None:
+        self.ended[name] = error
+        self._changed.set()
+
+    async def wait_for(self, *names: str) -> None:
+        async with asyncio.timeout(5):
+            while not self.ended.keys() >= set(names):
+                self._changed.clear()
+                await self._changed.wait()
+
+
+@pytest.fixture
+async def shift() -> Shift:
+    return Shift()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - a strand tells nobody that it asks
+            await asyncio.sleep(0)
+
+
+async def nothing() -> None: ...
+
+
+async def ask(heard: list[object]) -> None:
+    heard.append(await asked())
+
+
+async def test_strands_that_wait_for_nothing_share_a_task(shift: Shift) -> None:
+    for number in range(100):
+        shift.start(str(number), nothing())
+    await shift.wait_for(*map(str, range(100)))
+
+    assert set(shift.ended.values()) == {None}
+    assert len(set(shift.tasks.values())) == 1
+
+
+async def test_a_strand_that_waits_holds_nobody_up(shift: Shift) -> None:
+    free = asyncio.Event()
+
+    async def wait() -> None:
+        await free.wait()
+
+    shift.start("waits", wait())
+    shift.start("behind", nothing())
+    await shift.wait_for("behind")
+    assert "waits" not in shift.ended
+    free.set()
+    await shift.wait_for("waits")
+
+    assert shift.tasks["behind"] is not shift.tasks["waits"]
+
+
+async def test_a_strand_that_asks_goes_on_with_its_answer(shift: Shift) -> None:
+    heard: list[object] = []
+    strand = shift.start("asks", ask(heard))
+    await until(lambda: strand.is_asking)
+    strand.answer("first")
+    strand.answer("second")
+    await shift.wait_for("asks")
+
+    assert heard == ["first"]
+
+
+async def test_a_strand_is_answered_only_where_it_asks(shift: Shift) -> None:
+    """An answer that nobody asked for is not the answer to the next question."""
+    heard: list[object] = []
+    free = asyncio.Event()
+
+    async def wait_and_ask() -> None:
+        await free.wait()
+        heard.append(await asked())
+
+    strand = shift.start("asks", wait_and_ask())
+    await until(lambda: strand.task)
+    strand.answer("too early")
+    free.set()
+    await until(lambda: strand.is_asking)
+    strand.answer("in time")
+    await shift.wait_for("asks")
+
+    assert heard == ["in time"]
+
+
+async def test_an_error_is_raised_where_a_strand_asks_and_ends_it_only(shift: Shift) -> None:
+    heard: list[object] = []
+    strand, other = shift.start("fails", ask(heard)), shift.start("other", ask(heard))
+    await until(lambda: strand.is_asking and other.is_asking)
+    error = ValueError("refused")
+    strand.answer(error)
+    other.answer("fine")
+    await shift.wait_for("fails", "other")
+
+    assert shift.ended == {"fails": error, "other": None}
+    assert heard == ["fine"]
+
+
+async def test_a_cancellation_reaches_a_strand_wherever_it_is(shift: Shift) -> None:
+    heard: list[object] = []
+
+    async def wait_for_ever() -> None:
+        await asyncio.Event().wait()
+
+    asks, waits = shift.start("asks", ask(heard)), shift.start("waits", wait_for_ever())
+    await until(lambda: asks.is_asking and waits.task)
+    asks.cancel()
+    waits.cancel()
+    await shift.wait_for("asks", "waits")
+
+    assert {type(error) for error in shift.ended.values()} == {asyncio.CancelledError}
+
+
+async def test_a_cancellation_is_nobody_elses(shift: Shift) -> None:
+    """Whoever asks its task whether it is being cancelled gets the answer that is true of itself."""
+    cancelling: list[int] = []
+
+    async def wait_for_ever() -> None:
+        await asyncio.Event().wait()
+
+    async def look() -> None:
+        task = asyncio.current_task()
+        assert task
+        cancelling.append(task.cancelling())
+
+    cancelled = shift.start("cancelled", wait_for_ever())
+    await until(lambda: cancelled.task)
+    cancelled.cancel()
+    for name in "abc":
+        shift.start(name, look())
+    await shift.wait_for("cancelled", *"abc")
+
+    assert all(shift.ended[name] is None for name in "abc")
+    assert cancelling == [0, 0, 0]
+
+
+async def test_a_strand_may_refuse_its_cancellation_and_go_on(shift: Shift) -> None:
+    """As a lane does that settles what was done before it was given up."""
+    heard: list[object] = []
+
+    async def end_orderly() -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            heard.append(await asked())
+
+    strand = shift.start("orderly", end_orderly())
+    await until(lambda: strand.task)
+    strand.cancel()
+    await until(lambda: strand.is_asking)
+    strand.answer("settled")
+    await shift.wait_for("orderly")
+
+    assert (shift.ended["orderly"], heard) == (None, ["settled"])
+
+
+async def test_each_strand_has_a_context_of_its_own_through_all_its_tasks(shift: Shift) -> None:
+    seen: dict[str, tuple[str, str]] = {}
+
+    async def keep(name: str) -> None:
+        MINE.set(name)
+        await asked()
+        before = MINE.get()
+        await asyncio.sleep(0)
+        seen[name] = (before, MINE.get())
+
+    strands = [shift.start(name, keep(name)) for name in "ab"]
+    await until(lambda: all(strand.is_asking for strand in strands))
+    for strand in reversed(strands):
+        strand.answer(None)
+    await shift.wait_for(*"ab")
+
+    assert seen == {"a": ("a", "a"), "b": ("b", "b")}
+    assert MINE.get() == "nobody's"
+
+
+async def test_handlers_that_never_wait_leave_the_rest_of_the_process_its_turns(
+    shift: Shift, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew_module, "LONGEST_STEP_SECONDS", 0.001)
+    turns: list[int] = []
+
+    async def compute() -> None:
+        end = time.monotonic() + 0.002
+        while time.monotonic() < end:
+            continue
+
+    async def count() -> None:
+        while True:
+            await asyncio.sleep(0)
+            turns.append(len(shift.ended))
+
+    counting = asyncio.create_task(count())
+    for number in range(10):
+        shift.start(str(number), compute())
+    await shift.wait_for(*map(str, range(10)))
+    counting.cancel()
+
+    assert set(turns) >= set(range(1, 10))

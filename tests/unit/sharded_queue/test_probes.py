@@ -1,0 +1,172 @@
+"""What is answered over HTTP to those who ask as they should, and to those who do not."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+
+from sharded_queue import probes
+from sharded_queue.errors import ShardedQueueError
+
+SECONDS = 10
+
+
+async def nothing() -> str:
+    return ""
+
+
+async def complaint() -> str:
+    return "Redis does not answer"
+
+
+async def measured() -> bytes:
+    return b"up 1\n"
+
+
+async def broken() -> bytes:
+    raise ValueError("out of order")
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    async with probes.served(
+        0, setting="PORT", livez=nothing, readyz=complaint, metrics=measured, content_type="text/x"
+    ) as port:
+        yield port
+
+
+async def answered(port: int, asked: bytes, host: str = "127.0.0.1") -> bytes:
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(asked)
+    return await rest(reader, writer)
+
+
+async def rest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """All that comes until the connection ends, however it ends."""
+    answer = b""
+    with suppress(ConnectionError):
+        async with asyncio.timeout(SECONDS):
+            answer = await reader.read()
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+    return answer
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_a_page_comes_with_its_length_and_kind_and_ends_the_connection(port: int, host: str) -> None:
+    answer = await answered(port, b"GET /metrics?name=up HTTP/1.1\r\nHost: worker\r\nAccept: */*\r\n\r\n", host)
+    head, _, body = answer.partition(b"\r\n\r\n")
+
+    assert head.split(b"\r\n")[0].endswith(b" 200 OK")
+    assert {b"Content-Type: text/x", b"Content-Length: 5"} <= set(head.split(b"\r\n"))
+    assert body == b"up 1\n"
+
+
+async def test_a_complaint_is_told_with_a_status_that_a_probe_understands(port: int) -> None:
+    answer = await answered(port, b"GET /readyz HTTP/1.1\r\n\r\n")
+
+    assert b" 503 Service Unavailable\r\n" in answer
+    assert answer.endswith(b"\r\n\r\nRedis does not answer")
+
+
+async def test_a_head_is_an_answer_without_its_body(port: int) -> None:
+    answer = await answered(port, b"HEAD /livez HTTP/1.1\r\n\r\n")
+
+    assert b" 200 OK\r\n" in answer
+    assert b"Content-Length: 2\r\n" in answer
+    assert answer.endswith(b"\r\n\r\n")
+
+
+@pytest.mark.parametrize(
+    ("asked", "status"),
+    [
+        (b"GET /other HTTP/1.1\r\n\r\n", b" 404 not found"),
+        (b"POST /livez HTTP/1.1\r\n\r\n", b" 405 method not allowed"),
+        (b"\xff\xfe \x00\r\n\r\n", b" 400 - bad request syntax"),
+        (b"GET /livez HTTP/1.1\r\n" + b"Header: value\r\n" * 200 + b"\r\n", b" 431 too many headers"),
+    ],
+)
+async def test_what_cannot_be_answered_is_told(port: int, asked: bytes, status: bytes) -> None:
+    assert status in (await answered(port, asked)).lower()
+
+
+async def test_whoever_asks_nothing_is_left_alone_after_a_while(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probes.Connection, "timeout", 0.05)
+
+    assert await answered(port, b"GET /livez HTTP/1.1\r\n") == b""
+
+
+async def test_whoever_goes_away_leaves_no_trace(port: int, capfd: pytest.CaptureFixture[str]) -> None:
+    _, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.transport.abort()
+
+    assert (await answered(port, b"GET /livez HTTP/1.1\r\n\r\n")).endswith(b"ok")
+    assert capfd.readouterr() == ("", "")
+
+
+async def test_a_page_that_breaks_is_told_and_the_others_stay(caplog: pytest.LogCaptureFixture) -> None:
+    async with probes.served(
+        0, setting="PORT", livez=nothing, readyz=nothing, metrics=broken, content_type="text/x"
+    ) as port:
+        assert b" 500 Internal Server Error" in await answered(port, b"GET /metrics HTTP/1.1\r\n\r\n")
+        assert (await answered(port, b"GET /livez HTTP/1.1\r\n\r\n")).endswith(b"ok")
+    assert [(each.levelno, each.getMessage()) for each in caplog.records] == [
+        (logging.ERROR, "/metrics cannot be told")
+    ]
+
+
+async def test_a_page_that_takes_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never() -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            given_up.set()
+        return ""
+
+    monkeypatch.setattr(probes, "LONGEST_SECONDS", 0.05)
+    given_up = asyncio.Event()
+    async with probes.served(
+        0, setting="PORT", livez=never, readyz=nothing, metrics=measured, content_type="text/x"
+    ) as port:
+        answer = await answered(port, b"GET /livez HTTP/1.1\r\n\r\n")
+        async with asyncio.timeout(SECONDS):
+            await given_up.wait()
+
+    assert b" 503 Service Unavailable\r\n" in answer
+    assert answer.endswith(b"the event loop is held up, or about to end")
+
+
+async def test_an_open_connection_does_not_hold_up_the_end() -> None:
+    async with asyncio.timeout(SECONDS):
+        async with probes.served(
+            0, setting="PORT", livez=nothing, readyz=nothing, metrics=measured, content_type="text/x"
+        ) as port:
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"GET /livez")
+            await accepted(port)
+    writer.close()
+
+
+async def accepted(port: int) -> None:
+    """Whoever connected before has been accepted: connections are accepted one after another."""
+    assert await answered(port, b"GET /livez HTTP/1.1\r\n\r\n")
+
+
+def test_who_asks_when_the_event_loop_has_ended_is_told() -> None:
+    loop = asyncio.new_event_loop()
+    loop.close()
+
+    answer = probes.Site({"/livez": probes.page(nothing)}, loop).answer("GET", "/livez")
+
+    assert answer == (503, b"the event loop is held up, or about to end", "text/plain; charset=utf-8")
+
+
+async def test_a_port_that_is_taken_is_named(port: int) -> None:
+    with pytest.raises(ShardedQueueError, match=f"PORT = {port} cannot be served: .*; 0 picks a free port"):
+        async with probes.served(
+            port, setting="PORT", livez=nothing, readyz=nothing, metrics=measured, content_type="text/x"
+        ):
+            pass
