@@ -504,11 +504,21 @@ VARIANTS = [
         (COORDINATOR + "expired_lease_cannot_fail", COORDINATOR + "expired_lease_cannot_release"),
     ),
     Variant(
-        "the fence is not compared by those who settle and renew",
-        PRELUDE,
-        "return record and string.match(record, '^%d+') == fence",
-        "return record",
+        "the fence is not compared by a settlement",
+        SETTLE,
+        " or held.fence ~= fence then",
+        " then",
         (COORDINATOR + "expired_lease_cannot_settle",),
+    ),
+    Variant(
+        "the fence is not compared by a renewal",
+        "lua/renew.lua",
+        " and string.match(record, '^%d+') == ARGV[2 * i + 1]",
+        "",
+        (
+            COORDINATOR + "a_renewal_names_the_leases_that_were_lost",
+            COORDINATOR + "a_lost_lease_cannot_be_renewed_into_life",
+        ),
     ),
     Variant(
         "the fence is not compared at the end of a thread",

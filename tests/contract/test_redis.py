@@ -433,6 +433,8 @@ async def test_one_thread_costs_two_commands_a_hundred_requests_at_most(on_redis
     class CountedHandler(Handler):
         async def perform(self, *requests: int) -> None: ...
 
+    await on_redis.register("a", "1")
+    await on_redis.settle(await on_redis.bind_one())  # the scripts are there, which is nothing a request costs
     queue = Queue(on_redis.storage)
     await queue.register(CountedHandler, *range(1280))
     worker = Worker(on_redis.coordinator, queue, handlers=[CountedHandler])

@@ -10,7 +10,7 @@ def test_a_script_begins_with_its_flags() -> None:
 @pytest.mark.parametrize(
     ("script", "function", "is_needed"),
     [
-        ("renew", "has_fence", True),
+        ("renew", "records_of", True),
         ("renew", "hand_out", False),
         ("bind", "hand_out", True),
         ("bind", "mend", True),

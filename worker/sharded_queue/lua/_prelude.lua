@@ -288,11 +288,6 @@ local function keep_held(thread, held)
   redis.call('HSET', HELD, thread, spelled_hold(held))
 end
 
--- Whether a record of a hold, if there is one, is that of a fence.
-local function has_fence(record, fence)
-  return record and string.match(record, '^%d+') == fence
-end
-
 local function holds(thread, fence)
   local held = held_of(thread)
   return held and held.fence == fence and held or nil

@@ -4,7 +4,7 @@
 local threads, lost, leases, till = {}, {}, {}, whole(now + tonumber(ARGV[1]))
 for at = 2, #ARGV, 2 do threads[#threads + 1] = ARGV[at] end
 for i, record in ipairs(records_of(HELD, threads)) do
-  if has_fence(record, ARGV[2 * i + 1]) then
+  if record and string.match(record, '^%d+') == ARGV[2 * i + 1] then
     leases[#leases + 1] = till
     leases[#leases + 1] = threads[i]
   else

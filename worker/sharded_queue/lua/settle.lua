@@ -59,11 +59,11 @@ local function others_wait(thread)
 end
 
 local function settle(hold, record, thread, fence, priority, through, busy, wanted, release)
-  if not has_fence(hold, fence) then
+  local held, tubes = read_hold(hold), read_tubes(record)
+  if not held or held.fence ~= fence then
     local was_released = again and (release > 0 or wanted > 0 and is_paused(thread)) and not hold
     return was_released and 2 or 0
   end
-  local held, tubes = read_hold(hold), read_tubes(record)
   if through then
     for i, tube in ipairs(tubes) do
       if tube.priority == priority and through >= tube.head then
