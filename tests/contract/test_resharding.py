@@ -9,6 +9,7 @@ from typing import NamedTuple
 import pytest
 
 from sharded_queue import Handler, KeyRoute, Queue, ReshardError, Retry, Worker, settings
+from sharded_queue.check import faults, picture, repair
 from sharded_queue.serializer import unpack
 from sharded_queue.storage import Batch, Entry, Settlement, Storage
 from sharded_queue.storages.redis import RedisStorage
@@ -222,6 +223,23 @@ async def test_a_parked_thread_can_be_paused_and_resumed(medium: Medium, produce
     assert await bound(medium) == []
     await medium.storage.pause(SHARD, "2:3", False)
     assert await bound(medium) == ["2:3"]
+
+
+async def test_a_thread_paused_when_it_was_about_to_become_ready_leaves_nothing_to_repair(
+    on_redis: RedisMedium,
+) -> None:
+    """Its old threads are drained, and the bind that would notice has yet to come."""
+    producer, key = Producer(on_redis), key_of(3)
+    await producer.register(key)
+    await on_redis.storage.reshard(SHARD, MANY)
+    await producer.register(key)
+    await on_redis.settle(await on_redis.bind_one(), release=True)
+    await on_redis.storage.pause(SHARD, "2:3", True)
+
+    assert faults(await picture(on_redis.redis_storage, SHARD)) == []
+    assert await repair(on_redis.redis_storage, SHARD) == []
+    await on_redis.storage.pause(SHARD, "2:3", False)
+    assert await bound(on_redis) == ["2:3"]
 
 
 async def test_a_delayed_request_is_placed_by_the_layout_of_its_time(medium: Medium, producer: Producer) -> None:

@@ -214,7 +214,7 @@ for thread, tubes in pairs(tubes_in) do
 end
 for _, residue in ipairs(redis.call('ZRANGE', OPENED, 0, -1)) do
   residue = tonumber(residue)
-  if not is_closed[residue] and redis.call('ZCOUNT', PARKED, residue, residue) > 0 then opened[residue] = true end
+  if not is_closed[residue] then opened[residue] = true end -- also with nobody parked: the next bind closes it
 end
 for thread in pairs(ready) do
   local residue = layout_in_force() and place_in(thread, layout.number)
