@@ -47,6 +47,23 @@ VARIANTS = [
         (COORDINATOR + "the_thread_with_the_oldest_request_is_bound_first",),
     ),
     Variant(
+        "a ready thread does not get older",
+        PRELUDE,
+        "    if before > 0 then note_older(thread, priority) end\n",
+        "",
+        (COORDINATOR + "a_ready_thread_is_as_old_as_a_delayed_request_that_comes_to_it_later",),
+    ),
+    Variant(
+        "in memory a ready thread does not get older",
+        "book.py",
+        "            self.ready.put(thread, stamp)\n",
+        "            pass\n",
+        (
+            COORDINATOR + "a_ready_thread_is_as_old_as_a_delayed_request_that_comes_to_it_later",
+            COORDINATOR + "a_ready_thread_is_as_old_as_a_dead_letter_that_comes_back_to_it",
+        ),
+    ),
+    Variant(
         "priorities are compared as text",
         PRELUDE,
         "if tonumber(tube.priority) < tonumber(priority) then",

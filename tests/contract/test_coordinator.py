@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sharded_queue.storage import Failure, Settlement
+from sharded_queue.storage import Entry, Failure, Settlement
 from sharded_queue.tube import Shard
 from sharded_queue.worker import Bell
 from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, MemoryMedium, RedisMedium, handed
@@ -51,6 +51,30 @@ async def test_the_thread_with_the_oldest_request_is_bound_first(medium: Medium)
     await medium.register("third", "1")
 
     assert [batch.lease.thread for batch in await medium.bind(threads=3)] == ["second", "first", "third"]
+
+
+async def test_a_ready_thread_is_as_old_as_a_delayed_request_that_comes_to_it_later(medium: Medium) -> None:
+    await medium.storage.register(SHARD, [Entry("a", 5, [b"delayed"])], delay_seconds=10)
+    await medium.advance(11)
+    await medium.register("b", "1")
+    await medium.register("a", "1")
+
+    assert [batch.lease.thread for batch in await medium.bind(threads=2)] == ["a", "b"]
+
+
+async def test_a_ready_thread_is_as_old_as_a_dead_letter_that_comes_back_to_it(medium: Medium) -> None:
+    await medium.register("a", "dead", priority=5)
+    batch = await medium.bind_one()
+    await medium.fail(batch, delay=None)
+    await medium.release(batch.lease)
+    await pass_a_moment(medium)
+    await medium.register("b", "1")
+    await pass_a_moment(medium)
+    await medium.register("a", "1")
+    (dead,) = await medium.storage.dead(SHARD)
+    await medium.storage.settle_dead(SHARD, [dead.number], "head")
+
+    assert [batch.lease.thread for batch in await medium.bind(threads=2)] == ["a", "b"]
 
 
 async def test_no_more_threads_are_bound_than_asked_for(medium: Medium) -> None:
@@ -525,3 +549,10 @@ async def drain_wakes(medium: Medium) -> None:
         await medium.redis.delete(f"{medium.redis_storage.keys.base(SHARD)}:wake")
     if isinstance(medium, MemoryMedium):
         medium.storage.books[SHARD].is_rung = False
+
+
+async def pass_a_moment(medium: Medium) -> None:
+    """So long that what is registered before and after it have other stamps, which `advance` does not change."""
+    await asyncio.sleep(0.002)
+    if isinstance(medium, MemoryMedium):
+        await medium.advance(0.002)

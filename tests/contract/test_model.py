@@ -77,13 +77,15 @@ class Pair(NamedTuple):
 
 
 class Clock:
-    """Milliseconds that never stand still, close to the real ones; both media write them into requests."""
+    """The real milliseconds, each once; both media write them into requests, and Redis must not be behind them."""
 
     def __init__(self) -> None:
         self.ms = 0
 
     def tick(self) -> None:
-        self.ms = max(self.ms + 1, int(time.time() * 1000))
+        while (now := int(time.time() * 1000)) <= self.ms:
+            time.sleep(0.0001)
+        self.ms = now
 
     def time(self) -> float:
         return (self.ms + 0.5) / 1000

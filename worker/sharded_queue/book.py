@@ -246,6 +246,7 @@ class Book:
         if line is None:
             line = lines[priority] = Line(start)
             self.oldest.put(f"{thread}/{priority}", stamp)
+            self._note_older(thread, stamp)
         first = line.tail
         line.messages.extend(b"%013d" % stamp + body for body in bodies)
         self.depth += len(bodies)
@@ -564,6 +565,7 @@ class Book:
         self.sequence += 2
         self.depth += 1
         self.oldest.put(f"{thread}/{priority}", line.oldest_ms)
+        self._note_older(thread, line.oldest_ms)
         self._note_depth(thread, lines)
         if before == 0:
             self._arrive(thread)
@@ -692,6 +694,11 @@ class Book:
                 return
             self.ready.put(thread, min(self.oldest[f"{thread}/{priority}"] for priority in lines))
             self.awaken()
+
+    def _note_older(self, thread: str, stamp: float) -> None:
+        """A ready thread is as old as its oldest request, also if that comes later: put off, or handled in vain."""
+        if (since := self.ready.score(thread)) is not None and stamp < since:
+            self.ready.put(thread, stamp)
 
     def _drop(self, thread: str, priority: int, count: int) -> None:
         lines = self.threads[thread]

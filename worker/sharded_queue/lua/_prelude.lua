@@ -309,6 +309,11 @@ local function make_ready(thread, tubes, is_unparked)
   woken = woken + 1
 end
 
+-- A thread that is ready is as old as its oldest request, also if that comes later: put off before, or handled in vain.
+local function note_older(thread, priority)
+  redis.call('ZADD', READY, 'XX', 'LT', redis.call('ZSCORE', OLDEST, thread .. '/' .. priority), thread)
+end
+
 local function let_go(thread)
   redis.call('ZREM', LEASES, thread)
   redis.call('HDEL', HELD, thread)
@@ -426,7 +431,10 @@ local function append(thread, priority, start, source, first, last)
   for chunk = first, last, CHUNK do
     redis.call('RPUSH', list_of(thread, priority), unpack(source, chunk, math.min(chunk + CHUNK - 1, last)))
   end
-  if tube.head == tube.tail then redis.call('ZADD', OLDEST, stamp_of(source[first]), thread .. '/' .. priority) end
+  if tube.head == tube.tail then
+    redis.call('ZADD', OLDEST, stamp_of(source[first]), thread .. '/' .. priority)
+    if before > 0 then note_older(thread, priority) end
+  end
   local sequence = tube.tail
   tube.tail = tube.tail + count
   depth_change = depth_change + count

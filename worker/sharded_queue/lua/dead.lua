@@ -25,7 +25,7 @@ local function put_back(thread, priority, message)
   depth_change = depth_change + 1
   keep_tubes(thread, tubes)
   note_depth(thread, before, before + 1)
-  if before == 0 then arrive(thread, tubes) end
+  if before == 0 then arrive(thread, tubes) else note_older(thread, priority) end
 end
 
 for i = 2, #ARGV do
