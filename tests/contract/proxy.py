@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Literal
+from typing import Literal, Self
 
 from hiredis import Reader
 
@@ -11,21 +11,18 @@ Cut = Literal["before it arrives", "half way to Redis", "before its answer", "ha
 CUTS: tuple[Cut, ...] = ("before it arrives", "half way to Redis", "before its answer", "half way through its answer")
 
 
-class CuttingProxy:
+class Proxy:
     """
-    Passes everything on, but cuts the connection at the command number *at* (from 0), counted over all connections.
-
-    What a client writes at once counts as one command: a link packs a command into one write.
+    Between clients and the redis-server at *redis_port*; what passes is up to `_pass_all`. *at*: its own port, a free
+    one by default.
     """
 
-    def __init__(self, port: int, at: int | None = None, cut: Cut = "before it arrives") -> None:
-        self._port, self._at, self._cut = port, at, cut
-        self.commands = 0
-        self.has_cut = False
+    def __init__(self, redis_port: int, at: int = 0, host: str = "127.0.0.1") -> None:
+        self._redis_port, self._at, self._host = redis_port, at, host
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def __aenter__(self) -> "CuttingProxy":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, self._host, self._at)
         self.port = int(self._server.sockets[0].getsockname()[1])
         return self
 
@@ -36,22 +33,56 @@ class CuttingProxy:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._server.wait_closed()
 
-    async def _serve(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+    async def _serve(self, commands: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        """One connection; it ends on both sides at once."""
         task = asyncio.current_task()
         assert task
         self._tasks.add(task)
-        redis_reader, redis = await asyncio.open_connection("127.0.0.1", self._port)
-        is_silent = asyncio.Event()
-        answering = asyncio.create_task(self._pass_answers(redis_reader, client, is_silent))
+        answers, redis = await asyncio.open_connection("127.0.0.1", self._redis_port)
         try:
-            await self._pass_commands(client_reader, redis, is_silent, answering)
-        except (OSError, asyncio.CancelledError):
-            pass
+            with suppress(OSError, asyncio.CancelledError):
+                await self._pass_all(commands, redis, answers, client)
         finally:
-            answering.cancel()
             for writer in (client, redis):
                 writer.transport.abort()
             self._tasks.discard(task)
+
+    async def _pass_all(
+        self,
+        commands: asyncio.StreamReader,
+        redis: asyncio.StreamWriter,
+        answers: asyncio.StreamReader,
+        client: asyncio.StreamWriter,
+    ) -> None:
+        raise NotImplementedError
+
+
+class CuttingProxy(Proxy):
+    """
+    Passes everything on, but cuts the connection at the command number *cut_at* (from 0), counted over all connections.
+
+    What a client writes at once counts as one command: a link packs a command into one write.
+    """
+
+    def __init__(self, redis_port: int, cut_at: int | None = None, cut: Cut = "before it arrives") -> None:
+        super().__init__(redis_port)
+        self._cut_at, self._cut = cut_at, cut
+        self.commands = 0
+        self.has_cut = False
+
+    async def _pass_all(
+        self,
+        commands: asyncio.StreamReader,
+        redis: asyncio.StreamWriter,
+        answers: asyncio.StreamReader,
+        client: asyncio.StreamWriter,
+    ) -> None:
+        is_silent = asyncio.Event()
+        answering = asyncio.create_task(self._pass_answers(answers, client, is_silent))
+        try:
+            await self._pass_commands(commands, redis, is_silent, answering)
+        finally:
+            answering.cancel()
 
     async def _pass_commands(
         self,
@@ -62,7 +93,7 @@ class CuttingProxy:
     ) -> None:
         while command := await client.read(1 << 20):
             number, self.commands = self.commands, self.commands + 1
-            if number != self._at:
+            if number != self._cut_at:
                 redis.write(command)
                 continue
             self.has_cut = True
@@ -90,43 +121,27 @@ class CuttingProxy:
                 client.write(answer)
 
 
-class CountingProxy:
+class CountingProxy(Proxy):
     """
     Passes everything on and counts round trips: a command begins one when no answer is due on its connection, so that
-    commands of one pipeline are one, however many reads they come in. *at*: its own port, a free one by default.
+    commands of one pipeline are one, however many reads they come in.
     """
 
-    def __init__(self, port: int, at: int = 0, host: str = "127.0.0.1") -> None:
-        self._redis_port, self._at, self._host = port, at, host
-        self.trips = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+    trips = 0
 
-    async def __aenter__(self) -> "CountingProxy":
-        self._server = await asyncio.start_server(self._serve, self._host, self._at)
-        self.port = int(self._server.sockets[0].getsockname()[1])
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._server.wait_closed()
-
-    async def _serve(self, client_reader: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task
-        self._tasks.add(task)
-        redis_reader, redis = await asyncio.open_connection("127.0.0.1", self._redis_port)
+    async def _pass_all(
+        self,
+        commands: asyncio.StreamReader,
+        redis: asyncio.StreamWriter,
+        answers: asyncio.StreamReader,
+        client: asyncio.StreamWriter,
+    ) -> None:
         due = Due()
-        answering = asyncio.create_task(self._pass(redis_reader, client, due.answered))
+        answering = asyncio.create_task(self._pass(answers, client, due.answered))
         try:
-            await self._pass(client_reader, redis, lambda commands: self._count(due, commands))
+            await self._pass(commands, redis, lambda number: self._count(due, number))
         finally:
             answering.cancel()
-            for writer in (client, redis):
-                writer.transport.abort()
-            self._tasks.discard(task)
 
     def _count(self, due: "Due", commands: int) -> None:
         self.trips += commands > 0 and due.answers == 0

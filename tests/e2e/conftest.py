@@ -105,6 +105,19 @@ class Chain:
         return self.kubectl("get", "shq,deployments,replicasets,pods", "--output", "name").split()
 
 
+def worker_of(module: str, **values: object) -> dict[str, Any]:
+    """The worker of a ShardedQueue whose handlers are a module of the ConfigMap `handlers`; *values*: its variables."""
+    env = {"PYTHONPATH": "/handlers", **values}
+    container = {
+        "name": "worker",
+        "imagePullPolicy": "IfNotPresent",
+        "env": [{"name": name, "value": str(value)} for name, value in env.items()],
+        "volumeMounts": [{"name": "handlers", "mountPath": "/handlers"}],
+    }
+    pod = {"containers": [container], "volumes": [{"name": "handlers", "configMap": {"name": "handlers"}}]}
+    return {"image": "localhost/notifications:dev", "modules": [module], "template": {"spec": pod}}
+
+
 def condition(resource: dict[str, Any], kind: str) -> dict[str, Any]:
     (found,) = [each for each in resource["status"]["conditions"] if each["type"] == kind]
     return found

@@ -30,7 +30,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.fixtures import fresh_namespace
 from tests.cluster.places import NODE_ADDRESS
 from tests.e2e import orders
-from tests.e2e.conftest import EXAMPLE, Chain, signal_processes_of
+from tests.e2e.conftest import EXAMPLE, Chain, signal_processes_of, worker_of
 from tests.e2e.discovery import Discovery
 from tests.e2e.orders import Order, OrderHandler
 from tests.e2e.prometheus import Prometheus, Result, job_of, require_prometheus
@@ -229,7 +229,7 @@ def manifests(redis_port: int) -> Iterator[Manifest]:
         "data": {"orders.py": Path(orders.__file__).read_text()},
     }
     handlers = [{"name": OrderHandler.name, "secondsPerRequest": 0.5}]
-    worker = worker_of_orders()
+    worker = worker_of("orders", QUEUE_COORDINATOR_LEASE=LEASE_SECONDS, QUEUE_WORKER_BATCH_SIZE=2, QUEUE_WORKER_TURN=1)
     yield queue(
         "orders", {"redis": redis, "handlers": handlers, "worker": worker, "scaling": SCALING | {"maxReplicas": 5}}
     )
@@ -243,23 +243,6 @@ def manifests(redis_port: int) -> Iterator[Manifest]:
 def queue(name: str, spec: Manifest) -> Manifest:
     kind = {"apiVersion": "shardedqueue.dev/v1alpha1", "kind": "ShardedQueue"}
     return {**kind, "metadata": {"name": name}, "spec": spec}
-
-
-def worker_of_orders() -> Manifest:
-    values = {
-        "PYTHONPATH": "/handlers",
-        "QUEUE_COORDINATOR_LEASE": str(LEASE_SECONDS),
-        "QUEUE_WORKER_BATCH_SIZE": "2",
-        "QUEUE_WORKER_TURN": "1",
-    }
-    container = {
-        "name": "worker",
-        "imagePullPolicy": "IfNotPresent",
-        "env": [{"name": name, "value": value} for name, value in values.items()],
-        "volumeMounts": [{"name": "handlers", "mountPath": "/handlers"}],
-    }
-    pod = {"containers": [container], "volumes": [{"name": "handlers", "configMap": {"name": "handlers"}}]}
-    return {"image": "localhost/notifications:dev", "modules": ["orders"], "template": {"spec": pod}}
 
 
 def monitoring(namespace: str) -> list[Manifest]:

@@ -29,7 +29,7 @@ from tests.cluster.fixtures import fresh_namespace
 from tests.crash.crew import BATCH, THREADS, Producer, StepHandler
 from tests.crash.history import Done, faults, replays
 from tests.e2e import steps
-from tests.e2e.conftest import kill_processes_of
+from tests.e2e.conftest import kill_processes_of, worker_of
 from tests.operator_api.conftest import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
@@ -141,20 +141,7 @@ class Load:
 
 def worker(edition: str) -> Manifest:
     """Pods with the handlers of `steps.py`; *edition* only makes their template another one."""
-    values = {
-        "EDITION": edition,
-        "PYTHONPATH": "/handlers",
-        "QUEUE_WORKER_BATCH_SIZE": str(BATCH),
-        "QUEUE_COORDINATOR_LEASE": str(LEASE_SECONDS),
-    }
-    container = {
-        "name": "worker",
-        "imagePullPolicy": "IfNotPresent",
-        "env": [{"name": name, "value": value} for name, value in values.items()],
-        "volumeMounts": [{"name": "handlers", "mountPath": "/handlers"}],
-    }
-    pod = {"containers": [container], "volumes": [{"name": "handlers", "configMap": {"name": "handlers"}}]}
-    return {"image": "localhost/notifications:dev", "modules": ["steps"], "template": {"spec": pod}}
+    return worker_of("steps", EDITION=edition, QUEUE_WORKER_BATCH_SIZE=BATCH, QUEUE_COORDINATOR_LEASE=LEASE_SECONDS)
 
 
 def previous_chart(folder: Path) -> Path:
