@@ -54,12 +54,12 @@ async def test_the_thread_with_the_oldest_request_is_bound_first(medium: Medium)
 
 
 async def test_a_ready_thread_is_as_old_as_a_delayed_request_that_comes_to_it_later(medium: Medium) -> None:
-    await medium.storage.register(SHARD, [Entry("a", 5, [b"delayed"])], delay_seconds=10)
+    await medium.storage.register(SHARD, [Entry("b", 5, [b"delayed"])], delay_seconds=10)
     await medium.advance(11)
-    await medium.register("b", "1")
     await medium.register("a", "1")
+    await medium.register("b", "1")
 
-    assert [batch.lease.thread for batch in await medium.bind(threads=2)] == ["a", "b"]
+    assert [batch.lease.thread for batch in await medium.bind(threads=2)] == ["b", "a"]
 
 
 async def test_a_ready_thread_is_as_old_as_a_dead_letter_that_comes_back_to_it(medium: Medium) -> None:
