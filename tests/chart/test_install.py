@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 
 from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage
 from tests.chart.release import CRD, NAME, OPERATOR, REDIS, Release, Right, queue, workload
+from tests.operator_api.conftest import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -91,9 +92,7 @@ def lose_a_worker(release: Release) -> None:
     pod = release.get("pods", "--selector=shardedqueue.dev/queue=owned")["items"][0]["metadata"]["name"]
     hold(release.get("service", REDIS)["spec"]["clusterIP"], pod)
     release.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
-    release.cluster.wait_until(
-        "shq", "owned", lambda it: it["status"]["threads"]["bound"] == 0, namespace=release.namespace
-    )
+    until(lambda: release.get("events", "--field-selector=reason=LeasesFreed")["items"], "its thread is freed")
     release.kubectl("scale", "shq/owned", "--replicas=1")
     release.kubectl("wait", "deployment/owned-worker", "--for=jsonpath={.spec.replicas}=1", "--timeout=60s")
 
