@@ -3,7 +3,7 @@
 import asyncio
 import base64
 from collections.abc import Iterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tests.redis_groups import Nodes
 from tests.redis_server import RedisServer, free_port, require_redis
 
 HANDLER = "notifications.NotifyHandler"
-SECONDS = 10.0
+SECONDS = 30.0
 
 
 @pytest.mark.parametrize(
@@ -128,18 +128,21 @@ async def test_a_redis_that_does_not_answer_is_told_with_its_cause(redis_server:
         assert sentence in doubt.message
 
 
-@pytest.mark.parametrize("answer", GARBAGE)
-async def test_what_is_no_redis_is_told_as_such(answer: bytes, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_is_no_redis_is_told_as_such(caplog: pytest.LogCaptureFixture) -> None:
     """Each answer makes redis-py fall over in its own way; none is a fault of the operator."""
-    async with answering(answer) as address, watching() as watcher:
-        watcher.watch("standalone", {"addresses": [address]})
-        watcher.watch("cluster", {"addresses": [address], "mode": "Cluster"})
-        watcher.watch("sentinel", {"addresses": [address], "mode": "Sentinel", "sentinelMasterName": "m"})
-        readings = await watcher.told(3)
+    async with AsyncExitStack() as stack:
+        addresses = [await stack.enter_async_context(answering(answer)) for answer in GARBAGE]
+        watcher = await stack.enter_async_context(watching())
+        for number, address in enumerate(addresses):
+            watcher.watch(f"standalone-{number}", {"addresses": [address]})
+            watcher.watch(f"cluster-{number}", {"addresses": [address], "mode": "Cluster"})
+            sentinel = {"addresses": [address], "mode": "Sentinel", "sentinelMasterName": "m"}
+            watcher.watch(f"sentinel-{number}", sentinel)
+        readings = await watcher.told(3 * len(GARBAGE))
 
-    assert {reading.doubt.reason for reading in readings.values() if reading.doubt} == {"RedisUnreachable"}
-    assert all(reading.doubt for reading in readings.values())
-    assert not any("StorageUnavailable" in reading.doubt.message for reading in readings.values() if reading.doubt)
+    doubts = {name: reading.doubt for name, reading in readings.items()}
+    assert [name for name, doubt in doubts.items() if doubt is None or doubt.reason != "RedisUnreachable"] == []
+    assert [name for name, doubt in doubts.items() if doubt and "StorageUnavailable" in doubt.message] == []
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
