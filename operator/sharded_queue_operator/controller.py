@@ -16,15 +16,17 @@ from sharded_queue.tube import Shard
 from sharded_queue_operator import metrics, status
 from sharded_queue_operator.api import Api, apps, core, queues
 from sharded_queue_operator.apply import Applier, now
-from sharded_queue_operator.decide import Decision, History, Observation, decide
+from sharded_queue_operator.decide import Decision, Doubt, History, Observation, decide
 from sharded_queue_operator.dismissal import Dismissals
 from sharded_queue_operator.errors import ApiRefused, BadSpec, NotOurs
 from sharded_queue_operator.healing import Healer
 from sharded_queue_operator.members import Members, watched_pods
 from sharded_queue_operator.observe import Observer, Reading
+from sharded_queue_operator.overdue import Overdue
 from sharded_queue_operator.pods import MANAGED_BY, MANAGER, Manifest, deployment
 from sharded_queue_operator.resource import PAUSE, Name, Resource, parsed
 from sharded_queue_operator.settings import Settings
+from sharded_queue_operator.timetable import LONGEST_PAUSE_SECONDS
 from sharded_queue_operator.workload import Workload, Workloads, newer
 from sharded_queue_operator.workqueue import WorkQueue
 
@@ -66,6 +68,7 @@ class Controller:
         self.workloads = Workloads(api)
         self.applier = Applier(api, self.workloads, settings.identity, settings.status_seconds)
         self.observer = Observer(self.read_secret, self.heard)
+        self.overdue = Overdue(self.unheard)
         self.members = Members(api)
         self.dismissals = Dismissals(self.members, self.observer.coordinator)
         self.healer = Healer(self.members, self.observer.coordinator)
@@ -83,6 +86,7 @@ class Controller:
                     tasks.create_task(self.work_for_ever(), name=f"reconcile {number}")
         finally:
             self.is_running = False
+            self.overdue.close()
             await self.observer.close()
 
     # News
@@ -108,6 +112,7 @@ class Controller:
         if self.entries.pop(name, None) is None:
             return
         self.observer.forget(name)
+        self.overdue.forget(name)
         self.workloads.forget(name)
         self.members.forget(name)
         self.dismissals.forget(name)
@@ -135,8 +140,20 @@ class Controller:
             self.observer.hurry(owner)
 
     def heard(self, name: Name, reading: Reading) -> None:
-        if entry := self.entries.get(name):
+        entry = self.entries.get(name)
+        if entry and entry.resource:
             entry.reading = reading
+            # What is in doubt is read more and more seldom.
+            pause = LONGEST_PAUSE_SECONDS if reading.doubt else 0
+            self.overdue.expect(name, entry.resource.policy.stale_seconds + pause)
+            self.queue.add(name)
+
+    def unheard(self, name: Name) -> None:
+        """No reading came, not even one that tells of a doubt: something here is at fault, and the status says so."""
+        entry = self.entries.get(name)
+        if entry and entry.resource:
+            read_at = entry.reading.read_at if entry.reading else float("-inf")
+            entry.reading = Reading(read_at, doubt=silence(entry.resource))
             self.queue.add(name)
 
     def read_spec(self, entry: Entry, body: Manifest) -> None:
@@ -147,10 +164,12 @@ class Controller:
                 deployment(resource, 0)
             entry.resource, entry.complaint = resource, None
             self.workloads.claim(resource)
+            self.overdue.expect(resource.name, resource.policy.stale_seconds)
             self.observer.watch(resource)
         except Exception as error:
             entry.complaint = error if isinstance(error, BadSpec) else unexpected(entry, error)
             self.observer.forget(Name.of(entry.body))
+            self.overdue.forget(Name.of(entry.body))
 
     async def read_secret(self, name: Name) -> Manifest | None:
         return await self.api.find(core("secrets", name))
@@ -286,6 +305,12 @@ def unexpected(entry: Entry, error: Exception) -> BadSpec:
     """No spec of one resource ends the work for all others, whatever it makes this process do."""
     log.error("%s: its spec cannot be read", Name.of(entry.body), exc_info=error)
     return BadSpec(f"the operator cannot read this spec: {error!r}")
+
+
+def silence(resource: Resource) -> Doubt:
+    period = resource.spec.scaling.poll_period_seconds
+    message = f"no reading came for {resource.policy.stale_seconds:.0f} s, though one is due every {period} s"
+    return Doubt("StaleObservation", message)
 
 
 def observation(entry: Entry, workload: Workload | None, reading: Reading) -> Observation:

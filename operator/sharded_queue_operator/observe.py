@@ -11,7 +11,7 @@ import logging
 import re
 import ssl
 import tempfile
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
@@ -30,14 +30,20 @@ from sharded_queue_operator import metrics
 from sharded_queue_operator.decide import Doubt
 from sharded_queue_operator.pods import CA_KEY
 from sharded_queue_operator.resource import Name, Redis, Resource
+from sharded_queue_operator.timetable import LONGEST_PAUSE_SECONDS, Timetable
 
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 2.0
 """How long one answer of Redis may take before the queue counts as unknown."""
 
+GATHER_SECONDS = 0.05
+"""Polls of one Redis begin so far apart at least: what comes in between is read together."""
+
 LISTEN_SECONDS = 1.0
 RETRY_SECONDS = 1.0
+"""Before a subscription that failed is asked for again; twice as long each time, up to `LONGEST_PAUSE_SECONDS`."""
+
 SECRET_SECONDS = 5.0
 """While Redis refuses us, its secrets are read again so often at most."""
 
@@ -213,7 +219,8 @@ class Connection:
 
 class Poller:
     """
-    Reads one Redis for all that watch it: each period, and at once for those whose empty queue got its first request.
+    Reads one Redis for all that watch it: each in its own period, and at once where an empty queue got its first
+    request.
     """
 
     def __init__(self, place: Place, read_secret: ReadSecret, tell: Tell) -> None:
@@ -221,17 +228,23 @@ class Poller:
         self.connection = Connection(place, read_secret)
         self.tell = tell
         self.watches: dict[Name, Watch] = {}
-        self.called: set[Name] = set()
+        self.timetable = Timetable(monotonic())
         self.call = asyncio.Event()
+        self.answers = asyncio.Event()
+        """Set while this Redis is not silent."""
 
     def watch(self, name: Name, watch: Watch) -> None:
         if self.watches.get(name) != watch:
             self.watches[name] = watch
             self.hurry([name])
 
-    def hurry(self, names: Sequence[Name]) -> None:
-        if names:
-            self.called.update(names)
+    def leave(self, name: Name) -> None:
+        self.watches.pop(name, None)
+        self.timetable.forget(name)
+
+    def hurry(self, names: Iterable[Name]) -> None:
+        for name in names:
+            self.timetable.call(name)
             self.call.set()
 
     async def run(self) -> None:
@@ -244,43 +257,60 @@ class Poller:
             self.connection.folder.cleanup()
 
     async def poll_for_ever(self) -> None:
-        due = monotonic()
         while not is_cancelled():
-            names = await self.called_until(due)
-            if monotonic() >= due:
-                names = list(self.watches)
-                due = monotonic() + min((watch.period_seconds for watch in self.watches.values()), default=1.0)
-            await self.poll({name: self.watches[name] for name in names if name in self.watches})
+            await self.called_until(self.timetable.next_due)
+            begun = monotonic()
+            if due := self.timetable.due(begun):
+                await self.poll({name: self.watches[name] for name in due})
+            await asyncio.sleep(begun + GATHER_SECONDS - monotonic())
 
-    async def called_until(self, due: float) -> list[Name]:
+    async def called_until(self, due: float) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, due - monotonic())):
+            async with asyncio.timeout_at(asyncio.get_running_loop().time() + due - monotonic()):
                 await self.call.wait()
         self.call.clear()
-        names, self.called = list(self.called), set()
-        return names
 
     async def poll(self, watches: Mapping[Name, Watch]) -> None:
-        """Tell each of *watches* a reading, whatever happens."""
+        """Tell each of *watches* a reading, whatever happens; but no answer to a question that was changed since."""
         read_at = monotonic()
-        try:
-            client = await self.connection.open()
-            answers = await asyncio.gather(*(self.read(client, group, read_at) for group in grouped(watches)))
-            readings = {name: reading for answer in answers for name, reading in answer.items()}
-        except BadSecret as error:
-            readings = dict.fromkeys(watches, Reading(read_at, doubt=Doubt(error.reason, str(error))))
-        except TROUBLE as error:
-            readings = dict.fromkeys(watches, self.unread(read_at, error))
-        except Exception as error:  # whatever comes of one Redis, the resources of all others go on
-            log.exception("%s: a poll failed", self.place.redis.addresses)
-            readings = dict.fromkeys(watches, self.unread(read_at, error))
+        readings = await self.readings(watches, read_at)
+        self.schedule(watches, readings)
         if any(reading.doubt for reading in readings.values()):
             await self.connection.doubted()
         else:  # a Redis that does not answer is unknown, not slow
             metrics.poll_seconds.observe(monotonic() - read_at)
         for name, reading in readings.items():
             metrics.polls.labels("unknown" if reading.doubt else "known").inc()
-            self.tell(name, reading)
+            if self.watches.get(name) is watches[name]:  # else it was asked another question meanwhile
+                self.tell(name, reading)
+
+    def schedule(self, watches: Mapping[Name, Watch], readings: Mapping[Name, Reading]) -> None:
+        """Say when to read each again; those in doubt at once when their Redis answers after it was silent."""
+        now = monotonic()
+        for name in readings.keys() & self.watches.keys():
+            period, is_known = watches[name].period_seconds, readings[name].doubt is None
+            self.timetable.read(name, period, now, is_known=is_known)
+        if not self.answers.is_set() and any(reading.doubt is None for reading in readings.values()):
+            self.answers.set()
+            self.hurry(list(self.timetable.doubts))
+
+    async def readings(self, watches: Mapping[Name, Watch], read_at: float) -> dict[Name, Reading]:
+        """What Redis says of each. While it is silent it is asked once whether it answers at all, and no more."""
+        try:
+            client = await self.connection.open()
+            if not self.answers.is_set() and (silence := await self.silence(client)):
+                return dict.fromkeys(watches, self.unread(read_at, silence))
+            answers = await asyncio.gather(*(self.read(client, group, read_at) for group in grouped(watches)))
+            return {name: reading for answer in answers for name, reading in answer.items()}
+        except BadSecret as error:
+            reading = Reading(read_at, doubt=Doubt(error.reason, str(error)))
+        except TROUBLE as error:
+            reading = self.unread(read_at, error)
+        except Exception as error:  # whatever comes of one Redis, the resources of all others go on
+            log.exception("%s: a poll failed", self.place.redis.addresses)
+            reading = self.unread(read_at, error)
+        self.answers.clear()
+        return dict.fromkeys(watches, reading)
 
     async def read(self, client: Client, watches: Mapping[Name, Watch], read_at: float) -> dict[Name, Reading]:
         """
@@ -316,6 +346,7 @@ class Poller:
                     await introduce(client, ANSWER_SECONDS)
                     await client.ping()
         except TROUBLE as error:
+            self.answers.clear()
             return error
         return None
 
@@ -326,16 +357,24 @@ class Poller:
 
     async def listen_for_ever(self) -> None:
         """Hear of first requests. Without a subscription nothing is lost but a part of a period."""
+        pause = RETRY_SECONDS
         while not is_cancelled():
-            try:
-                client = await self.connection.open()
-                with understood():
-                    await self.listen(client)
-            except TROUBLE as error:
-                log.debug("%s: not subscribed: %s", self.place.redis.addresses, error)
-            except Exception:
-                log.exception("%s: the subscription failed", self.place.redis.addresses)
-            await asyncio.sleep(RETRY_SECONDS)
+            await self.answers.wait()
+            begun = monotonic()
+            await self.listen_once()
+            is_lasting = monotonic() > begun + LONGEST_PAUSE_SECONDS
+            pause = RETRY_SECONDS if is_lasting else min(2 * pause, LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
+
+    async def listen_once(self) -> None:
+        try:
+            client = await self.connection.open()
+            with understood():
+                await self.listen(client)
+        except TROUBLE as error:
+            log.debug("%s: not subscribed: %s", self.place.redis.addresses, error)
+        except Exception:
+            log.exception("%s: the subscription failed", self.place.redis.addresses)
 
     async def listen(self, client: Client) -> None:
         await introduce(client, ANSWER_SECONDS)
@@ -387,7 +426,7 @@ class Observer:
         place = self.places.pop(name, None)
         if place is None:
             return
-        self.pollers[place].watches.pop(name, None)
+        self.pollers[place].leave(name)
         if not self.pollers[place].watches:
             self.end(place)
 

@@ -75,7 +75,7 @@ def test_without_redis_the_workers_stay(queues: Queues, operator: Operator) -> N
     queues.redis.stop()
     queues.wait_for_condition("QueueKnown", "RedisUnreachable")
     queues.wait_for_condition("Ready", "RedisUnreachable")
-    operator.wait_for_polls(outcome="unknown")
+    operator.wait_for_polls(1, outcome="unknown")
     assert queues.replicas() == 5
     assert queues.redis.address in queues.wait_for_event("RedisUnreachable")
 

@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 
 from sharded_queue_operator import controller as module
+from sharded_queue_operator import resource as resources
 from sharded_queue_operator.api import Api
 from sharded_queue_operator.controller import TRIES, Controller
 from sharded_queue_operator.decide import Doubt
@@ -33,6 +34,7 @@ class Server:
 
     def __init__(self, status: int = 500) -> None:
         self.status, self.message, self.applied = status, "etcd has no leader", 0
+        self.applies = False
         self.told: dict[str, Any] = {}
 
     async def find(self, path: str) -> None:
@@ -45,6 +47,8 @@ class Server:
 
     async def apply(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
         self.applied += 1
+        if self.applies:
+            return manifest | {"metadata": manifest["metadata"] | {"resourceVersion": "1"}}
         raise ApiRefused(self.status, self.message)
 
     async def merge(self, path: str, patch: dict[str, Any]) -> dict[str, Any]:
@@ -142,6 +146,28 @@ async def test_no_spec_ends_the_work_for_others(
     (ready,) = server.told["conditions"]
     assert (ready["status"], ready["reason"]) == ("False", "BadSpec")
     assert "of all things" in ready["message"]
+
+
+async def test_a_resource_of_which_no_reading_comes_is_told_as_unknown(
+    controller: Controller, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A poller that forgot it once left it as it was, and every condition fine."""
+    monkeypatch.setattr(controller.observer, "watch", lambda _: None)
+    monkeypatch.setattr(resources, "STALE_SECONDS", 0.01)
+    monkeypatch.setattr(resources, "POLLS_UNTIL_STALE", 0.01)
+    server.applies = True
+    controller.resource_changed(body())
+    await reconcile(controller)
+    assert server.told == {}
+    await reconcile(controller)
+
+    known = {condition["type"]: condition for condition in server.told["conditions"]}["QueueKnown"]
+    assert (known["status"], known["reason"]) == ("False", "StaleObservation")
+    assert known["message"] == "no reading came for 0 s, though one is due every 1 s"
+
+    hear(controller)
+    await reconcile(controller)
+    assert {condition["reason"] for condition in server.told["conditions"]} >= {"RedisUnreachable"}
 
 
 async def test_a_deployment_that_a_list_does_not_hold_is_gone(controller: Controller) -> None:

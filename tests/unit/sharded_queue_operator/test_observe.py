@@ -2,8 +2,9 @@
 
 import asyncio
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sharded_queue.connections import RedisOptions, close, connect
 from sharded_queue.storage import Entry
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
-from sharded_queue_operator.observe import Observer, Reading, qualified
+from sharded_queue_operator.observe import GATHER_SECONDS, Observer, Reading, qualified
 from sharded_queue_operator.resource import Name, parsed
 from tests.parrot import GARBAGE, answering
 from tests.redis_groups import Nodes
@@ -77,6 +78,12 @@ class Watcher:
                 name, reading = await self.readings.get()
                 found.setdefault(name.name, reading)
         return found
+
+    async def next(self) -> tuple[str, Reading]:
+        """The next reading, and whose it is."""
+        async with asyncio.timeout(SECONDS):
+            name, reading = await self.readings.get()
+        return name.name, reading
 
 
 @asynccontextmanager
@@ -190,3 +197,79 @@ async def test_a_poller_ends_though_its_client_forgot_the_cancellation(how: str)
         else:
             watcher.observer.forget(Name("shop", "n"))
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_each_queue_is_read_in_its_own_period(redis_server: RedisServer) -> None:
+    """One that asks to be read every five minutes once silenced all others of its Redis for as long."""
+    async with watching() as watcher:
+        watcher.watch("slow", {"addresses": [redis_server.address]}, period_seconds=300)
+        await watcher.told(1)
+        watcher.watch("fast", {"addresses": [redis_server.address], "keyPrefix": "other"}, period_seconds=1)
+
+        assert [(await watcher.next())[0] for _ in range(4)] == ["fast"] * 4
+
+
+async def test_a_shorter_period_holds_at_once(redis_server: RedisServer) -> None:
+    async with watching() as watcher:
+        watcher.watch("n", {"addresses": [redis_server.address]}, period_seconds=300)
+        await watcher.told(1)
+        watcher.watch("n", {"addresses": [redis_server.address]}, period_seconds=1)
+
+        assert [(await watcher.next())[0] for _ in range(4)] == ["n"] * 4
+
+
+async def test_first_requests_that_follow_each_other_closely_are_read_together(redis_server: RedisServer) -> None:
+    """A thousand queues that are woken in a second are no thousand polls."""
+    async with watching() as watcher:
+        watcher.watch("n", {"addresses": [redis_server.address]}, period_seconds=300)
+        moments = [(await watcher.next())[1].read_at]
+        while len(moments) < 5:
+            watcher.observer.hurry(Name("shop", "n"))
+            with suppress(asyncio.QueueEmpty):
+                moments.append(watcher.readings.get_nowait()[1].read_at)
+            await asyncio.sleep(0.001)
+
+    assert min(later - earlier for earlier, later in pairwise(moments)) >= GATHER_SECONDS
+
+
+@asynccontextmanager
+async def hanging_up() -> AsyncIterator[tuple[str, list[None]]]:
+    """The address of a server that ends each connection as it begins, and the connections so far."""
+    calls: list[None] = []
+
+    def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        calls.append(None)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        yield "{}:{}".format(*server.sockets[0].getsockname()), calls
+
+
+async def test_a_redis_in_doubt_is_tried_once_a_poll() -> None:
+    """Seven tries a second for each queue whose Redis was gone once kept a core busy with five hundred of them."""
+    async with watching() as watcher, hanging_up() as (address, calls):
+        watcher.watch("n", {"addresses": [address]})
+        await watcher.next()
+        before = len(calls)
+        await watcher.next()
+        await watcher.next()
+
+    assert len(calls) - before == 2
+
+
+async def test_when_redis_answers_again_all_its_queues_are_read_at_once(tmp_path: Path) -> None:
+    require_redis()
+    redis = RedisServer(tmp_path)
+    async with watching() as watcher:
+        watcher.watch("slow", {"addresses": [redis.address]}, period_seconds=300)
+        watcher.watch("fast", {"addresses": [redis.address]}, period_seconds=1)
+        readings = await watcher.told(2)
+        assert all(reading.doubt for reading in readings.values())
+        redis.start()
+        try:
+            known = set()
+            while known != {"slow", "fast"}:
+                name, reading = await watcher.next()
+                known |= {name} if reading.doubt is None else set()
+        finally:
+            redis.stop()
