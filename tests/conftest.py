@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from sharded_queue.settings import Settings, settings
+from tests import surroundings
 from tests.redis_server import RedisServer, require_redis
+
+surroundings.neutral()  # the library reads its settings when it is imported, which the tests do after this
 
 pytest_plugins = ["tests.cluster.fixtures"]
 MODEL_SEED = int(os.environ.get("MODEL_SEED") or random.SystemRandom().randrange(2**32))
@@ -51,6 +53,8 @@ def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
 
 @pytest.fixture(autouse=True)
 def _settings_as_they_were() -> Iterator[None]:
+    from sharded_queue.settings import Settings, settings
+
     before = {name: getattr(settings, name) for name in Settings.model_fields}
     yield
     for name, value in before.items():

@@ -14,14 +14,13 @@ SECONDS = 30.0
 
 
 class Program:
-    """`python -m sharded_queue WORDS`; *environment* goes over ours, without any `QUEUE_…` of it."""
+    """`python -m sharded_queue WORDS`; *environment* goes over ours."""
 
     def __init__(self, *words: str, place: Path, environment: Mapping[str, str] | None = None) -> None:
-        own = {name: value for name, value in os.environ.items() if not name.startswith("QUEUE_")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sharded_queue", *words],
             cwd=place,
-            env={**own, "PYTHONUNBUFFERED": "1", **(environment or {})},
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

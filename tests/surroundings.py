@@ -1,0 +1,52 @@
+"""
+What programs under test inherit: nothing of the place where somebody typed `make test` that would change what they do.
+
+`conftest.py` calls `neutral` before any test is imported; what this process has, all that a test starts inherits.
+"""
+
+import os
+import signal
+
+from tests.cluster.places import NODE_ADDRESS, PODS, SERVICES
+
+FOREIGN = ("QUEUE_", "OPERATOR_", "SHARDED_QUEUE_JOURNAL", "REDIS", "VALKEY", "OTEL_", "PROMETHEUS_", "HELM_")
+"""Beginnings of the names that the programs under test read: a test sets those that it needs."""
+
+OF_PYTEST = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
+"""Meant for the pytest that was typed, not for those that tests start."""
+
+OF_TERMINALS = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE")
+
+OWN_ADDRESSES = ",".join(("localhost", "127.0.0.1", "::1", NODE_ADDRESS, PODS, SERVICES, ".svc", ".cluster.local"))
+"""No proxy stands between programs of this machine; what tests download may need one."""
+
+KEPT_BY_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
+"""Python ignores these itself, and gives its children the defaults back."""
+
+
+def neutral() -> None:
+    forget_variables()
+    bypass_proxies()
+    let_children_hear()
+
+
+def forget_variables() -> None:
+    for name in [name for name in os.environ if name.startswith(FOREIGN) or name in (*OF_PYTEST, *OF_TERMINALS)]:
+        del os.environ[name]
+
+
+def bypass_proxies() -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        os.environ[name] = ",".join(filter(None, [os.environ.get(name), OWN_ADDRESSES]))
+
+
+def let_children_hear() -> None:
+    """
+    Default dispositions for every program that a test starts, also where our caller ignores or blocks signals, as a
+    shell does for its background jobs. This process goes on as it was told: a handler that does nothing ignores a
+    signal too, but does not outlive `exec`.
+    """
+    for number in signal.valid_signals() - KEPT_BY_PYTHON:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, lambda *_: None)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
