@@ -1,28 +1,37 @@
 """
 `/livez`, `/readyz` and `/metrics` over HTTP, the same for a worker and for the operator.
 
-By the HTTP server of the standard library: three pages ask for no more, and a web framework would be a third of what a
-worker imports before it can begin. It reads and writes in OS threads; what is answered, the event loop says.
+The port is open to whatever reaches the pod, so each thing that a client can use up has a bound: the bytes of a head,
+the seconds until it is whole, the seconds until an answer is taken, and the connections. A client that sends its head
+at once is answered however many others drip: when all connections are in use, the one that has waited longest for its
+head makes room. All that is read from Redis for an answer is read at most once a second, however many ask.
 """
 
 import asyncio
 import logging
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
-from concurrent.futures import CancelledError
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
-from socketserver import ThreadingMixIn
-from typing import Any, NamedTuple
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
-from wsgiref.types import StartResponse, WSGIEnvironment
+from time import monotonic
+from typing import NamedTuple
+
+import h11
 
 from sharded_queue.errors import ShardedQueueError
 
 log = logging.getLogger("sharded_queue")
 
-LONGEST_SECONDS = 10.0
-"""For a request to come, for its answer to be found, and for that to be taken."""
+HEAD_BYTES = 16 * 1024
+"""The longest head of a request; those of Prometheus and of a kubelet have less than 1 KiB."""
+HEAD_SECONDS = 5.0
+"""From the connection until the head of its request is whole, however its bytes are spread over this time."""
+ANSWER_SECONDS = 10.0
+"""Until an answer is found, and again until it is taken."""
+CONNECTIONS = 64
+"""Open at a time. Each holds one file descriptor and at most a head and an answer."""
+SHARED_SECONDS = 1.0
+"""For how long all who ask get the answer that was given to the first."""
 
 Check = Callable[[], Awaitable[str]]
 """What is wrong, in a sentence; empty when nothing is."""
@@ -34,7 +43,7 @@ class Answer(NamedTuple):
     content_type: str = "text/plain; charset=utf-8"
 
 
-Page = Callable[[], Coroutine[Any, Any, Answer]]
+Page = Callable[[], Awaitable[Answer]]
 
 
 @asynccontextmanager
@@ -57,14 +66,17 @@ async def served(
     async def measured() -> Answer:
         return Answer(HTTPStatus.OK, await metrics(), content_type)
 
-    loop = asyncio.get_running_loop()
-    site = Site({"/livez": page(livez), "/readyz": page(readyz), "/metrics": measured}, loop)
-    with Server(listener(port, setting), site) as server:
-        loop.add_reader(server, server.handle_request)
-        try:
-            yield server.server_port
-        finally:
-            loop.remove_reader(server)
+    shared = {"/readyz": Shared(page(readyz)), "/metrics": Shared(measured)}
+    site = Site({"/livez": page(livez), **shared})
+    listening = listener(port, setting)
+    server = await asyncio.get_running_loop().create_server(lambda: Connection(site), sock=listening)
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        server.close()
+        site.close()
+        for each in shared.values():
+            each.cancel()
 
 
 def page(check: Check) -> Page:
@@ -87,70 +99,129 @@ def listener(port: int, setting: str) -> socket.socket:
         ) from error
 
 
+class Shared:
+    """A page that many may ask for: its answer is found once, and given to all who ask within `SHARED_SECONDS`."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._finding: asyncio.Future[Answer] | None = None
+        self._began = 0.0
+
+    async def __call__(self) -> Answer:
+        if self._finding is None or (self._finding.done() and monotonic() - self._began >= SHARED_SECONDS):
+            self._began, self._finding = monotonic(), asyncio.ensure_future(self._page())
+        return await asyncio.shield(self._finding)
+
+    def cancel(self) -> None:
+        if self._finding:
+            self._finding.cancel()
+
+
 class Site:
-    """The WSGI application: called in the OS thread of a connection, answered by the pages in the event loop."""
+    """The pages, and the connections of those who ask for them."""
 
-    def __init__(self, pages: Mapping[str, Page], loop: asyncio.AbstractEventLoop) -> None:
-        self.pages, self.loop = pages, loop
+    def __init__(self, pages: Mapping[str, Page]) -> None:
+        self.pages = pages
+        self._connections: dict[Connection, None] = {}
 
-    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        answer = self.answer(environ["REQUEST_METHOD"], environ["PATH_INFO"])
-        head = [("Content-Type", answer.content_type), ("Content-Length", str(len(answer.body)))]
-        start_response(f"{answer.status.value} {answer.status.phrase}", head)
-        return [answer.body] if environ["REQUEST_METHOD"] == "GET" else []
+    def admit(self, connection: "Connection") -> None:
+        """Take one more connection; one that keeps a place without asking for anything makes room for it."""
+        if len(self._connections) >= CONNECTIONS:
+            oldest = min(self._connections, key=lambda each: (each.has_asked, each.since))
+            self.forget(oldest)
+            oldest.abort()
+        self._connections[connection] = None
 
-    def answer(self, method: str, path: str) -> Answer:
+    def forget(self, connection: "Connection") -> None:
+        self._connections.pop(connection, None)
+
+    def close(self) -> None:
+        for connection in list(self._connections):
+            connection.abort()
+
+    async def answer(self, method: bytes, target: bytes) -> Answer:
+        path, _, _ = target.decode("latin-1").partition("?")
         if path not in self.pages:
-            return Answer(HTTPStatus.NOT_FOUND, f"{path} is none of {', '.join(self.pages)}".encode())
-        if method not in ("GET", "HEAD"):
+            return Answer(HTTPStatus.NOT_FOUND, f"here are {', '.join(self.pages)}".encode())
+        if method not in (b"GET", b"HEAD"):
             return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"GET it")
         try:
-            return self.ask(self.pages[path]())
-        except (TimeoutError, CancelledError):
-            return Answer(HTTPStatus.SERVICE_UNAVAILABLE, b"the event loop is held up, or about to end")
-        except Exception as error:
-            log.exception("%s cannot be told", path)
-            return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, repr(error).encode())
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self.pages[path]()
+        except TimeoutError:
+            return Answer(HTTPStatus.SERVICE_UNAVAILABLE, f"no answer in {ANSWER_SECONDS:g} s".encode())
+        except Exception:
+            log.exception("%s failed", path)
+            return Answer(HTTPStatus.INTERNAL_SERVER_ERROR, b"this page failed; the log has the error")
 
-    def ask(self, question: Coroutine[Any, Any, Answer]) -> Answer:
-        """
-        Raises:
-            TimeoutError, CancelledError: there was no answer in time, or the event loop has ended.
-        """
+
+class Connection(asyncio.Protocol):
+    """One request and its answer; then it ends, for probes and scrapes come seconds apart."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.since = monotonic()
+        self.has_asked = False
+        self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
+        self._answering: asyncio.Task[None] | None = None
+        self._end: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        self.site.admit(self)
+        self._end_within(HEAD_SECONDS)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.site.forget(self)
+        for each in (self._end, self._answering):
+            if each:
+                each.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if self.has_asked:
+            return
         try:
-            asking = asyncio.run_coroutine_threadsafe(question, self.loop)
-        except RuntimeError as ended:
-            question.close()
-            raise CancelledError from ended
-        try:
-            return asking.result(LONGEST_SECONDS)
-        finally:
-            asking.cancel()
+            self._http.receive_data(data)
+            event = self._http.next_event()
+        except h11.RemoteProtocolError as error:
+            self._send(Answer(HTTPStatus(error.error_status_hint), str(error).encode()), is_head=False)
+            return
+        if isinstance(event, h11.Request):
+            self.has_asked = True
+            self._answering = asyncio.get_running_loop().create_task(self._answer(event))
 
+    def eof_received(self) -> bool:
+        """A client that has asked may close its side and still take the answer."""
+        return self.has_asked
 
-class Server(ThreadingMixIn, WSGIServer):
-    """Accepts in the event loop and serves each connection in an OS thread, which nobody waits for in the end."""
+    def abort(self) -> None:
+        self.transport.abort()
 
-    daemon_threads = True
-    timeout = 0
+    async def _answer(self, request: h11.Request) -> None:
+        answer = await self.site.answer(request.method, request.target)
+        self._send(answer, is_head=request.method == b"HEAD")
 
-    def __init__(self, listening: socket.socket, site: Site) -> None:
-        super().__init__(listening.getsockname()[:2], Connection, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listening
-        self.server_name, self.server_port = "", listening.getsockname()[1]
-        self.setup_environ()
-        self.set_app(site)
+    def _send(self, answer: Answer, *, is_head: bool) -> None:
+        self.has_asked = True
+        head = h11.Response(
+            status_code=answer.status,
+            reason=answer.status.phrase.encode(),
+            headers=[
+                ("Content-Type", answer.content_type),
+                ("Content-Length", str(len(answer.body))),
+                ("Connection", "close"),
+            ],
+        )
+        self.transport.write(self._http.send(head) or b"")
+        if not is_head:
+            self.transport.write(answer.body)
+        self.transport.close()  # with what is left to write
+        self._end_within(ANSWER_SECONDS)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Whoever goes away before the answer is no concern of ours."""
-        log.debug("no answer to %s", client_address, exc_info=True)
-
-
-class Connection(WSGIRequestHandler):
-    """A request each: who asks here, asks seldom."""
-
-    timeout = LONGEST_SECONDS
-
-    def log_message(self, *_: object) -> None:
-        """A line for each probe would drown all others."""
+    def _end_within(self, seconds: float) -> None:
+        if self._end:
+            self._end.cancel()
+        self._end = asyncio.get_running_loop().call_later(seconds, self.transport.abort)

@@ -66,14 +66,14 @@ async def test_a_page_comes_with_its_length_and_kind_and_ends_the_connection(por
 
 
 async def test_a_complaint_is_told_with_a_status_that_a_probe_understands(port: int) -> None:
-    answer = await answered(port, b"GET /readyz HTTP/1.1\r\n\r\n")
+    answer = await answered(port, b"GET /readyz HTTP/1.1\r\nHost: worker\r\n\r\n")
 
     assert b" 503 Service Unavailable\r\n" in answer
     assert answer.endswith(b"\r\n\r\nRedis does not answer")
 
 
 async def test_a_head_is_an_answer_without_its_body(port: int) -> None:
-    answer = await answered(port, b"HEAD /livez HTTP/1.1\r\n\r\n")
+    answer = await answered(port, b"HEAD /livez HTTP/1.1\r\nHost: worker\r\n\r\n")
 
     assert b" 200 OK\r\n" in answer
     assert b"Content-Length: 2\r\n" in answer
@@ -83,10 +83,13 @@ async def test_a_head_is_an_answer_without_its_body(port: int) -> None:
 @pytest.mark.parametrize(
     ("asked", "status"),
     [
-        (b"GET /other HTTP/1.1\r\n\r\n", b" 404 not found"),
-        (b"POST /livez HTTP/1.1\r\n\r\n", b" 405 method not allowed"),
-        (b"\xff\xfe \x00\r\n\r\n", b" 400 - bad request syntax"),
-        (b"GET /livez HTTP/1.1\r\n" + b"Header: value\r\n" * 200 + b"\r\n", b" 431 too many headers"),
+        (b"GET /other HTTP/1.1\r\nHost: worker\r\n\r\n", b" 404 not found"),
+        (b"POST /livez HTTP/1.1\r\nHost: worker\r\n\r\n", b" 405 method not allowed"),
+        (b"\xff\xfe \x00\r\n\r\n", b" 400 bad request"),
+        (
+            b"GET /livez HTTP/1.1\r\nHost: worker\r\nHeader: " + b"x" * probes.HEAD_BYTES,
+            b" 431 request header fields too large",
+        ),
     ],
 )
 async def test_what_cannot_be_answered_is_told(port: int, asked: bytes, status: bytes) -> None:
@@ -94,16 +97,103 @@ async def test_what_cannot_be_answered_is_told(port: int, asked: bytes, status: 
 
 
 async def test_whoever_asks_nothing_is_left_alone_after_a_while(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes.Connection, "timeout", 0.05)
+    monkeypatch.setattr(probes, "HEAD_SECONDS", 0.05)
 
     assert await answered(port, b"GET /livez HTTP/1.1\r\n") == b""
+
+
+async def test_a_head_that_drips_has_no_more_time_than_one_that_does_not_come(
+    port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "HEAD_SECONDS", 0.5)
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    ended = asyncio.create_task(rest(reader, writer))
+
+    async with asyncio.timeout(SECONDS):
+        while not ended.done():
+            writer.write(b"G")
+            await asyncio.wait([ended], timeout=0.05)
+
+    assert await ended == b""
+
+
+async def test_who_asks_at_once_is_answered_while_all_connections_are_in_use(port: int) -> None:
+    drips = [await asyncio.open_connection("127.0.0.1", port) for _ in range(probes.CONNECTIONS)]
+    for _, writer in drips:
+        writer.write(b"GET /livez")
+
+    assert (await answered(port, b"GET /livez HTTP/1.1\r\nHost: worker\r\n\r\n")).endswith(b"ok")
+    first, *others = drips
+    assert await rest(*first) == b"", "the connection that waited longest made room"
+    for reader, writer in others:
+        writer.write(b" HTTP/1.1\r\nHost: worker\r\n\r\n")
+        assert (await rest(reader, writer)).endswith(b"ok")
+
+
+async def test_an_answer_that_is_being_found_keeps_its_connection_when_others_crowd_in() -> None:
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> str:
+        asked.set()
+        await may_answer.wait()
+        return ""
+
+    async with probes.served(
+        0, setting="PORT", livez=slow, readyz=nothing, metrics=measured, content_type="text/x"
+    ) as port:
+        answer = asyncio.create_task(answered(port, b"GET /livez HTTP/1.1\r\nHost: worker\r\n\r\n"))
+        await asked.wait()
+        drips = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2 * probes.CONNECTIONS)]
+        await accepted(port, b"/readyz")
+        may_answer.set()
+
+        assert (await answer).endswith(b"ok")
+        for _, writer in drips:
+            writer.transport.abort()
+
+
+async def test_those_who_ask_within_a_second_share_one_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings, may_end = 0, asyncio.Event()
+
+    async def counted() -> bytes:
+        nonlocal readings
+        readings += 1
+        await may_end.wait()
+        return f"reading {readings}".encode()
+
+    monkeypatch.setattr(probes, "SHARED_SECONDS", float("inf"))
+    async with probes.served(
+        0, setting="PORT", livez=nothing, readyz=nothing, metrics=counted, content_type="text/x"
+    ) as port:
+        scrape = b"GET /metrics HTTP/1.1\r\nHost: worker\r\n\r\n"
+        scrapes = [asyncio.create_task(answered(port, scrape)) for _ in range(20)]
+        await accepted(port)
+        may_end.set()
+        answers = [*await asyncio.gather(*scrapes), await answered(port, scrape)]
+        monkeypatch.setattr(probes, "SHARED_SECONDS", 0.0)
+        later = await answered(port, scrape)
+
+    assert [answer.endswith(b"reading 1") for answer in answers] == [True] * 21
+    assert later.endswith(b"reading 2")
+
+
+async def test_no_answer_names_what_serves_it(port: int) -> None:
+    assert b"server:" not in (await answered(port, b"GET /livez HTTP/1.1\r\nHost: worker\r\n\r\n")).lower()
+
+
+async def test_who_closes_its_side_after_asking_is_answered(port: int) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: worker\r\n\r\n")
+    writer.write_eof()
+
+    assert (await rest(reader, writer)).endswith(b"up 1\n")
 
 
 async def test_whoever_goes_away_leaves_no_trace(port: int, capfd: pytest.CaptureFixture[str]) -> None:
     _, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.transport.abort()
 
-    assert (await answered(port, b"GET /livez HTTP/1.1\r\n\r\n")).endswith(b"ok")
+    assert (await answered(port, b"GET /livez HTTP/1.1\r\nHost: worker\r\n\r\n")).endswith(b"ok")
     assert capfd.readouterr() == ("", "")
 
 
@@ -111,11 +201,9 @@ async def test_a_page_that_breaks_is_told_and_the_others_stay(caplog: pytest.Log
     async with probes.served(
         0, setting="PORT", livez=nothing, readyz=nothing, metrics=broken, content_type="text/x"
     ) as port:
-        assert b" 500 Internal Server Error" in await answered(port, b"GET /metrics HTTP/1.1\r\n\r\n")
-        assert (await answered(port, b"GET /livez HTTP/1.1\r\n\r\n")).endswith(b"ok")
-    assert [(each.levelno, each.getMessage()) for each in caplog.records] == [
-        (logging.ERROR, "/metrics cannot be told")
-    ]
+        assert b" 500 Internal Server Error" in await answered(port, b"GET /metrics HTTP/1.1\r\nHost: worker\r\n\r\n")
+        assert (await answered(port, b"GET /livez HTTP/1.1\r\nHost: worker\r\n\r\n")).endswith(b"ok")
+    assert [(each.levelno, each.getMessage()) for each in caplog.records] == [(logging.ERROR, "/metrics failed")]
 
 
 async def test_a_page_that_takes_too_long_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,17 +214,17 @@ async def test_a_page_that_takes_too_long_is_told(monkeypatch: pytest.MonkeyPatc
             given_up.set()
         return ""
 
-    monkeypatch.setattr(probes, "LONGEST_SECONDS", 0.05)
+    monkeypatch.setattr(probes, "ANSWER_SECONDS", 0.05)
     given_up = asyncio.Event()
     async with probes.served(
         0, setting="PORT", livez=never, readyz=nothing, metrics=measured, content_type="text/x"
     ) as port:
-        answer = await answered(port, b"GET /livez HTTP/1.1\r\n\r\n")
+        answer = await answered(port, b"GET /livez HTTP/1.1\r\nHost: worker\r\n\r\n")
         async with asyncio.timeout(SECONDS):
             await given_up.wait()
 
     assert b" 503 Service Unavailable\r\n" in answer
-    assert answer.endswith(b"the event loop is held up, or about to end")
+    assert answer.endswith(b"no answer in 0.05 s")
 
 
 async def test_an_open_connection_does_not_hold_up_the_end() -> None:
@@ -150,18 +238,9 @@ async def test_an_open_connection_does_not_hold_up_the_end() -> None:
     writer.close()
 
 
-async def accepted(port: int) -> None:
-    """Whoever connected before has been accepted: connections are accepted one after another."""
-    assert await answered(port, b"GET /livez HTTP/1.1\r\n\r\n")
-
-
-def test_who_asks_when_the_event_loop_has_ended_is_told() -> None:
-    loop = asyncio.new_event_loop()
-    loop.close()
-
-    answer = probes.Site({"/livez": probes.page(nothing)}, loop).answer("GET", "/livez")
-
-    assert answer == (503, b"the event loop is held up, or about to end", "text/plain; charset=utf-8")
+async def accepted(port: int, path: bytes = b"/livez") -> None:
+    """Connections that were made before have been accepted: the server accepts them one after another."""
+    assert await answered(port, b"GET " + path + b" HTTP/1.1\r\nHost: worker\r\n\r\n")
 
 
 async def test_a_port_that_is_taken_is_named(port: int) -> None:

@@ -1,0 +1,67 @@
+"""A worker's port under clients that try to use it up: the figure is the memory of the process."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.http_flood import asked, bombs, drips, peak_mebibytes
+from tests.program import Program
+from tests.redis_server import RedisServer
+
+pytestmark = [
+    pytest.mark.redis,
+    pytest.mark.skipif(sys.platform != "linux", reason="the kernel's count of a process's memory: needs Linux"),
+]
+
+MEBIBYTES = 64
+"""What a worker may need with 60 heads of 6.4 MB that do not end; at rest it needs about 50."""
+JOBS = """
+from sharded_queue import Handler
+
+class Job(Handler):
+    async def perform(self, *requests: int) -> None: ...
+"""
+
+
+@pytest.fixture
+def worker(redis_server: RedisServer, tmp_path: Path) -> Iterator[Program]:
+    (tmp_path / "jobs.py").write_text(JOBS)
+    environment = {"QUEUE_METRICS_PORT": "0", "QUEUE_REDIS_ADDRESS": f"127.0.0.1:{redis_server.port}"}
+    program = Program("worker", "jobs", place=tmp_path, environment=environment)
+    program.line("serving")
+    yield program
+    program.kill()
+
+
+def port_of(worker: Program) -> int:
+    found = re.search(r"port (\d+)", worker.line("on port"))
+    assert found
+    return int(found[1])
+
+
+def test_sixty_heads_without_an_end_cost_a_worker_no_memory(worker: Program) -> None:
+    port = port_of(worker)
+    answers = []
+    with bombs(port, 60):
+        answers += [asked(port) for _ in range(20)]
+    answers.append(asked(port))
+
+    peak = peak_mebibytes(worker.process.pid)
+    print(f"peak {peak:.1f} MiB; slowest answer {max(seconds for _, seconds in answers):.3f} s")
+    assert {text for text, _ in answers} == {"ok"}
+    assert peak <= MEBIBYTES
+
+
+def test_more_drips_than_a_worker_has_descriptors_keep_nobody_from_asking(worker: Program) -> None:
+    subprocess.run(["prlimit", "--nofile=256:256", "--pid", str(worker.process.pid)], check=True)
+    port = port_of(worker)
+    with drips(port, 400):
+        answers = [asked(port) for _ in range(20)]
+
+    print(f"slowest answer {max(seconds for _, seconds in answers):.3f} s")
+    assert {text for text, _ in answers} == {"ok"}
+    assert "ERROR" not in worker.text
