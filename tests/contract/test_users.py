@@ -1,7 +1,6 @@
 """The users of `docs/users.acl` have the rights that their work takes, and no others."""
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -17,7 +16,7 @@ from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Layout, Tube
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
-from tests.contract.users import ROLES, USERS, client, granted, line_of
+from tests.contract.users import ROLES, USERS, client, granted, line_of, rights_on_a_cluster
 from tests.redis_groups import Nodes, told
 from tests.redis_server import RedisServer
 
@@ -244,7 +243,7 @@ async def test_who_may_not_wait_says_so(watched: Watched, caplog: pytest.LogCapt
 
 @pytest.mark.usefixtures("on_cluster")
 async def test_on_a_cluster_users_need_the_rights_that_the_manual_adds(nodes: Nodes) -> None:
-    (extra,) = re.findall(r"\*\*Cluster\.\*\* Each user also needs `(.*?)`", (USERS.parent / "redis.md").read_text())
+    extra = rights_on_a_cluster()
     for node in nodes.nodes:
         told(node.port, "ACL", "SETUSER", "worker", *line_of("worker").split(), *extra.split())
     of_worker = RedisOptions(nodes.addresses, mode="Cluster", username="worker", password="change-me-worker")

@@ -96,3 +96,10 @@ def line_of(user: str) -> str:
 def granted(user: str) -> set[str]:
     """The commands that the file lets a user send, as `script|load`."""
     return {word.removeprefix("+") for word in line_of(user).split() if word.startswith("+")}
+
+
+def rights_on_a_cluster() -> str:
+    """What the manual adds to the rights of each user."""
+    manual = (USERS.parent / "redis.md").read_text()
+    (extra,) = re.findall(r"\*\*Cluster\.\*\* Each user also needs `(.*?)`", manual)
+    return str(extra)

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -29,7 +30,7 @@ from sharded_queue.settings import Settings, settings
 
 Client = Redis | RedisCluster
 REDIRECTS = 5
-CLUSTER_OPTIONS = ("username", "password", "socket_timeout", "socket_connect_timeout", "client_name", "retry")
+CLUSTER_OPTIONS = frozenset(signature(RedisCluster).parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,13 +124,20 @@ def _behind_sentinel(options: RedisOptions, nodes: list[tuple[str, int]], common
 
 def twin(client: Client) -> Client:
     """A client to the same Redis, with connections of its own: those of asyncio belong to one event loop."""
-    if isinstance(client, RedisCluster):
-        nodes = [ClusterNode(node.host, node.port) for node in client.nodes_manager.startup_nodes.values()]
-        given = client.connection_kwargs.items()
-        kept = {name: value for name, value in given if name in CLUSTER_OPTIONS or name.startswith("ssl_")}
-        kept = {name: value for name, value in kept.items() if value is not None}
-        return RedisCluster(startup_nodes=nodes, ssl=_speaks_tls(client), **kept)
-    return _twin(client)
+    return _twin_of_cluster(client) if isinstance(client, RedisCluster) else _twin(client)
+
+
+def _twin_of_cluster(client: RedisCluster) -> RedisCluster:
+    nodes, learned = client.nodes_manager, client.nodes_manager.startup_nodes.values()
+    given = {name: value for name, value in client.connection_kwargs.items() if name in CLUSTER_OPTIONS}
+    return RedisCluster(
+        startup_nodes=[ClusterNode(node.host, node.port) for node in learned],
+        require_full_coverage=nodes.require_full_coverage,
+        dynamic_startup_nodes=nodes._dynamic_startup_nodes,
+        address_remap=nodes.address_remap,
+        ssl=_speaks_tls(client),
+        **{name: value for name, value in given.items() if value is not None},
+    )
 
 
 def _speaks_tls(client: Client) -> bool:
@@ -141,12 +149,15 @@ def _speaks_tls(client: Client) -> bool:
 def _twin(client: Redis) -> Redis:
     pool = client.connection_pool
     options = dict(pool.connection_kwargs)
-    if isinstance(pool, SentinelConnectionPool):
-        sentinel = Sentinel([])  # type: ignore[no-untyped-call]
-        sentinel.sentinels = [_twin(each) for each in pool.sentinel_manager.sentinels]
-        options.pop("connection_pool", None)
-        return Redis.from_pool(SentinelConnectionPool(pool.service_name, sentinel, **options))  # type: ignore[no-untyped-call]
-    return Redis.from_pool(ConnectionPool(connection_class=pool.connection_class, **options))
+    options |= {"connection_class": pool.connection_class, "max_connections": pool.max_connections}
+    if not isinstance(pool, SentinelConnectionPool):
+        return Redis.from_pool(ConnectionPool(**options))
+    asking = pool.sentinel_manager
+    sentinel = Sentinel([], asking.min_other_sentinels, force_master_ip=asking._force_master_ip)  # type: ignore[no-untyped-call]
+    sentinel.sentinels = [_twin(each) for each in asking.sentinels]
+    options |= {"is_master": pool.is_master, "check_connection": pool.check_connection}
+    options.pop("connection_pool")  # the pool that they were for
+    return Redis.from_pool(SentinelConnectionPool(pool.service_name, sentinel, **options))  # type: ignore[no-untyped-call]
 
 
 async def introduce(client: Client, seconds: float) -> None:

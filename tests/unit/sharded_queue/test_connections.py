@@ -5,12 +5,14 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from redis.asyncio import Redis
+from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio.connection import SSLConnection
+from redis.credentials import UsernamePasswordCredentialProvider
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue import SettingsError
-from sharded_queue.connections import Link, RedisOptions, connect, introduce, parse_address
+from sharded_queue.connections import Link, RedisOptions, connect, introduce, parse_address, twin
 from sharded_queue.scripts import may_pass
 
 
@@ -153,3 +155,28 @@ def test_what_may_pass_is_tried_again(error: Exception) -> None:
 )
 def test_what_was_refused_for_good_is_not_tried_again(error: Exception) -> None:
     assert not may_pass(error)
+
+
+def test_a_twin_of_a_cluster_is_made_as_its_client_was() -> None:
+    provider = UsernamePasswordCredentialProvider("worker", "words")
+    client = RedisCluster("node", 7000, credential_provider=provider, require_full_coverage=False, ssl=True, protocol=3)
+    made = twin(client)
+
+    assert isinstance(made, RedisCluster)
+    assert made.connection_kwargs["credential_provider"] is provider
+    assert made.connection_kwargs["connection_class"] is SSLConnection
+    assert made.connection_kwargs["protocol"] == 3
+    assert not made.nodes_manager.require_full_coverage
+
+
+@pytest.mark.parametrize("is_tls", [True, False])
+def test_a_twin_behind_sentinels_is_made_as_its_client_was(is_tls: bool) -> None:
+    sentinel = Sentinel([("sentinel", 26379)], 1, {"ssl": is_tls, "password": "words"})
+    client = sentinel.master_for("queues", ssl=is_tls, check_connection=True, max_connections=7)
+    pool = twin(client).connection_pool  # type: ignore[union-attr]
+    asking = pool.sentinel_manager.sentinels[0].connection_pool
+
+    assert issubclass(pool.connection_class, SSLConnection) is is_tls
+    assert issubclass(asking.connection_class, SSLConnection) is is_tls
+    assert (pool.max_connections, pool.check_connection, pool.sentinel_manager.min_other_sentinels) == (7, True, 1)
+    assert asking.connection_kwargs["password"] == "words"
