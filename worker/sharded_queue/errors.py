@@ -11,7 +11,26 @@ Everything this library raises on purpose. A class stands here only where a call
     ├── SerializationError   a request cannot be written, or a message cannot be read (also ValueError)
     ├── SettingsError        a setting is unknown, malformed or out of its bounds (also ValueError)
     └── StorageUnavailable   Redis did not answer in time, or answered with something that we cannot use
+
+`describe` says in a safe line what somebody else raised.
 """
+
+DESCRIBED_CHARACTERS = 500
+
+
+def describe(error: BaseException, limit: int = DESCRIBED_CHARACTERS) -> str:
+    """
+    `Type: message` in one line of at most *limit* characters, with everything spelled out that is not printable.
+
+    Never raises: an error whose `__str__` fails is described by its type.
+    """
+    try:
+        text = str(error)
+    except BaseException:  # whatever a handler's error does when it is asked, it must not end who asks
+        text = "(its message cannot be read)"
+    line = f"{type(error).__name__}: {text[:limit]}".replace("\n", " ")
+    spelled = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    return spelled if len(spelled) <= limit else spelled[: limit - 1] + "…"
 
 
 class ShardedQueueError(Exception):

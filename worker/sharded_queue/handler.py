@@ -21,6 +21,7 @@ from sharded_queue.tube import HANDLER_NAME, KeyRoute, Route, Shard, shard_of, s
 
 LEAST_AGEING_SECONDS, MOST_AGEING_SECONDS = 0.001, 31_536_000
 LONGEST_WINDOW_SECONDS = 2_592_000
+MOST_TRIES, LONGEST_BACK_OFF_SECONDS = 1_000_000, 31_536_000
 WINDOW_BOUNDS = f"a number from 0 (off) to {LONGEST_WINDOW_SECONDS} (30 days)"
 
 _known: WeakValueDictionary[str, "type[Handler]"] = WeakValueDictionary()
@@ -30,13 +31,35 @@ _known: WeakValueDictionary[str, "type[Handler]"] = WeakValueDictionary()
 class Retry:
     """
     What happens to a request that fails: its thread waits `base · 2^(attempt-1)` seconds, at most *cap*, shortened by
-    a random part of up to *jitter* of it; after *limit* tries the request goes to the dead letters.
+    a random part of up to *jitter* (0 to 1) of it; after *limit* tries the request goes to the dead letters.
+
+    Raises:
+        HandlerError: a number is out of its bounds.
     """
 
     limit: int
     base_seconds: float
     cap_seconds: float
     jitter: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check_number("limit", self.limit, 1, MOST_TRIES)
+        _check_number("base_seconds", self.base_seconds, 0, LONGEST_BACK_OFF_SECONDS)
+        _check_number("cap_seconds", self.cap_seconds, 0, LONGEST_BACK_OFF_SECONDS)
+        _check_number("jitter", self.jitter, 0, 1)
+        if not isinstance(self.limit, int):
+            raise HandlerError(f"Retry: limit is {self.limit!r}: a whole number")
+        if self.cap_seconds < self.base_seconds:
+            raise HandlerError(
+                f"Retry: cap_seconds is {self.cap_seconds!r}, less than base_seconds, {self.base_seconds!r}: "
+                "the longest wait is at least the first one"
+            )
+
+
+def _check_number(name: str, number: object, least: float, most: float) -> None:
+    is_number = isinstance(number, int | float) and not isinstance(number, bool)
+    if not is_number or not least <= number <= most:  # type: ignore[operator]
+        raise HandlerError(f"Retry: {name} is {number!r}: a number from {least:g} to {most:,}")
 
 
 class Handler:
@@ -85,6 +108,8 @@ class Handler:
                 f"{cls.name}.ageing_seconds is {cls.ageing_seconds!r}: from {LEAST_AGEING_SECONDS} to "
                 f"{MOST_AGEING_SECONDS:,} (a year), or 0 for no ageing"
             )
+        if not isinstance(cls.retry, Retry | None):
+            raise HandlerError(f"{cls.name}.retry is {cls.retry!r}: a Retry, or None for that of the settings")
         if not is_window(cls.deduplicate_seconds):
             raise HandlerError(f"{cls.name}.deduplicate_seconds is {cls.deduplicate_seconds!r}: {WINDOW_BOUNDS}")
         cls._serializer = None
@@ -142,7 +167,8 @@ class Handler:
 
     @classmethod
     def policy(cls) -> Retry:
-        return cls.retry or Retry(settings.retry_limit, settings.retry_base, settings.retry_cap)
+        longest = settings.retry_cap
+        return cls.retry or Retry(settings.retry_limit, min(settings.retry_base, longest), longest)
 
     @classmethod
     def shard_of(cls, thread: str) -> Shard:

@@ -148,3 +148,39 @@ def test_a_handler_is_retried_as_the_settings_say_unless_it_says_itself() -> Non
 
     assert PlainHandler.policy() == Retry(4, 5, 6)
     assert OwnHandler.policy() == Retry(1, 2, 3)
+
+
+def test_a_first_wait_above_the_longest_one_of_the_settings_is_as_long_as_that() -> None:
+    class PlainHandler(Handler):
+        async def perform(self, *requests: Job) -> None: ...
+
+    settings.retry_base, settings.retry_cap = 5, 2
+
+    assert PlainHandler.policy() == Retry(settings.retry_limit, 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"jitter": 2}, "jitter is 2: a number from 0 to 1"),
+        ({"jitter": -0.1}, "jitter is -0.1"),
+        ({"jitter": float("nan")}, "jitter is nan"),
+        ({"limit": 0}, "limit is 0: a number from 1 to 1,000,000"),
+        ({"limit": 2.5}, r"limit is 2\.5: a whole number"),
+        ({"limit": True}, "limit is True"),
+        ({"base_seconds": -1}, "base_seconds is -1"),
+        ({"cap_seconds": float("inf")}, "cap_seconds is inf: a number from 0 to 31,536,000"),
+        ({"base_seconds": "1"}, "base_seconds is '1'"),
+        ({"base_seconds": 10}, "cap_seconds is 5, less than base_seconds, 10"),
+    ],
+)
+def test_a_policy_that_cannot_be_followed_is_refused_where_it_is_made(
+    changed: dict[str, float], complaint: str
+) -> None:
+    with pytest.raises(HandlerError, match=f"Retry: {complaint}"):
+        Retry(**({"limit": 3, "base_seconds": 1, "cap_seconds": 5} | changed))  # type: ignore[arg-type]
+
+
+def test_a_policy_of_another_type_is_refused() -> None:
+    with pytest.raises(HandlerError, match="retry is 3: a Retry, or None"):
+        type("BadHandler", (Handler,), {"retry": 3})
