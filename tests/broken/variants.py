@@ -711,6 +711,13 @@ VARIANTS = [
         "",
         ("test_repair.py::test_what_was_broken_is_put_right",),
     ),
+    Variant(
+        "an eviction counts as a crash",
+        "lua/evict.lua",
+        "    let_go(thread)\n    make_ready(thread, tubes_of(thread))\n",
+        "    expire(thread, 1)\n",
+        (CONTROL + "an_eviction_is_no_crash_of_what_the_worker_held",),
+    ),
     # What Redis is and is not allowed to do.
     Variant(
         "a full Redis does not drain",

@@ -2,6 +2,7 @@
 
 from math import inf
 
+from sharded_queue.settings import settings
 from sharded_queue.storage import Entry, Settlement
 from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, handed
 
@@ -274,7 +275,20 @@ async def test_threads_of_a_worker_that_is_gone_are_free_at_once(medium: Medium)
 
     assert await medium.coordinator.evict(SHARD, ["gone", "gon", "her"]) == ["a"]
     assert (await medium.settle(lost)).is_lost
-    assert handed(await medium.bind_one("here/2", wanted=9)) == ["1"]
+    assert handed(await medium.bind_one("here/2", wanted=9)) == ["1", "2"]
+
+
+async def test_an_eviction_is_no_crash_of_what_the_worker_held(medium: Medium) -> None:
+    """Somebody took the worker away; a request that outlives this often enough was once buried for it."""
+    settings.crash_limit = 1
+    await medium.register("a", "1", "2")
+    for _ in range(3):
+        await medium.bind_one("gone/1", wanted=1)
+        assert await medium.coordinator.evict(SHARD, ["gone"]) == ["a"]
+
+    batch = await medium.bind_one("here/1", wanted=9)
+    assert (handed(batch), batch.attempt) == (["1", "2"], 1)
+    assert await medium.storage.dead(SHARD) == []
 
 
 async def test_a_thread_that_failed_while_its_handler_was_paused_goes_on_after_it(medium: Medium) -> None:

@@ -55,8 +55,8 @@ async def busy(on_redis: RedisMedium) -> Busy:
 async def keep_busy(on_redis: RedisMedium) -> Busy:
     """Puts something in every index and every record of the shard."""
     await on_redis.register("suspect", "s1", "s2", "s3")
-    await on_redis.bind_one("dead/1", wanted=2)
-    await on_redis.coordinator.evict(SHARD, ["dead"])
+    await on_redis.coordinator.bind(SHARD, "dead/1", 1, 2, 0)
+    await on_redis.release((await on_redis.bind_one()).lease)
     await on_redis.register("failing", "f1", "f2")
     await on_redis.fail(await bind_thread(on_redis, "failing"), HOUR, "declined")
     await on_redis.register("dying", "d1", "d2")

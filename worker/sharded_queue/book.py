@@ -570,10 +570,11 @@ class Book:
         if before == 0:
             self._arrive(thread)
 
-    def evict(self, names: set[str], crash_limit: int, now: int) -> list[str]:
+    def evict(self, names: set[str]) -> list[str]:
         freed = [thread for thread, held in self.held.items() if held.owner.partition("/")[0] in names]
         for thread in freed:
-            self._expire(thread, crash_limit, now)
+            self._let_go(thread)
+            self._make_ready(thread)
         return freed
 
     def awaken(self) -> None:

@@ -74,7 +74,8 @@ class Coordinator(ABC):
         """
         Free the threads of workers that are known to be gone, without waiting for their leases; returns the threads.
 
-        Their fences are refused from here on, so that a worker that lives after all does no harm.
+        Only for workers whose processes have ended for certain: their fences are refused from here on, but what a
+        handler does elsewhere nobody can take back. It counts as a crash of no request.
         """
 
     @abstractmethod

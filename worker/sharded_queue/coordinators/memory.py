@@ -54,7 +54,7 @@ class RuntimeCoordinator(Coordinator):
             self._books[lease.shard].release(lease)
 
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
-        return self._books[shard].evict(set(names), settings.crash_limit, self._books.clock())
+        return self._books[shard].evict(set(names))
 
     async def dismiss(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
         until = self._books.clock() + int(seconds * 1000)

@@ -119,9 +119,8 @@ class RedisCoordinator(Coordinator):
             )
 
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
-        arguments = [settings.crash_limit, *names]
         freed = await self.scripts.run(
-            "evict", self._shard_keys(shard), _always(arguments), seconds=settings.coordinator_lease
+            "evict", self._shard_keys(shard), _always(list(names)), seconds=settings.coordinator_lease
         )
         return [thread.decode() for thread in freed]
 
