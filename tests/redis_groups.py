@@ -64,7 +64,7 @@ class SentinelServer(RedisServer):
         self._master_port = master_port
 
     def _command(self) -> list[str]:
-        file = self.folder / "sentinel.conf"
+        file = self.folder / f"sentinel-{self.port}.conf"  # on another port it has learned nothing yet
         if not file.exists():
             known = {"port": self.port, "folder": self.folder, "master": MASTER, "master_port": self._master_port}
             file.write_text(SENTINEL.format(**known))

@@ -15,17 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.ports import free_port
+
 START_SECONDS = 20.0
-
-
-def free_port() -> int:
-    """Low enough for the nodes of a Cluster, which talk to each other on a port that is 10,000 higher."""
-    while True:
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = int(listener.getsockname()[1])
-        if port < 2**16 - 10_000:
-            return port
+PORTS_TO_TRY = 5
+TAKEN = "Address already in use"
 
 
 def require_redis() -> None:
@@ -57,25 +51,57 @@ class RedisServer:
     program = "redis-server"
 
     def __init__(self, folder: Path, **options: str) -> None:
-        self.folder, self.port = folder, free_port()
+        self.folder = folder
+        self._port: int | None = None
         self._options = {"save": "", "appendonly": "no", **options}
         self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def port(self) -> int:
+        """A free one; from the first time that somebody asks for it, it stays the same."""
+        if self._port is None:
+            self._port = free_port()
+        return self._port
+
+    @port.setter
+    def port(self, port: int) -> None:
+        self._port = port
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
 
     def start(self) -> "RedisServer":
-        """Start and wait until it answers."""
+        """
+        Start and wait until it answers.
+
+        Somebody may take its port, or the one of its Cluster bus, before it does: while nobody knows the port, it tries
+        another one.
+        """
+        for _ in range(PORTS_TO_TRY if self._port is None else 1):
+            if self._has_started():
+                return self
+            self._port = None
+        raise RuntimeError(f"{self.program} found its ports taken: {self._log()}")
+
+    def _has_started(self) -> bool:
+        """False where a port was taken."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        begin = len(self._log())
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(self._command(), stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
         while not self.answers():
+            if self._process.poll() is not None and TAKEN in self._log()[begin:]:
+                return False
             if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"redis-server did not start: {(self.folder / 'log').read_text()[-2000:]}")
+                raise RuntimeError(f"{self.program} did not start: {self._log()[-2000:]}")
             time.sleep(0.005)
-        return self
+        return True
+
+    def _log(self) -> str:
+        log = self.folder / "log"
+        return log.read_text() if log.exists() else ""
 
     def _command(self) -> list[str]:
         options = {"bind": "127.0.0.1", "port": str(self.port), "dir": str(self.folder), **self._options}

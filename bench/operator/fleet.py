@@ -25,7 +25,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.places import NODE_ADDRESS
 from tests.contract.proxy import CountingProxy
 from tests.operator_api.conftest import Operator, until
-from tests.redis_server import free_port
+from tests.ports import free_port
 
 THREADS, EACH = 10, 3
 PERIOD_SECONDS = 1

@@ -6,7 +6,6 @@ Who is who comes from a token file: no certificates but the one that the API ser
 
 import json
 import secrets
-import socket
 import ssl
 import subprocess
 from contextlib import closing
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from tests.cluster.places import NODE, NODE_ADDRESS, SERVICES
 from tests.cluster.processes import Processes, poll_until
+from tests.ports import BUS, free_port
 
 SERVER = f"https://{NODE_ADDRESS}:6443"
 
@@ -71,7 +71,8 @@ class ControlPlane:
         (self.pki / "audit.json").write_text(json.dumps(policy | {"rules": [{"level": "Metadata"}]}))
 
     def _start_etcd(self) -> str:
-        clients, peers = (f"http://127.0.0.1:{port}" for port in _free_ports(2))
+        port = free_port()
+        clients, peers = (f"http://127.0.0.1:{each}" for each in (port, port + BUS))
         self.processes.start(
             "etcd",
             self.programs / "etcd",
@@ -140,14 +141,3 @@ class ControlPlane:
             f"--kubeconfig={self.kubeconfig('system:kube-scheduler')}",
             *common,
         )
-
-
-def _free_ports(count: int) -> list[int]:
-    """
-    Ports of loopback that nobody has now. All are held until the last is known, so that they differ.
-    """
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [held.getsockname()[1] for held in sockets]
-    for held in sockets:
-        held.close()
-    return ports

@@ -21,7 +21,7 @@ import yaml
 from tests.chart.helm import Manifest
 from tests.e2e.discovery import META, Discovery, sanitized
 from tests.operator_api.conftest import ended, until
-from tests.redis_server import free_port
+from tests.ports import free_port
 
 Job = dict[str, Any]
 Result = list[dict[str, Any]]

@@ -23,7 +23,8 @@ from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Shard
 from tests.cluster.cluster import Cluster
-from tests.redis_server import RedisServer, free_port, require_redis
+from tests.ports import free_port
+from tests.redis_server import RedisServer, require_redis
 
 CRDS = Path(__file__).parents[2] / "crds"
 HANDLER = "notifications.NotifyHandler"

@@ -8,7 +8,7 @@ import yaml
 
 from tests.certificates import Authority, TlsServer
 from tests.operator_api.conftest import HANDLER, PATIENCE, Operator, Queues, QueueServer, Start, until
-from tests.redis_server import free_port
+from tests.ports import free_port
 
 
 def test_none_to_all_in_one_write(queues: Queues, operator: Operator) -> None:

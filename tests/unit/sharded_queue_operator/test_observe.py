@@ -17,8 +17,9 @@ from sharded_queue.tube import Shard
 from sharded_queue_operator.observe import GATHER_SECONDS, Observer, Reading, qualified
 from sharded_queue_operator.resource import Name, parsed
 from tests.parrot import GARBAGE, answering
+from tests.ports import free_port
 from tests.redis_groups import Nodes
-from tests.redis_server import RedisServer, free_port, require_redis
+from tests.redis_server import RedisServer, require_redis
 
 HANDLER = "notifications.NotifyHandler"
 SECONDS = 30.0
