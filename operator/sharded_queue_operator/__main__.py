@@ -11,6 +11,7 @@ from time import monotonic
 
 import kopf
 
+from sharded_queue import logs
 from sharded_queue.errors import SettingsError
 from sharded_queue.probes import Check
 from sharded_queue_operator import health, metrics
@@ -43,7 +44,7 @@ def main() -> None:
         settings = read()
     except SettingsError as error:
         sys.exit(f"sharded-queue-operator: {error}")
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logs.configure(settings.log_level, settings.log_format)
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLevelName(settings.log_level)))
     sys.setrecursionlimit(NESTED)
     try:

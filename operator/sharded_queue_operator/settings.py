@@ -48,6 +48,9 @@ class Settings(BaseSettings):
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
+    log_format: Literal["text", "json"] = "text"
+    """A line of text, or a JSON object, for each entry of the log."""
+
     @field_validator("namespaces", mode="before")
     @classmethod
     def split(cls, value: object) -> object:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator
@@ -14,9 +15,22 @@ import pytest
 from click.testing import CliRunner
 from redis.asyncio import Redis
 
-from sharded_queue import Handler, Queue, RedisStorage, Route, cli, settings
+from sharded_queue import (
+    Handler,
+    Queue,
+    RedisStorage,
+    Route,
+    RuntimeCoordinator,
+    RuntimeStorage,
+    ShardedQueueError,
+    Worker,
+    cli,
+    settings,
+)
 from sharded_queue.commands import naming
+from sharded_queue.commands.worker import served_http
 from sharded_queue.coordinators.redis import RedisCoordinator
+from sharded_queue.health import Health
 from sharded_queue.storage import Failure, ShardState
 from sharded_queue.tube import Shard
 from tests.certificates import Authority, TlsServer
@@ -217,19 +231,44 @@ def test_words_that_make_no_sense_are_named(
     assert complaint in worker.said[-1]
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "complaint"),
-    [
-        ("QUEUE_WORKER_BATCHSIZE", "1", "there is no setting QUEUE_WORKER_BATCHSIZE; did you mean"),
-        ("QUEUE_WORKER_BATCH_SIZE", "0", "QUEUE_WORKER_BATCH_SIZE (settings.worker_batch_size) = '0'"),
-    ],
-)
-def test_a_setting_that_makes_no_sense_is_named(start: Start, name: str, value: str, complaint: str) -> None:
-    worker = start("worker", "jobs", **{name: value})
+def test_a_setting_that_makes_no_sense_is_named(start: Start) -> None:
+    worker = start("worker", "jobs", QUEUE_WORKER_BATCH_SIZE="0")
 
     assert worker.ended() == 2
     (sentence,) = worker.said
-    assert sentence.startswith(f"Error: {complaint}")
+    assert sentence.startswith("Error: QUEUE_WORKER_BATCH_SIZE (settings.worker_batch_size) = '0'")
+
+
+def test_a_worker_warns_of_a_variable_that_is_nearly_a_setting_and_of_no_other(start: Start) -> None:
+    wrong = {"QUEUE_WORKER_BATCHSIZE": "1", "QUEUE_NAME": "orders", "QUEUE_PORT": "tcp://10.0.0.1:6379"}
+    worker = start("worker", "jobs", "--log-format", "json", QUEUE_REDIS_ADDRESS="127.0.0.1:1", **wrong)
+    worker.line("/metrics")
+
+    (warning,) = [json.loads(line) for line in worker.said if "WARNING" in line and "no setting" in line]
+    assert "did you mean QUEUE_WORKER_BATCH_SIZE" in warning["message"]
+
+
+def test_a_command_that_reads_warns_of_it_too(start: Start) -> None:
+    reading = start(
+        "tubes", "a.B", QUEUE_REDIS_ADRESS="far:1", QUEUE_REDIS_ADDRESS="127.0.0.1:1", QUEUE_REDIS_TIMEOUT="0.1"
+    )
+
+    assert reading.ended() == 1
+    assert reading.said[0].startswith("Warning: there is no setting QUEUE_REDIS_ADRESS")
+
+
+@pytest.mark.parametrize(
+    ("words", "environment"), [(["--log-level", "warning"], {}), ([], {"QUEUE_LOG_LEVEL": "warning"})]
+)
+def test_the_level_of_the_log_is_chosen_by_flag_or_variable(
+    start: Start, words: list[str], environment: dict[str, str]
+) -> None:
+    worker = start(
+        "worker", "jobs", *words, QUEUE_REDIS_ADDRESS="127.0.0.1:1", QUEUE_REDIS_TIMEOUT="0.2", **environment
+    )
+    worker.line("trying on")
+
+    assert all(" WARNING [" in line for line in worker.said)
 
 
 def test_the_installed_program_names_it_in_one_sentence_too() -> None:
@@ -311,6 +350,26 @@ def test_a_port_that_is_taken_is_named(start: Start) -> None:
 
     assert second.ended() == 1
     assert f"QUEUE_METRICS_PORT = {port} cannot be served" in second.said[-1]
+
+
+@pytest.mark.parametrize("is_chosen", [False, True])
+async def test_only_a_worker_that_was_told_no_port_takes_another_than_the_one_that_is_taken(
+    is_chosen: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    a_worker = Worker(RuntimeCoordinator(), Queue(RuntimeStorage()))
+    with socket.create_server(("", 0)) as other:
+        taken = settings.metrics_port = other.getsockname()[1]
+        if not is_chosen:
+            settings.model_fields_set.discard("metrics_port")
+        serving = served_http(a_worker, [], Health(a_worker, []))
+        if is_chosen:
+            with pytest.raises(ShardedQueueError, match=f"QUEUE_METRICS_PORT = {taken} cannot be served"):
+                await serving.__aenter__()
+            return
+        async with serving as port:
+            assert port not in {0, taken}
+    assert f"port {taken} is taken, so a free one is used; QUEUE_METRICS_PORT chooses one" in caplog.text
 
 
 # What reads

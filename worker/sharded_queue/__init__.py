@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from sharded_queue import logs as _logs  # noqa: F401 - first: it shields the logger that all others use
 from sharded_queue.context import Context, current
 from sharded_queue.coordinator import Coordinator
 from sharded_queue.coordinators.memory import RuntimeCoordinator

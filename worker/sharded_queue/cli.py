@@ -12,6 +12,8 @@ import click
 
 from sharded_queue.commands.naming import BadInput
 from sharded_queue.errors import ShardedQueueError
+from sharded_queue.printable import printable
+from sharded_queue.settings import mistyped
 
 ADDED = "sharded_queue.commands"
 
@@ -51,7 +53,7 @@ class Program(click.Group):
             return super().invoke(context)
         except ShardedQueueError as error:
             kind = BadInput if isinstance(error, ValueError | LookupError) else click.ClickException
-            raise kind(str(error)) from error
+            raise kind(printable(error)) from error
 
 
 def loaded(point: EntryPoint) -> click.Command:
@@ -85,3 +87,6 @@ def main() -> None:
 
     Redis is the one that QUEUE_REDIS_ADDRESS names (localhost:6379).
     """
+    if click.get_current_context().invoked_subcommand != "worker":  # which logs it
+        for sentence in mistyped():
+            click.echo(f"Warning: {sentence}", err=True)

@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any, Protocol
 
-from sharded_queue import context, tracing
+from sharded_queue import context, logs, tracing
 from sharded_queue.crew import Crew, Ended, Strand
 from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable
 from sharded_queue.handler import Handler, Retry, call
@@ -102,6 +102,7 @@ class Lane:
         """Handle what was handed out and what comes after it, until there is nothing more to do here."""
         handler: Handler | None = None
         batch: Batch | None = self._first
+        logs.about.set(logs.About(self.lease.owner, self.handler.name, self.lease.thread))
         try:
             handler = await self._begin(batch)
             while batch and handler and not self._is_cut:

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from sharded_queue.printable import printable
 from sharded_queue.tube import Shard
 
 
@@ -19,4 +20,4 @@ class Lease(NamedTuple):
     fence: int
 
     def __str__(self) -> str:
-        return f"{self.shard.handler}/{self.thread} (fence {self.fence})"
+        return f"{printable(self.shard.handler)}/{printable(self.thread)} (fence {self.fence})"

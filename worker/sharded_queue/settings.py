@@ -5,14 +5,17 @@ Read from the environment (`QUEUE_` and the field's name in capitals) when first
 (`settings.worker_batch_size = 64`); checked on both ways, and the error names the variable, the value and the bound.
 """
 
+import logging
 import os
+import re
 import socket
 import sys
+from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sharded_queue.errors import SettingsError
@@ -23,6 +26,16 @@ MODULES = ("sharded_queue", "sharded_queue_operator")
 
 Prefix = Annotated[str, Field(max_length=128, pattern=r"^[^{}\s]*$")]
 """Printable and without braces: the first braces of a key are the hash tag of its shard."""
+
+
+CLOSE = 0.8
+"""How alike two names are, from 0 to 1, when one is taken for a typing error of the other."""
+
+INJECTED = re.compile(r"(?:^|_)(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_\w+)?)$")
+"""What Kubernetes adds to the environment of a pod for each Service of its namespace: for one called `queue-redis`,
+QUEUE_REDIS_SERVICE_HOST, QUEUE_REDIS_PORT, QUEUE_REDIS_PORT_6379_TCP_ADDR and more."""
+
+INJECTED_PORT = re.compile(r"^(?:tcp|udp|sctp)://")
 
 
 WORKER_NAME = r"^[^\s/]{1,200}$"
@@ -54,8 +67,15 @@ class Settings(BaseSettings):
     default_thread: int | str = 0
     """Thread of a request whose handler does not route."""
 
+    log_format: Literal["text", "json"] = "text"
+    """How the program `sharded-queue worker` writes its log: a line of text, or a JSON object, for each entry."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least of what `sharded-queue worker` logs."""
+
     metrics_port: int = Field(9090, ge=0, le=65535)
-    """Port of `/metrics`, `/livez` and `/readyz` of a worker process; 0 picks a free one."""
+    """Port of `/metrics`, `/livez` and `/readyz` of a worker process; 0 picks a free one. A worker that was not told a
+    port picks a free one as well when the default is taken, and logs which."""
 
     metrics_tubes: int = Field(10, ge=0, le=1000)
     """Tubes of a handler that `/metrics` lists one by one, the oldest requests first; the rest is summed."""
@@ -135,6 +155,13 @@ class Settings(BaseSettings):
     def _split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("log_format", "log_level", mode="before")
+    @classmethod
+    def _cased(cls, value: object, about: ValidationInfo) -> object:
+        if not isinstance(value, str):
+            return value
+        return value.upper() if about.field_name == "log_level" else value.lower()
+
     def __setattr__(self, name: str, value: Any) -> None:
         if name not in type(self).model_fields:
             _refuse_unknown(name, name)
@@ -150,24 +177,43 @@ class Settings(BaseSettings):
 
 def read() -> Settings:
     """
-    Settings from the environment.
+    Settings from the environment. A variable that no setting has is left alone: others begin theirs with `QUEUE_` too.
 
     Raises:
-        SettingsError: a `QUEUE_…` variable is unknown or out of its bounds.
+        SettingsError: a value is malformed or out of its bounds.
     """
-    for variable in os.environ:
-        if variable.startswith(ENV_PREFIX) and variable.removeprefix(ENV_PREFIX).lower() not in Settings.model_fields:
-            _refuse_unknown(variable, variable.removeprefix(ENV_PREFIX).lower())
     try:
-        return Settings()
+        if not INJECTED_PORT.match(os.environ.get(f"{ENV_PREFIX}METRICS_PORT", "")):
+            return Settings()
+        found = Settings(metrics_port=Settings.model_fields["metrics_port"].default)
+        found.model_fields_set.discard("metrics_port")
+        return found
     except ValidationError as error:
         _refuse(error)
 
 
+def mistyped() -> Iterator[str]:
+    """
+    A sentence for each variable of the environment that seems to be meant for us and sets nothing: it is nearly the
+    name of a setting, or begins as several of ours do. What Kubernetes injects for Services is not meant.
+    """
+    families = {name.partition("_")[0] for name in Settings.model_fields}
+    for variable in sorted(os.environ):
+        name = variable.removeprefix(ENV_PREFIX).lower()
+        if not variable.startswith(ENV_PREFIX) or name in Settings.model_fields or INJECTED.search(variable):
+            continue
+        is_ours = get_close_matches(name, Settings.model_fields, n=1, cutoff=CLOSE)
+        if is_ours or ("_" in name and name.partition("_")[0] in families):
+            yield f"there is no setting {variable}, so it has no effect{_meant(name)}"
+
+
 def _refuse_unknown(spelled: str, name: str) -> NoReturn:
+    raise SettingsError(f"there is no setting {spelled}{_meant(name)}")
+
+
+def _meant(name: str) -> str:
     close = get_close_matches(name, Settings.model_fields, n=1, cutoff=0.5)
-    hint = f"; did you mean {ENV_PREFIX}{close[0].upper()} (settings.{close[0]})?" if close else ""
-    raise SettingsError(f"there is no setting {spelled}{hint}")
+    return f"; did you mean {ENV_PREFIX}{close[0].upper()} (settings.{close[0]})?" if close else ""
 
 
 def _refuse(error: ValidationError) -> NoReturn:
@@ -187,12 +233,16 @@ def _is_program() -> bool:
 def _read_first() -> Settings:
     """Whoever imports the library gets the error; whoever typed one of its programs, a sentence and exit code 2."""
     try:
-        return read()
+        found = read()
     except SettingsError as error:
         if _is_program():
             sys.stderr.write(f"Error: {error}\n")
             sys.exit(2)
         raise
+    if not _is_program():  # ours say it in the manner of their output
+        for sentence in mistyped():
+            logging.getLogger("sharded_queue").warning("%s", sentence)
+    return found
 
 
 settings = _read_first()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from sharded_queue.errors import RouteError
+from sharded_queue.printable import printable
 
 THREAD_BYTES = 256
 PRIORITY_BOUND = 2**31
@@ -77,7 +78,7 @@ class Tube(NamedTuple):
     priority: int
 
     def __str__(self) -> str:
-        return f"{self.shard.handler}/{self.thread}/{self.priority}"
+        return f"{printable(self.shard.handler)}/{printable(self.thread)}/{self.priority}"
 
 
 class Keys(NamedTuple):

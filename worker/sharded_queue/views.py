@@ -7,6 +7,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from sharded_queue.printable import printable
 from sharded_queue.storage import ShardState, TubeLag
 
 
@@ -29,7 +30,7 @@ def handlers_table(states: Sequence[ShardState]) -> Table:
         depth, settled, dead = (sum(getattr(s, name) for s in shards) for name in ("depth", "settled", "dead"))
         lag = duration(max(s.lag_seconds for s in shards))
         buried = Text(count(dead), style="red" if dead else "")
-        made.add_row(Text(handler), *counts, count(depth), lag, count(settled), buried)
+        made.add_row(Text(printable(handler)), *counts, count(depth), lag, count(settled), buried)
     return made
 
 
@@ -55,12 +56,12 @@ def tubes_table(states: Sequence[ShardState], worst: int) -> Table:
     for state, tube in oldest(states)[:worst]:
         holder = holders(state).get(tube.thread, "")
         made.add_row(
-            Text(state.shard.handler),
-            Text(tube.thread),
+            Text(printable(state.shard.handler)),
+            Text(printable(tube.thread)),
             str(tube.priority),
             count(tube.depth),
             duration(tube.lag_seconds),
-            Text(holder),
+            Text(printable(holder)),
         )
     return made
 

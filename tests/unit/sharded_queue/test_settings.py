@@ -3,7 +3,7 @@
 import pytest
 
 from sharded_queue import SettingsError, settings
-from sharded_queue.settings import Settings, read
+from sharded_queue.settings import Settings, mistyped, read
 
 DEFAULTS = {
     "QUEUE_COORDINATOR_DELAY": 1,
@@ -104,11 +104,63 @@ def test_an_unknown_assignment_says_what_was_meant() -> None:
         settings.worker_batchsize = 1
 
 
-def test_an_unknown_variable_says_what_was_meant(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("QUEUE_WORKER_BATCH", "1")
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("QUEUE_WORKER_BATCHSIZE", "did you mean QUEUE_WORKER_BATCH_SIZE"),
+        ("QUEUE_WORKER_BATCH", "did you mean QUEUE_WORKER_BATCH_SIZE"),
+        ("QUEUE_REDIS_ADRESS", "did you mean QUEUE_REDIS_ADDRESS"),
+        ("QUEUE_REDIS_URL", "there is no setting QUEUE_REDIS_URL, so it has no effect"),
+        ("QUEUE_LOGLEVEL", "did you mean QUEUE_LOG_LEVEL"),
+    ],
+)
+def test_a_variable_that_is_nearly_ours_is_told_and_harms_nobody(
+    variable: str, meant: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "1")
 
-    with pytest.raises(SettingsError, match="QUEUE_WORKER_BATCH; did you mean QUEUE_WORKER_BATCH_SIZE"):
-        read()
+    read()
+    (sentence,) = mistyped()
+    assert meant in sentence
+
+
+FOREIGN = {
+    "QUEUE_NAME": "orders",
+    "QUEUE_URL": "amqp://elsewhere",
+    "QUEUE_PORT": "tcp://10.0.0.1:6379",
+    "QUEUE_PORT_6379_TCP": "tcp://10.0.0.1:6379",
+    "QUEUE_PORT_6379_TCP_ADDR": "10.0.0.1",
+    "QUEUE_SERVICE_HOST": "10.0.0.1",
+    "QUEUE_SERVICE_PORT": "6379",
+    "QUEUE_SERVICE_PORT_REDIS": "6379",
+    "QUEUE_REDIS_SERVICE_HOST": "10.0.0.1",
+    "QUEUE_REDIS_PORT_6379_TCP_PROTO": "tcp",
+    "QUEUE_REDIS_PORT": "tcp://10.0.0.1:6379",
+}
+
+
+@pytest.mark.parametrize(("variable", "value"), FOREIGN.items())
+def test_a_variable_of_somebody_else_is_left_alone(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(variable, value)
+
+    read()
+    assert list(mistyped()) == []
+
+
+def test_the_port_of_a_service_called_queue_metrics_is_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUEUE_METRICS_PORT", "tcp://10.0.0.1:9090")
+
+    found = read()
+
+    assert found.metrics_port == 9090
+    assert "metrics_port" not in found.model_fields_set
+
+
+def test_level_and_format_of_the_log_may_be_spelled_as_people_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUEUE_LOG_LEVEL", "debug")
+    monkeypatch.setenv("QUEUE_LOG_FORMAT", "JSON")
+
+    assert (read().log_level, read().log_format) == ("DEBUG", "json")
 
 
 @pytest.mark.parametrize("name", [name for name in Settings.model_fields if "password" in name])

@@ -5,7 +5,8 @@ import click
 from sharded_queue.check import Change, faults, picture, strays
 from sharded_queue.check import repair as put_right
 from sharded_queue.commands.naming import Named, module_options, named
-from sharded_queue.commands.reading import emit, read, shown
+from sharded_queue.commands.reading import emit, read
+from sharded_queue.printable import printable
 from sharded_queue.storages.redis import RedisStorage
 
 
@@ -44,5 +45,5 @@ async def recount(storage: RedisStorage, handler: Named) -> list[str]:
 
 
 def said(handler: str, changes: list[Change], wrong: list[str]) -> list[str]:
-    put_right = [shown(f"put right: {change}") for change in changes]
-    return put_right + ([shown(fault) for fault in wrong] or [f"{handler}: all is true"])
+    put_right = [printable(f"put right: {change}") for change in changes]
+    return put_right + ([printable(fault) for fault in wrong] or [f"{handler}: all is true"])

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 import click
 
 from sharded_queue.commands.naming import Named, module_options, named
-from sharded_queue.commands.reading import emit, read, shown
+from sharded_queue.commands.reading import emit, read
+from sharded_queue.printable import printable
 from sharded_queue.storages.redis import RedisStorage
 
 
@@ -18,7 +19,7 @@ def control(name: str, is_paused: bool, done: str, about: str) -> click.Command:
     def command(handler: str, thread: str | None, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
         (found,) = named([handler], modules, spread)
         changed = read(switched(found, thread, is_paused))
-        what = f"thread {shown(thread)} of {handler}" if thread else handler
+        what = f"thread {printable(thread)} of {handler}" if thread else handler
         words = f"{what} is {done}" if changed else f"{what} was {done} already"
         emit(as_json, {"handler": handler, "thread": thread, "paused": is_paused, "changed": changed}, words)
 

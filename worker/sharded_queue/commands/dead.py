@@ -8,7 +8,8 @@ import msgspec
 from rich.text import Text
 
 from sharded_queue.commands.naming import BadInput, Named, module_options, named
-from sharded_queue.commands.reading import console, emit, read, shown
+from sharded_queue.commands.reading import console, emit, read
+from sharded_queue.printable import printable
 from sharded_queue.storage import Dead, Target
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.views import table
@@ -30,7 +31,7 @@ def list_(handler: str, modules: tuple[str, ...], spread: int | None, count: int
     letters = read(lambda storage: newest(storage, found, count))
     if as_json:
         for letter in letters:
-            click.echo(msgspec.json.encode({**letter._asdict(), "message": shown(letter.message)}).decode())
+            click.echo(msgspec.json.encode({**letter._asdict(), "message": printable(letter.message)}).decode())
     elif letters:
         show(letters)
     else:
@@ -46,10 +47,10 @@ def show(letters: list[Dead]) -> None:
     made = table("number", "tube", "died", "tries", "reason", "message", left=6)
     for letter in letters:
         died = datetime.fromtimestamp(letter.died_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        reason, message = Text(shown(letter.error), style="red"), Text(shown(letter.message))
+        reason, message = Text(printable(letter.error), style="red"), Text(printable(letter.message))
         made.add_row(
             str(letter.number),
-            Text(shown(f"{letter.thread}/{letter.priority}")),
+            Text(printable(f"{letter.thread}/{letter.priority}")),
             died,
             str(letter.attempts),
             reason,

@@ -7,7 +7,8 @@ from math import inf
 import click
 
 from sharded_queue.commands.naming import module_options, named
-from sharded_queue.commands.reading import emit, read, shown
+from sharded_queue.commands.reading import emit, read
+from sharded_queue.printable import printable
 from sharded_queue.storage import ThreadState, TubeState
 from sharded_queue.views import duration
 
@@ -21,7 +22,7 @@ def explain(handler: str, thread: str, modules: tuple[str, ...], spread: int | N
     """Say why a thread moves or does not."""
     (found,) = named([handler], modules, spread)
     state = read(lambda storage: storage.explain(found.shard_of(thread), thread))
-    emit(as_json, asdict(state), shown(sentence(state)), *[shown(described(tube)) for tube in state.tubes])
+    emit(as_json, asdict(state), printable(sentence(state)), *[printable(described(tube)) for tube in state.tubes])
 
 
 def sentence(state: ThreadState) -> str:

@@ -10,8 +10,8 @@ from rich.text import Text
 
 from sharded_queue.commands.explain import sentence
 from sharded_queue.commands.naming import Sought, everything_option, module_options
-from sharded_queue.commands.reading import shown
 from sharded_queue.commands.watching import Shape, show
+from sharded_queue.printable import printable
 from sharded_queue.storage import ShardState, ThreadState, TubeLag
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
@@ -85,7 +85,7 @@ def view(found: Sequence[Laggard]) -> RenderableType:
     made = table("handler", "lag", "since", "thread", "priority", "depth", "why")
     made.columns[-1].justify, made.columns[-1].no_wrap = "left", False
     for each in found:
-        words = [Text(each.handler), *_numbers(each), Text(shown(each.reason))]
+        words = [Text(printable(each.handler)), *_numbers(each), Text(printable(each.reason))]
         made.add_row(*words)
     return made
 
@@ -95,7 +95,7 @@ def _numbers(each: Laggard) -> list[str | Text]:
         return ["", "", "", "", ""]
     thread, priority, depth, lag_seconds, _ = each.tube
     since = each.since.astimezone().isoformat(" ", "seconds")
-    return [duration(lag_seconds), since, Text(shown(thread)), str(priority), count(depth)]
+    return [duration(lag_seconds), since, Text(printable(thread)), str(priority), count(depth)]
 
 
 def facts(found: Sequence[Laggard]) -> list[dict[str, object]]:

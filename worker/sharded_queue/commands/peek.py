@@ -7,8 +7,9 @@ import msgspec
 from rich.text import Text
 
 from sharded_queue.commands.naming import module_options, named
-from sharded_queue.commands.reading import console, read, shown
+from sharded_queue.commands.reading import console, read
 from sharded_queue.errors import SerializationError
+from sharded_queue.printable import printable
 from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
 from sharded_queue.tube import Tube
@@ -31,11 +32,11 @@ def peek(
     messages = read(lambda storage: storage.peek(tube, count))
     if as_json:
         for sequence, message in messages:
-            click.echo(msgspec.json.encode({"sequence": sequence, "message": shown(message)}).decode())
+            click.echo(msgspec.json.encode({"sequence": sequence, "message": printable(message)}).decode())
     elif messages:
         show(messages)
     else:
-        click.echo(f"nothing waits in {shown(str(tube))}")
+        click.echo(f"nothing waits in {printable(str(tube))}")
 
 
 def show(messages: list[tuple[int, bytes]]) -> None:
@@ -49,6 +50,6 @@ def described(message: bytes) -> tuple[str, Text, Text]:
     try:
         registered_ms, body, headers = unpack(message)
     except SerializationError:
-        return "", Text(""), Text(shown(message), style="red")
+        return "", Text(""), Text(printable(message), style="red")
     texts = ", ".join(f"{name}={value}" for name, value in headers.items())
-    return duration(max(0.0, time.time() - registered_ms / 1000)), Text(shown(texts)), Text(shown(body))
+    return duration(max(0.0, time.time() - registered_ms / 1000)), Text(printable(texts)), Text(printable(body))

@@ -1,14 +1,14 @@
-"""What the commands that read share: a storage, a console, and text that is safe to print."""
+"""What the commands that read share: a storage, a console, and an answer as JSON or as text."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import click
-import msgspec
 from rich.console import Console
 
 from sharded_queue.connections import close, connect
+from sharded_queue.printable import json_line
 from sharded_queue.storages.redis import RedisStorage
 
 T = TypeVar("T")
@@ -37,12 +37,6 @@ async def _read(ask: Callable[[RedisStorage], Awaitable[T]]) -> T:
 def emit(as_json: bool, value: object, *lines: str) -> None:
     """An answer for programs, or for people."""
     if as_json:
-        click.echo(msgspec.json.encode(value).decode())
+        click.echo(json_line(value))
     else:
         click.echo("\n".join(lines))
-
-
-def shown(text: bytes | str) -> str:
-    """As it is, but for what would move the cursor or could not be printed."""
-    decoded = text.decode(errors="backslashreplace") if isinstance(text, bytes) else text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)

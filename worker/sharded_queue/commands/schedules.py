@@ -7,7 +7,8 @@ import msgspec
 from rich.text import Text
 
 from sharded_queue.commands.naming import BadInput, Named, module_options, named
-from sharded_queue.commands.reading import console, emit, read, shown
+from sharded_queue.commands.reading import console, emit, read
+from sharded_queue.printable import printable
 from sharded_queue.storage import Upcoming
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.views import table
@@ -28,7 +29,7 @@ def list_(handler: str, modules: tuple[str, ...], spread: int | None, as_json: b
     upcoming = read(lambda storage: next_first(storage, found))
     if as_json:
         for schedule in upcoming:
-            click.echo(msgspec.json.encode({**schedule._asdict(), "body": shown(schedule.body)}).decode())
+            click.echo(msgspec.json.encode({**schedule._asdict(), "body": printable(schedule.body)}).decode())
     elif upcoming:
         show(upcoming)
     else:
@@ -44,7 +45,7 @@ def show(upcoming: list[Upcoming]) -> None:
     made = table("name", "timing", "next", "tube", "request", left=5)
     for schedule in upcoming:
         texts = (schedule.name, schedule.timing, when(schedule.next_ms), f"{schedule.thread}/{schedule.priority}")
-        made.add_row(*(Text(shown(text)) for text in (*texts, schedule.body)))
+        made.add_row(*(Text(printable(text)) for text in (*texts, schedule.body)))
     console().print(made)
 
 

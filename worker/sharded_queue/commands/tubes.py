@@ -7,8 +7,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from sharded_queue.commands.naming import Sought, everything_option, module_options
-from sharded_queue.commands.reading import shown
 from sharded_queue.commands.watching import Shape, show
+from sharded_queue.printable import printable
 from sharded_queue.storage import ShardState
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.views import deserted, handlers_table, holders, tubes_table
@@ -41,7 +41,7 @@ def tubes(
 
 
 def view(states: Sequence[ShardState], worst: int) -> RenderableType:
-    warnings = [Text(shown(sentence), style="red") for sentence in deserted(states)]
+    warnings = [Text(printable(sentence), style="red") for sentence in deserted(states)]
     if not worst or not any(state.oldest for state in states):
         return Group(handlers_table(states), *warnings)
     return Group(handlers_table(states), tubes_table(states, worst), *warnings)

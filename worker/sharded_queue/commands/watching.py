@@ -6,12 +6,12 @@ from contextlib import suppress
 from typing import Generic, NamedTuple, TypeVar
 
 import click
-import msgspec
 from rich.console import Console, RenderableType
 from rich.live import Live
 
 from sharded_queue.commands.reading import console, read
 from sharded_queue.errors import StorageUnavailable
+from sharded_queue.printable import json_line
 from sharded_queue.storages.redis import RedisStorage
 
 T = TypeVar("T")
@@ -61,4 +61,4 @@ def say(screen: Console, shown: RenderableType) -> None:
 
 
 def line(facts: object) -> str:
-    return msgspec.json.encode(facts).decode()
+    return json_line(facts)

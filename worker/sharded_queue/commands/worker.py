@@ -6,21 +6,23 @@ import logging
 import signal
 import ssl
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from typing import get_args
 
 import click
 
-from sharded_queue import metrics, probes
+from sharded_queue import logs, metrics, probes
 from sharded_queue.commands.naming import served
 from sharded_queue.connections import close, connect
 from sharded_queue.coordinators.redis import RedisCoordinator
-from sharded_queue.errors import StorageUnavailable
+from sharded_queue.errors import ShardedQueueError, StorageUnavailable
 from sharded_queue.handler import Handler
 from sharded_queue.health import Health, Stage
+from sharded_queue.printable import counted
 from sharded_queue.queue import Queue
 from sharded_queue.scripts import may_pass
-from sharded_queue.settings import settings
+from sharded_queue.settings import Settings, mistyped, settings
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
 from sharded_queue.worker import Worker
@@ -28,9 +30,24 @@ from sharded_queue.worker import Worker
 log = logging.getLogger("sharded_queue")
 
 
+def choices(setting: str) -> Sequence[str]:
+    """What a setting of a few words may be."""
+    return get_args(Settings.model_fields[setting].annotation)
+
+
 @click.command()
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
-def worker(modules: tuple[str, ...]) -> None:
+@click.option(
+    "--log-level",
+    type=click.Choice(choices("log_level"), case_sensitive=False),
+    help="The least to log.  [default: QUEUE_LOG_LEVEL, or INFO]",
+)
+@click.option(
+    "--log-format",
+    type=click.Choice(choices("log_format"), case_sensitive=False),
+    help="A line of text or an object of JSON for each entry.  [default: QUEUE_LOG_FORMAT, or text]",
+)
+def worker(modules: tuple[str, ...], log_level: str | None, log_format: str | None) -> None:
     """
     Serve the handlers that MODULES define, or those of them that QUEUE_WORKER_HANDLERS names.
 
@@ -38,7 +55,9 @@ def worker(modules: tuple[str, ...]) -> None:
     """
     # The first process of a container ignores signals without a handler, and importing may take seconds.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    logs.configure(log_level or settings.log_level, log_format or settings.log_format)
+    for sentence in mistyped():
+        log.warning("%s", sentence)
     asyncio.run(serve(served(modules, settings.worker_handlers)))
 
 
@@ -46,21 +65,36 @@ async def serve(handlers: Sequence[type[Handler]]) -> None:
     client = connect()
     storage = RedisStorage(client)
     worker = Worker(RedisCoordinator(client), Queue(storage), handlers=handlers)
+    logs.about.set(logs.About(worker.owner))
     shards = [shard for handler in handlers for shard in handler.all_shards()]
     state = Health(worker, shards)
     stopped = stopped_by_signals(worker, state)
     try:
         async with served_http(worker, shards, state) as port:
-            log.info("%s: /metrics, /livez and /readyz on port %d", worker.owner, port)
+            log.info("/metrics, /livez and /readyz on port %d", port)
             if await reached(storage, shards, stopped):
                 await work(worker, handlers, state)
     finally:
         await close(client)
 
 
-def served_http(worker: Worker, shards: Sequence[Shard], state: Health) -> AbstractAsyncContextManager[int]:
+@asynccontextmanager
+async def served_http(worker: Worker, shards: Sequence[Shard], state: Health) -> AsyncIterator[int]:
+    """Serve the port of the settings. When nobody chose it and another process has it, any free one will do."""
+    async with AsyncExitStack() as stack:
+        try:
+            port = await stack.enter_async_context(http_on(settings.metrics_port, worker, shards, state))
+        except ShardedQueueError:
+            if "metrics_port" in settings.model_fields_set:
+                raise
+            port = await stack.enter_async_context(http_on(0, worker, shards, state))
+            log.info("port %d is taken, so a free one is used; QUEUE_METRICS_PORT chooses one", settings.metrics_port)
+        yield port
+
+
+def http_on(port: int, worker: Worker, shards: Sequence[Shard], state: Health) -> AbstractAsyncContextManager[int]:
     return probes.served(
-        settings.metrics_port,
+        port,
         setting="QUEUE_METRICS_PORT",
         livez=state.livez,
         readyz=state.readyz,
@@ -71,11 +105,11 @@ def served_http(worker: Worker, shards: Sequence[Shard], state: Health) -> Abstr
 
 async def work(worker: Worker, handlers: Sequence[type[Handler]], state: Health) -> None:
     names = ", ".join(handler.name for handler in handlers)
-    log.info("%s: serving %s, %d threads at a time", worker.owner, names, settings.worker_concurrency)
+    log.info("serving %s, %s at a time", names, counted(settings.worker_concurrency, "thread"))
     state.enter(Stage.SERVING)
     gc.freeze()  # what was imported lives as long as the process: no collection need look through it
     handled = await worker.loop()
-    log.info("%s: stopped after %d requests", worker.owner, handled)
+    log.info("stopped after %s", counted(handled, "request"))
 
 
 def stopped_by_signals(worker: Worker, state: Health) -> asyncio.Event:
@@ -84,10 +118,10 @@ def stopped_by_signals(worker: Worker, state: Health) -> asyncio.Event:
 
     def received(name: str) -> None:
         if stopped.is_set():
-            log.warning("%s again: giving %d threads up", name, len(worker.lanes))
+            log.warning("%s again: giving up %s", name, counted(len(worker.lanes), "thread"))
             worker.give_up()
             return
-        log.info("%s: finishing what %d threads have begun", name, len(worker.lanes))
+        log.info("%s: finishing what %s began", name, counted(len(worker.lanes), "thread"))
         state.enter(Stage.STOPPING)
         worker.stop()
         stopped.set()

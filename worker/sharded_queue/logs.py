@@ -1,0 +1,115 @@
+"""
+What a line of a log says besides its message, and that it stays one line.
+
+The logger of the library, `sharded_queue`, shields its messages wherever the user's program sends them: what came from
+Redis, from requests or from handlers is printable and bounded. Our own programs add a formatter, which does the same
+for what handlers and other libraries log.
+"""
+
+import logging
+import sys
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from sharded_queue.printable import LIMIT, json_line, printable
+
+TRACEBACK_LINES = 100
+"""Lines of one traceback; of a longer one those in the middle are left out."""
+
+
+class About(NamedTuple):
+    """What is being served where a line is logged; empty where nothing is."""
+
+    worker: str = ""
+    handler: str = ""
+    thread: str = ""
+
+
+about: ContextVar[About] = ContextVar("about", default=About())  # noqa: B039 - a tuple cannot be changed
+
+
+class Foreign:
+    """An argument of a message, made printable where it is written: a `%s` or `%r` that knows no line feed."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+    def __str__(self) -> str:
+        return printable(self.value, LIMIT)
+
+    def __repr__(self) -> str:
+        try:
+            return printable(repr(self.value), LIMIT)
+        except Exception:
+            return f"<{type(self.value).__name__} that cannot be shown>"
+
+
+def shield(record: logging.LogRecord) -> bool:
+    """A filter that drops nothing: the arguments of a message become printable, and the record says whose it is."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(arg if isinstance(arg, int | float) else Foreign(arg) for arg in record.args)
+    return mark(record)
+
+
+def mark(record: logging.LogRecord) -> bool:
+    """Note in a record what was being served: `record.worker`, `record.handler` and `record.thread_name`."""
+    record.worker, record.handler, record.queue_thread = about.get()
+    return True
+
+
+logging.getLogger("sharded_queue").addFilter(shield)
+
+
+class Text(logging.Formatter):
+    """`TIME LEVEL [worker handler] message` in one line; a traceback follows in lines that are indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        whose = " ".join(filter(None, (getattr(record, "worker", ""), getattr(record, "handler", ""))))
+        head = f"{moment(record)} {record.levelname} " + (f"[{printable(whose)}] " if whose else "")
+        return head + "\n    ".join([message_of(record), *traceback_of(self, record)])
+
+
+class Json(logging.Formatter):
+    """One object a line: time, level, logger, worker, handler, thread, message and traceback, without what is empty."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        facts = {
+            "time": moment(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "worker": getattr(record, "worker", ""),
+            "handler": getattr(record, "handler", ""),
+            "thread": getattr(record, "queue_thread", ""),
+            "message": message_of(record),
+            "traceback": "\n".join(traceback_of(self, record)),
+        }
+        return json_line({name: fact for name, fact in facts.items() if fact or name == "message"})
+
+
+def moment(record: logging.LogRecord) -> str:
+    """When, in UTC to the millisecond, as all of our commands write times."""
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def message_of(record: logging.LogRecord) -> str:
+    return printable(record.getMessage(), 4 * LIMIT)
+
+
+def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+    text = record.exc_text or (formatter.formatException(record.exc_info) if record.exc_info else "")
+    lines = [printable(line, LIMIT) for line in text.split("\n")] if text else []
+    if len(lines) <= TRACEBACK_LINES:
+        return lines
+    half = TRACEBACK_LINES // 2
+    return [*lines[:half], f"… ({len(lines) - 2 * half} lines)", *lines[-half:]]
+
+
+def configure(level: str, form: str) -> None:
+    """Let everything that is logged in this process go to its standard error, at least of *level*, as text or JSON."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Json() if form == "json" else Text())
+    handler.addFilter(mark)
+    logging.basicConfig(level=level, handlers=[handler], force=True)
