@@ -16,6 +16,7 @@ class Variant(NamedTuple):
 PRELUDE, BIND, SETTLE, FAIL, REGISTER, OCCUR, RESHARD = (
     f"lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register", "occur", "reshard")
 )
+SIZES = "test_sizes.py::test_"
 STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING = (
     f"test_{name}.py::test_"
     for name in (
@@ -732,6 +733,35 @@ VARIANTS = [
         'if policy not in (None, b"noeviction"):',
         "if False:",
         (REDIS + "a_redis_that_throws_requests_away_is_refused",),
+    ),
+    # What is handed out at once is bounded in bytes.
+    Variant(
+        "a batch is not bounded in bytes",
+        PRELUDE,
+        "    if bytes + #message > room and not (is_first and n == 1) then\n",
+        "    if false then\n",
+        (SIZES + "a_batch_ends_where_its_bytes_are_used_up",),
+    ),
+    Variant(
+        "in memory a batch is not bounded in bytes",
+        "book.py",
+        "        if taken and room < 0:\n",
+        "        if False:\n",
+        (SIZES + "a_batch_ends_where_its_bytes_are_used_up",),
+    ),
+    Variant(
+        "threads without room are forgotten",
+        BIND,
+        "    for j = i, #bound do redis.call('ZADD', READY, picked[2 * j], bound[j]) end\n",
+        "",
+        (SIZES + "threads_without_room_stay_where_they_were",),
+    ),
+    Variant(
+        "settled threads do not share the bytes",
+        SETTLE,
+        "share_of(room, #threads - i + 1)",
+        "room",
+        (SIZES + "threads_settled_at_once_share_the_bytes",),
     ),
     Variant(
         "binds have no hash tag",

@@ -6,8 +6,9 @@ as arguments, so that leases and back-offs are tested without waiting.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from math import gcd, inf
 from typing import NamedTuple
 
@@ -369,8 +370,17 @@ class Book:
             self._make_ready(thread)
 
     def bind(
-        self, owner: str, threads: int, wanted: int, lease_ms: int, ageing_ms: int, crash_limit: int, now: int
+        self,
+        owner: str,
+        threads: int,
+        wanted: int,
+        lease_ms: int,
+        ageing_ms: int,
+        crash_limit: int,
+        room: int,
+        now: int,
     ) -> list[Batch]:
+        """*room*: bytes of all messages together, but for one that is larger alone."""
         self._clamp_leases(now + lease_ms, now)
         for thread in self.leases.up_to(now):
             self._expire(thread, crash_limit, now)
@@ -382,12 +392,17 @@ class Book:
         batches: list[Batch] = []
         threads = 0 if wanted < 1 or self.is_dismissed(owner, now) else threads
         self.looked_ms = now if threads > 0 else self.looked_ms
-        while len(batches) < threads and len(self.ready) and not self.is_paused:
+        sharing = 0 if self.is_paused else min(threads, len(self.ready))
+        for left in range(sharing, 0, -1):
+            if batches and room <= 0:
+                break
             thread = self.ready.pop_lowest()
             self.fence = max(self.fence + 1, now * 1000)
             held = self.held[thread] = Held(self.fence, owner, now, lease_ms, ageing_ms)
             self.leases.put(thread, now + lease_ms)
-            batches.append(self._hand_out(Lease(self.shard, thread, owner, self.fence), held, wanted, now))
+            lease = Lease(self.shard, thread, owner, self.fence)
+            batches.append(self._hand_out(lease, held, wanted, share_of(room, left), now))
+            room -= batches[-1].bytes
         return batches
 
     def is_dismissed(self, owner: str, now: int) -> bool:
@@ -425,7 +440,7 @@ class Book:
         else:
             self.trouble[thread, held.priority] = trouble
 
-    def _hand_out(self, lease: Lease, held: Held, wanted: int, now: int) -> Batch:
+    def _hand_out(self, lease: Lease, held: Held, wanted: int, room: int, now: int) -> Batch:
         priority = self._next_priority(lease.thread, held.ageing_ms, now)
         line = self.threads[lease.thread][priority]
         attempt, count = 1, min(wanted, len(line.messages))
@@ -434,9 +449,9 @@ class Book:
             count = min(count, 1)
             if line.head == trouble.sequence:
                 attempt = trouble.attempts + trouble.crashes + 1
-        held.priority, held.first, held.last = priority, line.head, line.head + count - 1
+        messages = first_messages(line.messages, count, room)
+        held.priority, held.first, held.last = priority, line.head, line.head + len(messages) - 1
         held.since_ms = held.since_ms or now
-        messages = [line.messages[place] for place in range(count)]
         return Batch(lease, Tube(self.shard, lease.thread, priority), line.head, messages, attempt)
 
     def _next_priority(self, thread: str, ageing_ms: int, now: int) -> int:
@@ -450,7 +465,7 @@ class Book:
 
         return min(priorities, key=aged)
 
-    def settle(self, settlement: Settlement, now: int) -> Settled:
+    def settle(self, settlement: Settlement, room: int, now: int) -> Settled:
         lease, priority, through, busy_seconds, wanted, release, is_over = settlement
         self._promote(now)
         if not (held := self._holds(lease)):
@@ -467,7 +482,7 @@ class Book:
         if is_over and wanted > 0 and lease.thread in self.threads and self._others_wait(lease.thread, now):
             return self._yield(lease.thread, now)
         if wanted > 0 and lease.thread in self.threads:
-            return Settled(self._hand_out(lease, held, wanted, now))
+            return Settled(self._hand_out(lease, held, wanted, room, now))
         if release or is_over:
             self._let_go(lease.thread)
             self._make_ready(lease.thread)
@@ -654,9 +669,9 @@ class Book:
         attempts, crashes, error = trouble.attempts, trouble.crashes, trouble.error
         return TubeState(priority, len(line.messages), lag_seconds, attempts, crashes, error)
 
-    def peek(self, tube: Tube, count: int) -> list[tuple[int, bytes]]:
+    def peek(self, tube: Tube, count: int, room: int) -> list[tuple[int, bytes]]:
         line = self._line(tube.thread, tube.priority)
-        return [(line.head + n, line.messages[n]) for n in range(min(count, len(line.messages)))] if line else []
+        return list(enumerate(first_messages(line.messages, count, room), line.head)) if line else []
 
     def _tube_lag(self, name: str, stamp: int, now: int) -> TubeLag:
         thread, _, priority = name.rpartition("/")
@@ -740,6 +755,22 @@ class Book:
             self.deep.put(thread, depth)
         else:
             self.deep.discard(thread)
+
+
+def share_of(room: int, sharing: int) -> int:
+    """The bytes that each of *sharing* threads may take of what is left."""
+    return max(0, room // sharing)
+
+
+def first_messages(messages: Iterable[bytes], count: int, room: int) -> list[bytes]:
+    """The first *count* messages, or as many as have room in so many bytes, at least one."""
+    taken: list[bytes] = []
+    for message in islice(messages, count):
+        room -= len(message)
+        if taken and room < 0:
+            break
+        taken.append(message)
+    return taken
 
 
 def depth_of(lines: SortedDict[int, Line]) -> int:

@@ -6,7 +6,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple, overload
 
 from sharded_queue import timing, tracing
-from sharded_queue.errors import HandlerError, QueueFull, RouteError
+from sharded_queue.errors import HandlerError, QueueFull, RouteError, SerializationError
 from sharded_queue.handler import WINDOW_BOUNDS, Handler, is_window
 from sharded_queue.serializer import marked, pack
 from sharded_queue.settings import settings
@@ -110,7 +110,8 @@ class Queue:
             HandlerError: `identity` gave something that is no text; nothing was registered.
             QueueFull: no room; nothing was registered.
             RouteError: `route` did not give a usable route per request; nothing was registered.
-            SerializationError: a request cannot be encoded; nothing was registered.
+            SerializationError: a request cannot be encoded, or is larger than `settings.register_message_bytes`;
+                nothing was registered.
             StorageUnavailable: no answer within `settings.redis_retry`; the requests may or may not be registered.
         """
         if not requests:
@@ -140,6 +141,7 @@ class Queue:
         identities = _identities(handler, requests, bodies) if window else []
         if headers:
             bodies = [pack(body, headers) for body in bodies]
+        _check_sizes(handler, bodies)
         routes = _checked(handler, await handler.route(*requests), len(requests))
         tubes: dict[Any, Tube] = {}
         firsts: dict[Tube, int] = {}
@@ -207,6 +209,7 @@ class Queue:
             raise ValueError(f"name is {name!r:.80}: a text of 1 to {NAME_LENGTH} printable characters is wanted")
         when = _timing(every_seconds, cron, timezone)
         bodies = [pack(body, headers) for body in handler.serializer().encode_all((request,))]
+        _check_sizes(handler, bodies)
         routes = _checked(handler, await handler.route(request), 1)
         ((home, lot),) = _lots(handler, routes, bodies, []).items()
         layout = self._layout(handler, home)
@@ -253,6 +256,22 @@ def _timing(every_seconds: float | None, cron: str | None, timezone: str | None)
     if timezone is not None:
         raise ValueError(f"timezone is {timezone!r}, but an interval has none: only cron lines do")
     return timing.every(every_seconds)
+
+
+def _check_sizes(handler: type[Handler], bodies: Sequence[bytes]) -> None:
+    """
+    What a worker could not read in one go is not registered.
+
+    Raises:
+        SerializationError: a request is too large.
+    """
+    if (size := max(map(len, bodies))) > settings.register_message_bytes:
+        place = next(place for place, body in enumerate(bodies) if len(body) == size)
+        raise SerializationError(
+            f"request {place} for {handler.name} has {size:,} bytes, its headers included: more than "
+            f"QUEUE_REGISTER_MESSAGE_BYTES = {settings.register_message_bytes:,}; keep it elsewhere and register its "
+            "address, or raise the bound"
+        )
 
 
 def _window(handler: type[Handler], seconds: float | None) -> float:

@@ -79,6 +79,10 @@ class Batch(NamedTuple):
     def last(self) -> int:
         return self.first + len(self.messages) - 1
 
+    @property
+    def bytes(self) -> int:
+        return sum(map(len, self.messages))
+
 
 class Schedule(NamedTuple):
     """
@@ -406,7 +410,10 @@ class Storage(ABC):
 
     @abstractmethod
     async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
-        """The first requests of a tube as (sequence number, message), left where they are."""
+        """
+        The first requests of a tube as (sequence number, message), left where they are: at most *count*, in at most
+        `settings.worker_batch_bytes` bytes, or one that is larger.
+        """
 
     @abstractmethod
     async def explain(self, shard: Shard, thread: str) -> ThreadState:

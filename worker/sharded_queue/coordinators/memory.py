@@ -39,7 +39,8 @@ class RuntimeCoordinator(Coordinator):
     ) -> Bound:
         book, now = self._books[shard], self._books.clock()
         lease_ms, ageing_ms = int(lease_seconds * 1000), int(ageing_seconds * 1000)
-        batches = book.bind(owner, threads, wanted, lease_ms, ageing_ms, settings.crash_limit, now)
+        room = settings.worker_batch_bytes
+        batches = book.bind(owner, threads, wanted, lease_ms, ageing_ms, settings.crash_limit, room, now)
         next_ms = book.next_ms(now)
         others_wait = bool(batches) and len(book.ready) > 0
         next_seconds = None if next_ms is None else next_ms / 1000

@@ -77,7 +77,9 @@ class RedisCoordinator(Coordinator):
             if is_resent:  # what was sent before may still arrive, and bind threads that nobody knows of
                 self._doubtful_until = time.monotonic() + lease_seconds
             is_doubtful = time.monotonic() < self._doubtful_until
-            return [owner, threads, wanted, lease_ms, settings.crash_limit, known if is_doubtful else "", ageing_ms]
+            unseen = known if is_doubtful else ""
+            limits = [ageing_ms, settings.worker_batch_bytes]
+            return [owner, threads, wanted, lease_ms, settings.crash_limit, unseen, *limits]
 
         # No longer than one answer may take: the worker looks again, and meanwhile hears that it is to stop.
         seconds = min(lease_seconds, settings.redis_timeout)

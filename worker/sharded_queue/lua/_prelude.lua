@@ -8,7 +8,7 @@
 -- deep      ZSET  threads of two requests or more, by depth
 -- trouble   HASH  thread/priority -> "sequence last attempts crashes error": a failure is being dealt with there
 -- counters  HASH  depth, registered, duplicates, settled, dead, busy_us, sequence, fence, born, mended, paused,
---                 looked (when a worker last asked for threads)
+--                 looked (when a worker last asked for threads), largest (bytes of the largest message so far)
 -- wake      LIST  tokens; popping one means "look". wake:OWNER is read by the holder of a drained thread
 -- due       ZSET  numbers of delayed requests by the time they are due; later HASH number -> "bytes of thread, priority,
 --                 thread message"
@@ -375,10 +375,54 @@ local function next_tube(thread, tubes, ageing)
   return next
 end
 
--- The next requests of a bound thread: at most `wanted` of one tube, one by one while a failure is looked for. Returns
--- their priority, the number of the first, which attempt it is, and the messages; nothing where there are none. What is
--- in the holder's hands then is noted in `held`, which the caller keeps.
-local function hand_out(thread, tubes, held, wanted)
+-- Bytes of the largest message that the shard may hold.
+local largest
+local function largest_message()
+  if largest == nil then largest = tonumber(redis.call('HGET', COUNTERS, 'largest')) or 0 end
+  return largest
+end
+
+-- The bytes that each of `sharing` threads may take of what is left.
+local function share_of(room, sharing)
+  return math.max(0, math.floor(room / sharing))
+end
+
+-- Cut off what has no room in so many bytes, but never the first if `is_first`; the bytes of the rest.
+local function cut(messages, room, is_first)
+  local bytes = 0
+  for n, message in ipairs(messages) do
+    if bytes + #message > room and not (is_first and n == 1) then
+      for k = #messages, n, -1 do messages[k] = nil end
+      break
+    end
+    bytes = bytes + #message
+  end
+  return bytes
+end
+
+-- The first `count` messages of a list, or as many as have room in so many bytes, at least one; how many bytes they are;
+-- and whether the list ended before. They are read in parts that have room whatever their messages are.
+local function first_messages(list, count, room)
+  local part = count
+  if count > 1 and largest_message() > 0 then part = math.max(1, math.floor(room / largest)) end
+  local messages, bytes = {}, 0
+  while #messages < count do
+    local asked = math.min(part, count - #messages)
+    local read = redis.call('LRANGE', list, #messages, #messages + asked - 1)
+    local is_cut, before = #read < asked, #read
+    bytes = bytes + cut(read, room - bytes, #messages == 0)
+    if #messages == 0 then messages = read else for _, message in ipairs(read) do messages[#messages + 1] = message end end
+    if #read < before then return messages, bytes, false end
+    if is_cut then return messages, bytes, true end
+  end
+  return messages, bytes, false
+end
+
+-- The next requests of a bound thread: at most `wanted` of one tube, in at most `room` bytes or one alone, one by one
+-- while a failure is looked for. Returns their priority, the number of the first, which attempt it is, the messages, and
+-- their bytes; nothing where there are none. What is in the holder's hands then is noted in `held`, which the caller
+-- keeps.
+local function hand_out(thread, tubes, held, wanted, room)
   if #tubes == 0 then return nil end
   local i = next_tube(thread, tubes, held.ageing)
   local tube = tubes[i]
@@ -388,14 +432,14 @@ local function hand_out(thread, tubes, held, wanted)
     count = math.min(count, 1)
     if tube.head == trouble.sequence then attempt = trouble.attempts + trouble.crashes + 1 end
   end
-  local messages = redis.call('LRANGE', list_of(thread, tube.priority), '0', count - 1)
-  if #messages < count then
+  local messages, bytes, is_cut = first_messages(list_of(thread, tube.priority), count, room)
+  if is_cut then
     mend(thread, tubes, i)
-    return hand_out(thread, tubes, held, wanted)
+    return hand_out(thread, tubes, held, wanted, room)
   end
-  held.priority, held.first, held.last = tube.priority, tube.head, tube.head + count - 1
+  held.priority, held.first, held.last = tube.priority, tube.head, tube.head + #messages - 1
   if held.since == '0' then held.since = whole(now) end
-  return tube.priority, tube.head, attempt, messages
+  return tube.priority, tube.head, attempt, messages, bytes
 end
 
 -- The tube of a priority, made if it is not there; `start` must be above every number it ever gave.
@@ -478,9 +522,12 @@ local function keep_schedule(name, schedule)
     .. schedule.priority .. ' ' .. schedule.timing .. schedule.thread .. schedule.message)
 end
 
--- The number that the next request gets; with the first one, the shard gets its marker.
-local function begun()
-  local sequence = tonumber(redis.call('HGET', COUNTERS, 'sequence'))
+-- The number that the next request gets; with the first one, the shard gets its marker. `bytes`: of the largest message
+-- that is about to come.
+local function begun(bytes)
+  local found = redis.call('HMGET', COUNTERS, 'sequence', 'largest')
+  local sequence = tonumber(found[1])
+  if bytes > (tonumber(found[2]) or 0) then redis.call('HSET', COUNTERS, 'largest', bytes) end
   if sequence then return sequence end
   redis.call('HSET', COUNTERS, 'born', whole(now_us), 'sequence', 0)
   return 0

@@ -2,12 +2,13 @@
 -- Bind threads that are free and have requests, the oldest request first, and hand out their first requests.
 --
 -- ARGV  owner, threads, wanted, lease ms, crash limit, known fence ('' unless this call is sent again),
---       ageing ms (0: priorities do not age)
+--       ageing ms (0: priorities do not age), bytes of all messages together, but for one that is larger alone
 -- Returns {ms until something may become free, or -1 for never, or -2 for a dismissed worker, 1 if threads are left behind,
 --         ms until a schedule occurs or -1, then per thread: thread, fence, priority, first, attempt, messages}
 
 local owner, threads, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local lease, crash_limit, known, ageing = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
+local room = tonumber(ARGV[8])
 
 -- An earlier sending of this call was carried out and its answer was lost: what it bound was never seen by the owner.
 local function take_back()
@@ -47,14 +48,22 @@ local reply = { -1, 0, -1 }
 local picked = threads > 0 and not is_paused() and redis.call('ZPOPMIN', READY, threads) or {}
 local bound, records, leases = {}, {}, {}
 for i = 1, #picked, 2 do bound[#bound + 1] = picked[i] end
-local fence = math.max((tonumber(redis.call('HGET', COUNTERS, 'fence')) or 0) + 1, now_us)
+local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest')
+local fence = math.max((tonumber(counted[1]) or 0) + 1, now_us)
+largest = tonumber(counted[2]) or 0
 local since, till = whole(now), whole(now + lease)
 for i, record in ipairs(records_of(THREADS, bound)) do
   local thread = bound[i]
+  if i > 1 and room <= 0 then -- those that are left stay where they were
+    for j = i, #bound do redis.call('ZADD', READY, picked[2 * j], bound[j]) end
+    break
+  end
   local held = { fence = whole(fence), owner = owner, since = since, lease = ARGV[4], priority = '0', first = 0, last = -1,
                  ageing = ageing }
-  local priority, first, attempt, messages = hand_out(thread, read_tubes(record), held, wanted)
+  local priority, first, attempt, messages, bytes =
+    hand_out(thread, read_tubes(record), held, wanted, share_of(room, #bound - i + 1))
   if messages then
+    room = room - bytes
     local at, n = #reply, #leases
     reply[at + 1], reply[at + 2], reply[at + 3] = thread, held.fence, priority
     reply[at + 4], reply[at + 5], reply[at + 6] = first, attempt, messages

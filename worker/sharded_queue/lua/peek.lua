@@ -1,9 +1,12 @@
 #!lua flags=no-writes
--- The first requests of a tube. ARGV  thread, priority, count. Returns {sequence of the first, messages}.
+-- The first requests of a tube, as many as have room in so many bytes, at least one.
+--
+-- ARGV  thread, priority, count, bytes. Returns {sequence of the first, messages}.
 
 for _, tube in ipairs(tubes_of(ARGV[1])) do
   if tube.priority == ARGV[2] then
-    return { tube.head, redis.call('LRANGE', list_of(ARGV[1], ARGV[2]), 0, tonumber(ARGV[3]) - 1) }
+    local count = math.min(tonumber(ARGV[3]), tube.tail - tube.head)
+    return { tube.head, (first_messages(list_of(ARGV[1], ARGV[2]), count, tonumber(ARGV[4]))) }
   end
 end
 return { 0, {} }

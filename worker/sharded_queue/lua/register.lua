@@ -3,8 +3,8 @@
 --
 -- KEYS  base, lock, producer
 -- ARGV  call, stamp, tolerance ms, channel, handler tag, capacity of a tube (0: none), delay ms, window ms (0: nobody
---       looks for duplicates), layout ("number threads", or '' where no request was routed by key), then per tube:
---       thread, priority, count, messages, and with a window as many identities
+--       looks for duplicates), layout ("number threads", or '' where no request was routed by key), bytes of the largest
+--       message, then per tube: thread, priority, count, messages, and with a window as many identities
 -- Returns {now, first sequence per tube (0 where nothing was new) ..., then per duplicate: number of its tube, its place
 --         there, "sequence priority thread" of the request it is the same as},
 --         {now} when the stamp is too far from our clock, {now, 'full', depth, thread, priority},
@@ -14,7 +14,7 @@
 
 local call, stamp, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local channel, tag, capacity, delay = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-local window, placed_by, FIRST, PRODUCER_TTL = tonumber(ARGV[8]), ARGV[9], 10, 600
+local window, placed_by, FIRST, PRODUCER_TTL = tonumber(ARGV[8]), ARGV[9], 11, 600
 
 -- The answer as it is kept: the call and the numbers in one line, then a line a duplicate.
 local function recalled(text)
@@ -99,7 +99,7 @@ if capacity > 0 then
   end
 end
 
-local sequence = begun()
+local sequence = begun(tonumber(ARGV[10]))
 
 if placed_by ~= '' and not layout then redis.call('SET', LAYOUT, placed_by .. ' 0') end
 

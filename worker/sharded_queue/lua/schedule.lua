@@ -14,7 +14,7 @@ if kept then
 elseif following == '' or tonumber(following) <= now then
   return { now }
 end
-begun()
+begun(#message + 13)
 if placed_by ~= '' then redis.call('SET', LAYOUT, placed_by .. ' 0', 'NX') end
 keep_schedule(name, { timing = timing, thread = thread, priority = priority, message = message })
 redis.call('ZADD', OCCURRENCES, following, name)

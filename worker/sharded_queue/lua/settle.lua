@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Remove requests that were handled, and hand out what comes next. Each lease stands for itself.
 --
--- ARGV  sent again (0 or 1), then per lease: thread, fence, priority, through ('' for nothing), busy us,
+-- ARGV  sent again (0 or 1), bytes of all messages that are handed out, but for the first of each lease; then per lease: thread, fence, priority, through ('' for nothing), busy us,
 --       wanted, release (0 no, 1 when nothing is handed out, 2 also when others wait)
 -- Returns per lease 0 lost, 1 nothing handed out, 2 released, or {3, priority, first, attempt, messages}
 --
@@ -10,7 +10,7 @@
 -- else can have freed it.
 
 local again = ARGV[1] == '1'
-local busy_us = 0
+local busy_us, room = 0, tonumber(ARGV[2])
 
 -- The end of most threads of few requests: their only tube was handled to its end, and they are let go. It takes a few
 -- steps where `settle`, which would do just the same, takes many. What it removes is removed by one command a key.
@@ -58,7 +58,7 @@ local function others_wait(thread)
   return false
 end
 
-local function settle(hold, record, thread, fence, priority, through, busy, wanted, release)
+local function settle(hold, record, thread, fence, priority, through, busy, wanted, release, share)
   local held, tubes = read_hold(hold), read_tubes(record)
   if not held or held.fence ~= fence then
     local was_released = again and (release > 0 or wanted > 0 and is_paused(thread)) and not hold
@@ -78,8 +78,10 @@ local function settle(hold, record, thread, fence, priority, through, busy, want
   if wanted > 0 and is_paused(thread) then wanted, release = 0, 1 end
   if release == 2 and #tubes > 0 and wanted > 0 and others_wait(thread) then return yield(thread) end
   if wanted > 0 and #tubes > 0 then
-    local handed = { 3, hand_out(thread, tubes, held, wanted) }
+    local handed = { 3, hand_out(thread, tubes, held, wanted, share) }
     if #handed > 1 then
+      room = room - handed[6]
+      handed[6] = nil
       keep_held(thread, held)
       return handed
     end
@@ -97,10 +99,10 @@ end
 
 promote()
 local threads, is_settled, reply = {}, {}, {}
-for at = 2, #ARGV, 7 do threads[#threads + 1] = ARGV[at] end
+for at = 3, #ARGV, 7 do threads[#threads + 1] = ARGV[at] end
 local held, tubes = records_of(HELD, threads), records_of(THREADS, threads)
 for i, thread in ipairs(threads) do
-  local at = 7 * i - 5
+  local at = 7 * i - 4
   local fence, priority, through, busy, release = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 6]
   if is_settled[thread] then -- by another lease on it: what was read is no longer so
     write_ends()
@@ -111,7 +113,7 @@ for i, thread in ipairs(threads) do
     reply[i] = 2
   else
     reply[i] = settle(held[i], tubes[i], thread, fence, priority, tonumber(through), tonumber(busy),
-      tonumber(ARGV[at + 5]), tonumber(release))
+      tonumber(ARGV[at + 5]), tonumber(release), share_of(room, #threads - i + 1))
   end
 end
 write_ends()

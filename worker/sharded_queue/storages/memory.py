@@ -3,7 +3,8 @@
 import time
 from collections.abc import Callable, Sequence
 
-from sharded_queue.book import Books
+from sharded_queue.book import Books, share_of
+from sharded_queue.settings import settings
 from sharded_queue.storage import (
     Dead,
     Entry,
@@ -73,8 +74,12 @@ class RuntimeStorage(Storage):
         return self.books[shard].occur(self.books.clock())
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
-        now = self.books.clock()
-        return [self.books[settlement.lease.shard].settle(settlement, now) for settlement in settlements]
+        now, room, answers = self.books.clock(), settings.worker_batch_bytes, list[Settled]()
+        for place, settlement in enumerate(settlements):
+            share = share_of(room, len(settlements) - place)
+            answers.append(self.books[settlement.lease.shard].settle(settlement, share, now))
+            room -= answers[-1].batch.bytes if answers[-1].batch else 0
+        return answers
 
     async def fail(self, failure: Failure) -> bool:
         return self.books[failure.lease.shard].fail(failure, self.books.clock())
@@ -84,7 +89,7 @@ class RuntimeStorage(Storage):
         return [self.books[shard].observe(worst, now) for shard in shards]
 
     async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
-        return self.books[tube.shard].peek(tube, count)
+        return self.books[tube.shard].peek(tube, count, settings.worker_batch_bytes)
 
     async def explain(self, shard: Shard, thread: str) -> ThreadState:
         return self.books[shard].explain(thread, self.books.clock())

@@ -12,6 +12,7 @@ from sharded_queue.connections import Client, Link
 from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable
 from sharded_queue.lease import Lease
 from sharded_queue.scripts import Scripts, batch_of
+from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
 from sharded_queue.storage import (
     Dead,
@@ -132,7 +133,7 @@ class RedisStorage(Storage):
     async def _call(self, shard: Shard, producer: Producer, entries: Sequence[Entry], limits: Limits) -> list[Any]:
         keys = [*self.shard_keys(shard), f"{self.keys.base(shard)}:producer:{producer.name}"]
         stamp = int(time.time() * 1000) + self._ahead_ms
-        head = [producer.call, stamp, CLOCK_TOLERANCE_MS, self.keys.awake, shard.tag, *limits]
+        head = [producer.call, stamp, CLOCK_TOLERANCE_MS, self.keys.awake, shard.tag, *limits, _largest(entries)]
         arguments = [*head, *_stamped(entries, b"%013d" % stamp)]
         reply: list[Any] = await self.scripts.run("register", keys, lambda _: arguments, seconds=settings.redis_retry)
         if len(reply) == 1:
@@ -174,8 +175,12 @@ class RedisStorage(Storage):
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         shard = settlements[0].lease.shard
         flat = [argument for settlement in settlements for argument in _settlement(settlement)]
+        room = settings.worker_batch_bytes
         reply = await self.scripts.run(
-            "settle", self.shard_keys(shard), lambda again: [int(again), *flat], seconds=settings.coordinator_lease
+            "settle",
+            self.shard_keys(shard),
+            lambda again: [int(again), room, *flat],
+            seconds=settings.coordinator_lease,
         )
         return [_settled(settlement.lease, answer) for settlement, answer in zip(settlements, reply, strict=True)]
 
@@ -198,7 +203,7 @@ class RedisStorage(Storage):
         return [_state(shard, reply) for shard, reply in zip(shards, replies, strict=True)]
 
     async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
-        arguments = [tube.thread, tube.priority, count]
+        arguments = [tube.thread, tube.priority, count, settings.worker_batch_bytes]
         first, messages = await self.scripts.run(
             "peek", self.shard_keys(tube.shard), lambda _: arguments, seconds=settings.redis_timeout
         )
@@ -298,6 +303,11 @@ def _stamped(entries: Sequence[Entry], stamp: bytes) -> list[Any]:
         arguments += [stamp + body for body in bodies]
         arguments += identities
     return arguments
+
+
+def _largest(entries: Sequence[Entry]) -> int:
+    """The bytes of the largest message."""
+    return STAMP_DIGITS + max((len(body) for entry in entries for body in entry.bodies), default=0)
 
 
 def first_of(text: bytes) -> First:
