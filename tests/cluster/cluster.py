@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import binaries, cleanup, images, layers, machine, stand_ins
+from tests.cluster import binaries, cleanup, images, layers, machine, network, stand_ins
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.node import Node
 from tests.cluster.places import CACHE, NODE, NODE_ADDRESS, STATE, alone
@@ -134,6 +134,9 @@ def prepare() -> None:
         clients()
         return
     machine.ready()
+    network.refuse_routes()
+    if not STATE.exists():
+        network.refuse_ports()
     binaries.provide()
     with alone(CACHE / "images.lock"):
         stand_ins.pause()
@@ -145,21 +148,26 @@ def up() -> bool:
     Start the cluster, or find it running; false when it was running. What a crashed run left is removed first.
 
     The node has the base image of the project's images then; those come by `Cluster.load_images`.
+
+    Raises:
+        CannotRun: something on this machine is in its place; the message says what, and how to remove it.
     """
     machine.ready()
+    network.refuse_routes()
     binaries.provide()
     with alone(LOCK):
         if not problems():
             return False
-        if STATE.exists():
+        if cleanup.leftovers(STATE):
             with step("removing what an earlier run left"):
                 cleanup.clean(STATE)
+        network.refuse_ports()
         with alone(CACHE / "images.lock"):
             base = [stand_ins.pause(), stand_ins.PYTHON.tag]
         try:
             _start(base)
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:
-            raise RuntimeError(f"{error}; {'; '.join(problems())}") from error
+            raise RuntimeError(f"the cluster did not start: {error}; {'; '.join(problems())}") from error
     return True
 
 

@@ -19,6 +19,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.places import CannotRun
 
 _problem = pytest.StashKey[Exception]()
+_is_missing = pytest.StashKey[bool]()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -38,15 +39,20 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """
     The cluster of KUBECONFIG, the one of `make cluster`, or a new one that goes at the end of the run.
 
-    Without any the test is skipped with a sentence that says what is missing; in CI that is a failure.
+    Without any, the first test that asks is skipped with a sentence that says what is missing; in CI that is a failure,
+    and so is a cluster that does not start. The others are skipped: they would only say it again.
     """
     refuse_to_share(request.session.items)
-    problem = request.config.stash.get(_problem, None)
-    if isinstance(problem, CannotRun):
-        refuse(str(problem))
+    problem, started = request.config.stash.get(_problem, None), False
+    try:
+        started = problem is None and harness.given() is None and harness.up()
+    except Exception as error:
+        problem = error
     if problem:
-        raise problem
-    started = harness.given() is None and harness.up()
+        request.config.stash[_is_missing] = True
+        if isinstance(problem, CannotRun) and not os.environ.get("CI"):
+            pytest.skip(str(problem))
+        pytest.fail(f"the tests must have a cluster: {problem}", pytrace=False)
     yield harness.connect()
     if started:
         harness.down()
@@ -59,10 +65,10 @@ def refuse_to_share(items: Sequence[pytest.Item]) -> None:
         pytest.fail("tests that use the cluster are to stay in one process: add --dist=loadgroup", pytrace=False)
 
 
-def refuse(sentence: str) -> None:
-    if os.environ.get("CI"):
-        pytest.fail(f"CI must have a cluster: {sentence}", pytrace=False)
-    pytest.skip(sentence)
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.config.stash.get(_is_missing, False) and "cluster" in getattr(item, "fixturenames", ()):
+        pytest.skip("there is no cluster: the first test that asked for it says why")
 
 
 @pytest.fixture
