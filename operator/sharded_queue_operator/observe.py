@@ -13,6 +13,7 @@ import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from time import monotonic
 from typing import Any, NamedTuple
@@ -27,6 +28,7 @@ from sharded_queue.storage import ShardState
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Keys, Shard
 from sharded_queue_operator import metrics
+from sharded_queue_operator.bounded_parser import bound
 from sharded_queue_operator.decide import Doubt
 from sharded_queue_operator.pods import CA_KEY
 from sharded_queue_operator.resource import Name, Redis, Resource
@@ -41,6 +43,8 @@ GATHER_SECONDS = 0.05
 """Polls of one Redis begin so far apart at least: what comes in between is read together."""
 
 LISTEN_SECONDS = 1.0
+CALLS_AT_ONCE = 100
+"""Calls of one Redis that are heard before all others have a turn, `GATHER_SECONDS` long. More wait in its buffer."""
 RETRY_SECONDS = 1.0
 """Before a subscription that failed is asked for again; twice as long each time, up to `LONGEST_PAUSE_SECONDS`."""
 
@@ -144,7 +148,7 @@ class Connection:
         async with self.lock:
             if self.client is None:
                 self.secrets = await self.read_secrets()
-                self.client = connect(self.options(self.secrets))
+                self.client = bound(connect(self.options(self.secrets)))
             return self.client
 
     def storage(self, client: Client, keys: Keys) -> RedisStorage:
@@ -380,7 +384,11 @@ class Poller:
         await introduce(client, ANSWER_SECONDS)
         async with client.pubsub() as channel:
             heard: set[str] = set()
-            while client is self.connection.client and not is_cancelled():
+            for turn in count(1):
+                if client is not self.connection.client or is_cancelled():
+                    return
+                if turn % CALLS_AT_ONCE == 0:
+                    await asyncio.sleep(GATHER_SECONDS)
                 wanted = {watch.keys.awake for watch in self.watches.values()}
                 if wanted - heard:
                     await channel.subscribe(*(wanted - heard))

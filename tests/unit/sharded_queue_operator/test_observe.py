@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,8 +15,8 @@ from sharded_queue.connections import RedisOptions, close, connect
 from sharded_queue.storage import Entry
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
-from sharded_queue_operator.observe import GATHER_SECONDS, Observer, Reading, qualified
-from sharded_queue_operator.resource import Name, parsed
+from sharded_queue_operator.observe import CALLS_AT_ONCE, GATHER_SECONDS, Observer, Place, Poller, Reading, qualified
+from sharded_queue_operator.resource import Name, Redis, parsed
 from tests.parrot import GARBAGE, answering
 from tests.ports import free_port
 from tests.redis_groups import Nodes
@@ -152,6 +153,50 @@ async def test_what_is_no_redis_is_told_as_such(caplog: pytest.LogCaptureFixture
     assert [name for name, doubt in doubts.items() if doubt is None or doubt.reason != "RedisUnreachable"] == []
     assert [name for name, doubt in doubts.items() if doubt and "StorageUnavailable" in doubt.message] == []
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
+async def test_an_answer_beyond_all_bounds_is_refused_before_it_takes_memory() -> None:
+    """A parser that allocates what is announced would ask for 32 GB here, at each poll."""
+    async with answering(b"*4000000000\r\n") as address, watching() as watcher:
+        watcher.watch("hostile", {"addresses": [address]})
+        doubt = (await watcher.told(1))["hostile"].doubt
+
+    assert doubt is not None
+    assert "a list of 4,000,000,000 elements, where at most" in doubt.message
+
+
+class EndlessCalls:
+    """A subscription whose next call is always there already, so that to take it never waits."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    async def __aenter__(self) -> "EndlessCalls":
+        return self
+
+    async def __aexit__(self, *_: object) -> None: ...
+
+    async def subscribe(self, *_: str) -> None: ...
+
+    async def get_message(self, **_: object) -> dict[str, bytes]:
+        self.taken += 1
+        return {"channel": b"tube_awake", "data": b"{notifications.NotifyHandler}"}
+
+
+async def test_a_redis_that_calls_without_end_leaves_turns_to_others() -> None:
+    async def no_secret(_: Name) -> None: ...
+
+    calls = EndlessCalls()
+    client: Any = SimpleNamespace(pubsub=lambda: calls)
+    poller = Poller(Place("", Redis(addresses=("127.0.0.1:1",))), no_secret, lambda *_: None)
+    poller.connection.client = client
+    listening = asyncio.create_task(poller.listen(client))
+
+    await asyncio.sleep(0)  # comes back only when the calls leave a turn
+
+    assert calls.taken == CALLS_AT_ONCE - 1
+    listening.cancel()
+    poller.connection.folder.cleanup()
 
 
 async def test_a_secret_that_does_not_serve_is_told() -> None:
