@@ -414,6 +414,19 @@ def test_peek_shows_requests_and_leaves_them(redis: RedisServer, start: Start, j
 
 
 @pytest.mark.redis
+def test_peek_shows_the_beginning_of_a_large_request(redis: RedisServer, start: Start, jobs: type[Handler]) -> None:
+    register(redis, jobs, 17)
+    ask(redis, lambda client: client.lset("tube_{jobs.Job}/one/0", 0, b"1700000000000" + b"y" * 500_000))
+    shown = start("peek", "jobs.Job", "one", QUEUE_REDIS_ADDRESS=redis.address)
+    whole = start("peek", "jobs.Job", "one", "--json", QUEUE_REDIS_ADDRESS=redis.address)
+
+    assert shown.ended() == whole.ended() == 0
+    assert shown.text.count("y") < 3000
+    assert "characters more" in shown.text
+    assert whole.text.count("y") == 500_000
+
+
+@pytest.mark.redis
 def test_what_redis_holds_cannot_move_the_cursor(redis: RedisServer, start: Start, jobs: type[Handler]) -> None:
     register(redis, jobs, 1)
     ask(redis, lambda client: client.lset("tube_{jobs.Job}/one/0", 0, "\x1b[2J\x07 not ours"))

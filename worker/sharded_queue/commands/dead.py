@@ -8,7 +8,7 @@ import msgspec
 from rich.text import Text
 
 from sharded_queue.commands.naming import BadInput, Named, module_options, named
-from sharded_queue.commands.reading import console, emit, read
+from sharded_queue.commands.reading import LONGEST, console, emit, read
 from sharded_queue.printable import printable
 from sharded_queue.storage import Dead, Target
 from sharded_queue.storages.redis import RedisStorage
@@ -47,7 +47,7 @@ def show(letters: list[Dead]) -> None:
     made = table("number", "tube", "died", "tries", "reason", "message", left=6)
     for letter in letters:
         died = datetime.fromtimestamp(letter.died_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        reason, message = Text(printable(letter.error), style="red"), Text(printable(letter.message))
+        reason, message = Text(printable(letter.error, LONGEST), style="red"), Text(printable(letter.message, LONGEST))
         made.add_row(
             str(letter.number),
             Text(printable(f"{letter.thread}/{letter.priority}")),

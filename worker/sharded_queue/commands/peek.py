@@ -7,7 +7,7 @@ import msgspec
 from rich.text import Text
 
 from sharded_queue.commands.naming import module_options, named
-from sharded_queue.commands.reading import console, read
+from sharded_queue.commands.reading import LONGEST, console, read
 from sharded_queue.errors import SerializationError
 from sharded_queue.printable import printable
 from sharded_queue.serializer import unpack
@@ -50,6 +50,10 @@ def described(message: bytes) -> tuple[str, Text, Text]:
     try:
         registered_ms, body, headers = unpack(message)
     except SerializationError:
-        return "", Text(""), Text(printable(message), style="red")
+        return "", Text(""), Text(printable(message, LONGEST), style="red")
     texts = ", ".join(f"{name}={value}" for name, value in headers.items())
-    return duration(max(0.0, time.time() - registered_ms / 1000)), Text(printable(texts)), Text(printable(body))
+    return (
+        duration(max(0.0, time.time() - registered_ms / 1000)),
+        Text(printable(texts, LONGEST)),
+        Text(printable(body, LONGEST)),
+    )

@@ -16,6 +16,10 @@ PIPE_WIDTH = 160
 """Columns where no terminal says how many there are: enough that no table is cut."""
 
 
+LONGEST = 2000
+"""Characters of a foreign text in a table: to lay out a message of megabytes takes seconds, and nobody reads it."""
+
+
 def console() -> Console:
     plain = Console()
     return plain if plain.is_terminal else Console(width=PIPE_WIDTH)
