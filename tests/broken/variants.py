@@ -17,7 +17,7 @@ PRELUDE, BIND, SETTLE, FAIL, REGISTER, OCCUR, RESHARD = (
     f"lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register", "occur", "reshard")
 )
 SIZES = "test_sizes.py::test_"
-STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING = (
+STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE = (
     f"test_{name}.py::test_"
     for name in (
         "storage",
@@ -28,6 +28,7 @@ STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING 
         "deduplication",
         "schedules",
         "resharding",
+        "late",
     )
 )
 
@@ -117,9 +118,8 @@ VARIANTS = [
     Variant(
         "a settlement removes by count",
         SETTLE,
-        "      if tube.priority == priority and through >= tube.head then\n"
-        "        if held.priority ~= priority or through > held.last then return 0 end -- was never handed out\n",
-        "      if tube.priority == priority then\n        through = held.last\n",
+        "  if was_settled or is_answered(held, call) then return in_hand(thread, tubes, held) end\n",
+        "  through = through and held.last\n",
         (STORAGE + "settling_twice_removes_once_and_answers_the_same",),
     ),
     Variant(
@@ -198,6 +198,71 @@ VARIANTS = [
         "            self._append(entry, self.sequence, due)\n            self.sequence += 1\n",
         "            self.sequence += 1\n            self._append(entry, self.sequence, due)\n",
         (CONTROL + "the_number_of_a_delayed_request_is_never_given_again",),
+    ),
+    # What comes late changes nothing, and what is sent again gets the first answer.
+    Variant(
+        "a late settlement hands out anew",
+        SETTLE,
+        "if was_settled or is_answered(held, call) then return in_hand(thread, tubes, held) end",
+        "if is_answered(held, call) then return in_hand(thread, tubes, held) end",
+        (LATE + "a_late_settlement_does_not_end_the_turn_of_the_next_batch",),
+    ),
+    Variant(
+        "in memory a late settlement hands out anew",
+        "book.py",
+        "if was_settled or held.is_answered(call):",
+        "if held.is_answered(call):",
+        (LATE + "a_late_settlement_leaves_the_next_batch_in_hand_though_an_urgent_request_came",),
+    ),
+    Variant(
+        "the number of a call does not count",
+        PRELUDE,
+        "return call ~= nil and call <= held.call",
+        "return false",
+        (LATE + "a_late_call_for_more_releases_nothing_and_hands_out_nothing",),
+    ),
+    Variant(
+        "in memory the number of a call does not count",
+        "book.py",
+        "return call is not None and call <= self.call",
+        "return False",
+        (LATE + "a_call_that_is_sent_again_gets_the_same_batch_though_an_urgent_request_came",),
+    ),
+    Variant(
+        "a late burial takes the next batch from its holder",
+        FAIL,
+        "if was_dealt_with or is_answered(held, call) then return 1 end\n"
+        "local i = place()\nif not i then return 0 end\n",
+        "local i = place()\n",
+        (LATE + "a_late_burial_leaves_the_next_batch_in_hand",),
+    ),
+    Variant(
+        "in memory a late burial is a lost lease",
+        "book.py",
+        "if line is None or line.head > sequence or held.is_answered(call):",
+        "if held.is_answered(call):",
+        (LATE + "a_late_burial_leaves_the_next_batch_in_hand",),
+    ),
+    Variant(
+        "a release sent again is a loss where the thread is bound anew",
+        SETTLE,
+        "and (was_settled or not through)",
+        "and not held",
+        (LATE + "a_release_whose_answer_was_lost_is_no_loss_though_another_worker_has_the_thread",),
+    ),
+    Variant(
+        "a put off sent again is a loss where the thread is bound anew",
+        FAIL,
+        "return again and delay >= 0 and (was_dealt_with or is_noted)",
+        "return again and delay >= 0 and not held_of(thread)",
+        (LATE + "a_put_off_whose_answer_was_lost_is_no_loss_though_another_worker_has_the_thread",),
+    ),
+    Variant(
+        "a lane does not number its calls",
+        "lane.py",
+        "        self._calls += 1\n        return self._calls\n",
+        "        return 1\n",
+        (WORKER + "a_limit_is_met_exactly",),
     ),
     Variant(
         "a registration sent again is carried out again",
@@ -643,8 +708,8 @@ VARIANTS = [
     Variant(
         "failed attempts are not counted",
         PRELUDE,
-        "attempt = trouble.attempts + trouble.crashes + 1",
-        "attempt = trouble.crashes + 1",
+        "trouble.attempts + trouble.crashes + 1 or 1",
+        "trouble.crashes + 1 or 1",
         (STORAGE + "attempts_are_counted_over_back_offs",),
     ),
     Variant(
@@ -657,7 +722,7 @@ VARIANTS = [
     Variant(
         "a crashed batch is handed out whole",
         PRELUDE,
-        "    count = math.min(count, 1)\n",
+        "then count = math.min(count, 1) end",
         "",
         (COORDINATOR + "requests_of_a_crashed_batch_are_handed_out_one_by_one",),
     ),

@@ -129,6 +129,12 @@ class Held:
     priority: int = 0
     first: int = 0
     last: int = -1
+    call: int = 0
+    """Number of the holder's last call that was carried out."""
+
+    def is_answered(self, call: int | None) -> bool:
+        """Whether a numbered call was carried out, and is not to be carried out again."""
+        return call is not None and call <= self.call
 
 
 class Trouble(NamedTuple):
@@ -443,16 +449,22 @@ class Book:
     def _hand_out(self, lease: Lease, held: Held, wanted: int, room: int, now: int) -> Batch:
         priority = self._next_priority(lease.thread, held.ageing_ms, now)
         line = self.threads[lease.thread][priority]
-        attempt, count = 1, min(wanted, len(line.messages))
+        count = min(wanted, len(line.messages))
         trouble = self.trouble.get((lease.thread, priority))
         if trouble and line.head <= trouble.last:
             count = min(count, 1)
-            if line.head == trouble.sequence:
-                attempt = trouble.attempts + trouble.crashes + 1
         messages = first_messages(line.messages, count, room)
         held.priority, held.first, held.last = priority, line.head, line.head + len(messages) - 1
         held.since_ms = held.since_ms or now
-        return Batch(lease, Tube(self.shard, lease.thread, priority), line.head, messages, attempt)
+        return self._in_hand(lease, held)
+
+    def _in_hand(self, lease: Lease, held: Held) -> Batch:
+        line = self.threads[lease.thread][held.priority]
+        trouble = self.trouble.get((lease.thread, held.priority))
+        is_tried = trouble is not None and trouble.sequence == line.head
+        attempt = trouble.attempts + trouble.crashes + 1 if trouble and is_tried else 1
+        messages = [line.messages[place] for place in range(held.last + 1 - held.first)]
+        return Batch(lease, Tube(self.shard, lease.thread, held.priority), line.head, messages, attempt)
 
     def _next_priority(self, thread: str, ageing_ms: int, now: int) -> int:
         """The lowest one, counting a step less for each *ageing_ms* that the first request of its tube waited."""
@@ -466,17 +478,26 @@ class Book:
         return min(priorities, key=aged)
 
     def settle(self, settlement: Settlement, room: int, now: int) -> Settled:
-        lease, priority, through, busy_seconds, wanted, release, is_over = settlement
+        lease, priority, through, busy_seconds, *_, call = settlement
         self._promote(now)
         if not (held := self._holds(lease)):
             return Settled(is_lost=True)
         line = self._line(lease.thread, priority)
-        if through is not None and line and through >= line.head:
+        was_settled = through is not None and (line is None or line.head > through)
+        if was_settled or held.is_answered(call):
+            return Settled(self._in_hand(lease, held) if held.first <= held.last else None)
+        if through is not None and line:
             if held.priority != priority or through > held.last:
                 return Settled(is_lost=True)
             self.busy_seconds += busy_seconds
             self.settled += through + 1 - line.head
             self._drop(lease.thread, priority, through + 1 - line.head)
+        held.call = held.call if call is None else call
+        return self._go_on(settlement, held, room, now)
+
+    def _go_on(self, settlement: Settlement, held: Held, room: int, now: int) -> Settled:
+        """What becomes of a lease once its report was settled."""
+        lease, wanted, release, is_over = settlement.lease, settlement.wanted, settlement.release, settlement.is_over
         if wanted > 0 and self._is_paused(lease.thread):
             wanted, release = 0, True
         if is_over and wanted > 0 and lease.thread in self.threads and self._others_wait(lease.thread, now):
@@ -508,20 +529,22 @@ class Book:
         return Settled(is_released=True)
 
     def fail(self, failure: Failure, now: int) -> bool:
-        lease, priority, sequence, attempt, error, delay_seconds = failure
-        if not (held := self._holds(lease)) or held.priority != priority or sequence > held.last:
+        lease, priority, sequence, attempt, error, delay_seconds, call = failure
+        if not (held := self._holds(lease)):
             return False
         line = self._line(lease.thread, priority)
-        if line and line.head == sequence:
-            if delay_seconds is None:
-                self._bury(lease.thread, priority, attempt, error, now)
-            else:
-                self._note_attempt(failure)
+        if line is None or line.head > sequence or held.is_answered(call):
+            return True
+        if held.priority != priority or line.head != sequence or sequence > held.last:
+            return False
+        held.call = held.call if call is None else call
         if delay_seconds is None:
+            self._bury(lease.thread, priority, attempt, error, now)
             held.first, held.last = sequence + 1, sequence
             if lease.thread not in self.threads:
                 held.since_ms = 0
         else:
+            self._note_attempt(failure)
             self._let_go(lease.thread)
             if self.blocked.score(lease.thread) != inf:  # a pause lasts longer
                 self.blocked.put(lease.thread, now + int(delay_seconds * 1000))

@@ -65,6 +65,7 @@ class Lane:
         self.is_lost = self.is_lingering = False
         self._is_held, self._is_ending = True, False
         self._bound_at = time.monotonic()
+        self._calls = 0
         self._first, self._reserved = batch, len(batch.messages)
         self._is_poked = False
         self._poking: asyncio.Event | None = None
@@ -211,7 +212,9 @@ class Lane:
         leaving = wanted == 0 or self.host.is_leaving()
         through = batch.first + done - 1
         settled = await self.host.settle(
-            Settlement(self.lease, batch.tube.priority, through, seconds, wanted, leaving, self._is_over())
+            Settlement(
+                self.lease, batch.tube.priority, through, seconds, wanted, leaving, self._is_over(), self._call_number()
+            )
         )
         if not settled.is_lost:
             self.host.handled(done, seconds)
@@ -226,7 +229,9 @@ class Lane:
     ) -> Batch | None:
         if done:
             through = batch.first + done - 1
-            settled = await self.host.settle(Settlement(self.lease, batch.tube.priority, through, seconds))
+            settled = await self.host.settle(
+                Settlement(self.lease, batch.tube.priority, through, seconds, call=self._call_number())
+            )
             if settled.is_lost:
                 return self._next(settled, 0)
             self.host.handled(done, seconds)
@@ -256,11 +261,18 @@ class Lane:
         self.host.unreserve(self._reserved)
         self._reserved = 0
         wanted = self.host.reserve()
-        return self._next(await self.host.settle(Settlement(self.lease, wanted=wanted, release=wanted == 0)), wanted)
+        settlement = Settlement(self.lease, wanted=wanted, release=wanted == 0, call=self._call_number())
+        return self._next(await self.host.settle(settlement), wanted)
 
     def _failure(self, batch: Batch, attempt: int, error: BaseException, delay: float | None) -> Failure:
         text = f"{type(error).__name__}: {error}".encode(errors="replace")[:ERROR_BYTES].decode(errors="replace")
-        return Failure(self.lease, batch.tube.priority, batch.first, attempt, text.replace("\n", " "), delay)
+        text = text.replace("\n", " ")
+        return Failure(self.lease, batch.tube.priority, batch.first, attempt, text, delay, self._call_number())
+
+    def _call_number(self) -> int:
+        """Calls are numbered, so that one that comes late is told from the one after it."""
+        self._calls += 1
+        return self._calls
 
     def _next(self, settled: Settled, wanted: int) -> Batch | None:
         handed = len(settled.batch.messages) if settled.batch else 0
@@ -282,7 +294,8 @@ class Lane:
             await self._wait_for_poke(leave_at - time.monotonic())
             leaving = self.host.is_leaving() or time.monotonic() >= leave_at
             wanted = self.host.reserve()
-            settled = await self.host.settle(Settlement(self.lease, wanted=wanted, release=leaving or wanted == 0))
+            settlement = Settlement(self.lease, wanted=wanted, release=leaving or wanted == 0, call=self._call_number())
+            settled = await self.host.settle(settlement)
             batch = self._next(settled, wanted)
         self.is_lingering = False
         return batch

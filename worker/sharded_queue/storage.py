@@ -121,6 +121,9 @@ class Settlement(NamedTuple):
     *busy_seconds* of the handler's time. At most *wanted* requests are handed out next; with none left or none wanted
     the thread is released when *release* is set. *is_over*: the thread has had its turn, and is released also while it
     has requests, behind all that wait for a worker now; without effect when nobody waits.
+
+    *call*: settlements and failures of a lease are numbered from 1, in one row. One that was carried out is only
+    answered when it comes again, however late. None: only the numbers of its requests tell.
     """
 
     lease: Lease
@@ -130,6 +133,7 @@ class Settlement(NamedTuple):
     wanted: int = 0
     release: bool = False
     is_over: bool = False
+    call: int | None = None
 
 
 class Settled(NamedTuple):
@@ -149,7 +153,7 @@ class Failure(NamedTuple):
     A request at the head of its tube that could not be handled.
 
     With *delay_seconds* the whole thread waits so long and then tries again; without, the request goes to the dead
-    letters and the thread goes on.
+    letters and the thread goes on. *call*: as in a `Settlement`.
     """
 
     lease: Lease
@@ -158,6 +162,7 @@ class Failure(NamedTuple):
     attempt: int
     error: str
     delay_seconds: float | None = None
+    call: int | None = None
 
 
 class LayoutChanged(ShardedQueueError):
@@ -399,7 +404,8 @@ class Storage(ABC):
     @abstractmethod
     async def fail(self, failure: Failure) -> bool:
         """
-        Put a failed request off, or to the dead letters; False when the lease was lost.
+        Put a failed request off, or to the dead letters; False when the lease was lost, or another request is at the
+        head of the tube.
 
         Put off, the thread is released and waits as a whole; otherwise the lease stays.
         """

@@ -26,7 +26,8 @@
 -- opened    ZSET  residue classes without old threads, whose parked threads become ready step by step
 -- dismissed ZSET  names of workers that are given no threads, by the time until which
 -- leases    ZSET  bound threads, by expiry
--- held      HASH  thread -> "fence owner since lease priority first last", and " ageing" where priorities age
+-- held      HASH  thread -> "fence owner since lease priority first last", and " ageing call": how priorities age (0: they
+--                 do not), and the number of the holder's last call that was carried out (0: of the bind)
 --
 -- Numbers above 1e14 must be written by `whole`: Lua's own way to write them rounds. To write a number takes as long as
 -- a short command: what only passes through stays the text that it came as.
@@ -266,10 +267,10 @@ end
 
 local function read_hold(text)
   if not text then return nil end
-  local fence, owner, since, lease, priority, first, last, ageing =
-    string.match(text, '^(%d+) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*)$')
-  return { fence = fence, owner = owner, since = since, lease = lease, priority = priority,
-           first = tonumber(first), last = tonumber(last), ageing = tonumber(ageing) or 0 }
+  local fence, owner, since, lease, priority, first, last, ageing, call =
+    string.match(text, '^(%d+) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*) ?(%d*)$')
+  return { fence = fence, owner = owner, since = since, lease = lease, priority = priority, first = tonumber(first),
+           last = tonumber(last), ageing = tonumber(ageing) or 0, call = tonumber(call) or 0 }
 end
 
 local function held_of(thread)
@@ -280,8 +281,10 @@ end
 local function spelled_hold(held)
   local first = whole(held.first)
   local last = held.last == held.first and first or whole(held.last)
+  local rest = held.call > 0 and ' ' .. whole(held.ageing) .. ' ' .. whole(held.call)
+    or held.ageing > 0 and ' ' .. whole(held.ageing) or ''
   return held.fence .. ' ' .. held.owner .. ' ' .. held.since .. ' ' .. held.lease .. ' ' .. held.priority
-    .. ' ' .. first .. ' ' .. last .. (held.ageing > 0 and ' ' .. whole(held.ageing) or '')
+    .. ' ' .. first .. ' ' .. last .. rest
 end
 
 local function keep_held(thread, held)
@@ -291,6 +294,25 @@ end
 local function holds(thread, fence)
   local held = held_of(thread)
   return held and held.fence == fence and held or nil
+end
+
+-- A holder numbers its calls: one that was carried out is not carried out again, however late it comes. A call without
+-- a number is told by the numbers of its requests alone.
+local function is_answered(held, call)
+  return call ~= nil and call <= held.call
+end
+
+-- Whether no request up to a number is left in its tube.
+local function is_done(tubes, priority, through)
+  for _, tube in ipairs(tubes) do
+    if tube.priority == priority then return tube.head > through end
+  end
+  return true
+end
+
+-- Which attempt it is to handle the first request of a tube.
+local function attempt_at(trouble, tube)
+  return trouble and tube.head == trouble.sequence and trouble.attempts + trouble.crashes + 1 or 1
 end
 
 local function make_ready(thread, tubes, is_unparked)
@@ -426,12 +448,9 @@ local function hand_out(thread, tubes, held, wanted, room)
   if #tubes == 0 then return nil end
   local i = next_tube(thread, tubes, held.ageing)
   local tube = tubes[i]
-  local attempt, count = 1, math.min(wanted, tube.tail - tube.head)
+  local count = math.min(wanted, tube.tail - tube.head)
   local trouble = trouble_of(thread, tube.priority)
-  if trouble and tube.head <= trouble.last then
-    count = math.min(count, 1)
-    if tube.head == trouble.sequence then attempt = trouble.attempts + trouble.crashes + 1 end
-  end
+  if trouble and tube.head <= trouble.last then count = math.min(count, 1) end
   local messages, bytes, is_cut = first_messages(list_of(thread, tube.priority), count, room)
   if is_cut then
     mend(thread, tubes, i)
@@ -439,7 +458,7 @@ local function hand_out(thread, tubes, held, wanted, room)
   end
   held.priority, held.first, held.last = tube.priority, tube.head, tube.head + #messages - 1
   if held.since == '0' then held.since = whole(now) end
-  return tube.priority, tube.head, attempt, messages, bytes
+  return tube.priority, tube.head, attempt_at(trouble, tube), messages, bytes
 end
 
 -- The tube of a priority, made if it is not there; `start` must be above every number it ever gave.

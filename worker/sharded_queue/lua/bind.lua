@@ -59,7 +59,7 @@ for i, record in ipairs(records_of(THREADS, bound)) do
     break
   end
   local held = { fence = whole(fence), owner = owner, since = since, lease = ARGV[4], priority = '0', first = 0, last = -1,
-                 ageing = ageing }
+                 ageing = ageing, call = 0 }
   local priority, first, attempt, messages, bytes =
     hand_out(thread, read_tubes(record), held, wanted, share_of(room, #bound - i + 1))
   if messages then

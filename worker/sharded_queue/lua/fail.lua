@@ -1,38 +1,53 @@
 #!lua flags=allow-oom
 -- The request at the head of a tube failed: its thread waits, or it goes to the dead letters.
 --
--- ARGV  sent again (0 or 1), thread, fence, priority, sequence, attempt, delay ms (-1: to the dead letters), reason
+-- ARGV  sent again (0 or 1), thread, fence, priority, sequence, attempt, delay ms (-1: to the dead letters), reason,
+--       number of the holder's call or ''
 -- Returns 1, or 0 when the lease was lost
+--
+-- A failure that was carried out is only answered: its holder may be at its next batch.
 
 local again, thread, fence, priority = ARGV[1] == '1', ARGV[2], ARGV[3], ARGV[4]
 local sequence, attempt, delay, reason = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+local call = tonumber(ARGV[9])
 
-local held = holds(thread, fence)
-if not held then return again and delay >= 0 and not held_of(thread) and 1 or 0 end
+local held, tubes = holds(thread, fence), tubes_of(thread)
+local was_dealt_with = is_done(tubes, priority, sequence)
 
-if held.priority ~= priority or sequence > held.last then return 0 end -- was never handed out
+-- Put off when it was sent before; others may have tried since.
+local function was_put_off()
+  local trouble = trouble_of(thread, priority)
+  local is_noted = trouble and trouble.sequence == sequence and trouble.attempts + trouble.crashes >= attempt
+  return again and delay >= 0 and (was_dealt_with or is_noted)
+end
 
-local tubes = tubes_of(thread)
-for i, tube in ipairs(tubes) do
-  if tube.priority == priority and tube.head == sequence then
-    if delay < 0 then
-      bury(thread, tubes, i, attempt, reason)
-    else
-      local trouble = trouble_of(thread, priority)
-      if not trouble or trouble.sequence ~= sequence then
-        trouble = { sequence = sequence, last = sequence, crashes = 0 }
-      end
-      trouble.attempts, trouble.reason = attempt - trouble.crashes, reason
-      keep_trouble(thread, priority, trouble)
+-- Its place among the tubes, where the request is at the head and was handed out.
+local function place()
+  for i, tube in ipairs(tubes) do
+    if tube.priority == priority and tube.head == sequence then
+      return held.priority == priority and sequence <= held.last and i
     end
-    break
   end
 end
+
+if not held then return was_put_off() and 1 or 0 end
+if was_dealt_with or is_answered(held, call) then return 1 end
+local i = place()
+if not i then return 0 end
+
+held.call = call or held.call
 if delay >= 0 then
+  local trouble = trouble_of(thread, priority)
+  if not trouble or trouble.sequence ~= sequence then
+    trouble = { sequence = sequence, last = sequence, crashes = 0 }
+  end
+  trouble.attempts, trouble.reason = attempt - trouble.crashes, reason
+  keep_trouble(thread, priority, trouble)
   let_go(thread)
   woken = woken + 1 -- nobody knows yet when this back-off ends
   redis.call('ZADD', BLOCKED, 'GT', now + delay, thread) -- a pause lasts longer
 else
+  bury(thread, tubes, i, attempt, reason)
   held.first, held.last = sequence + 1, sequence
   if #tubes == 0 then held.since = '0' end
   keep_held(thread, held)

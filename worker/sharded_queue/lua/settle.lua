@@ -1,13 +1,15 @@
 #!lua flags=allow-oom
 -- Remove requests that were handled, and hand out what comes next. Each lease stands for itself.
 --
--- ARGV  sent again (0 or 1), bytes of all messages that are handed out, but for the first of each lease; then per lease: thread, fence, priority, through ('' for nothing), busy us,
---       wanted, release (0 no, 1 when nothing is handed out, 2 also when others wait)
+-- ARGV  sent again (0 or 1), bytes of all messages that are handed out, but for the first of each lease; then per lease:
+--       thread, fence, priority, through ('' for nothing), busy us, wanted, release (0 no, 1 when nothing is handed out,
+--       2 also when others wait), number of the holder's call or ''
 -- Returns per lease 0 lost, 1 nothing handed out, 2 released, or {3, priority, first, attempt, messages}
 --
--- Sequence numbers are named, never a count: what was removed already is not removed again. A thread that this very
--- call released when it was sent before is no longer held; the owner sends again only while its lease lasts, so nobody
--- else can have freed it.
+-- Sequence numbers are named, never a count: what was removed already is not removed again. A settlement that was
+-- carried out, or whose requests were settled, is only answered: its holder may be at its next batch. A thread that this
+-- very call released when it was sent before is no longer held, or by somebody else, and its requests are gone; the
+-- owner sends again only while its lease lasts, so nobody else can have freed it.
 
 local again = ARGV[1] == '1'
 local busy_us, room = 0, tonumber(ARGV[2])
@@ -58,16 +60,30 @@ local function others_wait(thread)
   return false
 end
 
-local function settle(hold, record, thread, fence, priority, through, busy, wanted, release, share)
+-- What is in the holder's hands, said again.
+local function in_hand(thread, tubes, held)
+  for _, tube in ipairs(held.first <= held.last and tubes or {}) do
+    if tube.priority == held.priority then
+      local messages = redis.call('LRANGE', list_of(thread, tube.priority), '0', held.last - held.first)
+      return { 3, tube.priority, held.first, attempt_at(trouble_of(thread, tube.priority), tube), messages }
+    end
+  end
+  return 1
+end
+
+local function settle(hold, record, thread, fence, priority, through, busy, wanted, release, call, share)
   local held, tubes = read_hold(hold), read_tubes(record)
+  local was_settled = through and is_done(tubes, priority, through)
   if not held or held.fence ~= fence then
-    local was_released = again and (release > 0 or wanted > 0 and is_paused(thread)) and not hold
+    local was_released = again and (release > 0 or wanted > 0 and is_paused(thread)) and (was_settled or not through)
     return was_released and 2 or 0
   end
+  if was_settled or is_answered(held, call) then return in_hand(thread, tubes, held) end
+  held.call = call or held.call
   if through then
+    if held.priority ~= priority or through > held.last then return 0 end -- was never handed out
     for i, tube in ipairs(tubes) do
-      if tube.priority == priority and through >= tube.head then
-        if held.priority ~= priority or through > held.last then return 0 end -- was never handed out
+      if tube.priority == priority then
         settled = settled + through + 1 - tube.head
         busy_us = busy_us + busy
         drop(thread, tubes, i, through + 1 - tube.head)
@@ -99,10 +115,10 @@ end
 
 promote()
 local threads, is_settled, reply = {}, {}, {}
-for at = 3, #ARGV, 7 do threads[#threads + 1] = ARGV[at] end
+for at = 3, #ARGV, 8 do threads[#threads + 1] = ARGV[at] end
 local held, tubes = records_of(HELD, threads), records_of(THREADS, threads)
 for i, thread in ipairs(threads) do
-  local at = 7 * i - 4
+  local at = 8 * i - 5
   local fence, priority, through, busy, release = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 6]
   if is_settled[thread] then -- by another lease on it: what was read is no longer so
     write_ends()
@@ -113,7 +129,7 @@ for i, thread in ipairs(threads) do
     reply[i] = 2
   else
     reply[i] = settle(held[i], tubes[i], thread, fence, priority, tonumber(through), tonumber(busy),
-      tonumber(ARGV[at + 5]), tonumber(release), share_of(room, #threads - i + 1))
+      tonumber(ARGV[at + 5]), tonumber(release), tonumber(ARGV[at + 7]), share_of(room, #threads - i + 1))
   end
 end
 write_ends()

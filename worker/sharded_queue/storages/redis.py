@@ -187,7 +187,7 @@ class RedisStorage(Storage):
     async def fail(self, failure: Failure) -> bool:
         lease, delay = failure.lease, failure.delay_seconds
         rest = [lease.thread, lease.fence, failure.priority, failure.sequence, failure.attempt]
-        rest += [-1 if delay is None else int(delay * 1000), failure.error]
+        rest += [-1 if delay is None else int(delay * 1000), failure.error, _spelled_call(failure.call)]
         return bool(
             await self.scripts.run(
                 "fail",
@@ -327,7 +327,7 @@ def _moved_on(shard: Shard, occurrence: Sequence[Any], now: int) -> Sequence[Any
 
 
 def _settlement(settlement: Settlement) -> tuple[Any, ...]:
-    lease, priority, through, busy_seconds, wanted, release, is_over = settlement
+    lease, priority, through, busy_seconds, wanted, release, is_over, call = settlement
     busy_us = int(busy_seconds * 1_000_000)
     return (
         lease.thread,
@@ -337,7 +337,12 @@ def _settlement(settlement: Settlement) -> tuple[Any, ...]:
         busy_us,
         wanted,
         2 if is_over else int(release),
+        _spelled_call(call),
     )
+
+
+def _spelled_call(call: int | None) -> int | str:
+    return "" if call is None else call
 
 
 def _settled(lease: Lease, answer: int | list[Any]) -> Settled:

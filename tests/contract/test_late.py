@@ -1,0 +1,130 @@
+"""A command that arrives late, after its resent twin was answered and after newer commands, is only answered."""
+
+from sharded_queue.storage import Failure, Settled, Settlement
+from tests.contract.lossy import ANSWER_LOST, make_lossy
+from tests.contract.medium import Medium, RedisMedium, handed
+
+
+async def settle(medium: Medium, settlement: Settlement) -> Settled:
+    (settled,) = await medium.storage.settle([settlement])
+    return settled
+
+
+async def test_a_late_settlement_does_not_end_the_turn_of_the_next_batch(medium: Medium) -> None:
+    await medium.register("a", "1", "2", "3")
+    batch = await medium.bind_one("w/1", wanted=1)
+    over = Settlement(batch.lease, 0, batch.last, 0.1, 1, is_over=True)
+    next_batch = (await settle(medium, over)).batch
+    await medium.register("b", "others wait")
+    late = await settle(medium, over)
+
+    assert late.batch == next_batch
+    assert [other.lease.thread for other in await medium.bind("w/2", threads=2)] == ["b"]
+    assert next_batch
+    assert handed((await medium.settle(next_batch, wanted=1)).batch) == ["3"]
+
+
+async def test_a_late_settlement_leaves_the_next_batch_in_hand_though_an_urgent_request_came(medium: Medium) -> None:
+    await medium.register("a", "1", "2", "3")
+    batch = await medium.bind_one(wanted=1)
+    next_batch = (await medium.settle(batch, wanted=1)).batch
+    await medium.register("a", "urgent", priority=-1)
+    await medium.settle(batch, wanted=1)
+
+    assert next_batch
+    assert handed((await medium.settle(next_batch, wanted=1)).batch) == ["urgent"]
+
+
+async def test_a_late_burial_leaves_the_next_batch_in_hand(medium: Medium) -> None:
+    await medium.register("a", "1", "2", "3", "4")
+    batch = await medium.bind_one(wanted=1)
+    await medium.fail(batch, delay=None)
+    next_batch = (await settle(medium, Settlement(batch.lease, wanted=2))).batch
+    assert await medium.fail(batch, delay=None)
+
+    assert next_batch
+    assert handed((await medium.settle(next_batch, wanted=1)).batch) == ["4"]
+    assert (await medium.observe()).dead == 1
+
+
+async def test_a_late_call_for_more_releases_nothing_and_hands_out_nothing(medium: Medium) -> None:
+    """It names no requests; its number alone tells that it was answered."""
+    await medium.register("a", "1")
+    batch = await medium.bind_one()
+    await settle(medium, Settlement(batch.lease, 0, batch.last, call=1))
+    ask = Settlement(batch.lease, wanted=1, release=True, call=2)
+    await medium.register("a", "2")
+    second = (await settle(medium, ask)).batch
+    assert second
+    await settle(medium, Settlement(batch.lease, 0, second.last, call=3))
+    late = await settle(medium, ask)
+
+    assert late == Settled()
+    assert (await medium.observe()).bound == 1
+    await medium.register("a", "3")
+    assert await settle(medium, ask) == Settled()
+    assert handed((await settle(medium, Settlement(batch.lease, wanted=1, call=4))).batch) == ["3"]
+
+
+async def test_a_call_that_is_sent_again_gets_the_same_batch_though_an_urgent_request_came(medium: Medium) -> None:
+    await medium.register("a", "1", "2")
+    batch = await medium.bind_one(wanted=1)
+    await settle(medium, Settlement(batch.lease, 0, batch.last, call=1))
+    ask = Settlement(batch.lease, wanted=1, call=2)
+    answer = await settle(medium, ask)
+    await medium.register("a", "urgent", priority=-1)
+
+    assert handed(answer.batch) == ["2"]
+    assert await settle(medium, ask) == answer
+
+
+async def test_a_failure_with_the_number_of_an_answered_call_is_only_answered(medium: Medium) -> None:
+    await medium.register("a", "1", "2")
+    batch = await medium.bind_one()
+    await settle(medium, Settlement(batch.lease, 0, batch.first, wanted=1, call=1))
+    failure = Failure(batch.lease, 0, batch.last, 1, "E", 60, call=1)
+
+    assert await medium.storage.fail(failure)
+    assert (await medium.observe()).bound == 1
+    assert await medium.storage.fail(failure._replace(call=2))
+    assert (await medium.observe()).blocked == 1
+
+
+async def test_a_late_put_off_leaves_the_next_holder_alone(medium: Medium) -> None:
+    await medium.register("a", "1")
+    batch = await medium.bind_one("w/1")
+    failure = Failure(batch.lease, 0, batch.first, 1, "E", 1, call=1)
+    await medium.storage.fail(failure)
+    await medium.advance(2)
+    await medium.bind_one("w/2")
+
+    assert not await medium.storage.fail(failure)
+    assert ((await medium.observe()).bound, (await medium.observe()).blocked) == (1, 0)
+
+
+async def test_a_release_whose_answer_was_lost_is_no_loss_though_another_worker_has_the_thread(
+    on_redis: RedisMedium,
+) -> None:
+    """The thread is bound anew before its last holder has an answer."""
+    await on_redis.register("a", "1", "2")
+    batch = await on_redis.bind_one("w/1", wanted=1)
+    link = make_lossy(on_redis.redis_storage)
+    link.fates.append(ANSWER_LOST)
+    link.between = lambda: on_redis.bind("w/2")
+    settled = await on_redis.settle(batch, release=True)
+
+    assert (settled.is_released, settled.is_lost) == (True, False)
+    assert [hold.owner for hold in (await on_redis.observe()).held] == ["w/2"]
+
+
+async def test_a_put_off_whose_answer_was_lost_is_no_loss_though_another_worker_has_the_thread(
+    on_redis: RedisMedium,
+) -> None:
+    await on_redis.register("a", "1")
+    batch = await on_redis.bind_one("w/1")
+    link = make_lossy(on_redis.redis_storage)
+    link.fates.append(ANSWER_LOST)
+    link.between = lambda: on_redis.bind("w/2")
+
+    assert await on_redis.fail(batch, delay=0)
+    assert [hold.owner for hold in (await on_redis.observe()).held] == ["w/2"]
