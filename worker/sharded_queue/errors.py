@@ -70,4 +70,12 @@ class SettingsError(ShardedQueueError, ValueError):
 
 
 class StorageUnavailable(ShardedQueueError):
-    """Redis did not answer in time, or gave an answer that cannot be used."""
+    """
+    Redis did not answer in time, or gave an answer that cannot be used.
+
+    *is_uncertain*: what was asked for may have been done, or may still be.
+    """
+
+    def __init__(self, message: str, *, is_uncertain: bool = False) -> None:
+        super().__init__(message)
+        self.is_uncertain = is_uncertain

@@ -48,6 +48,10 @@ TRANSIENT_ERRORS = (
 )
 
 
+class NotYet(RedisError):
+    """Redis answered that it did nothing, and may do it when it is asked again."""
+
+
 @cache
 def source(name: str) -> str:
     """A script's text: its own first line (which sets its flags), what it needs of the prelude, and its body."""
@@ -100,7 +104,7 @@ class Scripts:
         """
 
         async def attempt(is_resent: bool) -> Any:
-            return await self._call(name, keys, arguments(is_resent))
+            return await self.call(name, keys, arguments(is_resent))
 
         return await persist(attempt, seconds)
 
@@ -111,7 +115,7 @@ class Scripts:
         """
 
         async def attempt(_: bool) -> Any:
-            return await self._call(name, keys, arguments, seconds)
+            return await self.call(name, keys, arguments, seconds)
 
         return await persist(attempt, seconds)
 
@@ -122,6 +126,14 @@ class Scripts:
             return await self.link.send(key, *command, seconds=settings.redis_timeout)
 
         return await persist(attempt, seconds)
+
+    async def ask_all(self, key: str, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        """The answers to several such commands in one round trip; one try."""
+        answers = await self.link.send_all(key, commands, seconds=settings.redis_timeout)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
     async def run_all(
         self, name: str, calls: Sequence[tuple[str, Sequence[str], Sequence[Any]]], *, seconds: float
@@ -145,26 +157,27 @@ class Scripts:
         return [(calls[0][0], calls)] if calls else []
 
     async def _send_all(self, name: str, key: str, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        answers = await self.link.send_all(key, commands, seconds=settings.redis_timeout)
-        if any(isinstance(answer, NoScriptError) for answer in answers):
-            await self._load(name, key)
-            answers = await self.link.send_all(key, commands, seconds=settings.redis_timeout)
-        for answer in answers:
-            if isinstance(answer, Exception):
-                raise answer
-        return answers
+        try:
+            return await self.ask_all(key, commands)
+        except NoScriptError:
+            await self.load(name, key)
+            return await self.ask_all(key, commands)
 
-    async def _call(
-        self, name: str, keys: Sequence[str], arguments: Sequence[Any], seconds: float | None = None
-    ) -> Any:
+    async def call(self, name: str, keys: Sequence[str], arguments: Sequence[Any], seconds: float | None = None) -> Any:
+        """
+        One try of what `run` does: the answer within *seconds* (by default `settings.redis_timeout`).
+
+        Raises:
+            RedisError, OSError, TimeoutError: as `Link.send`.
+        """
         command, seconds = ("EVALSHA", digest(name), len(keys), *keys, *arguments), seconds or settings.redis_timeout
         try:
             return await self.link.send(keys[0], *command, seconds=seconds)
         except NoScriptError:  # not carried out: loading it and sending once more is no second time
-            await self._load(name, keys[0])
+            await self.load(name, keys[0])
             return await self.link.send(keys[0], *command, seconds=seconds)
 
-    async def _load(self, name: str, key: str) -> None:
+    async def load(self, name: str, key: str) -> None:
         await self.link.send(key, "SCRIPT", "LOAD", source(name), seconds=settings.redis_timeout)
 
 
@@ -185,11 +198,14 @@ async def persist(attempt: Callable[[bool], Awaitable[Any]], seconds: float | No
             if isinstance(error, OutOfMemoryError) and not is_resent:
                 raise QueueFull(f"Redis is at its memory limit and refuses new requests: {error}") from error
             if not may_pass(error):
-                raise StorageUnavailable(refusal(error)) from error
+                raise StorageUnavailable(refusal(error), is_uncertain=is_resent) from error
+            is_resent = is_resent or not isinstance(error, NotYet)
             if deadline is not None and asyncio.get_running_loop().time() + pause > deadline:
-                raise StorageUnavailable(f"no answer of Redis in {seconds:g} s: {describe(error)}") from error
+                raise StorageUnavailable(
+                    f"no answer of Redis in {seconds:g} s: {describe(error)}", is_uncertain=is_resent
+                ) from error
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads retries, no secret
-        pause, is_resent = min(pause * 2, LONGEST_PAUSE_SECONDS), True
+        pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
 def may_pass(error: Exception) -> bool:

@@ -1,5 +1,6 @@
 """Tubes in Redis: a list per tube, and the indices that `lua/_prelude.lua` names."""
 
+import asyncio
 import logging
 import re
 import time
@@ -11,7 +12,7 @@ from sharded_queue import timing
 from sharded_queue.connections import Client, Link
 from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable
 from sharded_queue.lease import Lease
-from sharded_queue.scripts import Scripts, batch_of
+from sharded_queue.scripts import NotYet, Scripts, batch_of, persist
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
 from sharded_queue.storage import (
@@ -42,6 +43,12 @@ log = logging.getLogger("sharded_queue")
 
 CLOCK_TOLERANCE_MS = 1000
 """How far the time that a client writes into its requests may be from that of Redis, before it is corrected."""
+WIDEST_TOLERANCE_MS = 300_000
+"""Less than the ten minutes for which Redis knows a registration: one that comes later than that is refused."""
+SLOWEST_BYTES_A_SECOND = 125_000
+"""Of a line that is still given the time for a large registration: a megabit a second."""
+BYTES_OF_ARGUMENT = 64
+"""About how much a request takes on its way beside its body, or Redis takes for it in time."""
 SCAN_COUNT = 1000
 LOST, KEPT, RELEASED, HANDED = range(4)
 Limits = tuple[int, int, int, str]
@@ -59,6 +66,39 @@ class Producer:
         self.name, self.call = uuid4().hex, 0
 
 
+class Clock:
+    """
+    The time of Redis, as far as the answers of a process tell it: it was read between a sending and its answer.
+
+    What takes long on its way is no wrong clock: when a stamp was refused, as much more is tolerated afterwards.
+    """
+
+    def __init__(self) -> None:
+        self._ahead_ms, self._tolerance_ms = 0, CLOCK_TOLERANCE_MS
+
+    def stamp(self) -> int:
+        return int(time.time() * 1000) + self._ahead_ms
+
+    def tolerance(self, way_seconds: float) -> int:
+        """How many milliseconds a stamp may differ for what may be *way_seconds* on its way."""
+        return min(self._tolerance_ms + int(way_seconds * 1000), WIDEST_TOLERANCE_MS)
+
+    def learn(self, stamp: int, took_seconds: float, redis_ms: int) -> None:
+        """Redis read *redis_ms* within *took_seconds* after *stamp*."""
+        difference = redis_ms - stamp
+        off = min(difference, 0) or max(difference - int(took_seconds * 1000), 0)
+        if abs(off) > CLOCK_TOLERANCE_MS:
+            self._ahead_ms += off
+
+    def refused(self, stamp: int, took_seconds: float, redis_ms: int) -> NotYet:
+        """Stamps may differ by more from now on."""
+        self._tolerance_ms = max(self._tolerance_ms, CLOCK_TOLERANCE_MS + int(took_seconds * 2000))
+        return NotYet(
+            f"the time of a registration differed by {(redis_ms - stamp) / 1000:g} s from the clock of Redis, which "
+            f"got it within {took_seconds:.1f} s: see that clocks agree, or register fewer requests in one call"
+        )
+
+
 class RedisStorage(Storage):
     """
     Keeps tubes in Redis lists.
@@ -74,7 +114,7 @@ class RedisStorage(Storage):
         self.scripts = Scripts(self.link)
         self._keys = keys
         self._idle_producers: list[Producer] = []
-        self._ahead_ms = 0
+        self._clock = Clock()
         self._is_verified = False
 
     @property
@@ -112,9 +152,7 @@ class RedisStorage(Storage):
         await self._verify(settings.redis_retry)
         producer = self._idle_producers.pop() if self._idle_producers else Producer()
         producer.call += 1
-        reply = await self._call(shard, producer, entries, limits)
-        if len(reply) == 1:  # our clock and that of Redis are too far apart: their distance is known now
-            reply = await self._call(shard, producer, entries, limits)
+        reply = await self._sent(shard, producer, entries, limits)
         if len(reply) > 1 and reply[1] == b"full":
             self._idle_producers.append(producer)
             depth, thread, priority = reply[2], reply[3].decode(), int(reply[4])
@@ -130,15 +168,36 @@ class RedisStorage(Storage):
         self._idle_producers.append(producer)
         return reply[1:]
 
-    async def _call(self, shard: Shard, producer: Producer, entries: Sequence[Entry], limits: Limits) -> list[Any]:
+    async def _sent(self, shard: Shard, producer: Producer, entries: Sequence[Entry], limits: Limits) -> list[Any]:
+        """The answer to a registration, which is stamped anew each time that it is sent."""
         keys = [*self.shard_keys(shard), f"{self.keys.base(shard)}:producer:{producer.name}"]
-        stamp = int(time.time() * 1000) + self._ahead_ms
-        head = [producer.call, stamp, CLOCK_TOLERANCE_MS, self.keys.awake, shard.tag, *limits, _largest(entries)]
-        arguments = [*head, *_stamped(entries, b"%013d" % stamp)]
-        reply: list[Any] = await self.scripts.run("register", keys, lambda _: arguments, seconds=settings.redis_retry)
-        if len(reply) == 1:
-            self._ahead_ms = reply[0] - int(time.time() * 1000)
-        return reply
+        elapsed = asyncio.get_running_loop().time
+        rest = (self.keys.awake, shard.tag, *limits, _largest(entries))
+        way_seconds, give_up_at = _way_seconds(entries), elapsed() + settings.redis_retry
+
+        async def attempt(_: bool) -> list[Any]:
+            if way_seconds > 1:  # rather than to learn from the answer that it is not there
+                await self.scripts.load("register", keys[0])
+            stamp, sent_at = self._clock.stamp(), elapsed()
+            head = [producer.call, stamp, self._clock.tolerance(way_seconds), *rest]
+            arguments = [*head, *_stamped(entries, b"%013d" % stamp)]
+            seconds = max(settings.redis_timeout, min(settings.redis_timeout + way_seconds, give_up_at - sent_at))
+            reply: list[Any] = await self.scripts.call("register", keys, arguments, seconds)
+            self._clock.learn(stamp, elapsed() - sent_at, reply[0])
+            if len(reply) == 1:
+                raise self._clock.refused(stamp, elapsed() - sent_at, reply[0])
+            return reply
+
+        try:
+            return cast("list[Any]", await persist(attempt, settings.redis_retry))
+        except StorageUnavailable as error:
+            if not error.is_uncertain:
+                raise
+            raise StorageUnavailable(
+                f"{error}; the requests may have been registered, or may still be: registering them again may double "
+                "them, unless they are deduplicated",
+                is_uncertain=True,
+            ) from error.__cause__
 
     async def schedule(self, shard: Shard, schedule: Schedule, layout: Layout | None = None) -> int:
         following: int | str = ""
@@ -266,7 +325,7 @@ class RedisStorage(Storage):
     async def _verify(self, seconds: float) -> None:
         if self._is_verified or settings.redis_eviction == "Accepted":
             return
-        info = await self.scripts.ask(self.keys.awake, "INFO", "memory", seconds=seconds)
+        info = await self._introduced(seconds)
         policy = dict(line.split(b":", 1) for line in info.splitlines() if b":" in line).get(b"maxmemory_policy")
         if policy not in (None, b"noeviction"):
             raise SettingsError(
@@ -274,6 +333,18 @@ class RedisStorage(Storage):
                 "set it to noeviction, or QUEUE_REDIS_EVICTION=Accepted if losing requests is acceptable"
             )
         self._is_verified = True
+
+    async def _introduced(self, seconds: float) -> bytes:
+        """What Redis says of its memory; its time as well, so that the first registration has the right one."""
+        elapsed = asyncio.get_running_loop().time
+
+        async def attempt(_: bool) -> bytes:
+            stamp, sent_at = self._clock.stamp(), elapsed()
+            (time_s, time_us), info = await self.scripts.ask_all(self.keys.awake, [("TIME",), ("INFO", "memory")])
+            self._clock.learn(stamp, elapsed() - sent_at, int(time_s) * 1000 + int(time_us) // 1000)
+            return cast("bytes", info)
+
+        return cast("bytes", await persist(attempt, seconds))
 
     async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
         base = self.keys.base(shard)
@@ -290,6 +361,12 @@ class RedisStorage(Storage):
 
 def _limits(capacity: int | None, delay_seconds: float, window_ms: int, layout: Layout | None) -> Limits:
     return capacity or 0, int(delay_seconds * 1000), window_ms, _spelled(layout)
+
+
+def _way_seconds(entries: Sequence[Entry]) -> float:
+    """How long a registration may be on its way to Redis, and in its hands, because it is large."""
+    size = sum(sum(map(len, bodies)) + BYTES_OF_ARGUMENT * len(bodies) for _, _, bodies, _ in entries)
+    return size / SLOWEST_BYTES_A_SECOND
 
 
 def _spelled(layout: Layout | None) -> str:
