@@ -25,6 +25,7 @@ SCRIPTS = {
 """The user of the suite that runs each script; what several may run is left to one of them here."""
 COMMANDS = {
     "INFO": "worker",
+    "TIME": "worker",
     "BLPOP": "worker",
     "RPUSH": "worker",
     "PEXPIRE": "worker",
