@@ -16,7 +16,7 @@ class Variant(NamedTuple):
 PRELUDE, BIND, SETTLE, FAIL, REGISTER, OCCUR, RESHARD = (
     f"lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register", "occur", "reshard")
 )
-SIZES = "test_sizes.py::test_"
+SIZES, LEASE = "test_sizes.py::test_", "test_leases.py::test_"
 STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE = (
     f"test_{name}.py::test_"
     for name in (
@@ -635,16 +635,44 @@ VARIANTS = [
     Variant(
         "the renewer ignores the deadline",
         "renewer.py",
-        "if lane.deadline <= time.monotonic():",
+        "if lane.deadline <= self._clock():",
         "if False:",
         (WORKER + "a_worker_that_cannot_renew_stops_its_handler_before_its_lease_ends",),
     ),
     Variant(
         "a lane ignores the deadline",
         "lane.py",
-        "if time.monotonic() >= self.deadline:",
+        "if self.host.clock() >= self.deadline:",
         "if False:",
         (WORKER + "a_handler_does_not_begin_a_batch_after_the_end_of_its_lease",),
+    ),
+    Variant(
+        "leases are looked at with their renewals only",
+        "renewer.py",
+        "return min(LONGEST_NAP_SECONDS, max(0.0, self._watched - self._clock()))",
+        "return self._lease_seconds / RENEWALS_PER_LEASE",
+        (LEASE + "a_lane_is_told_at_the_deadline_of_its_lease_and_not_with_the_next_renewals",),
+    ),
+    Variant(
+        "a settlement under way is told that its lease is lost",
+        "lane.py",
+        "return self.is_held and not self._is_settling",
+        "return self.is_held",
+        (LEASE + "a_release_whose_answer_comes_late_is_no_lost_lease",),
+    ),
+    Variant(
+        "a worker waits for ever for a start and a stop",
+        "lane.py",
+        "async with asyncio.timeout(settings.coordinator_timeout):",
+        "async with asyncio.timeout(None):",
+        (LEASE + "a_handler_that_hangs_in_its_lifecycle_is_cut_off_as_in_a_batch",),
+    ),
+    Variant(
+        "a suspended machine trusts its leases",
+        "renewer.py",
+        "self._coordinator, self._lanes, self._clock = coordinator, lanes, clock",
+        "self._coordinator, self._lanes, self._clock = coordinator, lanes, time.monotonic",
+        (LEASE + "a_lease_that_ended_while_the_machine_was_suspended_is_not_trusted",),
     ),
     # Stopping.
     Variant(

@@ -92,6 +92,8 @@ class Handler:
     _serializer: ClassVar[Serializer | None] = None
     _method: ClassVar[str] = "perform"
     _is_async: ClassVar[bool] = True
+    has_lifecycle: ClassVar[bool] = False
+    """Whether it has a `create`, `start` or `stop` of its own."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -115,6 +117,7 @@ class Handler:
         cls._serializer = None
         cls._method = "perform" if cls.handle is Handler.handle else "handle"
         cls._is_async = inspect.iscoroutinefunction(getattr(cls, cls._method))
+        cls.has_lifecycle = _lifecycle(cls) != _lifecycle(Handler)
         if cls.perform is not Handler.perform or cls.handle is not Handler.handle:
             _known[cls.name] = cls
 
@@ -188,6 +191,10 @@ async def call(handler: Handler, requests: Sequence[Any]) -> None:
     result = await asyncio.to_thread(method, *requests)
     if inspect.isawaitable(result):  # a decorator hid that it is a coroutine function
         await result
+
+
+def _lifecycle(handler: type[Handler]) -> tuple[object, ...]:
+    return getattr(handler.create, "__func__", handler.create), handler.start, handler.stop
 
 
 def is_window(seconds: object) -> bool:

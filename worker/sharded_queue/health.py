@@ -40,7 +40,7 @@ class Health:
     async def livez(self) -> str:
         """No step of the loop waits longer than the sum of its waits, and no batch longer than it is given."""
         for lane in self.worker.lanes:
-            if lane.batch_since and (age := self.clock() - lane.batch_since) > settings.coordinator_timeout:
+            if lane.called_since and (age := self.clock() - lane.called_since) > settings.coordinator_timeout:
                 return f"{lane.lease} has been in its handler for {age:.0f} s"
         if self.stage is not Stage.SERVING:
             return ""

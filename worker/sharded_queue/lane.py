@@ -4,13 +4,13 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from sharded_queue import context, logs, tracing
 from sharded_queue.crew import Crew, Ended, Strand
-from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable
+from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable, describe
 from sharded_queue.handler import Handler, Retry, call
 from sharded_queue.lease import Lease
 from sharded_queue.serializer import unpack
@@ -18,9 +18,11 @@ from sharded_queue.settings import settings
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 
 log = logging.getLogger("sharded_queue")
-ERROR_BYTES = 500
+T = TypeVar("T")
 FAILURES = (Exception, BaseExceptionGroup, SystemExit, asyncio.CancelledError)
-"""What a handler may raise without harm to its worker. `_is_ours` tells which cancellation is not the handler's own."""
+"""
+What a handler may raise without harm to its worker. `Lane._is_cancelled` tells which cancellation is not the handler's.
+"""
 
 
 class Host(Protocol):
@@ -28,6 +30,9 @@ class Host(Protocol):
 
     is_traced: bool
     """Whether calls of handlers make spans."""
+
+    clock: Callable[[], float]
+    """What deadlines of leases are compared with."""
 
     def reserve(self) -> int:
         """How many requests to fetch next: 0 when the worker is to take nothing new."""
@@ -52,8 +57,8 @@ class Host(Protocol):
 
 class Lane:
     """
-    Serves one thread. *deadline* is when the lease can no longer be trusted, by our own monotonic clock: it was last
-    known to be good so long ago that another worker may hold the thread.
+    Serves one thread. *deadline* is when the lease can no longer be trusted, by the host's clock: it was last known to
+    be good so long ago that another worker may hold the thread.
     """
 
     def __init__(
@@ -61,9 +66,10 @@ class Lane:
     ) -> None:
         self.host, self.handler, self.lease = host, handler, batch.lease
         self.deadline, self.linger_seconds = deadline, linger_seconds
-        self.batch_since: float | None = None
+        self.called_since: float | None = None
+        """Monotonic time since which the handler has been in one call, whichever of its methods that is."""
         self.is_lost = self.is_lingering = False
-        self._is_held, self._is_ending = True, False
+        self.is_held, self._is_settling, self._is_ending = True, False, False
         self._bound_at = time.monotonic()
         self._calls = 0
         self._first, self._reserved = batch, len(batch.messages)
@@ -71,6 +77,14 @@ class Lane:
         self._poking: asyncio.Event | None = None
         self._is_cut = False
         self._strand: Strand | None = None
+
+    @property
+    def is_exposed(self) -> bool:
+        """
+        Whether it matters that the lease ends: not where a settlement is under way, whose answer tells what became of
+        the lease, and perhaps that the settlement itself has released it.
+        """
+        return self.is_held and not self._is_settling
 
     def start(self, crew: Crew, ended: Ended) -> None:
         """Serve the thread in a strand of *crew*."""
@@ -84,14 +98,14 @@ class Lane:
 
     def lose(self, reason: str) -> None:
         """The lease is not ours any more: stop the handler, write nothing."""
-        if self._is_held:
+        if self.is_exposed:
             self._note_loss(reason)
             if not self._is_ending:
                 self.give_up()
 
     def _note_loss(self, reason: str) -> None:
         log.warning("lost %s: %s", self.lease, reason)
-        self.is_lost, self._is_held = True, False
+        self.is_lost, self.is_held = True, False
 
     def give_up(self) -> None:
         """Stop the handler now; its thread is released and the batch is handled again elsewhere."""
@@ -113,19 +127,32 @@ class Lane:
                 log.warning("gave up %s before its batch was done", self.lease)
         except (LeaseLost, StorageUnavailable) as error:
             self._note_loss(str(error))
+        except Exception as error:
+            log.exception("serving %s failed", self.lease)
+            await self._fail_try(batch or self._first, error)
         finally:
             self._is_ending = True
             self.host.unreserve(self._reserved)
             await self._end(handler)
 
+    async def _fail_try(self, batch: Batch, error: Exception) -> None:
+        """Whatever it was that nobody expected, it is a failed try: counted, and not repeated at once."""
+        try:
+            if batch.attempt >= self._policy().limit:
+                await self._tell(self.host.fail(self._failure(batch, batch.attempt, error, None)))
+            else:
+                await self._put_off(batch, batch.attempt, error)
+        except Exception:
+            log.exception("%s is left to expire", self.lease)
+            self.is_held = False
+
     async def _begin(self, batch: Batch | None) -> Handler | None:
         assert batch
         try:
             self.handler.serializer()
-            handler = await self.handler.create()
-            await handler.start()
+            handler = await self._called(self._make())
         except FAILURES as error:
-            if _is_ours(error):
+            if self._is_cancelled(error):
                 raise
             log.exception("%s cannot start on thread %s", self.handler.name, self.lease.thread)
             # No request is to blame, so none gets nearer to the dead letters.
@@ -136,20 +163,47 @@ class Lane:
     async def _end(self, handler: Handler | None) -> None:
         if handler:
             try:
-                await handler.stop()
+                await self._called(handler.stop())
             except FAILURES:
                 log.exception("%s failed to stop on thread %s", self.handler.name, self.lease.thread)
-        if self._is_held:
-            self._is_held = False
+        if self.is_held:
+            self.is_held = False
             await self.host.release(self.lease)
+
+    async def _make(self) -> Handler:
+        handler = await self.handler.create()
+        await handler.start()
+        return handler
+
+    async def _called(self, step: Awaitable[T]) -> T:
+        """
+        Raises:
+            TimeoutError: the handler hung. What it does before and after its batches may take as long as one of them.
+        """
+        if not self.handler.has_lifecycle:
+            return await step
+        self.called_since = time.monotonic()
+        try:
+            async with asyncio.timeout(settings.coordinator_timeout):
+                return await step
+        finally:
+            self.called_since = None
+
+    async def _tell(self, answer: Awaitable[T]) -> T:
+        """What the storage answers: until it does, nothing else says what became of the lease."""
+        self._is_settling = True
+        try:
+            return await answer
+        finally:
+            self._is_settling = False
 
     async def _turn(self, handler: Handler, batch: Batch) -> Batch | None:
         """Handle a batch as far as it goes, settle that, and fetch the next."""
         requests, flaw = self.handler.serializer().read(batch.messages)
-        self.batch_since = time.monotonic()
+        began = self.called_since = time.monotonic()
         done, error = await self._handle(handler, batch, requests)
-        seconds = time.monotonic() - self.batch_since
-        self.batch_since = None
+        seconds = time.monotonic() - began
+        self.called_since = None
         if error or flaw:
             return await self._settle_and_fail(batch, done, seconds, error, flaw)
         return await self._settle(batch, done, seconds)
@@ -185,7 +239,7 @@ class Lane:
         Raises:
             LeaseLost: another worker may hold the thread now.
         """
-        if time.monotonic() >= self.deadline:
+        if self.host.clock() >= self.deadline:
             raise LeaseLost("its lease was over before the handler was called")
 
     async def _call(self, handler: Handler, requests: list[Any]) -> BaseException | None:
@@ -195,9 +249,10 @@ class Lane:
             else:
                 await self._call_traced(handler, requests)
         except FAILURES as error:
-            if _is_ours(error):
+            if self._is_cancelled(error):
                 raise
-            log.warning("%s failed on %d requests of %s: %r", self.handler.name, len(requests), self.lease, error)
+            said = describe(error)
+            log.warning("%s failed on %d requests of %s: %s", self.handler.name, len(requests), self.lease, said)
             self.host.failed(self.handler)
             return error
         return None
@@ -211,7 +266,7 @@ class Lane:
         wanted = self.host.reserve()
         leaving = wanted == 0 or self.host.is_leaving()
         through = batch.first + done - 1
-        settled = await self.host.settle(
+        settled = await self._settle_as(
             Settlement(
                 self.lease, batch.tube.priority, through, seconds, wanted, leaving, self._is_over(), self._call_number()
             )
@@ -221,6 +276,9 @@ class Lane:
             self._reserved -= done
         return self._next(settled, wanted)
 
+    async def _settle_as(self, settlement: Settlement) -> Settled:
+        return await self._tell(self.host.settle(settlement))
+
     def _is_over(self) -> bool:
         return time.monotonic() - self._bound_at > settings.worker_turn
 
@@ -229,7 +287,7 @@ class Lane:
     ) -> Batch | None:
         if done:
             through = batch.first + done - 1
-            settled = await self.host.settle(
+            settled = await self._settle_as(
                 Settlement(self.lease, batch.tube.priority, through, seconds, call=self._call_number())
             )
             if settled.is_lost:
@@ -241,38 +299,49 @@ class Lane:
         if error is None:
             assert flaw
             return await self._bury(culprit, flaw)
-        policy = self.handler.policy()
-        if attempt >= policy.limit:
+        if attempt >= self._policy().limit:
             return await self._bury(culprit, error)
         await self._put_off(culprit, attempt, error)
         return None
 
     async def _put_off(self, batch: Batch, attempt: int, error: BaseException) -> None:
         """The whole thread waits: nothing of it may pass the request that failed."""
-        delay = delay_seconds(self.handler.policy(), max(attempt, 1))
-        if await self.host.fail(self._failure(batch, attempt, error, delay)):
+        delay = delay_seconds(self._policy(), max(attempt, 1))
+        if await self._tell(self.host.fail(self._failure(batch, attempt, error, delay))):
             log.info("%s waits %.2f s after attempt %d", self.lease, delay, attempt)
-        self._is_held = False
+        self.is_held = False
+
+    def _policy(self) -> Retry:
+        """One that cannot be told must not keep a failure from being counted."""
+        try:
+            return self.handler.policy()
+        except Exception:
+            log.exception("%s.policy() failed: the settings count", self.handler.name)
+            return Handler.policy()
 
     async def _bury(self, batch: Batch, error: BaseException) -> Batch | None:
-        log.error("request %d of %s goes to the dead letters: %s", batch.first, batch.tube, error)
-        if not await self.host.fail(self._failure(batch, batch.attempt, error, None)):
+        log.error("request %d of %s goes to the dead letters: %s", batch.first, batch.tube, describe(error))
+        if not await self._tell(self.host.fail(self._failure(batch, batch.attempt, error, None))):
             return self._next(Settled(is_lost=True), 0)
         self.host.unreserve(self._reserved)
         self._reserved = 0
         wanted = self.host.reserve()
         settlement = Settlement(self.lease, wanted=wanted, release=wanted == 0, call=self._call_number())
-        return self._next(await self.host.settle(settlement), wanted)
+        return self._next(await self._settle_as(settlement), wanted)
 
     def _failure(self, batch: Batch, attempt: int, error: BaseException, delay: float | None) -> Failure:
-        text = f"{type(error).__name__}: {error}".encode(errors="replace")[:ERROR_BYTES].decode(errors="replace")
-        text = text.replace("\n", " ")
-        return Failure(self.lease, batch.tube.priority, batch.first, attempt, text, delay, self._call_number())
+        said = describe(error)
+        return Failure(self.lease, batch.tube.priority, batch.first, attempt, said, delay, self._call_number())
 
     def _call_number(self) -> int:
         """Calls are numbered, so that one that comes late is told from the one after it."""
         self._calls += 1
         return self._calls
+
+    def _is_cancelled(self, error: BaseException) -> bool:
+        """Whether the lane itself is being cancelled: a handler may also have awaited something that was."""
+        task = asyncio.current_task()
+        return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
     def _next(self, settled: Settled, wanted: int) -> Batch | None:
         handed = len(settled.batch.messages) if settled.batch else 0
@@ -281,7 +350,7 @@ class Lane:
         if settled.is_lost:
             self._note_loss("its fence was refused")
         if settled.is_released:
-            self._is_held = False
+            self.is_held = False
         return settled.batch
 
     async def _linger(self) -> Batch | None:
@@ -289,13 +358,13 @@ class Lane:
         leave_at = time.monotonic() + self.linger_seconds
         batch: Batch | None = None
         self.is_lingering = True
-        while self._is_held and not batch:
+        while self.is_held and not batch:
             self.host.drained()
             await self._wait_for_poke(leave_at - time.monotonic())
             leaving = self.host.is_leaving() or time.monotonic() >= leave_at
             wanted = self.host.reserve()
             settlement = Settlement(self.lease, wanted=wanted, release=leaving or wanted == 0, call=self._call_number())
-            settled = await self.host.settle(settlement)
+            settled = await self._settle_as(settlement)
             batch = self._next(settled, wanted)
         self.is_lingering = False
         return batch
@@ -314,12 +383,6 @@ def delay_seconds(policy: Retry, attempt: int) -> float:
     """How long a thread waits after the failed *attempt* (from 1): exponential, with a random part taken off."""
     full = min(policy.cap_seconds, policy.base_seconds * (1 << min(attempt - 1, 60)))
     return full * (1 - policy.jitter * random.random())  # noqa: S311 - spreads retries, no secret
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Whether the lane itself is being cancelled: a handler may also have awaited something that was."""
-    task = asyncio.current_task()
-    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
 def _set_context(batch: Batch, chunk: slice) -> None:

@@ -1,9 +1,18 @@
 """The right to work on a thread."""
 
+import time
 from typing import NamedTuple
 
 from sharded_queue.printable import printable
 from sharded_queue.tube import Shard
+
+
+def clock() -> float:
+    """
+    The seconds by which a worker judges its leases. They go on while the machine is suspended, where its system has
+    such a clock: the monotonic one of Linux stands still meanwhile, and a lease that is over would be trusted.
+    """
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
 
 class Lease(NamedTuple):

@@ -4,25 +4,33 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Collection
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
+from contextlib import asynccontextmanager, suppress
+from math import inf
+from typing import Any
 
 from sharded_queue.coordinator import Coordinator
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.lane import Lane
+from sharded_queue.lease import Lease, clock
+from sharded_queue.tube import Shard
 
 log = logging.getLogger("sharded_queue")
 RENEWALS_PER_LEASE = 3
+LONGEST_ROUND = 0.5
+"""Part of a lease that one round of renewals may take: the leases on shards that answer are due again then."""
 MARGIN = 0.1
 """Part of a lease in which it counts as lost already: the time a handler has to stop before another may start."""
+LONGEST_NAP_SECONDS = 1.0
+"""Leases in hand are looked at so often, for no timer notices that the machine was suspended."""
 
 
 class Renewer:
     """
-    Renews all leases of a worker in one call, three times a lease.
+    Renews all leases of a worker in one call a shard, three times a lease, and tells each lane whose lease is over.
 
-    It runs in an OS thread of its own where the coordinator has a twin, so that a handler that blocks the event loop
-    keeps its thread; a lane whose batch has been in the handler for longer than *timeout_seconds* counts as hung and is
+    It renews in an OS thread of its own where the coordinator has a twin, so that a handler that blocks the event loop
+    keeps its thread; a lane whose handler has not returned for longer than *timeout_seconds* counts as hung and is
     renewed no more. What there is to tell a lane is told in the lane's own event loop.
     """
 
@@ -32,29 +40,28 @@ class Renewer:
         lanes: Callable[[], Collection[Lane]],
         lease_seconds: float,
         timeout_seconds: float,
+        clock: Callable[[], float] = clock,
     ) -> None:
-        self._coordinator, self._lanes = coordinator, lanes
+        self._coordinator, self._lanes, self._clock = coordinator, lanes, clock
         self._lease_seconds, self._timeout_seconds = lease_seconds, timeout_seconds
         self._loop = asyncio.get_running_loop()
+        self._watched, self._earlier = inf, asyncio.Event()
 
     def deadline(self, asked_at: float) -> float:
         """When a lease that was asked for at *asked_at* can no longer be trusted."""
         return asked_at + self._lease_seconds * (1 - MARGIN)
 
+    def watch(self, deadline: float) -> None:
+        """A lane with this deadline was added: it may come before all that were known."""
+        if deadline < self._watched:
+            self._earlier.set()
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         twin = self._coordinator.twin()
-        async with self._in_thread(twin) if twin else self._in_task():
+        renewing = self._in_thread(twin) if twin else _in_task(self._renew_on(self._coordinator))
+        async with renewing, _in_task(self._watch_on()):
             yield
-
-    @asynccontextmanager
-    async def _in_task(self) -> AsyncIterator[None]:
-        renewing = asyncio.create_task(self._run(self._coordinator))
-        try:
-            yield
-        finally:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
 
     @asynccontextmanager
     async def _in_thread(self, twin: Coordinator) -> AsyncIterator[None]:
@@ -70,46 +77,76 @@ class Renewer:
             await asyncio.to_thread(renewing.join)
 
     async def _run_until(self, ending: threading.Event, twin: Coordinator) -> None:
-        renewing = asyncio.create_task(self._run(twin))
-        await asyncio.to_thread(ending.wait)
-        renewing.cancel()
-        await asyncio.gather(renewing, return_exceptions=True)
+        async with _in_task(self._renew_on(twin)):
+            await asyncio.to_thread(ending.wait)
         await twin.close()
 
-    async def _run(self, coordinator: Coordinator) -> None:
+    async def _renew_on(self, coordinator: Coordinator) -> None:
         while True:
             await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
-            try:
-                await self._renew(coordinator)
-            except Exception:
-                log.exception("the leases were not renewed")
-            self._lose_overdue()
+            await self._renew_all(coordinator)
 
-    async def _renew(self, coordinator: Coordinator) -> None:
-        lanes = {lane.lease: lane for lane in self._lanes() if not self._is_hung(lane)}
-        if not lanes:
-            return
-        asked_at = time.monotonic()
+    async def _renew_all(self, coordinator: Coordinator) -> None:
+        """A shard that does not answer, as one on a hanging node of a Cluster, holds up no other."""
+        shards: dict[Shard, dict[Lease, Lane]] = {}
+        for lane in self._lanes():
+            if lane.is_held and not self._is_hung(lane):
+                shards.setdefault(lane.lease.shard, {})[lane.lease] = lane
+        await asyncio.gather(*[self._renew(coordinator, lanes) for lanes in shards.values()])
+
+    async def _renew(self, coordinator: Coordinator, lanes: Mapping[Lease, Lane]) -> None:
+        asked_at = self._clock()
         try:
-            async with asyncio.timeout(min(lane.deadline for lane in lanes.values()) - asked_at):
+            async with asyncio.timeout(self._patience(lanes.values(), asked_at)):
                 lost = await coordinator.renew(list(lanes), self._lease_seconds)
         except (TimeoutError, StorageUnavailable) as error:
             log.warning("%d leases were not renewed: %s", len(lanes), str(error) or "no answer in time")
             return
+        except Exception:
+            log.exception("%d leases were not renewed", len(lanes))
+            return
         for lease, lane in lanes.items():
             if lease in lost:
-                self._tell(lane, "it was taken over or taken away")
+                self._loop.call_soon_threadsafe(lane.lose, "it was taken over or taken away")
             else:
                 lane.deadline = self.deadline(asked_at)
 
+    def _patience(self, lanes: Collection[Lane], asked_at: float) -> float:
+        """Until the first of the leases is over; one that is over already is asked for with the others."""
+        ahead = (lane.deadline - asked_at for lane in lanes if lane.deadline > asked_at)
+        return min(self._lease_seconds * LONGEST_ROUND, *ahead, inf)
+
     def _is_hung(self, lane: Lane) -> bool:
-        since = lane.batch_since
+        since = lane.called_since
         return since is not None and time.monotonic() - since > self._timeout_seconds
 
-    def _lose_overdue(self) -> None:
-        for lane in self._lanes():
-            if lane.deadline <= time.monotonic():
-                self._tell(lane, "it could not be renewed in time")
+    async def _watch_on(self) -> None:
+        """
+        Tell each lane as soon as its lease is over, so that its handler has all of the margin to stop.
 
-    def _tell(self, lane: Lane, reason: str) -> None:
-        self._loop.call_soon_threadsafe(lane.lose, reason)
+        Where the whole event loop stood still, renewals in it were due before, and so come first.
+        """
+        while True:
+            self._watched = min((lane.deadline for lane in self._lanes() if lane.is_exposed), default=inf)
+            self._earlier.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._nap()):
+                    await self._earlier.wait()
+            for lane in self._lanes():
+                if lane.deadline <= self._clock():
+                    lane.lose("it could not be renewed in time")
+
+    def _nap(self) -> float | None:
+        if self._watched == inf:
+            return None
+        return min(LONGEST_NAP_SECONDS, max(0.0, self._watched - self._clock()))
+
+
+@asynccontextmanager
+async def _in_task(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    running = asyncio.create_task(coroutine)
+    try:
+        yield
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)

@@ -17,7 +17,7 @@ from sharded_queue.errors import SettingsError, StorageUnavailable
 from sharded_queue.exchange import Exchange
 from sharded_queue.handler import Handler, find, known, shards
 from sharded_queue.lane import Lane
-from sharded_queue.lease import Lease
+from sharded_queue.lease import Lease, clock
 from sharded_queue.queue import Queue
 from sharded_queue.renewer import Renewer
 from sharded_queue.scheduler import Scheduler
@@ -83,7 +83,7 @@ class Worker:
         self._dismissed_until = 0.0
         self._enough: int | None = None
         self._first_shard = 0
-        self.is_traced = False
+        self.is_traced, self.clock = False, clock
         coordinator.attach(queue.storage)
 
     async def loop(self, limit: int | None = None) -> int:
@@ -95,7 +95,8 @@ class Worker:
         """
         handled_before, self._remaining, self._draining = self.stats.handled, limit, False
         self._enough = None if limit is None else handled_before + limit
-        renewer = Renewer(self.coordinator, self._lanes.copy, settings.coordinator_lease, settings.coordinator_timeout)
+        lease, timeout = settings.coordinator_lease, settings.coordinator_timeout
+        renewer = Renewer(self.coordinator, self._lanes.copy, lease, timeout, self.clock)
         bell = Bell(self.coordinator, self.owner)
         async with renewer.running(), self._scheduler.running():
             try:
@@ -220,7 +221,7 @@ class Worker:
         return moments
 
     async def _bind(self, shard: Shard, room: int, renewer: Renewer) -> Bound:
-        wanted, asked_at = self._reserve_each(room), time.monotonic()
+        wanted, asked_at = self._reserve_each(room), self.clock()
         bound = Bound([])
         try:
             bound = await self.coordinator.bind(
@@ -238,6 +239,7 @@ class Worker:
             handler, deadline = self.known_handlers()[shard.handler], renewer.deadline(asked_at)
             for batch in bound.batches:
                 self._start(handler, batch, deadline)
+            renewer.watch(deadline)
         self.stats.looked_at = time.monotonic()
         return bound
 

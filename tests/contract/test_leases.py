@@ -1,0 +1,209 @@
+"""Whether a worker keeps its leases, and what its lanes are told when it cannot."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from math import inf
+from typing import Any
+
+import pytest
+
+from sharded_queue import Handler, Lease, Queue, Route, Worker, settings
+from sharded_queue.lease import clock
+from sharded_queue.renewer import Renewer
+from sharded_queue.storage import Settled, Settlement
+from tests.contract.medium import SHARD, Medium, MemoryMedium
+
+SOON = 10.0
+
+
+class LaneStub:
+    """What a renewer sees of a lane, and whether it was told that its lease is over."""
+
+    def __init__(self, thread: str, deadline: float, called_since: float | None = None) -> None:
+        self.lease, self.deadline, self.called_since = Lease(SHARD, thread, "w/1", 1), deadline, called_since
+        self.is_held = self.is_exposed = True
+        self.told = asyncio.Event()
+
+    def lose(self, reason: str) -> None:
+        self.is_held = self.is_exposed = False
+        self.told.set()
+
+
+@pytest.fixture(autouse=True)
+def quick() -> None:
+    settings.worker_empty_limit = 0
+
+
+async def soon(event: asyncio.Event) -> None:
+    async with asyncio.timeout(SOON):
+        await event.wait()
+
+
+async def until(condition: Callable[[], Any]) -> None:
+    async with asyncio.timeout(SOON):
+        while not condition():
+            await asyncio.sleep(0.02)
+
+
+def renewer(medium: Medium, *lanes: LaneStub, lease_seconds: float = 600, **how: Any) -> Renewer:
+    given: list[Any] = list(lanes)
+    return Renewer(medium.coordinator, lambda: given, lease_seconds, how.pop("timeout_seconds", inf), **how)
+
+
+async def test_a_slow_stop_of_one_thread_leaves_the_leases_of_others_alone(medium: Medium) -> None:
+    class SlowStopHandler(Handler):
+        @classmethod
+        async def route(cls, *requests: str) -> list[Route]:
+            return [Route(request) for request in requests]
+
+        async def start(self) -> None:
+            self.thread = ""
+
+        async def perform(self, *requests: str) -> None:
+            self.thread = requests[0]
+            if self.thread == "works":
+                works.set()
+                await go_on.wait()
+
+        async def stop(self) -> None:
+            if self.thread == "stops":
+                stops.set()
+                await go_on.wait()
+
+    works, stops, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    settings.coordinator_lease, settings.worker_concurrency = 2.0, 2
+    queue = Queue(medium.storage)
+    await queue.register(SlowStopHandler, "works", "stops")
+    worker = Worker(medium.another_coordinator(), queue, handlers=[SlowStopHandler])
+    looping = asyncio.create_task(worker.loop())
+    await soon(works)
+    await soon(stops)
+    lanes = {lane.lease.thread: lane for lane in worker.lanes}
+    await until(lambda: lanes["works"].deadline > lanes["stops"].deadline + 1 or lanes["works"].is_lost)
+    go_on.set()
+    worker.stop()
+    await looping
+
+    assert (worker.stats.lost, worker.stats.handled) == (0, 2)
+
+
+async def test_a_lane_is_told_at_the_deadline_of_its_lease_and_not_with_the_next_renewals() -> None:
+    """Three renewals a lease of ten minutes: the next one is minutes away."""
+    hung = LaneStub("a", clock() + 0.1, called_since=time.monotonic() - 1)
+    watching = renewer(MemoryMedium(), hung, timeout_seconds=0)
+    async with watching.running():
+        await soon(hung.told)
+
+
+async def test_a_lease_that_ends_before_all_others_is_watched_from_its_bind_on() -> None:
+    lanes = [LaneStub("a", clock() + 500)]
+    watching = Renewer(MemoryMedium().coordinator, lambda: list(lanes), 600, inf)  # type: ignore[arg-type]
+    async with watching.running():
+        await asyncio.sleep(0)
+        lanes.append(LaneStub("b", clock() + 0.1))
+        watching.watch(lanes[1].deadline)
+        await soon(lanes[1].told)
+
+    assert not lanes[0].told.is_set()
+
+
+async def test_a_lease_that_ended_while_the_machine_was_suspended_is_not_trusted() -> None:
+    """No timer has gone on meanwhile; only the clock tells."""
+    now = 1000.0
+    lane = LaneStub("a", now + 500)
+    async with renewer(MemoryMedium(), lane, clock=lambda: now).running():
+        await asyncio.sleep(0)
+        now += 3600
+        await soon(lane.told)
+
+
+async def test_a_batch_is_not_begun_after_the_machine_was_suspended_for_longer_than_the_lease() -> None:
+    class SuspendedHandler(Handler):
+        async def start(self) -> None:
+            worker.clock = lambda: clock() + 3600
+
+        async def perform(self, *requests: int) -> None:
+            calls.append(len(requests))
+
+    calls: list[int] = []
+    medium = MemoryMedium()
+    queue = Queue(medium.storage)
+    await queue.register(SuspendedHandler, 1)
+    worker = Worker(medium.another_coordinator(), queue, handlers=[SuspendedHandler])
+    await worker.loop(1)
+
+    assert (calls, worker.stats.lost) == ([], 1)
+
+
+async def test_a_release_whose_answer_comes_late_is_no_lost_lease(
+    medium: Medium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Renewed meanwhile, the lease is gone: by the release of its own worker."""
+
+    class ReleasedHandler(Handler):
+        async def perform(self, *requests: int) -> None: ...
+
+    async def settle_late(settlements: Sequence[Settlement]) -> list[Settled]:
+        answers = await settle(settlements)
+        await soon(renewed)
+        return answers
+
+    async def renew_noted(self: Any, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
+        lost: list[Lease] = await renew(self, leases, lease_seconds)
+        if lost:
+            loop.call_soon_threadsafe(renewed.set)
+        return lost
+
+    loop, renewed = asyncio.get_running_loop(), asyncio.Event()
+    settle, renew = medium.storage.settle, type(medium.coordinator).renew
+    monkeypatch.setattr(medium.storage, "settle", settle_late)
+    monkeypatch.setattr(type(medium.coordinator), "renew", renew_noted)
+    settings.coordinator_lease = 1.0
+    queue = Queue(medium.storage)
+    await queue.register(ReleasedHandler, 1)
+    worker = Worker(medium.another_coordinator(), queue, handlers=[ReleasedHandler])
+    async with asyncio.timeout(SOON):
+        await worker.loop(1)
+
+    assert (worker.stats.lost, worker.stats.handled) == (0, 1)
+
+
+@pytest.mark.parametrize("hangs", ["create", "start", "stop"])
+async def test_a_handler_that_hangs_in_its_lifecycle_is_cut_off_as_in_a_batch(medium: Medium, hangs: str) -> None:
+    class HangingHandler(Handler):
+        @classmethod
+        async def create(cls) -> "HangingHandler":
+            await hang("create")
+            return cls()
+
+        async def start(self) -> None:
+            await hang("start")
+
+        async def perform(self, *requests: int) -> None:
+            handled.set()
+
+        async def stop(self) -> None:
+            await hang("stop")
+
+    async def hang(step: str) -> None:
+        if step == hangs and not hung:
+            hung.append(step)
+            await asyncio.Event().wait()
+
+    hung: list[str] = []
+    handled = asyncio.Event()
+    settings.coordinator_timeout, settings.retry_base = 0.2, 0.01
+    queue = Queue(medium.storage)
+    await queue.register(HangingHandler, 1)
+    worker = Worker(medium.another_coordinator(), queue, handlers=[HangingHandler])
+    looping = asyncio.create_task(worker.loop())
+    async with asyncio.timeout(SOON):
+        while not handled.is_set():
+            await medium.advance(0.05)
+            await asyncio.sleep(0.05)
+    await until(lambda: not worker.lanes)
+    worker.stop()
+    await looping
+
+    assert hung == [hangs]
