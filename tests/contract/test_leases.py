@@ -42,7 +42,7 @@ async def soon(event: asyncio.Event) -> None:
 
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(SOON):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - a lane tells nobody that it was renewed
             await asyncio.sleep(0.02)
 
 

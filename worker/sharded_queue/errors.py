@@ -15,6 +15,8 @@ Everything this library raises on purpose. A class stands here only where a call
 `describe` says in a safe line what somebody else raised.
 """
 
+from sharded_queue.printable import printable
+
 DESCRIBED_CHARACTERS = 500
 
 
@@ -29,7 +31,7 @@ def describe(error: BaseException, limit: int = DESCRIBED_CHARACTERS) -> str:
     except BaseException:  # whatever a handler's error does when it is asked, it must not end who asks
         text = "(its message cannot be read)"
     line = f"{type(error).__name__}: {text[:limit]}".replace("\n", " ")
-    spelled = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    spelled = printable(line)
     return spelled if len(spelled) <= limit else spelled[: limit - 1] + "…"
 
 
