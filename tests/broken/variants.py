@@ -16,7 +16,7 @@ class Variant(NamedTuple):
 PRELUDE, BIND, SETTLE, FAIL, REGISTER, OCCUR, RESHARD = (
     f"lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register", "occur", "reshard")
 )
-SIZES, LEASE = "test_sizes.py::test_", "test_leases.py::test_"
+SIZES, CLOCK, LEASE = (f"test_{name}.py::test_" for name in ("sizes", "clock", "leases"))
 STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE = (
     f"test_{name}.py::test_"
     for name in (
@@ -826,6 +826,35 @@ VARIANTS = [
         'if policy not in (None, b"noeviction"):',
         "if False:",
         (REDIS + "a_redis_that_throws_requests_away_is_refused",),
+    ),
+    # A clock that is set back makes no wait longer.
+    Variant(
+        "a clock that was set back is not followed",
+        PRELUDE,
+        "  for _, key in ipairs({ BLOCKED, DUE, IDENTITIES, DISMISSED }) do bring_forward(key, latest - now) end\n",
+        "",
+        (CLOCK + "a_delay_gets_no_longer",),
+    ),
+    Variant(
+        "in memory a clock that was set back is not followed",
+        "book.py",
+        "        if back > 0:\n            self._bring_forward(back)\n",
+        "",
+        (CLOCK + "a_back_off_gets_no_longer",),
+    ),
+    Variant(
+        "a clock that is set back takes cron lines with it",
+        PRELUDE,
+        "'^%d+ %d+ %-?%d+ every '",
+        "'^%d+ %d+ %-?%d+ '",
+        (CLOCK + "a_cron_line_goes_by_the_clock_that_is_right",),
+    ),
+    Variant(
+        "only the first part of what waits is brought forward",
+        PRELUDE,
+        "    from = from + #moved / 2\n",
+        "    from = 1 / 0\n",
+        (CLOCK + "more_than_one_part_of_what_waits_is_brought_forward",),
     ),
     # What is handed out at once is bounded in bytes.
     Variant(

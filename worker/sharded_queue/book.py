@@ -41,6 +41,9 @@ from sharded_queue.storage import (
 )
 from sharded_queue.tube import Layout, Shard, Tube
 
+STEP_MS = 1000
+"""A clock that is set back by less is left alone."""
+
 SWEEP = 1000
 """Parked threads that one bind makes ready at most."""
 
@@ -173,6 +176,7 @@ class Book:
         self.busy_seconds = 0.0
         self.born: int | None = None
         self.looked_ms: int | None = None
+        self.latest_ms = 0
 
     def register(
         self, entries: Sequence[Entry], capacity: int | None, delay_ms: int, layout: Layout | None, now: int
@@ -182,6 +186,8 @@ class Book:
             self._check_room(entry, capacity)
         self._begin(now)
         self.layout = self.layout or layout
+        if delay_ms:
+            self.follow_clock(now)
         start, total, firsts = self.sequence, 0, []
         for entry in entries:
             put = self._put_off if delay_ms else self._append
@@ -205,6 +211,7 @@ class Book:
         now: int,
     ) -> Registered:
         self._check_layout(layout)
+        self.follow_clock(now)
         for identity in self.identities.up_to(now):
             self.identities.discard(identity)
             del self.firsts[identity]
@@ -277,6 +284,7 @@ class Book:
             self.sequence += 1
 
     def schedule(self, schedule: Schedule, layout: Layout | None, now: int) -> int:
+        self.follow_clock(now)
         self.layout = self.layout or layout
         known = self.plans.get(schedule.name)
         if known is None or known.timing != schedule.timing:
@@ -298,6 +306,7 @@ class Book:
         ]
 
     def occur(self, now: int) -> float | None:
+        self.follow_clock(now)
         self._promote(now)
         for name in self.occurrences.up_to(now):
             plan, moment = self.plans[name], int(self.occurrences[name])
@@ -387,6 +396,7 @@ class Book:
         now: int,
     ) -> list[Batch]:
         """*room*: bytes of all messages together, but for one that is larger alone."""
+        self.follow_clock(now)
         self._clamp_leases(now + lease_ms, now)
         for thread in self.leases.up_to(now):
             self._expire(thread, crash_limit, now)
@@ -410,6 +420,34 @@ class Book:
             batches.append(self._hand_out(lease, held, wanted, share_of(room, left), now))
             room -= batches[-1].bytes
         return batches
+
+    def follow_clock(self, now: int) -> None:
+        """
+        A wait is kept as the moment when it ends, which a clock that was set back reaches too late: then all of them
+        end earlier by as much, so that none is longer than what was asked for.
+        """
+        back = self.latest_ms - now
+        if abs(back) < STEP_MS:
+            return
+        self.latest_ms = now
+        if back > 0:
+            self._bring_forward(back)
+
+    def _bring_forward(self, by: int) -> None:
+        for ranking in (self.blocked, self.identities):
+            for member, score in ranking.lowest(len(ranking)):
+                ranking.put(member, score - by)
+        due = [(moment - by, number, entry) for moment, number, entry in self.due]
+        self.due.clear()
+        self.due.update(due)
+        self.dismissed = {name: till - by for name, till in self.dismissed.items()}
+        for name, plan in self.plans.items():
+            if not plan.timing.cron:  # cron lines go by the clock on the wall
+                self.occurrences.put(name, self.occurrences[name] - by)
+
+    def dismiss(self, names: Sequence[str], until: int, now: int) -> None:
+        self.follow_clock(now)
+        self.dismissed.update(dict.fromkeys(names, until))
 
     def is_dismissed(self, owner: str, now: int) -> bool:
         return self.dismissed.get(owner.partition("/")[0], 0) > now
@@ -545,6 +583,7 @@ class Book:
                 held.since_ms = 0
         else:
             self._note_attempt(failure)
+            self.follow_clock(now)
             self._let_go(lease.thread)
             if self.blocked.score(lease.thread) != inf:  # a pause lasts longer
                 self.blocked.put(lease.thread, now + int(delay_seconds * 1000))
@@ -660,7 +699,7 @@ class Book:
             is_paused=self.is_paused,
             delayed=len(self.due),
             overdue=sum(due <= now for due, _, _ in self.due) + len(self.occurrences.up_to(now)),
-            looked_seconds=None if self.looked_ms is None else (now - self.looked_ms) / 1000,
+            looked_seconds=None if self.looked_ms is None else max(0, now - self.looked_ms) / 1000,
             duplicates=self.duplicates,
             schedules=len(self.plans),
             layout=self.layout,
@@ -716,7 +755,7 @@ class Book:
 
     def _holds_now(self, now: int) -> Iterator[Hold]:
         for thread, held in self.held.items():
-            yield Hold(thread, held.owner, held.fence, (now - held.since_ms) / 1000 if held.since_ms else 0.0)
+            yield Hold(thread, held.owner, held.fence, busy_seconds(held.since_ms, now))
 
     def _holds(self, lease: Lease) -> Held | None:
         held = self.held.get(lease.thread)
@@ -778,6 +817,11 @@ class Book:
             self.deep.put(thread, depth)
         else:
             self.deep.discard(thread)
+
+
+def busy_seconds(since_ms: int, now: int) -> float:
+    """For how long a held thread has had requests; never 0 while it has some, whatever became of the clock."""
+    return max(1, now - since_ms) / 1000 if since_ms else 0.0
 
 
 def share_of(room: int, sharing: int) -> int:

@@ -8,7 +8,8 @@
 -- deep      ZSET  threads of two requests or more, by depth
 -- trouble   HASH  thread/priority -> "sequence last attempts crashes error": a failure is being dealt with there
 -- counters  HASH  depth, registered, duplicates, settled, dead, busy_us, sequence, fence, born, mended, paused,
---                 looked (when a worker last asked for threads), largest (bytes of the largest message so far)
+--                 looked (when a worker last asked for threads), largest (bytes of the largest message so far),
+--                 latest (about the latest time seen: how a clock that was set back is noticed)
 -- wake      LIST  tokens; popping one means "look". wake:OWNER is read by the holder of a drained thread
 -- due       ZSET  numbers of delayed requests by the time they are due; later HASH number -> "bytes of thread, priority,
 --                 thread message"
@@ -56,7 +57,7 @@ local OPENED = base .. ':opened'
 local LEASES = lock .. ':leases'
 local HELD = lock .. ':held'
 local DISMISSED = lock .. ':dismissed'
-local WAKE_LIMIT, SWEEP, CHUNK = 16, 1000, 4000
+local WAKE_LIMIT, SWEEP, CHUNK, STEP = 16, 1000, 4000, 1000
 
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
@@ -505,6 +506,48 @@ local function append(thread, priority, start, source, first, last)
   note_depth(thread, before, before + count)
   if before == 0 then arrive(thread, tubes) end
   return sequence
+end
+
+-- Moves all that waits in a sorted set closer by so many ms; what waits for ever does so on. It goes from the earliest
+-- up, so that the places of those that are left stay the same.
+local function bring_forward(key, by)
+  local from = 0
+  while true do
+    local found = redis.call('ZRANGE', key, from, from + CHUNK / 2 - 1, 'WITHSCORES')
+    local moved = {}
+    for i = 1, #found, 2 do
+      local score = tonumber(found[i + 1])
+      if score < math.huge then
+        moved[i], moved[i + 1] = whole(score - by), found[i]
+      end
+    end
+    if #moved == 0 then return end
+    redis.call('ZADD', key, unpack(moved))
+    from = from + #moved / 2
+  end
+end
+
+-- Intervals are waits, cron lines go by the clock on the wall.
+local function bring_intervals_forward(by)
+  local found = redis.call('ZRANGE', OCCURRENCES, 0, -1, 'WITHSCORES')
+  for i = 1, #found, 2 do
+    local record = redis.call('HGET', SCHEDULES, found[i])
+    if record and string.find(record, '^%d+ %d+ %-?%d+ every ') then
+      redis.call('ZADD', OCCURRENCES, whole(tonumber(found[i + 1]) - by), found[i])
+    end
+  end
+end
+
+-- A wait is kept as the moment when it ends, which a clock that was set back reaches too late: then all of them end
+-- earlier by as much, so that none is longer than what was asked for. Steps of less than STEP ms are left alone.
+-- `latest` is what the counter says, if the caller has read it.
+local function follow_clock(latest)
+  latest = tonumber(latest or redis.call('HGET', COUNTERS, 'latest'))
+  if latest and math.abs(latest - now) < STEP then return end
+  redis.call('HSET', COUNTERS, 'latest', whole(now))
+  if not latest or latest < now then return end
+  for _, key in ipairs({ BLOCKED, DUE, IDENTITIES, DISMISSED }) do bring_forward(key, latest - now) end
+  bring_intervals_forward(latest - now)
 end
 
 -- A number above all that were given; only for one request.

@@ -21,6 +21,9 @@ local function take_back()
   end
 end
 
+local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest')
+follow_clock(counted[3])
+
 -- A clock that was set back must not freeze a thread: no lease ends later than a full lease from now.
 for _, thread in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '(' .. whole(now + lease), '+inf', 'LIMIT', 0, SWEEP)) do
   local held = held_of(thread)
@@ -48,7 +51,6 @@ local reply = { -1, 0, -1 }
 local picked = threads > 0 and not is_paused() and redis.call('ZPOPMIN', READY, threads) or {}
 local bound, records, leases = {}, {}, {}
 for i = 1, #picked, 2 do bound[#bound + 1] = picked[i] end
-local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest')
 local fence = math.max((tonumber(counted[1]) or 0) + 1, now_us)
 largest = tonumber(counted[2]) or 0
 local since, till = whole(now), whole(now + lease)

@@ -37,6 +37,7 @@ if not i then return 0 end
 
 held.call = call or held.call
 if delay >= 0 then
+  follow_clock()
   local trouble = trouble_of(thread, priority)
   if not trouble or trouble.sequence ~= sequence then
     trouble = { sequence = sequence, last = sequence, crashes = 0 }

@@ -7,6 +7,7 @@
 -- An occurrence is named by its time and the timing it comes from: whoever comes second, or sends again, finds the
 -- schedule moved on and changes nothing. The next one must lie ahead, so that of many that were missed one is caught up.
 
+follow_clock()
 promote()
 local registered = 0
 for at = 1, #ARGV, 4 do

@@ -78,6 +78,8 @@ local function distinct()
   return kept
 end
 
+if delay > 0 or window > 0 then follow_clock() end
+
 local entries, from = ARGV, FIRST
 if window > 0 then
   forget(#ARGV)

@@ -7,6 +7,7 @@
 
 local name, following, timing, thread, priority, message, placed_by = unpack(ARGV)
 
+follow_clock()
 local known = schedule_of(name)
 local kept = known and known.timing == timing and redis.call('ZSCORE', OCCURRENCES, name)
 if kept then

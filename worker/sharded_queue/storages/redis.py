@@ -9,6 +9,7 @@ from typing import Any, cast
 from uuid import uuid4
 
 from sharded_queue import timing
+from sharded_queue.book import busy_seconds
 from sharded_queue.connections import Client, Link
 from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable
 from sharded_queue.lease import Lease
@@ -491,8 +492,7 @@ def _tube_lag(now: int, name: bytes, stamp: bytes, depth: int, state: bytes) -> 
 
 
 def _hold(now: int, thread: bytes, owner: bytes, fence: bytes, since: bytes) -> Hold:
-    busy_seconds = max(0.0, (now - int(since)) / 1000) if int(since) else 0.0
-    return Hold(thread.decode(), owner.decode(), int(fence), busy_seconds)
+    return Hold(thread.decode(), owner.decode(), int(fence), busy_seconds(int(since), now))
 
 
 def _dead(number: bytes, died_ms: bytes | float, letter: bytes) -> Dead:

@@ -1,0 +1,249 @@
+"""
+The clock of the storage is set back (a step of NTP, a failover to a machine whose clock is behind): no wait becomes
+longer than what was asked for, and no age is negative.
+"""
+
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple
+
+import pytest
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from sharded_queue import timing
+from sharded_queue.check import faults, picture
+from sharded_queue.storage import Entry, Schedule
+from sharded_queue.timing import Timing
+from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, MemoryMedium, RedisMedium, handed
+from tests.contract.shifted import ShiftedServer, require_compiler
+from tests.redis_server import require_redis
+
+HOUR = 3600
+MARGIN = 60.0
+"""Between what must come at once and what would be an hour late: seconds that a loaded machine may need."""
+
+
+class Clocked(NamedTuple):
+    medium: Medium
+    step: Callable[[int], None]
+    """Sets the clock so many seconds ahead or back."""
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
+async def clocked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clocked]:
+    if request.param == "memory":
+        in_memory = MemoryMedium()
+
+        def step(seconds: int) -> None:
+            in_memory.now_ms += seconds * 1000
+
+        yield Clocked(in_memory, step)
+        return
+    require_redis()
+    require_compiler()
+    server = ShiftedServer(tmp_path_factory.mktemp("shifted"))
+    server.start()
+    client = Redis(host="127.0.0.1", port=server.port, retry=Retry(NoBackoff(), 0))
+    off = [0]
+
+    def step_server(seconds: int) -> None:
+        off[0] += seconds
+        server.set_clock(off[0])
+
+    yield Clocked(RedisMedium(client), step_server)
+    await client.aclose()
+    server.kill()
+
+
+async def look(medium: Medium) -> float | None:
+    """A worker looks for threads and finds none; seconds until something is due."""
+    bound = await medium.coordinator.bind(SHARD, "w/look", 1, 128, LEASE_SECONDS)
+    assert not bound.batches
+    return bound.next_seconds
+
+
+async def test_a_back_off_gets_no_longer(clocked: Clocked) -> None:
+    await clocked.medium.register("a", "1")
+    await clocked.medium.fail(await clocked.medium.bind_one(), 100)
+
+    clocked.step(-HOUR)
+    await look(clocked.medium)
+    state = await clocked.medium.storage.explain(SHARD, "a")
+
+    assert state.blocked_seconds is not None
+    assert 0 < state.blocked_seconds <= 101
+
+
+async def test_a_pause_stays_one(clocked: Clocked) -> None:
+    await clocked.medium.register("a", "1")
+    await look_at_nothing(clocked.medium)
+    await clocked.medium.storage.pause(SHARD, "a", True)
+
+    clocked.step(-HOUR)
+    await look(clocked.medium)
+
+    assert (await clocked.medium.storage.explain(SHARD, "a")).blocked_seconds == float("inf")
+
+
+async def look_at_nothing(medium: Medium) -> None:
+    """As a worker does now and then, so that the shard knows what time it is."""
+    await medium.release((await medium.bind_one()).lease)
+
+
+async def test_a_delay_gets_no_longer(clocked: Clocked) -> None:
+    await clocked.medium.storage.register(SHARD, [Entry("a", 0, [b"1"])], delay_seconds=100)
+
+    clocked.step(-HOUR)
+    until = await look(clocked.medium)
+    await clocked.medium.advance(101)
+
+    assert until is not None
+    assert until <= 101
+    assert handed(await clocked.medium.bind_one()) == ["1"]
+
+
+async def test_delayed_requests_keep_their_order(clocked: Clocked) -> None:
+    for body, delay in ((b"3", 300), (b"1", 100), (b"2", 200)):
+        await clocked.medium.storage.register(SHARD, [Entry("a", 0, [body])], delay_seconds=delay)
+
+    clocked.step(-HOUR)
+    await look(clocked.medium)
+    await clocked.medium.storage.register(SHARD, [Entry("a", 0, [b"4"])], delay_seconds=400)
+    await clocked.medium.advance(500)
+
+    assert handed(await clocked.medium.bind_one()) == ["1", "2", "3", "4"]
+
+
+async def test_an_interval_gets_no_longer(clocked: Clocked) -> None:
+    await clocked.medium.storage.schedule(SHARD, Schedule("pulse", Timing(every_ms=100_000), "a", 0, b"1"))
+
+    clocked.step(-HOUR)
+    bound = await clocked.medium.coordinator.bind(SHARD, "w/1", 1, 1, LEASE_SECONDS)
+    coming = await clocked.medium.storage.occur(SHARD)
+
+    assert bound.occurs_seconds is not None
+    assert coming is not None
+    assert bound.occurs_seconds <= 101
+    assert coming <= 101
+
+
+async def test_the_scheduler_of_a_busy_worker_sees_it_too(clocked: Clocked) -> None:
+    await clocked.medium.storage.schedule(SHARD, Schedule("pulse", Timing(every_ms=100_000), "a", 0, b"1"))
+
+    clocked.step(-HOUR)
+    coming = await clocked.medium.storage.occur(SHARD)
+
+    assert coming is not None
+    assert coming <= 101
+
+
+async def test_a_cron_line_goes_by_the_clock_that_is_right(clocked: Clocked) -> None:
+    yearly = Schedule("yearly", timing.by_cron("0 0 1 1 *"), "a", 0, b"1")
+    before = await clocked.medium.storage.schedule(SHARD, yearly)
+
+    clocked.step(-HOUR)
+    await look(clocked.medium)
+    (after,) = await clocked.medium.storage.schedules(SHARD)
+
+    assert after.next_ms == before
+
+
+async def test_a_dismissal_gets_no_longer(clocked: Clocked) -> None:
+    await clocked.medium.register("a", "1")
+    await clocked.medium.coordinator.dismiss(SHARD, ["w"], 1)
+
+    clocked.step(-HOUR)
+    await clocked.medium.coordinator.bind(SHARD, "other/1", 0, 0, LEASE_SECONDS)
+    clocked.step(10)
+
+    assert not (await clocked.medium.coordinator.bind(SHARD, "w/1", 1, 1, LEASE_SECONDS)).is_dismissed
+
+
+async def test_a_window_for_duplicates_gets_no_longer(clocked: Clocked) -> None:
+    once = Entry("a", 0, [b"1"], ["identity"])
+    await clocked.medium.storage.register_once(SHARD, [once], 1)
+
+    clocked.step(-HOUR)
+    await clocked.medium.storage.register_once(SHARD, [Entry("a", 0, [b"2"], ["other"])], 1)
+    clocked.step(10)
+    again = await clocked.medium.storage.register_once(SHARD, [once], 1)
+
+    assert not again.duplicates
+
+
+async def test_a_lease_gets_no_longer(clocked: Clocked) -> None:
+    await clocked.medium.register("a", "1")
+    await clocked.medium.bind_one()
+
+    clocked.step(-HOUR)
+    until = await look(clocked.medium)
+
+    assert until is not None
+    assert until <= LEASE_SECONDS
+
+
+async def test_what_was_put_off_since_waits_as_long_as_it_should(clocked: Clocked) -> None:
+    await clocked.medium.register("a", "1")
+    await look_at_nothing(clocked.medium)
+
+    clocked.step(-HOUR)
+    await clocked.medium.fail(await clocked.medium.bind_one(), 1000)
+    await clocked.medium.storage.register(SHARD, [Entry("b", 0, [b"1"])], delay_seconds=1000)
+    await look(clocked.medium)
+    state = await clocked.medium.storage.explain(SHARD, "a")
+
+    assert state.blocked_seconds is not None
+    assert 1000 - MARGIN < state.blocked_seconds <= 1000
+    assert not await clocked.medium.bind()
+
+
+async def test_no_age_is_negative_and_who_holds_a_busy_thread_is_told(clocked: Clocked) -> None:
+    await clocked.medium.register("a", "1")
+    await clocked.medium.bind_one()
+
+    clocked.step(-HOUR)
+    state = await clocked.medium.observe()
+
+    assert state.lag_seconds == 0
+    assert state.looked_seconds == 0
+    assert [hold.busy_seconds > 0 for hold in state.held] == [True]
+
+
+async def test_fences_grow_over_every_step(clocked: Clocked) -> None:
+    fences = []
+    for step in (0, HOUR, -2 * HOUR, HOUR, -2 * HOUR, 5):
+        clocked.step(step)
+        await clocked.medium.register("a", "1")
+        batch = await clocked.medium.bind_one()
+        fences.append(batch.lease.fence)
+        await clocked.medium.settle(batch, release=True)
+
+    assert fences == sorted(set(fences))
+
+
+async def test_everything_adds_up_after_a_step(clocked: Clocked) -> None:
+    await clocked.medium.register("a", "1")
+    await clocked.medium.fail(await clocked.medium.bind_one(), 100)
+    await clocked.medium.storage.register(SHARD, [Entry("b", 0, [b"1"])], delay_seconds=100)
+    await clocked.medium.storage.schedule(SHARD, Schedule("pulse", Timing(every_ms=100_000), "c", 0, b"1"))
+
+    clocked.step(-HOUR)
+    await look(clocked.medium)
+
+    state = await clocked.medium.observe()
+    assert (state.depth, state.blocked, state.delayed, state.schedules) == (1, 1, 1, 1)
+    if isinstance(clocked.medium, RedisMedium):
+        assert faults(await picture(clocked.medium.redis_storage, SHARD)) == []
+
+
+async def test_more_than_one_part_of_what_waits_is_brought_forward(clocked: Clocked) -> None:
+    await clocked.medium.storage.register(SHARD, [Entry("a", 0, [b"1"] * 4500)], delay_seconds=100)
+
+    clocked.step(-HOUR)
+    await look(clocked.medium)
+    await clocked.medium.advance(101)
+    for _ in range(5):
+        await clocked.medium.coordinator.bind(SHARD, "w/1", 0, 0, LEASE_SECONDS)
+
+    assert (await clocked.medium.observe()).depth == 4500
