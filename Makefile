@@ -76,6 +76,10 @@ lock: ## write the requirements.lock files anew from pyproject.toml (needs uv)
 	@$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
 	@$(LOCK) -c requirements.lock --extra worker pyproject.toml -o worker/requirements.lock
 	@$(LOCK) -c requirements.lock --extra operator pyproject.toml -o operator/requirements.lock
+	@$(LOCK) -c requirements.lock --group build -o build-requirements.lock
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
 
-.PHONY: help run check test unit bench scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool lock
+audit: install ## ask the advisories of PyPI about every locked package; says which it could not ask about
+	@$(BIN)/python -m tools.audit
+
+.PHONY: audit help run check test unit bench scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool lock

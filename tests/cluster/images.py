@@ -10,7 +10,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +17,9 @@ from tests.cluster import layers, stand_ins
 from tests.cluster.places import CACHE, REPOSITORY, digest
 from tests.cluster.progress import step
 
-LOCKS = (REPOSITORY / "worker/requirements.lock", REPOSITORY / "operator/requirements.lock")
+LOCKS = tuple(
+    REPOSITORY / name for name in ("build-requirements.lock", "worker/requirements.lock", "operator/requirements.lock")
+)
 GLIBC = 36
 """Debian 12 has glibc 2.36: wheels for it and for anything older run there."""
 
@@ -33,7 +34,7 @@ class Image(NamedTuple):
     """Tag of another image of the project, built before it."""
 
 
-COMMON = ("pyproject.toml", "README.md", "LICENSE", "worker/sharded_queue")
+COMMON = ("pyproject.toml", "README.md", "LICENSE", "build-requirements.lock", "worker/sharded_queue")
 WORKER = "localhost/sharded-queue-worker:dev"
 OPERATOR = "localhost/sharded-queue-operator:dev"
 
@@ -100,8 +101,6 @@ def wheels() -> Path:
         with step("downloading wheels for the images"):
             for lock in LOCKS:
                 _download(part, "--no-deps", "--require-hashes", "--requirement", _for_the_image(lock, part))
-            project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
-            _download(part, *project["build-system"]["requires"])
         part.rename(folder)
     return folder
 
@@ -110,7 +109,7 @@ def _for_the_image(lock: Path, folder: Path) -> Path:
     """
     The lock without conditions on the Python version: pip would ask them of the Python that runs us, not the image's.
     """
-    path = folder / f"{lock.parent.name}.txt"
+    path = folder / f"{lock.parent.name}-{lock.stem}.txt"
     path.write_text(re.sub(r" ; python_full_version < '3\.11\.3'", "", lock.read_text()))
     return path
 

@@ -1,0 +1,1 @@
+"""What makes or checks parts of the repository; nothing here is installed."""
