@@ -445,10 +445,6 @@ class Book:
             if not plan.timing.cron:  # cron lines go by the clock on the wall
                 self.occurrences.put(name, self.occurrences[name] - by)
 
-    def dismiss(self, names: Sequence[str], until: int, now: int) -> None:
-        self.follow_clock(now)
-        self.dismissed.update(dict.fromkeys(names, until))
-
     def is_dismissed(self, owner: str, now: int) -> bool:
         return self.dismissed.get(owner.partition("/")[0], 0) > now
 

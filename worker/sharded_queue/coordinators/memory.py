@@ -58,8 +58,8 @@ class RuntimeCoordinator(Coordinator):
         return self._books[shard].evict(set(names))
 
     async def dismiss(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
-        now = self._books.clock()
-        self._books[shard].dismiss(names, now + int(seconds * 1000), now)
+        until = self._books.clock() + int(seconds * 1000)
+        self._books[shard].dismissed.update(dict.fromkeys(names, until))
 
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
         called = asyncio.Event()

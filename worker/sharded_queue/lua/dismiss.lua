@@ -3,7 +3,6 @@
 --
 -- ARGV  ms, then names of workers (what stands before the / of an owner)
 
-follow_clock()
 redis.call('ZREMRANGEBYSCORE', DISMISSED, '-inf', now)
 for i = 2, #ARGV do redis.call('ZADD', DISMISSED, now + tonumber(ARGV[1]), ARGV[i]) end
 return 1
