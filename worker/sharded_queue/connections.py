@@ -22,7 +22,8 @@ from redis.asyncio.connection import ConnectionPool, SSLConnection
 from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
-from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError, ResponseError
+from redis.crc import key_slot
+from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError, ResponseError, TryAgainError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue.errors import SettingsError, ShardedQueueError
@@ -31,6 +32,10 @@ from sharded_queue.settings import Settings, settings
 Client = Redis | RedisCluster
 REDIRECTS = 5
 CLUSTER_OPTIONS = frozenset(signature(RedisCluster).parameters)
+
+
+class NotYet(RedisError):
+    """Redis answered that it did nothing, and may do it when it is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,10 +256,10 @@ class Link:
             except (RedisError, OSError, TimeoutError):
                 self.redis._initialize = True  # the node may be gone: learn the layout anew before the next try
                 raise
-            if not any(isinstance(answer, MovedError | AskError) for answer in answers):
-                return answers
+            if not any(type(answer) is MovedError for answer in answers):
+                return [_postponed(key, answer) for answer in answers]
             self.redis._initialize = True
-        raise ResponseError(f"{key} was redirected {REDIRECTS} times")
+        raise NotYet(f"{key} was redirected {REDIRECTS} times: the nodes do not agree yet who keeps it")
 
     async def _exchange(self, node: Any, commands: Sequence[Sequence[Any]], seconds: float) -> list[Any]:
         """
@@ -318,6 +323,17 @@ class Link:
             node.release(connection)
             raise
         return connection
+
+
+def _postponed(key: str, answer: Any) -> Any:
+    """
+    To follow ASK would be wrong: it is said of keys that are not there, and those that a script declares never are. The
+    other keys of the slot are still on their way, and a script must find all of them.
+    """
+    if not isinstance(answer, AskError | TryAgainError):
+        return answer
+    where = f" to {answer.host}:{answer.port}" if isinstance(answer, AskError) else ""
+    return NotYet(f"slot {key_slot(key.encode())} of {key} is being moved{where}: wait until the whole slot is there")
 
 
 def _hint(error: RedisConnectionError, is_tls: bool) -> str | None:

@@ -25,7 +25,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from sharded_queue.connections import Link
+from sharded_queue.connections import Link, NotYet
 from sharded_queue.errors import QueueFull, StorageUnavailable
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
@@ -46,10 +46,6 @@ TRANSIENT_ERRORS = (
     "BUSY",
     "UNBLOCKED",
 )
-
-
-class NotYet(RedisError):
-    """Redis answered that it did nothing, and may do it when it is asked again."""
 
 
 @cache
@@ -201,9 +197,8 @@ async def persist(attempt: Callable[[bool], Awaitable[Any]], seconds: float | No
                 raise StorageUnavailable(refusal(error), is_uncertain=is_resent) from error
             is_resent = is_resent or not isinstance(error, NotYet)
             if deadline is not None and asyncio.get_running_loop().time() + pause > deadline:
-                raise StorageUnavailable(
-                    f"no answer of Redis in {seconds:g} s: {describe(error)}", is_uncertain=is_resent
-                ) from error
+                what = "Redis refused for" if isinstance(error, NotYet) else "no answer of Redis in"
+                raise StorageUnavailable(f"{what} {seconds:g} s: {describe(error)}", is_uncertain=is_resent) from error
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads retries, no secret
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

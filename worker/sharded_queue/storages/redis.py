@@ -10,10 +10,10 @@ from uuid import uuid4
 
 from sharded_queue import timing
 from sharded_queue.book import busy_seconds
-from sharded_queue.connections import Client, Link
+from sharded_queue.connections import Client, Link, NotYet
 from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable
 from sharded_queue.lease import Lease
-from sharded_queue.scripts import NotYet, Scripts, batch_of, persist
+from sharded_queue.scripts import Scripts, batch_of, persist
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
 from sharded_queue.storage import (
