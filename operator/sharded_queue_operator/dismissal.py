@@ -1,20 +1,21 @@
 """
 Fewer workers, in two steps: those who will go are given no new threads; and when a reading that is younger than that
-shows who holds none, the pods are marked for the ReplicaSet and the replicas are lowered.
+shows who holds none, the pods are marked for the ReplicaSet and the replicas are lowered. A StatefulSet takes its
+highest ordinals and heeds no mark: they are given no new threads, and go.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Set
+from collections.abc import Awaitable, Callable, Sequence, Set
 from time import monotonic
 from typing import NamedTuple
 
 from sharded_queue.coordinator import Coordinator
 from sharded_queue_operator.decide import Observation
-from sharded_queue_operator.members import Members
+from sharded_queue_operator.members import Members, worker_of
 from sharded_queue_operator.observe import ANSWER_SECONDS, TROUBLE
 from sharded_queue_operator.resource import Name, Resource
-from sharded_queue_operator.victims import costs, victims
+from sharded_queue_operator.victims import Member, costs, highest, victims
 from sharded_queue_operator.workload import Workload
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ Coordinate = Callable[[Name], Awaitable[Coordinator]]
 
 
 class Dismissed(NamedTuple):
-    """Workers that were given notice, when, and how many choices it took so far."""
+    """Pods whose workers were given notice, when, and how many choices it took so far."""
 
     names: frozenset[str] = frozenset()
     at: float = float("-inf")
@@ -46,13 +47,14 @@ class Dismissals:
         """Whether to lower the replicas now, the victims being marked; otherwise the next reading will tell."""
         members = await self.members.of(resource, workload)
         before = self.dismissed.get(resource.name, Dismissed())
-        going = victims(members, seen.holders, replicas, before.names)
+        going = chosen(resource, members, seen.holders, replicas, before.names)
         if going - before.names and before.rounds < ROUNDS and seen.doubt is None:
             if await self.exchange(resource, before, going):
                 return False
         elif before.at > seen.read_at:
             return False
-        await self.members.mark(resource.name, costs(members, going))
+        if not is_ordinal(resource):
+            await self.members.mark(resource.name, costs(members, going))
         self.forget(resource.name)
         return True
 
@@ -72,11 +74,12 @@ class Dismissals:
     async def tell(self, resource: Resource, names: Set[str], seconds: float) -> bool:
         if not names:
             return True
+        workers = sorted(worker_of(resource.name, name) for name in names)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 coordinator = await self.coordinate(resource.name)
                 for shard in resource.spec.shards:
-                    await coordinator.dismiss(shard, sorted(names), seconds)
+                    await coordinator.dismiss(shard, workers, seconds)
             return True
         except TROUBLE as error:
             log.warning("%s: workers could not be told to take no more threads: %s", resource.name, error)
@@ -84,3 +87,21 @@ class Dismissals:
 
     def forget(self, resource: Name) -> None:
         self.dismissed.pop(resource, None)
+
+
+def chosen(
+    resource: Resource, members: Sequence[Member], holders: Set[str], replicas: int, dismissed: Set[str]
+) -> set[str]:
+    """
+    The pods that go. A worker that bears the bare name of its pod, as those of earlier versions, holds threads as well
+    as one that is called as it should be.
+    """
+    if is_ordinal(resource):
+        return highest(members, replicas)
+    busy = {m.name for m in members if m.name in holders or worker_of(resource.name, m.name) in holders}
+    return victims(members, busy, replicas, dismissed)
+
+
+def is_ordinal(resource: Resource) -> bool:
+    ref = resource.spec.scale_target_ref
+    return ref is not None and ref.kind == "StatefulSet"

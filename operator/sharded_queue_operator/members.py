@@ -1,8 +1,9 @@
 """
-The worker pods of each resource: those that are there, and those that were and are not any more.
+The worker pods of each resource: those that are there, and those whose containers have ended by the word of a kubelet.
 
-Pods of our own Deployments come from a watch; those of a Deployment of the user's are listed when they are asked for.
-A pod that was never seen here is never spoken of: a worker may run anywhere.
+Pods of our own Deployments come from a watch; those of a workload of the user's are listed when they are asked for.
+Whose they are is told by the uids of their makers: anybody may give a pod names and labels. A pod that was never seen
+here is never spoken of: a worker may run anywhere.
 """
 
 import asyncio
@@ -10,12 +11,13 @@ import logging
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from time import monotonic
+from typing import NamedTuple
 
-from sharded_queue_operator.api import Api, core
+from sharded_queue_operator.api import Api, apps, core
 from sharded_queue_operator.errors import ApiGone, ApiRefused
-from sharded_queue_operator.pods import QUEUE, Manifest, deployment_name, selector, selector_text
+from sharded_queue_operator.pods import QUEUE, Manifest, selector, selector_text, worker_name
 from sharded_queue_operator.resource import Name, Resource
-from sharded_queue_operator.victims import COST, FINAL_PHASES, Member
+from sharded_queue_operator.victims import FINAL_PHASES, Annotations, Maker, Member
 from sharded_queue_operator.workload import Workload
 
 log = logging.getLogger(__name__)
@@ -24,18 +26,29 @@ LIST_SECONDS = 10.0
 """Pods that are not watched are listed so often, while somebody holds threads."""
 
 
+class Ended(NamedTuple):
+    """A pod whose containers have ended for ever, and since when that is known."""
+
+    uid: str
+    maker: Maker
+    at: float
+
+
 class Members:
     def __init__(self, api: Api) -> None:
         self.api = api
         self.known: dict[Name, dict[str, Member]] = {}
-        self.departed: dict[Name, dict[str, float]] = {}
-        """Pods that are gone, and since when; until a reading shows that they hold nothing."""
+        self.ended: dict[Name, dict[str, Ended]] = {}
+        """Until a reading shows that they hold nothing."""
         self.listed_at: dict[Name, float] = {}
+        """Of the resources whose pods nobody watches."""
+        self.deployments: dict[Name, dict[str, str]] = {}
+        """The uids of ReplicaSets, and those of the Deployments that made them."""
 
     # News
 
     def keep(self, body: Manifest) -> Name | None:
-        """Note a pod from the watch; the resource whose worker has just gone, if it has."""
+        """Note a pod from the watch; the resource whose worker has just ended, if it has."""
         resource = resource_of(body)
         if resource is None:
             return None
@@ -43,120 +56,164 @@ class Members:
             return self.drop(body)
         member = Member.of(body)
         self.known.setdefault(resource, {})[member.name] = member
-        self.departed.get(resource, {}).pop(member.name, None)
+        self.ended.get(resource, {}).pop(member.name, None)
         return None
 
     def drop(self, body: Manifest) -> Name | None:
-        """Note that a pod is gone; the resource whose worker it was, if it was known as one."""
+        """Note that a pod is there no more; the resource whose worker it was, if it has ended for certain."""
         resource = resource_of(body)
-        return resource if resource and self.depart(resource, {body["metadata"]["name"]}) else None
+        if resource is None or self.known.get(resource, {}).pop(body["metadata"]["name"], None) is None:
+            return None
+        return resource if self.end(resource, body) else None
 
-    def depart(self, resource: Name, names: Set[str]) -> Set[str]:
-        known = self.known.get(resource, {})
-        gone = names & known.keys()
-        for name in gone:
-            del known[name]
-            self.departed.setdefault(resource, {})[name] = monotonic()
-        return gone
+    def end(self, resource: Name, body: Manifest) -> bool:
+        """Note a pod that has ended; without a kubelet's word for it, its threads wait for their leases."""
+        if not has_ended(body):
+            return False
+        metadata = body["metadata"]
+        ended = Ended(metadata["uid"], Maker.of(body), monotonic())
+        self.ended.setdefault(resource, {})[metadata["name"]] = ended
+        return True
 
     def forget(self, resource: Name) -> None:
-        for known in (self.known, self.departed, self.listed_at):
+        for known in (self.known, self.ended, self.listed_at, self.deployments):
             known.pop(resource, None)
 
     # Questions
 
     async def of(self, resource: Resource, workload: Workload) -> Sequence[Member]:
         """The pods of a workload; listed anew when fewer are known than exist, and when nobody watches them."""
-        known = self.known.get(resource.name, {})
-        if resource.spec.scale_target_ref or len(known) < workload.existing:
+        found = await self.ours(resource.name, workload)
+        if resource.spec.scale_target_ref or len(found) < workload.existing:
             await self.refresh(resource, workload.selector)
-        return list(self.known.get(resource.name, {}).values())
+            found = await self.ours(resource.name, workload)
+        return found
+
+    async def ours(self, resource: Name, workload: Workload) -> list[Member]:
+        known = list(self.known.get(resource, {}).values())
+        return [member for member in known if await self.is_of(resource, workload, member.maker)]
+
+    async def is_of(self, resource: Name, workload: Workload, maker: Maker) -> bool:
+        """Whether a workload made a pod, itself or through a ReplicaSet."""
+        if not maker.uid or not workload.uid:
+            return False
+        if maker.uid == workload.uid:
+            return True
+        deployments = self.deployments.setdefault(resource, {})
+        if maker.kind == "ReplicaSet" and deployments.get(maker.uid) != workload.uid:
+            deployments[maker.uid] = await self.deployment_of(resource.namespace, maker)
+        return deployments.get(maker.uid) == workload.uid
+
+    async def deployment_of(self, namespace: str, replica_set: Maker) -> str:
+        """The uid of the Deployment that made a ReplicaSet; "" when nobody did, or nobody tells."""
+        try:
+            body = await self.api.find(apps("replicasets", Name(namespace, replica_set.name)))
+        except ApiRefused as error:
+            log.warning("%s/%s: it is not known whose pods these are: %s", namespace, replica_set.name, error)
+            return ""
+        is_same = body is not None and body["metadata"]["uid"] == replica_set.uid
+        return Maker.of(body).uid if body and is_same else ""
 
     async def look(self, resource: Resource, workload: Workload) -> None:
-        """Find out now and then which unwatched pods are gone."""
+        """Find out now and then which unwatched pods have ended."""
         due = self.listed_at.get(resource.name, float("-inf")) + LIST_SECONDS
         if resource.spec.scale_target_ref and monotonic() >= due:
             await self.refresh(resource, workload.selector)
 
     async def refresh(self, resource: Resource, labels: str) -> None:
         """Know all pods of a workload from a list; where that is refused, what is known stays."""
-        target = deployment_of(resource)
-        if not target or not labels:
+        if not labels:
             return
-        self.listed_at[resource.name] = monotonic()
+        if resource.spec.scale_target_ref:
+            self.listed_at[resource.name] = monotonic()
         try:
             found = await self.api.get(core("pods", namespace=resource.name.namespace), labelSelector=labels)
         except ApiRefused as error:
             log.warning("%s: its pods are not known: %s", resource.name, error)
             return
-        pods = [body for body in found.get("items", []) if is_of(body, target) and not is_final(body)]
-        members = {member.name: member for member in map(Member.of, pods)}
-        self.depart(resource.name, self.known.get(resource.name, {}).keys() - members.keys())
-        self.known[resource.name] = members
+        self.replace(resource.name, found.get("items", []))
+
+    def replace(self, resource: Name, bodies: Sequence[Manifest]) -> None:
+        """All pods of a resource, from a list."""
+        before = self.known.get(resource, {})
+        members = [Member.of(body) for body in bodies if not is_final(body)]
+        self.known[resource] = {member.name: member for member in members}
+        for body in bodies:
+            if is_final(body) and body["metadata"]["name"] in before:
+                self.end(resource, body)
 
     def resynced(self, bodies: Sequence[Manifest], namespace: str) -> None:
         """What a watch should have told, from a list of all watched pods of a namespace, "" for all."""
-        there = {Name.of(body) for body in bodies}
-        for resource, known in self.known.items():
-            if namespace in {"", resource.namespace} and resource not in self.listed_at:
-                self.depart(resource, {name for name in known if Name(resource.namespace, name) not in there})
+        listed: dict[Name, list[Manifest]] = {}
         for body in bodies:
-            self.keep(body)
+            if resource := resource_of(body):
+                listed.setdefault(resource, []).append(body)
+        watched = {name for name in self.known if namespace in {"", name.namespace} and name not in self.listed_at}
+        for resource in watched | listed.keys():
+            self.replace(resource, listed.get(resource, []))
 
-    def suspects(self, resource: Name, holders: Set[str], read_at: float) -> set[str]:
-        """Pods that went before *read_at* and hold threads all the same. Others that went are not spoken of again."""
-        departed = self.departed.get(resource, {})
-        for name in [name for name, at in departed.items() if at < read_at and name not in holders]:
-            del departed[name]
-        return {name for name, at in departed.items() if at < read_at}
+    def suspects(self, resource: Name, holders: Set[str], read_at: float) -> dict[str, Ended]:
+        """
+        Pods that ended before *read_at* and hold threads all the same, by the names of their workers. Others that
+        ended are not spoken of again.
+        """
+        ended = self.ended.get(resource, {})
+        early = {name: each for name, each in ended.items() if each.at < read_at}
+        for name in early.keys() - {name for name in early if worker_of(resource, name) in holders}:
+            del ended[name], early[name]
+        return early
 
-    async def is_gone(self, pod: Name) -> bool:
-        """Asked of the server itself, as watches may be late, and labels may be taken from a pod that runs."""
+    async def has_ended(self, pod: Name, ended: Ended) -> bool:
+        """
+        Asked of the server itself, as the name may be another pod's by now.
+
+        Raises:
+            ApiRefused: it does not tell.
+        """
         body = await self.api.find(core("pods", pod))
-        return body is None or is_final(body)
+        return body is None or (body["metadata"]["uid"] == ended.uid and has_ended(body))
 
     # Writes
 
-    async def mark(self, resource: Name, costs: Mapping[str, int]) -> None:
+    async def mark(self, resource: Name, costs: Mapping[str, Annotations]) -> None:
         """Give pods their deletion costs. One that is refused is worth a line, but stops nobody."""
         pods = [(Name(resource.namespace, name), cost) for name, cost in costs.items()]
         await asyncio.gather(*(self.price(pod, cost) for pod, cost in pods))
 
-    async def price(self, pod: Name, cost: int) -> None:
+    async def price(self, pod: Name, cost: Annotations) -> None:
         try:
             with suppress(ApiGone):
-                await self.api.merge(core("pods", pod), {"metadata": {"annotations": {COST: str(cost)}}})
+                await self.api.merge(core("pods", pod), {"metadata": {"annotations": dict(cost)}})
         except ApiRefused as error:
             log.warning("%s has no deletion cost: %s", pod, error)
 
 
-def deployment_of(resource: Resource) -> str | None:
-    """The Deployment that makes the pods; None where a StatefulSet does, which knows no deletion cost."""
-    ref = resource.spec.scale_target_ref
-    if ref is None:
-        return deployment_name(resource.name).name
-    return ref.name if ref.kind == "Deployment" else None
+def worker_of(resource: Name, pod: str) -> str:
+    """The name of the worker in a pod of a resource."""
+    return worker_name(Name(resource.namespace, pod))
 
 
 def resource_of(body: Manifest) -> Name | None:
-    """The resource that a pod of our own Deployments belongs to."""
+    """The resource whose worker a pod says that it is."""
     metadata = body["metadata"]
     queue = (metadata.get("labels") or {}).get(QUEUE)
-    name = Name(metadata["namespace"], queue) if queue else None
-    return name if name and is_of(body, deployment_name(name).name) else None
-
-
-def is_of(body: Manifest, deployment: str) -> bool:
-    """Whether a pod comes from a ReplicaSet of that Deployment, whatever labels somebody gave it."""
-    metadata = body["metadata"]
-    made_by = f"{deployment}-{(metadata.get('labels') or {}).get('pod-template-hash')}"
-    owners = metadata.get("ownerReferences") or []
-    return any(owner["kind"] == "ReplicaSet" and owner["name"] == made_by for owner in owners)
+    return Name(metadata["namespace"], queue) if queue else None
 
 
 def is_final(body: Manifest) -> bool:
-    """Whether its containers have ended for ever, though the object is still there."""
+    """Whether a pod counts no more, though the object is still there."""
     return (body.get("status") or {}).get("phase") in FINAL_PHASES
+
+
+def has_ended(body: Manifest) -> bool:
+    """
+    Whether a kubelet says that all containers have ended for ever.
+
+    That the object is gone proves nothing, nor does its phase alone: a forced deletion and the end of a Node are told
+    by the API server, while the processes may go on.
+    """
+    containers = (body.get("status") or {}).get("containerStatuses") or []
+    return is_final(body) and bool(containers) and all("terminated" in (each.get("state") or {}) for each in containers)
 
 
 def watched_pods() -> str:

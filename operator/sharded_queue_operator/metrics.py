@@ -30,7 +30,9 @@ accepted = Gauge("sharded_queue_accepted", "1 when the resource's spec makes sen
 scalings = Counter(
     "sharded_queue_scalings_total", "Changes of the number of workers", (*QUEUE, "direction"), registry=registry
 )
-freed = Counter("sharded_queue_freed_threads_total", "Threads taken from pods that are gone", QUEUE, registry=registry)
+freed = Counter(
+    "sharded_queue_freed_threads_total", "Threads taken from pods that have ended", QUEUE, registry=registry
+)
 polls = Counter(
     "sharded_queue_operator_polls_total",
     "Readings of resources, by whether Redis answered",

@@ -22,6 +22,9 @@ METRICS_PORT = 9090
 GRACE_SECONDS = 10
 """What a pod has left after its drain to release its threads and to exit."""
 
+POD_NAME = "POD_NAME"
+"""The variable of a worker that its own name is made from."""
+
 CA_FOLDER = "/etc/sharded-queue/redis-ca"
 CA_KEY = "ca.crt"
 
@@ -67,6 +70,14 @@ def deployment(resource: Resource, replicas: int) -> Manifest:
             "template": pod_template(resource),
         },
     }
+
+
+def worker_name(pod: Name) -> str:
+    """
+    What a worker calls itself in its leases. With its namespace: whoever may make pods in one chooses their names, and
+    must not speak for the workers of another that share its Redis.
+    """
+    return f"{pod.namespace}.{pod.name}"
 
 
 def selector(resource: Name) -> dict[str, str]:
@@ -159,8 +170,9 @@ def environment(resource: Resource) -> list[Manifest]:
         "QUEUE_WORKER_HANDLERS": ",".join(handler.name for handler in spec.handlers),
         "QUEUE_METRICS_PORT": str(METRICS_PORT),
     }
-    pod = {"name": "QUEUE_WORKER_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
-    return [*({"name": name, "value": value} for name, value in values.items()), pod, *credentials(spec.redis)]
+    pod = {"name": POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    values["QUEUE_WORKER_NAME"] = worker_name(Name(resource.name.namespace, f"$({POD_NAME})"))
+    return [pod, *({"name": name, "value": value} for name, value in values.items()), *credentials(spec.redis)]
 
 
 def redis_values(redis: Redis) -> dict[str, str]:

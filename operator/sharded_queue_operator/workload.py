@@ -30,6 +30,7 @@ class Workload(NamedTuple):
     existing: int
     ready: int
     selector: str
+    uid: str = ""
 
     @classmethod
     def of(cls, body: Manifest) -> "Workload":
@@ -39,6 +40,7 @@ class Workload(NamedTuple):
             status.get("replicas", 0),
             status.get("readyReplicas", 0),
             selector_text((spec.get("selector") or {}).get("matchLabels") or {}),
+            body["metadata"].get("uid", ""),
         )
 
 

@@ -90,8 +90,8 @@ def scale_all(release: Release) -> None:
 def lose_a_worker(release: Release) -> None:
     """While it holds a thread; and then there are to be fewer."""
     pod = release.get("pods", "--selector=shardedqueue.dev/queue=owned")["items"][0]["metadata"]["name"]
-    hold(release.get("service", REDIS)["spec"]["clusterIP"], pod)
-    release.kubectl("delete", "pod", pod, "--grace-period=0", "--force")
+    hold(release.get("service", REDIS)["spec"]["clusterIP"], f"{release.namespace}.{pod}")
+    release.kubectl("delete", "pod", pod, "--grace-period=1")
     until(lambda: release.get("events", "--field-selector=reason=LeasesFreed")["items"], "its thread is freed")
     release.kubectl("scale", "shq/owned", "--replicas=1")
     release.kubectl("wait", "deployment/owned-worker", "--for=jsonpath={.spec.replicas}=1", "--timeout=60s")
@@ -104,8 +104,8 @@ def lose_the_lease(release: Release) -> None:
     release.kubectl("wait", f"lease/{OPERATOR}", "--for=jsonpath={.spec.leaseTransitions}=0", "--timeout=30s")
 
 
-def hold(host: str, pod: str) -> None:
-    """Bind a thread with one request, as a worker in that pod would."""
+def hold(host: str, worker: str) -> None:
+    """Bind a thread with one request, as that worker would."""
 
     class Owned(Handler):
         name = "owned.Handler"
@@ -118,7 +118,7 @@ def hold(host: str, pod: str) -> None:
             coordinator.attach(storage)
             await Queue(storage).register(Owned, 1)
             (shard,) = Owned.all_shards()
-            assert (await coordinator.bind(shard, f"{pod}/1", 1, 1, 300)).batches
+            assert (await coordinator.bind(shard, f"{worker}/1", 1, 1, 300)).batches
 
     asyncio.run(held())
 

@@ -123,6 +123,23 @@ def condition(resource: dict[str, Any], kind: str) -> dict[str, Any]:
     return found
 
 
+def pod_of(owner: str) -> str:
+    """The pod of a worker, which is called `namespace.pod/incarnation`."""
+    return owner.partition("/")[0].partition(".")[2]
+
+
+def lose(kubectl: Callable[..., str], pods: Sequence[dict[str, Any]]) -> None:
+    """
+    Pods end without a word to anybody, as where a node needs their memory: their kubelet sees their processes die, and
+    starts them no more. They are held first, so that none of them hears that it is to stop.
+    """
+    for pod in pods:
+        signal_processes_of(pod, signal.SIGSTOP)
+    kubectl("delete", "pod", *(pod["metadata"]["name"] for pod in pods), "--wait=false")
+    for pod in pods:
+        kill_processes_of(pod)
+
+
 def kill_processes_of(pod: dict[str, Any], program: bytes = b"sharded-queue") -> None:
     """With -9, from outside, as a node that runs out of memory would."""
     signal_processes_of(pod, signal.SIGKILL, program)

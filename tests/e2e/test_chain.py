@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Chain, condition, kill_processes_of
+from tests.e2e.conftest import Chain, condition, kill_processes_of, pod_of
 from tests.operator_api.conftest import Operator, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -50,7 +50,7 @@ def test_replicas_stay_while_redis_is_away_and_work_goes_on_afterwards(chain: Ch
     chain.redis.stop()
     queue = chain.queue(lambda it: condition(it, "QueueKnown")["status"] != "True")
     assert condition(queue, "QueueKnown")["reason"] == "RedisUnreachable"
-    operator.wait_for_polls(outcome="unknown")
+    operator.wait_for_polls(1, outcome="unknown")
     assert chain.deployment(lambda it: True)["spec"]["replicas"] == 6
     until(lambda: chain.events("RedisUnreachable"), "an event says that Redis is away")
 
@@ -67,7 +67,7 @@ def test_threads_of_a_killed_pod_go_on_elsewhere_within_the_lease(chain: Chain, 
     chain.deployment(lambda it: it["status"].get("readyReplicas") == 6, seconds=60)
 
     hold = until(lambda: next(iter(chain.holds().values()), None), "a worker holds a thread")
-    (pod,) = [pod for pod in chain.pods() if pod["metadata"]["name"] == hold.owner.split("/")[0]]
+    (pod,) = [pod for pod in chain.pods() if pod["metadata"]["name"] == pod_of(hold.owner)]
     kill_processes_of(pod)
     killed_at = time.monotonic()
     until(lambda: has_gone_on(chain, hold.thread, hold.fence), "the thread goes on elsewhere", 30)

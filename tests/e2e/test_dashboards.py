@@ -30,7 +30,7 @@ from tests.cluster.cluster import Cluster
 from tests.cluster.fixtures import fresh_namespace
 from tests.cluster.places import NODE_ADDRESS
 from tests.e2e import orders
-from tests.e2e.conftest import EXAMPLE, Chain, signal_processes_of, worker_of
+from tests.e2e.conftest import EXAMPLE, Chain, lose, pod_of, signal_processes_of, worker_of
 from tests.e2e.discovery import Discovery
 from tests.e2e.orders import Order, OrderHandler
 from tests.e2e.prometheus import Prometheus, Result, job_of, require_prometheus
@@ -109,7 +109,7 @@ class Shop:
 
     def lose_a_pod(self) -> None:
         pod = self.holder_of_an_order()
-        self.chain.kubectl("delete", "pod", pod["metadata"]["name"], "--grace-period=0", "--force")
+        lose(self.chain.kubectl, [pod])
         self.prometheus.wait_for('sharded_queue_freed_threads_total{queue="orders"} > bool 0', 1)
 
     def freeze_a_pod(self) -> None:
@@ -160,7 +160,7 @@ class Shop:
 
     def owners(self) -> set[str]:
         (state,) = self.chain.ask(lambda redis: RedisStorage(redis).observe(OrderHandler.all_shards()))
-        return {hold.owner.partition("/")[0] for hold in state.held if hold.busy_seconds}
+        return {pod_of(hold.owner) for hold in state.held if hold.busy_seconds}
 
     def holder_of_an_order(self) -> Manifest:
         def holder() -> Manifest | None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Chain
+from tests.e2e.conftest import Chain, pod_of
 from tests.operator_api.conftest import Operator, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -26,7 +26,7 @@ def notifications(threads: dict[int, int]) -> list[Any]:
 
 
 def busy_pods(chain: Chain) -> set[str]:
-    return {hold.owner.partition("/")[0] for hold in chain.holds().values() if hold.busy_seconds > 0}
+    return {pod_of(hold.owner) for hold in chain.holds().values() if hold.busy_seconds > 0}
 
 
 def staying_pods(chain: Chain) -> set[str]:

@@ -342,20 +342,40 @@ def test_a_missing_workload_of_the_user_is_told(queues: Queues, operator: Operat
     queues.wait_for_condition("Ready", "Scaling")
 
 
-def test_threads_of_a_deleted_pod_are_freed_long_before_their_lease_ends(queues: Queues, operator: Operator) -> None:
-    """Nobody handles anything here: the holds are made in the pods' names, and one in the name of no pod."""
-    queues.apply()
-    queues.redis.register(threads=3, each=2000)
-    queues.wait_for_replicas(3)
-    selector = ("--selector", "shardedqueue.dev/queue=notifications")
-    gone, stays, _ = until(lambda: three(queues.kubectl("get", "pods", *selector, "-o", "name")), "three pods")
-    for owner in (gone, stays, "laptop"):
-        queues.redis.bind(f"{owner}/f00d")
-    operator.wait_for_polls(2)
-    queues.kubectl("delete", "pod", gone, "--force", "--grace-period=0")
+def test_threads_of_a_pod_that_ended_are_freed_long_before_their_lease_ends(queues: Queues, operator: Operator) -> None:
+    """By the word of its kubelet. The holds are made in the pods' names, and some in those of no pods of ours."""
+    gone, stays, _ = holding_pods(queues, operator)
+    queues.redis.bind(f"elsewhere.{gone}/f00d")
+    queues.kubectl("delete", "pod", gone, "--grace-period=1")
 
     assert gone in queues.wait_for_event("LeasesFreed")
-    assert queues.redis.owners() == {f"{stays}/f00d", "laptop/f00d"}
+    others = {f"{queues.namespace}.{stays}/f00d", "laptop/f00d", f"elsewhere.{gone}/f00d"}
+    assert queues.redis.owners() == others
+
+
+def test_threads_of_a_pod_that_is_merely_gone_wait_for_their_lease(queues: Queues, operator: Operator) -> None:
+    """Its process may go on: two workers once had one thread in their hands then."""
+    gone, *_ = holding_pods(queues, operator)
+    held = queues.redis.owners()
+    queues.kubectl("delete", "pod", gone, "--force", "--grace-period=0")
+    queues.wait(".status.replicas", 3, kind="deployment", name="notifications-worker")
+    operator.wait_for_polls(3)
+
+    assert queues.redis.owners() == held
+    assert "LeasesFreed" not in dict(queues.events())
+
+
+def holding_pods(queues: Queues, operator: Operator) -> list[str]:
+    """Three pods; each of the first two holds a thread, and so does somebody who is no pod."""
+    queues.apply(scaling={"maxReplicas": 3})
+    queues.redis.register(threads=4, each=2000)
+    queues.wait_for_replicas(3)
+    selector = ("--selector", "shardedqueue.dev/queue=notifications")
+    pods: list[str] = until(lambda: three(queues.kubectl("get", "pods", *selector, "-o", "name")), "three pods")
+    for owner in (f"{queues.namespace}.{pods[0]}", f"{queues.namespace}.{pods[1]}", "laptop"):
+        queues.redis.bind(f"{owner}/f00d")
+    operator.wait_for_polls(2)
+    return pods
 
 
 def three(names: str) -> list[str] | None:

@@ -157,7 +157,10 @@ class Settings(BaseSettings):
     nobody waits. Shorter is fairer and pays more binds, starts and stops."""
 
     worker_name: str = Field(default_factory=socket.gethostname, pattern=WORKER_NAME)
-    """What a worker calls itself in its leases; in a pod, the pod's name."""
+    """
+    What a worker calls itself in its leases. In pods of the operator's making that is `NAMESPACE.POD`; call those of
+    your own Deployments and StatefulSets so as well, and the operator speaks to them, too.
+    """
 
     @field_validator("redis_address", "worker_handlers", mode="before")
     @classmethod

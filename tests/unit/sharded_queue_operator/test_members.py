@@ -1,6 +1,7 @@
 """Pods that come and go, and what is done about them, before an API server and a coordinator that are made up."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -15,12 +16,12 @@ from sharded_queue_operator.errors import ApiRefused
 from sharded_queue_operator.healing import Healer
 from sharded_queue_operator.members import Members
 from sharded_queue_operator.resource import Name, Resource, parsed
-from sharded_queue_operator.victims import VICTIM_COST
+from sharded_queue_operator.victims import COST, VICTIM_COST
 from sharded_queue_operator.workload import Workload
 
 SHARD = Shard("a")
 NAME = Name("shop", "n")
-FOUR = Workload(4, 4, 4, "app=n")
+FOUR = Workload(4, 4, 4, "app=n", "deployment-n")
 
 
 def resource(**spec: Any) -> Resource:
@@ -31,15 +32,29 @@ def resource(**spec: Any) -> Resource:
     return parsed({**kinds, "metadata": metadata, "spec": {**least, **worker, **spec}})
 
 
-def pod(name: str, deployment: str = "n-worker", **status: Any) -> dict[str, Any]:
-    labels = {"shardedqueue.dev/queue": "n", "pod-template-hash": "77"}
-    owners = [{"kind": "ReplicaSet", "name": f"{deployment}-77"}]
-    metadata = {"namespace": "shop", "name": name, "labels": labels, "ownerReferences": owners}
-    ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
-    return {"metadata": metadata, "spec": {"nodeName": "node"}, "status": ready | status}
+def pod(name: str, maker: str = "n", kind: str = "ReplicaSet", uid: str = "") -> dict[str, Any]:
+    """One of the workload whose uid is `deployment-MAKER`, by its ReplicaSet, or of the StatefulSet `set-MAKER`."""
+    owner_uid = f"replicas-{maker}" if kind == "ReplicaSet" else f"set-{maker}"
+    owners = [{"kind": kind, "name": f"{maker}-77", "uid": owner_uid, "controller": True}]
+    labels = {"shardedqueue.dev/queue": "n"}
+    metadata = {"namespace": "shop", "name": name, "uid": uid or f"uid-{name}", "labels": labels}
+    running = [{"name": "worker", "state": {"running": {"startedAt": "2026-01-01T00:00:00Z"}}}]
+    ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}], "containerStatuses": running}
+    return {"metadata": metadata | {"ownerReferences": owners}, "spec": {"nodeName": "node"}, "status": ready}
 
 
-def seen(*owners: str, read_at: float | None = None, doubt: Doubt | None = None) -> Observation:
+def ended(body: dict[str, Any], phase: str = "Failed") -> dict[str, Any]:
+    """As its kubelet tells of it."""
+    body["status"] |= {
+        "phase": phase,
+        "containerStatuses": [{"name": "worker", "state": {"terminated": {"exitCode": 137}}}],
+    }
+    return body
+
+
+def seen(*pods: str, read_at: float | None = None, doubt: Doubt | None = None) -> Observation:
+    """Workers hold threads: in pods of ours, or elsewhere when their names have a dot."""
+    owners = [name if "." in name else f"shop.{name}" for name in pods]
     held = [Hold(f"t{index}", f"{owner}/f00d", 1, 1.0) for index, owner in enumerate(owners)]
     return Observation(4, [ShardState(SHARD, held=held)], monotonic() if read_at is None else read_at, doubt)
 
@@ -49,22 +64,30 @@ class Server:
 
     def __init__(self, *pods: dict[str, Any]) -> None:
         self.pods = {each["metadata"]["name"]: each for each in pods}
-        self.costs: dict[str, int] = {}
+        self.costs: dict[str, str] = {}
         self.refuses = False
+        self.lists = 0
 
     async def get(self, path: str, **query: str) -> dict[str, Any]:
         if self.refuses:
             raise ApiRefused(403, "no right to list pods")
+        self.lists += 1
         return {"items": list(self.pods.values())}
 
     async def find(self, path: str) -> dict[str, Any] | None:
-        return self.pods.get(path.rpartition("/")[2])
+        if self.refuses:
+            raise ApiRefused(403, "no right to read pods and their makers")
+        kind, name = path.split("/")[-2:]
+        return self.replica_set(name.removesuffix("-77")) if kind == "replicasets" else self.pods.get(name)
+
+    def replica_set(self, maker: str) -> dict[str, Any]:
+        owner = {"kind": "Deployment", "name": maker, "uid": f"deployment-{maker}", "controller": True}
+        return {"metadata": {"name": f"{maker}-77", "uid": f"replicas-{maker}", "ownerReferences": [owner]}}
 
     async def merge(self, path: str, patch: dict[str, Any]) -> dict[str, Any]:
         if self.refuses:
             raise ApiRefused(403, "no right to patch pods")
-        (cost,) = patch["metadata"]["annotations"].values()
-        self.costs[path.rpartition("/")[2]] = int(cost)
+        self.costs[path.rpartition("/")[2]] = patch["metadata"]["annotations"][COST]
         return {}
 
 
@@ -79,7 +102,7 @@ class Told:
     async def dismiss(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
         if self.is_away:
             raise StorageUnavailable("no answer")
-        self.dismissed.append((list(names), seconds))
+        self.dismissed.append(([name.removeprefix("shop.") for name in names], seconds))
 
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
         if self.is_away:
@@ -190,63 +213,162 @@ async def test_without_rights_on_pods_the_replicas_fall_all_the_same(
 
 async def test_pods_of_the_users_deployment_are_found_by_its_selector(dismissals: Dismissals, server: Server) -> None:
     server.pods = {name: pod(name, "mine") for name in "wxyz"} | {"a": pod("a")}
-    mine = resource(scaleTargetRef={"name": "mine"})
+    mine, workload = resource(scaleTargetRef={"name": "mine"}), FOUR._replace(uid="deployment-mine")
 
-    await dismissals.may_lower(mine, FOUR, seen("y"), 1)
-    assert await dismissals.may_lower(mine, FOUR, seen("y"), 1)
+    await dismissals.may_lower(mine, workload, seen("y"), 1)
+    assert await dismissals.may_lower(mine, workload, seen("y"), 1)
     assert server.costs == dict.fromkeys("wxz", VICTIM_COST)
 
 
-async def test_pods_of_a_stateful_set_are_left_alone(dismissals: Dismissals, members: Members, told: Told) -> None:
-    members.forget(NAME)
-    theirs = resource(scaleTargetRef={"name": "mine", "kind": "StatefulSet"})
+async def test_the_highest_ordinals_of_a_stateful_set_are_dismissed_and_go(
+    dismissals: Dismissals, server: Server, told: Told
+) -> None:
+    """They went without notice once: each could take a thread as it was told to stop."""
+    names = [f"w-{number}" for number in range(4)]
+    server.pods = {name: pod(name, kind="StatefulSet") for name in names}
+    theirs, workload = resource(scaleTargetRef={"name": "n", "kind": "StatefulSet"}), FOUR._replace(uid="set-n")
 
-    assert await dismissals.may_lower(theirs, FOUR, seen(), 1)
-    assert told.dismissed == []
+    assert not await dismissals.may_lower(theirs, workload, seen("w-3"), 2)
+    assert told.dismissed == [(["w-2", "w-3"], DISMISSED_SECONDS)]
+    assert await dismissals.may_lower(theirs, workload, seen("w-3"), 2)
+    assert server.costs == {}
+
+
+async def test_a_worker_that_bears_the_bare_name_of_its_pod_is_busy_too(dismissals: Dismissals, told: Told) -> None:
+    """Those of earlier versions do, until their Deployments were rolled out anew."""
+    early = seen()
+    (state,) = early.shards
+    old = [Hold("t", "d/f00d", 1, 1.0), Hold("u", "c/f00d", 1, 1.0)]
+    await dismissals.may_lower(resource(), FOUR, replace(early, shards=[replace(state, held=old)]), 2)
+
+    assert told.dismissed == [(["a", "b"], DISMISSED_SECONDS)]
 
 
 # Healing
 
 
-async def test_threads_of_a_pod_that_is_gone_are_freed_once(
+async def test_threads_of_a_pod_that_has_ended_are_freed_once(
     healer: Healer, members: Members, server: Server, told: Told
 ) -> None:
-    members.drop(server.pods.pop("b"))
+    assert members.drop(ended(server.pods.pop("b"))) == NAME
     (event,) = await healer.heal(resource(), FOUR, seen("a", "b"))
 
-    assert told.evicted == ["b"]
-    assert event.message == "b is gone; 1 thread freed: thread of b of a"
+    assert told.evicted == ["shop.b"]
+    assert event.message == "b has ended; 1 thread freed: thread of shop.b of a"
     assert await healer.heal(resource(), FOUR, seen("a", "b")) == []
+
+
+async def test_of_a_pod_that_is_merely_gone_the_lease_decides(
+    healer: Healer, members: Members, server: Server, told: Told
+) -> None:
+    """A forced deletion: its process lived on, and two workers had one thread in their hands."""
+    assert members.drop(server.pods.pop("b")) is None
+    del server.pods["c"]
+    members.resynced(list(server.pods.values()), "")
+
+    assert await healer.heal(resource(), FOUR, seen("b", "c")) == []
+    assert told.evicted == []
+
+
+async def test_of_a_pod_that_failed_with_its_node_the_lease_decides(
+    healer: Healer, members: Members, server: Server, told: Told
+) -> None:
+    """The collector of pods says that it failed; no kubelet has seen its containers end."""
+    server.pods["b"]["status"]["phase"] = "Failed"
+    for body in (server.pods["b"], pod("c") | {"status": {"phase": "Failed"}}):
+        assert members.keep(body) is None
+        assert members.drop(body) is None
+
+    assert await healer.heal(resource(), FOUR, seen("b", "c")) == []
+    assert told.evicted == []
+
+
+async def test_a_container_that_will_start_again_has_not_ended(
+    healer: Healer, members: Members, server: Server, told: Told
+) -> None:
+    ended(server.pods["b"], phase="Running")
+
+    assert members.keep(server.pods["b"]) is None
+    assert await healer.heal(resource(), FOUR, seen("b")) == []
 
 
 async def test_a_reading_from_before_the_pod_went_proves_nothing(
     healer: Healer, members: Members, server: Server, told: Told
 ) -> None:
     early = seen("b")
-    members.drop(server.pods.pop("b"))
+    members.drop(ended(server.pods.pop("b")))
 
     assert await healer.heal(resource(), FOUR, early) == []
     assert await healer.heal(resource(), FOUR, seen("b")) != []
 
 
-async def test_a_pod_that_exists_is_not_gone_whatever_the_watch_says(
+async def test_a_name_that_another_pod_has_by_now_is_left_alone(
     healer: Healer, members: Members, server: Server, told: Told
 ) -> None:
-    """Taking a label from a pod takes it out of the watch, while it works on."""
-    members.drop(server.pods["b"])
+    members.drop(ended(server.pods["b"]))
+    server.pods["b"] = pod("b", uid="another")
 
     assert await healer.heal(resource(), FOUR, seen("b")) == []
     assert told.evicted == []
 
 
-async def test_a_pod_whose_containers_have_ended_for_ever_is_gone(
+async def test_pods_that_another_made_free_nothing(
     healer: Healer, members: Members, server: Server, told: Told
 ) -> None:
-    server.pods["b"]["status"]["phase"] = "Failed"
+    """They may have the labels of ours, the names of workers, and a maker that is called as ours is."""
+    forged = pod("x", "other")
+    forged["metadata"]["ownerReferences"][0]["name"] = "n-77"
+    for body in (forged, pod("y", "other")):
+        server.pods[body["metadata"]["name"]] = body
+        members.keep(body)
+        members.drop(ended(body))
 
-    assert members.keep(server.pods["b"]) == NAME
-    await healer.heal(resource(), FOUR, seen("b"))
-    assert told.evicted == ["b"]
+    assert await healer.heal(resource(), FOUR, seen("x", "y")) == []
+    assert told.evicted == []
+
+
+async def test_workers_of_another_namespace_are_not_spoken_for(
+    healer: Healer, members: Members, server: Server, told: Told
+) -> None:
+    """A pod with the name of one that runs elsewhere once freed its threads."""
+    members.drop(ended(server.pods.pop("b")))
+
+    assert await healer.heal(resource(), FOUR, seen("theirs.b")) == []
+    assert told.evicted == []
+
+
+async def test_pods_of_a_stateful_set_are_left_to_their_leases(
+    healer: Healer, members: Members, server: Server, told: Told
+) -> None:
+    """The next pod has the same name."""
+    theirs = resource(scaleTargetRef={"name": "n", "kind": "StatefulSet"})
+    members.drop(ended(server.pods.pop("b")))
+
+    assert await healer.heal(theirs, FOUR, seen("b")) == []
+
+
+async def test_a_pod_of_the_users_deployment_that_a_list_tells_of_is_freed(
+    healer: Healer, members: Members, server: Server, told: Told
+) -> None:
+    """As one that its node evicted, and that is kept to be looked at."""
+    server.pods = {name: pod(name, "mine") for name in "wx"}
+    mine, workload = resource(scaleTargetRef={"name": "mine"}), FOUR._replace(uid="deployment-mine")
+    await healer.heal(mine, workload, seen("w"))
+    ended(server.pods["w"])
+    members.listed_at.clear()
+    assert await healer.heal(mine, workload, seen("w", read_at=monotonic() - 60)) == []
+
+    assert len(await healer.heal(mine, workload, seen("w"))) == 1
+
+
+async def test_without_the_right_to_read_pods_the_lease_decides(
+    healer: Healer, members: Members, server: Server, told: Told
+) -> None:
+    """The refusal once ended all scaling of the queue."""
+    members.drop(ended(server.pods.pop("b")))
+    server.refuses = True
+
+    assert await healer.heal(resource(), FOUR, seen("b")) == []
 
 
 async def test_names_that_never_were_pods_of_the_workload_are_left_alone(healer: Healer, told: Told) -> None:
@@ -257,7 +379,7 @@ async def test_names_that_never_were_pods_of_the_workload_are_left_alone(healer:
 async def test_without_redis_healing_is_tried_again(
     healer: Healer, members: Members, server: Server, told: Told
 ) -> None:
-    members.drop(server.pods.pop("b"))
+    members.drop(ended(server.pods.pop("b")))
     told.is_away = True
     assert await healer.heal(resource(), FOUR, seen("b")) == []
 
@@ -266,23 +388,36 @@ async def test_without_redis_healing_is_tried_again(
 
 
 async def test_a_pod_that_went_in_peace_is_not_remembered(healer: Healer, members: Members, server: Server) -> None:
-    members.drop(server.pods.pop("b"))
+    members.drop(ended(server.pods.pop("b"), phase="Succeeded"))
     await healer.heal(resource(), FOUR, seen("a"))
 
-    assert members.departed[NAME] == {}
+    assert members.ended[NAME] == {}
 
 
-async def test_a_list_makes_up_for_a_deletion_that_no_watch_told(
+async def test_a_list_makes_up_for_an_end_that_no_watch_told(
     healer: Healer, members: Members, server: Server, told: Told
 ) -> None:
-    del server.pods["b"]
+    ended(server.pods["b"])
     members.resynced(list(server.pods.values()), "")
     await healer.heal(resource(), FOUR, seen("b"))
 
-    assert told.evicted == ["b"]
+    assert told.evicted == ["shop.b"]
 
 
-def test_a_pod_with_our_label_and_another_maker_is_none_of_ours(members: Members) -> None:
+async def test_a_list_makes_up_for_what_no_watch_told_also_after_the_pods_were_listed(
+    members: Members, server: Server
+) -> None:
+    """Such a resource was once left out of all lists for ever."""
+    members.forget(NAME)
+    assert len(await members.of(resource(), FOUR)) == 4
+    del server.pods["b"]
+    members.resynced(list(server.pods.values()), "")
+
+    assert {member.name for member in await members.of(resource(), FOUR._replace(existing=3))} == set("acd")
+    assert server.lists == 1
+
+
+async def test_a_pod_with_our_label_and_another_maker_is_none_of_ours(members: Members) -> None:
     members.keep(pod("stranger", "other"))
 
-    assert set(members.known[NAME]) == set("abcd")
+    assert {member.name for member in await members.of(resource(), FOUR)} == set("abcd")

@@ -68,7 +68,8 @@ def test_the_worker_is_told_what_it_serves() -> None:
     assert values["QUEUE_TUBE_PREFIX"] == "shop_tube_"
     assert values["QUEUE_WORKER_CONCURRENCY"] == "4"
     assert values["QUEUE_WORKER_HANDLERS"] == "a,b"
-    assert values["QUEUE_WORKER_NAME"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert values["POD_NAME"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert values["QUEUE_WORKER_NAME"] == "shop.$(POD_NAME)"
     assert not [name for name in values if "PASSWORD" in name]
 
 
@@ -95,7 +96,7 @@ def test_the_library_reads_all_that_a_worker_is_told(monkeypatch: pytest.MonkeyP
     unknown = {
         name for name in environment(redis=redis) if name.removeprefix("QUEUE_").lower() not in type(read).model_fields
     }
-    assert not unknown
+    assert unknown == {"POD_NAME"}
 
 
 def test_secrets_are_named_and_never_copied() -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sharded_queue_operator.victims import COST, VICTIM_COST, Member, costs, victims
+from sharded_queue_operator.victims import COST, OWN_COST, VICTIM_COST, Member, costs, highest, victims
 
 
 def member(name: str, created: int = 0, **fields: Any) -> Member:
@@ -42,15 +42,33 @@ def test_as_many_as_there_are_take_nobody() -> None:
 
 
 def test_only_costs_that_change_are_written() -> None:
-    members = [member("a", cost=VICTIM_COST), member("b", cost=VICTIM_COST), member("c"), member("d", cost=7)]
+    members = [member("a", cost=VICTIM_COST), member("b", cost=VICTIM_COST), member("c"), member("d", cost="7")]
 
-    assert costs(members, {"a", "c"}) == {"b": 0, "c": VICTIM_COST}
-    assert costs([member("a", cost=VICTIM_COST), member("d", cost=7)], {"a"}) == {}
+    marked, unmarked = {COST: VICTIM_COST, OWN_COST: None}, {COST: None, OWN_COST: None}
+    assert costs(members, {"a", "c"}) == {"b": unmarked, "c": marked}
+    assert costs([member("a", cost=VICTIM_COST), member("d", cost="7")], {"a"}) == {}
+
+
+def test_a_cost_that_its_author_gave_is_given_back() -> None:
+    """It was once replaced by 0 for ever."""
+    (marked,) = costs([member("a", cost="100")], {"a"}).values()
+    assert marked == {COST: VICTIM_COST, OWN_COST: "100"}
+
+    victim = member("a", cost=marked[COST], own_cost=marked[OWN_COST])
+    assert costs([victim], set()) == {"a": {COST: "100", OWN_COST: None}}
+
+
+def test_of_a_stateful_set_the_highest_ordinals_go() -> None:
+    ten = [member(f"w-{number}", created=9 - number) for number in range(11)]
+
+    assert highest(ten, 8) == {"w-8", "w-9", "w-10"}
+    assert highest([*ten[:-1], member("w-10", is_leaving=True)], 9) == {"w-9"}
+    assert highest(ten, 11) == highest(ten, 20) == set()
 
 
 def test_a_pod_is_read_as_far_as_it_has_come() -> None:
     body: dict[str, Any] = {"metadata": {"name": "a", "annotations": {COST: "-5"}}}
-    assert Member.of(body) == Member("a", "", progress=0, cost=-5)
+    assert Member.of(body) == Member("a", "", progress=0, cost="-5")
 
     body |= {"spec": {"nodeName": "n"}, "status": {"phase": "Pending"}}
     assert Member.of(body).progress == 1
@@ -59,4 +77,4 @@ def test_a_pod_is_read_as_far_as_it_has_come() -> None:
     body["status"]["conditions"][0]["status"] = "True"
     assert Member.of(body).progress == 3
     body["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "annotations": {COST: "dear"}}
-    assert Member.of(body) == Member("a", "", cost=0, is_leaving=True)
+    assert Member.of(body) == Member("a", "", cost="dear", is_leaving=True)

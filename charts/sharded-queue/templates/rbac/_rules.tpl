@@ -13,8 +13,12 @@
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch]
-# Know the worker pods, tell a pod that is gone from one that is only out of sight, and mark the idle ones before there
-# are to be fewer. Deleting is the ReplicaSet's.
+# Tell by uids, from a pod to its ReplicaSet to its Deployment, whose worker a pod is.
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get]
+# Know the worker pods, see which have ended, and mark the idle ones before there are to be fewer. Deleting is the
+# ReplicaSet's.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, patch]
