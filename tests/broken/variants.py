@@ -674,6 +674,20 @@ VARIANTS = [
         "self._coordinator, self._lanes, self._clock = coordinator, lanes, time.monotonic",
         (LEASE + "a_lease_that_ended_while_the_machine_was_suspended_is_not_trusted",),
     ),
+    Variant(
+        "failed starts are not counted",
+        FAIL,
+        "delay * 2 ^ math.min(starts - 1, 60)",
+        "delay",
+        (WORKER + "a_handler_that_cannot_start_waits_longer_each_time_and_is_counted",),
+    ),
+    Variant(
+        "an error that nobody expected is repeated at once",
+        "lane.py",
+        "            await self._fail_try(batch or self._first, error)\n",
+        "",
+        (WORKER + "an_error_that_a_lane_does_not_expect_is_a_failed_try",),
+    ),
     # Stopping.
     Variant(
         "a stopping worker takes new batches",

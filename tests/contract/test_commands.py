@@ -54,7 +54,8 @@ def die(ask: Ask) -> None:
         storage, coordinator = RedisStorage(redis), RedisCoordinator(redis)
         coordinator.attach(storage)
         (batch,) = (await coordinator.bind(SHARD, "w/1", 1, 1, 15.0)).batches
-        await storage.fail(Failure(batch.lease, 0, batch.first, 1, "ValueError: declined"))
+        where = 'Traceback (most recent call last):\n  File "shop.py", line 7, in charge\nValueError: declined'
+        await storage.fail(Failure(batch.lease, 0, batch.first, 1, "ValueError: declined", traceback=where))
         await coordinator.release([batch.lease])
 
     ask(died)
@@ -90,6 +91,8 @@ def test_dead_letters_are_listed_and_replayed_to_the_head(ask: Ask) -> None:
     die(ask)
 
     assert "ValueError: declined" in typed("dead", "list", "shop.Charge").output
+    assert "line 7" not in typed("dead", "list", "shop.Charge").output
+    assert '\n  File "shop.py", line 7, in charge\n' in typed("dead", "list", "shop.Charge", "--traceback").output
     assert typed("dead", "replay", "shop.Charge", "1", "--head").output.startswith("1 dead letters")
     requests = typed("peek", "shop.Charge", "7", "--json").output.splitlines()
     assert [json.loads(line)["message"][-3:] for line in requests] == ["[1]", "[2]"]

@@ -19,9 +19,10 @@ from sharded_queue import (
     ShardedQueueError,
     Worker,
     current,
+    lane,
     settings,
 )
-from sharded_queue.storage import Entry
+from sharded_queue.storage import Batch, Entry
 from sharded_queue.tube import Shard
 from tests.contract.medium import SHARD, Medium, MemoryMedium, RedisMedium
 
@@ -626,6 +627,156 @@ async def test_a_handler_whose_requests_cannot_be_described_does_not_spin(bench:
         await asyncio.sleep(0.1)
 
         assert worker.stats.bound == 1
+
+
+async def test_a_handler_that_cannot_start_waits_longer_each_time_and_is_counted(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One traceback tells why, and one line each of the tries after it."""
+
+    class UnreadyHandler(JobHandler):
+        name = SHARD.handler
+        retry = Retry(limit=1, base_seconds=10, cap_seconds=60, jitter=0)
+
+        async def start(self) -> None:
+            raise ConnectionError("database is away")
+
+        async def perform(self, *requests: Job) -> None: ...
+
+    async def blocked_seconds() -> float:
+        async with asyncio.timeout(SOON):
+            while True:
+                left = (await bench.medium.storage.explain(SHARD, "a")).blocked_seconds or 0
+                if left > 0:
+                    return left
+                await asyncio.sleep(0.01)
+
+    waits: list[float] = []
+    settings.coordinator_delay = 0.1
+    await bench.queue.register(UnreadyHandler, Job(1))
+    async with bench.working(UnreadyHandler) as worker:
+        waits.append(await blocked_seconds())
+        for _ in range(4):
+            await bench.medium.advance(waits[-1] + 1)
+            waits.append(await blocked_seconds())
+        state = await bench.medium.storage.explain(SHARD, "a")
+
+    assert [round(seconds, -1) for seconds in waits] == [10, 20, 40, 60, 60]
+    assert state.tubes[0].error == "cannot start (5): ConnectionError: database is away"
+    assert (state.tubes[0].attempts, worker.stats.failed) == (0, 5)
+    tries = [record for record in caplog.records if "cannot start" in record.getMessage()]
+    assert [record.exc_info is not None for record in tries] == [True, False, False, False, False]
+
+
+async def test_a_handler_that_started_after_all_has_a_clean_slate(bench: Bench) -> None:
+    class MoodyHandler(JobHandler):
+        name = SHARD.handler
+        retry = Retry(limit=9, base_seconds=0, cap_seconds=0)
+
+        async def start(self) -> None:
+            if len(starts) in (0, 1, 3):
+                starts.append("failed")
+                raise ConnectionError("database is away")
+            starts.append("")
+
+        async def perform(self, *requests: Job) -> None:
+            done.set()
+
+    starts: list[str] = []
+    settings.coordinator_delay = 0.05
+    for _ in range(2):
+        done = asyncio.Event()
+        await bench.queue.register(MoodyHandler, Job(1), Job(2))
+        async with bench.working(MoodyHandler):
+            await soon(done)
+
+    assert starts == ["failed", "failed", "", "failed", ""]
+
+
+async def test_an_error_that_cannot_be_printed_is_a_failed_try(bench: Bench) -> None:
+    class SilentError(Exception):
+        def __str__(self) -> str:
+            return self.missing  # type: ignore[attr-defined, no-any-return]
+
+    class SilentHandler(JobHandler):
+        retry = Retry(limit=3, base_seconds=0, cap_seconds=0)
+
+        async def perform(self, *requests: Job) -> None:
+            if requests[0].number == 0:
+                attempts.append(current().attempt)
+                raise SilentError
+            last.set()
+
+    attempts: list[int] = []
+    last = asyncio.Event()
+    settings.worker_batch_size = 1
+    await bench.queue.register(SilentHandler, *jobs(range(2)))
+    async with bench.working(SilentHandler):
+        await soon(last)
+
+    assert attempts == [1, 2, 3]
+    assert await bench.dead(SilentHandler) == ["SilentError: (its message cannot be read)"]
+
+
+async def test_an_error_that_a_lane_does_not_expect_is_a_failed_try(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is counted, and ends in the dead letters."""
+
+    class UnexpectedHandler(JobHandler):
+        retry = Retry(limit=3, base_seconds=0, cap_seconds=0)
+
+        async def perform(self, *requests: Job) -> None:
+            done.set()
+
+    def broken(batch: Batch, chunk: slice) -> None:
+        if batch.messages[0].endswith(b'[0,"a"]'):
+            attempts.append(batch.attempt)
+            raise RuntimeError("a bug of ours")
+
+    attempts: list[int] = []
+    done = asyncio.Event()
+    settings.worker_batch_size = 1
+    monkeypatch.setattr(lane, "_set_context", broken)
+    await bench.queue.register(UnexpectedHandler, *jobs(range(2)))
+    async with bench.working(UnexpectedHandler):
+        await soon(done)
+
+    assert attempts == [1, 2, 3]
+    assert await bench.dead(UnexpectedHandler) == ["RuntimeError: a bug of ours"]
+
+
+async def test_what_a_handler_raised_is_logged_and_kept_with_its_traceback(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A batch that is halved to find the one that fails leaves one traceback, not one for each half."""
+
+    class RaisingHandler(JobHandler):
+        retry = Retry(limit=1, base_seconds=0, cap_seconds=0)
+
+        async def perform(self, *requests: Job) -> None:
+            if any(request.number == 2 for request in requests):
+                self.look_up("\x1b[2J")
+            if requests[-1].number == 3:
+                last.set()
+
+        def look_up(self, key: str) -> None:
+            raise KeyError(key)
+
+    last = asyncio.Event()
+    await bench.queue.register(RaisingHandler, *jobs(range(4)))
+    async with bench.working(RaisingHandler):
+        await soon(last)
+    (letter,) = await bench.medium.storage.dead(RaisingHandler.all_shards()[0])
+
+    assert letter.error == r"KeyError: '\x1b[2J'"
+    assert letter.traceback.startswith("Traceback (most recent call last):\n")
+    assert "in look_up\n    raise KeyError(key)\nKeyError: " in letter.traceback
+    assert "\x1b" not in letter.traceback
+    assert [record.exc_info is not None for record in caplog.records if "failed on" in record.getMessage()] == [
+        True,
+        False,
+    ]
 
 
 async def test_a_handler_is_stopped_after_an_error(bench: Bench) -> None:

@@ -5,6 +5,7 @@ The contract suite runs over both, and the model test compares them after every 
 as arguments, so that leases and back-offs are tested without waiting.
 """
 
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +45,7 @@ from sharded_queue.tube import Layout, Shard, Tube
 STEP_MS = 1000
 """A clock that is set back by less is left alone."""
 
+FAILED_START = re.compile(r"cannot start \((\d+)\): ")
 SWEEP = 1000
 """Parked threads that one bind makes ready at most."""
 
@@ -563,7 +565,7 @@ class Book:
         return Settled(is_released=True)
 
     def fail(self, failure: Failure, now: int) -> bool:
-        lease, priority, sequence, attempt, error, delay_seconds, call = failure
+        lease, priority, sequence, attempt, error, delay_seconds, call, traceback, _ = failure
         if not (held := self._holds(lease)):
             return False
         line = self._line(lease.thread, priority)
@@ -573,25 +575,33 @@ class Book:
             return False
         held.call = held.call if call is None else call
         if delay_seconds is None:
-            self._bury(lease.thread, priority, attempt, error, now)
+            self._bury(lease.thread, priority, attempt, error, now, traceback)
             held.first, held.last = sequence + 1, sequence
             if lease.thread not in self.threads:
                 held.since_ms = 0
         else:
-            self._note_attempt(failure)
+            delay_ms = self._note_attempt(failure, max(0, int(delay_seconds * 1000)))
             self.follow_clock(now)
             self._let_go(lease.thread)
             if self.blocked.score(lease.thread) != inf:  # a pause lasts longer
-                self.blocked.put(lease.thread, now + int(delay_seconds * 1000))
+                self.blocked.put(lease.thread, now + delay_ms)
             self.awaken()
         return True
 
-    def _note_attempt(self, failure: Failure) -> None:
+    def _note_attempt(self, failure: Failure, delay_ms: int) -> int:
+        """How long the thread waits: longer with each failed start in a row."""
         place = failure.lease.thread, failure.priority
         trouble = self.trouble.get(place)
         if trouble is None or trouble.sequence != failure.sequence:
             trouble = Trouble(failure.sequence, failure.sequence)
-        self.trouble[place] = trouble._replace(attempts=failure.attempt - trouble.crashes, error=failure.error)
+        error = failure.error
+        if failure.cap_seconds is not None:
+            before = FAILED_START.match(trouble.error)
+            starts = (int(before[1]) if before else 0) + 1
+            delay_ms = int(min(failure.cap_seconds * 1000, delay_ms << min(starts - 1, 60)))
+            error = f"cannot start ({starts}): {error}"
+        self.trouble[place] = trouble._replace(attempts=failure.attempt - trouble.crashes, error=error)
+        return delay_ms
 
     def pause(self, thread: str | None, is_paused: bool) -> bool:
         if thread is None:
@@ -802,10 +812,11 @@ class Book:
         else:
             self.trouble[thread, priority] = Trouble(through + 1, trouble.last)
 
-    def _bury(self, thread: str, priority: int, attempts: int, reason: str, now: int) -> None:
+    def _bury(self, thread: str, priority: int, attempts: int, reason: str, now: int, traceback: str = "") -> None:
         line = self.threads[thread][priority]
         self.dead += 1
-        self.letters[self.dead] = Dead(self.dead, thread, priority, line.head, now, attempts, reason, line.messages[0])
+        letter = Dead(self.dead, thread, priority, line.head, now, attempts, reason, line.messages[0], traceback)
+        self.letters[self.dead] = letter
         self._drop(thread, priority, 1)
 
     def _note_depth(self, thread: str, lines: SortedDict[int, Line]) -> None:

@@ -12,12 +12,15 @@ Everything this library raises on purpose. A class stands here only where a call
     ├── SettingsError        a setting is unknown, malformed or out of its bounds (also ValueError)
     └── StorageUnavailable   Redis did not answer in time, or answered with something that we cannot use
 
-`describe` says in a safe line what somebody else raised.
+`describe` says in a safe line what somebody else raised, `traceback_of` where.
 """
+
+import traceback
 
 from sharded_queue.printable import printable
 
 DESCRIBED_CHARACTERS = 500
+TRACEBACK_CHARACTERS = 4000
 
 
 def describe(error: BaseException, limit: int = DESCRIBED_CHARACTERS) -> str:
@@ -33,6 +36,20 @@ def describe(error: BaseException, limit: int = DESCRIBED_CHARACTERS) -> str:
     line = f"{type(error).__name__}: {text[:limit]}".replace("\n", " ")
     spelled = printable(line)
     return spelled if len(spelled) <= limit else spelled[: limit - 1] + "…"
+
+
+def traceback_of(error: BaseException, limit: int = TRACEBACK_CHARACTERS) -> str:
+    """
+    Where *error* was raised, in lines that are safe to show: the last *limit* characters of a longer traceback.
+
+    Never raises.
+    """
+    try:
+        text = "".join(traceback.format_exception(error))
+    except BaseException:  # as in `describe`
+        return ""
+    safe = "\n".join(printable(line) for line in text[-limit:].rstrip().split("\n"))
+    return safe if len(safe) <= limit and len(text) <= limit else "…" + safe[1 - limit :]
 
 
 class ShardedQueueError(Exception):

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from sharded_queue import context, logs, tracing
 from sharded_queue.crew import Crew, Ended, Strand
-from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable, describe
+from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable, describe, traceback_of
 from sharded_queue.handler import Handler, Retry, call
 from sharded_queue.lease import Lease
 from sharded_queue.serializer import unpack
@@ -42,6 +42,11 @@ class Host(Protocol):
     def handled(self, count: int, seconds: float) -> None: ...
 
     def failed(self, handler: type[Handler]) -> None: ...
+
+    def started(self, handler: type[Handler]) -> None: ...
+
+    def is_known_failure(self, handler: type[Handler], error: str) -> bool:
+        """Whether *handler* could not start for the same reason before, and never has since."""
 
     def is_leaving(self) -> bool:
         """Whether a drained thread should be let go at once, because others wait or the worker stops."""
@@ -119,7 +124,7 @@ class Lane:
         batch: Batch | None = self._first
         logs.about.set(logs.About(self.lease.owner, self.handler.name, self.lease.thread))
         try:
-            handler = await self._begin(batch)
+            handler = await self._begin(self._first)
             while batch and handler and not self._is_cut:
                 batch = await self._turn(handler, batch) or await self._linger()
         except asyncio.CancelledError:
@@ -146,18 +151,20 @@ class Lane:
             log.exception("%s is left to expire", self.lease)
             self.is_held = False
 
-    async def _begin(self, batch: Batch | None) -> Handler | None:
-        assert batch
+    async def _begin(self, batch: Batch) -> Handler | None:
         try:
             self.handler.serializer()
             handler = await self._called(self._make())
         except FAILURES as error:
             if self._is_cancelled(error):
                 raise
-            log.exception("%s cannot start on thread %s", self.handler.name, self.lease.thread)
-            # No request is to blame, so none gets nearer to the dead letters.
-            await self._put_off(batch, batch.attempt - 1, error)
+            self.host.failed(self.handler)
+            said, name = describe(error), self.handler.name
+            trace = None if self.host.is_known_failure(self.handler, said) else error
+            log.error("%s cannot start on thread %s: %s", name, self.lease.thread, said, exc_info=trace)
+            await self._put_off_start(batch, error)
             return None
+        self.host.started(self.handler)
         return handler
 
     async def _end(self, handler: Handler | None) -> None:
@@ -221,7 +228,7 @@ class Lane:
             chunk = slice(done, done + size)
             self._check_deadline()
             _set_context(batch, chunk)
-            failure = await self._call(handler, requests[chunk])
+            failure = await self._call(handler, requests[chunk], error)
             if failure is None:
                 done, suspects = done + size, suspects - size
                 if suspects == 0:
@@ -242,7 +249,8 @@ class Lane:
         if self.host.clock() >= self.deadline:
             raise LeaseLost("its lease was over before the handler was called")
 
-    async def _call(self, handler: Handler, requests: list[Any]) -> BaseException | None:
+    async def _call(self, handler: Handler, requests: list[Any], before: BaseException | None) -> BaseException | None:
+        """What the handler raised, if anything; *before* is what it raised on the batch that these requests are of."""
         try:
             if not self.host.is_traced:
                 await call(handler, requests)
@@ -252,7 +260,9 @@ class Lane:
             if self._is_cancelled(error):
                 raise
             said = describe(error)
-            log.warning("%s failed on %d requests of %s: %s", self.handler.name, len(requests), self.lease, said)
+            trace = None if before and describe(before) == said else error
+            name, count = self.handler.name, len(requests)
+            log.warning("%s failed on %d requests of %s: %s", name, count, self.lease, said, exc_info=trace)
             self.host.failed(self.handler)
             return error
         return None
@@ -306,9 +316,16 @@ class Lane:
 
     async def _put_off(self, batch: Batch, attempt: int, error: BaseException) -> None:
         """The whole thread waits: nothing of it may pass the request that failed."""
-        delay = delay_seconds(self._policy(), max(attempt, 1))
+        delay = delay_seconds(self._policy(), attempt)
         if await self._tell(self.host.fail(self._failure(batch, attempt, error, delay))):
             log.info("%s waits %.2f s after attempt %d", self.lease, delay, attempt)
+        self.is_held = False
+
+    async def _put_off_start(self, batch: Batch, error: BaseException) -> None:
+        """No request is to blame, so none gets nearer to the dead letters; failed starts are counted for themselves."""
+        policy = self._policy()
+        failure = self._failure(batch, batch.attempt - 1, error, delay_seconds(policy, 1))
+        await self._tell(self.host.fail(failure._replace(cap_seconds=policy.cap_seconds)))
         self.is_held = False
 
     def _policy(self) -> Retry:
@@ -330,8 +347,9 @@ class Lane:
         return self._next(await self._settle_as(settlement), wanted)
 
     def _failure(self, batch: Batch, attempt: int, error: BaseException, delay: float | None) -> Failure:
-        said = describe(error)
-        return Failure(self.lease, batch.tube.priority, batch.first, attempt, said, delay, self._call_number())
+        said, where = describe(error), traceback_of(error) if delay is None else ""
+        number = self._call_number()
+        return Failure(self.lease, batch.tube.priority, batch.first, attempt, said, delay, number, where)
 
     def _call_number(self) -> int:
         """Calls are numbered, so that one that comes late is told from the one after it."""

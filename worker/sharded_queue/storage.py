@@ -153,7 +153,10 @@ class Failure(NamedTuple):
     A request at the head of its tube that could not be handled.
 
     With *delay_seconds* the whole thread waits so long and then tries again; without, the request goes to the dead
-    letters and the thread goes on. *call*: as in a `Settlement`.
+    letters and the thread goes on. *call*: as in a `Settlement`. *traceback* is kept with a dead letter.
+
+    *cap_seconds*: the handler could not start, and no request is to blame. The delay then doubles with each such
+    failure in a row, up to that many seconds.
     """
 
     lease: Lease
@@ -163,6 +166,8 @@ class Failure(NamedTuple):
     error: str
     delay_seconds: float | None = None
     call: int | None = None
+    traceback: str = ""
+    cap_seconds: float | None = None
 
 
 class LayoutChanged(ShardedQueueError):
@@ -213,7 +218,10 @@ class Hold(NamedTuple):
 
 
 class Dead(NamedTuple):
-    """A dead letter; *number* is its own in its shard, for ever."""
+    """
+    A dead letter; *number* is its own in its shard, for ever. *traceback* is that of the last try, its end where it is
+    long; empty where no handler raised.
+    """
 
     number: int
     thread: str
@@ -223,6 +231,7 @@ class Dead(NamedTuple):
     attempts: int
     error: str
     message: bytes
+    traceback: str = ""
 
 
 class TubeState(NamedTuple):

@@ -14,7 +14,7 @@ from sharded_queue.coordinators.memory import RuntimeCoordinator
 from sharded_queue.errors import SerializationError
 from sharded_queue.handler import Handler, find
 from sharded_queue.lane import Lane
-from sharded_queue.lease import Lease
+from sharded_queue.lease import Lease, clock
 from sharded_queue.queue import Queue
 from sharded_queue.serializer import STAMP_DIGITS, unpack
 from sharded_queue.settings import settings
@@ -195,13 +195,9 @@ class _Lane(Lane):
         self.errors: list[BaseException] = []
         super().__init__(*given, **named)
 
-    async def _put_off(self, batch: Batch, attempt: int, error: BaseException) -> None:
+    def _failure(self, batch: Batch, attempt: int, error: BaseException, delay: float | None) -> Failure:
         self.errors.append(error)
-        await super()._put_off(batch, attempt, error)
-
-    async def _bury(self, batch: Batch, error: BaseException) -> Batch | None:
-        self.errors.append(error)
-        return await super()._bury(batch, error)
+        return super()._failure(batch, attempt, error, delay)
 
 
 class _Host:
@@ -209,7 +205,7 @@ class _Host:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.storage, self.coordinator, self.count = sandbox.storage, sandbox._coordinator, 0
-        self.is_traced = tracing.is_on()
+        self.is_traced, self.clock = tracing.is_on(), clock
 
     def reserve(self) -> int:
         return settings.worker_batch_size
@@ -220,6 +216,11 @@ class _Host:
         self.count += count
 
     def failed(self, handler: type[Handler]) -> None: ...
+
+    def started(self, handler: type[Handler]) -> None: ...
+
+    def is_known_failure(self, handler: type[Handler], error: str) -> bool:
+        return False
 
     def is_leaving(self) -> bool:
         return True

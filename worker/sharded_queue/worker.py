@@ -83,6 +83,8 @@ class Worker:
         self._dismissed_until = 0.0
         self._enough: int | None = None
         self._first_shard = 0
+        self._cannot_start: dict[str, str] = {}
+        """Why a handler could not start the last time; a handler that starts is not in it."""
         self.is_traced, self.clock = False, clock
         coordinator.attach(queue.storage)
 
@@ -316,6 +318,13 @@ class Worker:
 
     def failed(self, handler: type[Handler]) -> None:
         self.stats.failed += 1
+
+    def started(self, handler: type[Handler]) -> None:
+        self._cannot_start.pop(handler.name, None)
+
+    def is_known_failure(self, handler: type[Handler], error: str) -> bool:
+        before, self._cannot_start[handler.name] = self._cannot_start.get(handler.name), error
+        return before == error
 
     def is_leaving(self) -> bool:
         crowded = len(self._lanes) > settings.worker_concurrency

@@ -24,18 +24,29 @@ def dead() -> None:
 @click.argument("handler")
 @module_options
 @click.option("--count", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Letters to show.")
+@click.option("--traceback", "with_traceback", is_flag=True, help="Where the handler raised, under each letter.")
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON a letter.")
-def list_(handler: str, modules: tuple[str, ...], spread: int | None, count: int, as_json: bool) -> None:
+def list_(
+    handler: str, modules: tuple[str, ...], spread: int | None, count: int, with_traceback: bool, as_json: bool
+) -> None:
     """The newest dead letters of a handler, with the reason."""
     (found,) = named([handler], modules, spread)
     letters = read(lambda storage: newest(storage, found, count))
     if as_json:
         for letter in letters:
             click.echo(msgspec.json.encode({**letter._asdict(), "message": printable(letter.message)}).decode())
+    elif letters and with_traceback:
+        for letter in letters:
+            show([letter])
+            click.echo("\n".join(printable(line) for line in traceback_lines(letter)))
     elif letters:
         show(letters)
     else:
         click.echo(f"{handler} has no dead letters")
+
+
+def traceback_lines(letter: Dead) -> list[str]:
+    return letter.traceback.split("\n") if letter.traceback else ["no handler raised: there is no traceback"]
 
 
 async def newest(storage: RedisStorage, handler: Named, count: int) -> list[Dead]:

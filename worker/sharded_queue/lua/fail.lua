@@ -1,15 +1,17 @@
 #!lua flags=allow-oom
 -- The request at the head of a tube failed: its thread waits, or it goes to the dead letters.
 --
--- ARGV  sent again (0 or 1), thread, fence, priority, sequence, attempt, delay ms (-1: to the dead letters), reason,
---       number of the holder's call or ''
+-- ARGV  sent again (0 or 1), thread, fence, priority, sequence, attempt, delay ms (or 'dead': to the dead letters), reason
+--       (of a dead letter: with its traceback in the lines after the first), number of the holder's call or '',
+--       cap ms (the handler could not start: the delay doubles with each such failure in a row, up to the cap) or ''
 -- Returns 1, or 0 when the lease was lost
 --
 -- A failure that was carried out is only answered: its holder may be at its next batch.
 
 local again, thread, fence, priority = ARGV[1] == '1', ARGV[2], ARGV[3], ARGV[4]
-local sequence, attempt, delay, reason = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
-local call = tonumber(ARGV[9])
+local sequence, attempt, delay, reason = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]) or -1, ARGV[8]
+local call, cap = tonumber(ARGV[9]), tonumber(ARGV[10])
+if ARGV[7] ~= 'dead' then delay = math.max(delay, 0) end
 
 local held, tubes = holds(thread, fence), tubes_of(thread)
 local was_dealt_with = is_done(tubes, priority, sequence)
@@ -41,6 +43,10 @@ if delay >= 0 then
   local trouble = trouble_of(thread, priority)
   if not trouble or trouble.sequence ~= sequence then
     trouble = { sequence = sequence, last = sequence, crashes = 0 }
+  end
+  if cap then
+    local starts = (tonumber(string.match(trouble.reason or '', '^cannot start %((%d+)%): ')) or 0) + 1
+    delay, reason = math.min(cap, delay * 2 ^ math.min(starts - 1, 60)), 'cannot start (' .. starts .. '): ' .. reason
   end
   trouble.attempts, trouble.reason = attempt - trouble.crashes, reason
   keep_trouble(thread, priority, trouble)

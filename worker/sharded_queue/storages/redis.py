@@ -52,6 +52,7 @@ BYTES_OF_ARGUMENT = 64
 """About how much a request takes on its way beside its body, or Redis takes for it in time."""
 SCAN_COUNT = 1000
 LOST, KEPT, RELEASED, HANDED = range(4)
+TO_THE_DEAD = "dead"
 Limits = tuple[int, int, int, str]
 """Of a registration: capacity of a tube, delay and window in milliseconds, 0 for none; layout, empty for none."""
 
@@ -247,7 +248,9 @@ class RedisStorage(Storage):
     async def fail(self, failure: Failure) -> bool:
         lease, delay = failure.lease, failure.delay_seconds
         rest = [lease.thread, lease.fence, failure.priority, failure.sequence, failure.attempt]
-        rest += [-1 if delay is None else int(delay * 1000), failure.error, _spelled_call(failure.call)]
+        reason = f"{failure.error}\n{failure.traceback}" if failure.traceback and delay is None else failure.error
+        rest += [TO_THE_DEAD if delay is None else int(delay * 1000), reason, _spelled_call(failure.call)]
+        rest += ["" if failure.cap_seconds is None else int(failure.cap_seconds * 1000)]
         return bool(
             await self.scripts.run(
                 "fail",
@@ -498,6 +501,7 @@ def _hold(now: int, thread: bytes, owner: bytes, fence: bytes, since: bytes) -> 
 def _dead(number: bytes, died_ms: bytes | float, letter: bytes) -> Dead:
     *header, rest = letter.split(b" ", 5)
     thread_bytes, priority, sequence, attempts, error_bytes = map(int, header)
+    error, _, traceback = rest[thread_bytes : thread_bytes + error_bytes].decode("utf-8", "replace").partition("\n")
     return Dead(
         number=int(number),
         thread=rest[:thread_bytes].decode(),
@@ -505,8 +509,9 @@ def _dead(number: bytes, died_ms: bytes | float, letter: bytes) -> Dead:
         sequence=sequence,
         died_ms=int(float(died_ms)),
         attempts=attempts,
-        error=rest[thread_bytes : thread_bytes + error_bytes].decode("utf-8", "replace"),
+        error=error,
         message=rest[thread_bytes + error_bytes :],
+        traceback=traceback,
     )
 
 
