@@ -141,8 +141,9 @@ async def test_every_name_is_documented_and_every_documented_name_is_told(handle
 
 @pytest.mark.redis
 async def test_a_worker_serves_over_http_and_says_when_redis_is_away(
-    own_redis: Callable[..., RedisServer], handler: type[Handler]
+    own_redis: Callable[..., RedisServer], handler: type[Handler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(probes, "SHARED_SECONDS", 0.0)
     settings.redis_timeout = 0.2
     server = own_redis()
     async with Redis(host="127.0.0.1", port=server.port) as client, aiohttp.ClientSession() as http:
