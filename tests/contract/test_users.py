@@ -102,7 +102,7 @@ async def work(user: Watched) -> None:
         a, b, c, *_ = await user.bind(threads=5, wanted=3)
         await user.coordinator.renew([a.lease], LEASE_SECONDS)
         await user.settle(a, through=a.first)
-        await user.settle(a)
+        await user.settle(a, wanted=1)
         await user.register("a", "4")
         await user.fail(b, 60.0)
         await user.fail(c, None)
@@ -164,6 +164,8 @@ async def administer(user: Watched) -> None:
     await hands.redis.delete(f"{BASE}:ready", f"{BASE}:threads")
     await hands.redis.zadd(f"{BASE}:deep", {"nobody": 7})
     await hands.redis.hset(f"{BASE}:trouble", "nobody/0", "?")
+    await hands.redis.set(f"{BASE}:deep", "no sorted set")
+    await hands.redis.rpush(f"{BASE}/".encode() + b"\xff/0", b"1700000000000x")
     async with user.recorded():
         await repair(storage, SHARD)
     await register_by_key(hands, Layout(1, 2), 0)
@@ -225,7 +227,7 @@ async def test_scripts_of_others_are_refused_with_a_sentence(watched: Watched) -
 @pytest.mark.parametrize("watched", ["worker"], indirect=True)
 async def test_a_right_that_is_taken_is_missed(watched: Watched) -> None:
     """The rights are those that Redis asks for: without one of them, the work that takes it ends in a sentence."""
-    await watched.hands.redis.acl_setuser("worker", enabled=True, commands=["-zpopmin"])
+    await watched.hands.redis.acl_setuser("worker", enabled=True, commands=["-lrange"])
     try:
         with pytest.raises(StorageUnavailable, match=r"Redis refused"):
             await work(watched)

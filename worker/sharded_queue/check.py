@@ -7,13 +7,14 @@ right.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import gcd, inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-from sharded_queue.errors import StorageUnavailable
+from sharded_queue.errors import StorageUnavailable, UnreadableData
+from sharded_queue.scripts import is_of_other_kind, text_of
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
 from sharded_queue.storage import First
@@ -22,11 +23,32 @@ from sharded_queue.tube import Shard
 
 Place = tuple[str, int]
 """Thread and priority."""
-LIST_NAME = re.compile(r"(.+)/(0|-?[1-9]\d*)\Z", re.DOTALL)
+LIST_NAME = re.compile(r"(.+)/(0|-?[1-9]\d{0,9})\Z", re.DOTALL)
+THREAD_RECORD = re.compile(rb"(-?\d{1,10} -?\d{1,16} -?\d{1,16}( (?!\Z)|\Z))*")
+COUNTERS = (
+    "depth",
+    "sequence",
+    "fence",
+    "dead",
+    "registered",
+    "settled",
+    "duplicates",
+    "busy_us",
+    "mended",
+    "born",
+    "looked",
+)
+FIRST_LONG_MOMENT = 10**13
+"""No time of ours has more than thirteen digits."""
+K = TypeVar("K")
+T = TypeVar("T")
 
 
 class Line(NamedTuple):
-    """A tube: what its index says (*head* to *tail*, exclusive), and what is there. No *oldest_ms* where nothing is."""
+    """
+    A tube: what its index says (*head* to *tail*, exclusive), and what is there; a length of -1: no list. No
+    *oldest_ms* where nothing is, or the first message has no time.
+    """
 
     head: int
     tail: int
@@ -92,6 +114,8 @@ class Picture:
     old: dict[str, float]
     parked: dict[str, float]
     opened: set[int]
+    quarantine: dict[str, str]
+    unreadable: list[str]
 
     @property
     def depths(self) -> dict[str, int]:
@@ -115,16 +139,37 @@ class Change:
 
 
 async def strays(storage: RedisStorage, shard: Shard) -> list[Place]:
-    """Tubes that have a list in Redis and are not in the index, found by a look through all keys."""
+    """
+    Tubes that have a list in Redis and are not in the index, found by a look through all keys. Bytes of a name that are
+    no UTF-8 are escaped as in `os.fsdecode`.
+    """
     base = storage.keys.base(shard)
     found = await storage.look_through(f"{base}/", "*", "list")
-    flat = await storage.scripts.ask(base, "HGETALL", f"{base}:threads", seconds=settings.redis_timeout)
-    fields = flat.items() if isinstance(flat, dict) else _groups(flat, 2)  # RESP3 answers with a map
-    for thread, record in fields:
-        priorities = record.split(b" ")[::3]
-        found.difference_update(f"{base}/{thread.decode()}/{priority.decode()}" for priority in priorities)
+    for thread, record in await _thread_records(storage, base):
+        if THREAD_RECORD.fullmatch(record):
+            priorities = record.split(b" ")[::3]
+            found.difference_update(_key(f"{base}/".encode() + thread + b"/" + priority) for priority in priorities)
     names = [LIST_NAME.match(key.removeprefix(f"{base}/")) for key in found]
     return [(name[1], int(name[2])) for name in names if name]
+
+
+async def _thread_records(storage: RedisStorage, base: str) -> Iterator[Any]:
+    """Threads and their records; none where what is there is no hash, which a repair removes."""
+    try:
+        flat = await storage.scripts.ask(base, "HGETALL", f"{base}:threads", seconds=settings.redis_timeout)
+    except StorageUnavailable as error:
+        if not is_of_other_kind(error):
+            raise
+        return iter(())
+    return iter(flat.items()) if isinstance(flat, dict) else _groups(flat, 2)  # RESP3 answers with a map
+
+
+def _key(name: bytes) -> str:
+    return name.decode(errors="surrogateescape")
+
+
+def _arguments(found: Sequence[Place]) -> list[Any]:
+    return [part for thread, priority in found for part in (thread.encode(errors="surrogateescape"), priority)]
 
 
 async def repair(storage: RedisStorage, shard: Shard, *, seconds: float = 60.0) -> list[Change]:
@@ -136,9 +181,9 @@ async def repair(storage: RedisStorage, shard: Shard, *, seconds: float = 60.0) 
     with now: that is taken, and the batch is handled again. Of what cannot be known any more, registered and settled
     requests are not counted again, and delayed ones that lost their time are due now.
     """
-    arguments = [part for place in await strays(storage, shard) for part in place]
+    arguments = _arguments(await strays(storage, shard))
     reply = await storage.scripts.run_long("repair", storage.shard_keys(shard), arguments, seconds=seconds)
-    return [Change(*(part.decode(errors="replace") for part in change)) for change in reply]
+    return [Change(*map(text_of, change)) for change in reply]
 
 
 async def picture(
@@ -148,41 +193,106 @@ async def picture(
     The picture of a shard in Redis, with the lists that were *found* beside those that its index knows. It costs Redis
     as much as reading the whole shard: not for every minute.
     """
-    arguments = [part for place in found for part in place]
-    reply = await storage.scripts.run_long("picture", storage.shard_keys(shard), arguments, seconds=seconds)
-    counters, _, held, trouble, firsts, *rankings, later, letters, schedules, tubes, layout, old, parked, opened = reply
-    ready, blocked, oldest, deep, leases, due, dead, identities, occurrences = map(_scores, rankings)
+    reply = await storage.scripts.run_long("picture", storage.shard_keys(shard), _arguments(found), seconds=seconds)
+    counters, _, held, trouble, firsts, *rankings, later, letters, schedules, tubes, layout, old, parked, opened = (
+        reply[:-2]
+    )
+    quarantine, flaws = reply[-2:]
+    ready, blocked, oldest, deep, leases, due, dead, identities, occurrences = rankings
+    reader = _Reader([_unreadable(text_of(index), member, record) for index, member, record in _groups(flaws, 3)])
     return Picture(
         tubes={
-            (thread.decode(), int(priority)): Line(int(head), int(tail), length, _stamp(first) if length else None)
+            (text_of(thread), int(priority)): Line(int(head), int(tail), length, _stamp(first) if length > 0 else None)
             for thread, priority, head, tail, length, first in _groups(tubes, 6)
         },
-        held={thread.decode(): _hold(text) for thread, text in _groups(held, 2)},
-        trouble={_place(name.decode()): _suspects(text) for name, text in _groups(trouble, 2)},
-        ready=ready,
-        blocked=blocked,
-        oldest={_place(name): score for name, score in oldest.items()},
-        deep=deep,
-        leases=leases,
-        due=set(map(int, due)),
-        later=set(map(int, later)),
-        dead=set(map(int, dead)),
-        letters=set(map(int, letters)),
-        identities=identities,
-        firsts={identity.decode(): first_of(text) for identity, text in _groups(firsts, 2)},
-        occurrences=occurrences,
-        schedules={name.decode() for name in schedules},
-        counters={name.decode(): int(value) for name, value in _groups(counters, 2)},
+        held=reader.fields("held", held, text_of, _hold),
+        trouble=reader.fields("trouble", trouble, _place, _suspects),
+        ready=reader.fields("ready", ready, text_of, _moment),
+        blocked=reader.fields("blocked", blocked, text_of, _moment_or_never),
+        oldest=reader.fields("oldest", oldest, _place, float),
+        deep=reader.fields("deep", deep, text_of, float),
+        leases=reader.fields("leases", leases, text_of, _moment),
+        due=set(reader.fields("due", due, _number, _moment)),
+        later=reader.members("later", later, _number),
+        dead=set(reader.fields("dead", dead, _number, _moment)),
+        letters=reader.members("letters", letters, _number),
+        identities=reader.fields("identities", identities, text_of, _moment),
+        firsts=reader.fields("firsts", firsts, text_of, first_of),
+        occurrences=reader.fields("occurrences", occurrences, text_of, _moment),
+        schedules=reader.members("schedules", schedules, text_of),
+        counters=reader.fields("counters", _known_counters(counters), text_of, _number),
         layout=Laid(*map(int, layout.split())) if layout else None,
-        old=_scores(old),
-        parked=_scores(parked),
-        opened=set(map(int, _scores(opened))),
+        old=reader.fields("old", old, text_of, float),
+        parked=reader.fields("parked", parked, text_of, float),
+        opened=set(reader.fields("opened", opened, int, float)),
+        quarantine=reader.fields("quarantine", quarantine, text_of, text_of),
+        unreadable=reader.flaws,
     )
+
+
+class _Reader:
+    """Reads records and notes a sentence on each that cannot be read."""
+
+    def __init__(self, flaws: list[str]) -> None:
+        self.flaws = flaws
+
+    def fields(
+        self, index: str, flat: Sequence[Any], key: Callable[[bytes], K], value: Callable[[bytes], T]
+    ) -> dict[K, T]:
+        read: dict[K, T] = {}
+        for member, record in _groups(flat, 2):
+            try:
+                read[key(member)] = value(record)
+            except ValueError:
+                self.flaws.append(_unreadable(index, member, record))
+        return read
+
+    def members(self, index: str, names: Sequence[bytes], key: Callable[[bytes], K]) -> set[K]:
+        return set(self.fields(index, [part for name in names for part in (name, b"")], key, bytes))
+
+
+def _unreadable(index: str, member: bytes, record: bytes) -> str:
+    return f"{index} {text_of(member)}: {record!r:.80} cannot be read; somebody wrote it, and `check --repair` drops it"
+
+
+def _known_counters(flat: Sequence[bytes]) -> list[bytes]:
+    return [part for name, value in _groups(flat, 2) if text_of(name) in COUNTERS for part in (name, value)]
+
+
+def _number(text: bytes) -> int:
+    if not re.fullmatch(rb"-?[0-9]{1,16}", text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _moment(score: bytes) -> float:
+    moment = float(score)
+    if not 0 <= moment < FIRST_LONG_MOMENT:
+        raise ValueError(score)
+    return moment
+
+
+def _moment_or_never(score: bytes) -> float:
+    return inf if float(score) == inf else _moment(score)
+
+
+async def found_wrong(storage: RedisStorage, shard: Shard) -> list[str]:
+    """
+    A sentence for each thing in a shard that does not add up. Where a key holds no value of ours, nothing but these
+    keys can be told.
+    """
+    found = await strays(storage, shard)
+    try:
+        return faults(await picture(storage, shard, found))
+    except UnreadableData as error:
+        return str(error).split("; the key ")
 
 
 def faults(seen: Picture) -> list[str]:
     """A sentence for each thing that does not add up; none when all is well."""
     return [
+        *seen.unreadable,
+        *(f"in quarantine: {name}: {reason}" for name, reason in seen.quarantine.items()),
         *_tube_faults(seen),
         *_thread_faults(seen),
         *_layout_faults(seen),
@@ -196,14 +306,16 @@ def faults(seen: Picture) -> list[str]:
 
 def _tube_faults(seen: Picture) -> Iterator[str]:
     for (thread, priority), line in seen.tubes.items():
-        if line.tail - line.head != line.length:
+        if line.length < 0:
+            yield f"tube {thread}/{priority} is no list; `check --repair` removes what is there"
+        elif line.tail - line.head != line.length:
             yield f"tube {thread}/{priority} holds {line.length} requests, its index says {line.tail - line.head}"
         if line.length == 0:
             yield f"tube {thread}/{priority} is empty and still known"
     for (thread, priority), (next_thread, next_priority) in pairwise(seen.tubes):
         if thread == next_thread and priority > next_priority:
             yield f"thread {thread} has priority {priority} before {next_priority}"
-    truth = {place: line.oldest_ms for place, line in seen.tubes.items()}
+    truth = {place: line.oldest_ms or seen.oldest.get(place) for place, line in seen.tubes.items()}
     yield from _differences("oldest", seen.oldest, truth)
 
 
@@ -289,37 +401,24 @@ def _differences(index: str, kept: dict[Any, float], truth: dict[Any, Any]) -> I
             yield f"index {index} has {kept.get(member)} for {member}, it is {truth.get(member)}"
 
 
-def _scores(flat: Sequence[bytes]) -> dict[str, float]:
-    return {member.decode(): float(score) for member, score in _groups(flat, 2)}
+def _stamp(message: bytes) -> int | None:
+    """The time of a message; None for one without, which counts as new."""
+    return int(message[:STAMP_DIGITS]) if message[:STAMP_DIGITS].isdigit() else None
 
 
-def _stamp(message: bytes) -> int:
-    return int(message[:STAMP_DIGITS])
-
-
-def _place(name: str) -> Place:
-    thread, _, priority = name.rpartition("/")
+def _place(name: bytes) -> Place:
+    thread, _, priority = text_of(name).rpartition("/")
     return thread, int(priority)
 
 
 def _hold(text: bytes) -> Hold:
-    try:
-        fence, owner, since, _, priority, first, last, *_ = text.decode().split(" ")
-        return Hold(owner, int(fence), since != "0", int(priority), int(first), int(last))
-    except ValueError:
-        raise _unreadable("lease", text) from None
+    fence, owner, since, _, priority, first, last, *_ = text_of(text).split(" ")
+    return Hold(owner, int(fence), since != "0", int(priority), int(first), int(last))
 
 
 def _suspects(text: bytes) -> Suspects:
-    try:
-        sequence, last, attempts, crashes, _ = text.split(b" ", 4)
-        return Suspects(int(sequence), int(last), int(attempts), int(crashes))
-    except ValueError:
-        raise _unreadable("failure", text) from None
-
-
-def _unreadable(kind: str, text: bytes) -> StorageUnavailable:
-    return StorageUnavailable(f"{text!r:.80} is no record of a {kind}: somebody wrote it; `check --repair` drops it")
+    sequence, last, attempts, crashes, _ = text.split(b" ", 4)
+    return Suspects(int(sequence), int(last), int(attempts), int(crashes))
 
 
 def _groups(flat: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

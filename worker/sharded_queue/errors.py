@@ -11,6 +11,7 @@ Everything this library raises on purpose. A class stands here only where a call
     ├── SerializationError   a request cannot be written, or a message cannot be read (also ValueError)
     ├── SettingsError        a setting is unknown, malformed or out of its bounds (also ValueError)
     └── StorageUnavailable   Redis did not answer in time, or answered with something that we cannot use
+        └── UnreadableData   a key of a shard holds what is none of our data; nothing was written
 
 `describe` says in a safe line what somebody else raised, `traceback_of` where.
 """
@@ -98,3 +99,7 @@ class StorageUnavailable(ShardedQueueError):
     def __init__(self, message: str, *, is_uncertain: bool = False) -> None:
         super().__init__(message)
         self.is_uncertain = is_uncertain
+
+
+class UnreadableData(StorageUnavailable):
+    """A key that a whole shard needs holds what is none of our data; other shards are well."""

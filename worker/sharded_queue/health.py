@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from enum import Enum
 
-from sharded_queue.errors import StorageUnavailable
+from sharded_queue.errors import StorageUnavailable, UnreadableData
 from sharded_queue.settings import settings
 from sharded_queue.tube import Shard
 from sharded_queue.worker import LONGEST_LOOK, Worker
@@ -57,6 +57,8 @@ class Health:
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await self.worker.queue.storage.observe(self.shards[:1], 0)
+        except UnreadableData:  # Redis answers, and other handlers have their work
+            return ""
         except (StorageUnavailable, TimeoutError) as error:
             return f"Redis does not answer: {error or 'too slow'}"
         return ""

@@ -1,9 +1,11 @@
 """
 The Lua scripts, and the one place that sends a command again.
 
-A script either happens whole or not at all, and each is written to be sent twice: the second time it changes nothing
-and answers the same. So whatever goes wrong on the way (a cut connection, a late answer, a failover), sending again is
-the right thing to do, until the caller's time is over.
+Nobody comes between two commands of a script, but Redis does not roll back what a script wrote before it failed. So
+each reads what it needs before it writes, and keeps away from a record that it cannot read (see `lua/_prelude.lua`).
+And each is written to be sent twice: the second time it changes nothing and answers the same. So whatever goes wrong on
+the way (a cut connection, a late answer, a failover), sending again is the right thing to do, until the caller's time
+is over.
 """
 
 import asyncio
@@ -26,7 +28,7 @@ from redis.exceptions import (
 )
 
 from sharded_queue.connections import Link, NotYet
-from sharded_queue.errors import QueueFull, StorageUnavailable
+from sharded_queue.errors import QueueFull, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
 from sharded_queue.storage import Batch
@@ -46,6 +48,9 @@ TRANSIENT_ERRORS = (
     "BUSY",
     "UNBLOCKED",
 )
+KINDS = {"hash": "hash", "zset": "sorted set", "list": "list", "string": "text", "layout": "layout"}
+UNREADABLE = ("WRONGTYPE", "GARBAGE")
+"""How the errors of a script begin that met a key with another kind of value, or one that it cannot do without."""
 
 
 @cache
@@ -97,6 +102,7 @@ class Scripts:
         Raises:
             QueueFull: Redis is at its memory limit and the script writes.
             StorageUnavailable: no usable answer within *seconds*; the script may have been carried out.
+            UnreadableData: a key of the shard holds something else than our data.
         """
 
         async def attempt(is_resent: bool) -> Any:
@@ -154,6 +160,13 @@ class Scripts:
 
     async def _send_all(self, name: str, key: str, commands: Sequence[Sequence[Any]]) -> list[Any]:
         try:
+            return await self._ask_loaded(name, key, commands)
+        except ResponseError as error:
+            await self._explain(error, [command[3:5] for command in commands])
+            raise
+
+    async def _ask_loaded(self, name: str, key: str, commands: Sequence[Sequence[Any]]) -> list[Any]:
+        try:
             return await self.ask_all(key, commands)
         except NoScriptError:
             await self.load(name, key)
@@ -168,10 +181,33 @@ class Scripts:
         """
         command, seconds = ("EVALSHA", digest(name), len(keys), *keys, *arguments), seconds or settings.redis_timeout
         try:
+            return await self._send(name, keys, command, seconds)
+        except ResponseError as error:
+            if name != "kinds":
+                await self._explain(error, [keys[:2]])
+            raise
+
+    async def _send(self, name: str, keys: Sequence[str], command: Sequence[Any], seconds: float) -> Any:
+        try:
             return await self.link.send(keys[0], *command, seconds=seconds)
         except NoScriptError:  # not carried out: loading it and sending once more is no second time
             await self.load(name, keys[0])
             return await self.link.send(keys[0], *command, seconds=seconds)
+
+    async def _explain(self, error: Exception, shards: Sequence[Sequence[str]]) -> None:
+        """
+        Raises:
+            UnreadableData: *error* says that a key of one of *shards* is not as it should be; the message names it, and
+                what to do.
+        """
+        if str(error).startswith(UNREADABLE):
+            wrong = [sentence for keys in shards for sentence in await self.wrong_kinds(keys)]
+            raise UnreadableData("; ".join(wrong) or f"Redis refused: {error}") from error
+
+    async def wrong_kinds(self, keys: Sequence[str]) -> list[str]:
+        """A sentence for each key of a shard that holds something else than our data."""
+        found = await self.call("kinds", keys, [])
+        return [remedy(key.decode(errors="backslashreplace"), kind.decode()) for key, kind in found]
 
     async def load(self, name: str, key: str) -> None:
         await self.link.send(key, "SCRIPT", "LOAD", source(name), seconds=settings.redis_timeout)
@@ -216,6 +252,23 @@ def refusal(error: Exception) -> str:
     return f"Redis refused: {error}"
 
 
+def remedy(key: str, kind: str) -> str:
+    """What to do about a *key* that holds no value of our *kind*."""
+    handler = key.partition("{")[2].partition("}")[0].partition(":")[0]
+    cure = f"`sharded-queue check {handler} --repair` removes it, and makes anew what the tubes tell"
+    if key.endswith(":layout"):
+        cure = (
+            f"`sharded-queue check {handler} --repair` removes it unless threads of a layout are there: then write "
+            '"NUMBER THREADS 0" into it, the number that these threads begin with and how many the handler has'
+        )
+    return f"the key {key} holds no {KINDS[kind]}; {cure}"
+
+
+def is_of_other_kind(error: StorageUnavailable) -> bool:
+    """Whether a command was refused because its key holds another kind of value."""
+    return str(error.__cause__).startswith(UNREADABLE)
+
+
 def describe(error: Exception) -> str:
     return str(error) or type(error).__name__
 
@@ -224,3 +277,8 @@ def batch_of(lease: Lease, handed: Sequence[Any]) -> Batch:
     """A batch as `hand_out` of the scripts describes it: priority, first, attempt, messages."""
     priority, first, attempt, messages = handed
     return Batch(lease, Tube(lease.shard, lease.thread, int(priority)), first, messages, attempt)
+
+
+def text_of(name: bytes) -> str:
+    """A name as people read it; no worker is given a thread whose name is not UTF-8."""
+    return name.decode(errors="backslashreplace")

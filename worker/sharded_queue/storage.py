@@ -21,9 +21,10 @@ DESERTED_SECONDS = 60.0
 """Longer than a worker that serves a handler takes between two looks for threads: an idle one looks every few seconds,
 and a busy one when a thread has had its turn."""
 
-State = Literal["bound", "paused", "parked", "blocked", "ready"]
+State = Literal["bound", "quarantined", "paused", "parked", "blocked", "ready"]
 """
-What becomes of a thread, the first of these that is true: a worker holds it; it, or its whole handler, is paused; it
+What becomes of a thread, the first of these that is true: a worker holds it; a record of it cannot be read; it, or its
+whole handler, is paused; it
 waits for threads of the layout before; it backs off after a failure; it waits for a worker.
 """
 
@@ -253,6 +254,7 @@ class ThreadState:
     *lease_seconds*: until the lease of *owner* ends. *blocked_seconds*: until the thread may be bound again; infinite
     while it is paused, None when nothing blocks it. *ahead*: threads that are bound before it; None unless it is ready.
     *waits_for*: threads of the layout before, 100 at most, that have to be drained first; None unless it is parked.
+    *flaw*: what about it cannot be read, so that it is given to no worker until it is repaired.
     """
 
     thread: str
@@ -263,6 +265,7 @@ class ThreadState:
     blocked_seconds: float | None = None
     ahead: int | None = None
     waits_for: list[str] | None = None
+    flaw: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,7 +284,8 @@ class ShardState:
     data: it changes only when the data were wiped; None means that nothing was ever registered here. *is_paused*: no
     requests of the whole shard are given out. The counters (*registered*, *settled*, *dead*, *busy_seconds*, and
     *duplicates*: requests that were left out) only grow, as long as *born* is the same. *looked_seconds*: since a
-    worker last asked for threads; None when none ever did.
+    worker last asked for threads; None when none ever did. *quarantined*: threads, delayed requests and schedules whose
+    records cannot be read; they wait for a repair, and all others go on.
     """
 
     shard: Shard
@@ -309,6 +313,7 @@ class ShardState:
     undrained: int = 0
     parked: int = 0
     parked_depth: int = 0
+    quarantined: int = 0
 
     @property
     def is_deserted(self) -> bool:

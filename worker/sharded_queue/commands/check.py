@@ -2,7 +2,7 @@
 
 import click
 
-from sharded_queue.check import Change, faults, picture, strays
+from sharded_queue.check import Change, found_wrong
 from sharded_queue.check import repair as put_right
 from sharded_queue.commands.naming import Named, module_options, named
 from sharded_queue.commands.reading import emit, read
@@ -37,11 +37,7 @@ async def repaired(storage: RedisStorage, handler: Named) -> list[Change]:
 
 
 async def recount(storage: RedisStorage, handler: Named) -> list[str]:
-    return [
-        fault
-        for shard in handler.shards
-        for fault in faults(await picture(storage, shard, await strays(storage, shard)))
-    ]
+    return [fault for shard in handler.shards for fault in await found_wrong(storage, shard)]
 
 
 def said(handler: str, changes: list[Change], wrong: list[str]) -> list[str]:

@@ -27,7 +27,7 @@ def explain(handler: str, thread: str, modules: tuple[str, ...], spread: int | N
 
 def sentence(state: ThreadState) -> str:
     """The first thing that keeps the thread from moving, or that it moves."""
-    if not state.tubes:
+    if not state.tubes and not state.flaw:
         held = f"; {state.owner} holds it drained for a moment" if state.owner else ""
         return f"thread {state.thread} has no requests{held}"
     if state.owner:
@@ -37,6 +37,8 @@ def sentence(state: ThreadState) -> str:
 
 def withheld(state: ThreadState) -> str | None:
     """What keeps it from being bound, if anything."""
+    if state.flaw:
+        return f"thread {state.thread} is in quarantine: {state.flaw}; `sharded-queue check --repair` puts it right"
     if state.is_handler_paused:
         return f"thread {state.thread} waits: its handler is paused; `sharded-queue resume` lets it go on"
     if state.blocked_seconds == inf:

@@ -16,7 +16,7 @@ from sharded_queue import logs, metrics, probes
 from sharded_queue.commands.naming import served
 from sharded_queue.connections import close, connect
 from sharded_queue.coordinators.redis import RedisCoordinator
-from sharded_queue.errors import ShardedQueueError, StorageUnavailable
+from sharded_queue.errors import ShardedQueueError, StorageUnavailable, UnreadableData
 from sharded_queue.handler import Handler
 from sharded_queue.health import Health, Stage
 from sharded_queue.printable import counted
@@ -148,6 +148,9 @@ async def answered(storage: RedisStorage, shards: Sequence[Shard]) -> None:
     while True:
         try:
             await storage.observe(shards[:1], 0)
+            break
+        except UnreadableData as error:
+            log.warning("Redis at %s: %s", where, error)
             break
         except StorageUnavailable as error:
             refuse_for_good(where, error)

@@ -14,7 +14,7 @@ from sharded_queue.connections import Client, Link, close, twin
 from sharded_queue.coordinator import Bound, Coordinator
 from sharded_queue.errors import SettingsError, StorageUnavailable
 from sharded_queue.lease import Lease
-from sharded_queue.scripts import Scripts, batch_of, refusal
+from sharded_queue.scripts import Scripts, batch_of, refusal, text_of
 from sharded_queue.settings import settings
 from sharded_queue.storage import Storage
 from sharded_queue.tube import Keys, Shard
@@ -109,7 +109,7 @@ class RedisCoordinator(Coordinator):
             held = list(group)
             arguments = [int(lease_seconds * 1000), *_fences(held)]
             reply = await self.scripts.run("renew", self._shard_keys(shard), _always(arguments), seconds=lease_seconds)
-            gone = {thread.decode() for thread in reply}
+            gone = {text_of(thread) for thread in reply}
             lost += [lease for lease in held if lease.thread in gone]
         return lost
 
@@ -124,7 +124,7 @@ class RedisCoordinator(Coordinator):
         freed = await self.scripts.run(
             "evict", self._shard_keys(shard), _always(list(names)), seconds=settings.coordinator_lease
         )
-        return [thread.decode() for thread in freed]
+        return [text_of(thread) for thread in freed]
 
     async def dismiss(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
         arguments = [int(seconds * 1000), *names]

@@ -29,6 +29,12 @@
 -- leases    ZSET  bound threads, by expiry
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing call": how priorities age (0: they
 --                 do not), and the number of the holder's last call that was carried out (0: of the bind)
+-- quarantine HASH "thread NAME", "delayed NUMBER" or "schedule NAME" -> why its record cannot be read; such a thread is
+--                 paused, and such a delayed request or schedule is not due
+--
+-- Redis does not roll back what a script wrote before it failed. So a script reads what it needs before it writes, and
+-- calls `sound` before it writes to keys that it has not read: a key of another kind ends it there. A record that
+-- cannot be read never ends a script: its reader answers nil, and the thread or request that it is about stays behind.
 --
 -- Numbers above 1e14 must be written by `whole`: Lua's own way to write them rounds. To write a number takes as long as
 -- a short command: what only passes through stays the text that it came as.
@@ -57,6 +63,7 @@ local OPENED = base .. ':opened'
 local LEASES = lock .. ':leases'
 local HELD = lock .. ':held'
 local DISMISSED = lock .. ':dismissed'
+local QUARANTINE = base .. ':quarantine'
 local WAKE_LIMIT, SWEEP, CHUNK, STEP = 16, 1000, 4000, 1000
 
 local time = redis.call('TIME')
@@ -90,6 +97,50 @@ local function records_of(key, threads)
   return records
 end
 
+-- The keys of the shard by the kind of their values.
+local function keys_by_kind()
+  return { hash = { THREADS, TROUBLE, COUNTERS, LATER, LETTERS, FIRSTS, SCHEDULES, HELD, QUARANTINE },
+           zset = { READY, BLOCKED, OLDEST, DEEP, DEAD, DUE, IDENTITIES, OCCURRENCES, OLD, PARKED, OPENED, LEASES,
+                    DISMISSED },
+           list = { WAKE }, string = { LAYOUT } }
+end
+
+
+local SIZES = { hash = 'HLEN', zset = 'ZCARD', list = 'LLEN', string = 'GET' }
+
+-- As redis.call; nil where the key, or the number in it, is of a kind that the command does not take.
+local function try(...)
+  local answer = redis.pcall(...)
+  if type(answer) ~= 'table' or not answer.err then return answer end
+  for _, cause in ipairs({ '^WRONGTYPE', 'hash value is not an integer', 'would overflow' }) do
+    if string.find(answer.err, cause) then return nil end
+  end
+  error(answer)
+end
+
+-- Whether this is a number as we count requests: whole, and neither huge, nor infinite, nor NaN. There is room for as
+-- many above it, so what comes after is exact as well.
+local function is_whole(number)
+  return number ~= nil and number >= -2 ^ 52 and number <= 2 ^ 52 and number % 1 == 0
+end
+
+-- A counter that only tells; one that holds no number is left to the repair.
+local function tally(name, change)
+  return try('HINCRBY', COUNTERS, name, change)
+end
+
+-- Whether Python can read a name: UTF-8, or what its bytes above 127 leave of it.
+local function is_text(name)
+  if not string.find(name, '[\128-\255]') then return true end
+  for _, character in ipairs({ '[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]',
+                               '[\225-\236\238\239][\128-\191][\128-\191]', '\237[\128-\159][\128-\191]',
+                               '\240[\144-\191][\128-\191][\128-\191]', '\244[\128-\143][\128-\191][\128-\191]',
+                               '[\241-\243][\128-\191][\128-\191][\128-\191]' }) do
+    name = string.gsub(name, character, '.')
+  end
+  return not string.find(name, '[\128-\255]')
+end
+
 local function list_of(thread, priority)
   return base .. '/' .. thread .. '/' .. priority
 end
@@ -99,10 +150,15 @@ local function stamp_of(message)
   return string.match(message or '', '^%d%d%d%d%d%d%d%d%d%d%d%d%d') or whole(now)
 end
 
+-- The tubes of a thread's record, none where there is no record; nil where it cannot be read.
 local function read_tubes(text)
-  local tubes = {}
-  for priority, head, tail in string.gmatch(text or '', '(%-?%d+) (%-?%d+) (%-?%d+)') do
-    tubes[#tubes + 1] = { priority = priority, head = tonumber(head), tail = tonumber(tail) }
+  local tubes, at = {}, 1
+  while text and at <= #text do
+    local priority, first, last, after = string.match(text, '^(%-?%d+) (%-?%d+) (%-?%d+) ?()', at)
+    local head, tail = tonumber(first), tonumber(last)
+    if not (is_whole(head) and is_whole(tail) and head < tail and math.abs(tonumber(priority)) < 2 ^ 31) then return nil end
+    tubes[#tubes + 1] = { priority = priority, head = head, tail = tail }
+    at = after
   end
   return tubes
 end
@@ -116,14 +172,39 @@ local function common_divisor(a, b)
   return a
 end
 
+local function read_layout(text)
+  local number, threads, before = string.match(text, '^(%d+) (%d+) (%d+)$')
+  number, threads, before = tonumber(number), tonumber(threads), tonumber(before)
+  if not (is_whole(number) and is_whole(threads) and is_whole(before) and threads > 0) then return nil end
+  return { number = number, threads = threads, before = before, step = common_divisor(threads, before) }
+end
+
+-- False where there is none, nil where it cannot be read.
 local layout
-local function layout_in_force()
+local function known_layout()
   if layout == nil then
-    local number, threads, before = string.match(redis.call('GET', LAYOUT) or '', '^(%d+) (%d+) (%d+)$')
-    layout = number ~= nil and { number = tonumber(number), threads = tonumber(threads), before = tonumber(before),
-                          step = common_divisor(tonumber(threads), tonumber(before)) }
+    local text = redis.call('GET', LAYOUT)
+    layout = text and read_layout(text)
   end
   return layout
+end
+
+-- One that cannot be read ends the script: without it, nobody knows which requests must wait for which others.
+local function layout_in_force()
+  if known_layout() == nil then error({ err = 'GARBAGE ' .. LAYOUT .. ' holds no layout' }) end
+  return layout
+end
+
+-- Ends the script before it writes, if a key of the shard holds values of another kind. It takes as long as 25 commands:
+-- where a script is called often, only for the steps that are rare.
+local is_sound
+local function sound()
+  if is_sound then return end
+  for kind, keys in pairs(keys_by_kind()) do
+    for _, key in ipairs(keys) do redis.call(SIZES[kind], key) end
+  end
+  if redis.call('EXISTS', OLD, OPENED) > 0 then layout_in_force() end
+  is_sound = true
 end
 
 -- A request that was routed by key is placed by the layout in force, whatever was in force when it was registered.
@@ -177,8 +258,8 @@ local function keep_tubes(thread, tubes)
   if #tubes > 0 then
     redis.call('HSET', THREADS, thread, spelled(tubes))
   else
-    redis.call('HDEL', THREADS, thread)
     note_drained(thread)
+    redis.call('HDEL', THREADS, thread)
   end
 end
 
@@ -196,14 +277,19 @@ local function note_depth(thread, before, after)
   end
 end
 
+-- Nil also where it cannot be read: then the tries of a request are counted anew.
+local function read_trouble(text)
+  local sequence, last, attempts, crashes, reason =
+    string.match(text or '', '^(%-?%d+) (%-?%d+) (%-?%d+) (%d+) (.*)$')
+  sequence, last, attempts, crashes = tonumber(sequence), tonumber(last), tonumber(attempts), tonumber(crashes)
+  if not (is_whole(sequence) and is_whole(last) and is_whole(attempts) and is_whole(crashes)) then return nil end
+  return { sequence = sequence, last = last, attempts = attempts, crashes = crashes, reason = reason }
+end
+
 local any_trouble
 local function trouble_of(thread, priority)
-  if any_trouble == nil then any_trouble = redis.call('EXISTS', TROUBLE) == 1 end
-  local text = any_trouble and redis.call('HGET', TROUBLE, thread .. '/' .. priority)
-  if not text then return nil end
-  local sequence, last, attempts, crashes, reason = string.match(text, '^(%-?%d+) (%-?%d+) (%-?%d+) (%d+) (.*)$')
-  return { sequence = tonumber(sequence), last = tonumber(last), attempts = tonumber(attempts),
-           crashes = tonumber(crashes), reason = reason }
+  if any_trouble == nil then any_trouble = redis.call('HLEN', TROUBLE) > 0 end
+  return any_trouble and read_trouble(redis.call('HGET', TROUBLE, thread .. '/' .. priority)) or nil
 end
 
 local function keep_trouble(thread, priority, trouble)
@@ -223,30 +309,43 @@ local function clear_trouble(thread, priority, through)
   end
 end
 
+-- A message of a list, nil where it has none there or is none.
+local function message_at(list, index)
+  return try('LINDEX', list, index) or nil
+end
+
 -- Drop the first `count` requests of the thread's tube number i.
 local function drop(thread, tubes, i, count)
   local tube, before = tubes[i], depth_of(tubes)
   local list, member = list_of(thread, tube.priority), thread .. '/' .. tube.priority
   tube.head = tube.head + count
-  depth_change = depth_change - count
   clear_trouble(thread, tube.priority, tube.head - 1)
-  if tube.head >= tube.tail then
-    redis.call('DEL', list)
+  local is_drained = tube.head >= tube.tail
+  if is_drained then
     redis.call('ZREM', OLDEST, member)
     table.remove(tubes, i)
   else
-    redis.call('LTRIM', list, count, '-1')
-    redis.call('ZADD', OLDEST, stamp_of(redis.call('LINDEX', list, '0')), member)
+    redis.call('ZADD', OLDEST, stamp_of(message_at(list, count)), member)
   end
   note_depth(thread, before, before - count)
   keep_tubes(thread, tubes)
+  depth_change = depth_change - count
+  -- The list comes last: whatever ended the steps before, its first request is still the one that the record names.
+  if is_drained then redis.call('DEL', list) else try('LTRIM', list, count, '-1') end
+end
+
+-- The number of the next dead letter. Where they are not counted any more, it is one above all that were given.
+local function next_letter()
+  local number = tally('dead', 1)
+  if number and number > 0 then return number end
+  redis.call('HSET', COUNTERS, 'dead', whole(now_us))
+  return whole(now_us)
 end
 
 -- The first request of tube number i goes to the dead letters.
 local function bury(thread, tubes, i, attempts, reason)
   local tube = tubes[i]
-  local number = redis.call('HINCRBY', COUNTERS, 'dead', 1)
-  local message = redis.call('LINDEX', list_of(thread, tube.priority), 0) or ''
+  local number, message = next_letter(), message_at(list_of(thread, tube.priority), 0) or ''
   redis.call('ZADD', DEAD, now, number)
   redis.call('HSET', LETTERS, number, string.len(thread) .. ' ' .. tube.priority .. ' ' .. whole(tube.head) .. ' '
     .. attempts .. ' ' .. string.len(reason) .. ' ' .. thread .. reason .. message)
@@ -255,7 +354,7 @@ end
 
 local any_blocked
 local function blocked_until(thread)
-  if any_blocked == nil then any_blocked = redis.call('EXISTS', BLOCKED) == 1 end
+  if any_blocked == nil then any_blocked = redis.call('ZCARD', BLOCKED) > 0 end
   return any_blocked and redis.call('ZSCORE', BLOCKED, thread)
 end
 
@@ -266,12 +365,14 @@ local function is_paused(thread)
   return all_paused or thread and blocked_until(thread) == 'inf'
 end
 
+-- Nil also where it cannot be read: nobody holds the thread then, and whoever thinks so finds its fence refused.
 local function read_hold(text)
-  if not text then return nil end
   local fence, owner, since, lease, priority, first, last, ageing, call =
-    string.match(text, '^(%d+) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*) ?(%d*)$')
-  return { fence = fence, owner = owner, since = since, lease = lease, priority = priority, first = tonumber(first),
-           last = tonumber(last), ageing = tonumber(ageing) or 0, call = tonumber(call) or 0 }
+    string.match(text or '', '^(%d+) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*) ?(%d*)$')
+  first, last = tonumber(first), tonumber(last)
+  if not (is_whole(tonumber(fence)) and is_whole(first) and is_whole(last)) or #since + #lease > 30 then return nil end
+  return { fence = fence, owner = owner, since = since, lease = lease, priority = priority, first = first, last = last,
+           ageing = tonumber(ageing) or 0, call = tonumber(call) or 0 }
 end
 
 local function held_of(thread)
@@ -316,8 +417,23 @@ local function attempt_at(trouble, tube)
   return trouble and tube.head == trouble.sequence and trouble.attempts + trouble.crashes + 1 or 1
 end
 
+-- A thread whose record cannot be read is given to no worker: `check --repair` makes the record anew, from its lists.
+-- Until then it counts as paused; so one that is paused already is met again when it is resumed.
+local function quarantine(thread, reason)
+  if redis.call('ZSCORE', BLOCKED, thread) == 'inf' then return end
+  sound()
+  redis.call('HSET', QUARANTINE, 'thread ' .. thread, reason)
+  redis.call('ZADD', BLOCKED, '+inf', thread)
+  redis.call('ZREM', READY, thread)
+  redis.call('ZREM', PARKED, thread)
+  any_blocked = true
+end
+
+local UNREADABLE = 'the record of its tubes cannot be read'
+
 local function make_ready(thread, tubes, is_unparked)
-  if #tubes == 0 or blocked_until(thread) then return end
+  if tubes and #tubes == 0 or blocked_until(thread) then return end
+  if not tubes then return quarantine(thread, UNREADABLE) end
   local residue = not is_unparked and parking_of(thread)
   if residue then
     redis.call('ZADD', PARKED, residue, thread)
@@ -342,11 +458,19 @@ local function let_go(thread)
   redis.call('HDEL', HELD, thread)
 end
 
+-- Its holder needs a thread no more. What may end the script comes before the hold is gone: a thread that is neither held
+-- nor ready would be seen by nobody.
+local function give_back(thread, tubes)
+  redis.call('ZREM', LEASES, thread)
+  make_ready(thread, tubes)
+  redis.call('HDEL', HELD, thread)
+end
+
 -- A worker died with requests in its hands: they are handed out one by one from here on, and one that keeps killing
 -- its workers goes to the dead letters.
 local function count_crash(thread, tubes, held, crash_limit)
   if held.last < held.first then return end
-  for i, tube in ipairs(tubes) do
+  for i, tube in ipairs(tubes or {}) do
     if tube.priority == held.priority and tube.head <= held.last then
       local trouble = trouble_of(thread, tube.priority)
       if not trouble or trouble.last < tube.head or tube.head < trouble.sequence then
@@ -371,13 +495,22 @@ local function expire(thread, crash_limit)
   make_ready(thread, tubes)
 end
 
+-- How many messages a list has. What is no list there took the place of one: it holds nothing that could be handed out,
+-- and goes.
+local function length_of(list)
+  local length = try('LLEN', list)
+  if not length then redis.call('DEL', list) end
+  return length or 0
+end
+
 -- A list that holds less than its index says was cut behind our back: the list is what there is.
 local function mend(thread, tubes, i)
+  sound()
   local tube, before = tubes[i], depth_of(tubes)
-  local missing = tube.tail - tube.head - redis.call('LLEN', list_of(thread, tube.priority))
+  local missing = tube.tail - tube.head - length_of(list_of(thread, tube.priority))
   tube.tail = tube.tail - missing
   depth_change = depth_change - missing
-  redis.call('HINCRBY', COUNTERS, 'mended', missing)
+  tally('mended', missing)
   if tube.head == tube.tail then
     redis.call('ZREM', OLDEST, thread .. '/' .. tube.priority)
     table.remove(tubes, i)
@@ -431,7 +564,7 @@ local function first_messages(list, count, room)
   local messages, bytes = {}, 0
   while #messages < count do
     local asked = math.min(part, count - #messages)
-    local read = redis.call('LRANGE', list, #messages, #messages + asked - 1)
+    local read = try('LRANGE', list, #messages, #messages + asked - 1) or {}
     local is_cut, before = #read < asked, #read
     bytes = bytes + cut(read, room - bytes, #messages == 0)
     if #messages == 0 then messages = read else for _, message in ipairs(read) do messages[#messages + 1] = message end end
@@ -483,18 +616,38 @@ local function arrive(thread, tubes)
   end
   held.since = whole(now)
   keep_held(thread, held)
-  redis.call('RPUSH', WAKE .. ':' .. held.owner, '1')
+  try('RPUSH', WAKE .. ':' .. held.owner, '1')
   redis.call('PEXPIRE', WAKE .. ':' .. held.owner, 60000)
 end
 
--- Append source[first..last] to a tube; returns the sequence number of the first. `start` as in tube_for.
+-- A delayed request has the number of its registration until its time has come. Equal times go by number, as text.
+local function put_off(thread, priority, start, source, first, last, due)
+  for i = first, last do
+    local number = string.format('%016d', start + i - first)
+    redis.call('ZADD', DUE, due, number)
+    redis.call('HSET', LATER, number, string.len(thread) .. ' ' .. priority .. ' ' .. thread .. source[i])
+  end
+  woken = woken + 1
+  return start
+end
+
+-- Append source[first..last] to a tube; returns the sequence number of the first. `start` as in tube_for. Requests for
+-- what is no list wait until the next look of a worker, who may remove it; those of a thread whose record cannot be read
+-- wait in their list.
 local function append(thread, priority, start, source, first, last)
-  local tubes, count = tubes_of(thread), last - first + 1
+  local tubes, list, count = tubes_of(thread), list_of(thread, priority), last - first + 1
+  for chunk = first, last, CHUNK do
+    if not try('RPUSH', list, unpack(source, chunk, math.min(chunk + CHUNK - 1, last))) then
+      return put_off(thread, priority, start, source, first, last, now)
+    end
+  end
+  if not tubes then
+    depth_change = depth_change + count
+    quarantine(thread, UNREADABLE)
+    return start
+  end
   local before = depth_of(tubes)
   local tube = tube_for(tubes, priority, start)
-  for chunk = first, last, CHUNK do
-    redis.call('RPUSH', list_of(thread, priority), unpack(source, chunk, math.min(chunk + CHUNK - 1, last)))
-  end
   if tube.head == tube.tail then
     redis.call('ZADD', OLDEST, stamp_of(source[first]), thread .. '/' .. priority)
     if before > 0 then note_older(thread, priority) end
@@ -543,7 +696,9 @@ end
 -- `latest` is what the counter says, if the caller has read it.
 local function follow_clock(latest)
   latest = tonumber(latest or redis.call('HGET', COUNTERS, 'latest'))
+  if not is_whole(latest) then latest = nil end
   if latest and math.abs(latest - now) < STEP then return end
+  if latest and latest > now then sound() end
   redis.call('HSET', COUNTERS, 'latest', whole(now))
   if not latest or latest < now then return end
   for _, key in ipairs({ BLOCKED, DUE, IDENTITIES, DISMISSED }) do bring_forward(key, latest - now) end
@@ -555,28 +710,77 @@ local function take_number()
   return redis.call('HINCRBY', COUNTERS, 'sequence', 1) - 1
 end
 
--- Delayed requests whose time has come take their places, in the order of their times; they count as registered then.
-local function promote()
-  if redis.call('EXISTS', DUE) == 0 then return end
-  for _, number in ipairs(redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, SWEEP)) do
-    local text = redis.call('HGET', LATER, number)
-    local length, priority, at = string.match(text, '^(%d+) (%-?%d+) ()')
-    local due = tonumber(redis.call('ZSCORE', DUE, number))
-    local message = whole(due) .. string.sub(text, at + length + 13)
-    local thread = place(string.sub(text, at, at + length - 1), message)
-    append(thread, priority, take_number(), { message }, 1, 1)
-    redis.call('ZREM', DUE, number)
-    redis.call('HDEL', LATER, number)
-  end
+-- Thread and priority of a record that begins with the length of one; nil where they cannot be those of a request.
+local function route_of(text, length, priority, at)
+  local thread = at and string.sub(text, at, at + length - 1)
+  if not thread or thread == '' or #thread < tonumber(length) or not is_text(thread) then return nil end
+  return math.abs(tonumber(priority)) < 2 ^ 31 and thread or nil
 end
 
+-- A delayed request: its thread, priority and message without its time; nil where the record cannot be read.
+local function read_delayed(text)
+  local length, priority, at = string.match(text, '^(%d+) (%-?%d+) ()')
+  local thread = route_of(text, length, priority, at)
+  if not thread or not string.find(text, '^%d%d%d%d%d%d%d%d%d%d%d%d%d', at + length) then return nil end
+  return thread, priority, string.sub(text, at + length + 13)
+end
+
+-- A dead letter: its thread, priority and message; nil where it cannot be read.
+local function read_letter(text)
+  local length, priority, reason_length, at = string.match(text, '^(%d+) (%-?%d+) %-?%d+ %-?%d+ (%d+) ()')
+  local thread = route_of(text, length, priority, at)
+  if not thread or #text < at + length + reason_length - 1 then return nil end
+  return thread, priority, string.sub(text, at + length + reason_length)
+end
+
+-- A moment as messages have it; one that is none is now.
+local function spelled_moment(score)
+  local moment = tonumber(score)
+  return string.format('%013.0f', moment >= 0 and moment < 1e13 and moment or now)
+end
+
+-- Nothing is numbered while the number of the next request cannot be read.
+local function is_numbered()
+  return is_whole(tonumber(redis.call('HGET', COUNTERS, 'sequence') or 0))
+end
+
+local function promote_one(number)
+  local text = redis.call('HGET', LATER, number)
+  local thread, priority, body = read_delayed(text or '')
+  if thread then
+    local message = spelled_moment(redis.call('ZSCORE', DUE, number)) .. body
+    thread = place(thread, message)
+    length_of(list_of(thread, priority))
+    append(thread, priority, take_number(), { message }, 1, 1)
+    redis.call('HDEL', LATER, number)
+  elseif text then
+    redis.call('HSET', QUARANTINE, 'delayed ' .. number, 'its record cannot be read')
+  end
+  redis.call('ZREM', DUE, number)
+end
+
+-- Delayed requests whose time has come take their places, in the order of their times; they count as registered then.
+-- They wait on (`has_waiting`) where their numbers or their layout cannot be read.
+local has_waiting
+local function promote()
+  if redis.call('ZCARD', DUE) == 0 then return end
+  local ripe = redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, SWEEP)
+  if #ripe == 0 then return end
+  has_waiting = not is_numbered() or known_layout() == nil
+  if has_waiting then return end
+  sound()
+  for _, number in ipairs(ripe) do promote_one(number) end
+end
+
+-- Nil also where the record cannot be read.
 local function schedule_of(name)
   local text = redis.call('HGET', SCHEDULES, name)
-  if not text then return nil end
-  local timing_length, thread_length, priority, at = string.match(text, '^(%d+) (%d+) (%-?%d+) ()')
-  local after = at + timing_length
-  return { timing = string.sub(text, at, after - 1), thread = string.sub(text, after, after + thread_length - 1),
-           priority = priority, message = string.sub(text, after + thread_length) }
+  local timing_length, thread_length, priority, at = string.match(text or '', '^(%d+) (%d+) (%-?%d+) ()')
+  local after = at and at + timing_length
+  local thread = route_of(text, thread_length, priority, after)
+  if not thread then return nil end
+  return { timing = string.sub(text, at, after - 1), thread = thread, priority = priority,
+           message = string.sub(text, after + thread_length) }
 end
 
 local function keep_schedule(name, schedule)
@@ -588,16 +792,20 @@ end
 -- that is about to come.
 local function begun(bytes)
   local found = redis.call('HMGET', COUNTERS, 'sequence', 'largest')
-  local sequence = tonumber(found[1])
-  if bytes > (tonumber(found[2]) or 0) then redis.call('HSET', COUNTERS, 'largest', bytes) end
-  if sequence then return sequence end
+  local sequence, largest_before = found[1], tonumber(found[2] or 0)
+  if sequence and not is_whole(tonumber(sequence)) then
+    error({ err = 'GARBAGE ' .. COUNTERS .. ' has no number in its field sequence' })
+  end
+  if not is_whole(largest_before) or bytes > largest_before then redis.call('HSET', COUNTERS, 'largest', bytes) end
+  if sequence then return tonumber(sequence) end
   redis.call('HSET', COUNTERS, 'born', whole(now_us), 'sequence', 0)
   return 0
 end
 
 -- Parked threads whose old ones are drained become ready, so many at a time.
 local function unpark()
-  if redis.call('EXISTS', OPENED) == 0 then return end
+  if redis.call('ZCARD', OPENED) == 0 then return end
+  sound()
   local left = SWEEP
   while left > 0 do
     local residue = redis.call('ZRANGE', OPENED, 0, 0)[1]
@@ -613,11 +821,13 @@ local function unpark()
   woken = woken + 1 -- for those that are left
 end
 
--- Write what the calls above added up to; the last step of every script that changes something.
+-- Write what the calls above added up to; the last step of every script that changes something. Returns the depth of the
+-- shard, if that changed.
 local function finish()
-  if depth_change ~= 0 then redis.call('HINCRBY', COUNTERS, 'depth', depth_change) end
-  if settled ~= 0 then redis.call('HINCRBY', COUNTERS, 'settled', settled) end
+  local depth = depth_change ~= 0 and tally('depth', depth_change)
+  if settled ~= 0 then tally('settled', settled) end
   if woken > 0 then
-    for _ = redis.call('LLEN', WAKE) + 1, math.min(WAKE_LIMIT, woken) do redis.call('RPUSH', WAKE, '1') end
+    for _ = length_of(WAKE) + 1, math.min(WAKE_LIMIT, woken) do redis.call('RPUSH', WAKE, '1') end
   end
+  return depth
 end

@@ -14,23 +14,27 @@ local room = tonumber(ARGV[8])
 local function take_back()
   for _, thread in ipairs(redis.call('HKEYS', HELD)) do
     local held = held_of(thread)
-    if held.owner == owner and tonumber(held.fence) > tonumber(known) then
+    if held and held.owner == owner and tonumber(held.fence) > tonumber(known) then
       let_go(thread)
       make_ready(thread, tubes_of(thread))
     end
   end
 end
 
-local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest')
+local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused')
 follow_clock(counted[3])
 
 -- A clock that was set back must not freeze a thread: no lease ends later than a full lease from now.
-for _, thread in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '(' .. whole(now + lease), '+inf', 'LIMIT', 0, SWEEP)) do
+local late = redis.call('ZRANGEBYSCORE', LEASES, '(' .. whole(now + lease), '+inf', 'LIMIT', 0, SWEEP)
+local over = redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, SWEEP)
+local ripe = redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now, 'LIMIT', 0, SWEEP)
+if #late + #over + #ripe > 0 or known ~= '' then sound() end
+for _, thread in ipairs(late) do
   local held = held_of(thread)
   redis.call('ZADD', LEASES, 'LT', now + (held and tonumber(held.lease) or 0), thread)
 end
-for _, thread in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, SWEEP)) do expire(thread, crash_limit) end
-for _, thread in ipairs(redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now, 'LIMIT', 0, SWEEP)) do
+for _, thread in ipairs(over) do expire(thread, crash_limit) end
+for _, thread in ipairs(ripe) do
   redis.call('ZREM', BLOCKED, thread)
   make_ready(thread, tubes_of(thread))
 end
@@ -46,24 +50,32 @@ end
 
 local dismissed = is_dismissed()
 if wanted < 1 or dismissed then threads = 0 end
-if threads > 0 then redis.call('HSET', COUNTERS, 'looked', whole(now)) end
 local reply = { -1, 0, -1 }
-local picked = threads > 0 and not is_paused() and redis.call('ZPOPMIN', READY, threads) or {}
-local bound, records, leases = {}, {}, {}
-for i = 1, #picked, 2 do bound[#bound + 1] = picked[i] end
-local fence = math.max((tonumber(counted[1]) or 0) + 1, now_us)
+local picked = threads > 0 and not counted[4] and redis.call('ZRANGE', READY, 0, threads - 1) or {}
+local taken, records, leases = {}, {}, {}
+local fence = math.max((is_whole(tonumber(counted[1])) and counted[1] or 0) + 1, now_us)
 largest = tonumber(counted[2]) or 0
 local since, till = whole(now), whole(now + lease)
-for i, record in ipairs(records_of(THREADS, bound)) do
-  local thread = bound[i]
-  if i > 1 and room <= 0 then -- those that are left stay where they were
-    for j = i, #bound do redis.call('ZADD', READY, picked[2 * j], bound[j]) end
-    break
-  end
+local occurs = tonumber(redis.call('ZRANGE', OCCURRENCES, '0', '0', 'WITHSCORES')[2])
+
+-- The first requests of a thread that is ready. One that is held all the same has its worker; one whose name or record
+-- cannot be read has none.
+local function first_of(thread, record, hold, held, share)
+  if read_hold(hold) and redis.call('ZSCORE', LEASES, thread) then return nil end
+  local tubes = read_tubes(record)
+  if tubes and is_text(thread) then return hand_out(thread, tubes, held, wanted, share) end
+  quarantine(thread, tubes and 'its name is not UTF-8' or UNREADABLE)
+end
+
+local holds = records_of(HELD, picked)
+for i, record in ipairs(records_of(THREADS, picked)) do
+  if i > 1 and room <= 0 then break end -- those that are left stay where they are
+  local thread = picked[i]
+  taken[i] = thread
   local held = { fence = whole(fence), owner = owner, since = since, lease = ARGV[4], priority = '0', first = 0, last = -1,
                  ageing = ageing, call = 0 }
   local priority, first, attempt, messages, bytes =
-    hand_out(thread, read_tubes(record), held, wanted, share_of(room, #bound - i + 1))
+    first_of(thread, record, holds[i], held, share_of(room, #picked - i + 1))
   if messages then
     room = room - bytes
     local at, n = #reply, #leases
@@ -74,18 +86,22 @@ for i, record in ipairs(records_of(THREADS, bound)) do
     fence = fence + 1
   end
 end
+in_chunks(taken, 'ZREM', READY)
 in_chunks(records, 'HSET', HELD)
 in_chunks(leases, 'ZADD', LEASES)
-if #reply > 3 then redis.call('HSET', COUNTERS, 'fence', whole(fence - 1)) end
+if #reply > 3 then
+  redis.call('HSET', COUNTERS, 'looked', since, 'fence', whole(fence - 1))
+elseif threads > 0 then
+  redis.call('HSET', COUNTERS, 'looked', since)
+end
 
 -- Whoever was called and leaves work behind calls the next one.
 if (#picked > 0 or dismissed) and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
-for _, key in ipairs({ LEASES, BLOCKED, DUE }) do
+for _, key in ipairs({ LEASES, BLOCKED, not has_waiting and DUE or nil }) do
   local score = tonumber(redis.call('ZRANGE', key, '0', '0', 'WITHSCORES')[2])
-  if score and score < math.huge and (reply[1] < 0 or score - now < reply[1]) then reply[1] = math.max(score - now, 0) end
+  if score and score < 1e14 and (reply[1] < 0 or score - now < reply[1]) then reply[1] = math.max(score - now, 0) end
 end
-local occurs = tonumber(redis.call('ZRANGE', OCCURRENCES, '0', '0', 'WITHSCORES')[2])
-if occurs then reply[3] = math.max(occurs - now, 0) end
+if occurs and occurs < 1e14 then reply[3] = math.max(occurs - now, 0) end
 finish()
 if dismissed then reply[1] = -2 end
 return reply

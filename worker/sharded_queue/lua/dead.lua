@@ -8,10 +8,10 @@
 local target = ARGV[1]
 local done = {}
 
-local function put_back(thread, priority, message)
-  local tubes = tubes_of(thread)
+local function put_back(thread, priority, message, tubes)
+  length_of(list_of(thread, priority))
   local before = depth_of(tubes)
-  local start = tonumber(redis.call('HGET', COUNTERS, 'sequence')) + 1
+  local start = begun(#message) + 1
   local tube = tube_for(tubes, priority, start)
   if target == 'head' then
     tube.head = tube.head - 1
@@ -28,19 +28,25 @@ local function put_back(thread, priority, message)
   if before == 0 then arrive(thread, tubes) else note_older(thread, priority) end
 end
 
+-- Whether a letter is back in its tube; one that cannot be read, or whose thread's record cannot be, can only be dropped.
+local function is_put_back(letter)
+  local thread, priority, message = read_letter(letter)
+  if not thread or known_layout() == nil then return false end
+  thread = place(thread, message)
+  local tubes = tubes_of(thread)
+  if not tubes or target == 'head' and held_of(thread) then return false end
+  put_back(thread, priority, message, tubes)
+  return true
+end
+
+sound()
+if target ~= 'drop' and not is_numbered() then begun(0) end
 for i = 2, #ARGV do
   local letter = redis.call('HGET', LETTERS, ARGV[i])
-  if letter then
-    local length, priority, reason_length, at =
-      string.match(letter, '^(%d+) (%-?%d+) %-?%d+ %d+ (%d+) ()')
-    local message = string.sub(letter, at + length + reason_length)
-    local thread = place(string.sub(letter, at, at + length - 1), message)
-    if target ~= 'head' or not held_of(thread) then
-      if target ~= 'drop' then put_back(thread, priority, message) end
-      redis.call('HDEL', LETTERS, ARGV[i])
-      redis.call('ZREM', DEAD, ARGV[i])
-      done[#done + 1] = ARGV[i]
-    end
+  if letter and (target == 'drop' or is_put_back(letter)) then
+    redis.call('HDEL', LETTERS, ARGV[i])
+    redis.call('ZREM', DEAD, ARGV[i])
+    done[#done + 1] = ARGV[i]
   end
 end
 finish()

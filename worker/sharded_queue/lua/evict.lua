@@ -4,10 +4,12 @@
 --
 -- ARGV  names of workers (what stands before the / of an owner). Returns the threads.
 
+sound()
 local gone, freed = {}, {}
 for i = 1, #ARGV do gone[ARGV[i]] = true end
 for _, thread in ipairs(redis.call('HKEYS', HELD)) do
-  if gone[string.match(held_of(thread).owner, '^[^/]*')] then
+  local held = held_of(thread)
+  if held and gone[string.match(held.owner, '^[^/]*')] then
     let_go(thread)
     make_ready(thread, tubes_of(thread))
     freed[#freed + 1] = thread

@@ -13,8 +13,9 @@ local sequence, attempt, delay, reason = tonumber(ARGV[5]), tonumber(ARGV[6]), t
 local call, cap = tonumber(ARGV[9]), tonumber(ARGV[10])
 if ARGV[7] ~= 'dead' then delay = math.max(delay, 0) end
 
+sound()
 local held, tubes = holds(thread, fence), tubes_of(thread)
-local was_dealt_with = is_done(tubes, priority, sequence)
+local was_dealt_with = tubes and is_done(tubes, priority, sequence)
 
 -- Put off when it was sent before; others may have tried since.
 local function was_put_off()
@@ -33,6 +34,11 @@ local function place()
 end
 
 if not held then return was_put_off() and 1 or 0 end
+if not tubes then
+  quarantine(thread, UNREADABLE)
+  let_go(thread)
+  return 0
+end
 if was_dealt_with or is_answered(held, call) then return 1 end
 local i = place()
 if not i then return 0 end

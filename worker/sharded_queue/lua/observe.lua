@@ -4,7 +4,7 @@
 -- ARGV  worst
 -- Returns {now, counters (flat), threads, ready, bound, blocked, deepest that are not parked (flat), oldest tubes (flat:
 -- thread/priority, stamp, depth, state of the thread), held (flat: thread, owner, fence, since or 0), delayed, overdue,
--- schedules, layout, old, parked, depth of the parked}
+-- schedules, layout, old, parked, depth of the parked, records in quarantine}
 
 local worst = tonumber(ARGV[1])
 
@@ -15,23 +15,27 @@ local holds = {}
 local function state_of(thread)
   if holds[thread] then return 'bound' end
   local blocked = redis.call('ZSCORE', BLOCKED, thread)
+  if blocked == 'inf' and redis.call('HGET', QUARANTINE, 'thread ' .. thread) then return 'quarantined' end
   if is_paused or blocked == 'inf' then return 'paused' end
   if redis.call('ZSCORE', PARKED, thread) then return 'parked' end
   return blocked and 'blocked' or 'ready'
 end
 
 local held = {}
-for i, thread in ipairs(redis.call('HKEYS', HELD)) do
+for _, thread in ipairs(redis.call('HKEYS', HELD)) do
   local hold = held_of(thread)
-  holds[thread] = true
-  held[4 * i - 3], held[4 * i - 2], held[4 * i - 1], held[4 * i] = thread, hold.owner, hold.fence, hold.since
+  if hold then
+    local at = #held
+    holds[thread] = true
+    held[at + 1], held[at + 2], held[at + 3], held[at + 4] = thread, hold.owner, hold.fence, hold.since
+  end
 end
 
 local oldest = {}
 local tubes = redis.call('ZRANGE', OLDEST, 0, math.max(worst, 1) - 1, 'WITHSCORES')
 for i = 1, #tubes, 2 do
   local thread, priority = string.match(tubes[i], '^(.*)/(%-?%d+)$')
-  for _, tube in ipairs(tubes_of(thread)) do
+  for _, tube in ipairs(thread and tubes_of(thread) or {}) do
     if tube.priority == priority then
       oldest[#oldest + 1] = tubes[i]
       oldest[#oldest + 1] = tubes[i + 1]
@@ -42,7 +46,7 @@ for i = 1, #tubes, 2 do
 end
 
 local parked, parked_depth = redis.call('ZRANGE', PARKED, 0, SWEEP - 1), 0
-for _, thread in ipairs(parked) do parked_depth = parked_depth + depth_of(tubes_of(thread)) end
+for _, thread in ipairs(parked) do parked_depth = parked_depth + depth_of(tubes_of(thread) or {}) end
 
 local deepest = {}
 local deep = worst > 0 and redis.call('ZREVRANGE', DEEP, 0, worst - 1, 'WITHSCORES') or {}
@@ -58,4 +62,4 @@ return { now, redis.call('HGETALL', COUNTERS), redis.call('HLEN', THREADS), redi
          deepest, oldest, held,
          redis.call('ZCARD', DUE), redis.call('ZCOUNT', DUE, '-inf', now) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now),
          redis.call('ZCARD', OCCURRENCES), redis.call('GET', LAYOUT) or '', redis.call('ZCARD', OLD),
-         redis.call('ZCARD', PARKED), parked_depth }
+         redis.call('ZCARD', PARKED), parked_depth, redis.call('HLEN', QUARANTINE) }

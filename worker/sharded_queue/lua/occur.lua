@@ -7,6 +7,7 @@
 -- An occurrence is named by its time and the timing it comes from: whoever comes second, or sends again, finds the
 -- schedule moved on and changes nothing. The next one must lie ahead, so that of many that were missed one is caught up.
 
+sound()
 follow_clock()
 promote()
 local registered = 0
@@ -14,21 +15,43 @@ for at = 1, #ARGV, 4 do
   local name, moment, timing, following = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])
   local schedule = schedule_of(name)
   local is_due = moment <= now and tonumber(redis.call('ZSCORE', OCCURRENCES, name) or -1) == moment
-  if schedule and schedule.timing == timing and is_due and following > now then
-    local message = whole(moment) .. schedule.message
-    append(place(schedule.thread, message), schedule.priority, take_number(), { message }, 1, 1)
+  if schedule and schedule.timing == timing and is_due and following > now and is_numbered()
+      and known_layout() ~= nil then
+    local message = spelled_moment(moment) .. schedule.message
+    local thread = place(schedule.thread, message)
+    length_of(list_of(thread, schedule.priority))
+    append(thread, schedule.priority, take_number(), { message }, 1, 1)
     redis.call('ZADD', OCCURRENCES, following, name)
     registered = registered + 1
   end
 end
-if registered > 0 then redis.call('HINCRBY', COUNTERS, 'registered', registered) end
+if registered > 0 then tally('registered', registered) end
 finish()
 
+-- A name that no schedule has, or none that can be read, is due no more.
+local function set_aside(name)
+  if redis.call('HGET', SCHEDULES, name) then
+    redis.call('HSET', QUARANTINE, 'schedule ' .. name, 'its record cannot be read')
+  end
+  redis.call('ZREM', OCCURRENCES, name)
+end
+
+-- When it was to occur. A time before all times is none: it is due since now.
+local function moment_of(name, score)
+  if tonumber(score) >= 0 then return tonumber(score) end
+  redis.call('ZADD', OCCURRENCES, now, name)
+  return now
+end
+
 local coming = tonumber(redis.call('ZRANGEBYSCORE', OCCURRENCES, '(' .. whole(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2])
-local reply = { now, coming and coming - now or -1 }
+local reply = { now, coming and coming < 1e14 and coming - now or -1 }
 local due = redis.call('ZRANGEBYSCORE', OCCURRENCES, '-inf', now, 'WITHSCORES', 'LIMIT', 0, SWEEP)
 for i = 1, #due, 2 do
   local schedule = schedule_of(due[i])
-  if schedule then reply[#reply + 1] = { due[i], tonumber(due[i + 1]), schedule.timing } end
+  if schedule then
+    reply[#reply + 1] = { due[i], moment_of(due[i], due[i + 1]), schedule.timing }
+  else
+    set_aside(due[i])
+  end
 end
 return reply

@@ -6,6 +6,7 @@
 local thread, pausing = ARGV[1], ARGV[2] == '1'
 local changed
 
+sound()
 if thread == '' then
   changed = pausing and redis.call('HSETNX', COUNTERS, 'paused', whole(now)) or redis.call('HDEL', COUNTERS, 'paused')
   if not pausing then woken = WAKE_LIMIT end
@@ -16,6 +17,7 @@ elseif pausing then
   redis.call('ZREM', PARKED, thread)
 else
   changed = redis.call('ZREM', BLOCKED, thread)
+  redis.call('HDEL', QUARANTINE, 'thread ' .. thread)
   if not held_of(thread) then make_ready(thread, tubes_of(thread)) end
 end
 finish()

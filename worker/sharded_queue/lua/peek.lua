@@ -3,7 +3,7 @@
 --
 -- ARGV  thread, priority, count, bytes. Returns {sequence of the first, messages}.
 
-for _, tube in ipairs(tubes_of(ARGV[1])) do
+for _, tube in ipairs(tubes_of(ARGV[1]) or {}) do
   if tube.priority == ARGV[2] then
     local count = math.min(tonumber(ARGV[3]), tube.tail - tube.head)
     return { tube.head, (first_messages(list_of(ARGV[1], ARGV[2]), count, tonumber(ARGV[4]))) }

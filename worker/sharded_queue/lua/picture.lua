@@ -4,7 +4,8 @@
 -- ARGV  thread, priority of lists that were found in Redis and are not in the index: they have no numbers there
 -- Returns {counters, threads, held, trouble, firsts (flat hashes), ready, blocked, oldest, deep, leases, due, dead,
 -- identities, occurrences (flat sorted sets), fields of later, fields of letters, fields of schedules, tubes (flat:
--- thread, priority, head, tail, length, first message), layout, old, parked, opened (flat sorted sets)}
+-- thread, priority, head, tail, length or -1 for what is no list, first message), layout, old, parked, opened (flat sorted
+-- sets), quarantine (flat hash), records that cannot be read (flat: index, member, record)}
 
 local function ranked(key)
   return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
@@ -14,13 +15,13 @@ local tubes, listed = {}, {}
 local function list_tube(thread, tube)
   local list = list_of(thread, tube.priority)
   if #ARGV > 0 then listed[list] = true end
-  for _, value in ipairs({ thread, tube.priority, whole(tube.head), whole(tube.tail), redis.call('LLEN', list),
-                           redis.call('LINDEX', list, 0) or '' }) do
+  for _, value in ipairs({ thread, tube.priority, whole(tube.head), whole(tube.tail), try('LLEN', list) or -1,
+                           message_at(list, 0) or '' }) do
     tubes[#tubes + 1] = value
   end
 end
 for _, thread in ipairs(redis.call('HKEYS', THREADS)) do
-  for _, tube in ipairs(tubes_of(thread)) do list_tube(thread, tube) end
+  for _, tube in ipairs(tubes_of(thread) or {}) do list_tube(thread, tube) end
 end
 for i = 1, #ARGV, 2 do
   local list = list_of(ARGV[i], ARGV[i + 1])
@@ -29,8 +30,22 @@ for i = 1, #ARGV, 2 do
   end
 end
 
+local flaws = {}
+local function look_at(index, key, is_readable)
+  local flat = redis.call('HGETALL', key)
+  for i = 1, #flat, 2 do
+    if not is_readable(flat[i + 1], flat[i]) then
+      flaws[#flaws + 1], flaws[#flaws + 2], flaws[#flaws + 3] = index, flat[i], flat[i + 1]
+    end
+  end
+end
+look_at('threads', THREADS, function(text, thread) return is_text(thread) and read_tubes(text) end)
+look_at('later', LATER, read_delayed)
+look_at('letters', LETTERS, read_letter)
+look_at('schedules', SCHEDULES, function(_, name) return schedule_of(name) end)
+
 return { redis.call('HGETALL', COUNTERS), redis.call('HGETALL', THREADS), redis.call('HGETALL', HELD),
          redis.call('HGETALL', TROUBLE), redis.call('HGETALL', FIRSTS), ranked(READY), ranked(BLOCKED), ranked(OLDEST),
          ranked(DEEP), ranked(LEASES), ranked(DUE), ranked(DEAD), ranked(IDENTITIES),
          ranked(OCCURRENCES), redis.call('HKEYS', LATER), redis.call('HKEYS', LETTERS), redis.call('HKEYS', SCHEDULES),
-         tubes, redis.call('GET', LAYOUT) or '', ranked(OLD), ranked(PARKED), ranked(OPENED) }
+         tubes, redis.call('GET', LAYOUT) or '', ranked(OLD), ranked(PARKED), ranked(OPENED), redis.call('HGETALL', QUARANTINE), flaws }

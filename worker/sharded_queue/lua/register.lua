@@ -90,7 +90,7 @@ if capacity > 0 then
   local at = from
   while at <= #entries do
     local thread, priority, count = entries[at], entries[at + 1], tonumber(entries[at + 2])
-    for _, tube in ipairs(tubes_of(thread)) do
+    for _, tube in ipairs(tubes_of(thread) or {}) do
       local depth = tube.tail - tube.head
       if count > 0 and tube.priority == priority and depth + count > capacity then
         return { now, 'full', depth, thread, priority }
@@ -101,20 +101,19 @@ if capacity > 0 then
   end
 end
 
+-- What is written below was not read yet: a key of another kind ends the script before it has written.
+local function check_keys()
+  any_blocked = redis.call('ZCARD', BLOCKED) > 0
+  for _, key in ipairs({ READY, OLDEST, DEEP }) do redis.call('ZCARD', key) end
+  redis.call('HLEN', HELD)
+  if delay > 0 then redis.call('ZCARD', DUE) redis.call('HLEN', LATER) end
+  if window > 0 then redis.call('HLEN', FIRSTS) end
+end
+
+check_keys()
 local sequence = begun(tonumber(ARGV[10]))
 
 if placed_by ~= '' and not layout then redis.call('SET', LAYOUT, placed_by .. ' 0') end
-
--- A delayed request has the number of its registration until its time has come. Equal times go by number, as text.
-local function put_off(thread, priority, start, first, last)
-  for i = first, last do
-    local number = string.format('%016d', start + i - first)
-    redis.call('ZADD', DUE, now + delay, number)
-    redis.call('HSET', LATER, number, string.len(thread) .. ' ' .. priority .. ' ' .. thread .. entries[i])
-  end
-  woken = woken + 1
-  return start
-end
 
 local reply, routes, at, total = { now }, {}, from, 0
 while at <= #entries do
@@ -125,7 +124,7 @@ while at <= #entries do
   if count == 0 then
     reply[#reply + 1] = 0
   elseif delay > 0 then
-    reply[#reply + 1] = put_off(thread, priority, start, first, last)
+    reply[#reply + 1] = put_off(thread, priority, start, entries, first, last, now + delay)
   else
     reply[#reply + 1] = append(thread, priority, start, entries, first, last)
   end
@@ -150,11 +149,11 @@ local function remember()
 end
 
 redis.call('HINCRBY', COUNTERS, 'sequence', total)
-redis.call('HINCRBY', COUNTERS, 'registered', total)
+tally('registered', total)
 if #fresh > 0 then remember() end
-if #repeated > 0 then redis.call('HINCRBY', COUNTERS, 'duplicates', #repeated) end
-finish()
-if depth_change > 0 and tonumber(redis.call('HGET', COUNTERS, 'depth')) == depth_change then
+if #repeated > 0 then tally('duplicates', #repeated) end
+local depth = finish()
+if depth_change > 0 and depth == depth_change then
   redis.call('PUBLISH', channel, tag)
 end
 

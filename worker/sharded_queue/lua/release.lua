@@ -3,8 +3,7 @@
 
 for at = 1, #ARGV, 2 do
   if holds(ARGV[at], ARGV[at + 1]) then
-    let_go(ARGV[at])
-    make_ready(ARGV[at], tubes_of(ARGV[at]))
+    give_back(ARGV[at], tubes_of(ARGV[at]))
   end
 end
 finish()

@@ -14,10 +14,55 @@ local function note(index, member, was, is)
   changes[#changes + 1] = { index, member, was or '', is or '' }
 end
 
+local function name_of(key)
+  return string.match(key, ':(%a+)$')
+end
+
+local function kind_of(key)
+  return redis.call('TYPE', key).ok
+end
+
+local function is_laid_out()
+  local threads = try('HKEYS', THREADS) or {}
+  for i = 1, #ARGV, 2 do threads[#threads + 1] = ARGV[i] end
+  for _, thread in ipairs(threads) do
+    if string.find(thread, '^%d+:%d+$') then return true end
+  end
+  return false
+end
+
+-- Without the layout, nobody knows which requests must wait for which others: where some were placed by one, the operator
+-- has to say it.
+if kind_of(LAYOUT) ~= 'none' and (kind_of(LAYOUT) ~= 'string' or known_layout() == nil) then
+  if is_laid_out() then error({ err = 'GARBAGE ' .. LAYOUT .. ' holds no layout' }) end
+  note('layout', LAYOUT, 'no layout')
+  redis.call('DEL', LAYOUT)
+  layout = false
+end
+
+-- What is no value of ours took the place of one: it goes, and what can be known is made anew from the rest.
+local function remove_other_kind(name, key, kind)
+  local is = kind_of(key)
+  if is == kind or is == 'none' then return end
+  note(name, key, is)
+  redis.call('DEL', key)
+end
+
+for kind, keys in pairs(keys_by_kind()) do
+  for _, key in ipairs(keys) do
+    if key ~= LAYOUT then remove_other_kind(name_of(key), key, kind) end
+  end
+end
+
 local function keep_field(index, key, field, was, is)
   if was == is then return end
   note(index, field, was, is)
   if is then redis.call('HSET', key, field, is) else redis.call('HDEL', key, field) end
+end
+
+-- Whether a score can be a time, a number of requests or a residue class.
+local function is_moment(score)
+  return tonumber(score) >= 0 and tonumber(score) < 1e13
 end
 
 -- A sorted set has the members of `truth` and no others. A score must be the true one, unless `any_score` says that it
@@ -35,11 +80,19 @@ local function keep_ranking(index, key, truth, any_score)
   end
   for member, is in pairs(truth) do
     local was = scores[member]
-    if not was or (not any_score and tonumber(was) ~= is) then
+    if not was or (not any_score and tonumber(was) ~= is) or not is_moment(was) then
       note(index, member, was, whole(is))
       redis.call('ZADD', key, is, member)
     end
   end
+end
+
+-- A counter that is no number is none.
+for _, name in ipairs({ 'depth', 'registered', 'duplicates', 'settled', 'dead', 'busy_us', 'sequence', 'fence', 'born',
+                        'mended', 'looked' }) do
+  local was = redis.call('HGET', COUNTERS, name)
+  local is_number = was and string.find(was, '^%-?%d+$') and is_whole(tonumber(was))
+  if was and not is_number then keep_field('counters', COUNTERS, name, was) end
 end
 
 -- A mark is never below what was given out under it.
@@ -56,25 +109,76 @@ local function fields_of(key)
   return fields
 end
 
+-- What is in quarantine is made anew, or goes.
+for name, reason in pairs(fields_of(QUARANTINE)) do
+  keep_field('quarantine', QUARANTINE, name, reason)
+  local thread = string.match(name, '^thread (.*)$')
+  if thread and redis.call('ZREM', BLOCKED, thread) == 1 then note('blocked', thread, 'inf') end
+end
+
+-- A name that cannot be read is spelled out.
+local function readable(name)
+  if is_text(name) then return name end
+  return (string.gsub(name, '[\128-\255]', function(byte) return string.format('\\x%02x', string.byte(byte)) end))
+end
+
+-- The lists of a thread whose name cannot be read get one that can; where it is taken, the operator has to say.
+local function name_anew(thread, priority)
+  local from, to = list_of(thread, priority), list_of(readable(thread), priority)
+  if from ~= to and redis.call('EXISTS', from) == 1 and redis.call('RENAMENX', from, to) == 1 then note('list', from, from, to) end
+  return readable(thread)
+end
+
 local records = fields_of(THREADS)
 
 -- thread -> priority -> the index's record of the tube, or false where only its list is known.
 local function known_tubes()
   local known = {}
   for i = 1, #ARGV, 2 do
-    known[ARGV[i]] = known[ARGV[i]] or {}
-    known[ARGV[i]][ARGV[i + 1]] = false
+    local thread = name_anew(ARGV[i], ARGV[i + 1])
+    known[thread] = known[thread] or {}
+    known[thread][ARGV[i + 1]] = false
   end
   for thread, text in pairs(records) do
-    known[thread] = known[thread] or {}
-    for _, tube in ipairs(read_tubes(text)) do known[thread][tube.priority] = tube end
+    local name = readable(thread)
+    known[name] = known[name] or {}
+    for _, tube in ipairs(read_tubes(text) or {}) do
+      name_anew(thread, tube.priority)
+      known[name][tube.priority] = tube
+    end
+    if name ~= thread then keep_field('threads', THREADS, thread, text) end
   end
   return known
 end
 
 local known = known_tubes()
-local holds_now, delayed, letters = fields_of(HELD), fields_of(LATER), fields_of(LETTERS)
-local firsts, schedules = fields_of(FIRSTS), fields_of(SCHEDULES)
+for thread in pairs(records) do
+  if readable(thread) ~= thread then records[thread] = nil end
+end
+
+-- The fields of a hash that `is_readable`; the others go.
+local function readable_fields(name, key, is_readable)
+  local fields = fields_of(key)
+  for field, was in pairs(fields) do
+    if not is_readable(was, field) then
+      keep_field(name, key, field, was)
+      fields[field] = nil
+    end
+  end
+  return fields
+end
+
+local function is_number(field)
+  return string.find(field, '^%d+$') and is_whole(tonumber(field))
+end
+
+local holds_now = readable_fields('held', HELD, read_hold)
+local delayed = readable_fields('later', LATER, function(text, number) return is_number(number) and read_delayed(text) end)
+local letters = readable_fields('letters', LETTERS, function(text, number) return is_number(number) and read_letter(text) end)
+local schedules = readable_fields('schedules', SCHEDULES, function(_, name) return schedule_of(name) end)
+local firsts = readable_fields('firsts', FIRSTS, function(text)
+  return is_whole(tonumber(string.match(text, '^(%d+) %-?%d+ .')))
+end)
 
 -- One above every number that is in use, or that a holder may name.
 local function next_number()
@@ -84,7 +188,7 @@ local function next_number()
       if tube then number = math.max(number, tube.tail) end
     end
   end
-  for thread in pairs(holds_now) do number = math.max(number, (held_of(thread).last or -1) + 1) end
+  for thread in pairs(holds_now) do number = math.max(number, held_of(thread).last + 1) end
   for due in pairs(delayed) do number = math.max(number, tonumber(due) + 1) end
   for _, first in pairs(firsts) do number = math.max(number, tonumber(string.match(first, '^%d+')) + 1) end
   return number
@@ -93,7 +197,7 @@ end
 local sequence = next_number()
 
 local function is_in_hand(held, priority)
-  return held and held.fence and held.priority == priority and held.first <= held.last
+  return held and held.priority == priority and held.first <= held.last
 end
 
 -- The tubes of a thread are the lists that there are; the index says the number of the first request. Where it does
@@ -101,6 +205,7 @@ end
 local function true_tubes(thread)
   local tubes, held = {}, holds_now[thread] and held_of(thread)
   for priority, tube in pairs(known[thread]) do
+    remove_other_kind('list', list_of(thread, priority), 'list')
     local length = redis.call('LLEN', list_of(thread, priority))
     if length > 0 then
       local head = tube and tube.head or is_in_hand(held, priority) and held.first or sequence
@@ -130,7 +235,6 @@ end
 
 -- What is held stays held, as long as what is in hand is what the tube begins with.
 local function is_sound(held, tubes)
-  if not held.fence then return false end
   if held.last < held.first then return true end
   for _, tube in ipairs(tubes) do
     if tube.priority == held.priority then
@@ -167,14 +271,14 @@ end
 
 local fence = 0
 for thread in pairs(holds_now) do
-  fence = math.max(fence, tonumber(held_of(thread).fence) or 0)
+  fence = math.max(fence, tonumber(held_of(thread).fence))
   right_hold(thread, tubes_in[thread] or {})
 end
 
 for name, was in pairs(fields_of(TROUBLE)) do
   local thread, priority = string.match(name, '^(.*)/(%-?%d+)$')
-  local trouble, is = thread and trouble_of(thread, priority), nil
-  for _, tube in ipairs(trouble and trouble.sequence and tubes_in[thread] or {}) do
+  local trouble, is = read_trouble(was), nil
+  for _, tube in ipairs(trouble and tubes_in[thread] or {}) do
     local is_inside = tube.head <= trouble.sequence and trouble.sequence <= trouble.last and trouble.last < tube.tail
     if tube.priority == priority and is_inside then is = was end
   end
@@ -185,11 +289,16 @@ end
 local blocked = redis.call('ZRANGE', BLOCKED, 0, -1, 'WITHSCORES')
 for i = 1, #blocked, 2 do
   local thread, till = blocked[i], blocked[i + 1]
-  if leases[thread] and till ~= 'inf' then
+  if leases[thread] and till ~= 'inf' or till ~= 'inf' and tonumber(till) >= 1e13 or not is_text(thread) then
     note('blocked', thread, till)
     redis.call('ZREM', BLOCKED, thread)
+    if not leases[thread] then blocked[i] = '' end
   end
-  ready[thread] = nil
+  ready[blocked[i]] = nil
+end
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', DISMISSED, '1e13', '+inf')) do
+  note('dismissed', name, 'for ever')
+  redis.call('ZREM', DISMISSED, name)
 end
 for thread in pairs(leases) do ready[thread] = nil end
 
@@ -214,7 +323,7 @@ for thread, tubes in pairs(tubes_in) do
 end
 for _, residue in ipairs(redis.call('ZRANGE', OPENED, 0, -1)) do
   residue = tonumber(residue)
-  if not is_closed[residue] then opened[residue] = true end -- also with nobody parked: the next bind closes it
+  if is_whole(residue) and not is_closed[residue] then opened[residue] = true end -- also with nobody parked: the next bind closes it
 end
 for thread in pairs(ready) do
   local residue = layout_in_force() and place_in(thread, layout.number)
@@ -228,7 +337,7 @@ if #changes > found then woken = WAKE_LIMIT end
 keep_ranking('old', OLD, old)
 keep_ranking('parked', PARKED, parked)
 for _, residue in ipairs(redis.call('ZRANGE', OPENED, 0, -1)) do
-  if not opened[tonumber(residue)] then
+  if not opened[tonumber(residue) or false] then
     note('opened', residue, residue)
     redis.call('ZREM', OPENED, residue)
   end

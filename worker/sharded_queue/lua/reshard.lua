@@ -6,6 +6,7 @@
 --          of the layout in force, old threads that are not drained}
 
 local threads = tonumber(ARGV[1])
+sound()
 
 local function answer(changed, number, in_force)
   return { changed, number, in_force, redis.call('ZCARD', OLD) }

@@ -7,11 +7,12 @@
 
 local name, following, timing, thread, priority, message, placed_by = unpack(ARGV)
 
+sound()
 follow_clock()
 local known = schedule_of(name)
 local kept = known and known.timing == timing and redis.call('ZSCORE', OCCURRENCES, name)
 if kept then
-  following = kept
+  following = spelled_moment(kept)
 elseif following == '' or tonumber(following) <= now then
   return { now }
 end

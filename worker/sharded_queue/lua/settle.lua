@@ -16,7 +16,7 @@ local busy_us, room = 0, tonumber(ARGV[2])
 
 -- The end of most threads of few requests: their only tube was handled to its end, and they are let go. It takes a few
 -- steps where `settle`, which would do just the same, takes many. What it removes is removed by one command a key.
-local ended, members = {}, {}
+local ended, members, deep, lists = {}, {}, {}, {}
 local function end_thread(hold, tubes, thread, fence, priority, through, busy)
   local held_fence, held_priority, first, last = string.match(hold or '', '^(%d+) %S+ %d+ %d+ (%S+) (%S+) (%S+)')
   local tube_priority, head, tail = string.match(tubes or '', '^(%-?%d+) (%-?%d+) (%-?%d+)$')
@@ -25,26 +25,29 @@ local function end_thread(hold, tubes, thread, fence, priority, through, busy)
     return false
   end
   local count = tail - head
-  redis.call('DEL', list_of(thread, priority))
-  note_depth(thread, count, 0)
+  if count >= 2 then deep[#deep + 1] = thread end
   note_drained(thread)
   settled, depth_change, busy_us = settled + count, depth_change - count, busy_us + busy
   ended[#ended + 1], members[#members + 1] = thread, thread .. '/' .. priority
+  lists[#lists + 1] = list_of(thread, priority)
   return true
 end
 
+-- Keys that were not read come first: one of another kind ends the script before a request is gone.
 local function write_ends()
   in_chunks(members, 'ZREM', OLDEST)
+  in_chunks(ended, 'ZREM', LEASES)
+  in_chunks(deep, 'ZREM', DEEP)
   in_chunks(ended, 'HDEL', THREADS)
   in_chunks(ended, 'HDEL', HELD)
-  in_chunks(ended, 'ZREM', LEASES)
-  ended, members = {}, {}
+  for from = 1, #lists, CHUNK do redis.call('DEL', unpack(lists, from, math.min(from + CHUNK - 1, #lists))) end
+  ended, members, deep, lists = {}, {}, {}, {}
 end
 
 -- The turn of a thread is over: it lines up behind those that wait now.
 local function yield(thread)
-  let_go(thread)
   redis.call('ZADD', READY, now + 1, thread) -- behind those of this very millisecond too
+  let_go(thread)
   woken = woken + 1
   return 2
 end
@@ -64,8 +67,8 @@ end
 local function in_hand(thread, tubes, held)
   for _, tube in ipairs(held.first <= held.last and tubes or {}) do
     if tube.priority == held.priority then
-      local messages = redis.call('LRANGE', list_of(thread, tube.priority), '0', held.last - held.first)
-      return { 3, tube.priority, held.first, attempt_at(trouble_of(thread, tube.priority), tube), messages }
+      local messages = try('LRANGE', list_of(thread, tube.priority), '0', held.last - held.first)
+      return messages and { 3, tube.priority, held.first, attempt_at(trouble_of(thread, tube.priority), tube), messages } or 1
     end
   end
   return 1
@@ -73,10 +76,15 @@ end
 
 local function settle(hold, record, thread, fence, priority, through, busy, wanted, release, call, share)
   local held, tubes = read_hold(hold), read_tubes(record)
-  local was_settled = through and is_done(tubes, priority, through)
+  local was_settled = through and tubes and is_done(tubes, priority, through)
   if not held or held.fence ~= fence then
     local was_released = again and (release > 0 or wanted > 0 and is_paused(thread)) and (was_settled or not through)
     return was_released and 2 or 0
+  end
+  if not tubes then
+    quarantine(thread, UNREADABLE)
+    let_go(thread)
+    return 0
   end
   if was_settled or is_answered(held, call) then return in_hand(thread, tubes, held) end
   held.call = call or held.call
@@ -103,8 +111,7 @@ local function settle(hold, record, thread, fence, priority, through, busy, want
     end
   end
   if release > 0 then
-    let_go(thread)
-    make_ready(thread, tubes)
+    give_back(thread, tubes)
     return 2
   end
   held.first = held.last + 1
@@ -133,6 +140,6 @@ for i, thread in ipairs(threads) do
   end
 end
 write_ends()
-if busy_us > 0 then redis.call('HINCRBY', COUNTERS, 'busy_us', busy_us) end
+if busy_us > 0 then tally('busy_us', busy_us) end
 finish()
 return reply

@@ -11,9 +11,9 @@ from uuid import uuid4
 from sharded_queue import timing
 from sharded_queue.book import busy_seconds
 from sharded_queue.connections import Client, Link, NotYet
-from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable
+from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
-from sharded_queue.scripts import Scripts, batch_of, persist
+from sharded_queue.scripts import Scripts, batch_of, persist, text_of
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
 from sharded_queue.storage import (
@@ -51,6 +51,12 @@ SLOWEST_BYTES_A_SECOND = 125_000
 BYTES_OF_ARGUMENT = 64
 """About how much a request takes on its way beside its body, or Redis takes for it in time."""
 SCAN_COUNT = 1000
+COUNTERS = {"depth", "registered", "settled", "dead", "busy_us", "born", "looked", "duplicates"}
+"""Those that are told."""
+COUNTED = re.compile(rb"-?[0-9]{1,16}")
+LETTER = re.compile(rb"([0-9]{1,9}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ")
+FIRST_MOMENT_MS, LAST_MOMENT_MS = 10**12, 10**13
+"""The times that have thirteen digits, as a message begins with: from 2001 to 2286."""
 LOST, KEPT, RELEASED, HANDED = range(4)
 TO_THE_DEAD = "dead"
 Limits = tuple[int, int, int, str]
@@ -218,7 +224,7 @@ class RedisStorage(Storage):
             "schedules", self.shard_keys(shard), lambda _: [], seconds=settings.redis_timeout
         )
         return [
-            Upcoming(name.decode(), timing.decode(), thread.decode(), int(priority), body, next_ms)
+            Upcoming(text_of(name), text_of(timing), text_of(thread), int(priority), body, next_ms)
             for name, next_ms, timing, thread, priority, body in reply
         ]
 
@@ -263,7 +269,7 @@ class RedisStorage(Storage):
     async def observe(self, shards: Sequence[Shard], worst: int = 10) -> list[ShardState]:
         calls = [(self.keys.base(shard), self.shard_keys(shard), [worst]) for shard in shards]
         replies = await self.scripts.run_all("observe", calls, seconds=settings.redis_timeout)
-        return [_state(shard, reply) for shard, reply in zip(shards, replies, strict=True)]
+        return [_readable_state(shard, reply) for shard, reply in zip(shards, replies, strict=True)]
 
     async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
         arguments = [tube.thread, tube.priority, count, settings.worker_batch_bytes]
@@ -321,7 +327,7 @@ class RedisStorage(Storage):
             cursor, keys = await self.scripts.ask(prefix, *command, seconds=settings.redis_timeout)
             found.update(keys)
             if cursor == b"0":
-                return {key.decode(errors="replace") for key in found}
+                return {key.decode(errors="surrogateescape") for key in found}
 
     async def verify(self) -> None:
         await self._verify(settings.redis_timeout)
@@ -359,7 +365,9 @@ class RedisStorage(Storage):
             return []
         letters = await self.scripts.ask(base, "HMGET", f"{base}:letters", *times, seconds=settings.redis_timeout)
         return [
-            _dead(number, died, letter) for (number, died), letter in zip(times.items(), letters, strict=True) if letter
+            _dead(number, died, letter)
+            for (number, died), letter in zip(times.items(), letters, strict=True)
+            if letter and COUNTED.fullmatch(number)
         ]
 
 
@@ -402,8 +410,8 @@ def _moved_on(shard: Shard, occurrence: Sequence[Any], now: int) -> Sequence[Any
     name, moment, text = occurrence
     try:
         return name, moment, text, timing.read(text.decode()).after(now, moment)
-    except ValueError as error:
-        log.warning("schedule %s of %s cannot be followed here: %s", name.decode(), shard.tag, error)
+    except (ValueError, OverflowError) as error:
+        log.warning("schedule %s of %s cannot be followed here: %s", text_of(name), shard.tag, error)
         return ()
 
 
@@ -432,10 +440,25 @@ def _settled(lease: Lease, answer: int | list[Any]) -> Settled:
     return Settled(is_lost=answer == LOST, is_released=answer == RELEASED)
 
 
+def _readable_state(shard: Shard, reply: list[Any]) -> ShardState:
+    try:
+        return _state(shard, reply)
+    except ValueError as error:
+        remedy = f"`sharded-queue check {shard.handler} --repair` puts it right"
+        raise UnreadableData(f"the counters and indices of {shard.tag} cannot be read: {error}; {remedy}") from error
+
+
+def _counted(name: str, value: bytes) -> int:
+    if not COUNTED.fullmatch(value):
+        raise ValueError(f"{name} is {value!r:.40}, no number of requests")
+    return int(value)
+
+
 def _state(shard: Shard, reply: list[Any]) -> ShardState:
     now, counted, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue, *later = reply
-    schedules, layout, undrained, parked, parked_depth = later
-    counters = {name.decode(): int(value) for name, value in _pairs(counted)}
+    schedules, layout, undrained, parked, parked_depth, quarantined = later
+    fields = {text_of(name): value for name, value in _pairs(counted)}
+    counters = {name: _counted(name, value) for name, value in fields.items() if name in COUNTERS}
     lags = [_tube_lag(now, *triple) for triple in _groups(oldest, 4)]
     return ShardState(
         shard=shard,
@@ -445,7 +468,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         bound=bound,
         blocked=blocked,
         lag_seconds=lags[0].lag_seconds if lags else 0.0,
-        deepest=[(thread.decode(), int(depth)) for thread, depth in _pairs(deepest)],
+        deepest=[(text_of(thread), _counted("the depth of a thread", depth)) for thread, depth in _pairs(deepest)],
         oldest=lags,
         held=[_hold(now, *quadruple) for quadruple in _groups(held, 4)],
         registered=counters.get("registered", 0),
@@ -453,35 +476,37 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         dead=counters.get("dead", 0),
         busy_seconds=counters.get("busy_us", 0) / 1_000_000,
         born=counters.get("born"),
-        is_paused="paused" in counters,
+        is_paused="paused" in fields,
         delayed=delayed,
         overdue=overdue,
         looked_seconds=max(0.0, (now - counters["looked"]) / 1000) if "looked" in counters else None,
         duplicates=counters.get("duplicates", 0),
         schedules=schedules,
-        layout=Layout(*map(int, layout.split()[:2])) if layout else None,
+        layout=Layout(*[_counted("the layout", part) for part in layout.split()[:2]]) if layout else None,
         undrained=undrained,
         parked=parked,
         parked_depth=parked_depth,
+        quarantined=quarantined,
     )
 
 
 def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
-    now, is_paused, held, lease_ends, blocked_until, ahead, tubes, is_parked, waits_for = reply
+    now, is_paused, held, lease_ends, blocked_until, ahead, tubes, is_parked, waits_for, flaw = reply
     return ThreadState(
         thread=thread,
         tubes=[_tube_state(now, *tube) for tube in tubes],
         is_handler_paused=bool(is_paused),
-        owner=held.split(b" ")[1].decode() if held else None,
+        owner=text_of(held.split(b" ")[1]) if held else None,
         lease_seconds=(float(lease_ends) - now) / 1000 if lease_ends else None,
         blocked_seconds=(float(blocked_until) - now) / 1000 if blocked_until else None,
         ahead=None if ahead < 0 else ahead,
-        waits_for=[old.decode() for old in waits_for] if is_parked else None,
+        waits_for=[text_of(old) for old in waits_for] if is_parked else None,
+        flaw=text_of(flaw) or None,
     )
 
 
 def _tube_state(now: int, priority: bytes, head: int, depth: int, stamp: bytes, trouble: bytes) -> TubeState:
-    lag_seconds = max(0.0, (now - float(stamp)) / 1000)
+    lag_seconds = _age_seconds(now, stamp)
     sequence, _, attempts, crashes, error = trouble.split(b" ", 4) if trouble else (b"-1", b"", b"0", b"0", b"")
     if int(sequence) != head:
         return TubeState(int(priority), depth, lag_seconds)
@@ -489,30 +514,46 @@ def _tube_state(now: int, priority: bytes, head: int, depth: int, stamp: bytes, 
 
 
 def _tube_lag(now: int, name: bytes, stamp: bytes, depth: int, state: bytes) -> TubeLag:
-    thread, _, priority = name.decode().rpartition("/")
-    lag_seconds = max(0.0, (now - int(float(stamp))) / 1000)
-    return TubeLag(thread, int(priority), depth, lag_seconds, cast("State", state.decode()))
+    thread, _, priority = text_of(name).rpartition("/")
+    return TubeLag(thread, int(priority), depth, _age_seconds(now, stamp), cast("State", state.decode()))
+
+
+def _age_seconds(now: int, stamp: bytes) -> float:
+    """Since a moment; one that is none counts as now, as where messages have no time."""
+    moment = float(stamp)
+    return max(0.0, (now - moment) / 1000) if moment >= FIRST_MOMENT_MS else 0.0
 
 
 def _hold(now: int, thread: bytes, owner: bytes, fence: bytes, since: bytes) -> Hold:
-    return Hold(thread.decode(), owner.decode(), int(fence), busy_seconds(int(since), now))
+    return Hold(text_of(thread), text_of(owner), int(fence), busy_seconds(int(since), now))
 
 
 def _dead(number: bytes, died_ms: bytes | float, letter: bytes) -> Dead:
-    *header, rest = letter.split(b" ", 5)
-    thread_bytes, priority, sequence, attempts, error_bytes = map(int, header)
+    found = LETTER.match(letter)
+    if not found:
+        return Dead(
+            int(number), "", 0, 0, _died_ms(died_ms), 0, "its record cannot be read; it can only be dropped", letter
+        )
+    thread_bytes, priority, sequence, attempts, error_bytes = map(int, found.groups())
+    rest = letter[found.end() :]
     error, _, traceback = rest[thread_bytes : thread_bytes + error_bytes].decode("utf-8", "replace").partition("\n")
     return Dead(
         number=int(number),
-        thread=rest[:thread_bytes].decode(),
+        thread=text_of(rest[:thread_bytes]),
         priority=priority,
         sequence=sequence,
-        died_ms=int(float(died_ms)),
+        died_ms=_died_ms(died_ms),
         attempts=attempts,
         error=error,
         message=rest[thread_bytes + error_bytes :],
         traceback=traceback,
     )
+
+
+def _died_ms(score: bytes | float) -> int:
+    """The time of a death; 0, long ago, where a score is none."""
+    moment = float(score)
+    return int(moment) if FIRST_MOMENT_MS <= moment < LAST_MOMENT_MS else 0
 
 
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
