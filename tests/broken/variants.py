@@ -44,8 +44,8 @@ VARIANTS = [
     Variant(
         "the newest thread is bound first",
         BIND,
-        "redis.call('ZPOPMIN', READY, threads)",
-        "redis.call('ZPOPMAX', READY, threads)",
+        "redis.call('ZRANGE', READY, 0, threads - 1)",
+        "redis.call('ZREVRANGE', READY, 0, threads - 1)",
         (COORDINATOR + "the_thread_with_the_oldest_request_is_bound_first",),
     ),
     Variant(
@@ -174,7 +174,7 @@ VARIANTS = [
     Variant(
         "the end of a thread leaves its depth",
         SETTLE,
-        "  note_depth(thread, count, 0)\n",
+        "  if count >= 2 then deep[#deep + 1] = thread end\n",
         "",
         (REDIS + "nothing_is_left_of_threads_that_ended",),
     ),
@@ -447,7 +447,7 @@ VARIANTS = [
     Variant(
         "a schedule that is unknown stops the others",
         "storages/redis.py",
-        "    except ValueError as error:\n        log.warning(",
+        "    except (ValueError, OverflowError) as error:\n        log.warning(",
         "    except KeyError as error:\n        log.warning(",
         (SCHEDULES + "a_schedule_that_is_unknown_here_stops_no_other",),
     ),
@@ -525,15 +525,15 @@ VARIANTS = [
     Variant(
         "delayed requests are placed as they were registered",
         PRELUDE,
-        "local thread = place(string.sub(text, at, at + length - 1), message)",
-        "local thread = string.sub(text, at, at + length - 1)",
+        "    thread = place(thread, message)\n    length_of",
+        "    length_of",
         (RESHARDING + "a_delayed_request_is_placed_by_the_layout_of_its_time",),
     ),
     Variant(
         "dead letters return to where they died",
         "lua/dead.lua",
-        "local thread = place(string.sub(letter, at, at + length - 1), message)",
-        "local thread = string.sub(letter, at, at + length - 1)",
+        "  thread = place(thread, message)\n",
+        "",
         (RESHARDING + "a_dead_letter_of_the_old_layout_is_placed_by_the_new_one",),
     ),
     Variant(
@@ -568,7 +568,7 @@ VARIANTS = [
     Variant(
         "the fence knows no fence before it",
         BIND,
-        "math.max((tonumber(redis.call('HGET', COUNTERS, 'fence')) or 0) + 1, now_us)",
+        "math.max((is_whole(tonumber(fence)) and fence or 0) + 1, now_us)",
         "now_us",
         (COORDINATOR + "the_fence_grows_though_the_clock_of_redis_is_behind_it",),
     ),
@@ -621,8 +621,8 @@ VARIANTS = [
     Variant(
         "leases never expire",
         BIND,
-        "ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, SWEEP))",
-        "ipairs({})",
+        "for _, thread in ipairs(over) do expire(thread, crash_limit) end\n",
+        "",
         (COORDINATOR + "an_expired_thread_is_free",),
     ),
     Variant(
@@ -779,14 +779,14 @@ VARIANTS = [
     Variant(
         "the depth is not counted",
         PRELUDE,
-        "redis.call('HINCRBY', COUNTERS, 'depth', depth_change)",
-        "",
+        "tally('depth', depth_change)",
+        "0",
         (STORAGE + "depth_counts_what_is_not_yet_settled",),
     ),
     Variant(
         "the age of a tube stays that of its first request",
         PRELUDE,
-        "redis.call('ZADD', OLDEST, stamp_of(redis.call('LINDEX', list, '0')), member)",
+        "redis.call('ZADD', OLDEST, stamp_of(message_at(list, count)), member)",
         "",
         (STORAGE + "a_tube_whose_head_was_settled_is_as_old_as_the_next_request",),
     ),
@@ -800,7 +800,7 @@ VARIANTS = [
     Variant(
         "a look for threads is not remembered",
         BIND,
-        "if threads > 0 then redis.call('HSET', COUNTERS, 'looked', whole(now)) end",
+        "  redis.call('HSET', COUNTERS, 'looked', since)\n",
         "",
         (STORAGE + "a_look_of_a_worker_is_remembered",),
     ),
@@ -888,8 +888,8 @@ VARIANTS = [
     Variant(
         "threads without room are forgotten",
         BIND,
-        "    for j = i, #bound do redis.call('ZADD', READY, picked[2 * j], bound[j]) end\n",
-        "",
+        "in_chunks(taken, 'ZREM', READY)",
+        "in_chunks(picked, 'ZREM', READY)",
         (SIZES + "threads_without_room_stay_where_they_were",),
     ),
     Variant(

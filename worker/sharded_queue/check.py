@@ -8,7 +8,7 @@ right.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from math import gcd, inf
 from typing import Any, NamedTuple, TypeVar
@@ -114,8 +114,8 @@ class Picture:
     old: dict[str, float]
     parked: dict[str, float]
     opened: set[int]
-    quarantine: dict[str, str]
-    unreadable: list[str]
+    quarantine: dict[str, str] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
 
     @property
     def depths(self) -> dict[str, int]:
