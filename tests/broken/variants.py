@@ -568,7 +568,7 @@ VARIANTS = [
     Variant(
         "the fence knows no fence before it",
         BIND,
-        "math.max((is_whole(tonumber(fence)) and fence or 0) + 1, now_us)",
+        "math.max((is_whole(tonumber(counted[1])) and counted[1] or 0) + 1, now_us)",
         "now_us",
         (COORDINATOR + "the_fence_grows_though_the_clock_of_redis_is_behind_it",),
     ),

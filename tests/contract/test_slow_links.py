@@ -111,6 +111,6 @@ async def test_a_registration_that_stays_unanswered_may_have_been_carried_out(on
 async def test_a_registration_that_was_refused_was_not_carried_out(on_redis: RedisMedium) -> None:
     await on_redis.redis.set("tube_{tests.Handler}:counters", "a text")
 
-    with pytest.raises(StorageUnavailable, match="WRONGTYPE") as raised:
+    with pytest.raises(StorageUnavailable, match="counters holds no hash") as raised:
         await on_redis.register("a", "1")
     assert not raised.value.is_uncertain
