@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
+from math import inf
 from typing import Any
 
 from redis.exceptions import (
@@ -37,6 +38,8 @@ from sharded_queue.tube import Tube
 COMMENT, NAME = re.compile(r"--.*"), re.compile(r"\w+")
 STATEMENT, DEFINED = re.compile(r"^(?=local )", re.MULTILINE), re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 1.0
+STANDSTILL_SECONDS = 1.0
+"""A try that takes longer by this than it may was held up by the event loop itself."""
 TRANSIENT_ERRORS = (
     "LOADING",
     "READONLY",
@@ -119,7 +122,7 @@ class Scripts:
         async def attempt(_: bool) -> Any:
             return await self.call(name, keys, arguments, seconds)
 
-        return await persist(attempt, seconds)
+        return await persist(attempt, seconds, seconds)
 
     async def ask(self, key: str, *command: Any, seconds: float) -> Any:
         """The answer to a command that changes nothing, with the same patience and errors as a script's."""
@@ -213,16 +216,23 @@ class Scripts:
         await self.link.send(key, "SCRIPT", "LOAD", source(name), seconds=settings.redis_timeout)
 
 
-async def persist(attempt: Callable[[bool], Awaitable[Any]], seconds: float | None) -> Any:
+async def persist(
+    attempt: Callable[[bool], Awaitable[Any]], seconds: float | None, try_seconds: float | None = None
+) -> Any:
     """
     Try, and try again with growing pauses while the failure may pass; the argument of *attempt* says "again".
+
+    After the event loop stood still there is one more try, whatever the time: the answer that nobody read has perhaps
+    been there for long. *try_seconds*: how long one try may take, `settings.redis_timeout` by default.
 
     Raises:
         QueueFull, StorageUnavailable: see `Scripts.run`.
     """
-    deadline = None if seconds is None else asyncio.get_running_loop().time() + seconds
-    pause, is_resent = PAUSE_SECONDS, False
+    clock, longest = asyncio.get_running_loop().time, try_seconds or settings.redis_timeout
+    deadline = inf if seconds is None else clock() + seconds
+    pause, is_resent, is_last = PAUSE_SECONDS, False, False
     while True:
+        began = clock()
         try:
             return await attempt(is_resent)
         except (RedisError, OSError, TimeoutError) as error:
@@ -232,9 +242,11 @@ async def persist(attempt: Callable[[bool], Awaitable[Any]], seconds: float | No
             if not may_pass(error):
                 raise StorageUnavailable(refusal(error), is_uncertain=is_resent) from error
             is_resent = is_resent or not isinstance(error, NotYet)
-            if deadline is not None and asyncio.get_running_loop().time() + pause > deadline:
+            is_over, stood_still = clock() + pause > deadline, clock() - began > longest + STANDSTILL_SECONDS
+            if is_over and (is_last or not stood_still):
                 what = "Redis refused for" if isinstance(error, NotYet) else "no answer of Redis in"
                 raise StorageUnavailable(f"{what} {seconds:g} s: {describe(error)}", is_uncertain=is_resent) from error
+            is_last = is_over
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads retries, no secret
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

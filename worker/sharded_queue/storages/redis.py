@@ -197,7 +197,7 @@ class RedisStorage(Storage):
             return reply
 
         try:
-            return cast("list[Any]", await persist(attempt, settings.redis_retry))
+            return cast("list[Any]", await persist(attempt, settings.redis_retry, settings.redis_retry))
         except StorageUnavailable as error:
             if not error.is_uncertain:
                 raise
