@@ -21,10 +21,10 @@ from sharded_queue_operator.dismissal import Dismissals
 from sharded_queue_operator.errors import ApiRefused, BadSpec, NotOurs
 from sharded_queue_operator.healing import Healer
 from sharded_queue_operator.members import Members, watched_pods
-from sharded_queue_operator.observe import Observer, Reading
+from sharded_queue_operator.observe import Observer, Place, Reading, Watch
 from sharded_queue_operator.overdue import Overdue
 from sharded_queue_operator.pods import MANAGED_BY, MANAGER, Manifest, deployment
-from sharded_queue_operator.resource import PAUSE, Name, Resource, parsed
+from sharded_queue_operator.resource import ACCEPT, PAUSE, Name, Resource, parsed
 from sharded_queue_operator.settings import Settings
 from sharded_queue_operator.timetable import LONGEST_PAUSE_SECONDS
 from sharded_queue_operator.workload import Workload, Workloads, newer
@@ -102,6 +102,8 @@ class Controller:
             self.read_spec(entry, body)
         elif newer(body, entry.body):
             before, entry.body = entry.body, slim(body)
+            if accepted(body) and accepted(before) != accepted(body):
+                entry.history = entry.history.from_here()
             if asked(before) != asked(body):
                 self.read_spec(entry, body)
                 self.queue.hurry(name)
@@ -162,6 +164,7 @@ class Controller:
             resource = parsed(body)
             if resource.spec.worker:
                 deployment(resource, 0)
+            self.follow_home(entry, resource)
             entry.resource, entry.complaint = resource, None
             self.workloads.claim(resource)
             self.overdue.expect(resource.name, resource.policy.stale_seconds)
@@ -170,6 +173,14 @@ class Controller:
             entry.complaint = error if isinstance(error, BadSpec) else unexpected(entry, error)
             self.observer.forget(Name.of(entry.body))
             self.overdue.forget(Name.of(entry.body))
+
+    def follow_home(self, entry: Entry, resource: Resource) -> None:
+        """A reading answers the question that was asked, and markers are those of the Redis that holds them."""
+        before = entry.resource
+        if before and (Place.of(before), Watch.of(before)) != (Place.of(resource), Watch.of(resource)):
+            entry.reading = None
+        if before and before.spec.redis.home != resource.spec.redis.home:
+            entry.history = entry.history.from_here()
 
     async def read_secret(self, name: Name) -> Manifest | None:
         return await self.api.find(core("secrets", name))
@@ -202,8 +213,9 @@ class Controller:
     async def follow(self, entry: Entry, resource: Resource, reading: Reading) -> None:
         try:
             workload = await self.workloads.find(resource)
+            history = entry.history
             seen = observation(entry, workload, reading)
-            decision = decide(seen, resource.policy, entry.history, monotonic())
+            decision = decide(seen, resource.policy, history, monotonic())
             if workload:
                 await self.applier.announce(entry.body, await self.healer.heal(resource, workload, seen))
             if await self.may_carry_out(resource, workload, seen, decision):
@@ -219,7 +231,8 @@ class Controller:
             await self.refuse(entry, "WorkloadRefused", str(error))
             self.queue.rest(resource.name)
         else:
-            entry.history = decision.history
+            if entry.history is history:  # else what was known was given up meanwhile
+                entry.history = decision.history
             measure(resource.name, workload, seen, decision)
 
     async def may_carry_out(
@@ -324,19 +337,29 @@ def slim(body: Manifest) -> Manifest:
     """What is asked again and again: most of an object is its spec, a copy of that by kubectl, and bookkeeping."""
     metadata = body["metadata"]
     kept = {key: metadata[key] for key in KEPT if key in metadata}
-    annotations = {key: value for key, value in (metadata.get("annotations") or {}).items() if key == PAUSE}
+    annotations = {k: value for k, value in (metadata.get("annotations") or {}).items() if k in {PAUSE, ACCEPT}}
     return {"metadata": kept | {"annotations": annotations}, "status": body.get("status") or {}}
 
 
-def asked(body: Manifest) -> tuple[object, object]:
+def asked(body: Manifest) -> tuple[object, ...]:
     """What its author asks of a resource; all else of it is the server's or ours."""
     metadata = body["metadata"]
-    return metadata.get("generation"), (metadata.get("annotations") or {}).get(PAUSE)
+    return metadata.get("generation"), (metadata.get("annotations") or {}).get(PAUSE), accepted(body)
+
+
+def accepted(body: Manifest) -> str | None:
+    """The word by which a person took a loss of data for granted."""
+    word: str | None = (body["metadata"].get("annotations") or {}).get(ACCEPT)
+    return word
 
 
 def resumed(body: Manifest) -> History:
-    """What an earlier operator learned."""
-    handlers = (body.get("status") or {}).get("handlers") or []
+    """
+    What an earlier operator learned. Markers count only when it knew this spec: another one may name another Redis.
+    """
+    status = body.get("status") or {}
+    is_known = status.get("observedGeneration") == body["metadata"].get("generation")
+    handlers = status.get("handlers") or []
     seconds = {
         handler["name"]: handler["secondsPerRequest"] for handler in handlers if handler.get("secondsPerRequest")
     }
@@ -344,7 +367,7 @@ def resumed(body: Manifest) -> History:
         Shard(handler["name"], index, len(handler["born"])): marker
         for handler in handlers
         for index, marker in enumerate(handler.get("born") or [])
-        if marker
+        if marker and is_known
     }
     return History.resumed(seconds, born)
 

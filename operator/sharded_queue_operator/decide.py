@@ -189,6 +189,10 @@ class History:
             spans[bind] = Span(asked, hold.busy_seconds)
         return spans
 
+    def from_here(self) -> "History":
+        """Without what is known of the data: those to come may be others. Handling times are those of the handlers."""
+        return replace(self, counters={}, spans={}, reads=0)
+
     def wished(self, replicas: int, policy: Policy, now: float) -> "History":
         kept = [wish for wish in self.wishes if wish.at > now - policy.window and wish.replicas > replicas]
         return replace(self, wishes=(*kept, Wish(now, replicas)))

@@ -3,6 +3,7 @@ One operator of several: who holds the Lease works, the others wait.
 
 A leader that could not renew in time must stop before another one begins, so it judges by its own monotonic clock, from
 the moment *before* its last renewal; the others judge by how long they saw the same renewal, never by its timestamp.
+Somebody may delete the Lease: its holder makes it anew at its next renewal, and the others give it the time to.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ TRIES = 5
 
 
 class Deposed(ShardedQueueError):
-    """The Lease was not renewed in time; another operator may be at work."""
+    """The Lease was not renewed in time, or is another's: another operator may be at work."""
 
 
 class Leader:
@@ -37,7 +38,9 @@ class Leader:
         self.identity = identity
         self.lease_seconds = lease_seconds
         self.held_until = float("-inf")
-        self.seen: tuple[str, float] = ("", 0.0)
+        self.seen: tuple[str, float] = ("", float("-inf"))
+        """The version of another's Lease that was seen last, and since when."""
+        self.is_leading = False
 
     @property
     def path(self) -> str:
@@ -47,6 +50,7 @@ class Leader:
         """Return when this process is the leader."""
         while not await self.attempt():  # noqa: ASYNC110 - the event is another process's
             await asyncio.sleep(self.lease_seconds / RENEWALS)
+        self.is_leading = True
         log.info("%s leads", self.identity)
         metrics.leading.set(1)
 
@@ -55,7 +59,7 @@ class Leader:
         Renew for ever.
 
         Raises:
-            Deposed: that did not work in time.
+            Deposed: that did not work in time, or another operator holds the Lease.
         """
         is_held = True
         while True:
@@ -65,7 +69,12 @@ class Leader:
                 raise Deposed(f"{self.identity} could not renew {self.name} for {self.lease_seconds:.0f} s")
 
     async def attempt(self) -> bool:
-        """Take or renew the Lease if it may be taken; whether this process leads now."""
+        """
+        Take or renew the Lease if it may be taken; whether this process leads now.
+
+        Raises:
+            Deposed: it led, and another one does.
+        """
         begun = monotonic()
         try:
             async with asyncio.timeout(self.lease_seconds / RENEWALS):
@@ -80,14 +89,19 @@ class Leader:
     async def claim(self) -> bool:
         lease = await self.api.find(self.path)
         if lease is None:
+            if not self.is_leading and monotonic() < self.seen[1] + self.lease_seconds:
+                return False
             await self.api.create(
                 path_of("/apis/coordination.k8s.io/v1", "leases", None, self.name.namespace), self.lease()
             )
             return True
         spec = lease.get("spec") or {}
         holder = spec.get("holderIdentity")
-        if holder not in {self.identity, None, ""} and not self.is_abandoned(lease):
-            return False
+        if holder not in {self.identity, None, ""}:
+            if self.is_leading:
+                raise Deposed(f"{holder} holds {self.name}, and no longer {self.identity}")
+            if not self.is_abandoned(lease):
+                return False
         lease["spec"] = {
             **spec,
             **self.lease()["spec"],

@@ -136,7 +136,8 @@ class Connection:
         self.coordinators: dict[Keys, RedisCoordinator] = {}
         self.secrets: list[Secret] = []
         self.read_at = float("-inf")
-        self.folder = tempfile.TemporaryDirectory(prefix="sharded-queue-")
+        self.folder: tempfile.TemporaryDirectory[str] | None = None
+        """For the authority to trust, which must be a file; only where one is named."""
         self.lock = asyncio.Lock()
 
     async def open(self) -> Client:
@@ -204,6 +205,7 @@ class Connection:
         data = contents(secrets[name]).get(CA_KEY)
         if data is None:
             raise Missing(f"the Secret {name} has no key {CA_KEY}")
+        self.folder = self.folder or tempfile.TemporaryDirectory(prefix="sharded-queue-")
         file = Path(self.folder.name) / CA_KEY
         file.write_bytes(data)
         try:
@@ -258,7 +260,8 @@ class Poller:
                 tasks.create_task(self.listen_for_ever())
         finally:
             await self.connection.close()
-            self.connection.folder.cleanup()
+            if self.connection.folder:
+                self.connection.folder.cleanup()
 
     async def poll_for_ever(self) -> None:
         while not is_cancelled():

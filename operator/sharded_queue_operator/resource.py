@@ -23,6 +23,9 @@ PLURAL = "shardedqueues"
 PAUSE = f"{GROUP}/pause"
 """Annotation: `up`, `down` or `both` stop the operator from changing replicas in that direction."""
 
+ACCEPT = f"{GROUP}/accept-data-loss"
+"""Annotation: with each new value a person says that what Redis holds now is right, whatever it held before."""
+
 PAUSES = ("up", "down", "both")
 
 NAME_CHARACTERS = 52
@@ -57,6 +60,11 @@ class Redis(Part, frozen=True):
     auth_secret_name: ObjectName | None = None
     tls: Tls = Tls()
     key_prefix: Annotated[str, Meta(max_length=64, pattern=r"^[A-Za-z0-9_.:-]*\Z")] = ""
+
+    @property
+    def home(self) -> tuple[object, ...]:
+        """Where its data are: elsewhere they are others. Who asks for them, and how, changes nothing."""
+        return self.mode, frozenset(self.addresses), self.sentinel_master_name, self.key_prefix
 
     @property
     def keys(self) -> Keys:

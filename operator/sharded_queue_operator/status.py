@@ -104,9 +104,10 @@ def queue_status(resource: Resource, seen: Observation, decision: Decision, befo
 
 def learned(handler: Handler, seen: Observation, decision: Decision, before: Mapping[str, Any]) -> Manifest:
     entry: Manifest = {"name": handler.name}
-    if born := [state.born or 0 for state in seen.shards if state.shard.handler == handler.name]:
-        # A marker that vanished stays in the status, so that a new operator knows of the loss too.
-        entry["born"] = [new or old for new, old in zip(born, before.get("born") or [0] * len(born), strict=False)]
+    # A marker that vanished stays in the history, and so in the status: a new operator is to know of the loss too.
+    counters = [decision.history.counters.get(s.shard) for s in seen.shards if s.shard.handler == handler.name]
+    if counters:
+        entry["born"] = [(each and each.born) or 0 for each in counters]
     if pace := decision.history.paces.get(handler.name):
         old = before.get("secondsPerRequest", 0.0)
         changed = abs(pace.seconds - old) > LEARNED_CHANGE * old

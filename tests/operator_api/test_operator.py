@@ -577,6 +577,21 @@ def test_only_the_leader_works_and_another_takes_over(queues: Queues, start_oper
     queues.wait_for_replicas(1)
 
 
+def test_the_leader_makes_a_deleted_lease_anew_and_goes_on_leading(queues: Queues, start_operator: Start) -> None:
+    """Whoever waited once took it, and two led for some seconds."""
+    lease = {"OPERATOR_LEASE_NAMESPACE": queues.namespace, "OPERATOR_LEASE_SECONDS": "15"}
+    first = start_operator(**lease, OPERATOR_IDENTITY="first")
+    until(first.is_ready, "the first leads")
+    second = start_operator(**lease, OPERATOR_IDENTITY="second")
+    reads = 'verb="GET"', 'status="200"'
+    until(lambda: second.total("sharded_queue_operator_api_calls_total", *reads) >= 2, "the second has seen the Lease")
+    queues.kubectl("delete", "lease", "sharded-queue-operator")
+
+    queues.wait(".spec.holderIdentity", "first", kind="lease", name="sharded-queue-operator")
+    assert not second.is_ready()
+    assert first.process.poll() is None
+
+
 def test_a_leader_that_is_told_to_stop_hands_over_at_once(queues: Queues, start_operator: Start) -> None:
     lease = {"OPERATOR_LEASE_NAMESPACE": queues.namespace, "OPERATOR_LEASE_SECONDS": "60"}
     first = start_operator(**lease, OPERATOR_IDENTITY="first")

@@ -7,6 +7,8 @@ from typing import Any, cast
 
 import pytest
 
+from sharded_queue.storage import ShardState
+from sharded_queue.tube import Shard
 from sharded_queue_operator import controller as module
 from sharded_queue_operator import resource as resources
 from sharded_queue_operator.api import Api
@@ -14,7 +16,7 @@ from sharded_queue_operator.controller import TRIES, Controller
 from sharded_queue_operator.decide import Doubt
 from sharded_queue_operator.errors import ApiGone, ApiRefused
 from sharded_queue_operator.observe import Reading
-from sharded_queue_operator.resource import Name
+from sharded_queue_operator.resource import ACCEPT, Name
 from sharded_queue_operator.settings import Settings
 
 NAME = Name("shop", "n")
@@ -168,6 +170,67 @@ async def test_a_resource_of_which_no_reading_comes_is_told_as_unknown(
     hear(controller)
     await reconcile(controller)
     assert {condition["reason"] for condition in server.told["conditions"]} >= {"RedisUnreachable"}
+
+
+def lose(controller: Controller) -> None:
+    """Redis has nothing of a shard that it held before."""
+    for born in (7, None):
+        controller.heard(NAME, Reading(monotonic(), (ShardState(Shard("a"), born=born),)))
+        entry = controller.entries[NAME]
+        assert entry.reading
+        entry.history = entry.history if born is None else entry.history.learned(entry.reading.shards)
+
+
+def reason(server: Server) -> str:
+    return str(server.told["reason"])
+
+
+async def test_another_address_ends_the_loss_of_data(controller: Controller, server: Server) -> None:
+    """Whoever moved a queue to another Redis on purpose was once told of the loss for ever."""
+    server.applies = True
+    controller.resource_changed(body())
+    lose(controller)
+    await reconcile(controller)
+    assert reason(server) == "DataLost"
+
+    controller.resource_changed(body(2, redis={"addresses": ["127.0.0.1:2"]}))
+    assert controller.entries[NAME].reading is None
+    controller.heard(NAME, Reading(monotonic(), (ShardState(Shard("a")),)))
+    await reconcile(controller)
+    assert reason(server) == "AsWished"
+    assert server.told["handlers"] == [{"name": "a", "born": [0]}]
+
+
+async def test_a_person_can_accept_a_loss_of_data_once(controller: Controller, server: Server) -> None:
+    server.applies = True
+    controller.resource_changed(body())
+    lose(controller)
+    await reconcile(controller)
+    assert reason(server) == "DataLost"
+
+    controller.resource_changed(annotated(2, "yes"))
+    await reconcile(controller)
+    assert reason(server) == "AsWished"
+
+    lose(controller)
+    controller.resource_changed(annotated(3, "yes"))
+    await reconcile(controller)
+    assert reason(server) == "DataLost"
+
+
+def annotated(version: int, word: str) -> dict[str, Any]:
+    found = body(version)
+    found["metadata"] |= {"generation": 1, "annotations": {ACCEPT: word}}
+    return found
+
+
+def test_markers_of_an_earlier_operator_count_for_the_spec_that_it_knew() -> None:
+    told = {"observedGeneration": 1, "handlers": [{"name": "a", "born": [7], "secondsPerRequest": 0.5}]}
+    same, other = body(1) | {"status": told}, body(2) | {"status": told}
+
+    assert module.resumed(same).counters
+    assert not module.resumed(other).counters
+    assert module.resumed(other).paces.keys() == {"a"}
 
 
 async def test_a_deployment_that_a_list_does_not_hold_is_gone(controller: Controller) -> None:

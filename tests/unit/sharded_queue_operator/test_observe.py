@@ -196,7 +196,6 @@ async def test_a_redis_that_calls_without_end_leaves_turns_to_others() -> None:
 
     assert calls.taken == CALLS_AT_ONCE - 1
     listening.cancel()
-    poller.connection.folder.cleanup()
 
 
 async def test_a_secret_that_does_not_serve_is_told() -> None:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 from sharded_queue.storage import Hold, ShardState, TubeLag
@@ -44,9 +45,12 @@ def told(
     seconds: float = 0.5,
     now: str = EARLY,
 ) -> dict[str, Any]:
-    history = History(paces={"a": Pace(10, 10 * seconds)})
+    before, observation = before or {}, observation or seen()
+    born = {Shard("a"): handler["born"][0] for handler in before.get("handlers", [])}
+    paces = {"a": Pace(10, 10 * seconds)}
+    history = replace(History.resumed({}, born).learned(observation.shards), paces=paces)
     decision = Decision(None, "AsWished", "as it is", history, wish=2, lanes=1.5, doubt=doubt)
-    return status_of(RESOURCE, None, observation or seen(), decision, before=before or {}, read=now, now=now)
+    return status_of(RESOURCE, None, observation, decision, before=before, read=now, now=now)
 
 
 def test_what_was_seen_and_decided_is_told() -> None:

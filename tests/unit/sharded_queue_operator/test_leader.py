@@ -1,0 +1,78 @@
+"""Who leads, before an API server that keeps one Lease."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from sharded_queue_operator.errors import ApiRefused
+from sharded_queue_operator.leader import Deposed, Leader
+from sharded_queue_operator.resource import Name
+
+
+class Server:
+    def __init__(self) -> None:
+        self.lease: dict[str, Any] | None = None
+        self.version = 0
+
+    async def find(self, path: str) -> dict[str, Any] | None:
+        return deepcopy(self.lease)
+
+    async def create(self, path: str, lease: dict[str, Any]) -> None:
+        if self.lease:
+            raise ApiRefused(409, "it is there already")
+        self.keep(lease)
+
+    async def replace(self, path: str, lease: dict[str, Any]) -> None:
+        if self.lease is None or lease["metadata"]["resourceVersion"] != self.lease["metadata"]["resourceVersion"]:
+            raise ApiRefused(409, "somebody wrote since")
+        self.keep(lease)
+
+    def keep(self, lease: dict[str, Any]) -> None:
+        self.version += 1
+        self.lease = deepcopy(lease)
+        self.lease["metadata"]["resourceVersion"] = str(self.version)
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+def leader(server: Server, identity: str, lease_seconds: float = 600) -> Leader:
+    return Leader(server, Name("op", "lease"), identity, lease_seconds)  # type: ignore[arg-type]
+
+
+async def test_a_lease_that_was_deleted_is_left_to_its_holder(server: Server) -> None:
+    """Whoever waited for it once took it at once, and two led until the first one's lease was over."""
+    first, second = leader(server, "first"), leader(server, "second")
+    await first.acquire()
+    assert not await second.attempt()
+    server.lease = None
+
+    assert not await second.attempt()
+    assert await first.attempt()
+    assert not await second.attempt()
+
+
+async def test_whoever_waits_takes_a_deleted_lease_when_its_holder_does_not(server: Server) -> None:
+    first, second = leader(server, "first"), leader(server, "second", lease_seconds=0)
+    await first.acquire()
+    await second.claim()
+    server.lease = None
+
+    assert await second.claim()
+
+
+async def test_the_first_to_come_takes_a_lease_that_nobody_ever_held(server: Server) -> None:
+    assert await leader(server, "first").attempt()
+
+
+async def test_a_leader_that_sees_another_one_ends_its_term_at_once(server: Server) -> None:
+    first = leader(server, "first")
+    await first.acquire()
+    server.lease = None
+    await leader(server, "second").acquire()
+
+    with pytest.raises(Deposed, match="second holds op/lease, and no longer first"):
+        await first.attempt()
