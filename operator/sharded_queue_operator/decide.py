@@ -95,6 +95,11 @@ class Observation:
         """Workers that hold a thread with requests. An owner is written `worker/incarnation`."""
         return {hold.owner.partition("/")[0] for state in self.shards for hold in state.held if hold.busy_seconds > 0}
 
+    @property
+    def most_holders(self) -> int:
+        """How many workers may hold threads with requests: each hold that is not listed may be another worker's."""
+        return len(self.holders) + sum(state.unlisted_holds for state in self.shards)
+
 
 class Bind(NamedTuple):
     """One worker's time with one thread."""
@@ -339,7 +344,8 @@ def lowered(seen: Observation, policy: Policy, history: History, need: str, wish
         return Decision(
             None, "FewReads", f"{asked}; {seen.replicas} stay until that was read {FRESH_READS} times", history
         )
-    window, holders = policy.bounded(history.highest), policy.bounded(len(seen.holders))
+    holders = policy.bounded(min(seen.replicas, seen.most_holders))
+    window = policy.bounded(history.highest)
     replicas = max(window, holders)
     if replicas < seen.replicas:
         return Decision(replicas, "ScaledDown", f"{asked}, for {policy.window:.0f} s no more than {replicas}", history)

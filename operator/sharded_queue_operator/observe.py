@@ -57,6 +57,9 @@ Threads that a shard lists at most. Beyond so many lanes that are full, the othe
 the sums allow: never too few.
 """
 
+MOST_HOLDS = 10_000
+"""Bound threads that a shard lists at most. Of those beyond, nobody knows whose they are: no worker counts as idle."""
+
 PRINTED_CLIENT = r"<redis\..*?> - "
 """What redis-py says of each Sentinel that failed begins with all that it knows of its own client."""
 
@@ -342,7 +345,7 @@ class Poller:
         storage = self.connection.storage(client, keys)
         with understood():
             async with asyncio.timeout(ANSWER_SECONDS):
-                states = await storage.observe(shards, max(watch.listed for watch in watches.values()))
+                states = await storage.observe(shards, max(watch.listed for watch in watches.values()), MOST_HOLDS)
         return {state.shard: state for state in states}
 
     async def silence(self, client: Client) -> Exception | None:

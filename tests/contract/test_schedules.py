@@ -182,6 +182,17 @@ async def test_a_schedule_that_was_removed_occurs_no_more(medium: Medium) -> Non
     assert (await medium.observe()).schedules == 0
 
 
+async def test_more_schedules_than_are_read_in_one_step_are_listed(medium: Medium) -> None:
+    for number in range(230):
+        timing = Timing(every_ms=1_000_000 + 1000 * (number % 7))
+        await medium.storage.schedule(SHARD, Schedule(f"n{number}", timing, "a", 0, b"1"))
+
+    listed = await medium.storage.schedules(SHARD)
+
+    assert {schedule.name for schedule in listed} == {f"n{number}" for number in range(230)}
+    assert [schedule.next_ms for schedule in listed] == sorted(schedule.next_ms for schedule in listed)
+
+
 async def test_schedules_are_listed_the_next_first(medium: Medium) -> None:
     for seconds in (30, 10, 20):
         await medium.storage.schedule(SHARD, plan(f"every {seconds}", every(seconds), f"{seconds}", "t h", -seconds))

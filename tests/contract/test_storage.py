@@ -592,3 +592,20 @@ async def test_requests_are_deserted_once_nobody_asked_for_them_in_a_minute(medi
     await medium.bind_one()
 
     assert (fresh, old, (await medium.observe()).is_deserted) == (False, True, False)
+
+
+async def test_few_of_many_holds_are_listed_and_those_of_the_oldest_tubes(medium: Medium) -> None:
+    for number in range(6):
+        await medium.register(f"{number}", "1")
+        await medium.advance(1)
+    await medium.bind("w/1", threads=6)
+
+    (state,) = await medium.storage.observe([SHARD], worst=1, holds=3)
+    (none,) = await medium.storage.observe([SHARD], worst=2, holds=0)
+
+    assert len(state.held) in (3, 4)
+    assert state.bound == 6
+    assert state.unlisted_holds == 6 - len(state.held)
+    assert "0" in {hold.thread for hold in state.held}
+    assert {hold.thread for hold in none.held} == {"0", "1"}
+    assert [tube.state for tube in none.oldest] == ["bound", "bound"]

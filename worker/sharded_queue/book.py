@@ -684,7 +684,7 @@ class Book:
             self._let_go(lease.thread)
             self._make_ready(lease.thread)
 
-    def observe(self, worst: int, now: int) -> ShardState:
+    def observe(self, worst: int, holds: int, now: int) -> ShardState:
         lags = [self._tube_lag(name, int(stamp), now) for name, stamp in self.oldest.lowest(max(worst, 1))]
         return ShardState(
             shard=self.shard,
@@ -696,7 +696,7 @@ class Book:
             lag_seconds=lags[0].lag_seconds if lags else 0.0,
             deepest=[(thread, int(depth)) for thread, depth in self.deep.highest(worst) if thread not in self.parked],
             oldest=lags,
-            held=list(self._holds_now(now)),
+            held=list(self._holds_now(holds, [lag.thread for lag in lags], now)),
             registered=self.registered,
             settled=self.settled,
             dead=self.dead,
@@ -759,8 +759,9 @@ class Book:
         lines = self.threads.get(thread)
         return lines.get(priority) if lines else None
 
-    def _holds_now(self, now: int) -> Iterator[Hold]:
-        for thread, held in self.held.items():
+    def _holds_now(self, holds: int, waiting: Sequence[str], now: int) -> Iterator[Hold]:
+        listed = dict.fromkeys([*[thread for thread, _ in self.leases.lowest(holds)], *waiting])
+        for thread, held in [(thread, self.held[thread]) for thread in listed if thread in self.held]:
             yield Hold(thread, held.owner, held.fence, busy_seconds(held.since_ms, now))
 
     def _holds(self, lease: Lease) -> Held | None:

@@ -271,7 +271,7 @@ class ThreadState:
 @dataclass(frozen=True, slots=True)
 class ShardState:
     """
-    What a shard looks like now, read in one atomic step at a cost of O(worst), whatever the number of threads.
+    What a shard looks like now, read in one atomic step at a cost of O(worst + holds), whatever the number of threads.
 
     *depth* counts requests not yet settled, those in the hands of a worker included; *delayed* those whose time has
     not come, or came a moment ago (*overdue*: they take their places with the next look of a worker, as do those of
@@ -314,6 +314,11 @@ class ShardState:
     parked: int = 0
     parked_depth: int = 0
     quarantined: int = 0
+
+    @property
+    def unlisted_holds(self) -> int:
+        """Bound threads that are not in *held*."""
+        return max(0, self.bound - len(self.held))
 
     @property
     def is_deserted(self) -> bool:
@@ -425,8 +430,11 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    async def observe(self, shards: Sequence[Shard], worst: int = 10) -> list[ShardState]:
-        """The state of each shard, in one round trip for all."""
+    async def observe(self, shards: Sequence[Shard], worst: int = 10, holds: int = 1000) -> list[ShardState]:
+        """
+        The state of each shard, in one round trip for all, at a cost of O(worst + holds): of so many tubes and threads
+        each, and of at most so many bound threads besides those of the oldest tubes.
+        """
 
     @abstractmethod
     async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:

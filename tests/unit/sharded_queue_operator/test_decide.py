@@ -284,6 +284,17 @@ def test_workers_that_hold_threads_are_not_taken_away() -> None:
     assert timeline.keep(200, state(1, 1, 1, held=busy[:2])) == 2
 
 
+def test_holds_that_are_not_listed_may_be_those_of_any_worker() -> None:
+    busy = [hold("t0", "pod-0", 1.0)]
+    timeline = Timeline(replicas=4)
+    timeline.keep(100, state(1, 1, 1, held=busy, bound=3))
+    assert timeline.replicas == 3
+    timeline.keep(200, state(1, 1, 1, held=busy, bound=20_000))
+    assert timeline.replicas == 3
+    timeline.keep(300, state(1, 1, 1, held=busy, bound=1))
+    assert timeline.replicas == 1
+
+
 def test_a_worker_that_holds_several_threads_counts_once() -> None:
     busy = [hold("t0", "pod-0", 5.0), hold("t1", "pod-0", 5.0), hold("t2", "pod-1", 0.0)]
     timeline = Timeline()

@@ -695,7 +695,8 @@ end
 -- earlier by as much, so that none is longer than what was asked for. Steps of less than STEP ms are left alone.
 -- `latest` is what the counter says, if the caller has read it.
 local function follow_clock(latest)
-  latest = tonumber(latest or redis.call('HGET', COUNTERS, 'latest'))
+  latest = tonumber(latest or redis.call('HGET', COUNTERS, 'latest') or nil)
+  if latest and not (latest > 0 and latest < 1e13) then latest = nil end -- no time at all
   if not is_whole(latest) then latest = nil end
   if latest and math.abs(latest - now) < STEP then return end
   if latest and latest > now then sound() end

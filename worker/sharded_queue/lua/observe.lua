@@ -1,12 +1,12 @@
 #!lua flags=no-writes
--- The state of a shard at a cost of O(worst + bound threads).
+-- The state of a shard at a cost of O(worst + holds), however many threads there are and are bound.
 --
--- ARGV  worst
+-- ARGV  worst, holds to list at most, besides those of the oldest tubes
 -- Returns {now, counters (flat), threads, ready, bound, blocked, deepest that are not parked (flat), oldest tubes (flat:
 -- thread/priority, stamp, depth, state of the thread), held (flat: thread, owner, fence, since or 0), delayed, overdue,
 -- schedules, layout, old, parked, depth of the parked, records in quarantine}
 
-local worst = tonumber(ARGV[1])
+local worst, most_holds = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local is_paused = redis.call('HGET', COUNTERS, 'paused')
 local holds = {}
@@ -22,17 +22,24 @@ local function state_of(thread)
 end
 
 local held = {}
-for _, thread in ipairs(redis.call('HKEYS', HELD)) do
-  local hold = held_of(thread)
-  if hold then
-    local at = #held
-    holds[thread] = true
-    held[at + 1], held[at + 2], held[at + 3], held[at + 4] = thread, hold.owner, hold.fence, hold.since
+local function list_holds(threads)
+  for i, record in ipairs(records_of(HELD, threads)) do
+    local hold = not holds[threads[i]] and read_hold(record)
+    if hold then
+      local at = #held
+      holds[threads[i]] = true
+      held[at + 1], held[at + 2], held[at + 3], held[at + 4] = threads[i], hold.owner, hold.fence, hold.since
+    end
   end
 end
 
-local oldest = {}
 local tubes = redis.call('ZRANGE', OLDEST, 0, math.max(worst, 1) - 1, 'WITHSCORES')
+local waiting = {}
+for i = 1, #tubes, 2 do waiting[#waiting + 1] = string.match(tubes[i], '^(.*)/%-?%d+$') end
+if most_holds > 0 then list_holds(redis.call('ZRANGE', LEASES, 0, most_holds - 1)) end
+list_holds(waiting)
+
+local oldest = {}
 for i = 1, #tubes, 2 do
   local thread, priority = string.match(tubes[i], '^(.*)/(%-?%d+)$')
   for _, tube in ipairs(thread and tubes_of(thread) or {}) do

@@ -1,8 +1,11 @@
 #!lua flags=no-writes
--- All schedules, the next to occur first. Returns {name, next ms, timing, thread, priority, message} of each.
+-- A page of the schedules, the next to occur first. ARGV  how many come before it, how many it has at most
+--
+-- Returns {how many names it has, then of each schedule {name, next ms, timing, thread, priority, message}}
 
-local reply = {}
-local names = redis.call('ZRANGE', OCCURRENCES, 0, -1, 'WITHSCORES')
+local from, count = tonumber(ARGV[1]), tonumber(ARGV[2])
+local names = redis.call('ZRANGE', OCCURRENCES, from, from + count - 1, 'WITHSCORES')
+local reply = { #names / 2 }
 for i = 1, #names, 2 do
   local schedule = schedule_of(names[i])
   if schedule then

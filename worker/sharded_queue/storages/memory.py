@@ -84,9 +84,9 @@ class RuntimeStorage(Storage):
     async def fail(self, failure: Failure) -> bool:
         return self.books[failure.lease.shard].fail(failure, self.books.clock())
 
-    async def observe(self, shards: Sequence[Shard], worst: int = 10) -> list[ShardState]:
+    async def observe(self, shards: Sequence[Shard], worst: int = 10, holds: int = 1000) -> list[ShardState]:
         now = self.books.clock()
-        return [self.books[shard].observe(worst, now) for shard in shards]
+        return [self.books[shard].observe(worst, holds, now) for shard in shards]
 
     async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
         return self.books[tube.shard].peek(tube, count, settings.worker_batch_bytes)

@@ -51,6 +51,8 @@ SLOWEST_BYTES_A_SECOND = 125_000
 BYTES_OF_ARGUMENT = 64
 """About how much a request takes on its way beside its body, or Redis takes for it in time."""
 SCAN_COUNT = 1000
+PAGE = 100
+"""Dead letters and schedules that are read in one step: each may be as large as a request may be."""
 COUNTERS = {"depth", "registered", "settled", "dead", "busy_us", "born", "looked", "duplicates"}
 """Those that are told."""
 COUNTED = re.compile(rb"-?[0-9]{1,16}")
@@ -220,13 +222,20 @@ class RedisStorage(Storage):
         return bool(await self._write("unschedule", shard, [name]))
 
     async def schedules(self, shard: Shard) -> list[Upcoming]:
-        reply = await self.scripts.run(
-            "schedules", self.shard_keys(shard), lambda _: [], seconds=settings.redis_timeout
+        found: dict[str, Upcoming] = {}  # one that occurs meanwhile moves to a later page, and may be read twice
+        begin, names = 0, PAGE
+        while names == PAGE:
+            names, *page = await self._page_of_schedules(shard, begin)
+            for name, next_ms, *fields in page:
+                found[text_of(name)] = _upcoming(name, next_ms, *fields)
+            begin += PAGE
+        return sorted(found.values(), key=lambda schedule: (schedule.next_ms, schedule.name))
+
+    async def _page_of_schedules(self, shard: Shard, begin: int) -> list[Any]:
+        page: list[Any] = await self.scripts.run(
+            "schedules", self.shard_keys(shard), lambda _: [begin, PAGE], seconds=settings.redis_timeout
         )
-        return [
-            Upcoming(text_of(name), text_of(timing), text_of(thread), int(priority), body, next_ms)
-            for name, next_ms, timing, thread, priority, body in reply
-        ]
+        return page
 
     async def occur(self, shard: Shard) -> float | None:
         moves: list[Any] = []
@@ -266,8 +275,8 @@ class RedisStorage(Storage):
             )
         )
 
-    async def observe(self, shards: Sequence[Shard], worst: int = 10) -> list[ShardState]:
-        calls = [(self.keys.base(shard), self.shard_keys(shard), [worst]) for shard in shards]
+    async def observe(self, shards: Sequence[Shard], worst: int = 10, holds: int = 1000) -> list[ShardState]:
+        calls = [(self.keys.base(shard), self.shard_keys(shard), [worst, holds]) for shard in shards]
         replies = await self.scripts.run_all("observe", calls, seconds=settings.redis_timeout)
         return [_readable_state(shard, reply) for shard, reply in zip(shards, replies, strict=True)]
 
@@ -363,7 +372,10 @@ class RedisStorage(Storage):
         times = dict(dead if dead and isinstance(dead[0], list) else _pairs(dead))  # RESP3 answers in pairs, RESP2 flat
         if not times:
             return []
-        letters = await self.scripts.ask(base, "HMGET", f"{base}:letters", *times, seconds=settings.redis_timeout)
+        numbers, letters = list(times), list[Any]()
+        for begin in range(0, len(numbers), PAGE):  # each may be large
+            part = ("HMGET", f"{base}:letters", *numbers[begin : begin + PAGE])
+            letters += await self.scripts.ask(base, *part, seconds=settings.redis_timeout)
         return [
             _dead(number, died, letter)
             for (number, died), letter in zip(times.items(), letters, strict=True)
@@ -413,6 +425,10 @@ def _moved_on(shard: Shard, occurrence: Sequence[Any], now: int) -> Sequence[Any
     except (ValueError, OverflowError) as error:
         log.warning("schedule %s of %s cannot be followed here: %s", text_of(name), shard.tag, error)
         return ()
+
+
+def _upcoming(name: bytes, next_ms: int, text: bytes, thread: bytes, priority: bytes, body: bytes) -> Upcoming:
+    return Upcoming(text_of(name), text_of(text), text_of(thread), int(priority), body, next_ms)
 
 
 def _settlement(settlement: Settlement) -> tuple[Any, ...]:
