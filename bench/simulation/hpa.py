@@ -89,7 +89,7 @@ class MessageCount:
 
 def newest(world: World, replicas: int) -> set[str]:
     """Whom the ReplicaSet takes when nobody tells it what pods do: those not ready, then the newest."""
-    return victims(members(world), set(), replicas)
+    return victims(members(world), {}, replicas)
 
 
 def members(world: World) -> list[Member]:

@@ -1,5 +1,7 @@
 """Ours: the operator's own decision, fed with what a poll of a simulated world would see."""
 
+from collections.abc import Mapping
+
 from bench.simulation.hpa import members
 from bench.simulation.timeline import SECOND, us
 from bench.simulation.world import Thread, World
@@ -19,7 +21,7 @@ class Lanes:
     def __init__(self, policy: Policy, period: float = 1.0, phase: float = 0.0) -> None:
         self.policy, self.period, self.phase = policy, us(period), phase
         self.history = History()
-        self.holders: set[str] = set()
+        self.loads: Mapping[str, int] = {}
 
     def attend(self, world: World) -> None:
         world.arrived = lambda: world.timeline.after(0, lambda: self.poll(world))
@@ -29,12 +31,12 @@ class Lanes:
         now = world.timeline.seconds
         seen = Observation(world.wanted, (observed(world, min(self.policy.lanes + 1, MOST_LISTED)),), now)
         decision = decide(seen, self.policy, self.history, now)
-        self.history, self.holders = decision.history, seen.holders
+        self.history, self.loads = decision.history, seen.loads
         if decision.replicas is not None:
             world.scale(decision.replicas, self.idle)
 
     def idle(self, world: World, replicas: int) -> set[str]:
-        return victims(members(world), self.holders, replicas)
+        return victims(members(world), self.loads, replicas)
 
 
 def observed(world: World, listed: int) -> ShardState:

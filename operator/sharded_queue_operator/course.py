@@ -168,7 +168,7 @@ class Run:
         decision = decide(seen, self.resource.policy, self.history, monotonic())
         self.history = decision.history
         replicas = seen.replicas if decision.replicas is None else decision.replicas
-        await self.crew.scale(replicas, seen.holders)
+        await self.crew.scale(replicas, seen.loads)
         self.note(seen)
         seconds = monotonic() - self.started_at
         screen.show(Frame(self.resource.name.name, seconds, seen, decision, self.crew, self.handled(seen.shards)))

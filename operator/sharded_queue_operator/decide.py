@@ -13,11 +13,13 @@ A thread is endless when a worker has held it for D without emptying it, or for 
 first seen in that worker's hands: it is fed while it is worked on. Once a thread has waited for D, what was promised to
 it is broken, and those in hands tell why: each endless one stands for one that waits, which asks for a lane as well.
 
-Replicas rise to the wish at once and in one step. They fall to the highest wish of a window that is at least D, never
-below the workers that hold threads with requests, and only after several known reads in a row. What is unknown is not
-zero: it counts as a wish for what runs, and can only raise.
+Replicas rise to the wish at once and in one step. They fall to the highest wish of a window that is at least D, and
+only after several known reads in a row; never below the workers that hold threads with requests, but to as many as can
+hold all of these, where one can hold several: the others hand theirs over between batches. What is unknown is not zero:
+it counts as a wish for what runs, and can only raise.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import ceil
@@ -91,14 +93,14 @@ class Observation:
         return sum(state.threads - state.parked + state.overdue for state in self.shards if not state.is_paused)
 
     @property
-    def holders(self) -> set[str]:
-        """Workers that hold a thread with requests. An owner is written `worker/incarnation`."""
-        return {hold.owner.partition("/")[0] for state in self.shards for hold in state.held if hold.busy_seconds > 0}
+    def loads(self) -> Counter[str]:
+        """Workers that hold threads with requests, and how many each. An owner is written `worker/incarnation`."""
+        busy = (hold for state in self.shards for hold in state.held if hold.busy_seconds > 0)
+        return Counter(hold.owner.partition("/")[0] for hold in busy)
 
     @property
-    def most_holders(self) -> int:
-        """How many workers may hold threads with requests: each hold that is not listed may be another worker's."""
-        return len(self.holders) + sum(state.unlisted_holds for state in self.shards)
+    def unlisted_holds(self) -> int:
+        return sum(state.unlisted_holds for state in self.shards)
 
 
 class Bind(NamedTuple):
@@ -344,14 +346,22 @@ def lowered(seen: Observation, policy: Policy, history: History, need: str, wish
         return Decision(
             None, "FewReads", f"{asked}; {seen.replicas} stay until that was read {FRESH_READS} times", history
         )
-    holders = policy.bounded(min(seen.replicas, seen.most_holders))
-    window = policy.bounded(history.highest)
+    window, holders = policy.bounded(history.highest), policy.bounded(min(seen.replicas, holding(seen, policy)))
     replicas = max(window, holders)
     if replicas < seen.replicas:
         return Decision(replicas, "ScaledDown", f"{asked}, for {policy.window:.0f} s no more than {replicas}", history)
     if window < seen.replicas:
         return Decision(None, "BusyWorkers", f"{asked}; {seen.replicas} stay, as {holders} hold threads", history)
     return Decision(None, "WithinWindow", f"{asked}; {seen.replicas} stay for {policy.window:.0f} s", history)
+
+
+def holding(seen: Observation, policy: Policy) -> int:
+    """
+    The workers that it takes to hold what is held: those that do, or fewer where each has room for more. Each hold that
+    is not listed may be another worker's.
+    """
+    loads, unlisted = seen.loads, seen.unlisted_holds
+    return min(len(loads) + unlisted, ceil((sum(loads.values()) + unlisted) / policy.threads_per_replica))
 
 
 def ordered(decision: Decision, policy: Policy) -> Decision:

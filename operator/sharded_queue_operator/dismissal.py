@@ -6,7 +6,7 @@ highest ordinals and heeds no mark: they are given no new threads, and go.
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence, Set
+from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
 from time import monotonic
 from typing import NamedTuple
 
@@ -47,7 +47,7 @@ class Dismissals:
         """Whether to lower the replicas now, the victims being marked; otherwise the next reading will tell."""
         members = await self.members.of(resource, workload)
         before = self.dismissed.get(resource.name, Dismissed())
-        going = chosen(resource, members, seen.holders, replicas, before.names)
+        going = chosen(resource, members, seen.loads, replicas, before.names)
         if going - before.names and before.rounds < ROUNDS and seen.doubt is None:
             if await self.exchange(resource, before, going):
                 return False
@@ -90,7 +90,7 @@ class Dismissals:
 
 
 def chosen(
-    resource: Resource, members: Sequence[Member], holders: Set[str], replicas: int, dismissed: Set[str]
+    resource: Resource, members: Sequence[Member], loads: Mapping[str, int], replicas: int, dismissed: Set[str]
 ) -> set[str]:
     """
     The pods that go. A worker that bears the bare name of its pod, as those of earlier versions, holds threads as well
@@ -98,8 +98,9 @@ def chosen(
     """
     if is_ordinal(resource):
         return highest(members, replicas)
-    busy = {m.name for m in members if m.name in holders or worker_of(resource.name, m.name) in holders}
-    return victims(members, busy, replicas, dismissed)
+    names = {member.name: (member.name, worker_of(resource.name, member.name)) for member in members}
+    held = {name: sum(loads.get(each, 0) for each in called) for name, called in names.items()}
+    return victims(members, held, replicas, dismissed)
 
 
 def is_ordinal(resource: Resource) -> bool:

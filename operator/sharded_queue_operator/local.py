@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 from asyncio.subprocess import DEVNULL, STDOUT, Process
-from collections.abc import Callable, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -126,10 +126,10 @@ class Crew:
         """For how long workers existed, summed: what a cluster calls pod-seconds."""
         return sum(member.seconds(monotonic()) for member in self.members)
 
-    async def scale(self, replicas: int, holders: Set[str]) -> None:
-        """Start or stop workers until *replicas* stay; the idle ones and then the youngest leave first."""
+    async def scale(self, replicas: int, loads: Mapping[str, int]) -> None:
+        """Start or stop workers until *replicas* stay; those that hold least, and then the youngest, leave first."""
         self.wanted = replicas
-        leaving = sorted(self.staying, key=lambda member: (member.name in holders, -member.started_at))
+        leaving = sorted(self.staying, key=lambda member: (loads.get(member.name, 0), -member.started_at))
         for member in leaving[: max(0, len(self.staying) - replicas)]:
             member.tell(signal.SIGTERM)
         while len(self.staying) < replicas and monotonic() >= self._paused_until:

@@ -79,13 +79,15 @@ def progress(body: Mapping[str, Any]) -> int:
     return 3 if conditions.get("Ready") == "True" else 2
 
 
-def victims(members: Sequence[Member], holders: Set[str], replicas: int, dismissed: Set[str] = frozenset()) -> set[str]:
+def victims(
+    members: Sequence[Member], loads: Mapping[str, int], replicas: int, dismissed: Set[str] = frozenset()
+) -> set[str]:
     """
-    The pods that go so that *replicas* stay: idle ones first, of these the ones that were *dismissed* already, then the
-    newest. *holders* are the names of pods whose workers hold threads.
+    The pods that go so that *replicas* stay: those whose workers hold least first, of these the ones that were
+    *dismissed* already, then the newest. *loads*: how many threads with requests a pod holds, by its name.
     """
     staying = sorted((m for m in members if not m.is_leaving), key=lambda member: member.created, reverse=True)
-    staying.sort(key=lambda member: (member.progress, member.name in holders, member.name not in dismissed))
+    staying.sort(key=lambda member: (member.progress, loads.get(member.name, 0), member.name not in dismissed))
     return {member.name for member in staying[: max(0, len(staying) - replicas)]}
 
 

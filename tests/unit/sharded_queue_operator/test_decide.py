@@ -372,6 +372,22 @@ def test_an_old_read_is_no_read() -> None:
     assert "11 s ago" in decision.message
 
 
+def test_workers_that_each_hold_less_than_they_could_become_fewer() -> None:
+    """Ten workers with a thread each, and room for ten each, once stayed for ever: nobody gave a thread out of hand."""
+    timeline = Timeline(replace(POLICY, threads_per_replica=10), replicas=10)
+    held = [hold(f"t{number}", f"w{number}", 5) for number in range(10)]
+
+    assert timeline.keep(61, state(*[20] * 10, bound=10, held=held)) == 1
+    assert timeline.keep(200, state(*[20] * 10, bound=10, held=[hold(f"t{n}", "w0", 5) for n in range(10)])) == 1
+
+
+def test_those_that_stay_can_hold_all_that_is_held() -> None:
+    timeline = Timeline(replace(POLICY, threads_per_replica=4), replicas=6)
+    held = [hold(f"t{number}", f"w{number % 5}", 5) for number in range(9)]
+
+    assert timeline.keep(61, state(*[20] * 9, bound=9, held=held)) == 3
+
+
 def test_a_wiped_redis_takes_no_worker_away() -> None:
     timeline = Timeline()
     timeline.at(0, state(*[10_000] * 6, born=1))

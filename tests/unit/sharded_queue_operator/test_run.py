@@ -145,15 +145,15 @@ async def crew(tmp_path: Path, told: Told) -> AsyncIterator[Crew]:
 
 
 async def test_idle_workers_leave_first_and_then_the_youngest(crew: Crew) -> None:
-    await crew.scale(4, set())
-    await crew.scale(2, {"worker-1", "worker-3", "worker-4"})
+    await crew.scale(4, {})
+    await crew.scale(2, dict.fromkeys(("worker-1", "worker-3", "worker-4"), 1))
 
     assert [member.name for member in crew.staying] == ["worker-1", "worker-3"]
 
 
 async def test_leaving_workers_count_as_running_until_they_are_gone(crew: Crew) -> None:
-    await crew.scale(2, set())
-    await crew.scale(0, set())
+    await crew.scale(2, {})
+    await crew.scale(0, {})
     assert (len(crew.running), len(crew.staying), crew.most) == (2, 0, 2)
     await crew.stop(SECONDS)
 
@@ -165,10 +165,10 @@ async def test_leaving_workers_count_as_running_until_they_are_gone(crew: Crew) 
 
 async def test_a_worker_that_was_killed_is_replaced(crew: Crew, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(crew, "_pause_seconds", 0.0)
-    await crew.scale(2, set())
+    await crew.scale(2, {})
     crew.members[0].process.send_signal(signal.SIGKILL)
     sentence = await asyncio.wait_for(told.get(), SECONDS)
-    await crew.scale(2, set())
+    await crew.scale(2, {})
 
     assert sentence == "worker-1 was killed (SIGKILL); another one takes its place"
     assert [member.name for member in crew.staying] == ["worker-2", "worker-3"]
@@ -177,7 +177,7 @@ async def test_a_worker_that_was_killed_is_replaced(crew: Crew, told: Told, monk
 async def test_a_worker_that_ends_by_itself_ends_the_run(tmp_path: Path, told: Told) -> None:
     crew = Crew([sys.executable, "-c", "raise SystemExit('no such module')"], os.environ, tmp_path, tmp_path)
     crew.fail = told.put_nowait
-    await crew.scale(1, set())
+    await crew.scale(1, {})
 
     failure = await asyncio.wait_for(told.get(), SECONDS)
 
@@ -188,7 +188,7 @@ async def test_a_worker_that_does_not_stop_is_killed(crew: Crew, monkeypatch: py
     monkeypatch.setattr(local, "GRACE_SECONDS", 0.1)
     usual = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what we ignore, a process that we start ignores too
     try:
-        await crew.scale(1, set())
+        await crew.scale(1, {})
     finally:
         signal.signal(signal.SIGTERM, usual)
     await crew.stop(0)

@@ -13,32 +13,36 @@ FOUR = [member(name, created) for created, name in enumerate("abcd")]
 
 
 def test_idle_workers_go_before_those_that_hold_threads() -> None:
-    assert victims(FOUR, {"c", "d"}, 2) == {"a", "b"}
+    assert victims(FOUR, dict.fromkeys("cd", 1), 2) == {"a", "b"}
 
 
 def test_of_idle_workers_the_newest_go() -> None:
-    assert victims(FOUR, {"b"}, 2) == {"c", "d"}
+    assert victims(FOUR, dict.fromkeys("b", 1), 2) == {"c", "d"}
 
 
 def test_when_idle_ones_do_not_suffice_the_newest_holder_goes() -> None:
-    assert victims(FOUR, {"a", "b", "c", "d"}, 3) == {"d"}
+    assert victims(FOUR, dict.fromkeys("abcd", 1), 3) == {"d"}
+
+
+def test_of_workers_that_hold_threads_those_with_the_fewest_go() -> None:
+    assert victims(FOUR, {"a": 1, "b": 3, "c": 2, "d": 4}, 2) == {"a", "c"}
 
 
 def test_pods_that_are_not_ready_go_first_as_the_replica_set_takes_them_anyway() -> None:
-    assert victims([*FOUR, member("e", progress=1), member("f", progress=2)], set(), 5) == {"e"}
+    assert victims([*FOUR, member("e", progress=1), member("f", progress=2)], {}, 5) == {"e"}
 
 
 def test_pods_that_leave_already_are_counted_neither_way() -> None:
-    assert victims([*FOUR, member("e", is_leaving=True)], set(), 3) == {"d"}
+    assert victims([*FOUR, member("e", is_leaving=True)], {}, 3) == {"d"}
 
 
 def test_who_was_dismissed_already_is_chosen_again() -> None:
-    assert victims(FOUR, set(), 3, dismissed={"a"}) == {"a"}
-    assert victims(FOUR, {"a"}, 3, dismissed={"a"}) == {"d"}
+    assert victims(FOUR, {}, 3, dismissed={"a"}) == {"a"}
+    assert victims(FOUR, dict.fromkeys("a", 1), 3, dismissed={"a"}) == {"d"}
 
 
 def test_as_many_as_there_are_take_nobody() -> None:
-    assert victims(FOUR, set(), 4) == victims(FOUR, set(), 9) == set()
+    assert victims(FOUR, {}, 4) == victims(FOUR, {}, 9) == set()
 
 
 def test_only_costs_that_change_are_written() -> None:
