@@ -16,7 +16,7 @@ class Variant(NamedTuple):
 PRELUDE, BIND, SETTLE, FAIL, REGISTER, OCCUR, RESHARD = (
     f"lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register", "occur", "reshard")
 )
-SIZES, CLOCK, LEASE = (f"test_{name}.py::test_" for name in ("sizes", "clock", "leases"))
+SIZES, CLOCK, LEASE, FORMAT = (f"test_{name}.py::test_" for name in ("sizes", "clock", "leases", "format"))
 STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE = (
     f"test_{name}.py::test_"
     for name in (
@@ -840,6 +840,14 @@ VARIANTS = [
         'if policy not in (None, b"noeviction"):',
         "if False:",
         (REDIS + "a_redis_that_throws_requests_away_is_refused",),
+    ),
+    # Data of another format are left alone.
+    Variant(
+        "nobody looks at the format",
+        PRELUDE,
+        "  if number ~= FORMAT then",
+        "  if false then",
+        (FORMAT + "data_of_another_format_are_left_alone[bind]",),
     ),
     # A clock that is set back makes no wait longer.
     Variant(

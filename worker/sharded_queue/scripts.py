@@ -56,6 +56,10 @@ UNREADABLE = ("WRONGTYPE", "GARBAGE")
 """How the errors of a script begin that met a key with another kind of value, or one that it cannot do without."""
 
 
+OTHER_FORMAT = re.compile(r"FORMAT (\d+) (\d+) (.*?)(?:,? script: .*)?$", re.DOTALL)
+"""What `check_format` of the scripts says: the format of the data, that of this release, and the keys."""
+
+
 @cache
 def source(name: str) -> str:
     """A script's text: its own first line (which sets its flags), what it needs of the prelude, and its body."""
@@ -259,6 +263,12 @@ def may_pass(error: Exception) -> bool:
 
 
 def refusal(error: Exception) -> str:
+    if other := OTHER_FORMAT.match(str(error)):
+        found, own, key = other.groups()
+        return (
+            f"the data of {key} in Redis are of format {found}, and this release of sharded-queue reads and writes "
+            f"format {own}; use the release that wrote them, or let it drain the queue first"
+        )
     if isinstance(error, NoPermissionError) or "The user executing the script" in str(error):
         return f"Redis refused: {error}; what the users of each part of the work may do: see docs/redis.md"
     return f"Redis refused: {error}"

@@ -9,7 +9,8 @@
 -- trouble   HASH  thread/priority -> "sequence last attempts crashes error": a failure is being dealt with there
 -- counters  HASH  depth, registered, duplicates, settled, dead, busy_us, sequence, fence, born, mended, paused,
 --                 looked (when a worker last asked for threads), largest (bytes of the largest message so far),
---                 latest (about the latest time seen: how a clock that was set back is noticed)
+--                 latest (about the latest time seen: how a clock that was set back is noticed),
+--                 format (of all these keys; 1 where there is none)
 -- wake      LIST  tokens; popping one means "look". wake:OWNER is read by the holder of a drained thread
 -- due       ZSET  numbers of delayed requests by the time they are due; later HASH number -> "bytes of thread, priority,
 --                 thread message"
@@ -70,7 +71,19 @@ local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)
 
+-- A change of what the keys mean takes the next number: see docs/architecture.md.
+local FORMAT = '1'
+
 local woken, depth_change, settled = 0, 0, 0
+
+-- What another release has written in another way is left alone. Where no request was ever registered, there is nothing.
+-- `counted` is what the counters `format` and `sequence` say, if the caller has read them.
+local function check_format(counted)
+  counted = counted or redis.pcall('HMGET', COUNTERS, 'format', 'sequence')
+  if not counted[2] then return end
+  local number = string.match(counted[1] or '', '^%d+$') or '1'
+  if number ~= FORMAT then error({ err = 'FORMAT ' .. number .. ' ' .. FORMAT .. ' ' .. base }) end
+end
 
 -- `%d` takes a third of the time of `%.0f`, but has no room for our numbers where Redis was built for 32 bits.
 local WHOLE = string.format('%d', 2 ^ 53) == '9007199254740992' and '%d' or '%.0f'
@@ -695,7 +708,12 @@ end
 -- earlier by as much, so that none is longer than what was asked for. Steps of less than STEP ms are left alone.
 -- `latest` is what the counter says, if the caller has read it.
 local function follow_clock(latest)
-  latest = tonumber(latest or redis.call('HGET', COUNTERS, 'latest') or nil)
+  if latest == nil then
+    local counted = redis.call('HMGET', COUNTERS, 'format', 'sequence', 'latest')
+    check_format(counted)
+    latest = counted[3]
+  end
+  latest = tonumber(latest or nil)
   if latest and not (latest > 0 and latest < 1e13) then latest = nil end -- no time at all
   if not is_whole(latest) then latest = nil end
   if latest and math.abs(latest - now) < STEP then return end
@@ -792,14 +810,15 @@ end
 -- The number that the next request gets; with the first one, the shard gets its marker. `bytes`: of the largest message
 -- that is about to come.
 local function begun(bytes)
-  local found = redis.call('HMGET', COUNTERS, 'sequence', 'largest')
+  local found = redis.call('HMGET', COUNTERS, 'sequence', 'largest', 'format')
+  check_format({ found[3], found[1] })
   local sequence, largest_before = found[1], tonumber(found[2] or 0)
   if sequence and not is_whole(tonumber(sequence)) then
     error({ err = 'GARBAGE ' .. COUNTERS .. ' has no number in its field sequence' })
   end
   if not is_whole(largest_before) or bytes > largest_before then redis.call('HSET', COUNTERS, 'largest', bytes) end
   if sequence then return tonumber(sequence) end
-  redis.call('HSET', COUNTERS, 'born', whole(now_us), 'sequence', 0)
+  redis.call('HSET', COUNTERS, 'born', whole(now_us), 'sequence', 0, 'format', FORMAT)
   return 0
 end
 

@@ -21,7 +21,8 @@ local function take_back()
   end
 end
 
-local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused')
+local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused', 'format', 'sequence')
+check_format({ counted[5], counted[6] })
 follow_clock(counted[3])
 
 -- A clock that was set back must not freeze a thread: no lease ends later than a full lease from now.

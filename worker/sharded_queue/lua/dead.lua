@@ -5,6 +5,7 @@
 --
 -- At the head of a tube, a letter is put before what a worker may have in its hands; so only while nobody holds the thread.
 
+check_format()
 local target = ARGV[1]
 local done = {}
 

@@ -4,6 +4,7 @@
 --
 -- ARGV  names of workers (what stands before the / of an owner). Returns the threads.
 
+check_format()
 sound()
 local gone, freed = {}, {}
 for i = 1, #ARGV do gone[ARGV[i]] = true end

@@ -4,6 +4,7 @@
 --          or -1, per tube: {priority, head, depth, stamp, trouble or ''}, 1 if it is parked or 0, old threads it waits for,
 --          why it cannot be read or ''}
 
+check_format()
 local thread = ARGV[1]
 local residue = redis.call('ZSCORE', PARKED, thread)
 local hold, known, tubes = redis.call('HGET', HELD, thread), tubes_of(thread), {}

@@ -6,6 +6,7 @@
 -- thread/priority, stamp, depth, state of the thread), held (flat: thread, owner, fence, since or 0), delayed, overdue,
 -- schedules, layout, old, parked, depth of the parked, records in quarantine}
 
+check_format()
 local worst, most_holds = tonumber(ARGV[1]), tonumber(ARGV[2])
 
 local is_paused = redis.call('HGET', COUNTERS, 'paused')

@@ -3,6 +3,7 @@
 --
 -- ARGV  thread ('' for the whole handler), 1 to pause or 0 to resume. Returns 1 if that changed something.
 
+check_format()
 local thread, pausing = ARGV[1], ARGV[2] == '1'
 local changed
 

@@ -3,6 +3,7 @@
 --
 -- ARGV  thread, priority, count, bytes. Returns {sequence of the first, messages}.
 
+check_format()
 for _, tube in ipairs(tubes_of(ARGV[1]) or {}) do
   if tube.priority == ARGV[2] then
     local count = math.min(tonumber(ARGV[3]), tube.tail - tube.head)

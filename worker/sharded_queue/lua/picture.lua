@@ -7,6 +7,7 @@
 -- thread, priority, head, tail, length or -1 for what is no list, first message), layout, old, parked, opened (flat sorted
 -- sets), quarantine (flat hash), records that cannot be read (flat: index, member, record)}
 
+check_format()
 local function ranked(key)
   return redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
 end

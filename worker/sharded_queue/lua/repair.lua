@@ -8,6 +8,7 @@
 -- One atomic step, so workers may go on meanwhile. A lease is taken only where the numbers in its holder's hands no
 -- longer name requests of its tube: to settle them would remove others.
 
+check_format()
 local changes = {}
 
 local function note(index, member, was, is)
@@ -89,7 +90,7 @@ end
 
 -- A counter that is no number is none.
 for _, name in ipairs({ 'depth', 'registered', 'duplicates', 'settled', 'dead', 'busy_us', 'sequence', 'fence', 'born',
-                        'mended', 'looked' }) do
+                        'mended', 'looked', 'largest', 'latest', 'format' }) do
   local was = redis.call('HGET', COUNTERS, name)
   local is_number = was and string.find(was, '^%-?%d+$') and is_whole(tonumber(was))
   if was and not is_number then keep_field('counters', COUNTERS, name, was) end

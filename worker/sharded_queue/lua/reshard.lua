@@ -5,6 +5,7 @@
 -- Returns {1 if that changed something, 0 if it is so already, -1 if the change before is not finished, number and threads
 --          of the layout in force, old threads that are not drained}
 
+check_format()
 local threads = tonumber(ARGV[1])
 sound()
 

@@ -3,6 +3,7 @@
 --
 -- Returns {how many names it has, then of each schedule {name, next ms, timing, thread, priority, message}}
 
+check_format()
 local from, count = tonumber(ARGV[1]), tonumber(ARGV[2])
 local names = redis.call('ZRANGE', OCCURRENCES, from, from + count - 1, 'WITHSCORES')
 local reply = { #names / 2 }
