@@ -118,8 +118,8 @@ VARIANTS = [
     Variant(
         "a settlement removes by count",
         SETTLE,
-        "  if was_settled or is_answered(held, call) then return in_hand(thread, tubes, held) end\n",
-        "  through = through and held.last\n",
+        "  if was_settled or is_answered(held, call) then\n",
+        "  through = through and held.last\n  if false then\n",
         (STORAGE + "settling_twice_removes_once_and_answers_the_same",),
     ),
     Variant(
@@ -203,8 +203,8 @@ VARIANTS = [
     Variant(
         "a late settlement hands out anew",
         SETTLE,
-        "if was_settled or is_answered(held, call) then return in_hand(thread, tubes, held) end",
-        "if is_answered(held, call) then return in_hand(thread, tubes, held) end",
+        "if was_settled or is_answered(held, call) then",
+        "if is_answered(held, call) then",
         (LATE + "a_late_settlement_does_not_end_the_turn_of_the_next_batch",),
     ),
     Variant(
@@ -281,9 +281,23 @@ VARIANTS = [
     Variant(
         "a bind sent again forgets what it bound",
         BIND,
-        "if known ~= '' then take_back() end",
+        "if before > heard then take_back() end",
         "",
-        (REDIS + "a_bind_that_comes_late_keeps_no_thread_from_its_owner",),
+        (LATE + "a_bind_after_one_without_an_answer_has_the_threads_of_that",),
+    ),
+    Variant(
+        "a bind sent again binds anew",
+        BIND,
+        "if before == call then",
+        "if false then",
+        (LATE + "a_late_bind_takes_no_thread_from_its_own_worker_before_the_next_call",),
+    ),
+    Variant(
+        "a late bind binds",
+        BIND,
+        "if before > call then",
+        "if false then",
+        (LATE + "a_late_bind_binds_nothing",),
     ),
     # Duplicates.
     Variant(

@@ -2,37 +2,53 @@
 
 from collections import deque
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError
 
 from sharded_queue.connections import Client, Link
 from sharded_queue.coordinators.redis import RedisCoordinator
+from sharded_queue.errors import StorageUnavailable
 from sharded_queue.storages.redis import RedisStorage
 
-FINE, COMMAND_LOST, ANSWER_LOST = "fine", "command lost", "answer lost"
+FINE, COMMAND_LOST, ANSWER_LOST, HELD_UP = "fine", "command lost", "answer lost", "held up"
+GIVEN_UP = "given up"
+"""Not sent again: the caller's time is over."""
 
 
 class LossyLink(Link):
     """
     *fates*: what becomes of the next commands, one each; all are fine when it is empty. *between* is called once, after
-    the next command that is not fine.
+    the next command that is not fine. *held_up*: commands that have yet to arrive.
     """
 
     def __init__(self, redis: Client) -> None:
         super().__init__(redis)
         self.fates: deque[str] = deque()
+        self.held_up: deque[tuple[str, tuple[Any, ...]]] = deque()
         self.between: Callable[[], Awaitable[Any]] | None = None
 
     async def send(self, key: str, *command: Any, seconds: float) -> Any:
         fate = self.fates.popleft() if self.fates else FINE
-        answer = None if fate == COMMAND_LOST else await super().send(key, *command, seconds=seconds)
+        if fate == HELD_UP:
+            self.held_up.append((key, command))
+        answer = await super().send(key, *command, seconds=seconds) if fate in (FINE, ANSWER_LOST) else None
         if fate == FINE:
             return answer
+        if fate == GIVEN_UP:
+            raise StorageUnavailable("no answer in time")
         if self.between:
             between, self.between = self.between, None
             await between()
         raise RedisConnectionError(fate)
+
+    async def arrive(self) -> None:
+        """What was held up for longest arrives, and nobody listens to the answer."""
+        key, command = self.held_up.popleft()
+        with suppress(NoScriptError):
+            await super().send(key, *command, seconds=5)
 
 
 def make_lossy(keeper: RedisStorage | RedisCoordinator) -> LossyLink:

@@ -1,7 +1,10 @@
 """A command that arrives late, after its resent twin was answered and after newer commands, is only answered."""
 
+import pytest
+
+from sharded_queue import StorageUnavailable
 from sharded_queue.storage import Failure, Settled, Settlement
-from tests.contract.lossy import ANSWER_LOST, make_lossy
+from tests.contract.lossy import ANSWER_LOST, GIVEN_UP, HELD_UP, make_lossy
 from tests.contract.medium import Medium, RedisMedium, handed
 
 
@@ -128,3 +131,65 @@ async def test_a_put_off_whose_answer_was_lost_is_no_loss_though_another_worker_
 
     assert await on_redis.fail(batch, delay=0)
     assert [hold.owner for hold in (await on_redis.observe()).held] == ["w/2"]
+
+
+async def test_a_late_bind_takes_no_thread_from_its_own_worker(on_redis: RedisMedium) -> None:
+    """Its twin was answered with nothing, and the next call bound a thread."""
+    link = make_lossy(on_redis.coordinator)
+    link.fates.append(HELD_UP)
+    assert await on_redis.bind("w/1") == []
+    await on_redis.register("a", "1", "2")
+    batch = await on_redis.bind_one("w/1", wanted=1)
+    await link.arrive()
+
+    assert handed((await on_redis.settle(batch, wanted=1)).batch) == ["2"]
+
+
+async def test_a_late_bind_takes_no_thread_from_its_own_worker_before_the_next_call(on_redis: RedisMedium) -> None:
+    await on_redis.bind("w/1")
+    await on_redis.register("a", "1", "2")
+    link = make_lossy(on_redis.coordinator)
+    link.fates.append(HELD_UP)
+    batch = await on_redis.bind_one("w/1", wanted=1)
+    await on_redis.register("b", "3")
+    await link.arrive()
+
+    assert (await on_redis.observe()).bound == 1
+    assert handed((await on_redis.settle(batch, wanted=1)).batch) == ["2"]
+
+
+async def test_a_late_bind_binds_nothing(on_redis: RedisMedium) -> None:
+    link = make_lossy(on_redis.coordinator)
+    link.fates.append(HELD_UP)
+    await on_redis.bind("w/1")
+    await on_redis.bind("w/1")
+    await on_redis.register("a", "1")
+    await link.arrive()
+
+    assert (await on_redis.observe()).bound == 0
+
+
+async def test_a_bind_after_one_without_an_answer_has_the_threads_of_that(on_redis: RedisMedium) -> None:
+    await on_redis.register("a", "1")
+    await on_redis.bind("w/2", threads=0)
+    link = make_lossy(on_redis.coordinator)
+    link.fates.extend([ANSWER_LOST, GIVEN_UP])
+    with pytest.raises(StorageUnavailable):
+        await on_redis.bind("w/1")
+
+    assert (await on_redis.bind_one("w/1")).lease.thread == "a"
+
+
+async def test_a_late_bind_of_before_the_one_without_an_answer_takes_no_thread(on_redis: RedisMedium) -> None:
+    """Two calls have no answer; the second was carried out, and the thread is bound anew before the first arrives."""
+    link = make_lossy(on_redis.coordinator)
+    await on_redis.register("a", "1", "2")
+    await on_redis.bind("w/2", threads=0)
+    for fate in (HELD_UP, ANSWER_LOST):
+        link.fates.extend([fate, GIVEN_UP])
+        with pytest.raises(StorageUnavailable):
+            await on_redis.bind("w/1", wanted=1)
+    batch = await on_redis.bind_one("w/1", wanted=1)
+    await link.arrive()
+
+    assert handed((await on_redis.settle(batch, wanted=1)).batch) == ["2"]

@@ -144,28 +144,6 @@ async def test_a_bind_whose_answer_was_lost_binds_the_same_threads_again(on_redi
     assert (state.bound, state.ready) == (1, 1)
 
 
-async def test_a_bind_that_comes_late_keeps_no_thread_from_its_owner(on_redis: RedisMedium) -> None:
-    """Sent, held up on its way, sent again with another answer, and carried out only then."""
-    coordinator = on_redis.coordinator
-    assert isinstance(coordinator, RedisCoordinator)
-    link = make_lossy(coordinator)
-    held_up: list[tuple[object, ...]] = []
-    original = link.send
-
-    async def hold_up_the_first(key: str, *command: object, seconds: float) -> object:
-        if command[0] == "EVALSHA" and not held_up:
-            held_up.append(command)
-            raise ConnectionError("held up")
-        return await original(key, *command, seconds=seconds)
-
-    link.send = hold_up_the_first  # type: ignore[method-assign]
-    await on_redis.bind()
-    await on_redis.register("a", "1")
-    await original("x", *held_up[0], seconds=5)
-
-    assert (await on_redis.bind_one()).lease.thread == "a"
-
-
 async def test_commands_are_sent_again_until_redis_is_back(own_medium: OwnMedium) -> None:
     server, medium = own_medium(appendonly="yes")
     await medium.register("a", "1")
@@ -352,7 +330,7 @@ async def test_nothing_is_left_of_threads_that_ended(on_redis: RedisMedium) -> N
     await on_redis.storage.settle([Settlement(batch.lease, 0, batch.last, release=True) for batch in batches])
     keys = {key.decode().rpartition("}")[2] async for key in on_redis.redis.scan_iter("*")}
 
-    assert {key for key in keys if not key.startswith(":producer:")} == {":counters", ":wake"}
+    assert {key for key in keys if not key.startswith((":producer:", ":caller:"))} == {":counters", ":wake"}
 
 
 async def test_all_states_are_read_in_one_round_trip(on_redis: RedisMedium) -> None:
@@ -493,25 +471,3 @@ async def test_storages_and_coordinators_that_come_and_go_take_no_connections_wi
             bound = await coordinator.bind(SHARD, "owner/1", 1, 1, LEASE_SECONDS)
 
             assert bound.batches == []
-
-
-async def test_threads_bound_by_a_call_that_was_given_up_are_taken_back(on_redis: RedisMedium) -> None:
-    """The call was carried out, its answer never came, and the next look is another call."""
-    await on_redis.register("a", "1")
-    await on_redis.bind("w/1")
-    coordinator = on_redis.coordinator
-    coordinator._known_fences.clear()
-    link, coordinator.scripts.link = coordinator.scripts.link, Unreachable()
-    settings.redis_timeout = 0.05
-    with pytest.raises(StorageUnavailable):
-        await on_redis.bind("w/1")
-    coordinator.scripts.link = link
-
-    assert handed(await on_redis.bind_one("w/1")) == ["1"]
-
-
-class Unreachable:
-    is_cluster = False
-
-    async def send(self, *_: object, **__: object) -> None:
-        raise ConnectionRefusedError

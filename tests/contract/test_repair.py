@@ -293,7 +293,7 @@ async def test_an_identity_that_lost_its_first_request_keeps_nobody_out(on_redis
     assert await on_redis.waiting("once") == ["o1", "o2", "o3"]
 
 
-UNTOUCHED = re.compile(rb":(wake|producer|layout)\b")
+UNTOUCHED = re.compile(rb":(wake|producer|caller|layout)\b")
 """Calls, and records that are not made from anything else."""
 
 

@@ -13,7 +13,7 @@ from sharded_queue import Handler, Queue, QueueFull, RuntimeCoordinator, Runtime
 from sharded_queue.check import faults, picture
 from sharded_queue.context import current
 from sharded_queue.coordinators.redis import RedisCoordinator
-from sharded_queue.storage import Entry, Schedule
+from sharded_queue.storage import Entry, Schedule, Settlement
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.timing import Timing, by_cron, every
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
@@ -231,7 +231,8 @@ async def test_an_occurrence_joins_a_thread_that_is_held(medium: Medium) -> None
 
     async with asyncio.timeout(2):
         await medium.coordinator.wait([SHARD], "w/1", 30)
-    assert handed((await medium.settle(batch, wanted=9)).batch) == ["x"]
+    (settled,) = await medium.storage.settle([Settlement(batch.lease, wanted=9)])
+    assert handed(settled.batch) == ["x"]
 
 
 async def test_one_name_is_one_schedule(medium: Medium) -> None:

@@ -17,6 +17,7 @@ from hashlib import sha1
 from importlib.resources import files
 from math import inf
 from typing import Any
+from uuid import uuid4
 
 from redis.exceptions import (
     AuthenticationError,
@@ -86,6 +87,19 @@ def _needed(prelude: str, body: str) -> list[str]:
 @cache
 def digest(name: str) -> str:
     return sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
+class Caller:
+    """A row of numbered calls, at most one under way: what makes one that comes again, or late, recognisable."""
+
+    __slots__ = ("call", "name")
+
+    def __init__(self) -> None:
+        self.name, self.call = uuid4().hex, 0
+
+    def key(self, base: str) -> str:
+        """Where a shard keeps the number of its last call."""
+        return f"{base}:caller:{self.name}"
 
 
 class Scripts:

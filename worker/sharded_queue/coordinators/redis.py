@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import groupby
@@ -12,9 +11,9 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from sharded_queue.connections import Client, Link, close, twin
 from sharded_queue.coordinator import Bound, Coordinator
-from sharded_queue.errors import SettingsError, StorageUnavailable
+from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
-from sharded_queue.scripts import Scripts, batch_of, refusal, text_of
+from sharded_queue.scripts import Caller, Scripts, batch_of, refusal, text_of
 from sharded_queue.settings import settings
 from sharded_queue.storage import Storage
 from sharded_queue.tube import Keys, Shard
@@ -29,6 +28,19 @@ BLOCK_MARGIN_SECONDS = 5.0
 """How much longer than a blocking command may block its answer is waited for."""
 
 
+class Binder(Caller):
+    """
+    Binds for one owner. Its row of calls goes on when one has no answer, which tells Redis that nobody knows what that
+    one bound; *heard* is the last call with an answer, *fence* the last one that was given.
+    """
+
+    __slots__ = ("fence", "heard")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard = self.fence = 0
+
+
 class RedisCoordinator(Coordinator):
     """
     Binds threads of a `RedisStorage` on the same Redis.
@@ -40,8 +52,7 @@ class RedisCoordinator(Coordinator):
         self.link = Link(redis)
         self.scripts = Scripts(self.link)
         self.keys = Keys()
-        self._known_fences: dict[tuple[Shard, str], int] = {}
-        self._doubtful_until = 0.0
+        self._binders: dict[tuple[Shard, str], Binder] = {}
         self._is_owner = False
 
     def attach(self, storage: Storage) -> None:
@@ -70,31 +81,23 @@ class RedisCoordinator(Coordinator):
         lease_seconds: float,
         ageing_seconds: float = 0.0,
     ) -> Bound:
-        known = self._known_fences.get((shard, owner), 0)
+        binder = self._binders.setdefault((shard, owner), Binder())
+        binder.call += 1
+        keys = [*self._shard_keys(shard), binder.key(self.keys.base(shard))]
         lease_ms, ageing_ms = int(lease_seconds * 1000), int(ageing_seconds * 1000)
-
-        def arguments(is_resent: bool) -> list[object]:
-            if is_resent:  # what was sent before may still arrive, and bind threads that nobody knows of
-                self._doubtful_until = time.monotonic() + lease_seconds
-            is_doubtful = time.monotonic() < self._doubtful_until
-            unseen = known if is_doubtful else ""
-            limits = [ageing_ms, settings.worker_batch_bytes]
-            return [owner, threads, wanted, lease_ms, settings.crash_limit, unseen, *limits]
-
+        limits = [lease_ms, settings.crash_limit, ageing_ms, settings.worker_batch_bytes]
+        arguments = [binder.call, binder.heard, binder.fence, owner, threads, wanted, *limits]
         # No longer than one answer may take: the worker looks again, and meanwhile hears that it is to stop.
         seconds = min(lease_seconds, settings.redis_timeout)
-        try:
-            reply = await self.scripts.run("bind", self._shard_keys(shard), arguments, seconds=seconds)
-        except StorageUnavailable:
-            self._doubtful_until = time.monotonic() + lease_seconds
-            raise
+        reply = await self.scripts.run("bind", keys, _always(arguments), seconds=seconds)
+        binder.heard = binder.call
         next_ms, others_wait, occurs_ms, *grants = reply
         batches = [
             batch_of(Lease(shard, grants[at].decode(), owner, int(grants[at + 1])), grants[at + 2 : at + GRANT])
             for at in range(0, len(grants), GRANT)
         ]
         if batches:
-            self._known_fences[shard, owner] = batches[-1].lease.fence
+            binder.fence = batches[-1].lease.fence
         return Bound(
             batches,
             next_ms / 1000 if next_ms >= 0 else None,

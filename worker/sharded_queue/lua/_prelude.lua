@@ -28,6 +28,8 @@
 -- opened    ZSET  residue classes without old threads, whose parked threads become ready step by step
 -- dismissed ZSET  names of workers that are given no threads, by the time until which
 -- leases    ZSET  bound threads, by expiry
+-- caller:NAME STRING number of the last call of one who numbers its calls, and what that was answered; register has
+--                 the like as producer:NAME. Each goes some minutes after the last call
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing call": how priorities age (0: they
 --                 do not), and the number of the holder's last call that was carried out (0: of the bind)
 -- quarantine HASH "thread NAME", "delayed NUMBER" or "schedule NAME" -> why its record cannot be read; such a thread is
@@ -66,6 +68,7 @@ local HELD = lock .. ':held'
 local DISMISSED = lock .. ':dismissed'
 local QUARANTINE = base .. ':quarantine'
 local WAKE_LIMIT, SWEEP, CHUNK, STEP = 16, 1000, 4000, 1000
+local CALLER_SECONDS = 600
 
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
@@ -606,6 +609,16 @@ local function hand_out(thread, tubes, held, wanted, room)
   held.priority, held.first, held.last = tube.priority, tube.head, tube.head + #messages - 1
   if held.since == '0' then held.since = whole(now) end
   return tube.priority, tube.head, attempt_at(trouble, tube), messages, bytes
+end
+
+-- What `hand_out` gave, said again; nothing where nothing is in hand.
+local function in_hand(thread, tubes, held)
+  for _, tube in ipairs(held.first <= held.last and tubes or {}) do
+    if tube.priority == held.priority then
+      local messages = try('LRANGE', list_of(thread, tube.priority), '0', held.last - held.first)
+      if messages then return tube.priority, held.first, attempt_at(trouble_of(thread, tube.priority), tube), messages end
+    end
+  end
 end
 
 -- The tube of a priority, made if it is not there; `start` must be above every number it ever gave.

@@ -1,23 +1,81 @@
 #!lua flags=allow-oom
 -- Bind threads that are free and have requests, the oldest request first, and hand out their first requests.
 --
--- ARGV  owner, threads, wanted, lease ms, crash limit, known fence ('' unless this call is sent again),
---       ageing ms (0: priorities do not age), bytes of all messages together, but for one that is larger alone
+-- KEYS  base, lock, caller
+-- ARGV  call, the last call whose answer the caller heard, the last fence that it was given,
+--       owner, threads, wanted, lease ms, crash limit, ageing ms (0: priorities do not age),
+--       bytes of all messages together, but for one that is larger alone
 -- Returns {ms until something may become free, or -1 for never, or -2 for a dismissed worker, 1 if threads are left behind,
 --         ms until a schedule occurs or -1, then per thread: thread, fence, priority, first, attempt, messages}
 
-local owner, threads, wanted = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
-local lease, crash_limit, known, ageing = tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6], tonumber(ARGV[7])
-local room = tonumber(ARGV[8])
+local call, heard, known = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local owner, threads, wanted = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
+local lease, crash_limit, ageing, room = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
 
--- An earlier sending of this call was carried out and its answer was lost: what it bound was never seen by the owner.
-local function take_back()
+local reply = { -1, 0, -1 }
+
+-- The call before. A call that comes late binds nothing: its caller has gone on, and would never know of it.
+local before = tonumber(redis.call('SET', KEYS[3], ARGV[1], 'EX', CALLER_SECONDS, 'GET') or 0)
+if not is_whole(before) then before = 0 end -- no number of ours
+if before > call then
+  redis.call('SET', KEYS[3], whole(before), 'EX', CALLER_SECONDS)
+  return reply
+end
+
+-- The holds of this owner that it had not been given when it called, the oldest first.
+local function unseen()
+  local threads, holds = {}, {}
   for _, thread in ipairs(redis.call('HKEYS', HELD)) do
     local held = held_of(thread)
-    if held and held.owner == owner and tonumber(held.fence) > tonumber(known) then
-      let_go(thread)
-      make_ready(thread, tubes_of(thread))
+    if held and held.owner == owner and tonumber(held.fence) > known then
+      threads[#threads + 1], holds[thread] = thread, held
     end
+  end
+  table.sort(threads, function(one, other) return tonumber(holds[one].fence) < tonumber(holds[other].fence) end)
+  return threads, holds
+end
+
+local function grant(thread, fence, priority, first, attempt, messages)
+  if not messages then return end
+  local at = #reply
+  reply[at + 1], reply[at + 2], reply[at + 3] = thread, fence, priority
+  reply[at + 4], reply[at + 5], reply[at + 6] = first, attempt, messages
+end
+
+-- Until something may become free, and until a schedule occurs.
+local function next_occurrence()
+  return tonumber(redis.call('ZRANGE', OCCURRENCES, '0', '0', 'WITHSCORES')[2])
+end
+
+local function look_ahead(occurs)
+  for _, key in ipairs({ LEASES, BLOCKED, not has_waiting and DUE or nil }) do
+    local score = tonumber(redis.call('ZRANGE', key, '0', '0', 'WITHSCORES')[2])
+    if score and score < 1e14 and (reply[1] < 0 or score - now < reply[1]) then reply[1] = math.max(score - now, 0) end
+  end
+  if occurs and occurs < 1e14 then reply[3] = math.max(occurs - now, 0) end
+end
+
+-- Whoever is about to be stopped is given nothing that it would have to give back.
+local function is_dismissed()
+  local till = redis.call('ZSCORE', DISMISSED, string.match(owner, '^[^/]*'))
+  return till and tonumber(till) > now
+end
+
+-- Sent again, or late: whoever has the answer may be at work already.
+if before == call then
+  local threads, holds = unseen()
+  for _, thread in ipairs(threads) do grant(thread, holds[thread].fence, in_hand(thread, tubes_of(thread), holds[thread])) end
+  look_ahead(next_occurrence())
+  if #threads > 0 and redis.call('EXISTS', READY) == 1 then reply[2] = 1 end
+  if is_dismissed() then reply[1] = -2 end
+  return reply
+end
+
+-- A call before was carried out and never answered: nobody works on what it bound.
+local function take_back()
+  for _, thread in ipairs(unseen()) do
+    let_go(thread)
+    make_ready(thread, tubes_of(thread))
   end
 end
 
@@ -29,7 +87,7 @@ follow_clock(counted[3])
 local late = redis.call('ZRANGEBYSCORE', LEASES, '(' .. whole(now + lease), '+inf', 'LIMIT', 0, SWEEP)
 local over = redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, SWEEP)
 local ripe = redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now, 'LIMIT', 0, SWEEP)
-if #late + #over + #ripe > 0 or known ~= '' then sound() end
+if #late + #over + #ripe > 0 or before > heard then sound() end
 for _, thread in ipairs(late) do
   local held = held_of(thread)
   redis.call('ZADD', LEASES, 'LT', now + (held and tonumber(held.lease) or 0), thread)
@@ -41,23 +99,16 @@ for _, thread in ipairs(ripe) do
 end
 promote()
 unpark()
-if known ~= '' then take_back() end
-
--- Whoever is about to be stopped is given nothing that it would have to give back.
-local function is_dismissed()
-  local till = redis.call('ZSCORE', DISMISSED, string.match(owner, '^[^/]*'))
-  return till and tonumber(till) > now
-end
+if before > heard then take_back() end
 
 local dismissed = is_dismissed()
 if wanted < 1 or dismissed then threads = 0 end
-local reply = { -1, 0, -1 }
 local picked = threads > 0 and not counted[4] and redis.call('ZRANGE', READY, 0, threads - 1) or {}
 local taken, records, leases = {}, {}, {}
 local fence = math.max((is_whole(tonumber(counted[1])) and counted[1] or 0) + 1, now_us)
 largest = tonumber(counted[2]) or 0
 local since, till = whole(now), whole(now + lease)
-local occurs = tonumber(redis.call('ZRANGE', OCCURRENCES, '0', '0', 'WITHSCORES')[2])
+local occurs = next_occurrence()
 
 -- The first requests of a thread that is ready. One that is held all the same has its worker; one whose name or record
 -- cannot be read has none.
@@ -73,15 +124,14 @@ for i, record in ipairs(records_of(THREADS, picked)) do
   if i > 1 and room <= 0 then break end -- those that are left stay where they are
   local thread = picked[i]
   taken[i] = thread
-  local held = { fence = whole(fence), owner = owner, since = since, lease = ARGV[4], priority = '0', first = 0, last = -1,
+  local held = { fence = whole(fence), owner = owner, since = since, lease = ARGV[7], priority = '0', first = 0, last = -1,
                  ageing = ageing, call = 0 }
   local priority, first, attempt, messages, bytes =
     first_of(thread, record, holds[i], held, share_of(room, #picked - i + 1))
   if messages then
     room = room - bytes
-    local at, n = #reply, #leases
-    reply[at + 1], reply[at + 2], reply[at + 3] = thread, held.fence, priority
-    reply[at + 4], reply[at + 5], reply[at + 6] = first, attempt, messages
+    local n = #leases
+    grant(thread, held.fence, priority, first, attempt, messages)
     records[n + 1], records[n + 2] = thread, spelled_hold(held)
     leases[n + 1], leases[n + 2] = till, thread
     fence = fence + 1
@@ -98,11 +148,7 @@ end
 
 -- Whoever was called and leaves work behind calls the next one.
 if (#picked > 0 or dismissed) and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
-for _, key in ipairs({ LEASES, BLOCKED, not has_waiting and DUE or nil }) do
-  local score = tonumber(redis.call('ZRANGE', key, '0', '0', 'WITHSCORES')[2])
-  if score and score < 1e14 and (reply[1] < 0 or score - now < reply[1]) then reply[1] = math.max(score - now, 0) end
-end
-if occurs and occurs < 1e14 then reply[3] = math.max(occurs - now, 0) end
+look_ahead(occurs)
 finish()
 if dismissed then reply[1] = -2 end
 return reply

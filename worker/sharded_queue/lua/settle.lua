@@ -63,17 +63,6 @@ local function others_wait(thread)
   return false
 end
 
--- What is in the holder's hands, said again.
-local function in_hand(thread, tubes, held)
-  for _, tube in ipairs(held.first <= held.last and tubes or {}) do
-    if tube.priority == held.priority then
-      local messages = try('LRANGE', list_of(thread, tube.priority), '0', held.last - held.first)
-      return messages and { 3, tube.priority, held.first, attempt_at(trouble_of(thread, tube.priority), tube), messages } or 1
-    end
-  end
-  return 1
-end
-
 local function settle(hold, record, thread, fence, priority, through, busy, wanted, release, call, share)
   local held, tubes = read_hold(hold), read_tubes(record)
   local was_settled = through and tubes and is_done(tubes, priority, through)
@@ -86,7 +75,10 @@ local function settle(hold, record, thread, fence, priority, through, busy, want
     let_go(thread)
     return 0
   end
-  if was_settled or is_answered(held, call) then return in_hand(thread, tubes, held) end
+  if was_settled or is_answered(held, call) then
+    local handed = { 3, in_hand(thread, tubes, held) }
+    return #handed > 1 and handed or 1
+  end
   held.call = call or held.call
   if through then
     if held.priority ~= priority or through > held.last then return 0 end -- was never handed out
