@@ -397,3 +397,69 @@ async def test_crashes_of_another_request_are_not_counted_against_one_replayed_t
     await medium.bind_one()
 
     assert await medium.storage.dead(SHARD) == []
+
+
+async def test_nobody_holds_a_thread_whose_lease_has_ended(medium: Medium) -> None:
+    await medium.register("a", "1", "2")
+    await medium.crash_with(wanted=1)
+    thread, state = await medium.storage.explain(SHARD, "a"), await medium.observe()
+
+    assert (thread.owner, thread.is_held) == ("dead/1", False)
+    assert (state.ready, state.bound, state.oldest[0].state) == (1, 0, "ready")
+    assert state.held[0].lease_seconds < 0
+
+
+async def test_a_paused_thread_whose_lease_has_ended_is_paused(medium: Medium) -> None:
+    await medium.register("a", "1")
+    await medium.crash_with()
+    await medium.storage.pause(SHARD, "a", True)
+    state = await medium.observe()
+
+    assert (state.ready, state.bound, state.blocked, state.oldest[0].state) == (0, 0, 1, "paused")
+
+
+async def test_requests_whose_only_holder_died_are_deserted(medium: Medium) -> None:
+    await medium.register("a", "1")
+    await medium.crash_with()
+    await medium.advance(100)
+
+    assert (await medium.observe()).is_deserted
+
+
+async def test_a_held_thread_says_what_is_in_hand_and_who_else_works(medium: Medium) -> None:
+    await medium.register("a", "1", "2", "3")
+    await medium.register("b", "4")
+    await medium.bind(threads=2, wanted=2)
+    state = await medium.storage.explain(SHARD, "a")
+
+    assert (state.in_hand, state.bound) == (2, 2)
+    assert state.looked_seconds is not None
+    assert state.busy_seconds is not None
+
+
+async def test_what_is_paused_can_be_listed(medium: Medium) -> None:
+    await medium.register("a", "1")
+    await medium.register("b", "2")
+    await medium.fail(await medium.bind_one(), delay=60)
+    assert (await medium.storage.paused(SHARD), (await medium.observe()).paused) == ([], 0)
+    await medium.storage.pause(SHARD, "b", True)
+    await medium.storage.pause(SHARD, "empty", True)
+
+    assert (await medium.storage.paused(SHARD), (await medium.observe()).paused) == (["b", "empty"], 2)
+
+
+async def test_dead_letters_that_were_dropped_are_not_there_and_stay_counted(medium: Medium) -> None:
+    await bury(medium, "a", "1")
+    await bury(medium, "b", "2")
+    before = await medium.observe()
+    await medium.storage.settle_dead(SHARD, [1, 2], "drop")
+    after = await medium.observe()
+
+    assert [(state.letters, state.dead) for state in (before, after)] == [(2, 2), (0, 2)]
+
+
+async def test_a_shard_is_known_from_the_first_registration_look_or_pause_on(medium: Medium) -> None:
+    assert not (await medium.observe()).is_known
+    await medium.bind()
+
+    assert (await medium.observe()).is_known

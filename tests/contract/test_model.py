@@ -544,6 +544,7 @@ def spoken(state: ShardState) -> dict[str, Any]:
         "counts": (state.depth, state.threads, state.ready, state.bound, state.blocked, state.is_paused),
         "totals": (state.registered, state.settled, state.dead, state.busy_seconds, state.duplicates, state.delayed),
         "schedules": state.schedules,
+        "letters": (state.letters, state.paused),
         "deepest": state.deepest,
         "oldest": [(tube.thread, tube.priority, tube.depth, tube.state) for tube in state.oldest],
         "held": {(hold.thread, hold.owner) for hold in state.held},

@@ -29,6 +29,7 @@ COMMANDS = {
     "BLPOP": "worker",
     "RPUSH": "worker",
     "PEXPIRE": "worker",
+    "ZRANGEBYSCORE": "admin",
     "ZREVRANGE": "admin",
     "HMGET": "admin",
     "SCAN": "admin",

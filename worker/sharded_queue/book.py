@@ -690,8 +690,8 @@ class Book:
             shard=self.shard,
             depth=self.depth,
             threads=len(self.threads),
-            ready=len(self.ready),
-            bound=len(self.leases),
+            ready=len(self.ready) + sum(self._is_lapsed(thread) for thread in self.leases.up_to(now)),
+            bound=len(self.leases.above(now)),
             blocked=len(self.blocked),
             lag_seconds=lags[0].lag_seconds if lags else 0.0,
             deepest=[(thread, int(depth)) for thread, depth in self.deep.highest(worst) if thread not in self.parked],
@@ -712,7 +712,17 @@ class Book:
             undrained=len(self.old),
             parked=len(self.parked),
             parked_depth=sum(depth_of(self.threads[thread]) for thread, _ in self.parked.lowest(SWEEP)),
+            letters=len(self.letters),
+            paused=len(self.paused()),
         )
+
+    def _is_lapsed(self, thread: str) -> bool:
+        """Whether a thread whose lease has ended is ready, though no worker has looked since."""
+        return thread in self.threads and thread not in self.blocked
+
+    def paused(self) -> list[str]:
+        """Threads that are paused one by one."""
+        return self.blocked.at(inf, len(self.blocked))
 
     def explain(self, thread: str, now: int) -> ThreadState:
         held, blocked = self.held.get(thread), self.blocked.score(thread)
@@ -727,6 +737,10 @@ class Book:
             blocked_seconds=None if blocked is None else (blocked - now) / 1000,
             ahead=self.ready.rank(thread),
             waits_for=self.old.at(self.parked[thread], 100) if thread in self.parked else None,
+            in_hand=max(0, held.last - held.first + 1) if held else 0,
+            busy_seconds=None if held is None else busy_seconds(held.since_ms, now),
+            bound=len(self.leases.above(now)),
+            looked_seconds=None if self.looked_ms is None else (now - self.looked_ms) / 1000,
         )
 
     def _tube_state(self, thread: str, priority: int, line: Line, now: int) -> TubeState:
@@ -744,10 +758,10 @@ class Book:
     def _tube_lag(self, name: str, stamp: int, now: int) -> TubeLag:
         thread, _, priority = name.rpartition("/")
         depth = len(self.threads[thread][int(priority)].messages)
-        return TubeLag(thread, int(priority), depth, max(0, now - stamp) / 1000, self._state_of(thread))
+        return TubeLag(thread, int(priority), depth, max(0, now - stamp) / 1000, self._state_of(thread, now))
 
-    def _state_of(self, thread: str) -> State:
-        if thread in self.held:
+    def _state_of(self, thread: str, now: int) -> State:
+        if thread in self.held and self.leases[thread] > now:
             return "bound"
         if self._is_paused(thread):
             return "paused"
@@ -762,7 +776,8 @@ class Book:
     def _holds_now(self, holds: int, waiting: Sequence[str], now: int) -> Iterator[Hold]:
         listed = dict.fromkeys([*[thread for thread, _ in self.leases.lowest(holds)], *waiting])
         for thread, held in [(thread, self.held[thread]) for thread in listed if thread in self.held]:
-            yield Hold(thread, held.owner, held.fence, busy_seconds(held.since_ms, now))
+            lease_seconds = (self.leases[thread] - now) / 1000
+            yield Hold(thread, held.owner, held.fence, busy_seconds(held.since_ms, now), lease_seconds)
 
     def _holds(self, lease: Lease) -> Held | None:
         held = self.held.get(lease.thread)

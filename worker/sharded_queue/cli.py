@@ -17,7 +17,7 @@ from sharded_queue.settings import mistyped
 
 ADDED = "sharded_queue.commands"
 
-PLACES = {"pause": "control", "resume": "control"}
+PLACES = {"pause": "control", "resume": "control", "paused": "control"}
 """The files of commands that share one."""
 
 OWN = {
@@ -30,6 +30,7 @@ OWN = {
         "explain",
         "pause",
         "resume",
+        "paused",
         "reshard",
         "dead",
         "schedules",

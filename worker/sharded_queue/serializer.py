@@ -42,6 +42,12 @@ def mark_in(packed: bytes) -> int | None:
     return int(packed[1:MARK_BYTES], 16) if packed.startswith(b"#") else None
 
 
+def body_of(packed: bytes) -> bytes:
+    """The request in what a storage keeps, without its mark and headers."""
+    rest = packed[MARK_BYTES:] if packed.startswith(b"#") else packed
+    return rest.partition(b"\n")[2] if rest.startswith(b"+") else rest
+
+
 def unpack(message: bytes) -> Message:
     """
     Raises:

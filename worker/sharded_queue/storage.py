@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+from math import inf
 from typing import Literal, NamedTuple
 
 from sharded_queue.errors import ReshardError, ShardedQueueError
@@ -210,12 +211,16 @@ class TubeLag(NamedTuple):
 
 
 class Hold(NamedTuple):
-    """A bound thread: who holds it, and for how long it has had requests without a break since."""
+    """
+    A bound thread: who holds it, and for how long it has had requests without a break since. The lease ends in
+    *lease_seconds* unless it is renewed; below 0 it has ended, and any worker that looks takes the thread over.
+    """
 
     thread: str
     owner: str
     fence: int
     busy_seconds: float
+    lease_seconds: float = inf
 
 
 class Dead(NamedTuple):
@@ -251,9 +256,12 @@ class ThreadState:
     """
     What decides whether a thread moves.
 
-    *lease_seconds*: until the lease of *owner* ends. *blocked_seconds*: until the thread may be bound again; infinite
-    while it is paused, None when nothing blocks it. *ahead*: threads that are bound before it; None unless it is ready.
-    *waits_for*: threads of the layout before, 100 at most, that have to be drained first; None unless it is parked.
+    *lease_seconds*: until the lease of *owner* ends; once it has ended, nobody holds the thread. The owner has
+    *in_hand* requests in its handler, and has had requests for *busy_seconds* without a break. *bound*: threads of the
+    shard that workers hold; *looked_seconds*: since a worker last asked for threads, None when none ever did.
+    *blocked_seconds*: until the thread may be bound again; infinite while it is paused, None when nothing blocks it.
+    *ahead*: threads that are bound before it; None unless it is ready. *waits_for*: threads of the layout before, 100
+    at most, that have to be drained first; None unless it is parked.
     *flaw*: what about it cannot be read, so that it is given to no worker until it is repaired.
     """
 
@@ -266,6 +274,15 @@ class ThreadState:
     ahead: int | None = None
     waits_for: list[str] | None = None
     flaw: str | None = None
+    in_hand: int = 0
+    busy_seconds: float | None = None
+    bound: int = 0
+    looked_seconds: float | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether a worker holds the thread by a lease that lasts."""
+        return self.owner is not None and self.lease_seconds is not None and self.lease_seconds > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,8 +299,10 @@ class ShardState:
     the deepest threads among those with two requests or more, at most *worst* of them; every thread that is not listed
     is no deeper than the last one. *oldest* lists the tubes with the oldest heads. *born* is the marker of the shard's
     data: it changes only when the data were wiped; None means that nothing was ever registered here. *is_paused*: no
-    requests of the whole shard are given out. The counters (*registered*, *settled*, *dead*, *busy_seconds*, and
-    *duplicates*: requests that were left out) only grow, as long as *born* is the same. *looked_seconds*: since a
+    requests of the whole shard are given out; *paused*: threads of which none are, among the *blocked* ones. *bound*
+    counts leases that last; a thread whose lease has ended is *ready*, though its `Hold` is listed until a worker takes
+    it over. *letters*: dead letters that are there now. The counters (*registered*, *settled*, *dead*, *busy_seconds*,
+    and *duplicates*: requests that were left out) only grow, as long as *born* is the same. *looked_seconds*: since a
     worker last asked for threads; None when none ever did. *quarantined*: threads, delayed requests and schedules whose
     records cannot be read; they wait for a repair, and all others go on.
     """
@@ -314,11 +333,19 @@ class ShardState:
     parked: int = 0
     parked_depth: int = 0
     quarantined: int = 0
+    letters: int = 0
+    paused: int = 0
+
+    @property
+    def is_known(self) -> bool:
+        """Whether anything ever happened here, as a registration, a look of a worker or a pause, or is left of it."""
+        left = self.threads or self.blocked or self.letters or self.delayed or self.schedules or self.quarantined
+        return self.born is not None or self.looked_seconds is not None or self.is_paused or bool(left or self.held)
 
     @property
     def unlisted_holds(self) -> int:
         """Bound threads that are not in *held*."""
-        return max(0, self.bound - len(self.held))
+        return max(0, self.bound - sum(hold.lease_seconds > 0 for hold in self.held))
 
     @property
     def is_deserted(self) -> bool:
@@ -466,6 +493,10 @@ class Storage(ABC):
 
         A batch in the hands of a worker is finished. A resumed thread's back-off is over.
         """
+
+    @abstractmethod
+    async def paused(self, shard: Shard) -> list[str]:
+        """Threads that are paused one by one; whether the whole handler is, `observe` tells."""
 
     @abstractmethod
     async def reshard(self, shard: Shard, threads: int) -> Resharded:

@@ -1,43 +1,165 @@
-"""Queues as tables for people: what was observed, aligned."""
+"""Queues as tables for people: what was observed, aligned, within the columns that there are."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
 from itertools import groupby
+from typing import NamedTuple
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from sharded_queue.printable import printable
+from sharded_queue.printable import counted, printable
 from sharded_queue.storage import ShardState, TubeLag
 
+GAP = 2
+"""Columns between two columns of a table."""
+LEAST_NAME, LEAST_TEXT = 8, 24
+"""Columns that a name, and a text that is wrapped, are left at least."""
 
-def table(*columns: str, left: int = 1, title: str | None = None) -> Table:
-    """A table whose first *left* columns are words, and whose others are numbers."""
-    made = Table(
-        box=SIMPLE_HEAD, pad_edge=False, show_edge=False, title=title, title_justify="left", title_style="bold"
-    )
-    for place, column in enumerate(columns):
-        made.add_column(column, justify="left" if place < left else "right", overflow="fold", no_wrap=place >= left)
+
+class Column(NamedTuple):
+    """
+    *is_name*: shortened in the middle where a line has no room; *is_text*: wrapped. All else is shown whole, words to
+    the left and numbers to the right.
+    """
+
+    title: str
+    is_name: bool = False
+    is_text: bool = False
+    is_word: bool = False
+
+    @property
+    def justify(self) -> str:
+        return "left" if self.is_name or self.is_text or self.is_word else "right"
+
+
+def name(title: str) -> Column:
+    return Column(title, is_name=True)
+
+
+def text(title: str) -> Column:
+    return Column(title, is_text=True)
+
+
+def word(title: str) -> Column:
+    return Column(title, is_word=True)
+
+
+def number(title: str) -> Column:
+    return Column(title)
+
+
+class Fitted:
+    """A table that shortens names, and nothing else, until it fits the columns that there are."""
+
+    def __init__(
+        self, columns: Sequence[Column], rows: Iterable[Sequence[str | Text]], title: str | None = None
+    ) -> None:
+        self.columns, self.title = columns, title
+        self.rows = [[cell if isinstance(cell, Text) else Text(printable(cell)) for cell in row] for row in rows]
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        return Measurement(1, options.max_width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        cap = self._cap(options.max_width)
+        made = Table(
+            box=SIMPLE_HEAD,
+            padding=(0, GAP - 1, 0, 0),
+            pad_edge=False,
+            show_edge=False,
+            title=self.title,
+            title_justify="left",
+            title_style="bold",
+        )
+        for column in self.columns:
+            made.add_column(column.title, justify=column.justify, overflow="fold", no_wrap=not column.is_text)  # type: ignore[arg-type]
+        for row in self.rows:
+            made.add_row(
+                *(
+                    shortened(cell, cap) if column.is_name else cell
+                    for column, cell in zip(self.columns, row, strict=True)
+                )
+            )
+        yield made
+
+    def _cap(self, width: int) -> int:
+        """How long names may be; a text gets what it needs before, up to a few words."""
+        widths = [self._width(place) for place in range(len(self.columns))]
+        left = width - GAP * (len(self.columns) - 1)
+        names = []
+        for column, wide in zip(self.columns, widths, strict=True):
+            if column.is_name:
+                names.append(wide)
+            else:
+                left -= min(wide, LEAST_TEXT) if column.is_text else wide
+        cap = max(names, default=0)
+        while cap > LEAST_NAME and sum(min(wide, cap) for wide in names) > left:
+            cap -= 1
+        return cap
+
+    def _width(self, place: int) -> int:
+        cells = [row[place].cell_len for row in self.rows]
+        return max([cell_len(self.columns[place].title), *cells])
+
+
+def shortened(name: Text, width: int) -> Text:
+    """A name without its middle: names of one kind begin alike, and what tells them apart is often at the end."""
+    if name.cell_len <= width:
+        return name
+    tail = (width - 1) // 2
+    made = name[: width - 1 - tail]
+    made.append("…")
+    made.append_text(name[len(name) - tail :])
     return made
 
 
-def handlers_table(states: Sequence[ShardState]) -> Table:
-    """A row a handler, its shards summed."""
-    made = table("handler", "threads", "ready", "bound", "blocked", "depth", "lag", "settled", "dead")
+def handlers_table(states: Sequence[ShardState]) -> Fitted:
+    """A row a handler, its shards summed. What is rare has a column only where it is there."""
+    rows = [(handler, list(shards)) for handler, shards in groupby(states, key=lambda state: state.shard.handler)]
+    rare = [title for title in ("blocked", "parked", "delayed") if any(getattr(state, title) for state in states)]
+    shown = ("threads", "ready", "bound", *rare, "depth", "lag", "settled", "dead")
+    return Fitted([name("handler"), *map(number, shown)], [_handler_row(*row, shown) for row in rows])
+
+
+def _handler_row(handler: str, shards: Sequence[ShardState], shown: Sequence[str]) -> list[str | Text]:
+    cells: list[str | Text] = [handler]
+    for title in shown:
+        if title == "lag":
+            cells.append(duration(max(state.lag_seconds for state in shards)))
+            continue
+        total = sum(getattr(state, "letters" if title == "dead" else title) for state in shards)
+        cells.append(Text(count(total), style="red" if title == "dead" and total else ""))
+    return cells
+
+
+def withheld(states: Sequence[ShardState]) -> list[str]:
+    """A sentence for each handler that is paused, and for those threads that are."""
+    said = []
     for handler, group in groupby(states, key=lambda state: state.shard.handler):
         shards = list(group)
-        counts = [count(sum(getattr(s, name) for s in shards)) for name in ("threads", "ready", "bound", "blocked")]
-        depth, settled, dead = (sum(getattr(s, name) for s in shards) for name in ("depth", "settled", "dead"))
-        lag = duration(max(s.lag_seconds for s in shards))
-        buried = Text(count(dead), style="red" if dead else "")
-        made.add_row(Text(printable(handler)), *counts, count(depth), lag, count(settled), buried)
-    return made
+        if any(state.is_paused for state in shards):
+            said.append(f"{handler} is paused; `sharded-queue resume {handler}` lets it go on")
+        if paused := sum(state.paused for state in shards):
+            verb = "is" if paused == 1 else "are"
+            said.append(
+                f"{counted(paused, 'thread')} of {handler} {verb} paused; `sharded-queue paused {handler}` lists them"
+            )
+        if flawed := sum(state.quarantined for state in shards):
+            cannot = f"{counted(flawed, 'record')} of {handler} cannot be read"
+            said.append(f"{cannot}; `sharded-queue check {handler} --repair` puts that right")
+    return said
 
 
 def deserted(states: Sequence[ShardState]) -> list[str]:
     """A sentence for each shard whose requests nobody serves."""
     return [
-        f"nobody serves {state.shard.tag}: {count(state.depth)} requests wait, and {looked(state.looked_seconds)}"
+        f"no worker serves {state.shard.tag}: {counted(state.depth, 'request')} "
+        f"{'waits' if state.depth == 1 else 'wait'}, and {looked(state.looked_seconds)}"
         for state in states
         if state.is_deserted
     ]
@@ -46,24 +168,19 @@ def deserted(states: Sequence[ShardState]) -> list[str]:
 def looked(seconds: float | None) -> str:
     if seconds is None:
         return "no worker has ever asked for them"
-    return f"no worker has asked for them for {duration(seconds)}"
+    return f"the last worker asked for them {duration(seconds)} ago"
 
 
-def tubes_table(states: Sequence[ShardState], worst: int) -> Table:
-    """The tubes with the oldest requests, and who works on them."""
-    made = table("handler", "thread", "priority", "depth", "lag", "held by", left=2)
-    made.columns[-1].justify = "left"
+def tubes_table(states: Sequence[ShardState], worst: int) -> Fitted:
+    """The tubes with the oldest requests, and what becomes of their threads: who holds them, or why nobody does."""
+    columns = [name("handler"), name("thread"), number("priority"), number("depth"), number("lag"), word("state")]
+    columns.append(name("held by"))
+    rows = []
     for state, tube in oldest(states)[:worst]:
         holder = holders(state).get(tube.thread, "")
-        made.add_row(
-            Text(printable(state.shard.handler)),
-            Text(printable(tube.thread)),
-            str(tube.priority),
-            count(tube.depth),
-            duration(tube.lag_seconds),
-            Text(printable(holder)),
-        )
-    return made
+        cells = (str(tube.priority), count(tube.depth), duration(tube.lag_seconds), tube.state, holder)
+        rows.append((state.shard.handler, tube.thread, *cells))
+    return Fitted(columns, rows)
 
 
 def oldest(states: Sequence[ShardState]) -> list[tuple[ShardState, TubeLag]]:
@@ -72,8 +189,8 @@ def oldest(states: Sequence[ShardState]) -> list[tuple[ShardState, TubeLag]]:
 
 
 def holders(state: ShardState) -> dict[str, str]:
-    """Worker by thread; an owner is written `worker/incarnation`."""
-    return {hold.thread: hold.owner.partition("/")[0] for hold in state.held}
+    """Worker by thread, of leases that last; an owner is written `worker/incarnation`."""
+    return {hold.thread: hold.owner.partition("/")[0] for hold in state.held if hold.lease_seconds > 0}
 
 
 def count(number: int) -> str:
@@ -81,10 +198,20 @@ def count(number: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Three digits that matter: 0.42 s, 12.3 s, 3 min 20 s, 2 h 5 min."""
+    """Three digits that matter: 0.42 s, 12.3 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
     if seconds < 60:
         return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
         return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    if minutes < 2 * 24 * 60:
+        return f"{minutes // 60} h {minutes % 60} min"
+    return f"{minutes // (24 * 60):,} d {minutes // 60 % 24} h"
+
+
+def instant(ms: float) -> str:
+    """A moment as all commands write it: ISO 8601, UTC, to the second. Out of the calendar: its milliseconds."""
+    try:
+        return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    except (ValueError, OverflowError, OSError):
+        return f"{ms:.0f} ms"

@@ -1,17 +1,20 @@
 """`sharded-queue check`: do the indices and counters of a handler say what its tubes hold?"""
 
+from dataclasses import asdict
+
 import click
 
 from sharded_queue.check import Change, found_wrong
 from sharded_queue.check import repair as put_right
-from sharded_queue.commands.naming import Named, module_options, named
-from sharded_queue.commands.reading import emit, read
+from sharded_queue.commands import answers
+from sharded_queue.commands.naming import NAME, Named, module_options, named
+from sharded_queue.commands.reading import emit, read_about
 from sharded_queue.printable import printable
 from sharded_queue.storages.redis import RedisStorage
 
 
 @click.command()
-@click.argument("handler")
+@click.argument("handler", type=NAME)
 @module_options
 @click.option("--repair", is_flag=True, help="Put right what does not add up; workers may go on meanwhile.")
 @click.option("--json", "as_json", is_flag=True, help="The changes and faults as JSON.")
@@ -22,12 +25,14 @@ def check(handler: str, modules: tuple[str, ...], spread: int | None, repair: bo
     A shard is read, and put right, in one step, for which Redis serves nobody else: seconds for 100,000 threads.
     """
     (found,) = named([handler], modules, spread)
-    changes = read(lambda storage: repaired(storage, found)) if repair else []
-    wrong = read(lambda storage: recount(storage, found))
-    facts = (
-        {"handler": handler, "changes": changes, "faults": wrong} if repair else {"handler": handler, "faults": wrong}
+    changes = read_about(found, lambda storage: repaired(storage, found)) if repair else None
+    wrong = read_about(found, lambda storage: recount(storage, found))
+    put_right = None if changes is None else [answers.Change(**asdict(change)) for change in changes]
+    emit(
+        as_json,
+        answers.Checked(handler=handler, faults=wrong, changes=put_right),
+        *said(handler, changes or [], wrong),
     )
-    emit(as_json, facts, *said(handler, changes, wrong))
     if wrong:
         raise SystemExit(1)
 
@@ -42,4 +47,4 @@ async def recount(storage: RedisStorage, handler: Named) -> list[str]:
 
 def said(handler: str, changes: list[Change], wrong: list[str]) -> list[str]:
     put_right = [printable(f"put right: {change}") for change in changes]
-    return put_right + ([printable(fault) for fault in wrong] or [f"{handler}: all is true"])
+    return put_right + ([printable(fault) for fault in wrong] or [f"{printable(handler)}: all is true"])

@@ -1,41 +1,123 @@
-"""`sharded-queue pause` and `resume`: withhold requests, and give them out again."""
-
-from collections.abc import Awaitable, Callable
+"""`sharded-queue pause`, `resume` and `paused`: withhold requests, give them out again, list what is withheld."""
 
 import click
 
-from sharded_queue.commands.naming import Named, module_options, named
-from sharded_queue.commands.reading import emit, read
+from sharded_queue.commands import answers
+from sharded_queue.commands.naming import (
+    NAME,
+    BadInput,
+    Named,
+    Sought,
+    everything_option,
+    force_option,
+    meant,
+    module_options,
+    must_have,
+    named,
+)
+from sharded_queue.commands.reading import emit, emit_lines, read, read_about
 from sharded_queue.printable import printable
 from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.tube import Shard
+
+json_option = click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
 
 
-def control(name: str, is_paused: bool, done: str, about: str) -> click.Command:
-    @click.command(name, help=about)
-    @click.argument("handler")
-    @click.argument("thread", required=False)
-    @module_options
-    @click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
-    def command(handler: str, thread: str | None, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
-        (found,) = named([handler], modules, spread)
-        changed = read(switched(found, thread, is_paused))
-        what = f"thread {printable(thread)} of {handler}" if thread else handler
-        words = f"{what} is {done}" if changed else f"{what} was {done} already"
-        emit(as_json, {"handler": handler, "thread": thread, "paused": is_paused, "changed": changed}, words)
+@click.command()
+@click.argument("handler", type=NAME)
+@click.argument("thread", type=NAME, required=False)
+@module_options
+@force_option
+@json_option
+def pause(
+    handler: str, thread: str | None, modules: tuple[str, ...], spread: int | None, force: bool, as_json: bool
+) -> None:
+    """
+    Withhold the requests of a handler, or of one thread. Batches under way are finished.
 
-    return command
+    A handler or a thread that has no requests yet is paused with --force. `sharded-queue paused` lists what is.
+    """
+    (found,) = named([handler], modules, spread)
+
+    async def paused(storage: RedisStorage) -> bool:
+        if thread and not force:
+            await must_have(storage, found, thread)
+        return await switched(storage, found, thread, is_paused=True)
+
+    changed = read_about(found, paused, force=force)
+    told(as_json, answers.Switched(handler=handler, thread=thread, paused=True, changed=changed), "paused")
 
 
-def switched(handler: Named, thread: str | None, is_paused: bool) -> Callable[[RedisStorage], Awaitable[bool]]:
-    shards = [handler.shard_of(thread)] if thread else handler.shards
+@click.command()
+@click.argument("handler", type=NAME)
+@click.argument("thread", type=NAME, required=False)
+@module_options
+@json_option
+def resume(handler: str, thread: str | None, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
+    """Give the requests of a handler, or of one thread, out again."""
+    (found,) = named([handler], modules, spread)
 
-    async def switch(storage: RedisStorage) -> bool:
-        return any([await storage.pause(shard, thread, is_paused) for shard in shards])
+    async def resumed(storage: RedisStorage) -> bool:
+        changed = await switched(storage, found, thread, is_paused=False)
+        if thread and not changed:
+            await must_be_there(storage, found, thread)
+        return changed
 
-    return switch
+    changed = read_about(found, resumed)
+    told(as_json, answers.Switched(handler=handler, thread=thread, paused=False, changed=changed), "running")
 
 
-pause = control(
-    "pause", True, "paused", "Withhold the requests of a handler, or of one thread. Batches under way are finished."
-)
-resume = control("resume", False, "running", "Give the requests of a handler, or of one thread, out again.")
+@click.command()
+@click.argument("handlers", type=NAME, nargs=-1, metavar="[HANDLER]...")
+@module_options
+@everything_option
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each that is paused.")
+def paused(
+    handlers: tuple[str, ...], modules: tuple[str, ...], spread: int | None, everything: bool, as_json: bool
+) -> None:
+    """List what is paused: handlers as a whole, and threads."""
+    sought = Sought(handlers, modules, spread, everything)
+    found = read(lambda storage: withheld(storage, sought))
+    if as_json:
+        emit_lines(found)
+    else:
+        click.echo("\n".join(printable(named_as(each)) for each in found) or "nothing is paused")
+
+
+async def withheld(storage: RedisStorage, sought: Sought) -> list[answers.Paused]:
+    shards = await sought.shards(storage)
+    states = await storage.observe(shards, 0)
+    whole = dict.fromkeys(state.shard.handler for state in states if state.is_paused)
+    threads = [(shard.handler, thread) for shard in shards for thread in await storage.paused(shard)]
+    listed: list[tuple[str, str | None]] = [*((handler, None) for handler in whole), *threads]
+    return [answers.Paused(handler=handler, thread=thread) for handler, thread in listed]
+
+
+async def switched(storage: RedisStorage, handler: Named, thread: str | None, *, is_paused: bool) -> bool:
+    shards: list[Shard] = [handler.shard_of(thread)] if thread else handler.shards
+    return any([await storage.pause(shard, thread, is_paused) for shard in shards])
+
+
+async def must_be_there(storage: RedisStorage, handler: Named, thread: str) -> None:
+    """
+    A thread that was not paused and has no requests may be mistyped for one that is.
+
+    Raises:
+        BadInput: so it is.
+    """
+    state = await storage.explain(handler.shard_of(thread), thread)
+    if not state.tubes and not state.owner:
+        there = [each for shard in handler.shards for each in await storage.paused(shard)]
+        raise BadInput(
+            f"{printable(handler.name)} has no thread {printable(thread)!r} that is paused or has requests"
+            f"{meant(thread, there)}"
+        )
+
+
+def told(as_json: bool, answer: answers.Switched, state: str) -> None:
+    what = printable(named_as(answer))
+    emit(as_json, answer, f"{what} is {state}" if answer.changed else f"{what} was {state} already")
+
+
+def named_as(what: answers.Paused | answers.Switched) -> str:
+    return f"thread {what.thread} of {what.handler}" if what.thread else what.handler

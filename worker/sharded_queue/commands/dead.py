@@ -1,18 +1,18 @@
 """`sharded-queue dead`: requests that were given up, and why."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 
 import click
-import msgspec
 from rich.text import Text
 
-from sharded_queue.commands.naming import BadInput, Named, module_options, named
-from sharded_queue.commands.reading import LONGEST, console, emit, read
-from sharded_queue.printable import printable
+from sharded_queue.commands import answers
+from sharded_queue.commands.naming import NAME, BadInput, Named, module_options, named
+from sharded_queue.commands.reading import LONGEST, console, emit, emit_lines, read_about
+from sharded_queue.printable import counted, printable
+from sharded_queue.serializer import STAMP_DIGITS, body_of
 from sharded_queue.storage import Dead, Target
 from sharded_queue.storages.redis import RedisStorage
-from sharded_queue.views import table
+from sharded_queue.views import Fitted, instant, name, number, text, word
 
 
 @click.group()
@@ -21,7 +21,7 @@ def dead() -> None:
 
 
 @dead.command("list")
-@click.argument("handler")
+@click.argument("handler", type=NAME)
 @module_options
 @click.option("--count", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Letters to show.")
 @click.option("--traceback", "with_traceback", is_flag=True, help="Where the handler raised, under each letter.")
@@ -31,10 +31,9 @@ def list_(
 ) -> None:
     """The newest dead letters of a handler, with the reason."""
     (found,) = named([handler], modules, spread)
-    letters = read(lambda storage: newest(storage, found, count))
+    letters = read_about(found, lambda storage: newest(storage, found, count))
     if as_json:
-        for letter in letters:
-            click.echo(msgspec.json.encode({**letter._asdict(), "message": printable(letter.message)}).decode())
+        emit_lines(map(answer, letters))
     elif letters and with_traceback:
         for letter in letters:
             show([letter])
@@ -42,7 +41,7 @@ def list_(
     elif letters:
         show(letters)
     else:
-        click.echo(f"{handler} has no dead letters")
+        click.echo(f"{printable(handler)} has no dead letters")
 
 
 def traceback_lines(letter: Dead) -> list[str]:
@@ -54,32 +53,51 @@ async def newest(storage: RedisStorage, handler: Named, count: int) -> list[Dead
     return sorted(letters, key=lambda letter: -letter.died_ms)[:count]
 
 
+def answer(letter: Dead) -> answers.Letter:
+    return answers.Letter(
+        number=letter.number,
+        thread=letter.thread,
+        priority=letter.priority,
+        sequence=letter.sequence,
+        attempts=letter.attempts,
+        error=letter.error,
+        traceback=letter.traceback,
+        died_at=answers.at(letter.died_ms),
+        **answers.stored(letter.message),
+    )
+
+
 def show(letters: list[Dead]) -> None:
-    made = table("number", "tube", "died", "tries", "reason", "message", left=6)
-    for letter in letters:
-        died = datetime.fromtimestamp(letter.died_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-        reason, message = Text(printable(letter.error, LONGEST), style="red"), Text(printable(letter.message, LONGEST))
-        made.add_row(
+    columns = [number("number"), name("tube"), word("died"), number("tries"), text("reason, request")]
+    rows: list[list[str | Text]] = [
+        [
             str(letter.number),
-            Text(printable(f"{letter.thread}/{letter.priority}")),
-            died,
+            f"{letter.thread}/{letter.priority}",
+            instant(letter.died_ms),
             str(letter.attempts),
-            reason,
-            message,
-        )
-    console().print(made)
+            Text.assemble((printable(letter.error, LONGEST), "red"), "\n", printable(body(letter), LONGEST)),
+        ]
+        for letter in letters
+    ]
+    console().print(Fitted(columns, rows))
 
 
-def settling(name: str, done: str, about: str) -> None:
+def body(letter: Dead) -> bytes:
+    return body_of(letter.message[STAMP_DIGITS:])
+
+
+def settling(command_name: str, done: str, about: str) -> None:
     """A command that settles dead letters by their numbers."""
 
-    @dead.command(name, help=about)
-    @click.argument("handler")
+    @dead.command(command_name, help=about)
+    @click.argument("handler", type=NAME)
     @click.argument("numbers", type=int, nargs=-1)
     @click.option("--all", "is_all", is_flag=True, help="All of them.")
-    @click.option("--head", is_flag=True, hidden=name == "drop", help="Before what waits, not behind it.")
+    @click.option("--head", is_flag=True, hidden=command_name == "drop", help="Before what waits, not behind it.")
     @module_options
-    @click.option("--json", "as_json", is_flag=True, help="The numbers that were done, as JSON.")
+    @click.option(
+        "--json", "as_json", is_flag=True, help="The numbers that were done and those that were not, as JSON."
+    )
     def command(
         handler: str,
         numbers: tuple[int, ...],
@@ -96,29 +114,37 @@ def settling(name: str, done: str, about: str) -> None:
             raise BadInput(
                 f"the {found.spread} shards of {handler} count their dead letters apart: only --all is clear"
             )
-        target: Target = "drop" if name == "drop" else "head" if head else "tail"
-        settled = read(lambda storage: settle(storage, found, numbers, target))
-        left = (
-            "" if is_all or len(settled) == len(numbers) else f"; {len(numbers) - len(settled)} were not (see --help)"
-        )
-        emit(as_json, {"done": settled}, f"{len(settled)} dead letters of {handler} {done}{left}")
+        target: Target = "drop" if command_name == "drop" else "head" if head else "tail"
+        settled = read_about(found, lambda storage: settle(storage, found, numbers, target))
+        said = [f"{counted(len(settled.done), 'dead letter')} of {printable(handler)} {be(settled.done)} {done}"]
+        emit(as_json, settled, *said, *[f"{number} is not: {why}" for number, why in settled.left.items()])
+        if settled.left:
+            raise SystemExit(1)
 
 
-async def settle(storage: RedisStorage, handler: Named, numbers: Sequence[int], target: Target) -> list[int]:
-    """Oldest first, so that letters return in the order in which they died; at the head, the newest first."""
+def be(done: Sequence[int]) -> str:
+    return "is" if len(done) == 1 else "are"
+
+
+async def settle(storage: RedisStorage, handler: Named, numbers: Sequence[int], target: Target) -> answers.Settled:
+    """Settle letters of these numbers, or all of them."""
     done: list[int] = []
+    left: dict[str, str] = {}
     for shard in handler.shards:
         known = [letter.number for letter in await storage.dead(shard, 100_000)]
         wanted = sorted(set(known) & set(numbers) if numbers else known, reverse=target == "head")
-        if wanted:
-            done += await storage.settle_dead(shard, wanted, target)
-    return done
+        settled = await storage.settle_dead(shard, wanted, target) if wanted else []
+        done += settled
+        for missed in sorted({*numbers, *wanted}.difference(settled)):
+            is_held = missed in known
+            left[str(missed)] = "a worker holds its thread" if is_held else "there is no dead letter of that number"
+    return answers.Settled(handler=handler.name, done=done, left=left)
 
 
 settling(
     "replay",
-    "are back in their tubes",
+    "back in the tubes",
     "Put dead letters back into their tubes: behind what waits, or with --head before it (only while no worker holds "
     "the thread).",
 )
-settling("drop", "are gone", "Forget dead letters for good.")
+settling("drop", "gone", "Forget dead letters for good.")

@@ -1,38 +1,78 @@
 """`sharded-queue explain`: why does a thread not move?"""
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from math import inf
 
 import click
 
-from sharded_queue.commands.naming import module_options, named
-from sharded_queue.commands.reading import emit, read
-from sharded_queue.printable import printable
-from sharded_queue.storage import ThreadState, TubeState
+from sharded_queue.commands import answers
+from sharded_queue.commands.naming import NAME, Named, module_options, must_have, named
+from sharded_queue.commands.reading import emit, read_about
+from sharded_queue.printable import counted, printable
+from sharded_queue.storage import DESERTED_SECONDS, ThreadState, TubeState
+from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.views import duration
 
 
 @click.command()
-@click.argument("handler")
-@click.argument("thread")
+@click.argument("handler", type=NAME)
+@click.argument("thread", type=NAME)
 @module_options
 @click.option("--json", "as_json", is_flag=True, help="The state of the thread as JSON.")
 def explain(handler: str, thread: str, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
     """Say why a thread moves or does not."""
     (found,) = named([handler], modules, spread)
-    state = read(lambda storage: storage.explain(found.shard_of(thread), thread))
-    emit(as_json, asdict(state), printable(sentence(state)), *[printable(described(tube)) for tube in state.tubes])
+    state = read_about(found, lambda storage: explained(storage, found, thread))
+    emit(as_json, answer(handler, state), printable(sentence(state)), *[described(tube) for tube in state.tubes])
+
+
+async def explained(storage: RedisStorage, handler: Named, thread: str) -> ThreadState:
+    await must_have(storage, handler, thread)
+    return await storage.explain(handler.shard_of(thread), thread)
+
+
+def answer(handler: str, state: ThreadState) -> answers.Thread:
+    is_paused = state.blocked_seconds == inf
+    return answers.Thread(
+        handler=handler,
+        thread=state.thread,
+        moves=bool(state.tubes) and state.is_held,
+        why=sentence(state),
+        owner=state.owner,
+        lease_seconds=state.lease_seconds,
+        in_hand=state.in_hand,
+        busy_seconds=state.busy_seconds,
+        is_handler_paused=state.is_handler_paused,
+        is_paused=is_paused,
+        blocked_seconds=None if is_paused else state.blocked_seconds,
+        ahead=state.ahead,
+        waits_for=state.waits_for,
+        looked_seconds=state.looked_seconds,
+        flaw=state.flaw,
+        tubes=[answers.ThreadTube(**tube._asdict()) for tube in state.tubes],
+    )
 
 
 def sentence(state: ThreadState) -> str:
     """The first thing that keeps the thread from moving, or that it moves."""
     if not state.tubes and not state.flaw:
-        held = f"; {state.owner} holds it drained for a moment" if state.owner else ""
+        held = f"; {state.owner} holds it drained for a moment" if state.is_held else ""
         return f"thread {state.thread} has no requests{held}"
-    if state.owner:
-        return f"thread {state.thread} moves: {state.owner} holds it, for {left(state.lease_seconds)} without renewal"
+    if state.is_held:
+        return f"thread {state.thread} moves: {state.owner} holds it{at_work(state)}; {renewal(state)}"
     return withheld(state) or waiting(state)
+
+
+def at_work(state: ThreadState) -> str:
+    """What its holder does; how long one batch takes is not known, but it is no longer than there were requests."""
+    if not state.in_hand:
+        return ""
+    hand = f" and has {counted(state.in_hand, 'request')} in its handler"
+    return f"{hand}, busy without a break for {duration(state.busy_seconds)}" if state.busy_seconds else hand
+
+
+def renewal(state: ThreadState) -> str:
+    return f"its lease ends in {left(state.lease_seconds)} unless it is renewed"
 
 
 def withheld(state: ThreadState) -> str | None:
@@ -45,14 +85,34 @@ def withheld(state: ThreadState) -> str | None:
         return f"thread {state.thread} is paused; `sharded-queue resume` lets it go on"
     if state.waits_for is not None:
         return f"thread {state.thread} waits for {old_threads(state.waits_for)}"
-    if state.blocked_seconds is not None:
+    if state.blocked_seconds is not None and state.blocked_seconds > 0:
         return f"thread {state.thread} backs off after a failure: the next try is due in {left(state.blocked_seconds)}"
     return None
 
 
 def waiting(state: ThreadState) -> str:
-    before = f"{state.ahead} threads are before it" if state.ahead else "it is the next to be bound"
-    return f"thread {state.thread} waits for a worker: {before}; no worker that knows its handler has room"
+    if state.owner:
+        ended = f"the lease of {state.owner} ended {duration(-(state.lease_seconds or 0.0))} ago without renewal"
+        return f"thread {state.thread} waits: {ended}, and {service(state)}"
+    before = (
+        f"{counted(state.ahead, 'thread')} {be(state.ahead)} before it" if state.ahead else "it is the next to be bound"
+    )
+    return f"thread {state.thread} waits for a worker: {before}; {service(state)}"
+
+
+def service(state: ThreadState) -> str:
+    """Whether anybody will bind it: a worker that has room asks for threads every few seconds."""
+    if state.looked_seconds is not None and state.looked_seconds < DESERTED_SECONDS:
+        asked = f"a worker asked for threads {duration(state.looked_seconds)} ago"
+        return f"{asked} and binds it at its next look" if state.owner else f"{asked}, and none has room now"
+    ever = "ever asked" if state.looked_seconds is None else f"asked for {duration(state.looked_seconds)}"
+    if state.bound:
+        return f"all workers are busy with {counted(state.bound, 'other thread')}: none has {ever} for another one"
+    return f"no worker serves its handler: none has {ever} for its threads"
+
+
+def be(number: int) -> str:
+    return "is" if number == 1 else "are"
 
 
 def old_threads(names: Sequence[str]) -> str:
@@ -63,11 +123,13 @@ def old_threads(names: Sequence[str]) -> str:
 
 
 def described(tube: TubeState) -> str:
-    words = f"  priority {tube.priority}: {tube.depth} requests, the oldest waits {duration(tube.lag_seconds)}"
+    words = (
+        f"  priority {tube.priority}: {counted(tube.depth, 'request')}, the oldest waits {duration(tube.lag_seconds)}"
+    )
     if tube.attempts:
-        words += f"; it failed {tube.attempts} times, last with {tube.error}"
+        words += f"; it failed {counted(tube.attempts, 'time')}, last with {printable(tube.error, 500)}"
     if tube.crashes:
-        words += f"; {tube.crashes} workers died with it in their hands"
+        words += f"; {counted(tube.crashes, 'worker')} died with it in hand"
     return words
 
 

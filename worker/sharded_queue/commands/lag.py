@@ -5,17 +5,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import click
-from rich.console import RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
+from sharded_queue.commands import answers
 from sharded_queue.commands.explain import sentence
-from sharded_queue.commands.naming import Sought, everything_option, module_options
+from sharded_queue.commands.naming import NAME, Sought, everything_option, module_options
 from sharded_queue.commands.watching import Shape, show
 from sharded_queue.printable import printable
 from sharded_queue.storage import ShardState, ThreadState, TubeLag
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
-from sharded_queue.views import count, duration, looked, table
+from sharded_queue.views import Fitted, count, duration, instant, name, number, text, word
+
+WIDE = 120
+"""Columns from which on a sentence stands beside numbers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +27,7 @@ class Laggard:
     """The tube of a handler whose oldest request waits longest, if one waits, and what decides whether it moves."""
 
     handler: str
+    is_paused: bool = False
     tube: TubeLag | None = None
     thread: ThreadState | None = None
     reason: str = "no requests"
@@ -34,7 +39,7 @@ class Laggard:
 
 
 @click.command()
-@click.argument("handlers", nargs=-1, metavar="[HANDLER]...")
+@click.argument("handlers", type=NAME, nargs=-1, metavar="[HANDLER]...")
 @module_options
 @everything_option
 @click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
@@ -69,43 +74,54 @@ async def laggards(storage: RedisStorage, shards: Sequence[Shard]) -> list[Lagga
 async def laggard(storage: RedisStorage, state: ShardState) -> Laggard:
     handler = state.shard.handler
     if not state.oldest:
-        return Laggard(handler)
+        return Laggard(
+            handler, state.is_paused, reason="no requests, and it is paused" if state.is_paused else "no requests"
+        )
     tube = state.oldest[0]
     thread = await storage.explain(state.shard, tube.thread)
-    return Laggard(handler, tube, thread, reason(state, thread), datetime.now(UTC))
-
-
-def reason(state: ShardState, thread: ThreadState) -> str:
-    if state.is_deserted and not state.is_paused and thread.blocked_seconds is None:
-        return f"nobody serves it: {looked(state.looked_seconds)}"
-    return sentence(thread)
+    return Laggard(handler, state.is_paused, tube, thread, sentence(thread), datetime.now(UTC))
 
 
 def view(found: Sequence[Laggard]) -> RenderableType:
-    made = table("handler", "lag", "since", "thread", "priority", "depth", "why")
-    made.columns[-1].justify, made.columns[-1].no_wrap = "left", False
-    for each in found:
-        words = [Text(printable(each.handler)), *_numbers(each), Text(printable(each.reason))]
-        made.add_row(*words)
-    return made
+    return Reasons(found)
 
 
-def _numbers(each: Laggard) -> list[str | Text]:
+class Reasons:
+    """A table with the reasons beside the numbers where there is room for both, and below them elsewhere."""
+
+    def __init__(self, found: Sequence[Laggard]) -> None:
+        self.found = found
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        columns = [name("handler"), name("thread"), number("priority"), number("depth"), number("lag"), word("since")]
+        rows = [_cells(each) for each in self.found]
+        if options.max_width >= WIDE:
+            yield Fitted(
+                [*columns, text("why")], [[*row, each.reason] for row, each in zip(rows, self.found, strict=True)]
+            )
+            return
+        yield Fitted(columns, rows)
+        for each in self.found:
+            yield Text(printable(f"{each.handler}: {each.reason}"))
+
+
+def _cells(each: Laggard) -> list[str | Text]:
     if not each.tube or not each.since:
-        return ["", "", "", "", ""]
-    thread, priority, depth, lag_seconds, _ = each.tube
-    since = each.since.astimezone().isoformat(" ", "seconds")
-    return [duration(lag_seconds), since, Text(printable(thread)), str(priority), count(depth)]
+        return [each.handler, "", "", "", "", ""]
+    tube = each.tube
+    since = instant(each.since.timestamp() * 1000)
+    return [each.handler, tube.thread, str(tube.priority), count(tube.depth), duration(tube.lag_seconds), since]
 
 
-def facts(found: Sequence[Laggard]) -> list[dict[str, object]]:
+def facts(found: Sequence[Laggard]) -> list[answers.Lag]:
     return [
-        {
-            "handler": each.handler,
+        answers.Lag(
+            handler=each.handler,
+            is_paused=each.is_paused,
+            why=each.reason,
             **(each.tube._asdict() if each.tube else {}),
-            "since": each.since,
-            "held_by": each.thread.owner if each.thread else None,
-            "why": each.reason,
-        }
+            since_at=answers.at(each.since.timestamp() * 1000) if each.since else None,
+            held_by=each.thread.owner if each.thread and each.thread.is_held else None,
+        )
         for each in found
     ]

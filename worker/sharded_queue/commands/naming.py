@@ -2,14 +2,19 @@
 
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import NamedTuple, TypeVar
 
 import click
 
+from sharded_queue.errors import SettingsError, StorageUnavailable, describe
 from sharded_queue.handler import Handler, find, known
+from sharded_queue.printable import printable
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard, shard_of, shards_of
 
@@ -22,11 +27,31 @@ class BadInput(click.ClickException):
     exit_code = 2
 
 
+class Name(click.ParamType["str"]):
+    """A word that can be a name in Redis, whose names are UTF-8."""
+
+    name = "text"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            self.fail(f"{printable(value)} is not UTF-8", param, ctx)
+        return value
+
+
+NAME = Name()
+
+force_option = click.option("--force", is_flag=True, help="Do it although nothing of that name was ever seen.")
+
+
 class Named(NamedTuple):
     """A handler by its name; its class need not be here, but then its shards must be said."""
 
     name: str
     spread: int
+    is_declared: bool = False
+    """Whether a module here defines it, so that the name cannot be mistyped."""
 
     @property
     def shards(self) -> list[Shard]:
@@ -56,7 +81,10 @@ class Sought(NamedTuple):
     async def shards(self, storage: RedisStorage) -> list[Shard]:
         if self.everything:
             return await storage.known_shards()
-        return [shard for handler in named(self.handlers, self.modules, self.spread) for shard in handler.shards]
+        handlers = named(self.handlers, self.modules, self.spread)
+        for handler in handlers:
+            await must_be_known(storage, handler)
+        return [shard for handler in handlers for shard in handler.shards]
 
 
 def everything_option(command: Command) -> Command:
@@ -78,11 +106,13 @@ def import_one(module: str) -> None:
         import_module(module)
     except ModuleNotFoundError as error:
         if error.name and f"{module}.".startswith(f"{error.name}."):
-            raise BadInput(f"there is no module {module!r} in {Path.cwd()} or on PYTHONPATH") from error
+            where = f"{printable(Path.cwd())} or on PYTHONPATH"
+            near = meant(module, modules_here(module))
+            raise BadInput(f"there is no module {module!r} in {where}{near}") from error
         raise BadInput(f"module {module!r} needs {error.name!r}, which is not installed") from error
     except Exception as error:
         traceback.print_exc()
-        raise BadInput(f"module {module!r} cannot be imported: {type(error).__name__}: {error}") from error
+        raise BadInput(f"module {module!r} cannot be imported: {describe(error)}") from error
 
 
 def served(modules: Sequence[str], names: Sequence[str]) -> list[type[Handler]]:
@@ -103,9 +133,73 @@ def served(modules: Sequence[str], names: Sequence[str]) -> list[type[Handler]]:
 def named(names: Sequence[str], modules: Sequence[str], spread: int | None) -> list[Named]:
     """The handlers to read about: those of these names, or all of the modules."""
     if modules:
-        return [Named(handler.name, handler.shards) for handler in served(modules, names)]
+        return [Named(handler.name, handler.shards, is_declared=True) for handler in served(modules, names)]
     if not names:
         raise BadInput(
             "say what to read: HANDLER, for example notifications.NotifyHandler, --module MODULE, or (tubes, lag) --all"
         )
     return [Named(name, spread or 1) for name in names]
+
+
+async def must_be_known(storage: RedisStorage, handler: Named) -> None:
+    """
+    Refuse a handler of which Redis never saw anything: no request, no schedule, no worker, no pause.
+
+    Which names there are is kept nowhere: that would cost every registration. A person's mistake pays for one look
+    through the keys instead.
+
+    Raises:
+        BadInput: there is no such handler; it names the nearest one.
+    """
+    if handler.is_declared or any(state.is_known for state in await storage.observe(handler.shards, 0)):
+        return
+    spreads = await handlers_of(storage)
+    if handler.name in spreads:
+        raise BadInput(
+            f"{printable(handler.name)} is spread over {spreads[handler.name]} shards, not {handler.spread}: "
+            f"say --shards {spreads[handler.name]}"
+        )
+    raise BadInput(f"nothing of a handler {printable(handler.name)!r} was ever seen here{meant(handler.name, spreads)}")
+
+
+async def handlers_of(storage: RedisStorage) -> dict[str, int]:
+    """Handlers that Redis knows, and their shards; none where it cannot be looked for them."""
+    spreads: dict[str, int] = {}
+    with suppress(SettingsError, StorageUnavailable):  # a Cluster; a user without the right to look through keys
+        for shard in await storage.known_shards():
+            spreads[shard.handler] = max(spreads.get(shard.handler, 1), shard.number + 1)
+    return spreads
+
+
+async def must_have(storage: RedisStorage, handler: Named, thread: str) -> None:
+    """
+    Refuse a thread that has no requests, that no worker holds, and that is not withheld.
+
+    Raises:
+        BadInput: there is no such thread now; it names the nearest one.
+    """
+    shard = handler.shard_of(thread)
+    state = await storage.explain(shard, thread)
+    if state.tubes or state.owner or state.flaw or state.blocked_seconds is not None:
+        return
+    (observed,) = await storage.observe([shard], 1000)
+    there = {tube.thread for tube in observed.oldest} | {name for name, _ in observed.deepest}
+    raise BadInput(
+        f"{printable(handler.name)} has no thread {printable(thread)!r} with requests: all were handled, or none ever "
+        f"came{meant(thread, there)}"
+    )
+
+
+def meant(name: str, names: Iterable[str]) -> str:
+    """The nearest of some names, as a question."""
+    known = {each.casefold(): each for each in names if each != name}
+    close = get_close_matches(name.casefold(), known, n=1, cutoff=0.6)
+    return f"; did you mean {printable(known[close[0]])!r}?" if close else ""
+
+
+def modules_here(module: str) -> list[str]:
+    """Modules beside the one that was looked for."""
+    parent, _, _ = module.rpartition(".")
+    folder = Path.cwd().joinpath(*parent.split(".")) if parent else Path.cwd()
+    beside = [f"{parent}.{found.name}" if parent else found.name for found in iter_modules([str(folder)])]
+    return [parent, *beside] if parent else beside

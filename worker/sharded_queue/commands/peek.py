@@ -3,22 +3,25 @@
 import time
 
 import click
-import msgspec
 from rich.text import Text
 
-from sharded_queue.commands.naming import module_options, named
-from sharded_queue.commands.reading import LONGEST, console, read
+from sharded_queue.commands import answers
+from sharded_queue.commands.naming import NAME, BadInput, Named, module_options, must_have, named
+from sharded_queue.commands.reading import LONGEST, console, emit_lines, read_about
 from sharded_queue.errors import SerializationError
 from sharded_queue.printable import printable
 from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
+from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Tube
-from sharded_queue.views import duration, table
+from sharded_queue.views import Fitted, duration, number, text
+
+Messages = list[tuple[int, bytes]]
 
 
 @click.command()
-@click.argument("handler")
-@click.argument("thread")
+@click.argument("handler", type=NAME)
+@click.argument("thread", type=NAME)
 @click.argument("priority", type=int, default=lambda: settings.default_priority)
 @module_options
 @click.option("--count", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Requests to show.")
@@ -29,31 +32,61 @@ def peek(
     """The first requests of a tube; they stay where they are."""
     (found,) = named([handler], modules, spread)
     tube = Tube(found.shard_of(thread), thread, priority)
-    messages = read(lambda storage: storage.peek(tube, count))
+    messages = read_about(found, lambda storage: first(storage, found, tube, count))
     if as_json:
-        for sequence, message in messages:
-            click.echo(msgspec.json.encode({"sequence": sequence, "message": printable(message)}).decode())
+        emit_lines(peeked(*each) for each in messages)
     elif messages:
         show(messages)
     else:
-        click.echo(f"nothing waits in {printable(str(tube))}")
+        click.echo(f"nothing waits in {tube}")
 
 
-def show(messages: list[tuple[int, bytes]]) -> None:
-    made = table("sequence", "waits", "headers", "request", left=4)
-    for sequence, message in messages:
-        made.add_row(str(sequence), *described(message))
-    console().print(made)
+async def first(storage: RedisStorage, handler: Named, tube: Tube, count: int) -> Messages:
+    """
+    Raises:
+        BadInput: the thread, or its tube of that priority, has no requests.
+    """
+    if messages := await storage.peek(tube, count):
+        return messages
+    await must_have(storage, handler, tube.thread)
+    state = await storage.explain(tube.shard, tube.thread)
+    if others := ", ".join(str(each.priority) for each in state.tubes):
+        raise BadInput(f"nothing waits in {tube}: the thread has requests of priority {others}")
+    return []
 
 
-def described(message: bytes) -> tuple[str, Text, Text]:
+def peeked(sequence: int, message: bytes) -> answers.Peeked:
+    stored = answers.stored(message)
+    return answers.Peeked(sequence=sequence, waits_seconds=waits(message), **stored)
+
+
+def waits(message: bytes) -> float | None:
     try:
-        registered_ms, body, headers = unpack(message)
+        return max(0.0, round(time.time() - unpack(message).registered_ms / 1000, 3))
     except SerializationError:
-        return "", Text(""), Text(printable(message, LONGEST), style="red")
-    texts = ", ".join(f"{name}={value}" for name, value in headers.items())
-    return (
-        duration(max(0.0, time.time() - registered_ms / 1000)),
-        Text(printable(texts, LONGEST)),
-        Text(printable(body, LONGEST)),
-    )
+        return None
+
+
+def show(messages: Messages) -> None:
+    columns = [number("sequence"), number("waits"), text("headers"), text("request")]
+    if not any(headers_in(message) for _, message in messages):
+        del columns[2]
+    rows = [[str(sequence), *described(message, len(columns) == 4)] for sequence, message in messages]
+    console().print(Fitted(columns, rows))
+
+
+def described(message: bytes, has_headers: bool) -> list[str | Text]:
+    try:
+        body = unpack(message).body
+    except SerializationError:
+        return ["", *[""] * has_headers, Text(printable(message, LONGEST), style="red")]
+    request = Text(printable(body, LONGEST))
+    headers = [Text(printable(headers_in(message), LONGEST))] if has_headers else []
+    return [duration(waits(message) or 0.0), *headers, request]
+
+
+def headers_in(message: bytes) -> str:
+    try:
+        return ", ".join(f"{name}={value}" for name, value in unpack(message).headers.items())
+    except SerializationError:
+        return ""

@@ -1,19 +1,21 @@
 """What the commands that read share: a storage, a console, and an answer as JSON or as text."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import os
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 import click
 from rich.console import Console
 
+from sharded_queue.commands.naming import Named, must_be_known
 from sharded_queue.connections import close, connect
 from sharded_queue.printable import json_line
 from sharded_queue.storages.redis import RedisStorage
 
 T = TypeVar("T")
-PIPE_WIDTH = 160
-"""Columns where no terminal says how many there are: enough that no table is cut."""
+PIPE_WIDTH = 10_000
+"""Columns where neither a terminal nor COLUMNS says how many there are: enough that nothing is cut or wrapped."""
 
 
 LONGEST = 2000
@@ -22,12 +24,28 @@ LONGEST = 2000
 
 def console() -> Console:
     plain = Console()
-    return plain if plain.is_terminal else Console(width=PIPE_WIDTH)
+    return plain if plain.is_terminal or os.environ.get("COLUMNS", "").isdigit() else Console(width=PIPE_WIDTH)
 
 
 def read(ask: Callable[[RedisStorage], Awaitable[T]]) -> T:
     """The answer to one question about the Redis of the settings."""
     return asyncio.run(_read(ask))
+
+
+def read_about(handler: Named, ask: Callable[[RedisStorage], Awaitable[T]], *, force: bool = False) -> T:
+    """
+    As `read`, about one handler.
+
+    Raises:
+        BadInput: Redis never saw anything of it; not with *force*.
+    """
+
+    async def known(storage: RedisStorage) -> T:
+        if not force:
+            await must_be_known(storage, handler)
+        return await ask(storage)
+
+    return read(known)
 
 
 async def _read(ask: Callable[[RedisStorage], Awaitable[T]]) -> T:
@@ -44,3 +62,9 @@ def emit(as_json: bool, value: object, *lines: str) -> None:
         click.echo(json_line(value))
     else:
         click.echo("\n".join(lines))
+
+
+def emit_lines(answers: Iterable[object]) -> None:
+    """An answer of many things for programs: a line each."""
+    for answer in answers:
+        click.echo(json_line(answer))

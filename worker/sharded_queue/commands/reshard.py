@@ -4,17 +4,19 @@ from collections.abc import Sequence
 
 import click
 
-from sharded_queue.commands.naming import BadInput, Named, module_options, named
-from sharded_queue.commands.reading import emit, read
+from sharded_queue.commands import answers
+from sharded_queue.commands.naming import NAME, BadInput, Named, module_options, named
+from sharded_queue.commands.reading import emit, read_about
+from sharded_queue.printable import counted, printable
 from sharded_queue.storage import ShardState
 from sharded_queue.storages.redis import RedisStorage
-from sharded_queue.tube import THREADS_BOUND, threads_fault
+from sharded_queue.tube import THREADS_BOUND, Layout, threads_fault
 
 States = Sequence[ShardState]
 
 
 @click.command()
-@click.argument("handler")
+@click.argument("handler", type=NAME)
 @click.argument("threads", type=click.IntRange(1, THREADS_BOUND), required=False)
 @module_options
 @click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
@@ -26,9 +28,9 @@ def reshard(handler: str, threads: int | None, modules: tuple[str, ...], spread:
     (found,) = named([handler], modules, spread)
     if threads is not None and (fault := threads_fault(threads, found.spread)):
         raise BadInput(f"THREADS is {fault}")
-    before, after = read(lambda storage: changed(storage, found, threads))
-    facts = {"handler": handler, **layout(after), "changed": layout(before)["layout"] != layout(after)["layout"]}
-    emit(as_json, facts, said(facts))
+    before, after = read_about(found, lambda storage: changed(storage, found, threads))
+    answer = layout(handler, before, after)
+    emit(as_json, answer, said(answer))
 
 
 async def changed(storage: RedisStorage, handler: Named, threads: int | None) -> tuple[States, States]:
@@ -43,19 +45,30 @@ async def changed(storage: RedisStorage, handler: Named, threads: int | None) ->
     return before, await storage.observe(handler.shards, 0)
 
 
-def layout(states: States) -> dict[str, int]:
+def layout(handler: str, before: States, after: States) -> answers.Layout:
     """The layout in force, of shards that were all asked for the same one, and what is left of the one before."""
-    latest = max((state.layout for state in states if state.layout), key=lambda layout: layout.number)
-    return {
-        "threads": latest.threads,
-        "layout": latest.number,
-        "undrained": sum(state.undrained for state in states),
-        "parked": sum(state.parked for state in states),
-    }
+    latest = latest_of(after)
+    return answers.Layout(
+        handler=handler,
+        threads=latest.threads,
+        layout=latest.number,
+        undrained=sum(state.undrained for state in after),
+        parked=sum(state.parked for state in after),
+        changed=latest_of(before).number != latest.number,
+    )
 
 
-def said(facts: dict[str, object]) -> str:
-    text = "the keys of {handler} are spread over {threads} threads, by layout {layout}"
-    if facts["undrained"]:
-        text += "; {undrained} threads of the layout before are not drained, {parked} wait for them"
-    return text.format(**facts)
+def latest_of(states: States) -> Layout:
+    return max((state.layout for state in states if state.layout), key=lambda layout: layout.number)
+
+
+def said(answer: answers.Layout) -> str:
+    spread = counted(answer.threads, "thread")
+    words = f"the keys of {printable(answer.handler)} are spread over {spread}, by layout {answer.layout}"
+    if answer.undrained:
+        drained = "is not drained" if answer.undrained == 1 else "are not drained"
+        waits = "waits" if answer.parked == 1 else "wait"
+        words += (
+            f"; {counted(answer.undrained, 'thread')} of the layout before {drained}, {answer.parked} {waits} for them"
+        )
+    return words

@@ -1,17 +1,16 @@
 """`sharded-queue schedules`: what is registered again and again, and when next."""
 
-from datetime import UTC, datetime
-
 import click
-import msgspec
 from rich.text import Text
 
-from sharded_queue.commands.naming import BadInput, Named, module_options, named
-from sharded_queue.commands.reading import console, emit, read
+from sharded_queue.commands import answers
+from sharded_queue.commands.naming import NAME, BadInput, Named, meant, module_options, named
+from sharded_queue.commands.reading import LONGEST, console, emit, emit_lines, read_about
 from sharded_queue.printable import printable
+from sharded_queue.serializer import STAMP_DIGITS, body_of
 from sharded_queue.storage import Upcoming
 from sharded_queue.storages.redis import RedisStorage
-from sharded_queue.views import table
+from sharded_queue.views import Fitted, instant, name, text, word
 
 
 @click.group()
@@ -20,20 +19,19 @@ def schedules() -> None:
 
 
 @schedules.command("list")
-@click.argument("handler")
+@click.argument("handler", type=NAME)
 @module_options
 @click.option("--json", "as_json", is_flag=True, help="A line of JSON a schedule.")
 def list_(handler: str, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
     """The schedules of a handler, the next to occur first."""
     (found,) = named([handler], modules, spread)
-    upcoming = read(lambda storage: next_first(storage, found))
+    upcoming = read_about(found, lambda storage: next_first(storage, found))
     if as_json:
-        for schedule in upcoming:
-            click.echo(msgspec.json.encode({**schedule._asdict(), "body": printable(schedule.body)}).decode())
+        emit_lines(map(answer, upcoming))
     elif upcoming:
         show(upcoming)
     else:
-        click.echo(f"{handler} has no schedules")
+        click.echo(f"{printable(handler)} has no schedules")
 
 
 async def next_first(storage: RedisStorage, handler: Named) -> list[Upcoming]:
@@ -41,30 +39,52 @@ async def next_first(storage: RedisStorage, handler: Named) -> list[Upcoming]:
     return sorted(found, key=lambda schedule: schedule.next_ms)
 
 
+def answer(schedule: Upcoming) -> answers.Schedule:
+    stored = answers.stored(b"0" * STAMP_DIGITS + schedule.body) | {"registered_at": None}
+    return answers.Schedule(
+        name=schedule.name,
+        timing=schedule.timing,
+        thread=schedule.thread,
+        priority=schedule.priority,
+        next_at=answers.at(schedule.next_ms),
+        **stored,
+    )
+
+
 def show(upcoming: list[Upcoming]) -> None:
-    made = table("name", "timing", "next", "tube", "request", left=5)
-    for schedule in upcoming:
-        texts = (schedule.name, schedule.timing, when(schedule.next_ms), f"{schedule.thread}/{schedule.priority}")
-        made.add_row(*(Text(printable(text)) for text in (*texts, schedule.body)))
-    console().print(made)
-
-
-def when(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    columns = [name("name"), word("timing"), word("next"), name("tube"), text("request")]
+    rows: list[list[str | Text]] = [
+        [
+            schedule.name,
+            schedule.timing,
+            instant(schedule.next_ms),
+            f"{schedule.thread}/{schedule.priority}",
+            Text(printable(body_of(schedule.body), LONGEST)),
+        ]
+        for schedule in upcoming
+    ]
+    console().print(Fitted(columns, rows))
 
 
 @schedules.command()
-@click.argument("handler")
-@click.argument("name")
+@click.argument("handler", type=NAME)
+@click.argument("schedule", type=NAME, metavar="NAME")
 @module_options
-@click.option("--json", "as_json", is_flag=True, help="Whether there was one, as JSON.")
-def remove(handler: str, name: str, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
+@click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
+def remove(handler: str, schedule: str, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
     """Remove a schedule. What has occurred already stays in its tube."""
     (found,) = named([handler], modules, spread)
-    if not read(lambda storage: removed(storage, found, name)):
-        raise BadInput(f"{handler} has no schedule {name!r}; `sharded-queue schedules list {handler}` shows them")
-    emit(as_json, {"handler": handler, "removed": name}, f"{handler}: schedule {name} is removed")
+    read_about(found, lambda storage: removed(storage, found, schedule))
+    words = f"{printable(handler)}: schedule {printable(schedule)} is removed"
+    emit(as_json, answers.Removed(handler=handler, removed=schedule), words)
 
 
-async def removed(storage: RedisStorage, handler: Named, name: str) -> bool:
-    return any([await storage.unschedule(shard, name) for shard in handler.shards])
+async def removed(storage: RedisStorage, handler: Named, schedule: str) -> None:
+    """
+    Raises:
+        BadInput: there is none of that name.
+    """
+    if not any([await storage.unschedule(shard, schedule) for shard in handler.shards]):
+        near = meant(schedule, [each.name for each in await next_first(storage, handler)])
+        listed = near or f"; `sharded-queue schedules list {printable(handler.name)}` shows them"
+        raise BadInput(f"{printable(handler.name)} has no schedule {printable(schedule)!r}{listed}")

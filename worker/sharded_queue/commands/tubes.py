@@ -1,21 +1,23 @@
 """`sharded-queue tubes`: how much waits, and where."""
 
+import time
 from collections.abc import Sequence
 
 import click
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from sharded_queue.commands.naming import Sought, everything_option, module_options
+from sharded_queue.commands import answers
+from sharded_queue.commands.naming import NAME, Sought, everything_option, module_options
 from sharded_queue.commands.watching import Shape, show
 from sharded_queue.printable import printable
 from sharded_queue.storage import ShardState
 from sharded_queue.storages.redis import RedisStorage
-from sharded_queue.views import deserted, handlers_table, holders, tubes_table
+from sharded_queue.views import deserted, handlers_table, holders, tubes_table, withheld
 
 
 @click.command()
-@click.argument("handlers", nargs=-1, metavar="[HANDLER]...")
+@click.argument("handlers", type=NAME, nargs=-1, metavar="[HANDLER]...")
 @module_options
 @everything_option
 @click.option("--worst", type=click.IntRange(0, 1000), default=10, show_default=True, help="Tubes to list.")
@@ -36,23 +38,54 @@ def tubes(
     async def ask(storage: RedisStorage) -> list[ShardState]:
         return await storage.observe(await sought.shards(storage), worst)
 
-    shape = Shape(ask, lambda states: view(states, worst), lambda states: [facts(state) for state in states])
+    shape = Shape(
+        ask, lambda states: view(states, worst), lambda states: [facts(state, time.time() * 1000) for state in states]
+    )
     show(shape, watch=watch, as_json=as_json)
 
 
+AS_OBSERVED = (
+    *("depth", "delayed", "schedules", "threads", "ready", "bound", "blocked", "parked", "is_paused", "lag_seconds"),
+    *("registered", "duplicates", "settled", "looked_seconds", "is_deserted", "quarantined"),
+)
+"""What `tubes --json` says of a shard in the words of `ShardState`."""
+
+
 def view(states: Sequence[ShardState], worst: int) -> RenderableType:
+    notes = [Text(printable(sentence), style="yellow") for sentence in withheld(states)]
     warnings = [Text(printable(sentence), style="red") for sentence in deserted(states)]
     if not worst or not any(state.oldest for state in states):
-        return Group(handlers_table(states), *warnings)
-    return Group(handlers_table(states), tubes_table(states, worst), *warnings)
+        return Group(handlers_table(states), *notes, *warnings)
+    return Group(handlers_table(states), Text(), tubes_table(states, worst), *notes, *warnings)
 
 
-def facts(state: ShardState) -> dict[str, object]:
-    names = ("depth", "threads", "ready", "bound", "blocked", "parked", "lag_seconds", "registered", "settled", "dead")
+def facts(state: ShardState, now_ms: float) -> answers.Shard:
+    names: tuple[str, ...] = (
+        "depth",
+        "delayed",
+        "schedules",
+        "threads",
+        "ready",
+        "bound",
+        "blocked",
+        "parked",
+        "is_paused",
+    )
+    names += ("lag_seconds", "registered", "duplicates", "settled", "looked_seconds", "is_deserted", "quarantined")
     held = holders(state)
-    return {
-        "handler": state.shard.handler,
-        "shard": state.shard.number,
-        **{name: getattr(state, name) for name in (*names, "looked_seconds", "is_deserted")},
-        "tubes": [{**tube._asdict(), "held_by": held.get(tube.thread)} for tube in state.oldest],
-    }
+    return answers.Shard(
+        handler=state.shard.handler,
+        shard=state.shard.number,
+        paused_threads=state.paused,
+        dead=state.letters,
+        dead_ever=state.dead,
+        tubes=[
+            answers.Tube(
+                **tube._asdict(),
+                oldest_at=answers.at(now_ms - tube.lag_seconds * 1000),
+                held_by=held.get(tube.thread),
+            )
+            for tube in state.oldest
+        ],
+        **{name: getattr(state, name) for name in AS_OBSERVED},
+    )

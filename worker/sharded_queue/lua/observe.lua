@@ -3,8 +3,9 @@
 --
 -- ARGV  worst, holds to list at most, besides those of the oldest tubes
 -- Returns {now, counters (flat), threads, ready, bound, blocked, deepest that are not parked (flat), oldest tubes (flat:
--- thread/priority, stamp, depth, state of the thread), held (flat: thread, owner, fence, since or 0), delayed, overdue,
--- schedules, layout, old, parked, depth of the parked, records in quarantine}
+-- thread/priority, stamp, depth, state of the thread), held (flat: thread, owner, fence, since or 0, lease ends at),
+-- delayed, overdue, schedules, layout, old, parked, depth of the parked, dead letters, paused threads,
+-- records in quarantine}
 
 check_format()
 local worst, most_holds = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -22,14 +23,16 @@ local function state_of(thread)
   return blocked and 'blocked' or 'ready'
 end
 
-local held = {}
+-- Nobody holds a thread whose lease has ended: it is ready, though no worker has looked since.
+local held, ends, is_listed = {}, {}, {}
 local function list_holds(threads)
   for i, record in ipairs(records_of(HELD, threads)) do
-    local hold = not holds[threads[i]] and read_hold(record)
+    local thread = threads[i]
+    local hold = not is_listed[thread] and read_hold(record)
     if hold then
-      local at = #held
-      holds[threads[i]] = true
-      held[at + 1], held[at + 2], held[at + 3], held[at + 4] = threads[i], hold.owner, hold.fence, hold.since
+      local till, at = ends[thread] or redis.call('ZSCORE', LEASES, thread) or '0', #held
+      is_listed[thread], holds[thread] = true, tonumber(till) > now
+      held[at + 1], held[at + 2], held[at + 3], held[at + 4], held[at + 5] = thread, hold.owner, hold.fence, hold.since, till
     end
   end
 end
@@ -37,7 +40,14 @@ end
 local tubes = redis.call('ZRANGE', OLDEST, 0, math.max(worst, 1) - 1, 'WITHSCORES')
 local waiting = {}
 for i = 1, #tubes, 2 do waiting[#waiting + 1] = string.match(tubes[i], '^(.*)/%-?%d+$') end
-if most_holds > 0 then list_holds(redis.call('ZRANGE', LEASES, 0, most_holds - 1)) end
+if most_holds > 0 then
+  local leases, held_first = redis.call('ZRANGE', LEASES, 0, most_holds - 1, 'WITHSCORES'), {}
+  for i = 1, #leases, 2 do
+    ends[leases[i]] = leases[i + 1]
+    held_first[#held_first + 1] = leases[i]
+  end
+  list_holds(held_first)
+end
 list_holds(waiting)
 
 local oldest = {}
@@ -53,6 +63,11 @@ for i = 1, #tubes, 2 do
   end
 end
 
+local ready = redis.call('ZCARD', READY)
+for _, thread in ipairs(redis.call('ZRANGE', LEASES, '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, SWEEP)) do
+  if redis.call('HGET', THREADS, thread) and not redis.call('ZSCORE', BLOCKED, thread) then ready = ready + 1 end
+end
+
 local parked, parked_depth = redis.call('ZRANGE', PARKED, 0, SWEEP - 1), 0
 for _, thread in ipairs(parked) do parked_depth = parked_depth + depth_of(tubes_of(thread) or {}) end
 
@@ -65,9 +80,10 @@ for i = 1, #deep, 2 do
   end
 end
 
-return { now, redis.call('HGETALL', COUNTERS), redis.call('HLEN', THREADS), redis.call('ZCARD', READY),
-         redis.call('ZCARD', LEASES), redis.call('ZCARD', BLOCKED),
+return { now, redis.call('HGETALL', COUNTERS), redis.call('HLEN', THREADS), ready,
+         redis.call('ZCOUNT', LEASES, '(' .. whole(now), '+inf'), redis.call('ZCARD', BLOCKED),
          deepest, oldest, held,
          redis.call('ZCARD', DUE), redis.call('ZCOUNT', DUE, '-inf', now) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now),
          redis.call('ZCARD', OCCURRENCES), redis.call('GET', LAYOUT) or '', redis.call('ZCARD', OLD),
-         redis.call('ZCARD', PARKED), parked_depth, redis.call('HLEN', QUARANTINE) }
+         redis.call('ZCARD', PARKED), parked_depth, redis.call('ZCARD', DEAD),
+         redis.call('ZCOUNT', BLOCKED, '+inf', '+inf'), redis.call('HLEN', QUARANTINE) }

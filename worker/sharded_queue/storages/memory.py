@@ -100,6 +100,9 @@ class RuntimeStorage(Storage):
     async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
         return self.books[shard].pause(thread, is_paused)
 
+    async def paused(self, shard: Shard) -> list[str]:
+        return self.books[shard].paused()
+
     async def reshard(self, shard: Shard, threads: int) -> Resharded:
         return self.books[shard].reshard(threads)
 

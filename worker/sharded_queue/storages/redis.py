@@ -295,18 +295,26 @@ class RedisStorage(Storage):
 
     async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
         arguments = [target, *numbers]
-        done = await self.scripts.run("dead", self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_retry)
+        done = await self.scripts.run(
+            "dead", self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_timeout
+        )
         return [int(number) for number in done]
 
     async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
         arguments = [thread or "", int(is_paused)]
         return bool(
-            await self.scripts.run("pause", self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_retry)
+            await self.scripts.run("pause", self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_timeout)
         )
+
+    async def paused(self, shard: Shard) -> list[str]:
+        base = self.keys.base(shard)
+        command = ("ZRANGEBYSCORE", f"{base}:blocked", "+inf", "+inf")
+        threads = await self.scripts.ask(base, *command, seconds=settings.redis_timeout)
+        return [thread.decode(errors="replace") for thread in threads]
 
     async def reshard(self, shard: Shard, threads: int) -> Resharded:
         changed, number, in_force, undrained = await self.scripts.run(
-            "reshard", self.shard_keys(shard), lambda _: [threads], seconds=settings.redis_retry
+            "reshard", self.shard_keys(shard), lambda _: [threads], seconds=settings.redis_timeout
         )
         if changed < 0:
             raise unfinished(shard, Layout(number, in_force), undrained, threads)
@@ -472,7 +480,7 @@ def _counted(name: str, value: bytes) -> int:
 
 def _state(shard: Shard, reply: list[Any]) -> ShardState:
     now, counted, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue, *later = reply
-    schedules, layout, undrained, parked, parked_depth, quarantined = later
+    schedules, layout, undrained, parked, parked_depth, letters, paused, quarantined = later
     fields = {text_of(name): value for name, value in _pairs(counted)}
     counters = {name: _counted(name, value) for name, value in fields.items() if name in COUNTERS}
     lags = [_tube_lag(now, *triple) for triple in _groups(oldest, 4)]
@@ -486,7 +494,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         lag_seconds=lags[0].lag_seconds if lags else 0.0,
         deepest=[(text_of(thread), _counted("the depth of a thread", depth)) for thread, depth in _pairs(deepest)],
         oldest=lags,
-        held=[_hold(now, *quadruple) for quadruple in _groups(held, 4)],
+        held=[_hold(now, *fields) for fields in _groups(held, 5)],
         registered=counters.get("registered", 0),
         settled=counters.get("settled", 0),
         dead=counters.get("dead", 0),
@@ -503,20 +511,27 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         parked=parked,
         parked_depth=parked_depth,
         quarantined=quarantined,
+        letters=letters,
+        paused=paused,
     )
 
 
 def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
-    now, is_paused, held, lease_ends, blocked_until, ahead, tubes, is_parked, waits_for, flaw = reply
+    now, is_paused, held, lease_ends, blocked_until, ahead, tubes, is_parked, waits_for, bound, looked, flaw = reply
+    hold = held.split(b" ")
     return ThreadState(
         thread=thread,
         tubes=[_tube_state(now, *tube) for tube in tubes],
         is_handler_paused=bool(is_paused),
-        owner=text_of(held.split(b" ")[1]) if held else None,
+        owner=text_of(hold[1]) if held else None,
         lease_seconds=(float(lease_ends) - now) / 1000 if lease_ends else None,
         blocked_seconds=(float(blocked_until) - now) / 1000 if blocked_until else None,
         ahead=None if ahead < 0 else ahead,
         waits_for=[text_of(old) for old in waits_for] if is_parked else None,
+        in_hand=max(0, int(hold[6]) - int(hold[5]) + 1) if held else 0,
+        busy_seconds=busy_seconds(int(hold[2]), now) if held else None,
+        bound=bound,
+        looked_seconds=_age_seconds(now, looked) if looked else None,
         flaw=text_of(flaw) or None,
     )
 
@@ -540,8 +555,9 @@ def _age_seconds(now: int, stamp: bytes) -> float:
     return max(0.0, (now - moment) / 1000) if moment >= FIRST_MOMENT_MS else 0.0
 
 
-def _hold(now: int, thread: bytes, owner: bytes, fence: bytes, since: bytes) -> Hold:
-    return Hold(text_of(thread), text_of(owner), int(fence), busy_seconds(int(since), now))
+def _hold(now: int, thread: bytes, owner: bytes, fence: bytes, since: bytes, lease_ends: bytes) -> Hold:
+    lease_seconds = (float(lease_ends) - now) / 1000
+    return Hold(text_of(thread), text_of(owner), int(fence), busy_seconds(int(since), now), lease_seconds)
 
 
 def _dead(number: bytes, died_ms: bytes | float, letter: bytes) -> Dead:

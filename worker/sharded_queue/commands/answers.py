@@ -1,0 +1,262 @@
+"""
+What the commands say with `--json`: a type each, from which `docs/cli.schema.json` is made.
+
+Fields have names that stay. Moments end in `_at` and are ISO 8601 in UTC; durations end in `_seconds` and are numbers.
+A request is the JSON value that it is stored as.
+"""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from sharded_queue.errors import SerializationError
+from sharded_queue.printable import printable
+from sharded_queue.serializer import unpack
+
+Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
+
+
+class Answer(msgspec.Struct, frozen=True, kw_only=True):
+    """What all answers share: fields by name, which none can change."""
+
+
+class Tube(Answer, frozen=True):
+    """A tube, the age of its oldest request, and what becomes of its thread; *held_by* is a worker's name."""
+
+    thread: str
+    priority: int
+    depth: int
+    lag_seconds: float
+    oldest_at: Moment
+    state: str
+    held_by: str | None
+
+
+class Shard(Answer, frozen=True):
+    """`tubes`: a shard. *dead* counts dead letters that are there, *dead_ever* all that ever were."""
+
+    handler: str
+    shard: int
+    depth: int
+    delayed: int
+    schedules: int
+    threads: int
+    ready: int
+    bound: int
+    blocked: int
+    parked: int
+    is_paused: bool
+    paused_threads: int
+    lag_seconds: float
+    registered: int
+    duplicates: int
+    settled: int
+    dead: int
+    dead_ever: int
+    looked_seconds: float | None
+    is_deserted: bool
+    quarantined: int
+    tubes: list[Tube]
+
+
+class Lag(Answer, frozen=True):
+    """`lag`: the longest wait of a handler; nothing but the reason where it has no requests."""
+
+    handler: str
+    is_paused: bool
+    why: str
+    thread: str | None = None
+    priority: int | None = None
+    depth: int | None = None
+    lag_seconds: float | None = None
+    since_at: Moment | None = None
+    state: str | None = None
+    held_by: str | None = None
+
+
+class ThreadTube(Answer, frozen=True):
+    """A tube of a thread; *attempts*, *crashes* and *error* are those of its first request."""
+
+    priority: int
+    depth: int
+    lag_seconds: float
+    attempts: int
+    crashes: int
+    error: str
+
+
+class Thread(Answer, frozen=True):
+    """
+    `explain`: why a thread moves or does not. *owner* holds it, or held it until its lease ended: *lease_seconds* are
+    left of that, none where it is below 0. *ahead*: threads that are bound before it. *waits_for*: threads of the
+    layout before. *flaw*: why its record cannot be read, if so.
+    """
+
+    handler: str
+    thread: str
+    moves: bool
+    why: str
+    owner: str | None
+    lease_seconds: float | None
+    in_hand: int
+    busy_seconds: float | None
+    is_handler_paused: bool
+    is_paused: bool
+    blocked_seconds: float | None
+    ahead: int | None
+    waits_for: list[str] | None
+    looked_seconds: float | None
+    flaw: str | None
+    tubes: list[ThreadTube]
+
+
+class Stored(Answer, frozen=True):
+    """A request as it is stored. *request* is null and *unreadable* a text where it cannot be read."""
+
+    request: Any
+    headers: dict[str, str]
+    registered_at: Moment | None
+    unreadable: str | None
+
+
+class Peeked(Stored, frozen=True):
+    """`peek`: a line a request."""
+
+    sequence: int
+    waits_seconds: float | None
+
+
+class Letter(Stored, frozen=True):
+    """`dead list`: a line a dead letter."""
+
+    number: int
+    thread: str
+    priority: int
+    sequence: int
+    attempts: int
+    error: str
+    traceback: str
+    died_at: Moment
+
+
+class Settled(Answer, frozen=True):
+    """`dead replay` and `dead drop`: the numbers that were done, and those that were not, with the reason."""
+
+    handler: str
+    done: list[int]
+    left: dict[str, str]
+
+
+class Schedule(Stored, frozen=True):
+    """`schedules list`: a line a schedule."""
+
+    name: str
+    timing: str
+    thread: str
+    priority: int
+    next_at: Moment
+
+
+class Removed(Answer, frozen=True):
+    """`schedules remove`."""
+
+    handler: str
+    removed: str
+
+
+class Delayed(Stored, frozen=True):
+    """`delayed list`: a line a request whose time has not come."""
+
+    shard: int
+    number: int
+    thread: str
+    priority: int
+    due_at: Moment
+    due_seconds: float
+
+
+class Cancelled(Answer, frozen=True):
+    """`delayed cancel`: the numbers that were cancelled, and those that are not there."""
+
+    handler: str
+    cancelled: list[int]
+    unknown: list[int]
+
+
+class Paused(Answer, frozen=True):
+    """`paused`: a handler as a whole (*thread* is null), or one of its threads."""
+
+    handler: str
+    thread: str | None
+
+
+class Switched(Answer, frozen=True):
+    """`pause` and `resume`."""
+
+    handler: str
+    thread: str | None
+    paused: bool
+    changed: bool
+
+
+class Layout(Answer, frozen=True):
+    """`reshard`: the layout in force, and what is left of the one before."""
+
+    handler: str
+    threads: int
+    layout: int
+    undrained: int
+    parked: int
+    changed: bool
+
+
+class Change(Answer, frozen=True):
+    """What `check --repair` put right: a member of an index, as it was and as it is; empty where there is none."""
+
+    index: str
+    member: str
+    was: str
+    now: str
+
+
+class Checked(Answer, frozen=True):
+    """`check`; *changes* is null without `--repair`."""
+
+    handler: str
+    faults: list[str]
+    changes: list[Change] | None
+
+
+def at(ms: float) -> str:
+    """A moment to the millisecond; one out of the calendar is the nearest that is in it."""
+    seconds = min(max(ms, 0.0), 253_402_300_799_000.0) / 1000
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def stored(message: bytes) -> dict[str, Any]:
+    """The fields of a `Stored` from a message."""
+    try:
+        registered_ms, body, headers = unpack(message)
+        return {
+            "request": value_of(body),
+            "headers": dict(headers),
+            "registered_at": at(registered_ms),
+            "unreadable": None,
+        }
+    except SerializationError:
+        return {"request": None, "headers": {}, "registered_at": None, "unreadable": printable(message)}
+
+
+def value_of(body: bytes) -> msgspec.Raw:
+    """
+    The JSON value that a request is stored as, number for number.
+
+    Raises:
+        SerializationError: it is no JSON.
+    """
+    try:
+        msgspec.json.decode(body)
+        return msgspec.Raw(msgspec.json.format(body, indent=-1))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SerializationError(f"{printable(body, 80)} is no JSON: {error}") from error
