@@ -702,6 +702,13 @@ VARIANTS = [
         "",
         (WORKER + "an_error_that_a_lane_does_not_expect_is_a_failed_try",),
     ),
+    Variant(
+        "an idle worker hears of no lease between its looks",
+        "worker.py",
+        "due += [self._free_at + 0.001, self._asked_at + settings.coordinator_lease / CHECKS_PER_LEASE]",
+        "due += [self._free_at + 0.001]",
+        (LEASE + "what_a_crash_costs_does_not_grow_with_the_shards_of_the_survivor",),
+    ),
     # Stopping.
     Variant(
         "a stopping worker takes new batches",

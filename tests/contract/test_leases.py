@@ -12,6 +12,7 @@ from sharded_queue import Handler, Lease, Queue, Route, Worker, settings
 from sharded_queue.lease import clock
 from sharded_queue.renewer import Renewer
 from sharded_queue.storage import Settled, Settlement
+from sharded_queue.tube import Shard
 from tests.contract.medium import SHARD, Medium, MemoryMedium
 
 SOON = 10.0
@@ -207,3 +208,40 @@ async def test_a_handler_that_hangs_in_its_lifecycle_is_cut_off_as_in_a_batch(me
     await looping
 
     assert hung == [hangs]
+
+
+async def test_what_a_crash_costs_does_not_grow_with_the_shards_of_the_survivor(medium: Medium) -> None:
+    """
+    Its own looks are minutes apart, and nobody calls it: it hears of the lease before its end, and of that in time.
+    """
+
+    class ManyShardsHandler(Handler):
+        shards = 64
+
+        @classmethod
+        async def route(cls, *requests: int) -> list[Route]:
+            return [Route(request) for request in requests]
+
+        async def perform(self, *requests: int) -> None:
+            handled.set()
+
+    async def never_called(shards: Sequence[Shard], owner: str, seconds: float) -> None:
+        """Others that are idle get the calls."""
+        await asyncio.sleep(seconds)
+
+    handled = asyncio.Event()
+    settings.coordinator_delay, settings.coordinator_lease = 60, 1.0
+    queue = Queue(medium.storage)
+    survivor = Worker(medium.another_coordinator(), queue, handlers=[ManyShardsHandler])
+    survivor.coordinator.wait = never_called  # type: ignore[method-assign]
+    looping = asyncio.create_task(survivor.loop())
+    await until(lambda: survivor._look_at)
+    await queue.register(ManyShardsHandler, 7)
+    shard = ManyShardsHandler.shard_of("7")
+    assert (await medium.coordinator.bind(shard, "dead/1", 1, 1, settings.coordinator_lease)).batches
+    async with asyncio.timeout(SOON):
+        while not handled.is_set():
+            await asyncio.sleep(0.05)
+            await medium.advance(0.05)
+    survivor.stop()
+    await looping

@@ -1,6 +1,7 @@
 """What only Redis can get wrong: commands sent again, full memory, restarts, and the number of its commands."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -438,6 +439,26 @@ async def test_an_idle_worker_sends_less_than_one_command_a_second(on_redis: Red
     await looping
 
     assert 0 < commands < 2 / 0.05
+
+
+async def test_an_idle_worker_of_many_shards_sends_less_than_one_command_a_second(on_redis: RedisMedium) -> None:
+    class WideHandler(Handler):
+        shards = 64
+
+        async def perform(self, *requests: int) -> None: ...
+
+    settings.coordinator_delay, settings.coordinator_lease = 0.005, 0.2  # time two hundred times as fast
+    worker = Worker(on_redis.coordinator, Queue(on_redis.storage), handlers=[WideHandler])
+    looping = asyncio.create_task(worker.loop())
+    await asyncio.sleep(3)  # until its looks are as rare as they get: 4 seconds a shard
+    before = await commands_of(on_redis.redis)
+    began = time.monotonic()
+    await asyncio.sleep(1.5)
+    commands, seconds = sent(await spent(on_redis.redis, before)), (time.monotonic() - began) / 0.005
+    worker.stop()
+    await looping
+
+    assert 0 < commands < seconds
 
 
 def tube(thread: str) -> Tube:

@@ -18,7 +18,7 @@ HANDS = "user hands on >hands ~* &* +@all"
 ROLES = ("producer", "worker", "operator", "admin")
 SCRIPTS = {
     "producer": ("register", "schedule"),
-    "worker": ("bind", "fail", "occur", "release", "renew", "settle"),
+    "worker": ("bind", "fail", "occur", "release", "renew", "settle", "soonest"),
     "operator": ("dismiss", "evict", "observe"),
     "admin": ("dead", "explain", "pause", "peek", "picture", "repair", "reshard", "schedules", "unschedule"),
 }

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
+from math import inf
 from uuid import uuid4
 
 from sharded_queue import tracing
@@ -32,6 +33,11 @@ BOUND_AT_ONCE = 32
 """Threads of one bind at most: few enough that handlers need not wait for long, many enough to share its round trip."""
 HANG_UP_SECONDS = 1.0
 """How long a worker that has no room waits for Redis to end its wait for calls, before it closes the connection."""
+CHECKS_PER_LEASE = 1.5
+"""
+How often an idle worker asks when something becomes free: another worker may have bound a thread since it looked, and
+crash. A lease that began since is then known before it ends.
+"""
 LONGEST_LOOK = 4
 """An idle worker's looks grow to so many times `coordinator_delay` apart: two commands each, below one a second."""
 
@@ -83,6 +89,7 @@ class Worker:
         self._dismissed_until = 0.0
         self._enough: int | None = None
         self._first_shard = 0
+        self._look_at, self._free_at, self._asked_at = 0.0, inf, -inf
         self._cannot_start: dict[str, str] = {}
         """Why a handler could not start the last time; a handler that starts is not in it."""
         self.is_traced, self.clock = False, clock
@@ -130,20 +137,21 @@ class Worker:
     async def _serve(self, renewer: Renewer, bell: "Bell") -> None:
         """Look for threads, wait for a reason to look again, until told to stop or done."""
         await self._verify()
-        quiet, next_seconds = 0, None
+        quiet = 0
         busy_at: float | None = None
         is_time_to_look = True
         while not self._is_over():
             looks_for_all = is_time_to_look and not self._is_reserved()
             if is_time_to_look:
                 lanes_before = len(self._lanes)
-                next_seconds = await self._look(renewer)
+                await self._look(renewer)
                 quiet = 0 if len(self._lanes) > lanes_before else quiet + 1
+                self._look_at = time.monotonic() + self._longest_look(quiet)
             if self._busy() or busy_at is None:  # idle since the first look at the earliest, however long that took
                 busy_at = time.monotonic()
             elif looks_for_all and self._enough is not None and time.monotonic() - busy_at >= settings.linger_seconds:
                 return
-            is_time_to_look = await self._idle(bell, self._patience(next_seconds, quiet, busy_at))
+            is_time_to_look = await self._idle(bell, self._patience(busy_at))
 
     async def _verify(self) -> None:
         """Begin only on a storage that keeps its promises; one that does not answer may come back."""
@@ -171,13 +179,20 @@ class Worker:
         room = 0 if is_leaving else settings.worker_concurrency - self._busy()
         return room if self._remaining is None else min(room, self._remaining)
 
-    def _patience(self, next_seconds: float | None, quiet: int, busy_at: float) -> float:
-        """How long to wait for a wake-up: until something is due, and no longer than the safety net allows."""
-        longest = settings.coordinator_delay * min(1 << min(quiet, 10), LONGEST_LOOK * max(1, len(self._shards())))
-        due = [longest] if next_seconds is None else [longest, next_seconds + 0.001]
+    def _longest_look(self, quiet: int) -> float:
+        """The safety net: until the next look of an idle worker, of which *quiet* looks found nothing."""
+        return settings.coordinator_delay * min(1 << min(quiet, 10), LONGEST_LOOK * max(1, len(self._shards())))
+
+    def _patience(self, busy_at: float) -> float:
+        """How long to wait for a wake-up: until something is due, or it is to be asked what is."""
+        due = [self._look_at]
+        if self._room() > 0:
+            due += [self._free_at + 0.001, self._asked_at + settings.coordinator_lease / CHECKS_PER_LEASE]
+        if time.monotonic() < self._dismissed_until:
+            due.append(self._dismissed_until)
         if self._remaining is not None:
-            due.append(max(0.001, busy_at + settings.linger_seconds - time.monotonic()))
-        return min(due)
+            due.append(busy_at + settings.linger_seconds)
+        return max(0.001, min(due) - time.monotonic())
 
     async def _idle(self, bell: "Bell", seconds: float) -> bool:
         """Wait for a reason to do something; whether it is one to look for threads."""
@@ -189,12 +204,28 @@ class Worker:
         if rung:
             for lane in self._lanes:
                 lane.poke()
-        return rung or not self._changed.is_set() or (self._others_wait and self._room() > 0)
+        if rung or (self._others_wait and self._room() > 0):
+            return True
+        return not self._changed.is_set() and await self._is_time_to_look()
 
-    async def _look(self, renewer: Renewer) -> float | None:
-        """Fill the room with threads; seconds until the next one may become free by itself, if that is known."""
+    async def _is_time_to_look(self) -> bool:
+        """Nothing called the worker: whether a thread is free now, or may be for all that is known."""
+        if self._remaining is not None or self._room() <= 0 or time.monotonic() >= self._look_at:
+            return True
+        self._asked_at = time.monotonic()
+        try:
+            free_in = await self.coordinator.free_in(self._shards())
+        except StorageUnavailable:  # the look will say what is wrong
+            return True
+        self._free_at = inf if free_in is None else time.monotonic() + free_in
+        return free_in == 0
+
+    async def _look(self, renewer: Renewer) -> None:
+        """Fill the room with threads, and note when the next one may become free by itself, if that is known."""
         moments: list[float] = []
         shards = self._shards()
+        if self._room() > 0:
+            self._asked_at = time.monotonic()
         self._first_shard += 1
         self._others_wait = False
         for place in range(len(shards)):
@@ -203,7 +234,7 @@ class Worker:
             self._others_wait |= self._room() <= 0 and (place > 0 or self._remaining is not None)
             moments += await self._fill(shard, renewer)
         self._make_room()
-        return min(moments, default=None)
+        self._free_at = time.monotonic() + min(moments, default=inf)
 
     async def _fill(self, shard: Shard, renewer: Renewer) -> list[float]:
         """

@@ -61,6 +61,11 @@ class RuntimeCoordinator(Coordinator):
         until = self._books.clock() + int(seconds * 1000)
         self._books[shard].dismissed.update(dict.fromkeys(names, until))
 
+    async def free_in(self, shards: Sequence[Shard]) -> float | None:
+        now = self._books.clock()
+        moments = [self._books[shard].next_ms(now) for shard in shards]
+        return min((moment / 1000 for moment in moments if moment is not None), default=None)
+
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
         called = asyncio.Event()
         self._books.listeners.add(called.set)

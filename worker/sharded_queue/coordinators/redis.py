@@ -22,6 +22,8 @@ log = logging.getLogger("sharded_queue")
 DISMISSED = -2
 GRANT = 6
 """How many parts of the answer of `bind.lua` describe one thread."""
+SHARDS_AT_ONCE = 1000
+"""Shards in one question when something becomes free: about a millisecond of Redis."""
 CALL_MS = 60_000
 """How long a token for one owner is kept: the owner may be gone."""
 BLOCK_MARGIN_SECONDS = 5.0
@@ -134,6 +136,22 @@ class RedisCoordinator(Coordinator):
         await self.scripts.run(
             "dismiss", self._shard_keys(shard), _always(arguments), seconds=settings.coordinator_lease
         )
+
+    async def free_in(self, shards: Sequence[Shard]) -> float | None:
+        """One command for all shards; on a Cluster one each, as the keys of a command must share a slot."""
+        many = 1 if self.link.is_cluster else SHARDS_AT_ONCE
+        parts = [shards[at : at + many] for at in range(0, len(shards), many)]
+        answers = await asyncio.gather(*[self._soonest_ms(part) for part in parts])
+        return min((moment / 1000 for moment in answers if moment >= 0), default=None)
+
+    async def _soonest_ms(self, shards: Sequence[Shard]) -> int:
+        keys = [
+            key
+            for shard in shards
+            for base, lock in [(self.keys.base(shard), self.keys.lock(shard))]
+            for key in (f"{lock}:leases", f"{base}:blocked", f"{base}:due")
+        ]
+        return int(await self.scripts.run("soonest", keys, _always([]), seconds=settings.redis_timeout))
 
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
         try:
