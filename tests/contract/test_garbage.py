@@ -4,18 +4,26 @@ Garbage in the keys of a shard, from a raw write or a bug: it harms nobody but t
 Only on Redis: nobody writes to the memory of a process behind our backs.
 """
 
+import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from importlib.resources import files
+from itertools import cycle
+from random import Random
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import pytest
 from redis.asyncio import Redis
 
+from sharded_queue import Handler, Queue, Route, Worker, settings
 from sharded_queue.check import found_wrong, repair
-from sharded_queue.storage import Entry
-from tests.contract.medium import SHARD, RedisMedium, handed
+from sharded_queue.errors import UnreadableData
+from sharded_queue.storage import Batch, Entry, Schedule
+from sharded_queue.timing import every
+from tests.conftest import MODEL_SEED
+from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 
 pytestmark = pytest.mark.redis
 
@@ -232,9 +240,338 @@ async def test_a_request_for_what_is_no_list_waits_for_a_worker(on_redis: RedisM
     assert await drained(on_redis) == {"a": ["1", "2"], "bad": ["1", "2", "3"], "c": ["1", "2"]}
 
 
+async def test_requests_that_the_record_has_lost_stay_before_those_that_come(on_redis: RedisMedium) -> None:
+    await on_redis.register("a", "1", "2")
+    await on_redis.redis.delete(f"{BASE}:threads")
+    await on_redis.register("a", "3")
+
+    assert await drained(on_redis) == {"a": ["1", "2", "3"]}
+
+
 async def test_a_held_thread_that_is_called_ready_is_not_bound_twice(on_redis: RedisMedium) -> None:
     await on_redis.register("a", "1")
     await on_redis.bind_one("w/1")
     await on_redis.redis.zadd(f"{BASE}:ready", {"a": 1})
 
     assert await on_redis.bind("w/2") == []
+
+
+# Keys.
+
+
+class Scene(NamedTuple):
+    """A shard in the middle of its work: what a worker holds, and who was told so."""
+
+    held: Batch
+    failing: Batch
+
+
+async def scene(medium: RedisMedium) -> Scene:
+    """Puts something into every key of the shard."""
+    storage = medium.storage
+    await medium.register("suspect", "s1", "s2")
+    await medium.crash_with(wanted=2)
+    await medium.release(*[batch.lease for batch in await medium.bind("w/1", threads=1)])
+    await medium.register("dying", "d1", "d2")
+    dying = next(batch for batch in await medium.bind("w/1", threads=64, wanted=1) if batch.tube.thread == "dying")
+    await medium.fail(dying, None, "died")
+    await medium.settle(dying._replace(first=dying.last + 1), through=dying.last, release=True)
+    await medium.redis.zadd(f"{LOCK}:leases", dict.fromkeys(await medium.redis.hkeys(f"{LOCK}:held"), 1))
+    await medium.bind(threads=0)
+    await medium.register("paused", "p1")
+    await storage.pause(SHARD, "paused", True)
+    await storage.register(SHARD, [Entry("later", 0, [b"l1"])], None, 3600.0)
+    await storage.register_once(SHARD, [Entry("once", 0, [b"o1", b"o2"], ["i1", "i2"])], 7200.0)
+    await storage.schedule(SHARD, Schedule("daily", every(86400), "once", 0, b"again"))
+    await medium.coordinator.dismiss(SHARD, ["going"], 3600.0)
+    await medium.register("held", "h1", "h2", "h3")
+    await medium.register("failing", "f1", "f2")
+    batches = {batch.tube.thread: batch for batch in await medium.bind("w/2", threads=64, wanted=1)}
+    kept = Scene(batches.pop("held"), batches.pop("failing"))
+    await medium.release(*[batch.lease for batch in batches.values()])
+    await medium.redis.delete(f"{BASE}:wake")
+    await medium.coordinator.call(SHARD)
+    return kept
+
+
+async def steps(medium: RedisMedium, at: Scene) -> AsyncIterator[tuple[str, Callable[[], Awaitable[Any]]]]:
+    """A call of each script that writes."""
+    storage, coordinator = medium.redis_storage, medium.coordinator
+    identified = [Entry("once", 0, [b"o3"], ["i3"])]
+    schedule = Schedule("hourly", every(3600), "once", 0, b"more")
+    yield "register", lambda: storage.register(SHARD, [Entry("new", 0, [b"1", b"2"]), Entry("many", 0, [b"3", b"4"])])
+    yield "put off", lambda: storage.register(SHARD, [Entry("new", 0, [b"1"])], None, 3600.0)
+    yield "register once", lambda: storage.register_once(SHARD, identified, 3600.0)
+    yield "schedule", lambda: storage.schedule(SHARD, schedule)
+    yield "unschedule", lambda: storage.unschedule(SHARD, "daily")
+    yield "occur", lambda: storage.occur(SHARD)
+    yield "bind", lambda: coordinator.bind(SHARD, "w/3", 64, 8, LEASE_SECONDS)
+    yield "renew", lambda: coordinator.renew([at.held.lease], LEASE_SECONDS)
+    yield "settle", lambda: medium.settle(at.held, wanted=2, release=True)
+    yield "fail", lambda: medium.fail(at.failing, 3600.0)
+    yield "bury", lambda: medium.fail(at.failing, None)
+    yield "release", lambda: medium.release(at.held.lease)
+    yield "evict", lambda: coordinator.evict(SHARD, ["w"])
+    yield "dismiss", lambda: coordinator.dismiss(SHARD, ["going"], 3600.0)
+    yield "pause", lambda: storage.pause(SHARD, "many", True)
+    yield "resume", lambda: storage.pause(SHARD, "paused", False)
+    yield "replay", lambda: storage.settle_dead(SHARD, [1], "tail")
+    yield "reshard", lambda: storage.reshard(SHARD, 4)
+
+
+async def contents(redis: Redis) -> dict[bytes, bytes]:
+    """All keys, but for the time that scripts note of the clock."""
+    await redis.eval("redis.pcall('HDEL', KEYS[1], 'latest')", 1, key("counters"))
+    return {name: await redis.dump(name) for name in sorted(await redis.keys())}
+
+
+NOT_TOLD = re.compile(rb":producer:|:wake:|:wake$")
+"""Calls are no data, and answers are kept for those who ask again."""
+
+
+@pytest.mark.parametrize("name", KINDS)
+async def test_a_key_of_another_kind_is_refused_by_name_before_anything_is_written(
+    on_redis: RedisMedium, name: str
+) -> None:
+    """Or the script does not need it; and a repair removes it, and everything sound is handed out in its order."""
+    redis, refused = on_redis.redis, 0
+    at = await scene(on_redis)
+    before = [command async for command in copied(redis)]
+    kinds = cycle(kind for kind in OTHER_KINDS if kind != KINDS[name])
+    async for step, call in steps(on_redis, at):
+        await restore(redis, before)
+        kind = await spoil(redis, name, next(kinds))
+        was = await contents(redis)
+        if message := await refusal(call):
+            refused += 1
+            assert f"the key {key(name)} holds no" in message, (kind, step)
+            is_ = await contents(redis)
+            changed = {each for each in was.keys() | is_.keys() if was.get(each) != is_.get(each)}
+            assert not [each for each in changed if not NOT_TOLD.search(each)], (kind, step)
+    assert refused or name == "wake"
+
+
+async def refusal(call: Callable[[], Awaitable[Any]]) -> str | None:
+    try:
+        await call()
+    except UnreadableData as error:
+        return str(error)
+    return None
+
+
+WAITING = {
+    "dying": ["d2"],
+    "failing": ["f1", "f2"],
+    "held": ["h1", "h2", "h3"],
+    "later": ["l1"],
+    "once": ["o1", "o2"],
+    "paused": ["p1"],
+    "suspect": ["s1", "s2"],
+}
+"""What is handed out of the scene, by thread."""
+
+
+@pytest.mark.parametrize("kind", OTHER_KINDS)
+@pytest.mark.parametrize("name", KINDS)
+async def test_a_key_of_another_kind_is_made_anew(on_redis: RedisMedium, name: str, kind: str) -> None:
+    """Everything is handed out after the repair, in its order; only what was nowhere else is lost with the key."""
+    if kind == KINDS[name]:
+        kind = "set"
+    await scene(on_redis)
+    await spoil(on_redis.redis, name, kind)
+    faults = await found_wrong(on_redis.redis_storage, SHARD)
+    assert any(f"the key {key(name)} holds no" in fault for fault in faults)
+
+    await repair(on_redis.redis_storage, SHARD)
+    assert await found_wrong(on_redis.redis_storage, SHARD) == []
+    await on_redis.storage.pause(SHARD, "paused", False)
+    await on_redis.advance(3600.0 + LEASE_SECONDS)
+    assert await drained(on_redis) == {
+        thread: requests for thread, requests in WAITING.items() if (thread, name) != ("later", "later")
+    }
+
+
+async def copied(redis: Redis) -> AsyncIterator[tuple[bytes, bytes, int]]:
+    for name in await redis.keys():
+        yield name, await redis.dump(name), max(0, await redis.pttl(name))
+
+
+async def restore(redis: Redis, before: Sequence[tuple[bytes, bytes, int]]) -> None:
+    pipeline = redis.pipeline(transaction=False)
+    pipeline.flushall()
+    for name, value, ttl in before:
+        pipeline.restore(name, ttl, value)
+    await pipeline.execute()
+
+
+async def spoil(redis: Redis, name: str, kind: str) -> str:
+    command, _, *values = OTHER_KINDS[kind]
+    await redis.delete(key(name))
+    await redis.execute_command(command, key(name), *values)
+    return kind
+
+
+# A live worker.
+
+SECONDS = 30
+FUZZED_SECONDS = 25
+"""How long rounds are begun."""
+LEASE = 2.0
+HANDLED: dict[str, list[str]] = {}
+"""What the handler of the fuzz handled, by tube."""
+PROGRESS = asyncio.Event()
+
+
+class Fuzzed(Handler):
+    """Takes requests written `thread:number`; the priority is that of the number."""
+
+    name = SHARD.handler
+
+    @classmethod
+    async def route(cls, *requests: str) -> list[Route]:
+        return [Route(request.partition(":")[0], int(request[-1]) % 2) for request in requests]
+
+    async def perform(self, *requests: str) -> None:
+        for request in requests:
+            HANDLED.setdefault(tube_of(request), []).append(request)
+        PROGRESS.set()
+        await asyncio.sleep(0.001)
+
+
+def tube_of(request: str) -> str:
+    return f"{request.partition(':')[0]}/{int(request[-1]) % 2}"
+
+
+def by_tube(requests: Iterable[str]) -> dict[str, list[str]]:
+    """The first time that each request came, in their order, by tube."""
+    tubes: dict[str, list[str]] = {}
+    for request in dict.fromkeys(requests):
+        tubes.setdefault(tube_of(request), []).append(request)
+    return tubes
+
+
+async def test_garbage_over_a_live_worker_harms_nothing_that_is_sound(on_redis: RedisMedium) -> None:
+    """
+    Garbage in one key, then in two, while a worker works: nothing that was acknowledged is lost, reordered or buried,
+    and after a repair all of it is handled.
+    """
+    settings.coordinator_lease, settings.coordinator_delay, settings.redis_retry = LEASE, 0.2, 1.0
+    settings.worker_concurrency, settings.worker_batch_size = 8, 4
+    now = asyncio.get_running_loop().time
+    end, seed = now() + FUZZED_SECONDS, MODEL_SEED
+    while now() < end:
+        await fuzzed(on_redis, Random(seed), f"MODEL_SEED={seed}")
+        seed += 1
+
+
+async def fuzzed(medium: RedisMedium, dice: Random, seed: str) -> None:
+    await medium.redis.flushall()
+    HANDLED.clear()
+    done: list[Any] = [seed]
+    producer = Registrar(Queue(medium.storage), dice)
+    worker = Worker(medium.coordinator, producer.queue, handlers=[Fuzzed])
+    await producer.register()
+    working = asyncio.create_task(worker.loop())
+    for pieces in (1, 2):
+        for _ in range(pieces):
+            done.append(garbage(dice))
+            await do(medium.redis, done[-1][1])
+        await producer.register()
+        await asyncio.sleep(dice.choice([0, 0.01, 0.2]))
+        await put_right(medium)
+        await producer.register()
+    try:
+        async with asyncio.timeout(SECONDS):
+            while {tube: len(set(requests)) for tube, requests in HANDLED.items()} != producer.counts:
+                PROGRESS.clear()
+                await PROGRESS.wait()
+    except TimeoutError:
+        pytest.fail(f"{done}: {producer.missing()} were not handled; {await found_wrong(medium.redis_storage, SHARD)}")
+    finally:
+        worker.stop()
+        await working
+    assert {tube: list(dict.fromkeys(requests)) for tube, requests in HANDLED.items()} == by_tube(producer.all), done
+    assert [letter.message for letter in await medium.storage.dead(SHARD) if letter.thread] == [], done
+    await put_right(medium)
+
+
+class Registrar:
+    """Registers requests, those that were refused again, and knows what was acknowledged."""
+
+    def __init__(self, queue: Queue, dice: Random) -> None:
+        self.queue, self.dice, self.number = queue, dice, 0
+        self.all: list[str] = []
+        self.refused: list[str] = []
+
+    async def register(self) -> None:
+        """What is refused is registered before anything else later on: so its order stays."""
+        made = [f"t{self.dice.randrange(12)}:{self.number + n}" for n in range(24)]
+        self.number += len(made)
+        requests = self.refused + made
+        try:
+            await self.queue.register(Fuzzed, *requests)
+        except UnreadableData:
+            self.refused = requests
+        else:
+            self.all += requests
+            self.refused = []
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {tube: len(requests) for tube, requests in by_tube(self.all).items()}
+
+    def missing(self) -> list[str]:
+        return sorted(set(self.all) - {request for requests in HANDLED.values() for request in requests})
+
+
+async def put_right(medium: RedisMedium) -> None:
+    """As an operator does: repair, and delete the one key that a repair leaves."""
+    with suppress(UnreadableData):
+        await repair(medium.redis_storage, SHARD)
+        return
+    await medium.redis.delete(key("layout"))
+    await repair(medium.redis_storage, SHARD)
+
+
+NAMES = ["t1", "t2/0", "t3", "t4/1", "nobody", "nobody/0", "0000000000000007", "3:1", b"\xff\xfe", ""]
+SCORES = ["-inf", "inf", "1e300", "-1e300", "0", "-1", "1e15", "7.5"]
+VALUES = ["", "garbage", "nan", "inf", "-1", HUGE, "1e300", b"\xff\x00\n\x1b", "0 1", f"0 0 {HUGE}", "1 0 t1", "- - -"]
+FIELDS = [
+    "depth",
+    "sequence",
+    "fence",
+    "dead",
+    "registered",
+    "settled",
+    "busy_us",
+    "born",
+    "looked",
+    "largest",
+    "latest",
+    "mended",
+]
+
+
+def garbage(dice: Random) -> tuple[str, list[Any]]:
+    """A command that puts garbage into one key, and what it is."""
+    name = dice.choice(sorted(KINDS))
+    kind = KINDS[name]
+    if dice.random() < 0.3:
+        other = dice.choice([each for each in OTHER_KINDS if each != kind])
+        command, _, *values = OTHER_KINDS[other]
+        script = "redis.call('DEL', KEYS[1]) redis.call(unpack(ARGV))"
+        return f"{name} is a {other}", ["EVAL", script, 1, key(name), command, key(name), *values]
+    if dice.random() < 0.2 and name != "later":
+        return f"{name} is missing", ["DEL", key(name)]
+    member, value = dice.choice(NAMES), dice.choice(VALUES)
+    if kind == "zset":
+        score = dice.choice(SCORES)
+        if (name, score) == ("blocked", "inf"):  # that is a pause
+            score = "-inf"
+        return f"{name} has {score} for {member!r}", ["ZADD", key(name), score, member]
+    if kind == "hash":
+        field = dice.choice(FIELDS) if name == "counters" else member
+        return f"{name} has {value!r:.20} for {field!r}", ["HSET", key(name), field, value]
+    if kind == "list":
+        return f"{name} has {value!r:.20}", ["RPUSH", key(name), value]
+    return f"{name} is {value!r:.20}", ["SET", key(name), value]

@@ -13,7 +13,7 @@ from itertools import pairwise
 from math import gcd, inf
 from typing import Any, NamedTuple, TypeVar
 
-from sharded_queue.errors import StorageUnavailable, UnreadableData
+from sharded_queue.errors import StorageUnavailable
 from sharded_queue.scripts import is_of_other_kind, text_of
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
@@ -281,11 +281,9 @@ async def found_wrong(storage: RedisStorage, shard: Shard) -> list[str]:
     A sentence for each thing in a shard that does not add up. Where a key holds no value of ours, nothing but these
     keys can be told.
     """
-    found = await strays(storage, shard)
-    try:
-        return faults(await picture(storage, shard, found))
-    except UnreadableData as error:
-        return str(error).split("; the key ")
+    if wrong := await storage.scripts.wrong_kinds(storage.shard_keys(shard)):
+        return wrong
+    return faults(await picture(storage, shard, await strays(storage, shard)))
 
 
 def faults(seen: Picture) -> list[str]:

@@ -347,7 +347,7 @@ local function drop(thread, tubes, i, count)
   keep_tubes(thread, tubes)
   depth_change = depth_change - count
   -- The list comes last: whatever ended the steps before, its first request is still the one that the record names.
-  if is_drained then redis.call('DEL', list) else try('LTRIM', list, count, '-1') end
+  try('LTRIM', list, count, '-1')
 end
 
 -- The number of the next dead letter. Where they are not counted any more, it is one above all that were given.
@@ -474,12 +474,10 @@ local function let_go(thread)
   redis.call('HDEL', HELD, thread)
 end
 
--- Its holder needs a thread no more. What may end the script comes before the hold is gone: a thread that is neither held
--- nor ready would be seen by nobody.
-local function give_back(thread, tubes)
-  redis.call('ZREM', LEASES, thread)
-  make_ready(thread, tubes)
-  redis.call('HDEL', HELD, thread)
+-- Ends the script before it writes, where a thread could not be given back: one that is neither held nor ready would be
+-- seen by nobody.
+local function check_way_back()
+  for _, key in ipairs({ READY, BLOCKED, OLDEST, LEASES }) do redis.call('ZCARD', key) end
 end
 
 -- A worker died with requests in its hands: they are handed out one by one from here on, and one that keeps killing
@@ -659,13 +657,13 @@ end
 
 -- Append source[first..last] to a tube; returns the sequence number of the first. `start` as in tube_for. Requests for
 -- what is no list wait until the next look of a worker, who may remove it; those of a thread whose record cannot be read
--- wait in their list.
+-- wait in their list. Requests in the list that the record knows nothing of are before them: it was lost, or somebody else
+-- put them there.
 local function append(thread, priority, start, source, first, last)
-  local tubes, list, count = tubes_of(thread), list_of(thread, priority), last - first + 1
+  local tubes, list, count, length = tubes_of(thread), list_of(thread, priority), last - first + 1, nil
   for chunk = first, last, CHUNK do
-    if not try('RPUSH', list, unpack(source, chunk, math.min(chunk + CHUNK - 1, last))) then
-      return put_off(thread, priority, start, source, first, last, now)
-    end
+    length = try('RPUSH', list, unpack(source, chunk, math.min(chunk + CHUNK - 1, last)))
+    if not length then return put_off(thread, priority, start, source, first, last, now) end
   end
   if not tubes then
     depth_change = depth_change + count
@@ -674,15 +672,17 @@ local function append(thread, priority, start, source, first, last)
   end
   local before = depth_of(tubes)
   local tube = tube_for(tubes, priority, start)
+  local unknown = math.max(0, length - count - (tube.tail - tube.head))
   if tube.head == tube.tail then
     redis.call('ZADD', OLDEST, stamp_of(source[first]), thread .. '/' .. priority)
     if before > 0 then note_older(thread, priority) end
   end
-  local sequence = tube.tail
-  tube.tail = tube.tail + count
+  if unknown > 0 then redis.call('HINCRBY', COUNTERS, 'sequence', unknown) end
+  local sequence = tube.tail + unknown
+  tube.tail = sequence + count
   depth_change = depth_change + count
   keep_tubes(thread, tubes)
-  note_depth(thread, before, before + count)
+  note_depth(thread, before, before + unknown + count)
   if before == 0 then arrive(thread, tubes) end
   return sequence
 end
@@ -737,6 +737,13 @@ local function follow_clock(latest)
   bring_intervals_forward(latest - now)
 end
 
+-- Nothing is numbered while the number of the next request cannot be read. `sequence` is what the counter says, if the
+-- caller has read it.
+local function is_numbered(sequence)
+  sequence = tonumber(sequence or redis.call('HGET', COUNTERS, 'sequence') or 0)
+  return is_whole(sequence) and sequence >= 0
+end
+
 -- A number above all that were given; only for one request.
 local function take_number()
   return redis.call('HINCRBY', COUNTERS, 'sequence', 1) - 1
@@ -769,11 +776,6 @@ end
 local function spelled_moment(score)
   local moment = tonumber(score)
   return string.format('%013.0f', moment >= 0 and moment < 1e13 and moment or now)
-end
-
--- Nothing is numbered while the number of the next request cannot be read.
-local function is_numbered()
-  return is_whole(tonumber(redis.call('HGET', COUNTERS, 'sequence') or 0))
 end
 
 local function promote_one(number)
@@ -826,7 +828,7 @@ local function begun(bytes)
   local found = redis.call('HMGET', COUNTERS, 'sequence', 'largest', 'format')
   check_format({ found[3], found[1] })
   local sequence, largest_before = found[1], tonumber(found[2] or 0)
-  if sequence and not is_whole(tonumber(sequence)) then
+  if not is_numbered(sequence) then
     error({ err = 'GARBAGE ' .. COUNTERS .. ' has no number in its field sequence' })
   end
   if not is_whole(largest_before) or bytes > largest_before then redis.call('HSET', COUNTERS, 'largest', bytes) end

@@ -1,9 +1,12 @@
 #!lua flags=allow-oom
 -- Free threads at once. ARGV  per lease: thread, fence. A lease that was lost already is left alone.
 
+check_way_back()
 for at = 1, #ARGV, 2 do
   if holds(ARGV[at], ARGV[at + 1]) then
-    give_back(ARGV[at], tubes_of(ARGV[at]))
+    local tubes = tubes_of(ARGV[at])
+    let_go(ARGV[at])
+    make_ready(ARGV[at], tubes)
   end
 end
 finish()

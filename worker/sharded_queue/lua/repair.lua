@@ -92,7 +92,7 @@ end
 for _, name in ipairs({ 'depth', 'registered', 'duplicates', 'settled', 'dead', 'busy_us', 'sequence', 'fence', 'born',
                         'mended', 'looked', 'largest', 'latest', 'format' }) do
   local was = redis.call('HGET', COUNTERS, name)
-  local is_number = was and string.find(was, '^%-?%d+$') and is_whole(tonumber(was))
+  local is_number = was and string.find(was, '^%d+$') and is_whole(tonumber(was))
   if was and not is_number then keep_field('counters', COUNTERS, name, was) end
 end
 

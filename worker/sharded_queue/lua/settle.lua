@@ -80,6 +80,8 @@ local function settle(hold, record, thread, fence, priority, through, busy, want
     return #handed > 1 and handed or 1
   end
   held.call = call or held.call
+  if wanted > 0 and is_paused(thread) then wanted, release = 0, 1 end
+  if release == 2 or release > 0 and wanted == 0 then check_way_back() end
   if through then
     if held.priority ~= priority or through > held.last then return 0 end -- was never handed out
     for i, tube in ipairs(tubes) do
@@ -91,7 +93,6 @@ local function settle(hold, record, thread, fence, priority, through, busy, want
       end
     end
   end
-  if wanted > 0 and is_paused(thread) then wanted, release = 0, 1 end
   if release == 2 and #tubes > 0 and wanted > 0 and others_wait(thread) then return yield(thread) end
   if wanted > 0 and #tubes > 0 then
     local handed = { 3, hand_out(thread, tubes, held, wanted, share) }
@@ -103,7 +104,8 @@ local function settle(hold, record, thread, fence, priority, through, busy, want
     end
   end
   if release > 0 then
-    give_back(thread, tubes)
+    let_go(thread)
+    make_ready(thread, tubes)
     return 2
   end
   held.first = held.last + 1
