@@ -99,11 +99,12 @@ async def work(user: Watched) -> None:
     await user.hands.advance(61)
     async with user.recorded():
         await user.storage.occur(SHARD)
-        a, b, c, *_ = await user.bind(threads=5, wanted=3)
+        a, b, c, d, *_ = await user.bind(threads=5, wanted=3)
         await user.coordinator.renew([a.lease], LEASE_SECONDS)
         await user.settle(a, through=a.first, wanted=3)
         await user.settle(a)
         await user.register("a", "4")
+        await user.settle(d, release=True)
         await user.fail(b, 60.0)
         await user.fail(c, None)
         await user.release(c.lease)

@@ -121,7 +121,6 @@ local function keys_by_kind()
            list = { WAKE }, string = { LAYOUT } }
 end
 
-
 local SIZES = { hash = 'HLEN', zset = 'ZCARD', list = 'LLEN', string = 'GET' }
 
 -- As redis.call; nil where the key, or the number in it, is of a kind that the command does not take.
