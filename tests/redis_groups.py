@@ -36,10 +36,10 @@ class Sentinels:
 
 
 class Nodes:
-    """A Cluster of three masters, all slots covered."""
+    """A Cluster of three masters, all slots covered. *options* go to each, over ours."""
 
-    def __init__(self, folder: Path) -> None:
-        options = {"cluster-enabled": "yes", "cluster-node-timeout": "2000"}
+    def __init__(self, folder: Path, **options: str) -> None:
+        options = {"cluster-enabled": "yes", "cluster-node-timeout": "2000", **options}
         self.nodes = [RedisServer(folder / str(number), **options).start() for number in range(3)]
         told(self.nodes[0].port, "--cluster", "create", *self.addresses, "--cluster-yes")
         for node in self.nodes:

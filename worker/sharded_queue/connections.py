@@ -23,7 +23,15 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
-from redis.exceptions import AskError, MovedError, RedisClusterException, RedisError, ResponseError, TryAgainError
+from redis.exceptions import (
+    AskError,
+    MovedError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    SlotNotCoveredError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue.errors import SettingsError, ShardedQueueError
@@ -172,13 +180,29 @@ async def introduce(client: Client, seconds: float) -> None:
     Raises:
         RedisError, OSError, TimeoutError: no node tells, or those that do are no whole Cluster.
     """
-    if not isinstance(client, RedisCluster) or not client._initialize:
-        return
+    if isinstance(client, RedisCluster) and client._initialize:
+        await _learn(client, seconds)
+
+
+async def _learn(client: RedisCluster, seconds: float, failed: str | None = None) -> None:
+    """
+    Ask the nodes who keeps what; that of the name *failed* last, for it may hang.
+
+    Not by `initialize` of the client: it needs an answer of one certain node, and without it closes all connections,
+    also those on which other nodes are about to answer.
+    """
     with understood():
         async with asyncio.timeout(seconds):
             cancellations = _cancellations()
-            await client.initialize()
-            _heed(cancellations)
+            try:
+                await client.nodes_manager.initialize(last_failed_node_name=failed)
+                _heed(cancellations)
+            except BaseException:
+                if client._initialize:  # as long as it knows nothing, its `aclose` closes nothing
+                    await client.nodes_manager.aclose("startup_nodes")
+                raise
+            client.commands_parser.node = client.get_default_node()  # asked when the user's own commands need it
+            client._initialize = False
 
 
 @contextmanager
@@ -227,6 +251,7 @@ class Link:
     def __init__(self, redis: Client) -> None:
         self.redis = redis
         self.is_cluster = isinstance(redis, RedisCluster)
+        self._doubted: set[str] = set()
 
     async def send(self, key: str, *command: Any, seconds: float) -> Any:
         """
@@ -249,17 +274,29 @@ class Link:
     async def _exchange_redirected(self, key: str, commands: Sequence[Sequence[Any]], seconds: float) -> list[Any]:
         assert isinstance(self.redis, RedisCluster)
         for _ in range(REDIRECTS):
-            await introduce(self.redis, seconds)
-            node = self.redis.get_node_from_key(key)
+            node = await self._node_of(key, seconds)
             try:
                 answers = await self._exchange(node, commands, seconds)
             except (RedisError, OSError, TimeoutError):
-                self.redis._initialize = True  # the node may be gone: learn the layout anew before the next try
+                self._doubted.add(node.name)  # it may be gone: learn the layout anew before it is asked again
                 raise
             if not any(type(answer) is MovedError for answer in answers):
                 return [_postponed(key, answer) for answer in answers]
-            self.redis._initialize = True
+            self._doubted.add(node.name)
         raise NotYet(f"{key} was redirected {REDIRECTS} times: the nodes do not agree yet who keeps it")
+
+    async def _node_of(self, key: str, seconds: float) -> ClusterNode:
+        """Nobody waits for the layout but those whose own node did not answer, or is not known."""
+        assert isinstance(self.redis, RedisCluster)
+        await introduce(self.redis, seconds)
+        node = _keeper(self.redis, key)
+        if node is None or node.name in self._doubted:
+            await _learn(self.redis, seconds, node.name if node else None)
+            self._doubted.discard(node.name if node else "")
+            node = _keeper(self.redis, key)
+        if node is None:
+            raise NotYet(f"no node of the Cluster serves slot {key_slot(key.encode())} of {key}")
+        return node
 
     async def _exchange(self, node: Any, commands: Sequence[Sequence[Any]], seconds: float) -> list[Any]:
         """
@@ -323,6 +360,14 @@ class Link:
             node.release(connection)
             raise
         return connection
+
+
+def _keeper(client: RedisCluster, key: str) -> ClusterNode | None:
+    """The node that serves a key, as far as the client knows."""
+    try:
+        return client.get_node_from_key(key)
+    except SlotNotCoveredError:
+        return None
 
 
 def _postponed(key: str, answer: Any) -> Any:

@@ -18,7 +18,7 @@ from sharded_queue.tube import Shard
 log = logging.getLogger("sharded_queue")
 RENEWALS_PER_LEASE = 3
 LONGEST_ROUND = 0.5
-"""Part of a lease that one round of renewals may take: the leases on shards that answer are due again then."""
+"""Part of a lease that the renewals of a shard may take before they are begun anew, with the leases that came since."""
 MARGIN = 0.1
 """Part of a lease in which it counts as lost already: the time a handler has to stop before another may start."""
 LONGEST_NAP_SECONDS = 1.0
@@ -82,17 +82,25 @@ class Renewer:
         await twin.close()
 
     async def _renew_on(self, coordinator: Coordinator) -> None:
-        while True:
-            await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
-            await self._renew_all(coordinator)
-
-    async def _renew_all(self, coordinator: Coordinator) -> None:
         """A shard that does not answer, as one on a hanging node of a Cluster, holds up no other."""
+        under_way: dict[Shard, asyncio.Task[None]] = {}
+        try:
+            while True:
+                await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
+                for shard, lanes in self._lanes_of_shards().items():
+                    if shard not in under_way or under_way[shard].done():
+                        under_way[shard] = asyncio.create_task(self._renew(coordinator, lanes))
+        finally:
+            for renewal in under_way.values():
+                renewal.cancel()
+            await asyncio.gather(*under_way.values(), return_exceptions=True)
+
+    def _lanes_of_shards(self) -> dict[Shard, dict[Lease, Lane]]:
         shards: dict[Shard, dict[Lease, Lane]] = {}
         for lane in self._lanes():
             if lane.is_held and not self._is_hung(lane):
                 shards.setdefault(lane.lease.shard, {})[lane.lease] = lane
-        await asyncio.gather(*[self._renew(coordinator, lanes) for lanes in shards.values()])
+        return shards
 
     async def _renew(self, coordinator: Coordinator, lanes: Mapping[Lease, Lane]) -> None:
         asked_at = self._clock()

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis, RedisCluster, Sentinel
+from redis.asyncio.cluster import NodesManager
 from redis.asyncio.connection import SSLConnection
 from redis.credentials import UsernamePasswordCredentialProvider
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
@@ -109,15 +110,17 @@ async def test_a_cancellation_that_the_client_forgot_still_ends_the_command(step
     assert not connection.is_connected
 
 
-async def test_a_cancellation_that_was_forgotten_while_a_cluster_was_learned_still_counts() -> None:
-    async def initialize() -> None:
+async def test_a_cancellation_that_was_forgotten_while_a_cluster_was_learned_still_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def initialize(*_: Any, **__: Any) -> None:
         learning.set()
         with suppress(asyncio.CancelledError):
             await asyncio.Event().wait()
 
     learning = asyncio.Event()
     client = connect(RedisOptions(("127.0.0.1:1",), mode="Cluster"))
-    client.initialize = initialize  # type: ignore[method-assign, assignment]
+    monkeypatch.setattr(NodesManager, "initialize", initialize)
     introducing = asyncio.create_task(introduce(client, 60))
     async with asyncio.timeout(2):
         await learning.wait()

@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from itertools import groupby
 from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError
@@ -109,21 +108,31 @@ class RedisCoordinator(Coordinator):
         )
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
-        lost: list[Lease] = []
-        for shard, group in groupby(sorted(leases), key=lambda lease: lease.shard):
-            held = list(group)
-            arguments = [int(lease_seconds * 1000), *_fences(held)]
-            reply = await self.scripts.run("renew", self._shard_keys(shard), _always(arguments), seconds=lease_seconds)
-            gone = {text_of(thread) for thread in reply}
-            lost += [lease for lease in held if lease.thread in gone]
-        return lost
+        replies = await self._run_each("renew", leases, [int(lease_seconds * 1000)], lease_seconds)
+        gone = {(shard, text_of(thread)) for shard, reply in replies.items() for thread in reply}
+        return [lease for lease in leases if (lease.shard, lease.thread) in gone]
 
     async def release(self, leases: Sequence[Lease]) -> None:
-        for shard, group in groupby(sorted(leases), key=lambda lease: lease.shard):
-            arguments = _fences(list(group))
-            await self.scripts.run(
-                "release", self._shard_keys(shard), _always(arguments), seconds=settings.coordinator_lease
-            )
+        await self._run_each("release", leases, [], settings.coordinator_lease)
+
+    async def _run_each(
+        self, name: str, leases: Sequence[Lease], first: list[object], seconds: float
+    ) -> dict[Shard, Any]:
+        """The answer of a script for each shard of *leases*: no node of a Cluster holds up another."""
+        shards: dict[Shard, list[Lease]] = {}
+        for lease in leases:
+            shards.setdefault(lease.shard, []).append(lease)
+        answers = await asyncio.gather(
+            *[
+                self.scripts.run(name, self._shard_keys(shard), _always([*first, *_fences(held)]), seconds=seconds)
+                for shard, held in shards.items()
+            ],
+            return_exceptions=True,
+        )
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return dict(zip(shards, answers, strict=True))
 
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
         freed = await self.scripts.run(

@@ -1,0 +1,134 @@
+"""A Redis Cluster of which a part does not answer: the rest of it is served as if nothing were."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from redis.asyncio import RedisCluster
+from redis.crc import key_slot
+
+from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, StorageUnavailable, Worker, settings
+from sharded_queue.connections import Client, RedisOptions, close, connect
+from sharded_queue.storage import Entry
+from sharded_queue.tube import Shard
+from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium
+from tests.redis_groups import Nodes, told
+from tests.redis_server import RedisServer, require_redis
+
+pytestmark = pytest.mark.redis
+SECONDS = 60.0
+SLOTS_A_NODE = 5462
+
+
+def named_at(node: int) -> str:
+    """A name of a handler whose keys are at that node."""
+    names = (f"tests.Handler{number}" for number in range(1000))
+    return next(name for name in names if key_slot(name.encode()) // SLOTS_A_NODE == node)
+
+
+HUNG, SOUND = Shard(named_at(0)), Shard(named_at(1))
+"""The first node is the one that redis-py asks before it serves any."""
+
+
+@pytest.fixture
+def own_nodes(tmp_path: Path) -> Iterator[Nodes]:
+    """As in the seconds before a node that hangs is replaced: the others go on."""
+    require_redis()
+    group = Nodes(tmp_path, **{"cluster-node-timeout": "60000", "cluster-require-full-coverage": "no"})
+    yield group
+    group.kill()
+
+
+@pytest.fixture
+async def cluster(own_nodes: Nodes) -> AsyncIterator[Client]:
+    settings.redis_timeout = 1.0
+    client = connect(RedisOptions(own_nodes.addresses, mode="Cluster", timeout_seconds=1.0))
+    yield client
+    own_nodes.nodes[0].resume()
+    await close(client)
+
+
+async def test_leases_at_other_nodes_are_renewed_while_one_node_hangs(own_nodes: Nodes, cluster: Client) -> None:
+    medium = RedisMedium(cluster)
+    leases = []
+    for shard in (HUNG, SOUND):
+        await medium.storage.register(shard, [Entry("a", 0, [b"1"])])
+        (batch,) = (await medium.coordinator.bind(shard, "w/1", 1, 1, LEASE_SECONDS)).batches
+        leases.append(batch.lease)
+    own_nodes.nodes[0].pause()
+    with pytest.raises(StorageUnavailable):  # that it hangs is known then
+        await medium.coordinator.renew(leases[:1], 0.2)
+    both = asyncio.create_task(medium.coordinator.renew(leases, SECONDS))
+    lost = await medium.coordinator.renew(leases[1:], LEASE_SECONDS)
+    own_nodes.nodes[0].resume()
+
+    assert lost == []
+    assert await both == []
+
+
+async def test_a_batch_at_another_node_goes_on_while_one_node_hangs(own_nodes: Nodes, cluster: Client) -> None:
+    settings.coordinator_lease, settings.worker_concurrency = 3.0, 2
+    began, cut_off, calls = asyncio.Event(), asyncio.Event(), []
+
+    class HungHandler(Handler):
+        name = HUNG.handler
+
+        async def perform(self, *requests: int) -> None:
+            began.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                cut_off.set()
+
+    class SoundHandler(Handler):
+        name = SOUND.handler
+
+        async def perform(self, *requests: int) -> None:
+            calls.append(requests)
+            await began.wait()
+            await renewed(own_nodes.nodes[1])
+            own_nodes.nodes[0].pause()
+            await cut_off.wait()
+            await renewed(own_nodes.nodes[1])
+            own_nodes.nodes[0].resume()
+            worker.stop()
+
+    queue = Queue(RedisStorage(cluster))
+    await queue.register(HungHandler, 1)
+    await queue.register(SoundHandler, 2)
+    worker = Worker(RedisCoordinator(cluster), queue, handlers=[HungHandler, SoundHandler])
+    settings.worker_drain = 0.5
+    async with asyncio.timeout(SECONDS):
+        await worker.loop()
+
+    assert calls == [(2,)]
+
+
+async def renewed(node: RedisServer) -> None:
+    end = await asyncio.to_thread(lease_end, node)
+    while await asyncio.to_thread(lease_end, node) == end:  # noqa: ASYNC110 - nobody is told
+        await asyncio.sleep(0.05)
+
+
+def lease_end(node: RedisServer) -> str:
+    return told(node.port, "ZRANGE", f"lock_{{{SOUND.handler}}}:leases", "0", "-1", "WITHSCORES").split()[1]
+
+
+async def test_a_slot_that_no_node_serves_is_waited_for(own_redis: Callable[..., RedisServer]) -> None:
+    """Also by a client that was told to do without the whole of the Cluster."""
+    server = own_redis(**{"cluster-enabled": "yes", "cluster-require-full-coverage": "no"})
+    slot = key_slot(SHARD.handler.encode())
+    told(server.port, "CLUSTER", "ADDSLOTSRANGE", "0", str(slot - 1), str(slot + 1), "16383")
+    client = RedisCluster("127.0.0.1", server.port, require_full_coverage=False)
+    medium = RedisMedium(client)
+    settings.redis_retry = 0.2
+    with pytest.raises(StorageUnavailable, match=rf"no node .* serves slot {slot} of .*{SHARD.handler}"):
+        await medium.register("a", "1")
+    settings.redis_retry = SECONDS
+    registering = asyncio.create_task(medium.register("a", "2"))
+    told(server.port, "CLUSTER", "ADDSLOTS", str(slot))
+    await registering
+
+    assert await medium.waiting("a") == ["2"]
+    await close(client)
