@@ -3,7 +3,8 @@
 from math import inf
 
 from sharded_queue.settings import settings
-from sharded_queue.storage import Entry, Settlement
+from sharded_queue.storage import Delayed, Entry, Settlement
+from sharded_queue.tube import Tube
 from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, handed
 
 
@@ -463,3 +464,52 @@ async def test_a_shard_is_known_from_the_first_registration_look_or_pause_on(med
     await medium.bind()
 
     assert (await medium.observe()).is_known
+
+
+async def test_delayed_requests_are_listed_the_next_to_be_due_first(medium: Medium) -> None:
+    late = await delay(medium, "a", 600, "late")
+    first = await delay(medium, "b", 60, "soon", "soon too")
+    listed = await medium.storage.delayed(SHARD)
+
+    assert [each._replace(due_ms=0) for each in listed] == [
+        Delayed(Tube(SHARD, "b", 0), first, 0, b"soon"),
+        Delayed(Tube(SHARD, "b", 0), first + 1, 0, b"soon too"),
+        Delayed(Tube(SHARD, "a", 0), late, 0, b"late"),
+    ]
+    assert await medium.storage.delayed(SHARD, 1) == listed[:1]
+
+
+async def test_a_cancelled_request_is_never_handed_out(medium: Medium) -> None:
+    first = await delay(medium, "a", 60, "1", "2")
+    assert await medium.storage.cancel(SHARD, [first]) == [first]
+    await medium.advance(61)
+
+    assert handed(await medium.bind_one()) == ["2"]
+    assert (await medium.observe()).delayed == 0
+
+
+async def test_cancelling_again_answers_the_same(medium: Medium) -> None:
+    """As it must where the answer to the first call was lost."""
+    first = await delay(medium, "a", 60, "1", "2")
+
+    assert await medium.storage.cancel(SHARD, [first + 1, first]) == [first + 1, first]
+    assert await medium.storage.cancel(SHARD, [first + 1, first]) == [first + 1, first]
+    assert (await medium.storage.delayed(SHARD), (await medium.observe()).delayed) == ([], 0)
+
+
+async def test_what_has_its_place_in_its_tube_cannot_be_cancelled(medium: Medium) -> None:
+    first = await delay(medium, "a", 60, "1")
+    waiting = await medium.register("b", "2")
+    await medium.advance(61)
+    await medium.bind()
+
+    assert await medium.storage.cancel(SHARD, [first, waiting, 10**9]) == []
+    assert await medium.waiting("a") == ["1"]
+
+
+async def test_what_is_due_can_be_cancelled_until_a_worker_looks(medium: Medium) -> None:
+    first = await delay(medium, "a", 60, "1")
+    await medium.advance(61)
+
+    assert await medium.storage.cancel(SHARD, [first]) == [first]
+    assert await medium.bind() == []

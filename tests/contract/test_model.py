@@ -221,6 +221,17 @@ class Machine(RuleBasedStateMachine):
         due.add((PAST, number, entry))
         self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:due", {f"{number:016}": PAST}, xx=True))
 
+    @precondition(lambda self: self.memory_storage.books[SHARD].due)
+    @rule(place=places, fates=losses)
+    def cancel(self, place: int, fates: list[str]) -> None:
+        """A delayed request, or one that was cancelled before, and a number that none has."""
+        book = self.memory_storage.books[SHARD]
+        known = sorted([number for _, number, _ in book.due] + list(book.cancelled))
+        numbers = [known[place % len(known)], 10**9]
+        self.clock.tick()
+        self.lose(fates)
+        self.same_answer(self.memory_storage.cancel(SHARD, numbers), self.redis_storage.cancel(SHARD, numbers))
+
     @rule(identity=identities)
     def end_window(self, identity: str) -> None:
         """The window of a request is over; the next registration that looks for duplicates will see it."""

@@ -20,7 +20,19 @@ SCRIPTS = {
     "producer": ("register", "schedule"),
     "worker": ("bind", "fail", "occur", "release", "renew", "settle", "soonest"),
     "operator": ("dismiss", "evict", "observe"),
-    "admin": ("dead", "explain", "pause", "peek", "picture", "repair", "reshard", "schedules", "unschedule"),
+    "admin": (
+        "cancel",
+        "dead",
+        "delayed",
+        "explain",
+        "pause",
+        "peek",
+        "picture",
+        "repair",
+        "reshard",
+        "schedules",
+        "unschedule",
+    ),
 }
 """The user of the suite that runs each script; what several may run is left to one of them here."""
 COMMANDS = {

@@ -21,6 +21,7 @@ from sharded_queue.serializer import STAMP_DIGITS, mark_in
 from sharded_queue.storage import (
     Batch,
     Dead,
+    Delayed,
     Entry,
     Failure,
     First,
@@ -48,6 +49,10 @@ STEP_MS = 1000
 FAILED_START = re.compile(r"cannot start \((\d+)\): ")
 SWEEP = 1000
 """Parked threads that one bind makes ready at most."""
+
+
+REMEMBERED_MS = 600_000
+"""How long a delayed request that was cancelled is remembered, for whoever cancels it again."""
 
 
 class Ranking:
@@ -164,6 +169,7 @@ class Book:
         self.trouble: dict[tuple[str, int], Trouble] = {}
         self.letters: dict[int, Dead] = {}
         self.due: SortedList[tuple[int, int, Entry]] = SortedList()
+        self.cancelled: dict[int, int] = {}
         self.identities = Ranking()
         self.firsts: dict[str, First] = {}
         self.plans: dict[str, Schedule] = {}
@@ -284,6 +290,20 @@ class Book:
             entry = entry._replace(thread=self._place(entry.thread, entry.bodies[0]))
             self._append(entry, self.sequence, due)
             self.sequence += 1
+
+    def delayed(self, count: int) -> list[Delayed]:
+        return [
+            Delayed(Tube(self.shard, entry.thread, entry.priority), number, due, entry.bodies[0])
+            for due, number, entry in self.due[:count]
+        ]
+
+    def cancel(self, numbers: Sequence[int], now: int) -> list[int]:
+        waiting = {number: (due, number, entry) for due, number, entry in self.due}
+        for number in waiting.keys() & set(numbers):
+            self.due.discard(waiting[number])
+            self.cancelled[number] = now
+        self.cancelled = {number: at for number, at in self.cancelled.items() if at > now - REMEMBERED_MS}
+        return [number for number in numbers if number in self.cancelled]
 
     def schedule(self, schedule: Schedule, layout: Layout | None, now: int) -> int:
         self.follow_clock(now)

@@ -33,6 +33,7 @@ OWN = {
         "paused",
         "reshard",
         "dead",
+        "delayed",
         "schedules",
         "check",
     )

@@ -10,7 +10,17 @@ from sharded_queue.errors import HandlerError, QueueFull, RouteError, Serializat
 from sharded_queue.handler import WINDOW_BOUNDS, Handler, is_window
 from sharded_queue.serializer import marked, pack
 from sharded_queue.settings import settings
-from sharded_queue.storage import Entry, First, LayoutChanged, Registered, Resharded, Schedule, Storage, Upcoming
+from sharded_queue.storage import (
+    Delayed,
+    Entry,
+    First,
+    LayoutChanged,
+    Registered,
+    Resharded,
+    Schedule,
+    Storage,
+    Upcoming,
+)
 from sharded_queue.tube import Layout, Shard, Tube, checked, checked_key, threads_fault
 
 LONGEST_DELAY_SECONDS = 315_360_000
@@ -229,6 +239,23 @@ class Queue:
     async def unschedule(self, handler: type[Handler], name: str) -> bool:
         """Remove a schedule; whether there was one. What has occurred already stays in its tube."""
         return any([await self.storage.unschedule(shard, name) for shard in handler.all_shards()])
+
+    async def delayed(self, handler: type[Handler], count: int = 100) -> list[Delayed]:
+        """Requests of a handler that wait for their time, the next to be due first, and at most *count*."""
+        found = [each for shard in handler.all_shards() for each in await self.storage.delayed(shard, count)]
+        return sorted(found, key=lambda each: (each.due_ms, each.sequence))[:count]
+
+    async def cancel(self, *requests: Receipt | Delayed) -> list[Receipt | Delayed]:
+        """
+        Cancel delayed requests, by their receipts or as `delayed` lists them; returns those that were cancelled, now or
+        by an earlier call of at most ten minutes ago. Not among them: what has taken its place in its tube by now, or
+        was handled. The identity of a cancelled request still keeps others out for its window.
+        """
+        cancelled: set[tuple[Shard, int]] = set()
+        for shard in dict.fromkeys(request.tube.shard for request in requests):
+            numbers = [request.sequence for request in requests if request.tube.shard == shard]
+            cancelled.update((shard, number) for number in await self.storage.cancel(shard, numbers))
+        return [request for request in requests if (request.tube.shard, request.sequence) in cancelled]
 
     async def reshard(self, handler: type[Handler], threads: int) -> list[Resharded]:
         """

@@ -115,6 +115,20 @@ class Upcoming(NamedTuple):
         return datetime.fromtimestamp(self.next_ms / 1000, UTC)
 
 
+class Delayed(NamedTuple):
+    """A request whose time has not come: its number is that of its registration, as its receipt has it."""
+
+    tube: Tube
+    sequence: int
+    due_ms: int
+    body: bytes
+    """As in an `Entry`."""
+
+    @property
+    def due_at(self) -> datetime:
+        return datetime.fromtimestamp(self.due_ms / 1000, UTC)
+
+
 class Settlement(NamedTuple):
     """
     What a worker reports of a thread it holds, and what it wants next.
@@ -426,6 +440,19 @@ class Storage(ABC):
     @abstractmethod
     async def schedules(self, shard: Shard) -> list[Upcoming]:
         """All schedules of a shard, the next to occur first."""
+
+    @abstractmethod
+    async def delayed(self, shard: Shard, count: int = 100) -> list[Delayed]:
+        """Requests that wait for their time, the next to be due first, and at most *count*."""
+
+    @abstractmethod
+    async def cancel(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
+        """
+        Forget delayed requests; returns the numbers of those that will never be handled because of this.
+
+        Not among them: a request that has taken its place in its tube, and a number that no delayed request has. What
+        was cancelled by an earlier call, at most ten minutes ago, is: whoever sends a call again gets the same answer.
+        """
 
     @abstractmethod
     async def occur(self, shard: Shard) -> float | None:

@@ -13,7 +13,7 @@
 --                 format (of all these keys; 1 where there is none)
 -- wake      LIST  tokens; popping one means "look". wake:OWNER is read by the holder of a drained thread
 -- due       ZSET  numbers of delayed requests by the time they are due; later HASH number -> "bytes of thread, priority,
---                 thread message"
+--                 thread message"; cancelled ZSET numbers of those that were cancelled lately, by time
 -- dead      ZSET  numbers of dead letters by time; letters HASH number -> "bytes of thread, priority, sequence,
 --                 attempts, bytes of reason, thread reason message"
 -- identities ZSET identities of requests registered lately, by the time until which another of that identity is left
@@ -55,6 +55,7 @@ local DEAD = base .. ':dead'
 local LETTERS = base .. ':letters'
 local DUE = base .. ':due'
 local LATER = base .. ':later'
+local CANCELLED = base .. ':cancelled'
 local IDENTITIES = base .. ':identities'
 local FIRSTS = base .. ':firsts'
 local SCHEDULES = base .. ':schedules'

@@ -7,6 +7,7 @@ from sharded_queue.book import Books, share_of
 from sharded_queue.settings import settings
 from sharded_queue.storage import (
     Dead,
+    Delayed,
     Entry,
     Failure,
     Registered,
@@ -69,6 +70,12 @@ class RuntimeStorage(Storage):
 
     async def schedules(self, shard: Shard) -> list[Upcoming]:
         return self.books[shard].upcoming()
+
+    async def delayed(self, shard: Shard, count: int = 100) -> list[Delayed]:
+        return self.books[shard].delayed(count)
+
+    async def cancel(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
+        return self.books[shard].cancel(numbers, self.books.clock())
 
     async def occur(self, shard: Shard) -> float | None:
         return self.books[shard].occur(self.books.clock())

@@ -18,6 +18,7 @@ from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
 from sharded_queue.storage import (
     Dead,
+    Delayed,
     Entry,
     Failure,
     First,
@@ -237,6 +238,16 @@ class RedisStorage(Storage):
         )
         return page
 
+    async def delayed(self, shard: Shard, count: int = 100) -> list[Delayed]:
+        reply = await self._ask("delayed", shard, [count])
+        return [
+            Delayed(Tube(shard, text_of(thread), int(priority)), int(number), int(float(due)), body)
+            for number, due, thread, priority, body in reply
+        ]
+
+    async def cancel(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
+        return [int(number) for number in await self._ask("cancel", shard, list(numbers))]
+
     async def occur(self, shard: Shard) -> float | None:
         moves: list[Any] = []
         while True:
@@ -244,6 +255,12 @@ class RedisStorage(Storage):
             moves = [part for occurrence in due for part in _moved_on(shard, occurrence, now)]
             if not moves:
                 return coming_ms / 1000 if coming_ms >= 0 else None
+
+    async def _ask(self, script: str, shard: Shard, arguments: Sequence[Any]) -> Any:
+        """For a person, who would rather know soon that there is no answer."""
+        return await self.scripts.run(
+            script, self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_timeout
+        )
 
     async def _write(self, script: str, shard: Shard, arguments: Sequence[Any]) -> Any:
         return await self.scripts.run(script, self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_retry)

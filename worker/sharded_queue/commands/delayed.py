@@ -1,0 +1,110 @@
+"""`sharded-queue delayed`: requests whose time has not come."""
+
+import time
+from collections.abc import Sequence
+
+import click
+from rich.text import Text
+
+from sharded_queue.commands import answers
+from sharded_queue.commands.naming import NAME, BadInput, Named, module_options, named
+from sharded_queue.commands.reading import LONGEST, console, emit, emit_lines, read_about
+from sharded_queue.printable import counted, printable
+from sharded_queue.serializer import STAMP_DIGITS, body_of
+from sharded_queue.storage import Delayed
+from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.views import Fitted, instant, name, number, text, word
+
+
+@click.group()
+def delayed() -> None:
+    """Delayed requests: those whose time has not come."""
+
+
+@delayed.command("list")
+@click.argument("handler", type=NAME)
+@module_options
+@click.option("--count", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Requests to show.")
+@click.option("--json", "as_json", is_flag=True, help="A line of JSON a request.")
+def list_(handler: str, modules: tuple[str, ...], spread: int | None, count: int, as_json: bool) -> None:
+    """The delayed requests of a handler, the next to be due first."""
+    (found,) = named([handler], modules, spread)
+    waiting = read_about(found, lambda storage: next_first(storage, found, count))
+    if as_json:
+        emit_lines(map(answer, waiting))
+    elif waiting:
+        show(waiting)
+    else:
+        click.echo(f"{printable(handler)} has no delayed requests")
+
+
+async def next_first(storage: RedisStorage, handler: Named, count: int) -> list[Delayed]:
+    waiting = [each for shard in handler.shards for each in await storage.delayed(shard, count)]
+    return sorted(waiting, key=lambda each: each.due_ms)[:count]
+
+
+def answer(each: Delayed) -> answers.Delayed:
+    stored = answers.stored(b"0" * STAMP_DIGITS + each.body) | {"registered_at": None}
+    return answers.Delayed(
+        shard=each.tube.shard.number,
+        number=each.sequence,
+        thread=each.tube.thread,
+        priority=each.tube.priority,
+        due_at=answers.at(each.due_ms),
+        due_seconds=round(each.due_ms / 1000 - time.time(), 3),
+        **stored,
+    )
+
+
+def show(waiting: Sequence[Delayed]) -> None:
+    columns = [number("number"), name("tube"), word("due"), text("request")]
+    rows: list[list[str | Text]] = [
+        [
+            str(each.sequence),
+            f"{each.tube.thread}/{each.tube.priority}",
+            instant(each.due_ms),
+            Text(printable(body_of(each.body), LONGEST)),
+        ]
+        for each in waiting
+    ]
+    console().print(Fitted(columns, rows))
+
+
+@delayed.command()
+@click.argument("handler", type=NAME)
+@click.argument("numbers", type=click.IntRange(0, 2**53), nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="All of them.")
+@module_options
+@click.option("--json", "as_json", is_flag=True, help="The numbers that were cancelled, and others, as JSON.")
+def cancel(
+    handler: str, numbers: tuple[int, ...], is_all: bool, modules: tuple[str, ...], spread: int | None, as_json: bool
+) -> None:
+    """
+    Cancel delayed requests by their NUMBERS, as `delayed list` and the receipts of a registration have them. Exit 1 if
+    one of them waits no more: it has its place in its tube, was handled, or never was.
+    """
+    if bool(numbers) == is_all:
+        raise BadInput("say which: NUMBERS as `delayed list` shows them, or --all")
+    (found,) = named([handler], modules, spread)
+    if numbers and found.spread > 1:
+        raise BadInput(f"the {found.spread} shards of {handler} count their requests apart: only --all is clear")
+    done = read_about(found, lambda storage: cancelled(storage, found, numbers))
+    left = [each for each in numbers if each not in done]
+    said = [f"{each} waits no more, or never did: it is not cancelled" for each in left]
+    words = (
+        f"{counted(len(done), 'delayed request')} of {printable(handler)} {'is' if len(done) == 1 else 'are'} cancelled"
+    )
+    emit(as_json, answers.Cancelled(handler=handler, cancelled=done, unknown=left), words, *said)
+    if left:
+        raise SystemExit(1)
+
+
+async def cancelled(storage: RedisStorage, handler: Named, numbers: Sequence[int]) -> list[int]:
+    """Cancel these, or all there are, a thousand at a time."""
+    if numbers:
+        return await storage.cancel(handler.shards[0], list(dict.fromkeys(numbers)))
+    done: list[int] = []
+    for shard in handler.shards:
+        while waiting := await storage.delayed(shard, 1000):
+            done += await storage.cancel(shard, [each.sequence for each in waiting])
+    return done

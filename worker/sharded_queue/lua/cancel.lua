@@ -1,0 +1,28 @@
+#!lua flags=allow-oom
+-- Cancel delayed requests. ARGV  numbers
+--
+-- Returns those that were cancelled, by this call or by one of the last ten minutes: whoever sends it again, as the answer
+-- was lost, gets the same one. A request that has its place in its tube, or never was, cannot be cancelled.
+
+local REMEMBERED = 600000
+
+check_format()
+sound()
+local over = redis.call('ZRANGEBYSCORE', CANCELLED, '-inf', now - REMEMBERED, 'LIMIT', 0, SWEEP + #ARGV)
+local found, known, cancelled = {}, {}, {}
+for i, argument in ipairs(ARGV) do
+  found[i] = string.format('%016d', argument)
+  known[i] = redis.call('ZSCORE', CANCELLED, found[i])
+end
+for i, number in ipairs(found) do
+  if redis.call('HDEL', LATER, number) == 1 then
+    redis.call('ZREM', DUE, number)
+    redis.call('HDEL', QUARANTINE, 'delayed ' .. number)
+    redis.call('ZADD', CANCELLED, now, number)
+    known[i] = true
+  end
+  if known[i] then cancelled[#cancelled + 1] = ARGV[i] end
+end
+in_chunks(over, 'ZREM', CANCELLED)
+redis.call('PEXPIRE', CANCELLED, REMEMBERED)
+return cancelled
