@@ -6,6 +6,7 @@ and keeps reading a message of any length. One Redis of many must not do that to
 """
 
 from time import monotonic
+from typing import Any
 
 from redis._parsers.hiredis import _AsyncHiredisParser
 from redis.asyncio import Redis, RedisCluster
@@ -14,6 +15,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError
 
 from sharded_queue.connections import Client
+from sharded_queue_operator.allowed import Allowed
 
 ELEMENTS = 1 << 17
 """Of one list at most: 1 MiB of pointers. The longest list we ask for is far below."""
@@ -109,7 +111,17 @@ def check(what: str, size: int, bound: int, unit: str) -> None:
 class BoundedParser(_AsyncHiredisParser):
     """The parser of redis-py, behind `Framing`."""
 
-    def on_connect(self, connection: object) -> None:
+    allowed = Allowed()
+
+    def on_connect(self, connection: Any) -> None:
+        """
+        Raises:
+            RedisConnectionError: the operator may not speak to whoever is there; nothing was sent.
+        """
+        host, port, *_ = connection._writer.get_extra_info("peername")
+        named = f"{connection.host}:{connection.port}"
+        if not self.allowed.covers_peer(named, host, port):
+            raise RedisConnectionError(f"{named} is not one of the servers that the operator may ask: allowedRedis")
         super().on_connect(connection)  # type: ignore[no-untyped-call]
         self._framing = Framing()
 
@@ -127,10 +139,14 @@ class BoundedParser(_AsyncHiredisParser):
         return True
 
 
-def bound(client: Client) -> Client:
-    """Have every connection of *client* parse by `BoundedParser`; call it before the first one is made."""
+def bound(client: Client, allowed: Allowed) -> Client:
+    """
+    Have every connection of *client* parse by `BoundedParser`, and speak to allowed servers only; call it before the
+    first one is made.
+    """
+    parser = type("BoundedParser", (BoundedParser,), {"allowed": allowed})
     for place in _connection_arguments(client):
-        place["parser_class"] = BoundedParser
+        place["parser_class"] = parser
     return client
 
 

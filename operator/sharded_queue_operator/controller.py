@@ -14,6 +14,7 @@ from time import monotonic
 
 from sharded_queue.tube import Shard
 from sharded_queue_operator import metrics, status
+from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.api import Api, apps, core, queues
 from sharded_queue_operator.apply import Applier, now
 from sharded_queue_operator.decide import Decision, Doubt, History, Observation, decide
@@ -67,7 +68,7 @@ class Controller:
         self.queue: WorkQueue[Name] = WorkQueue()
         self.workloads = Workloads(api)
         self.applier = Applier(api, self.workloads, settings.identity, settings.status_seconds)
-        self.observer = Observer(self.read_secret, self.heard)
+        self.observer = Observer(self.read_secret, self.heard, Allowed(settings.allowed_redis))
         self.overdue = Overdue(self.unheard)
         self.members = Members(api)
         self.dismissals = Dismissals(self.members, self.observer.coordinator)

@@ -8,7 +8,6 @@ decides anything.
 import asyncio
 import base64
 import logging
-import re
 import ssl
 import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -24,11 +23,14 @@ from redis.exceptions import RedisError
 from sharded_queue.connections import Client, RedisOptions, close, connect, introduce, understood
 from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.errors import ShardedQueueError
+from sharded_queue.printable import printable
 from sharded_queue.storage import ShardState
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Keys, Shard
 from sharded_queue_operator import metrics
+from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.bounded_parser import bound
+from sharded_queue_operator.causes import cause, spoken
 from sharded_queue_operator.decide import Doubt
 from sharded_queue_operator.pods import CA_KEY
 from sharded_queue_operator.resource import Name, Redis, Resource
@@ -60,8 +62,8 @@ the sums allow: never too few.
 MOST_HOLDS = 10_000
 """Bound threads that a shard lists at most. Of those beyond, nobody knows whose they are: no worker counts as idle."""
 
-PRINTED_CLIENT = r"<redis\..*?> - "
-"""What redis-py says of each Sentinel that failed begins with all that it knows of its own client."""
+MOST_LOGGED = 2_000
+"""Characters of an error."""
 
 TROUBLE = (ShardedQueueError, RedisError, OSError, TimeoutError)
 
@@ -113,8 +115,20 @@ ReadSecret = Callable[[Name], Awaitable[Secret | None]]
 Tell = Callable[[Name, Reading], None]
 
 
-class BadSecret(ShardedQueueError):
-    """A secret that the resource names does not serve; *reason* is a word for machines."""
+class Unasked(ShardedQueueError):
+    """A Redis that cannot or may not be asked; *reason* is a word for machines."""
+
+    reason: str
+
+
+class NotAllowed(Unasked):
+    """The resource names a server that this operator does not ask."""
+
+    reason = "RedisNotAllowed"
+
+
+class BadSecret(Unasked):
+    """A secret that the resource names does not serve."""
 
     reason = "SecretInvalid"
 
@@ -131,9 +145,10 @@ AUTH_KEYS = ("username", "password", "sentinelPassword")
 class Connection:
     """The client of one place; made anew when its secrets changed."""
 
-    def __init__(self, place: Place, read_secret: ReadSecret) -> None:
+    def __init__(self, place: Place, read_secret: ReadSecret, allowed: Allowed) -> None:
         self.place = place
         self.read_secret = read_secret
+        self.allowed = allowed
         self.client: Client | None = None
         self.storages: dict[Keys, RedisStorage] = {}
         self.coordinators: dict[Keys, RedisCoordinator] = {}
@@ -146,14 +161,21 @@ class Connection:
     async def open(self) -> Client:
         """
         Raises:
+            NotAllowed: this operator does not ask such a server.
             BadSecret: a secret is not there, or holds nothing that serves.
             SettingsError: the parts of the address make no sense together.
         """
         async with self.lock:
             if self.client is None:
+                self.check_addresses()
                 self.secrets = await self.read_secrets()
-                self.client = bound(connect(self.options(self.secrets)))
+                self.client = bound(connect(self.options(self.secrets)), self.allowed)
             return self.client
+
+    def check_addresses(self) -> None:
+        for address in self.place.redis.addresses:
+            if not self.allowed.covers(address):
+                raise NotAllowed(f"{address} is not one of the servers that the operator may ask: allowedRedis")
 
     def storage(self, client: Client, keys: Keys) -> RedisStorage:
         """One for all polls, as a storage keeps its connection."""
@@ -232,13 +254,15 @@ class Poller:
     request.
     """
 
-    def __init__(self, place: Place, read_secret: ReadSecret, tell: Tell) -> None:
+    def __init__(self, place: Place, read_secret: ReadSecret, tell: Tell, allowed: Allowed | None = None) -> None:
         self.place = place
-        self.connection = Connection(place, read_secret)
+        self.connection = Connection(place, read_secret, allowed or Allowed())
         self.tell = tell
         self.watches: dict[Name, Watch] = {}
         self.timetable = Timetable(monotonic())
         self.call = asyncio.Event()
+        self.told: str | None = ""
+        """The cause of a doubt that the log has already."""
         self.answers = asyncio.Event()
         """Set while this Redis is not silent."""
 
@@ -302,6 +326,7 @@ class Poller:
             self.timetable.read(name, period, now, is_known=is_known)
         if not self.answers.is_set() and any(reading.doubt is None for reading in readings.values()):
             self.answers.set()
+            self.told = ""
             self.hurry(list(self.timetable.doubts))
 
     async def readings(self, watches: Mapping[Name, Watch], read_at: float) -> dict[Name, Reading]:
@@ -312,7 +337,7 @@ class Poller:
                 return dict.fromkeys(watches, self.unread(read_at, silence))
             answers = await asyncio.gather(*(self.read(client, group, read_at) for group in grouped(watches)))
             return {name: reading for answer in answers for name, reading in answer.items()}
-        except BadSecret as error:
+        except Unasked as error:
             reading = Reading(read_at, doubt=Doubt(error.reason, str(error)))
         except TROUBLE as error:
             reading = self.unread(read_at, error)
@@ -361,9 +386,12 @@ class Poller:
         return None
 
     def unread(self, read_at: float, error: Exception) -> Reading:
-        where = ", ".join(self.place.redis.addresses)
-        cause = re.sub(PRINTED_CLIENT, "", str(error)) or f"nothing within {ANSWER_SECONDS:g} s"
-        return Reading(read_at, doubt=Doubt("RedisUnreachable", f"no answer from {where}: {cause}"))
+        where, known = ", ".join(self.place.redis.addresses), cause(error)
+        if known != self.told:  # once, as it may be the same for hours
+            log.warning("no answer from %s: %s", where, printable(spoken(error))[:MOST_LOGGED])
+            self.told = known
+        message = f"no answer from {where}: {known or f'nothing within {ANSWER_SECONDS:g} s'}"
+        return Reading(read_at, doubt=Doubt("RedisUnreachable", message))
 
     async def listen_for_ever(self) -> None:
         """Hear of first requests. Without a subscription nothing is lost but a part of a period."""
@@ -416,8 +444,9 @@ class Poller:
 class Observer:
     """A poller for each Redis that a resource names, for as long as one does."""
 
-    def __init__(self, read_secret: ReadSecret, tell: Tell) -> None:
+    def __init__(self, read_secret: ReadSecret, tell: Tell, allowed: Allowed | None = None) -> None:
         self.read_secret = read_secret
+        self.allowed = allowed
         self.tell = tell
         self.places: dict[Name, Place] = {}
         self.pollers: dict[Place, Poller] = {}
@@ -432,7 +461,7 @@ class Observer:
 
     def poller(self, place: Place) -> Poller:
         if place not in self.pollers:
-            self.pollers[place] = Poller(place, self.read_secret, self.tell)
+            self.pollers[place] = Poller(place, self.read_secret, self.tell, self.allowed)
             self.tasks[place] = asyncio.create_task(self.pollers[place].run(), name=f"poll {place.redis.addresses}")
         return self.pollers[place]
 

@@ -39,6 +39,23 @@ KEYS = {
 }
 """What tells the items of our lists apart. Only in these places: `env` is the name of many a label too."""
 
+PROBES = frozenset(f"{CONTAINERS}[].{name}" for name in ("livenessProbe", "readinessProbe", "startupProbe"))
+WAYS = frozenset({"httpGet", "tcpSocket", "exec", "grpc"})
+"""How a probe may look; it has one way, so that one of theirs leaves nothing of ours."""
+
+NEEDED = frozenset(
+    {
+        f"{TEMPLATE}.metadata",
+        f"{TEMPLATE}.metadata.labels",
+        f"{TEMPLATE}.spec",
+        f"{TEMPLATE}.spec.terminationGracePeriodSeconds",
+        CONTAINERS,
+        f"{CONTAINERS}[].image",
+        f"{CONTAINERS}[].env",
+    }
+)
+"""Without these there is no worker, or none that can be told apart and told what to do."""
+
 NAMELESS = frozenset({f"{CONTAINERS}[].ports"})
 """Items may do without their key there, and then stand beside ours."""
 
@@ -217,7 +234,8 @@ def ca_mounts(redis: Redis) -> list[Manifest]:
 def merged(ours: Any, theirs: Any, path: str = TEMPLATE, place: str = TEMPLATE) -> Any:
     """
     *theirs* over *ours*: objects field by field, containers by their names, what has a name or a mount path item by
-    item, everything else as a whole. *path* names the value to a person; *place* is the same without names of items.
+    item, everything else as a whole; so is a probe that looks in a way of its own. A null takes a field of ours away.
+    *path* names the value to a person; *place* is the same without names of items.
 
     Raises:
         BadSpec: a value is of another kind than the one it would replace.
@@ -225,12 +243,16 @@ def merged(ours: Any, theirs: Any, path: str = TEMPLATE, place: str = TEMPLATE) 
     if isinstance(ours, dict):
         if not isinstance(theirs, dict):
             raise BadSpec(f"{path} must be an object")
+        if place in PROBES and WAYS.intersection(theirs):
+            return theirs
+        if away := [key for key, value in theirs.items() if value is None and f"{place}.{key}" in NEEDED]:
+            raise BadSpec(f"{path}.{away[0]} cannot be taken away: leave it out, or give a value of your own")
         common = {
             key: merged(ours[key], value, f"{path}.{key}", f"{place}.{key}")
             for key, value in theirs.items()
-            if key in ours
+            if key in ours and value is not None
         }
-        return {**ours, **theirs, **common}
+        return {key: value for key, value in {**ours, **theirs, **common}.items() if value is not None}
     return listed(ours, theirs, path, place) if place in KEYS else theirs
 
 

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sharded_queue.errors import SettingsError
+from sharded_queue_operator.allowed import ALL
 
 
 class Settings(BaseSettings):
@@ -16,6 +17,12 @@ class Settings(BaseSettings):
 
     namespaces: Annotated[tuple[str, ...], NoDecode] = ()
     """Namespaces to serve, separated by commas; none means all, which needs rights on the whole cluster."""
+
+    allowed_redis: Annotated[tuple[str, ...], NoDecode] = ALL
+    """
+    Servers that ShardedQueues may have the operator ask, as patterns of `host:port` separated by commas, in which `*`
+    stands for any text. A short name of a Service is matched as `NAME.NAMESPACE.svc`. Link-local addresses never are.
+    """
 
     identity: str = Field(default_factory=socket.gethostname)
     """How this process calls itself in its Lease and in events; in a pod, the pod's name."""
@@ -51,7 +58,7 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = "text"
     """A line of text, or a JSON object, for each entry of the log."""
 
-    @field_validator("namespaces", mode="before")
+    @field_validator("namespaces", "allowed_redis", mode="before")
     @classmethod
     def split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value

@@ -92,6 +92,19 @@ def test_pods_are_restricted(name: str) -> None:
         assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
 
 
+def test_fields_of_a_security_context_can_be_changed_and_taken_away() -> None:
+    """OpenShift refuses a pod that asks for a user of its own choice."""
+    away = ["--set=podSecurityContext.runAsUser=none", "--set=podSecurityContext.fsGroup=none"]
+    changed = "--set=securityContext.readOnlyRootFilesystem=false"
+    (deployment,) = of_kind(rendered(*away, changed), "Deployment")
+    pod = deployment["spec"]["template"]["spec"]
+
+    kept = {"runAsNonRoot": True, "runAsGroup": 65532, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert pod["securityContext"] == kept
+    assert pod["containers"][0]["securityContext"]["readOnlyRootFilesystem"] is False
+    assert pod["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
 def test_every_setting_is_one_that_the_operator_reads() -> None:
     """A misspelt one would be passed by Helm and refused by the pod."""
     names = {name for file in FILES for name in environment(operator(*values(file))) if name.startswith("OPERATOR_")}

@@ -43,6 +43,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{- /* An object of ours with fields of a value in their place; a text that is "none" takes one away. */ -}}
+{{- define "sharded-queue.merged" -}}
+{{- $merged := fromYaml .ours -}}
+{{- range $key, $value := .theirs -}}
+{{- if eq (toString $value) "none" }}{{ $_ := unset $merged $key }}{{ else }}{{ $_ := set $merged $key $value }}{{ end -}}
+{{- end -}}
+{{- toYaml $merged -}}
+{{- end -}}
+
 {{- define "sharded-queue.containerSecurity" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true

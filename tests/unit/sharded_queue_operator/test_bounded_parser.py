@@ -14,6 +14,7 @@ from redis.exceptions import DataError
 
 from sharded_queue.connections import RedisOptions, close, connect
 from sharded_queue_operator import bounded_parser
+from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.bounded_parser import BoundedParser, Framing, bound
 
 scalars = st.one_of(
@@ -91,7 +92,7 @@ async def test_a_message_that_was_begun_has_a_deadline(monkeypatch: pytest.Monke
     ended = asyncio.Event()
     async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
         address = "{}:{}".format(*server.sockets[0].getsockname())
-        client = bound(connect(RedisOptions((address,), timeout_seconds=30)))
+        client = bound(connect(RedisOptions((address,), timeout_seconds=30)), Allowed())
         with pytest.raises(DataError, match="a message that is not whole after"):
             await client.ping()
         await close(client)
@@ -102,7 +103,7 @@ async def test_a_message_that_was_begun_has_a_deadline(monkeypatch: pytest.Monke
     "options", [{}, {"mode": "Sentinel", "sentinel_master": "main"}, {"mode": "Cluster"}, {"tls": True}], ids=str
 )
 async def test_every_connection_of_a_client_is_bounded(options: Mapping[str, Any]) -> None:
-    client = bound(connect(RedisOptions(("127.0.0.1:1",), **options)))
+    client = bound(connect(RedisOptions(("127.0.0.1:1",), **options)), Allowed())
 
     if isinstance(client, RedisCluster):
         made = [node.connection_class(**node.connection_kwargs) for node in client.nodes_manager.startup_nodes.values()]
@@ -112,6 +113,6 @@ async def test_every_connection_of_a_client_is_bounded(options: Mapping[str, Any
         pools += [sentinel.connection_pool for sentinel in manager.sentinels] if manager else []
         made = [pool.make_connection() for pool in pools]
 
-    assert [type(connection._parser) for connection in made] == [BoundedParser] * len(made)
+    assert all(isinstance(connection._parser, BoundedParser) for connection in made)
     assert len(made) == (2 if options.get("mode") == "Sentinel" else 1)
     await close(client)

@@ -15,11 +15,12 @@ from sharded_queue.connections import RedisOptions, close, connect
 from sharded_queue.storage import Entry
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
+from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.observe import CALLS_AT_ONCE, GATHER_SECONDS, Observer, Place, Poller, Reading, qualified
 from sharded_queue_operator.resource import Name, Redis, parsed
 from tests.parrot import GARBAGE, answering
 from tests.ports import free_port
-from tests.redis_groups import Nodes
+from tests.redis_groups import MASTER, Nodes, Sentinels
 from tests.redis_server import RedisServer, require_redis
 
 HANDLER = "notifications.NotifyHandler"
@@ -48,13 +49,21 @@ def nodes(tmp_path: Path) -> Iterator[Nodes]:
     group.kill()
 
 
+@pytest.fixture
+def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
+    require_redis()
+    group = Sentinels(tmp_path)
+    yield group
+    group.kill()
+
+
 class Watcher:
     """An observer of some resources, each with a Redis of its own, and the readings it tells."""
 
-    def __init__(self, secrets: Mapping[str, Mapping[str, bytes]]) -> None:
+    def __init__(self, secrets: Mapping[str, Mapping[str, bytes]], allowed: Allowed) -> None:
         self.secrets = secrets
         self.readings: asyncio.Queue[tuple[Name, Reading]] = asyncio.Queue()
-        self.observer = Observer(self.read_secret, lambda *told: self.readings.put_nowait(told))
+        self.observer = Observer(self.read_secret, lambda *told: self.readings.put_nowait(told), allowed)
 
     async def read_secret(self, name: Name) -> Mapping[str, Any] | None:
         data = self.secrets.get(name.name)
@@ -89,8 +98,10 @@ class Watcher:
 
 
 @asynccontextmanager
-async def watching(secrets: Mapping[str, Mapping[str, bytes]] | None = None):  # type: ignore[no-untyped-def]
-    watcher = Watcher(secrets or {})
+async def watching(  # type: ignore[no-untyped-def]
+    secrets: Mapping[str, Mapping[str, bytes]] | None = None, allowed: Allowed | None = None
+):
+    watcher = Watcher(secrets or {}, allowed or Allowed())
     try:
         yield watcher
         assert watcher.observer.failed() == []
@@ -163,6 +174,44 @@ async def test_an_answer_beyond_all_bounds_is_refused_before_it_takes_memory() -
 
     assert doubt is not None
     assert "a list of 4,000,000,000 elements, where at most" in doubt.message
+
+
+async def test_what_a_stranger_answers_is_not_repeated() -> None:
+    """Whoever may write a resource once read the answers of any server in its status."""
+    answers = (
+        b"SSH-2.0-OpenSSH_9.6 hunter2\r\n",
+        b"-ERR token=hunter2\r\n",
+        b"$-7 hunter2\r\n",
+        b"-NOAUTH hunter2\r\n",
+    )
+    async with AsyncExitStack() as stack:
+        watcher = await stack.enter_async_context(watching())
+        for number, answer in enumerate(answers):
+            watcher.watch(f"n-{number}", {"addresses": [await stack.enter_async_context(answering(answer))]})
+        readings = await watcher.told(len(answers))
+
+    messages = [reading.doubt.message for reading in readings.values() if reading.doubt]
+    assert len(messages) == len(answers)
+    assert not [message for message in messages if "hunter2" in message]
+
+
+async def test_a_server_that_is_not_allowed_is_not_asked(redis_server: RedisServer) -> None:
+    async with watching(allowed=Allowed(("*.svc:6379",))) as watcher:
+        watcher.watch("n", {"addresses": [redis_server.address]})
+        doubt = (await watcher.told(1))["n"].doubt
+
+    assert doubt is not None
+    assert (doubt.reason, doubt.message.partition(" is not ")[0]) == ("RedisNotAllowed", redis_server.address)
+
+
+async def test_a_server_that_another_names_is_held_to_the_same(sentinels: Sentinels) -> None:
+    """A Sentinel may send the operator anywhere."""
+    async with watching(allowed=Allowed(sentinels.addresses)) as watcher:
+        watcher.watch("n", {"addresses": list(sentinels.addresses), "mode": "Sentinel", "sentinelMasterName": MASTER})
+        doubt = (await watcher.told(1))["n"].doubt
+
+    assert doubt is not None
+    assert "is not one of the servers that the operator may ask" in doubt.message
 
 
 class EndlessCalls:

@@ -124,6 +124,34 @@ def test_the_template_is_laid_over_field_by_field() -> None:
     assert merged["image"] == "registry.example/n:1.4"
 
 
+def test_a_probe_that_looks_in_another_way_leaves_nothing_of_ours() -> None:
+    """Kubernetes refuses a probe of two ways: the merged one was."""
+    probe = {"tcpSocket": {"port": 9090}, "periodSeconds": 3}
+
+    assert container(with_container(livenessProbe=probe))["livenessProbe"] == probe
+    assert container(with_container(startupProbe=probe))["startupProbe"] == probe
+
+
+def test_the_numbers_of_a_probe_can_be_changed_alone() -> None:
+    probe = container(with_container(livenessProbe={"failureThreshold": 60}))["livenessProbe"]
+
+    assert probe == container()["livenessProbe"] | {"failureThreshold": 60}
+
+
+def test_a_null_takes_a_field_away() -> None:
+    """Where a platform chooses the user of each namespace, as OpenShift does, ours must not be asked for."""
+    template: dict[str, Any] = {
+        "spec": {
+            "securityContext": {"runAsUser": None, "runAsGroup": None, "fsGroup": None},
+            "containers": [{"name": "worker", "livenessProbe": None}],
+        }
+    }
+    spec = pod_template(resource(template))["spec"]
+
+    assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert "livenessProbe" not in spec["containers"][0]
+
+
 def test_variables_are_added_and_replaced_as_a_whole() -> None:
     merged = container(
         with_container(env=[{"name": "QUEUE_REDIS_ADDRESS", "valueFrom": {"x": {}}}, {"name": "MINE", "value": "1"}])
@@ -182,6 +210,9 @@ def test_a_port_needs_no_name() -> None:
         ({"spec": {"containers": [{"image": "a"}]}}, "each with its name"),
         ({"spec": {"containers": [{"name": "worker", "env": ["A=1"]}]}}, "env must be a list of objects"),
         ({"spec": {"containers": [{"name": "worker", "securityContext": []}]}}, "securityContext must be an object"),
+        ({"spec": {"terminationGracePeriodSeconds": None}}, "terminationGracePeriodSeconds cannot be taken away"),
+        ({"spec": {"containers": None}}, "worker.template.spec.containers cannot be taken away"),
+        ({"metadata": {"labels": None}}, "worker.template.metadata.labels cannot be taken away"),
         ({"spec": {"terminationGracePeriodSeconds": 30}}, "is 30, but must be greater than drain.timeoutSeconds, 30"),
         ({"spec": {"terminationGracePeriodSeconds": "long"}}, "is long, but must be greater"),
         ({"metadata": {"labels": ["a"]}}, "labels must be an object"),

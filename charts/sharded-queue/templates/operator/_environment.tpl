@@ -10,6 +10,7 @@
 {{- with .Values.watchNamespaces }}
 - {name: OPERATOR_NAMESPACES, value: {{ join "," . | quote }}}
 {{- end }}
+- {name: OPERATOR_ALLOWED_REDIS, value: {{ join "," .Values.allowedRedis | quote }}}
 {{- range $key, $value := .Values.settings }}
 - {name: OPERATOR_{{ snakecase $key | upper }}, value: {{ $value | toString | quote }}}
 {{- end }}

@@ -1,0 +1,65 @@
+"""What is told of a Redis that says nothing, and what is not."""
+
+import pytest
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from sharded_queue.errors import StorageUnavailable
+from sharded_queue_operator.causes import cause
+
+SECRET = "token=hunter2 of another tenant"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        ResponseError(f"ERR {SECRET}"),
+        RedisConnectionError(f"Protocol Error: b'{SECRET}'"),
+        RedisConnectionError(f"what answers there does not speak as Redis does: ValueError('{SECRET}')"),
+        AuthenticationError(SECRET),
+        NoPermissionError(SECRET),
+        RedisError(SECRET),
+        RedisConnectionError(f"No master found for 'm' : <Redis> - ResponseError('{SECRET}')"),
+    ],
+)
+def test_no_word_of_a_stranger_is_repeated(error: Exception) -> None:
+    wrapped = StorageUnavailable(f"Redis refused: {error}")
+    wrapped.__cause__ = error
+
+    for each in (error, wrapped):
+        told = cause(each)
+        assert told
+        assert "hunter2" not in told
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            RedisConnectionError("Error 111 connecting to 10.0.0.1:6379. Connect call failed ('10.0.0.1', 6379)."),
+            "Error 111 connecting to 10.0.0.1:6379. Connect call failed ('10.0.0.1', 6379).",
+        ),
+        (
+            RedisConnectionError("Error -2 connecting to redis.shop.svc:6379. Name or service not known."),
+            "Error -2 connecting to redis.shop.svc:6379. Name or service not known.",
+        ),
+        (ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), "WRONGTYPE"),
+        (
+            AuthenticationError("invalid username-password pair"),
+            "refuses the user or the password",
+        ),
+        (NoPermissionError("User x has no permissions to run the 'evalsha' command"), "NOPERM"),
+        (
+            ResponseError("unknown command 'SENTINEL', with args: 'MASTERS'"),
+            "unknown command 'SENTINEL'",
+        ),
+    ],
+)
+def test_what_helps_is_told(error: Exception, sentence: str) -> None:
+    told = cause(error)
+    assert told
+    assert sentence in told
+
+
+def test_a_time_that_ran_out_says_nothing() -> None:
+    assert cause(TimeoutError()) is None
