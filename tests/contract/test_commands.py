@@ -298,3 +298,68 @@ def test_tubes_tell_programs_of_parked_threads(ask: Ask) -> None:
     (facts,) = json.loads(typed("tubes", "shop.Charge", "--json").output)
 
     assert (facts["depth"], facts["ready"], facts["parked"]) == (2, 1, 1)
+
+
+def spoil(*command: Any) -> Callable[[Redis], Awaitable[Any]]:
+    return lambda redis: redis.execute_command(*command)
+
+
+async def both(redis: Redis) -> None:
+    """Two handlers with a request each."""
+    for handler in (SHARD, Shard("shop.Refund")):
+        await RedisStorage(redis).register(handler, [Entry("a", 0, [b"1"])])
+
+
+@pytest.mark.parametrize("command", ["tubes", "lag"])
+def test_a_handler_that_cannot_be_read_does_not_hide_the_others(ask: Ask, command: str) -> None:
+    ask(both)
+    ask(spoil("SET", "tube_{shop.Charge}:ready", "x"))
+    told = CliRunner().invoke(main, [command, "shop.Charge", "shop.Refund"])
+
+    assert told.exit_code == 0
+    assert "shop.Refund" in told.stdout
+    assert "the key tube_{shop.Charge}:ready holds no sorted set" in told.stderr
+    assert "shop.Charge" not in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "expected"),
+    [
+        (["check", "shop.Charge"], "the key tube_{shop.Charge}:counters holds no hash"),
+        (["explain", "shop.Charge", "a"], "the key tube_{shop.Charge}:counters holds no hash"),
+        (["check", "shop.Charge", "--repair"], "put right: counters"),
+    ],
+)
+def test_a_key_of_another_kind_is_named_with_what_to_do(ask: Ask, command: list[str], expected: str) -> None:
+    ask(both)
+    ask(spoil("SET", "tube_{shop.Charge}:counters", "x"))
+    told = CliRunner().invoke(main, command)
+
+    assert expected in told.output
+    assert not isinstance(told.exception, Exception)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["tubes"], ["lag"], ["check"], ["check", "--repair"], ["dead", "list"], ["schedules", "list"]],
+    ids="_".join,
+)
+def test_no_command_ends_in_a_traceback_for_what_cannot_be_read(ask: Ask, command: list[str]) -> None:
+    hostile = b"\xff\x00\n\x1b"
+    ask(both)
+    for name in ("threads", "trouble", "later", "letters", "firsts", "schedules", "counters"):
+        ask(spoil("HSET", f"tube_{{shop.Charge}}:{name}", hostile, hostile))
+    for name in ("ready", "blocked", "oldest", "deep", "due", "dead", "identities", "occurrences", "old", "parked"):
+        ask(spoil("ZADD", f"tube_{{shop.Charge}}:{name}", "-inf", hostile))
+    told = CliRunner().invoke(main, [*command[:1], *command[1:2], "shop.Charge", *command[2:]])
+
+    assert not isinstance(told.exception, Exception), told.exception
+    assert "\x1b" not in told.output
+
+
+def test_a_thread_in_quarantine_is_explained(ask: Ask) -> None:
+    ask(both)
+    ask(spoil("HSET", "tube_{shop.Charge}:threads", "a", "?"))
+    told = CliRunner().invoke(main, ["explain", "shop.Charge", "a"])
+
+    assert "thread a is in quarantine: the record of its tubes cannot be read" in told.output

@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.settings import settings
-from sharded_queue.storage import ShardState, Storage
+from sharded_queue.storage import ShardState, Storage, observe_readable
 from sharded_queue.tube import Shard
 from sharded_queue.worker import Worker
 
@@ -23,6 +23,9 @@ REST = ("", "")
 """Thread and priority of the series that sums all tubes that are not listed; no thread has an empty name."""
 
 TUBE = ("handler", "thread", "priority")
+
+STATES = {"quarantined": "paused"}
+"""What is told as another state, so that those who count states know all of them."""
 
 HANDLER_COUNTERS = {
     "registered": "Requests that were ever registered",
@@ -38,13 +41,13 @@ async def exposition(worker: Worker, shards: Sequence[Shard]) -> bytes:
     states = await observed(worker.queue.storage, shards)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    registry.register(Measured([*of_worker(worker, is_known=states is not None), *of_queues(states or [])]))
+    registry.register(Measured([*of_worker(worker, is_known=states is not None), *of_queues(states or [], shards)]))
     return generate_latest(registry)
 
 
 async def observed(storage: Storage, shards: Sequence[Shard]) -> list[ShardState] | None:
     try:
-        return await storage.observe(shards, settings.metrics_tubes)
+        return (await observe_readable(storage, shards, settings.metrics_tubes))[0]
     except StorageUnavailable:
         return None
 
@@ -71,7 +74,28 @@ def of_worker(worker: Worker, *, is_known: bool) -> Iterator[Metric]:
     yield GaugeMetricFamily(f"{prefix}_redis_up", "1 if Redis answered this scrape, else 0", int(is_known))
 
 
-def of_queues(states: Sequence[ShardState]) -> Iterator[Metric]:
+def of_queues(states: Sequence[ShardState], shards: Sequence[Shard]) -> Iterator[Metric]:
+    yield from (quarantined(states), unreadable(states, shards))
+    yield from of_handlers(states)
+
+
+def quarantined(states: Sequence[ShardState]) -> GaugeMetricFamily:
+    family = gauge("handler_quarantined", "Records that cannot be read and wait for a repair", "handler")
+    for handler, group in groupby(states, key=lambda state: state.shard.handler):
+        family.add_metric([handler], sum(state.quarantined for state in group))
+    return family
+
+
+def unreadable(states: Sequence[ShardState], shards: Sequence[Shard]) -> GaugeMetricFamily:
+    """Of a handler with such shards nothing else is said, as a sum without them would be wrong."""
+    family = gauge("handler_unreadable_shards", "Shards of which a key holds none of our data", "handler")
+    known = {state.shard for state in states}
+    for handler, group in groupby(shards if states else [], key=lambda shard: shard.handler):
+        family.add_metric([handler], sum(shard not in known for shard in group))
+    return family
+
+
+def of_handlers(states: Sequence[ShardState]) -> Iterator[Metric]:
     threads = gauge("handler_threads", "Threads with requests, or held, by state", "handler", "state")
     depth = gauge("handler_depth", "Requests not settled yet", "handler")
     lag = gauge("handler_lag_seconds", "Age of the oldest request", "handler")
@@ -101,7 +125,7 @@ def add_tubes(families: Sequence[GaugeMetricFamily], handler: str, shards: Seque
         labels = [handler, tube.thread, str(tube.priority)]
         depth.add_metric(labels, tube.depth)
         lag.add_metric(labels, tube.lag_seconds)
-        tube_state.add_metric([*labels, tube.state, workers.get(tube.thread, "")], 1)
+        tube_state.add_metric([*labels, STATES.get(tube.state, tube.state), workers.get(tube.thread, "")], 1)
         rest -= tube.depth
     depth.add_metric([handler, *REST], rest)
 

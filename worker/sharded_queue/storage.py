@@ -13,7 +13,7 @@ from functools import cached_property
 from math import inf
 from typing import Literal, NamedTuple
 
-from sharded_queue.errors import ReshardError, ShardedQueueError
+from sharded_queue.errors import ReshardError, ShardedQueueError, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Keys, Layout, Shard, Tube
@@ -543,3 +543,21 @@ class Storage(ABC):
             SettingsError: it cannot, and no setting says that this is accepted.
         """
         return
+
+
+async def observe_readable(
+    storage: Storage, shards: Sequence[Shard], worst: int
+) -> tuple[list[ShardState], list[UnreadableData]]:
+    """
+    As `Storage.observe`, for those who show many shards: garbage in one of them does not hide the others.
+
+    Returns:
+        The states of those that can be read, and why others cannot.
+    """
+    try:
+        return await storage.observe(shards, worst), []
+    except UnreadableData as error:
+        if len(shards) == 1:
+            return [], [error]
+    parts = [await observe_readable(storage, [shard], worst) for shard in shards]
+    return [state for states, _ in parts for state in states], [error for _, errors in parts for error in errors]

@@ -11,6 +11,7 @@ from rich.text import Text
 from sharded_queue.commands import answers
 from sharded_queue.commands.explain import sentence
 from sharded_queue.commands.naming import NAME, Sought, everything_option, module_options
+from sharded_queue.commands.reading import observed
 from sharded_queue.commands.watching import Shape, show
 from sharded_queue.printable import printable
 from sharded_queue.storage import ShardState, ThreadState, TubeLag
@@ -64,7 +65,7 @@ def lag(
 async def laggards(storage: RedisStorage, shards: Sequence[Shard]) -> list[Laggard]:
     """The longest wait first."""
     worst: dict[str, ShardState] = {}
-    for state in await storage.observe(shards, 1):
+    for state in await observed(storage, shards, 1):
         handler = state.shard.handler
         worst[handler] = max(state, worst.get(handler, state), key=lambda each: each.lag_seconds)
     found = [await laggard(storage, state) for state in worst.values()]

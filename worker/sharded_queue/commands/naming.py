@@ -15,6 +15,7 @@ import click
 from sharded_queue.errors import SettingsError, StorageUnavailable, describe
 from sharded_queue.handler import Handler, find, known
 from sharded_queue.printable import printable
+from sharded_queue.storage import observe_readable
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard, shard_of, shards_of
 
@@ -151,7 +152,8 @@ async def must_be_known(storage: RedisStorage, handler: Named) -> None:
     Raises:
         BadInput: there is no such handler; it names the nearest one.
     """
-    if handler.is_declared or any(state.is_known for state in await storage.observe(handler.shards, 0)):
+    states, unreadable = await observe_readable(storage, handler.shards, 0)
+    if handler.is_declared or unreadable or any(state.is_known for state in states):
         return
     spreads = await handlers_of(storage)
     if handler.name in spreads:

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TypeVar
 
 import click
@@ -10,8 +10,10 @@ from rich.console import Console
 
 from sharded_queue.commands.naming import Named, must_be_known
 from sharded_queue.connections import close, connect
-from sharded_queue.printable import json_line
+from sharded_queue.printable import json_line, printable
+from sharded_queue.storage import ShardState, observe_readable
 from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.tube import Shard
 
 T = TypeVar("T")
 PIPE_WIDTH = 10_000
@@ -68,3 +70,18 @@ def emit_lines(answers: Iterable[object]) -> None:
     """An answer of many things for programs: a line each."""
     for answer in answers:
         click.echo(json_line(answer))
+
+
+async def observed(storage: RedisStorage, shards: Sequence[Shard], worst: int) -> list[ShardState]:
+    """
+    The states of all shards that can be read; of the others it is said why they cannot be.
+
+    Raises:
+        UnreadableData: none of them can be read.
+    """
+    states, unreadable = await observe_readable(storage, shards, worst)
+    if unreadable and not states:
+        raise unreadable[0]
+    for error in unreadable:
+        click.echo(printable(str(error)), err=True)
+    return states

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from sharded_queue.commands import answers
 from sharded_queue.commands.naming import NAME, Sought, everything_option, module_options
+from sharded_queue.commands.reading import observed
 from sharded_queue.commands.watching import Shape, show
 from sharded_queue.printable import printable
 from sharded_queue.storage import ShardState
@@ -36,7 +37,7 @@ def tubes(
     sought = Sought(handlers, modules, spread, everything)
 
     async def ask(storage: RedisStorage) -> list[ShardState]:
-        return await storage.observe(await sought.shards(storage), worst)
+        return await observed(storage, await sought.shards(storage), worst)
 
     shape = Shape(
         ask, lambda states: view(states, worst), lambda states: [facts(state, time.time() * 1000) for state in states]
