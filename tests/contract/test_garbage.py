@@ -18,11 +18,12 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from sharded_queue import Handler, Queue, Route, Worker, settings
+from sharded_queue import Handler, Queue, Route, Worker, metrics, settings
 from sharded_queue.check import found_wrong, repair
 from sharded_queue.errors import UnreadableData
 from sharded_queue.storage import Batch, Entry, Schedule
 from sharded_queue.timing import every
+from sharded_queue.tube import Shard
 from tests.conftest import MODEL_SEED
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 
@@ -410,6 +411,25 @@ async def spoil(redis: Redis, name: str, kind: str) -> str:
     await redis.delete(key(name))
     await redis.execute_command(command, key(name), *values)
     return kind
+
+
+async def test_metrics_tell_what_cannot_be_read_and_go_on(on_redis: RedisMedium) -> None:
+    """Nothing else is said of a handler whose sums would be wrong."""
+    other = Shard("tests.Other")
+    await on_redis.storage.register(other, [Entry("a", 0, [b"1"]), Entry("b", 0, [b"2"])])
+    await on_redis.redis.hset("tube_{tests.Other}:threads", "b", "?")
+    await on_redis.coordinator.bind(other, "w/1", 8, 8, LEASE_SECONDS)
+    await on_redis.register("a", "1")
+    await spoil(on_redis.redis, "ready", "string")
+    states = await metrics.observed(on_redis.storage, [SHARD, other])
+    families = metrics.of_queues(states or [], [SHARD, other])
+    told = {(sample.name, sample.labels["handler"]): sample.value for family in families for sample in family.samples}
+
+    assert told["sharded_queue_handler_unreadable_shards", SHARD.handler] == 1
+    assert told["sharded_queue_handler_unreadable_shards", other.handler] == 0
+    assert told["sharded_queue_handler_quarantined", other.handler] == 1
+    assert told["sharded_queue_handler_depth", other.handler] == 2
+    assert ("sharded_queue_handler_depth", SHARD.handler) not in told
 
 
 # A live worker.

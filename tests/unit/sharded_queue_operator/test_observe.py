@@ -70,10 +70,10 @@ class Watcher:
         encoded = {key: base64.b64encode(value).decode() for key, value in (data or {}).items()}
         return None if data is None else {"metadata": {"resourceVersion": "1"}, "data": encoded}
 
-    def watch(self, name: str, redis: Mapping[str, Any], period_seconds: int = 1) -> None:
+    def watch(self, name: str, redis: Mapping[str, Any], period_seconds: int = 1, handler: str = HANDLER) -> None:
         spec = {
             "redis": redis,
-            "handlers": [{"name": HANDLER}],
+            "handlers": [{"name": handler}],
             "scaleTargetRef": {"name": "mine"},
             "scaling": {"pollPeriodSeconds": period_seconds},
         }
@@ -301,6 +301,38 @@ async def test_each_queue_is_read_in_its_own_period(redis_server: RedisServer) -
         watcher.watch("fast", {"addresses": [redis_server.address], "keyPrefix": "other"}, period_seconds=1)
 
         assert [(await watcher.next())[0] for _ in range(4)] == ["fast"] * 4
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("SET", "tube_{broken.H}:ready", "x"),
+        ("HSET", "tube_{broken.H}:counters", "depth", "9" * 400),
+        ("HSET", "tube_{broken.H}:counters", "depth", "nan"),
+        ("ZADD", "tube_{broken.H}:deep", "inf", "t"),
+        ("SET", "tube_{broken.H}:layout", "x"),
+    ],
+    ids=lambda command: command[1].rpartition(":")[2] + command[-1][:3],
+)
+async def test_garbage_in_one_queue_leaves_the_others_known(
+    redis_server: RedisServer, command: tuple[str, ...]
+) -> None:
+    """What cannot be read is unknown and never zero."""
+    client = connect(RedisOptions((redis_server.address,)))
+    await client.flushall()
+    for handler in (HANDLER, "broken.H"):
+        await RedisStorage(client).register(Shard(handler), [Entry("0", 0, [b"[1]"])])
+    await client.execute_command(*command)
+    async with watching() as watcher:
+        watcher.watch("well", {"addresses": [redis_server.address]})
+        watcher.watch("broken", {"addresses": [redis_server.address]}, handler="broken.H")
+        readings = await watcher.told(2)
+
+        assert (readings["well"].doubt, readings["well"].shards[0].depth) == (None, 1)
+        assert readings["broken"].doubt is not None
+        assert "check broken.H" in readings["broken"].doubt.message
+    await client.flushall()
+    await close(client)
 
 
 async def test_a_shorter_period_holds_at_once(redis_server: RedisServer) -> None:
