@@ -744,6 +744,13 @@ VARIANTS = [
         "due += [self._free_at + 0.001]",
         (LEASE + "what_a_crash_costs_does_not_grow_with_the_shards_of_the_survivor",),
     ),
+    Variant(
+        "a lifecycle moves between tasks",
+        "lane.py",
+        "crew.start_alone if self.handler.has_lifecycle else crew.start",
+        "crew.start",
+        (WORKER + "a_lifecycle_is_one_task",),
+    ),
     # Stopping.
     Variant(
         "a stopping worker takes new batches",

@@ -779,6 +779,69 @@ async def test_what_a_handler_raised_is_logged_and_kept_with_its_traceback(
     ]
 
 
+async def test_a_lifecycle_is_one_task(bench: Bench) -> None:
+    """So a handler may open a group of tasks in `start` and close it in `stop`."""
+
+    class GroupHandler(JobHandler):
+        @classmethod
+        async def create(cls) -> Self:
+            tasks.append(asyncio.current_task())
+            return cls()
+
+        async def start(self) -> None:
+            self.group = await asyncio.TaskGroup().__aenter__()
+            tasks.append(asyncio.current_task())
+
+        async def perform(self, *requests: Job) -> None:
+            self.group.create_task(asyncio.sleep(0))
+            await asyncio.sleep(0)
+            tasks.append(asyncio.current_task())
+
+        async def stop(self) -> None:
+            tasks.append(asyncio.current_task())
+            await self.group.__aexit__(None, None, None)
+            closed.append(self)
+
+    settings.worker_batch_size, settings.worker_concurrency = 1, 4
+    tasks: list[asyncio.Task[Any] | None] = []
+    closed: list[GroupHandler] = []
+    for thread in "abcd":
+        await bench.queue.register(GroupHandler, *jobs(range(3), thread))
+    async with asyncio.timeout(SOON):
+        await bench.worker(GroupHandler).loop(12)
+
+    assert (len(tasks), len(set(tasks)), len(closed)) == (24, 4, 4)
+
+
+async def test_what_a_handler_opened_and_cancels_its_task_makes_the_batch_fail(bench: Bench) -> None:
+    """As any error does: the try is counted, and the thread waits before the next one."""
+
+    class ShortHandler(JobHandler):
+        retry = Retry(limit=2, base_seconds=0, cap_seconds=0)
+
+        async def start(self) -> None:
+            self.limit = await asyncio.timeout(0.05).__aenter__()
+
+        async def perform(self, *requests: Job) -> None:
+            if requests[0].number == 0:
+                attempts.append(current().attempt)
+                await hang()
+            done.set()
+
+        async def stop(self) -> None:
+            self.limit.reschedule(None)
+
+    attempts: list[int] = []
+    done = asyncio.Event()
+    settings.worker_batch_size = 1
+    await bench.queue.register(ShortHandler, *jobs(range(2)))
+    async with bench.working(ShortHandler):
+        await soon(done)
+
+    assert attempts == [1, 2]
+    assert len(await bench.dead(ShortHandler)) == 1
+
+
 async def test_a_handler_is_stopped_after_an_error(bench: Bench) -> None:
     class FailingHandler(JobHandler):
         async def perform(self, *requests: Job) -> None:

@@ -77,9 +77,10 @@ class Handler:
     ageing. *deduplicate_seconds*: how long a request keeps others of its `identity` from being registered again; 0 for
     never. Costs Redis about 230 bytes a request for so long, and 6 µs in the step that registers it.
 
-    What an instance is asked to do, from `create` to `stop`, is done one after another, in one context (of contextvars)
-    but not always in one task of asyncio: what belongs to a task, as a TaskGroup does, is not to be kept open from one
-    method to another.
+    What an instance is asked to do, from `create` to `stop`, is done one after another in one context (of contextvars),
+    and in one task of asyncio where the handler has a `create`, `start` or `stop` of its own: a TaskGroup, a timeout or
+    a cancel scope may be opened in `start` and closed in `stop`. One that cancels its task makes the batch in hand
+    fail.
     """
 
     name: ClassVar[str]

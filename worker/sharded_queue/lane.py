@@ -92,8 +92,9 @@ class Lane:
         return self.is_held and not self._is_settling
 
     def start(self, crew: Crew, ended: Ended) -> None:
-        """Serve the thread in a strand of *crew*."""
-        self._strand = crew.start(self.serve(), ended)
+        """Serve the thread in a strand of *crew*, in one task where the handler may open what it closes later."""
+        start = crew.start_alone if self.handler.has_lifecycle else crew.start
+        self._strand = start(self.serve(), ended)
 
     def poke(self) -> None:
         """A request may have arrived in the drained thread, or the lane is to leave."""
@@ -127,8 +128,10 @@ class Lane:
             handler = await self._begin(self._first)
             while batch and handler and not self._is_cut:
                 batch = await self._turn(handler, batch) or await self._linger()
-        except asyncio.CancelledError:
-            if not self.is_lost:
+        except asyncio.CancelledError as error:
+            if not self._is_cancelled(error):
+                await self._fail_try(batch or self._first, error)
+            elif not self.is_lost:
                 log.warning("gave up %s before its batch was done", self.lease)
         except (LeaseLost, StorageUnavailable) as error:
             self._note_loss(str(error))
@@ -140,7 +143,7 @@ class Lane:
             self.host.unreserve(self._reserved)
             await self._end(handler)
 
-    async def _fail_try(self, batch: Batch, error: Exception) -> None:
+    async def _fail_try(self, batch: Batch, error: BaseException) -> None:
         """Whatever it was that nobody expected, it is a failed try: counted, and not repeated at once."""
         try:
             if batch.attempt >= self._policy().limit:
@@ -357,7 +360,12 @@ class Lane:
         return self._calls
 
     def _is_cancelled(self, error: BaseException) -> bool:
-        """Whether the lane itself is being cancelled: a handler may also have awaited something that was."""
+        """
+        Whether the lane itself is being cancelled: a handler may also have awaited something that was, or have its own
+        task cancelled by what it opened in `start`, as a TaskGroup or a timeout does.
+        """
+        if self._is_cut or self.handler.has_lifecycle:
+            return self._is_cut and isinstance(error, asyncio.CancelledError)
         task = asyncio.current_task()
         return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
 import pytest
@@ -141,6 +142,63 @@ async def test_a_cancellation_reaches_a_strand_wherever_it_is(shift: Shift) -> N
     await shift.wait_for("asks", "waits")
 
     assert {type(error) for error in shift.ended.values()} == {asyncio.CancelledError}
+
+
+async def test_a_strand_with_a_task_of_its_own_keeps_it_through_waits_and_answers(shift: Shift) -> None:
+    tasks: list[asyncio.Task[Any] | None] = []
+    heard: list[object] = []
+
+    async def work() -> None:
+        tasks.append(asyncio.current_task())
+        async with asyncio.timeout(60):  # opened before, closed after: only its own task may do that
+            await asyncio.sleep(0)
+            heard.append(await asked())
+            tasks.append(asyncio.current_task())
+        tasks.append(asyncio.current_task())
+
+    strand = shift.crew.start_alone(work(), lambda error: shift._note("alone", error))
+    await until(lambda: strand.is_asking)
+    shift.start("other", nothing())
+    await shift.wait_for("other")
+    strand.answer("yes")
+    strand.answer("again")
+    await shift.wait_for("alone")
+
+    assert (shift.ended["alone"], heard) == (None, ["yes"])
+    assert len(set(tasks)) == 1
+
+
+async def test_a_strand_with_a_task_of_its_own_is_cancelled_wherever_it_is(shift: Shift) -> None:
+    """Before it begins, it has to look by itself, as all have."""
+    heard: list[object] = []
+
+    async def wait() -> None:
+        await asyncio.Event().wait()
+
+    strands = [
+        shift.crew.start_alone(work, partial(shift._note, name)) for name, work in [("w", wait()), ("a", ask(heard))]
+    ]
+    begins = shift.crew.start_alone(nothing(), partial(shift._note, "begins"))
+    begins.cancel()
+    await until(lambda: strands[0].task and strands[1].is_asking)
+    for strand in strands:
+        strand.cancel()
+    await shift.wait_for("w", "a", "begins")
+
+    assert shift.ended["begins"] is None
+    assert {type(shift.ended[name]) for name in "wa"} == {asyncio.CancelledError}
+
+
+async def test_an_answer_to_a_strand_that_was_cancelled_comes_to_nobody(shift: Shift) -> None:
+    heard: list[object] = []
+    strand = shift.crew.start_alone(ask(heard), partial(shift._note, "asks"))
+    await until(lambda: strand.is_asking)
+    strand.cancel()
+    strand.answer("too late")
+    await shift.wait_for("asks")
+
+    assert isinstance(shift.ended["asks"], asyncio.CancelledError)
+    assert heard == []
 
 
 async def test_a_cancellation_is_nobody_elses(shift: Shift) -> None:
