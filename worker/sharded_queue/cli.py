@@ -36,6 +36,7 @@ OWN = {
         "delayed",
         "schedules",
         "check",
+        "migrate",
     )
 }
 

@@ -102,6 +102,7 @@ class Queue:
         headers: Mapping[str, str] | None = None,
         delay_seconds: float = 0.0,
         deduplicate_seconds: float | None = None,
+        identities: Sequence[str] | None = None,
     ) -> Receipts:
         """
         Put requests into their tubes, all or nothing (per shard, where the handler has several); a receipt for each,
@@ -115,6 +116,7 @@ class Queue:
         *deduplicate_seconds* (None: what the handler says): a request whose `Handler.identity` was registered within
         the window of an earlier request is left out, handled or not; its receipt names that one. The window begins with
         the registration, by the storage's clock; a duplicate prolongs nothing and needs no room in its tube.
+        *identities*: one per request, in place of what `Handler.identity` says.
 
         Raises:
             HandlerError: `identity` gave something that is no text; nothing was registered.
@@ -135,9 +137,9 @@ class Queue:
             raise ValueError(f"delay_seconds is {delay_seconds!r}: from 0 to {LONGEST_DELAY_SECONDS} (ten years)")
         window = _window(handler, deduplicate_seconds)
         if not tracing.is_on():
-            return await self._register(handler, requests, headers, delay_seconds, window)
+            return await self._register(handler, requests, headers, delay_seconds, window, identities)
         with tracing.registering(handler.name, len(requests), headers) as carried:
-            return await self._register(handler, requests, carried, delay_seconds, window)
+            return await self._register(handler, requests, carried, delay_seconds, window, identities)
 
     async def _register(
         self,
@@ -146,9 +148,10 @@ class Queue:
         headers: Mapping[str, str] | None,
         delay_seconds: float,
         window: float,
+        named: Sequence[str] | None,
     ) -> Receipts:
         bodies = handler.serializer().encode_all(requests)
-        identities = _identities(handler, requests, bodies) if window else []
+        identities = _identities(handler, requests, bodies, named) if window else []
         if headers:
             bodies = [pack(body, headers) for body in bodies]
         _check_sizes(handler, bodies)
@@ -308,9 +311,16 @@ def _window(handler: type[Handler], seconds: float | None) -> float:
     return window
 
 
-def _identities(handler: type[Handler], requests: Sequence[Any], bodies: Sequence[bytes]) -> list[str]:
+def _identities(
+    handler: type[Handler], requests: Sequence[Any], bodies: Sequence[bytes], named: Sequence[str] | None
+) -> list[str]:
     """Of one length, whatever that of the requests; 128 bits, so that no two requests ever share one by chance."""
-    texts = [_identity(handler, request) or body for request, body in zip(requests, bodies, strict=True)]
+    if named is not None and len(named) != len(requests):
+        raise ValueError(f"{len(named)} identities for {len(requests)} requests: one per request is wanted")
+    if named is not None:
+        texts = [_as_text(name) for name in named]
+    else:
+        texts = [_identity(handler, request) or body for request, body in zip(requests, bodies, strict=True)]
     return [blake2b(text, digest_size=16).hexdigest() for text in texts]
 
 
@@ -326,7 +336,11 @@ def _identity(handler: type[Handler], request: Any) -> bytes | None:
         return None
     if not isinstance(named, str):
         raise HandlerError(f"{handler.name}.identity must return a str or None, not {named!r:.80} for {request!r:.80}")
-    return b"=" + named.encode(errors="surrogatepass")  # as no JSON begins
+    return _as_text(named)
+
+
+def _as_text(name: str) -> bytes:
+    return b"=" + name.encode(errors="surrogatepass")  # as no JSON begins
 
 
 def _duplicates(

@@ -8,7 +8,8 @@ from sharded_queue.check import Change, found_wrong
 from sharded_queue.check import repair as put_right
 from sharded_queue.commands import answers
 from sharded_queue.commands.naming import NAME, Named, module_options, named
-from sharded_queue.commands.reading import emit, read_about
+from sharded_queue.commands.reading import emit, read, read_about
+from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
 from sharded_queue.storages.redis import RedisStorage
 
@@ -33,6 +34,8 @@ def check(handler: str, modules: tuple[str, ...], spread: int | None, repair: bo
         answers.Checked(handler=handler, faults=wrong, changes=put_right),
         *said(handler, changes or [], wrong),
     )
+    if sentence := read(hint):
+        click.echo(printable(sentence), err=True)
     if wrong:
         raise SystemExit(1)
 

@@ -14,6 +14,7 @@ import click
 
 from sharded_queue.errors import SettingsError, StorageUnavailable, describe
 from sharded_queue.handler import Handler, find, known
+from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
 from sharded_queue.storage import observe_readable
 from sharded_queue.storages.redis import RedisStorage
@@ -161,7 +162,11 @@ async def must_be_known(storage: RedisStorage, handler: Named) -> None:
             f"{printable(handler.name)} is spread over {spreads[handler.name]} shards, not {handler.spread}: "
             f"say --shards {spreads[handler.name]}"
         )
-    raise BadInput(f"nothing of a handler {printable(handler.name)!r} was ever seen here{meant(handler.name, spreads)}")
+    left = await hint(storage)
+    raise BadInput(
+        f"nothing of a handler {printable(handler.name)!r} was ever seen here{meant(handler.name, spreads)}"
+        + (f"; {printable(left)}" if left else "")
+    )
 
 
 async def handlers_of(storage: RedisStorage) -> dict[str, int]:

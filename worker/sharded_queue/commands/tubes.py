@@ -11,6 +11,7 @@ from sharded_queue.commands import answers
 from sharded_queue.commands.naming import NAME, Sought, everything_option, module_options
 from sharded_queue.commands.reading import observed
 from sharded_queue.commands.watching import Shape, show
+from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
 from sharded_queue.storage import ShardState
 from sharded_queue.storages.redis import RedisStorage
@@ -36,8 +37,15 @@ def tubes(
     """Threads, depth and lag of handlers, and the tubes that wait longest."""
     sought = Sought(handlers, modules, spread, everything)
 
+    is_told = False
+
     async def ask(storage: RedisStorage) -> list[ShardState]:
-        return await observed(storage, await sought.shards(storage), worst)
+        nonlocal is_told
+        states = await observed(storage, await sought.shards(storage), worst)
+        if not is_told and (sentence := await hint(storage)):
+            click.echo(printable(sentence), err=True)
+        is_told = True
+        return states
 
     shape = Shape(
         ask, lambda states: view(states, worst), lambda states: [facts(state, time.time() * 1000) for state in states]

@@ -19,6 +19,7 @@ from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.errors import ShardedQueueError, StorageUnavailable, UnreadableData
 from sharded_queue.handler import Handler
 from sharded_queue.health import Health, Stage
+from sharded_queue.predecessor import hint
 from sharded_queue.printable import counted
 from sharded_queue.queue import Queue
 from sharded_queue.scripts import may_pass
@@ -73,6 +74,8 @@ async def serve(handlers: Sequence[type[Handler]]) -> None:
         async with served_http(worker, shards, state) as port:
             log.info("/metrics, /livez and /readyz on port %d", port)
             if await reached(storage, shards, stopped):
+                if sentence := await hint(storage, handlers, looks=1):
+                    log.warning("%s", sentence)
                 await work(worker, handlers, state)
     finally:
         await close(client)
