@@ -31,6 +31,7 @@ STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING,
         "late",
     )
 )
+EVERY_SCRIPT = "test_every_script.py::test_a_command_that_comes_late_changes_nothing[{}]"
 
 VARIANTS = [
     # One thread, one worker; order inside it.
@@ -302,15 +303,15 @@ VARIANTS = [
     Variant(
         "a registration sent again is carried out again",
         REGISTER,
-        "if answered then\n",
+        "if said ~= nil then\n",
         "if false then\n",
         (REDIS + "a_registration_whose_answer_was_lost_is_carried_out_once",),
     ),
     Variant(
         "a late registration is carried out again",
-        REGISTER,
-        "if last >= call then",
-        "if last == call then",
+        PRELUDE,
+        "tonumber(last) < number then",
+        "tonumber(last) ~= number then",
         (REDIS + "a_registration_that_comes_late_changes_nothing",),
     ),
     Variant(
@@ -326,6 +327,39 @@ VARIANTS = [
         "if before == call then",
         "if false then",
         (LATE + "a_late_bind_takes_no_thread_from_its_own_worker_before_the_next_call",),
+    ),
+    *[
+        Variant(
+            f"a late or repeated {script} is carried out",
+            f"lua/{script}.lua",
+            "if said ~= nil then return said end\n",
+            "",
+            (EVERY_SCRIPT.format(deed),),
+        )
+        for script, deed in {
+            "dead": "dead letters to the head of a held thread",
+            "dismiss": "dismiss",
+            "evict": "evict",
+            "pause": "pause",
+            "repair": "repair",
+            "reshard": "reshard",
+            "schedule": "schedule",
+            "unschedule": "unschedule",
+        }.items()
+    ],
+    Variant(
+        "a refused registration that comes late is carried out",
+        REGISTER,
+        "return keep_answer(call, { now, 'full', depth, thread, priority })",
+        "return { now, 'full', depth, thread, priority }",
+        (EVERY_SCRIPT.format("register what has no room"),),
+    ),
+    Variant(
+        "a call that has no answer kept is answered",
+        PRELUDE,
+        "return tonumber(last) == number and is_readable and said",
+        "return false",
+        ("test_every_script.py::test_a_command_that_is_sent_again_has_the_answer_of_the_first[pause]",),
     ),
     Variant(
         "a late bind binds",
@@ -390,8 +424,8 @@ VARIANTS = [
     Variant(
         "a registration sent again forgets its duplicates",
         REGISTER,
-        "  for tube, place, first in string.gmatch(duplicates,",
-        "  for tube, place, first in string.gmatch('',",
+        "return keep_answer(call, reply)",
+        "keep_answer(call, { unpack(reply, 1, #routes + 1) })\nreturn reply",
         (DUPLICATES + "a_registration_whose_answer_was_lost_is_no_duplicate_of_itself",),
     ),
     Variant(
@@ -560,7 +594,7 @@ VARIANTS = [
     Variant(
         "a producer may place by an old layout",
         REGISTER,
-        "  return { now, 'layout', layout.number, layout.threads }\n",
+        "  return keep_answer(call, { now, 'layout', layout.number, layout.threads })\n",
         "",
         (RESHARDING + "a_change_counts_for_all_producers_at_once",),
     ),

@@ -21,17 +21,20 @@ GIVEN_UP = "given up"
 class LossyLink(Link):
     """
     *fates*: what becomes of the next commands, one each; all are fine when it is empty. *between* is called once, after
-    the next command that is not fine. *held_up*: commands that have yet to arrive.
+    the next command that is not fine. *held_up*: commands that have yet to arrive. *spares_reads*: fates are those of
+    scripts alone.
     """
 
     def __init__(self, redis: Client) -> None:
         super().__init__(redis)
         self.fates: deque[str] = deque()
         self.held_up: deque[tuple[str, tuple[Any, ...]]] = deque()
+        self.spares_reads = False
         self.between: Callable[[], Awaitable[Any]] | None = None
 
     async def send(self, key: str, *command: Any, seconds: float) -> Any:
-        fate = self.fates.popleft() if self.fates else FINE
+        is_spared = self.spares_reads and command[0] != "EVALSHA"
+        fate = self.fates.popleft() if self.fates and not is_spared else FINE
         if fate == HELD_UP:
             self.held_up.append((key, command))
         answer = await super().send(key, *command, seconds=seconds) if fate in (FINE, ANSWER_LOST) else None
@@ -44,9 +47,9 @@ class LossyLink(Link):
             await between()
         raise RedisConnectionError(fate)
 
-    async def arrive(self) -> None:
-        """What was held up for longest arrives, and nobody listens to the answer."""
-        key, command = self.held_up.popleft()
+    async def arrive(self, *, keep: bool = False) -> None:
+        """What was held up for longest arrives, and nobody listens to the answer. *keep*: it will come again."""
+        key, command = self.held_up[0] if keep else self.held_up.popleft()
         with suppress(NoScriptError):
             await super().send(key, *command, seconds=5)
 

@@ -182,7 +182,9 @@ async def repair(storage: RedisStorage, shard: Shard, *, seconds: float = 60.0) 
     requests are not counted again, and delayed ones that lost their time are due now.
     """
     arguments = _arguments(await strays(storage, shard))
-    reply = await storage.scripts.run_long("repair", storage.shard_keys(shard), arguments, seconds=seconds)
+    reply = await storage.scripts.run_once(
+        "repair", storage.shard_keys(shard), arguments, seconds=seconds, is_long=True
+    )
     return [Change(*map(text_of, change)) for change in reply]
 
 

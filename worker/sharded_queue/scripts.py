@@ -107,6 +107,7 @@ class Scripts:
 
     def __init__(self, link: Link) -> None:
         self.link = link
+        self._idle_callers: list[Caller] = []
 
     async def run(
         self,
@@ -141,6 +142,23 @@ class Scripts:
             return await self.call(name, keys, arguments, seconds)
 
         return await persist(attempt, seconds, seconds)
+
+    async def run_once(
+        self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, seconds: float, is_long: bool = False
+    ) -> Any:
+        """
+        As `run` (or `run_long`), for a script that keeps its answer for some minutes: sent again it has the answer of
+        the first time, and what arrives late, when newer calls were answered, changes nothing.
+        """
+        caller = self._idle_callers.pop() if self._idle_callers else Caller()
+        caller.call += 1
+        keys, arguments = [*keys, caller.key(keys[0])], [caller.call, *arguments]
+        if is_long:
+            answer = await self.run_long(name, keys, arguments, seconds=seconds)
+        else:
+            answer = await self.run(name, keys, lambda _: arguments, seconds=seconds)
+        self._idle_callers.append(caller)  # not one that was given up: it has a call under way
+        return answer
 
     async def ask(self, key: str, *command: Any, seconds: float) -> Any:
         """The answer to a command that changes nothing, with the same patience and errors as a script's."""

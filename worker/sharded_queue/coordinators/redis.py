@@ -135,16 +135,12 @@ class RedisCoordinator(Coordinator):
         return dict(zip(shards, answers, strict=True))
 
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
-        freed = await self.scripts.run(
-            "evict", self._shard_keys(shard), _always(list(names)), seconds=settings.coordinator_lease
-        )
+        freed = await self.scripts.run_once("evict", self._shard_keys(shard), names, seconds=settings.coordinator_lease)
         return [text_of(thread) for thread in freed]
 
     async def dismiss(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
         arguments = [int(seconds * 1000), *names]
-        await self.scripts.run(
-            "dismiss", self._shard_keys(shard), _always(arguments), seconds=settings.coordinator_lease
-        )
+        await self.scripts.run_once("dismiss", self._shard_keys(shard), arguments, seconds=settings.coordinator_lease)
 
     async def free_in(self, shards: Sequence[Shard]) -> float | None:
         """One command for all shards; on a Cluster one each, as the keys of a command must share a slot."""

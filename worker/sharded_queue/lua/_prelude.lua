@@ -104,6 +104,21 @@ local function in_chunks(arguments, command, key)
   end
 end
 
+-- What was said to a call of a caller who numbers them (the third key keeps the last one): nil to a new call, the answer
+-- of the first time where it comes again, and false where it comes late, when nobody listens any more. It is carried out
+-- in the first case only.
+local function kept_answer(number)
+  local last, answer = string.match(redis.call('GET', KEYS[3]) or '', '^(%d+) (.*)$')
+  if not last or tonumber(last) < number then return nil end
+  local is_readable, said = pcall(cmsgpack.unpack, answer)
+  return tonumber(last) == number and is_readable and said
+end
+
+local function keep_answer(number, answer)
+  redis.call('SET', KEYS[3], whole(number) .. ' ' .. cmsgpack.pack(answer), 'EX', CALLER_SECONDS)
+  return answer
+end
+
 -- The records of many threads, false where there is none.
 local function records_of(key, threads)
   local records = {}

@@ -14,6 +14,9 @@ local lease, crash_limit, ageing, room = tonumber(ARGV[7]), tonumber(ARGV[8]), t
 
 local reply = { -1, 0, -1 }
 
+local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused', 'format', 'sequence')
+check_format({ counted[5], counted[6] })
+
 -- The call before. A call that comes late binds nothing: its caller has gone on, and would never know of it.
 local before = tonumber(redis.call('SET', KEYS[3], ARGV[1], 'EX', CALLER_SECONDS, 'GET') or 0)
 if not is_whole(before) then before = 0 end -- no number of ours
@@ -79,8 +82,6 @@ local function take_back()
   end
 end
 
-local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused', 'format', 'sequence')
-check_format({ counted[5], counted[6] })
 follow_clock(counted[3])
 
 -- A clock that was set back must not freeze a thread: no lease ends later than a full lease from now.

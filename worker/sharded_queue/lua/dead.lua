@@ -1,11 +1,15 @@
 #!lua flags=allow-oom
 -- What becomes of dead letters: back to their tubes, or gone.
 --
--- ARGV  'head', 'tail' or 'drop', then numbers. Returns the numbers that were found and done.
+-- KEYS  base, lock, caller
+-- ARGV  call, 'head', 'tail' or 'drop', then numbers. Returns the numbers that were found and done.
 --
 -- At the head of a tube, a letter is put before what a worker may have in its hands; so only while nobody holds the thread.
 
 check_format()
+local call = tonumber(table.remove(ARGV, 1))
+local said = kept_answer(call)
+if said ~= nil then return said end
 local target = ARGV[1]
 local done = {}
 
@@ -51,4 +55,4 @@ for i = 2, #ARGV do
   end
 end
 finish()
-return done
+return keep_answer(call, done)

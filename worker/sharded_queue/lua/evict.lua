@@ -2,9 +2,13 @@
 -- Free all threads of workers that are known to be gone, without waiting for their leases. Whoever is not gone after
 -- all finds its fence refused. It counts against no request: somebody took the worker away.
 --
--- ARGV  names of workers (what stands before the / of an owner). Returns the threads.
+-- KEYS  base, lock, caller
+-- ARGV  call, names of workers (what stands before the / of an owner). Returns the threads.
 
 check_format()
+local call = tonumber(table.remove(ARGV, 1))
+local said = kept_answer(call)
+if said ~= nil then return said end
 sound()
 local gone, freed = {}, {}
 for i = 1, #ARGV do gone[ARGV[i]] = true end
@@ -17,4 +21,4 @@ for _, thread in ipairs(redis.call('HKEYS', HELD)) do
   end
 end
 finish()
-return freed
+return keep_answer(call, freed)

@@ -1,9 +1,13 @@
 #!lua flags=allow-oom
 -- Withhold a handler's or a thread's requests, or give them out again. What is in a worker's hands is finished.
 --
--- ARGV  thread ('' for the whole handler), 1 to pause or 0 to resume. Returns 1 if that changed something.
+-- KEYS  base, lock, caller
+-- ARGV  call, thread ('' for the whole handler), 1 to pause or 0 to resume. Returns 1 if that changed something.
 
 check_format()
+local call = tonumber(table.remove(ARGV, 1))
+local said = kept_answer(call)
+if said ~= nil then return said end
 local thread, pausing = ARGV[1], ARGV[2] == '1'
 local changed
 
@@ -22,4 +26,4 @@ else
   if not held_of(thread) then make_ready(thread, tubes_of(thread)) end
 end
 finish()
-return changed
+return keep_answer(call, changed)

@@ -14,30 +14,19 @@
 
 local call, stamp, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local channel, tag, capacity, delay = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
-local window, placed_by, FIRST, PRODUCER_TTL = tonumber(ARGV[8]), ARGV[9], 11, 600
+local window, placed_by, FIRST = tonumber(ARGV[8]), ARGV[9], 11
 
--- The answer as it is kept: the call and the numbers in one line, then a line a duplicate.
-local function recalled(text)
-  local reply, numbers, duplicates = {}, string.match(text, '^([^\n]*)(.*)$')
-  for number in string.gmatch(numbers, '%-?%d+') do reply[#reply + 1] = tonumber(number) end
-  for tube, place, first in string.gmatch(duplicates, '\n(%d+) (%d+) ([^\n]*)') do
-    reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = tonumber(tube), tonumber(place), first
-  end
-  return reply
-end
-
-local answered = redis.call('GET', KEYS[3])
-if answered then
-  local reply = recalled(answered)
-  local last = reply[1]
-  reply[1] = now
-  -- An earlier call that comes late has been answered long ago, and nobody listens any more.
-  if last >= call then return last == call and reply or { now } end
+-- An earlier call that comes late has been answered long ago, and nobody listens any more.
+local said = kept_answer(call)
+if said ~= nil then
+  said = said or {}
+  said[1] = now
+  return said
 end
 if math.abs(stamp - now) > tolerance then return { now } end
 
 if placed_by ~= '' and layout_in_force() and layout.number .. ' ' .. layout.threads ~= placed_by then
-  return { now, 'layout', layout.number, layout.threads }
+  return keep_answer(call, { now, 'layout', layout.number, layout.threads })
 end
 
 -- What is registered for the first time, and what is not: {number of its tube, its place there, identity, for the latter
@@ -93,10 +82,10 @@ if capacity > 0 then
     for _, tube in ipairs(tubes_of(thread) or {}) do
       local depth = tube.tail - tube.head
       if count > 0 and tube.priority == priority and depth + count > capacity then
-        return { now, 'full', depth, thread, priority }
+        return keep_answer(call, { now, 'full', depth, thread, priority })
       end
     end
-    if count > capacity then return { now, 'full', 0, thread, priority } end
+    if count > capacity then return keep_answer(call, { now, 'full', 0, thread, priority }) end
     at = at + 3 + count
   end
 end
@@ -157,13 +146,8 @@ if depth_change > 0 and depth == depth_change then
   redis.call('PUBLISH', channel, tag)
 end
 
-local kept = { whole(call) }
-for i = 2, #reply do kept[i] = whole(reply[i]) end
-local lines = { table.concat(kept, ' ') }
-for i, duplicate in ipairs(repeated) do
+for _, duplicate in ipairs(repeated) do
   local tube, place, first = duplicate[1], duplicate[2], duplicate[4] or redis.call('HGET', FIRSTS, duplicate[3])
   reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = tube, place, first
-  lines[i + 1] = tube .. ' ' .. place .. ' ' .. first
 end
-redis.call('SET', KEYS[3], table.concat(lines, '\n'), 'EX', PRODUCER_TTL)
-return reply
+return keep_answer(call, reply)

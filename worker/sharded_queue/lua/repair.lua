@@ -2,13 +2,17 @@
 -- Put the indices and counters of a shard right, from its lists and its records, at a cost of O(everything). Where all
 -- is true nothing is written, so a second call changes nothing.
 --
--- ARGV  thread, priority of every list that was found in Redis and is not in the index
+-- KEYS  base, lock, caller
+-- ARGV  call, thread, priority of every list that was found in Redis and is not in the index
 -- Returns {index, member, was, is} for each change, '' for what is not there
 --
 -- One atomic step, so workers may go on meanwhile. A lease is taken only where the numbers in its holder's hands no
 -- longer name requests of its tube: to settle them would remove others.
 
 check_format()
+local call = tonumber(table.remove(ARGV, 1))
+local said = kept_answer(call)
+if said ~= nil then return said end
 local changes = {}
 
 local function note(index, member, was, is)
@@ -371,4 +375,4 @@ if sequence > 0 and redis.call('HEXISTS', COUNTERS, 'born') == 0 then
   keep_field('counters', COUNTERS, 'born', false, whole(now_us))
 end
 finish()
-return changes
+return #changes > 0 and keep_answer(call, changes) or changes

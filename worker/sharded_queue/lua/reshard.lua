@@ -1,16 +1,20 @@
 #!lua
 -- Spread keys over another number of threads. New threads wait for the old ones that they may share keys with.
 --
--- ARGV  threads
+-- KEYS  base, lock, caller
+-- ARGV  call, threads
 -- Returns {1 if that changed something, 0 if it is so already, -1 if the change before is not finished, number and threads
 --          of the layout in force, old threads that are not drained}
 
 check_format()
+local call = tonumber(table.remove(ARGV, 1))
+local said = kept_answer(call)
+if said ~= nil then return said end
 local threads = tonumber(ARGV[1])
 sound()
 
 local function answer(changed, number, in_force)
-  return { changed, number, in_force, redis.call('ZCARD', OLD) }
+  return keep_answer(call, { changed, number, in_force, redis.call('ZCARD', OLD) })
 end
 
 if not layout_in_force() then

@@ -1,10 +1,14 @@
 #!lua
 -- Put a schedule in the place of the one of its name. While its timing is the same, its next occurrence stays.
 --
--- ARGV  name, next ms ('' to ask for the time), timing, thread, priority, message without its time, layout ("number
+-- KEYS  base, lock, caller
+-- ARGV  call, name, next ms ('' to ask for the time), timing, thread, priority, message without its time, layout ("number
 --       threads", or '' where it was not routed by key)
 -- Returns {now, next occurrence ms}, {now} when the next that was given is no longer to come
 
+local call = tonumber(table.remove(ARGV, 1))
+local said = kept_answer(call)
+if said ~= nil then return said end
 local name, following, timing, thread, priority, message, placed_by = unpack(ARGV)
 
 sound()
@@ -14,7 +18,7 @@ local kept = known and known.timing == timing and redis.call('ZSCORE', OCCURRENC
 if kept then
   following = spelled_moment(kept)
 elseif following == '' or tonumber(following) <= now then
-  return { now }
+  return keep_answer(call, { now })
 end
 begun(#message + 13)
 if placed_by ~= '' then redis.call('SET', LAYOUT, placed_by .. ' 0', 'NX') end
@@ -22,4 +26,4 @@ keep_schedule(name, { timing = timing, thread = thread, priority = priority, mes
 redis.call('ZADD', OCCURRENCES, following, name)
 woken = woken + 1 -- nobody knows yet when this occurs
 finish()
-return { now, tonumber(following) }
+return keep_answer(call, { now, tonumber(following) })

@@ -214,13 +214,13 @@ class RedisStorage(Storage):
         following: int | str = ""
         while True:
             arguments = [schedule.name, following, str(schedule.timing), *schedule[2:], _spelled(layout)]
-            now, *known = await self._write("schedule", shard, arguments)
+            now, *known = await self._order("schedule", shard, arguments, settings.redis_retry)
             if known:
                 return int(known[0])
             following = schedule.timing.after(now)
 
     async def unschedule(self, shard: Shard, name: str) -> bool:
-        return bool(await self._write("unschedule", shard, [name]))
+        return bool(await self._order("unschedule", shard, [name], settings.redis_retry))
 
     async def schedules(self, shard: Shard) -> list[Upcoming]:
         found: dict[str, Upcoming] = {}  # one that occurs meanwhile moves to a later page, and may be read twice
@@ -261,6 +261,10 @@ class RedisStorage(Storage):
         return await self.scripts.run(
             script, self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_timeout
         )
+
+    async def _order(self, script: str, shard: Shard, arguments: Sequence[Any], seconds: float) -> Any:
+        """Carried out once, however often and late it arrives."""
+        return await self.scripts.run_once(script, self.shard_keys(shard), arguments, seconds=seconds)
 
     async def _write(self, script: str, shard: Shard, arguments: Sequence[Any]) -> Any:
         return await self.scripts.run(script, self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_retry)
@@ -311,17 +315,11 @@ class RedisStorage(Storage):
         return _thread_state(thread, reply)
 
     async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
-        arguments = [target, *numbers]
-        done = await self.scripts.run(
-            "dead", self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_timeout
-        )
+        done = await self._order("dead", shard, [target, *numbers], settings.redis_timeout)
         return [int(number) for number in done]
 
     async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
-        arguments = [thread or "", int(is_paused)]
-        return bool(
-            await self.scripts.run("pause", self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_timeout)
-        )
+        return bool(await self._order("pause", shard, [thread or "", int(is_paused)], settings.redis_timeout))
 
     async def paused(self, shard: Shard) -> list[str]:
         base = self.keys.base(shard)
@@ -330,9 +328,7 @@ class RedisStorage(Storage):
         return [thread.decode(errors="replace") for thread in threads]
 
     async def reshard(self, shard: Shard, threads: int) -> Resharded:
-        changed, number, in_force, undrained = await self.scripts.run(
-            "reshard", self.shard_keys(shard), lambda _: [threads], seconds=settings.redis_timeout
-        )
+        changed, number, in_force, undrained = await self._order("reshard", shard, [threads], settings.redis_timeout)
         if changed < 0:
             raise unfinished(shard, Layout(number, in_force), undrained, threads)
         return Resharded(Layout(number, in_force), undrained, bool(changed))
