@@ -100,6 +100,216 @@ def test_dead_letters_are_listed_and_replayed_to_the_head(ask: Ask) -> None:
     assert [json.loads(line)["request"] for line in requests] == [[1], [2]]
 
 
+def kill_a_worker_of(ask: Ask, thread: str) -> None:
+    """A worker holds the thread, and its lease has ended without renewal."""
+    bind(ask)
+    ask(lambda redis: redis.zadd("lock_{shop.Charge}:leases", {thread: 1_700_000_000_000}))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["tubes", "shop.charge"],
+        ["lag", "shop.Charg"],
+        ["explain", "shop.Charg", "7"],
+        ["peek", "shop.Charg", "7"],
+        ["pause", "shop.Charg"],
+        ["pause", "shop.Charg", "7"],
+        ["resume", "shop.Charg"],
+        ["paused", "shop.Charg"],
+        ["reshard", "shop.Charg", "4"],
+        ["dead", "list", "shop.Charg"],
+        ["dead", "replay", "shop.Charg", "1"],
+        ["dead", "drop", "shop.Charg", "--all"],
+        ["schedules", "list", "shop.Charg"],
+        ["schedules", "remove", "shop.Charg", "x"],
+        ["delayed", "list", "shop.Charg"],
+        ["delayed", "cancel", "shop.Charg", "1"],
+        ["check", "shop.Charg"],
+        ["check", "shop.Charg", "--repair"],
+    ],
+)
+def test_a_handler_that_was_never_seen_is_refused_and_the_nearest_named(ask: Ask, words: list[str]) -> None:
+    register(ask, "7", b"[1]")
+    said = typed(*words)
+
+    assert said.exit_code == 2
+    assert "was ever seen here; did you mean 'shop.Charge'?" in said.stderr
+    assert ask(lambda redis: redis.keys("*Charg}*")) == []
+
+
+def test_the_number_of_shards_is_told_where_it_is_another(ask: Ask) -> None:
+    ask(lambda redis: RedisStorage(redis).register(Shard("shop.Split", 3, 4), [Entry("7", 0, [b"1"])]))
+    said = typed("tubes", "shop.Split")
+
+    assert (said.exit_code, "say --shards 4" in said.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("words", [["explain"], ["peek"], ["pause"], ["resume"]])
+def test_a_thread_that_is_not_there_is_refused_and_the_nearest_named(ask: Ask, words: list[str]) -> None:
+    register(ask, "customer-17", b"[1]")
+    typed("pause", "shop.Charge", "customer-17")
+    said = typed(*words, "shop.Charge", "custoner-17")
+
+    assert said.exit_code == 2
+    assert "did you mean 'customer-17'?" in said.stderr
+    assert ask(lambda redis: redis.zscore("tube_{shop.Charge}:blocked", "custoner-17")) is None
+
+
+def test_what_has_not_come_yet_is_paused_by_force(ask: Ask) -> None:
+    assert typed("pause", "shop.New", "--force").output == "shop.New is paused\n"
+    assert typed("pause", "shop.New", "7", "--force").output == "thread 7 of shop.New is paused\n"
+    assert typed("paused", "shop.New").output == "shop.New\nthread 7 of shop.New\n"
+
+
+def test_what_is_paused_is_seen_everywhere(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+    register(ask, "8", b"[1]")
+    typed("pause", "shop.Charge", "7")
+    one = typed("tubes", "shop.Charge").output
+    (as_json,) = json.loads(typed("tubes", "shop.Charge", "--json").output)
+    typed("pause", "shop.Charge")
+    both = typed("tubes", "--all").output
+    (told,) = json.loads(typed("lag", "shop.Charge", "--json").output)
+
+    assert "1 thread of shop.Charge is paused; `sharded-queue paused shop.Charge` lists them" in one
+    assert (as_json["is_paused"], as_json["paused_threads"]) == (False, 1)
+    assert [tube["state"] for tube in as_json["tubes"]] == ["paused", "ready"]
+    assert "shop.Charge is paused; `sharded-queue resume shop.Charge` lets it go on" in both
+    assert (told["is_paused"], "its handler is paused" in told["why"]) == (True, True)
+    assert [json.loads(line) for line in typed("paused", "--all", "--json").output.splitlines()] == [
+        {"handler": "shop.Charge", "thread": None},
+        {"handler": "shop.Charge", "thread": "7"},
+    ]
+    typed("resume", "shop.Charge")
+    typed("resume", "shop.Charge", "7")
+    assert typed("paused", "--all").output == "nothing is paused\n"
+
+
+def test_the_thread_of_a_killed_worker_does_not_move(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+    kill_a_worker_of(ask, "7")
+    ask(lambda redis: redis.hset("tube_{shop.Charge}:counters", "looked", 1_700_000_000_000))
+    told = json.loads(typed("explain", "shop.Charge", "7", "--json").output)
+    words = typed("explain", "shop.Charge", "7").output
+    (lagging,) = json.loads(typed("lag", "shop.Charge", "--json").output)
+    (tubes,) = json.loads(typed("tubes", "shop.Charge", "--json").output)
+
+    assert (told["moves"], told["owner"], told["lease_seconds"] < 0) == (False, "worker-1/x", True)
+    assert words.startswith("thread 7 waits: the lease of worker-1/x ended ")
+    assert "no worker serves its handler: none has asked for" in words
+    assert (lagging["held_by"], "moves" in lagging["why"]) == (None, False)
+    assert (tubes["ready"], tubes["bound"], tubes["tubes"][0]["state"], tubes["tubes"][0]["held_by"]) == (
+        1,
+        0,
+        "ready",
+        None,
+    )
+
+
+def test_a_held_thread_says_what_is_in_hand_and_how_long_its_lease_lasts(ask: Ask) -> None:
+    register(ask, "7", b"[1]", b"[2]")
+    bind(ask)
+    words = typed("explain", "shop.Charge", "7").output
+
+    assert words.startswith("thread 7 moves: worker-1/x holds it and has 1 request in its handler")
+    assert "; its lease ends in 1" in words
+    assert " unless it is renewed\n" in words
+
+
+def test_dead_letters_that_were_dropped_are_no_dead_letters(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+    die(ask)
+    (before,) = json.loads(typed("tubes", "shop.Charge", "--json").output)
+    typed("dead", "drop", "shop.Charge", "--all")
+    (after,) = json.loads(typed("tubes", "shop.Charge", "--json").output)
+
+    assert [(state["dead"], state["dead_ever"]) for state in (before, after)] == [(1, 1), (0, 1)]
+
+
+def test_a_letter_that_is_not_there_is_named(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+    die(ask)
+    said = typed("dead", "replay", "shop.Charge", "1", "99")
+
+    assert said.exit_code == 1
+    assert said.output.splitlines() == [
+        "1 dead letter of shop.Charge is back in the tubes",
+        "99 is not: there is no dead letter of that number",
+    ]
+
+
+def test_a_letter_whose_thread_is_held_is_named(ask: Ask) -> None:
+    register(ask, "7", b"[1]", b"[2]")
+    die(ask)
+    bind(ask)
+    said = typed("dead", "replay", "shop.Charge", "1", "--head")
+
+    assert (said.exit_code, said.output.splitlines()[1]) == (1, "1 is not: a worker holds its thread")
+
+
+def test_delayed_requests_are_listed_and_cancelled(ask: Ask) -> None:
+    bodies = [b"[1]", b'+{"from": "shop"}\n[2]']
+    (first,) = ask(lambda redis: RedisStorage(redis).register(SHARD, [Entry("7", 0, bodies)], delay_seconds=60))
+    listed = [json.loads(line) for line in typed("delayed", "list", "shop.Charge", "--json").output.splitlines()]
+    table = typed("delayed", "list", "shop.Charge").output
+    once, again = (typed("delayed", "cancel", "shop.Charge", str(first)) for _ in range(2))
+    wrong = typed("delayed", "cancel", "shop.Charge", "99")
+
+    assert [(each["number"], each["request"], each["headers"]) for each in listed] == [
+        (first, [1], {}),
+        (first + 1, [2], {"from": "shop"}),
+    ]
+    assert 0 < listed[0]["due_seconds"] <= 61
+    assert "7/0" in table
+    assert once.output == again.output == "1 delayed request of shop.Charge is cancelled\n"
+    assert (wrong.exit_code, "99 waits no more, or never did" in wrong.output) == (1, True)
+    assert typed("delayed", "cancel", "shop.Charge", "--all").output.startswith("1 delayed request")
+    assert typed("delayed", "list", "shop.Charge").output == "shop.Charge has no delayed requests\n"
+
+
+def test_requests_are_json_values_and_moments_iso_8601(ask: Ask) -> None:
+    register(ask, "7", b'{"id":12345678901234567890,"text":"a"}', b"no json")
+    first, second = (json.loads(line) for line in typed("peek", "shop.Charge", "7", "--json").output.splitlines())
+
+    assert first["request"] == {"id": 12345678901234567890, "text": "a"}
+    assert datetime.fromisoformat(first["registered_at"]).tzinfo is not None
+    assert (first["unreadable"], second["request"]) == (None, None)
+    assert second["unreadable"].endswith("no json")
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_long_names_lose_their_middle_and_no_number(ask: Ask, columns: int) -> None:
+    name = "customer-" + "0123456789" * 20 + "-the-end"
+    for _ in range(3):
+        register(ask, name, b"[1]", b"[2]")
+    age(ask, name, 5000)
+    bind(ask)
+    tubes, lag = (typed_at(columns, command, "--all").output for command in ("tubes", "lag"))
+
+    for said in (tubes, lag):
+        (row,) = [line for line in said.splitlines() if "…" in line and "end  " in line]
+        assert all(len(line) <= columns for line in said.splitlines() if "thread customer" not in line)
+        assert {"0", "6"} <= set(row.split())
+        assert "1 h 23 min" in row
+    assert "worker-1" in tubes
+    assert "holds it" in " ".join(lag.split())
+    assert name in typed("tubes", "--all").output
+
+
+def typed_at(columns: int, *words: str) -> Result:
+    return CliRunner(env={"COLUMNS": str(columns)}).invoke(main, words)
+
+
+def test_pausing_waits_no_longer_for_redis_than_reading_does() -> None:
+    settings.redis_address, settings.redis_timeout = ("127.0.0.1:1",), 0.1
+    for words in (["pause", "a.B", "--force"], ["dead", "drop", "a.B", "--all"], ["resume", "a.B"]):
+        said = typed(*words)
+
+        assert said.exit_code == 1
+        assert said.stderr.startswith("Error: no answer of Redis in 0.1 s"), said.stderr
+
+
 def test_dropping_needs_to_be_told_which(ask: Ask) -> None:
     said = typed("dead", "drop", "shop.Charge")
 

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from sharded_queue.errors import StorageUnavailable
+from sharded_queue.printable import printable
 from sharded_queue.settings import settings
 from sharded_queue.storage import ShardState, Storage, observe_readable
 from sharded_queue.tube import Shard
@@ -119,13 +120,14 @@ def add_tubes(families: Sequence[GaugeMetricFamily], handler: str, shards: Seque
     """The tubes that wait longest, and the depth of all others as one."""
     depth, lag, tube_state = families
     listed = sorted((tube for state in shards for tube in state.oldest), key=lambda tube: -tube.lag_seconds)
-    workers = {hold.thread: hold.owner.partition("/")[0] for state in shards for hold in state.held}
+    workers = {hold.thread: hold.worker for state in shards for hold in state.held if hold.lease_seconds > 0}
     rest = sum(state.depth for state in shards)
     for tube in listed[: settings.metrics_tubes]:
-        labels = [handler, tube.thread, str(tube.priority)]
+        labels = [handler, printable(tube.thread), str(tube.priority)]
         depth.add_metric(labels, tube.depth)
         lag.add_metric(labels, tube.lag_seconds)
-        tube_state.add_metric([*labels, STATES.get(tube.state, tube.state), workers.get(tube.thread, "")], 1)
+        state, holder = STATES.get(tube.state, tube.state), printable(workers.get(tube.thread, ""))
+        tube_state.add_metric([*labels, state, holder], 1)
         rest -= tube.depth
     depth.add_metric([handler, *REST], rest)
 

@@ -236,6 +236,11 @@ class Hold(NamedTuple):
     busy_seconds: float
     lease_seconds: float = inf
 
+    @property
+    def worker(self) -> str:
+        """The name of the worker: an owner is written `worker/incarnation`."""
+        return self.owner.partition("/")[0]
+
 
 class Dead(NamedTuple):
     """

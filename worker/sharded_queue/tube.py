@@ -17,7 +17,11 @@ PRIORITY_BOUND = 2**31
 THREADS_BOUND = 65_536
 NUMBERED = re.compile(r"[0-9]+:([0-9]+)\Z")
 """A thread that keys are placed on: the number of its layout, its own number there."""
-HANDLER_NAME = re.compile(r"[A-Za-z_][\w.<>\-]{0,199}\Z")
+HANDLER = r"[A-Za-z_][\w.<>\-]{0,199}"
+HANDLER_NAME = re.compile(rf"{HANDLER}\Z")
+
+SHARD_TAG = re.compile(rf"({HANDLER})(?::(\d{{1,2}}))?\Z")
+"""The hash tag of a shard: the handler, and with several shards a colon and the shard's number."""
 
 
 class Route(NamedTuple):

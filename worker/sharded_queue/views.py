@@ -87,6 +87,11 @@ class Fitted:
             )
         yield made
 
+    @property
+    def width(self) -> int:
+        """Columns in which nothing is shortened or wrapped."""
+        return sum(map(self._width, range(len(self.columns)))) + GAP * (len(self.columns) - 1)
+
     def _cap(self, width: int) -> int:
         """How long names may be; a text gets what it needs before, up to a few words."""
         widths = [self._width(place) for place in range(len(self.columns))]
@@ -189,8 +194,8 @@ def oldest(states: Sequence[ShardState]) -> list[tuple[ShardState, TubeLag]]:
 
 
 def holders(state: ShardState) -> dict[str, str]:
-    """Worker by thread, of leases that last; an owner is written `worker/incarnation`."""
-    return {hold.thread: hold.owner.partition("/")[0] for hold in state.held if hold.lease_seconds > 0}
+    """Worker by thread, of leases that last."""
+    return {hold.thread: hold.worker for hold in state.held if hold.lease_seconds > 0}
 
 
 def count(number: int) -> str:

@@ -5,6 +5,7 @@ Fields have names that stay. Moments end in `_at` and are ISO 8601 in UTC; durat
 A request is the JSON value that it is stored as.
 """
 
+import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from sharded_queue.serializer import unpack
 Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What all answers share: fields by name, which none can change."""
 
 
@@ -260,3 +261,39 @@ def value_of(body: bytes) -> msgspec.Raw:
         return msgspec.Raw(msgspec.json.format(body, indent=-1))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SerializationError(f"{printable(body, 80)} is no JSON: {error}") from error
+
+
+ANSWERS: dict[str, Any] = {
+    "tubes": list[Shard],
+    "lag": list[Lag],
+    "explain": Thread,
+    "peek": Peeked,
+    "dead list": Letter,
+    "dead replay": Settled,
+    "dead drop": Settled,
+    "schedules list": Schedule,
+    "schedules remove": Removed,
+    "delayed list": Delayed,
+    "delayed cancel": Cancelled,
+    "paused": Paused,
+    "pause": Switched,
+    "resume": Switched,
+    "reshard": Layout,
+    "check": Checked,
+}
+"""What each command says in one line of JSON; `peek`, `paused` and those that list say a line for each thing."""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of all answers: `$defs` of the types, and the schema of one line of each command."""
+    lines, types = msgspec.json.schema_components(ANSWERS.values())
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "What the commands of sharded-queue say with --json",
+        "commands": dict(zip(ANSWERS, lines, strict=True)),
+        "$defs": types,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(), indent=2, ensure_ascii=False))  # noqa: T201 - makes docs/cli.schema.json

@@ -19,9 +19,6 @@ from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
 from sharded_queue.views import Fitted, count, duration, instant, name, number, text, word
 
-WIDE = 120
-"""Columns from which on a sentence stands beside numbers."""
-
 
 @dataclass(frozen=True, slots=True)
 class Laggard:
@@ -96,10 +93,11 @@ class Reasons:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         columns = [name("handler"), name("thread"), number("priority"), number("depth"), number("lag"), word("since")]
         rows = [_cells(each) for each in self.found]
-        if options.max_width >= WIDE:
-            yield Fitted(
-                [*columns, text("why")], [[*row, each.reason] for row, each in zip(rows, self.found, strict=True)]
-            )
+        whole = Fitted(
+            [*columns, text("why")], [[*row, each.reason] for row, each in zip(rows, self.found, strict=True)]
+        )
+        if whole.width <= options.max_width:
+            yield whole
             return
         yield Fitted(columns, rows)
         for each in self.found:

@@ -39,7 +39,7 @@ from sharded_queue.storage import (
     Upcoming,
     unfinished,
 )
-from sharded_queue.tube import Keys, Layout, Shard, Tube
+from sharded_queue.tube import SHARD_TAG, Keys, Layout, Shard, Tube
 
 log = logging.getLogger("sharded_queue")
 
@@ -335,7 +335,8 @@ class RedisStorage(Storage):
 
     async def known_shards(self) -> list[Shard]:
         """
-        All shards of which Redis holds something, by a look through all its keys.
+        All shards of which Redis holds something, by a look through all its keys. A key whose tag cannot be that of a
+        handler is none of ours.
 
         Raises:
             SettingsError: it is a Cluster, whose keys are on many nodes.
@@ -344,8 +345,8 @@ class RedisStorage(Storage):
             raise SettingsError("handlers of a Cluster cannot be found by a look through its keys: name them")
         prefix, end = f"{self.keys.tubes}{{", "}:counters"
         names = sorted(await self.look_through(prefix, f"*{end}", "hash"))
-        tags = [name.removeprefix(prefix).removesuffix(end).partition(":") for name in names]
-        return [Shard(handler, int(number or 0), 2 if colon else 1) for handler, colon, number in tags]
+        tags = [SHARD_TAG.match(name.removeprefix(prefix).removesuffix(end)) for name in names]
+        return [Shard(tag[1], int(tag[2] or 0), 2 if tag[2] else 1) for tag in tags if tag]
 
     async def look_through(self, prefix: str, pattern: str, kind: str) -> set[str]:
         """The keys of a type that begin with *prefix* and go on like *pattern*, on the node of that hash tag."""
