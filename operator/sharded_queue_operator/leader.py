@@ -40,6 +40,7 @@ class Leader:
         self.held_until = float("-inf")
         self.seen: tuple[str, float] = ("", float("-inf"))
         """The version of another's Lease that was seen last, and since when."""
+        self.seen_uid: str | None = None
         self.is_leading = False
 
     @property
@@ -88,9 +89,9 @@ class Leader:
 
     async def claim(self) -> bool:
         lease = await self.api.find(self.path)
+        if not self.is_leading and self.is_replaced(lease):
+            return False
         if lease is None:
-            if not self.is_leading and monotonic() < self.seen[1] + self.lease_seconds:
-                return False
             await self.api.create(
                 path_of("/apis/coordination.k8s.io/v1", "leases", None, self.name.namespace), self.lease()
             )
@@ -110,8 +111,18 @@ class Leader:
         await self.api.replace(self.path, lease)
         return True
 
+    def is_replaced(self, lease: Manifest | None) -> bool:
+        """
+        Whether somebody took away the Lease that another one held, so that it does not know yet; there may be a new one
+        without a holder, as from a chart. Who gives a Lease back leaves it where it is.
+        """
+        if lease and (lease["metadata"].get("uid") == self.seen_uid or (lease.get("spec") or {}).get("holderIdentity")):
+            return False
+        return monotonic() < self.seen[1] + self.lease_seconds
+
     def is_abandoned(self, lease: Manifest) -> bool:
         version, since = self.seen
+        self.seen_uid = lease["metadata"].get("uid")
         if version != lease["metadata"]["resourceVersion"]:
             self.seen = lease["metadata"]["resourceVersion"], monotonic()
             return False

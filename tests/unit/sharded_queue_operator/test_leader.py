@@ -18,10 +18,13 @@ class Server:
     async def find(self, path: str) -> dict[str, Any] | None:
         return deepcopy(self.lease)
 
+    async def get(self, path: str) -> dict[str, Any] | None:
+        return await self.find(path)
+
     async def create(self, path: str, lease: dict[str, Any]) -> None:
         if self.lease:
             raise ApiRefused(409, "it is there already")
-        self.keep(lease)
+        self.keep(lease | {"metadata": lease["metadata"] | {"uid": f"uid-{self.version}"}})
 
     async def replace(self, path: str, lease: dict[str, Any]) -> None:
         if self.lease is None or lease["metadata"]["resourceVersion"] != self.lease["metadata"]["resourceVersion"]:
@@ -53,6 +56,26 @@ async def test_a_lease_that_was_deleted_is_left_to_its_holder(server: Server) ->
     assert not await second.attempt()
     assert await first.attempt()
     assert not await second.attempt()
+
+
+async def test_a_lease_that_a_chart_made_anew_is_left_to_its_holder(server: Server) -> None:
+    """It names nobody, and the one who held it does not know yet."""
+    first, second = leader(server, "first"), leader(server, "second")
+    await first.acquire()
+    assert not await second.attempt()
+    server.keep({"metadata": {"namespace": "op", "name": "lease", "uid": "anew"}, "spec": {}})
+
+    assert not await second.attempt()
+    assert await first.attempt()
+
+
+async def test_a_lease_that_was_given_back_is_taken_at_once(server: Server) -> None:
+    first, second = leader(server, "first"), leader(server, "second")
+    await first.acquire()
+    assert not await second.attempt()
+    await first.resign()
+
+    assert await second.attempt()
 
 
 async def test_whoever_waits_takes_a_deleted_lease_when_its_holder_does_not(server: Server) -> None:
