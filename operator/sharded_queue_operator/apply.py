@@ -3,12 +3,15 @@ Decisions out: the workload, the status, events. What did not change is not writ
 """
 
 import logging
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
 from uuid import uuid4
 
 from sharded_queue_operator import metrics, status
 from sharded_queue_operator.api import Api, core, queues
+from sharded_queue_operator.availability import Problem
+from sharded_queue_operator.concerns import Condition
 from sharded_queue_operator.decide import Decision, Observation
 from sharded_queue_operator.errors import ApiGone, ApiRefused
 from sharded_queue_operator.pods import MANAGER, Manifest
@@ -36,7 +39,14 @@ class Applier:
         """
 
     async def apply(
-        self, resource: Resource, body: Manifest, workload: Workload | None, seen: Observation, decision: Decision
+        self,
+        resource: Resource,
+        body: Manifest,
+        workload: Workload | None,
+        seen: Observation,
+        decision: Decision,
+        problems: Sequence[Problem] = (),
+        besides: Sequence[Condition] = (),
     ) -> Manifest:
         """Carry a decision out; the resource as the server knows it afterwards."""
         replicas = seen.replicas if decision.replicas is None else decision.replicas
@@ -49,7 +59,9 @@ class Applier:
                 scaled_at = {"lastScaleTime": now()}
         before: Manifest = body.get("status") or {}
         read = clock(seen.read_at) if seen.shards else now()
-        after = status.status_of(resource, workload, seen, decision, before=before, read=read, now=now())
+        after = status.status_of(
+            resource, workload, seen, decision, before=before, read=read, now=now(), problems=problems, besides=besides
+        )
         return await self.tell(body, after | scaled_at)
 
     async def tell(self, body: Manifest, after: Manifest) -> Manifest:

@@ -2,8 +2,8 @@
 What a person should look at although the operator does all it can: threads that no worker has time for, and threads
 that never let go of theirs. Pure.
 
-A queue changes by the second, and conditions must not: one that came stays for a minute at least, and goes on naming
-the thread it named for as long as that is true.
+A queue changes by the second, and conditions must not: one that ended, which is said at once, comes back after a minute
+at the earliest, and one that came goes on naming the thread it named for as long as that is true.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from sharded_queue_operator.decide import Observation, unserved, workers
 from sharded_queue_operator.policy import Policy
 
 LEAST_SECONDS = 60.0
-"""How long a concern is told at least, so that a thread that goes and comes does not write all the time."""
+"""From the end of a concern until it may come again: a thread that goes and comes does not write all the time."""
 
 
 class Condition(NamedTuple):
@@ -26,22 +26,25 @@ class Condition(NamedTuple):
 
 
 HOT, STARVING = "HotThreads", "Starving"
+OVER = "NoLonger"
+"""Reason of a concern that has ended; it may come back when `LEAST_SECONDS` have passed."""
 CONCERNS = (HOT, STARVING)
 
 Conditions = Mapping[str, Mapping[str, Any]]
 """Those of a status, by their type."""
 
 
-def concerns(seen: Observation, policy: Policy, before: Conditions, now: str) -> list[Condition]:
-    """Nothing when the queue is not known: what was told stays."""
+def concerns(seen: Observation, policy: Policy, before: Conditions, now: str, ready: int) -> list[Condition]:
+    """Nothing when the queue is not known: what was told stays. *ready*: workers that run."""
     if not seen.shards or seen.doubt:
         return []
     limit = f"{policy.drain_seconds:.0f} s"
     cold = Condition(HOT, "False", "NoneHeldForLong", f"no thread has kept a worker busy for {limit} without a break")
-    served = Condition(STARVING, "False", "NoneWaitsForLong", f"no thread waits for {limit} while all workers run")
+    served = Condition(STARVING, "False", "NoneWaitsForLong", f"no thread waits for {limit} for want of a worker")
+    reason = "AtMaximum" if ready >= policy.max_replicas else "TooFewReady"
     return [
         stated(HOT, "HeldForLong", hot(seen, policy), cold, before.get(HOT, {}), now),
-        stated(STARVING, "AtMaximum", starving(seen, policy, before), served, before.get(STARVING, {}), now),
+        stated(STARVING, reason, starving(seen, policy, before, ready), served, before.get(STARVING, {}), now),
     ]
 
 
@@ -50,12 +53,15 @@ def stated(
 ) -> Condition:
     """The sentence that was told already, if it is still true; else the worst one, which comes first."""
     true = list(sentences)
-    was = before if before.get("status") == "True" else {}
+    was_true = before.get("status") == "True"
+    is_over = before.get("reason") == OVER
+    if is_over and (not true or age(before["lastTransitionTime"], now) < LEAST_SECONDS):
+        return Condition(type_, "False", OVER, before["message"])
     if true:
-        return Condition(type_, "True", reason, was["message"] if was.get("message") in true else true[0])
-    if was and age(was["lastTransitionTime"], now) < LEAST_SECONDS:
-        return Condition(type_, "True", was["reason"], was["message"])
-    return otherwise
+        return Condition(
+            type_, "True", reason, before["message"] if was_true and before["message"] in true else true[0]
+        )
+    return otherwise._replace(reason=OVER) if was_true else otherwise
 
 
 def hot(seen: Observation, policy: Policy) -> list[str]:
@@ -69,13 +75,17 @@ def hot(seen: Observation, policy: Policy) -> list[str]:
     ]
 
 
-def starving(seen: Observation, policy: Policy, before: Conditions) -> list[str]:
-    """A sentence for each thread that waited for the drain time while there could not be more workers."""
+def starving(seen: Observation, policy: Policy, before: Conditions, ready: int) -> list[str]:
+    """A sentence for each thread that waited for the drain time while no more workers could be asked for."""
     if seen.replicas < policy.max_replicas:
         return []
     was_starving = before.get(STARVING, {}).get("status") == "True"
     patience = policy.drain_seconds / (2 if was_starving else 1)
-    end = f"for {policy.drain_seconds:.0f} s, and there can be no more than {workers(policy.max_replicas)}"
+    end = f"for {policy.drain_seconds:.0f} s, "
+    if ready < policy.max_replicas:
+        end += f"with {ready} of {workers(policy.max_replicas)} ready"
+    else:
+        end += f"and there can be no more than {workers(policy.max_replicas)}"
     found = sorted(((lag, who) for state in seen.shards for lag, who in waiting(state, patience)), reverse=True)
     return [f"{who} waited {end}" for _, who in found]
 

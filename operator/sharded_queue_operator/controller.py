@@ -24,6 +24,7 @@ from sharded_queue_operator.healing import Healer
 from sharded_queue_operator.members import Members, watched_pods
 from sharded_queue_operator.observe import Observer, Place, Reading, Watch
 from sharded_queue_operator.overdue import Overdue
+from sharded_queue_operator.pin import PINNED, pin
 from sharded_queue_operator.pods import MANAGED_BY, MANAGER, Manifest, deployment
 from sharded_queue_operator.resource import ACCEPT, PAUSE, Name, Resource, parsed
 from sharded_queue_operator.settings import Settings
@@ -216,11 +217,17 @@ class Controller:
             workload = await self.workloads.find(resource)
             history = entry.history
             seen = observation(entry, workload, reading)
-            decision = decide(seen, resource.policy, history, monotonic())
+            pinned = pin(
+                resource.policy, resource.spec.pin_seconds, status.by_type(entry.body.get("status") or {}), now()
+            )
+            decision = decide(seen, pinned.policy, history, monotonic())
             if workload:
                 await self.applier.announce(entry.body, await self.healer.heal(resource, workload, seen))
             if await self.may_carry_out(resource, workload, seen, decision):
-                self.keep(entry, await self.applier.apply(resource, entry.body, workload, seen, decision))
+                problems = await self.members.problems(resource.name, workload)
+                besides = [pinned.condition]
+                body = await self.applier.apply(resource, entry.body, workload, seen, decision, problems, besides)
+                self.keep(entry, body)
             else:
                 self.observer.hurry(resource.name)
         except NotOurs as error:
@@ -235,6 +242,7 @@ class Controller:
             if entry.history is history:  # else what was known was given up meanwhile
                 entry.history = decision.history
             measure(resource.name, workload, seen, decision)
+            measure_conditions(resource.name, entry.body.get("status") or {})
 
     async def may_carry_out(
         self, resource: Resource, workload: Workload | None, seen: Observation, decision: Decision
@@ -383,3 +391,10 @@ def measure(name: Name, workload: Workload | None, seen: Observation, decision: 
         metrics.depth.labels(*name).set(seen.depth)
         metrics.lag_seconds.labels(*name).set(seen.lag_seconds)
         metrics.deserted_depth.labels(*name).set(sum(state.depth for state in seen.shards if state.is_deserted))
+
+
+def measure_conditions(name: Name, told: Manifest) -> None:
+    """What alerts speak of is what the status says."""
+    is_kept = status.condition(told, status.AVAILABLE).get("status") == "False"
+    metrics.workers_available.labels(*name).set(not is_kept)
+    metrics.pinned.labels(*name).set(status.condition(told, PINNED).get("status") == "True")

@@ -14,6 +14,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from sharded_queue_operator.api import Api, apps, core
+from sharded_queue_operator.availability import Problem
 from sharded_queue_operator.errors import ApiGone, ApiRefused
 from sharded_queue_operator.pods import QUEUE, Manifest, selector, selector_text, worker_name
 from sharded_queue_operator.resource import Name, Resource
@@ -80,6 +81,11 @@ class Members:
             known.pop(resource, None)
 
     # Questions
+
+    async def problems(self, resource: Name, workload: Workload | None) -> list[Problem]:
+        """What keeps the pods of a workload from becoming ready, those that are about to go left aside."""
+        members = await self.ours(resource, workload) if workload else []
+        return [member.problem for member in members if member.problem and not member.is_leaving]
 
     async def of(self, resource: Resource, workload: Workload) -> Sequence[Member]:
         """The pods of a workload; listed anew when fewer are known than exist, and when nobody watches them."""

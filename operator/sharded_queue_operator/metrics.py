@@ -24,6 +24,13 @@ deserted_depth = Gauge(
     QUEUE,
     registry=registry,
 )
+workers_available = Gauge(
+    "sharded_queue_workers_available",
+    "1 while the workers that were asked for run or are on their way, 0 while something keeps them from it",
+    QUEUE,
+    registry=registry,
+)
+pinned = Gauge("sharded_queue_pinned", "1 while a person's number of workers holds, else 0", QUEUE, registry=registry)
 known = Gauge("sharded_queue_known", "1 while Redis answers for the queue, else 0", QUEUE, registry=registry)
 accepted = Gauge("sharded_queue_accepted", "1 when the resource's spec makes sense, else 0", QUEUE, registry=registry)
 
@@ -61,7 +68,7 @@ leading = Gauge("sharded_queue_operator_leading", "1 while this process may writ
 READ = (lanes, depth, lag_seconds, deserted_depth, known)
 """What is known of a resource only as long as its Redis is read."""
 
-OF_A_QUEUE = (desired_replicas, current_replicas, ready_replicas, *READ, accepted)
+OF_A_QUEUE = (desired_replicas, current_replicas, ready_replicas, workers_available, pinned, *READ, accepted)
 
 
 def meet(namespace: str, queue: str) -> None:

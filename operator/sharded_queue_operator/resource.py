@@ -118,6 +118,7 @@ class Spec(Part, frozen=True):
     drain: Drain = Drain()
     suspend: bool = False
     replicas: Replicas | None = None
+    pin_seconds: Annotated[int, Meta(ge=1, le=2_592_000)] | None = None
 
     @property
     def shards(self) -> list[Shard]:

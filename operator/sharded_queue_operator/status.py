@@ -6,11 +6,14 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
+from sharded_queue_operator.availability import Problem, worst
 from sharded_queue_operator.concerns import CONCERNS, Condition, age, concerns
-from sharded_queue_operator.decide import Decision, Observation
+from sharded_queue_operator.decide import Decision, Observation, workers
 from sharded_queue_operator.pods import Manifest
 from sharded_queue_operator.resource import Handler, Resource
 from sharded_queue_operator.workload import Workload
+
+AVAILABLE = "WorkersAvailable"
 
 LOUD = ("observedGeneration", "desiredReplicas", "replicas", "readyReplicas", "selector", "reason")
 """
@@ -61,20 +64,28 @@ def status_of(
     before: Manifest,
     read: str,
     now: str,
+    problems: Sequence[Problem] = (),
+    besides: Sequence[Condition] = (),
 ) -> Manifest:
-    """*read*: when the queue was read, which may be a while before *now*."""
+    """
+    *read*: when the queue was read, which may be a while before *now*. *problems*: those of the worker pods. *besides*:
+    conditions that do not follow from what was seen and decided.
+    """
     desired = seen.replicas if decision.replicas is None else decision.replicas
-    worries = concerns(seen, resource.policy, by_type(before), now)
+    ready = workload.ready if workload else 0
+    worries = concerns(seen, resource.policy, by_type(before), now, ready)
+    available = availability(desired, workload, problems)
+    conditions = [*conditions_of(decision, resource, available), available, *besides, *worries]
     status = {
         **before,
         "observedGeneration": resource.generation,
         "desiredReplicas": desired,
         "replicas": workload.existing if workload else 0,
-        "readyReplicas": workload.ready if workload else 0,
+        "readyReplicas": ready,
         "selector": workload.selector if workload else "",
         "reason": decision.reason,
         "message": short(decision.message),
-        "conditions": updated(before, [*conditions_of(decision, resource), *worries], resource.generation, now),
+        "conditions": updated(before, conditions, resource.generation, now),
     }
     if not seen.shards:
         return status
@@ -115,7 +126,18 @@ def learned(handler: Handler, seen: Observation, decision: Decision, before: Map
     return entry
 
 
-def conditions_of(decision: Decision, resource: Resource) -> list[Condition]:
+def availability(desired: int, workload: Workload | None, problems: Sequence[Problem]) -> Condition:
+    """Whether the workers that were asked for run, or are on their way."""
+    ready, of_workload = (workload.ready, workload.problem) if workload else (0, None)
+    if ready >= desired:
+        return Condition(AVAILABLE, "True", "AllReady", "all workers that were asked for are ready")
+    count = f"{ready} of {workers(desired)} ready"
+    if problem := worst([*problems, *([of_workload] if of_workload else [])]):
+        return Condition(AVAILABLE, "False", problem.reason, f"{count}: {problem.message}")
+    return Condition(AVAILABLE, "True", "Starting", count)
+
+
+def conditions_of(decision: Decision, resource: Resource, available: Condition) -> list[Condition]:
     doubt, policy = decision.doubt, resource.policy
     if doubt:
         known = Condition("QueueKnown", "False", doubt.reason, doubt.message)
@@ -123,6 +145,8 @@ def conditions_of(decision: Decision, resource: Resource) -> list[Condition]:
     else:
         known = Condition("QueueKnown", "True", "Read", "Redis answers for all handlers")
         ready = Condition("Ready", "True", "Scaling", "the workers follow the queue")
+        if available.status == "False":
+            ready = available._replace(type="Ready")
     if decision.lanes > policy.lanes:
         message = f"the requests would keep more than {policy.max_replicas} workers busy"
         return [ready, known, Condition("ScalingLimited", "True", "TooFewReplicas", message)]

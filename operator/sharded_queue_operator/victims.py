@@ -8,6 +8,8 @@ order too, so that both choose the same. A StatefulSet takes its highest ordinal
 from collections.abc import Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
+from sharded_queue_operator.availability import Problem, of_pod
+
 COST = "controller.kubernetes.io/pod-deletion-cost"
 VICTIM_COST = "-1000000"
 """Below all that people give. Pods that nobody gave a cost count as 0, and need no write to be dearer."""
@@ -47,6 +49,8 @@ class Member(NamedTuple):
     own_cost: str | None = None
     is_leaving: bool = False
     maker: Maker = Maker()
+    problem: Problem | None = None
+    """What keeps it from becoming ready."""
 
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> "Member":
@@ -60,6 +64,7 @@ class Member(NamedTuple):
             annotations.get(OWN_COST),
             bool(metadata.get("deletionTimestamp")),
             Maker.of(body),
+            of_pod(body),
         )
 
     @property

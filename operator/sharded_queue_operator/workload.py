@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from msgspec import json
 
 from sharded_queue_operator.api import Api, apps
+from sharded_queue_operator.availability import Problem, of_deployment
 from sharded_queue_operator.errors import Claimed, NotOurs
 from sharded_queue_operator.pods import Manifest, deployment, deployment_name, selector_text
 from sharded_queue_operator.resource import Name, Resource, ScaleTargetRef
@@ -31,6 +32,7 @@ class Workload(NamedTuple):
     ready: int
     selector: str
     uid: str = ""
+    problem: Problem | None = None
 
     @classmethod
     def of(cls, body: Manifest) -> "Workload":
@@ -41,6 +43,7 @@ class Workload(NamedTuple):
             status.get("readyReplicas", 0),
             selector_text((spec.get("selector") or {}).get("matchLabels") or {}),
             body["metadata"].get("uid", ""),
+            of_deployment(body),
         )
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.operator_api.conftest import CRDS, Queues, QueueServer
 
@@ -19,38 +20,41 @@ def test_it_is_small_enough_for_an_annotation() -> None:
     assert (CRDS / "shardedqueues.yaml").stat().st_size < 64 * 1024
 
 
-def test_what_is_left_out_has_defaults(queues: Queues) -> None:
+def test_the_server_adds_nothing_to_what_an_author_wrote(queues: Queues) -> None:
+    """
+    Defaults are the operator's, so that a better one reaches queues that exist, and GitOps tools find nothing to undo:
+    a default inside of a list would be a difference to each of them for ever.
+    """
     queues.apply()
 
     spec = queues.get("shq", "notifications")["spec"]
-    assert spec["redis"] == {
-        "addresses": [queues.redis.address],
-        "mode": "Standalone",
-        "keyPrefix": "",
-        "tls": {"mode": "Disabled"},
-    }
-    assert spec["handlers"] == [{"name": "notifications.NotifyHandler", "shards": 1}]
-    assert spec["scaling"] == {
-        "mode": "Automatic",
-        "minReplicas": 0,
-        "maxReplicas": 10,
-        "threadsPerReplica": 1,
-        "targetDrainSeconds": 10,
-        "pollPeriodSeconds": 1,
-        "scaleDownStabilizationSeconds": 60,
-        "fallback": {"policy": "KeepCurrent"},
-    }
-    assert spec["drain"] == {"timeoutSeconds": 30}
-    assert spec["suspend"] is False
+    assert spec == queues.manifest()["spec"]
 
 
-def test_a_part_that_is_written_keeps_the_other_defaults(queues: Queues) -> None:
-    queues.apply(scaling={"maxReplicas": 3}, redis={"addresses": [queues.redis.address], "tls": {}})
+def test_a_merge_as_argo_makes_it_and_a_dry_run_as_flux_makes_it_find_nothing_to_do(queues: Queues) -> None:
+    wanted = queues.manifest(scaling={"maxReplicas": 3}, handlers=[{"name": "a"}, {"name": "b", "shards": 2}])
+    apply = ("apply", "--server-side", "--field-manager=flux", "--filename", "-")
+    queues.kubectl(*apply, stdin=yaml.safe_dump(wanted))
+    live = queues.get("shq", "notifications")
 
-    spec = queues.get("shq", "notifications")["spec"]
-    assert spec["scaling"]["maxReplicas"] == 3
-    assert spec["scaling"]["fallback"] == {"policy": "KeepCurrent"}
-    assert spec["redis"]["tls"] == {"mode": "Disabled"}
+    assert merge_patch(live["spec"], wanted["spec"]) == {}
+    queues.kubectl(*apply, "--dry-run=server", stdin=yaml.safe_dump(wanted))
+    assert queues.get("shq", "notifications")["metadata"]["resourceVersion"] == live["metadata"]["resourceVersion"]
+    assert (
+        queues.kubectl("diff", "--server-side", "--field-manager=flux", "-f", "-", stdin=yaml.safe_dump(wanted)) == ""
+    )
+
+
+def merge_patch(live: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:
+    """What a JSON merge patch (RFC 7386) would add or change: lists are replaced as a whole."""
+    found: dict[str, Any] = {}
+    for key, value in wanted.items():
+        if isinstance(value, dict) and isinstance(live.get(key), dict):
+            if inner := merge_patch(live[key], value):
+                found[key] = inner
+        elif live.get(key) != value:
+            found[key] = value
+    return found
 
 
 REDIS = {"addresses": ["redis:6379"]}
@@ -70,6 +74,7 @@ REDIS = {"addresses": ["redis:6379"]}
         ({"worker": {"image": "a", "modules": ["not-a-module"]}}, "spec.worker.modules[0]"),
         ({"worker": None, "scaleTargetRef": {"name": "m", "kind": "DaemonSet"}}, "Unsupported value"),
         ({"scaling": {"minReplicas": 3, "maxReplicas": 2}}, "minReplicas must not be greater than maxReplicas"),
+        ({"scaling": {"minReplicas": 11}}, "maxReplicas, which is 10 where it is left out"),
         ({"scaling": {"maxReplicas": 0}}, "spec.scaling.maxReplicas"),
         ({"scaling": {"fallback": {"policy": "AtLeast"}}}, "replicas is required with policy AtLeast"),
         (
@@ -131,7 +136,7 @@ def test_a_list_shows_what_matters(queues: Queues) -> None:
     queues.apply()
 
     header = queues.kubectl("get", "shq").splitlines()[0].split()
-    assert header == ["NAME", "DESIRED", "CURRENT", "READY", "DEPTH", "LAG", "REASON", "AGE"]
+    assert header == ["NAME", "DESIRED", "CURRENT", "READY", "WORKERS", "DEPTH", "LAG", "REASON", "AGE"]
 
 
 def test_scale_pins_the_replicas(queues: Queues) -> None:
@@ -139,3 +144,28 @@ def test_scale_pins_the_replicas(queues: Queues) -> None:
     queues.kubectl("scale", "shq/notifications", "--replicas=3")
 
     assert queues.get("shq", "notifications")["spec"]["replicas"] == 3
+
+
+def test_a_pin_ends_when_replicas_is_removed(queues: Queues) -> None:
+    queues.apply()
+    queues.kubectl("scale", "shq/notifications", "--replicas=3")
+    queues.kubectl("patch", "shq", "notifications", "--type=merge", "-p", '{"spec":{"replicas":null}}')
+
+    assert "replicas" not in queues.get("shq", "notifications")["spec"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"redis": REDIS | {"keyPrefix": "a_"}}, {"redis": REDIS}),
+        ({"handlers": [{"name": "a", "shards": 2}]}, {"handlers": [{"name": "a"}]}),
+    ],
+    ids=["keyPrefix", "shards"],
+)
+def test_to_leave_out_what_cannot_be_changed_is_a_change(
+    queues: Queues, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    queues.apply(**first)
+
+    with pytest.raises(RuntimeError, match="cannot be changed"):
+        queues.kubectl("replace", "--filename", "-", stdin=str(queues.manifest(**second)))

@@ -436,7 +436,7 @@ def test_a_thread_that_is_held_for_long_and_those_that_wait_for_it_are_named(
     queues.redis.bind("laptop/f00d")
 
     assert f"of {HANDLER} has kept a worker busy for 1 s" in queues.wait_for_event("HotThreads")
-    assert "and there can be no more than 1 worker" in queues.wait_for_event("Starving")
+    assert "with 0 of 1 worker ready" in queues.wait_for_event("Starving")
     operator.wait_for_polls(2)
     before = operator.writes()
     operator.wait_for_polls(5)

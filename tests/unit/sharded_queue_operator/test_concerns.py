@@ -18,9 +18,11 @@ class Told:
     def __init__(self) -> None:
         self.conditions: dict[str, Any] = {}
 
-    def at(self, seconds: int, state: ShardState, replicas: int = 2, doubt: Doubt | None = None) -> None:
+    def at(
+        self, seconds: int, state: ShardState, replicas: int = 2, doubt: Doubt | None = None, ready: int = 2
+    ) -> None:
         now = f"2026-01-01T00:{seconds // 60:02}:{seconds % 60:02}Z"
-        for each in concerns(Observation(replicas, [state], 0.0, doubt), POLICY, self.conditions, now):
+        for each in concerns(Observation(replicas, [state], 0.0, doubt), POLICY, self.conditions, now, ready):
             old = self.conditions.get(each.type, {})
             since = old["lastTransitionTime"] if old.get("status") == each.status else now
             self.conditions[each.type] = {**each._asdict(), "lastTransitionTime": since}
@@ -69,14 +71,32 @@ def test_the_thread_that_was_named_stays_named_while_it_is_true() -> None:
     assert told.says("HotThreads").startswith("thread t2 ")
 
 
-def test_a_concern_is_told_for_a_minute_at_least() -> None:
+def test_a_concern_that_ends_is_said_at_once() -> None:
     told = Told()
     told.at(0, held(t1=40))
-    told.at(59, held(t1=1))
+    told.at(1, held(t1=1))
+
+    assert told.conditions["HotThreads"]["status"] == "False"
+    assert told.conditions["HotThreads"]["message"] == "no thread has kept a worker busy for 30 s without a break"
+
+
+def test_a_concern_that_ended_comes_again_after_a_minute_at_the_earliest() -> None:
+    told = Told()
+    told.at(0, held(t1=40))
+    told.at(1, held(t1=1))
+    told.at(60, held(t1=40))
+    assert told.says("HotThreads") == ""
+
+    told.at(61, held(t1=41))
     assert told.says("HotThreads").startswith("thread t1 ")
 
-    told.at(60, held(t1=1))
-    assert told.says("HotThreads") == ""
+
+def test_a_concern_that_was_never_told_comes_at_once() -> None:
+    told = Told()
+    told.at(0, held(t1=1))
+    told.at(1, held(t1=30))
+
+    assert told.says("HotThreads").startswith("thread t1 ")
 
 
 def test_a_thread_that_waits_while_there_can_be_no_more_workers_starves() -> None:
@@ -88,6 +108,14 @@ def test_a_thread_that_waits_while_there_can_be_no_more_workers_starves() -> Non
     assert told.says("Starving") == ""
     told.at(2, waiting(w1=31, w2=40))
     assert told.says("Starving") == "thread w2 of a.A waited for 30 s, and there can be no more than 2 workers"
+
+
+def test_a_thread_that_waits_for_workers_that_do_not_run_is_told_so() -> None:
+    told = Told()
+    told.at(0, waiting(w1=31), ready=1)
+
+    assert told.says("Starving") == "thread w1 of a.A waited for 30 s, with 1 of 2 workers ready"
+    assert told.conditions["Starving"]["reason"] == "TooFewReady"
 
 
 def test_starving_ends_well_below_where_it_began() -> None:

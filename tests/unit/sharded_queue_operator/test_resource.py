@@ -102,6 +102,7 @@ REDIS = {"addresses": ["redis:6379"]}
         ({"redis": REDIS | {"keyPrefix": "{tag}"}}, "matching regex"),
         ({"drain": {"timeoutSeconds": 0}}, ">= 1"),
         ({"replicas": -1}, ">= 0"),
+        ({"pinSeconds": 0}, ">= 1"),
     ],
 )
 def test_what_cannot_be_is_refused_with_a_sentence(spec: dict[str, Any], sentence: str) -> None:

@@ -1,0 +1,134 @@
+"""Why workers that were asked for do not run, from what the API server says of them."""
+
+from typing import Any
+
+import pytest
+
+from sharded_queue.storage import ShardState
+from sharded_queue.tube import Shard
+from sharded_queue_operator.availability import Problem, of_deployment, of_pod, worst
+from sharded_queue_operator.decide import Decision, Doubt, History, Observation
+from sharded_queue_operator.resource import parsed
+from sharded_queue_operator.status import condition, events_of, is_urgent, status_of
+from sharded_queue_operator.workload import Workload
+
+NOW = "2026-01-01T00:00:00Z"
+RESOURCE = parsed(
+    {
+        "apiVersion": "shardedqueue.dev/v1alpha1",
+        "kind": "ShardedQueue",
+        "metadata": {"namespace": "shop", "name": "n", "generation": 1},
+        "spec": {
+            "redis": {"addresses": ["redis:6379"]},
+            "handlers": [{"name": "a"}],
+            "worker": {"image": "i", "modules": ["m"]},
+        },
+    }
+)
+CRASHED = {"name": "worker", "restartCount": 3, "lastState": {"terminated": {"exitCode": 1}}, "state": {"running": {}}}
+
+
+def deployment(*conditions: dict[str, Any]) -> dict[str, Any]:
+    return {"spec": {}, "status": {"conditions": list(conditions)}}
+
+
+def pod(*containers: dict[str, Any], conditions: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "w-1"},
+        "status": {"conditions": list(conditions), "containerStatuses": list(containers)},
+    }
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (
+            deployment(
+                {"type": "ReplicaFailure", "status": "True", "message": 'pods "w" is forbidden: exceeded quota: q'}
+            ),
+            "QuotaExceeded",
+        ),
+        (deployment({"type": "ReplicaFailure", "status": "True", "message": "violates PodSecurity"}), "PodsRefused"),
+        (deployment({"type": "Progressing", "status": "False", "message": "timed out"}), "ProgressDeadlineExceeded"),
+        (deployment({"type": "Progressing", "status": "True", "message": "fine"}), None),
+        (deployment(), None),
+    ],
+)
+def test_what_a_deployment_says(body: dict[str, Any], reason: str | None) -> None:
+    problem = of_deployment(body)
+
+    assert (problem.reason if problem else None) == reason
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (pod(conditions=({"type": "PodScheduled", "status": "False", "reason": "Unschedulable"},)), "Unschedulable"),
+        (pod({"name": "worker", "state": {"waiting": {"reason": "ErrImageNeverPull"}}}), "ImagePullBackOff"),
+        (pod({"name": "worker", "state": {"waiting": {"reason": "ImagePullBackOff"}}}), "ImagePullBackOff"),
+        (pod({"name": "worker", "state": {"waiting": {"reason": "CreateContainerConfigError"}}}), "ContainerRefused"),
+        (pod({**CRASHED, "state": {"waiting": {"reason": "CrashLoopBackOff"}}}), "CrashLooping"),
+        (pod(CRASHED), "CrashLooping"),
+        (pod({**CRASHED, "ready": True}, conditions=({"type": "Ready", "status": "True"},)), None),
+        (pod({"name": "worker", "state": {"waiting": {"reason": "ContainerCreating"}}}), None),
+        (pod(), None),
+    ],
+)
+def test_what_a_pod_says(body: dict[str, Any], reason: str | None) -> None:
+    problem = of_pod(body)
+
+    assert (problem.reason if problem else None) == reason
+
+
+def test_the_cause_is_named_before_what_follows_from_it() -> None:
+    late, image = Problem("ProgressDeadlineExceeded", "timed out"), Problem("ImagePullBackOff", "no image")
+
+    assert worst([late, image]) == image
+    assert worst([]) is None
+
+
+def told(ready: int, *problems: Problem, doubt: Doubt | None = None, of_workload: Problem | None = None) -> Any:
+    workload = Workload(3, 3, ready, "app=n", "uid", of_workload)
+    decision = Decision(None, "AsWished", "as it is", History(), wish=3, doubt=doubt)
+    seen = Observation(3, [ShardState(Shard("a"), depth=9, threads=3)], 0.0)
+    return status_of(RESOURCE, workload, seen, decision, before={}, read=NOW, now=NOW, problems=problems)
+
+
+def test_a_resource_whose_workers_cannot_run_is_not_ready() -> None:
+    status = told(1, Problem("ImagePullBackOff", "the image cannot be had"))
+
+    for type_ in ("WorkersAvailable", "Ready"):
+        assert condition(status, type_)["status"] == "False"
+        assert condition(status, type_)["reason"] == "ImagePullBackOff"
+        assert condition(status, type_)["message"] == "1 of 3 workers ready: the image cannot be had"
+    assert status["reason"] == "AsWished", "the reason of the decision stays"
+
+
+def test_what_the_deployment_says_counts_where_no_pod_says_anything() -> None:
+    assert condition(told(2, of_workload=Problem("QuotaExceeded", "no more")), "Ready")["reason"] == "QuotaExceeded"
+
+
+def test_workers_on_their_way_are_no_trouble() -> None:
+    status = told(0)
+
+    assert condition(status, "Ready")["status"] == "True"
+    assert condition(status, "WorkersAvailable")["reason"] == "Starting"
+
+
+def test_enough_workers_are_available_whatever_one_pod_says() -> None:
+    assert condition(told(3, Problem("CrashLooping", "again")), "Ready")["status"] == "True"
+
+
+def test_an_unknown_queue_is_said_before_its_workers() -> None:
+    status = told(0, Problem("CrashLooping", "again"), doubt=Doubt("RedisUnreachable", "no answer"))
+
+    assert condition(status, "Ready")["reason"] == "RedisUnreachable"
+    assert condition(status, "WorkersAvailable")["reason"] == "CrashLooping"
+
+
+def test_a_person_hears_of_it_once() -> None:
+    before, after = told(0), told(0, Problem("CrashLooping", "again"))
+
+    assert is_urgent(before, after)
+    assert [event.reason for event in events_of(before, after)] == ["CrashLooping"]
+    assert events_of(after, after) == []
