@@ -20,7 +20,10 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from sharded_queue.errors import UnreadableData
+
 CLASSES: tuple[tuple[type[Exception], str], ...] = (
+    (UnreadableData, "a key of a handler cannot be read, and `sharded-queue check HANDLER` names it"),
     (NoPermissionError, "its user may not do what the operator needs (NOPERM): see docs/redis.md"),
     (AuthenticationError, "it refuses the user or the password, or wants some (NOAUTH, WRONGPASS)"),
     (BusyLoadingError, "it is loading its data (LOADING)"),
