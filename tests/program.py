@@ -60,7 +60,10 @@ class Program:
 
     def ended(self) -> int:
         """Wait for its end, and for all that it had to say; the exit code."""
-        code = self.process.wait(SECONDS)
+        try:
+            code = self.process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"it did not end, but said:\n{self.text}") from None
         with self._news:
             assert self._news.wait_for(lambda: self._is_silent, SECONDS), "something it started still talks"
         return code

@@ -5,6 +5,7 @@ What programs under test inherit: nothing of the place where somebody typed `mak
 """
 
 import os
+import resource
 import signal
 
 from tests.cluster.places import NODE_ADDRESS, PODS, SERVICES
@@ -24,10 +25,15 @@ KEPT_BY_PYTHON = {signal.SIGPIPE, signal.SIGXFSZ}
 """Python ignores these itself, and gives its children the defaults back."""
 
 
+OPEN_FILES = 1024
+"""What Linux gives to a process that asks for nothing; macOS gives 256."""
+
+
 def neutral() -> None:
     forget_variables()
     bypass_proxies()
     let_children_hear()
+    open_enough_files()
 
 
 def forget_variables() -> None:
@@ -50,3 +56,11 @@ def let_children_hear() -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, lambda *_: None)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
+
+
+def open_enough_files() -> None:
+    """As far as the hard limit lets us: tests hold hundreds of connections."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

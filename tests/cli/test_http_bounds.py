@@ -57,9 +57,9 @@ def test_sixty_heads_without_an_end_cost_a_worker_no_memory(worker: Program) -> 
 
 
 def test_more_drips_than_a_worker_has_descriptors_keep_nobody_from_asking(worker: Program) -> None:
-    subprocess.run(["prlimit", "--nofile=256:256", "--pid", str(worker.process.pid)], check=True)
+    subprocess.run(["prlimit", "--nofile=128:128", "--pid", str(worker.process.pid)], check=True)
     port = port_of(worker)
-    with drips(port, 400):
+    with drips(port, 200):
         answers = [asked(port) for _ in range(20)]
 
     print(f"slowest answer {max(seconds for _, seconds in answers):.3f} s")

@@ -14,7 +14,7 @@ from tests.surroundings import NODE_ADDRESS
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
-import json, os, signal
+import json, os, resource, signal
 from urllib.request import proxy_bypass
 
 def is_default(name):
@@ -24,6 +24,7 @@ print(json.dumps({
     "signals": [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGCHLD") if not is_default(name)],
     "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
     "variables": dict(os.environ),
+    "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     "direct": [host for host in ("127.0.0.1", "localhost", "198.18.255.1") if proxy_bypass(host)],
 }))
 """
@@ -81,3 +82,8 @@ def test_no_proxy_stands_between_programs_of_this_machine() -> None:
 
     assert found["direct"] == ["127.0.0.1", "localhost", NODE_ADDRESS]
     assert found["variables"]["no_proxy"].startswith("example.org,")
+
+
+@pytest.mark.parametrize(("limits", "files"), [("-S -n 256", 1024), ("-n 256", 256)], ids=["soft", "hard"])
+def test_programs_under_test_may_open_as_many_files_as_usual_where_they_can(limits: str, files: int) -> None:
+    assert started_from(f"ulimit {limits}")["files"] == files
