@@ -25,7 +25,7 @@ from sharded_queue.storage import ShardState
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue_operator import journal
 from sharded_queue_operator.decide import History, Observation, count, decide
-from sharded_queue_operator.local import Crew, Failed, environment, started, tail, words
+from sharded_queue_operator.local import Crew, Failed, ended, environment, started, tail, words
 from sharded_queue_operator.observe import Place, Poller, Reading, Watch
 from sharded_queue_operator.resource import Name, Resource
 from sharded_queue_operator.summary import Outcome, printed
@@ -117,7 +117,8 @@ class Run:
             self.news.put_nowait(None)
 
         for number in SIGNALS:
-            asyncio.get_running_loop().add_signal_handler(number, received, number)
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # `nohup` says to go on
+                asyncio.get_running_loop().add_signal_handler(number, received, number)
 
     def fail(self, failure: Exception) -> None:
         self.failure = self.failure or failure
@@ -183,9 +184,8 @@ class Run:
 
     async def finish(self, screen: View, producer: Process | None) -> None:
         """Nothing new is registered, and what was begun is finished."""
-        if producer and producer.returncode is None:
-            producer.terminate()
-            await producer.wait()
+        if producer:
+            await ended(producer)
         if self.signals and self.crew.running:
             screen.say(
                 f"{self.signals[0].name}: {count(len(self.crew.running), 'worker')} finishing what they have begun"

@@ -216,6 +216,19 @@ async def started(command: Sequence[str], place: Path, environment: Mapping[str,
             raise Failed(f"{command[0]} cannot be started: {error.strerror}") from error
 
 
+async def ended(process: Process) -> None:
+    """Ask it to end, and kill it when it has not within the grace that a pod has."""
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(GRACE_SECONDS):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
 def tail(log: Path) -> str:
     """The last thing a process said."""
     lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]

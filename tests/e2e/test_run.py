@@ -99,6 +99,19 @@ def test_a_run_without_end_ends_well_by_ctrl_c(start: Start) -> None:
 
 
 @pytest.mark.redis
+def test_a_run_that_was_started_by_nohup_outlives_its_terminal(start: Start) -> None:
+    usual = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what we ignore, a program that we start ignores too
+    try:
+        run = start(FILE, "--produce", FEW)
+    finally:
+        signal.signal(signal.SIGHUP, usual)
+    run.line(SOME_BOUND)
+    run.tell(signal.SIGHUP)
+
+    assert run.ended() == 0, run.text
+
+
+@pytest.mark.redis
 def test_a_redis_of_the_users_is_used_and_left_without_a_journal(start: Start, redis_server: RedisServer) -> None:
     run = start(FILE, "--produce", FEW, "--redis", redis_server.address)
 

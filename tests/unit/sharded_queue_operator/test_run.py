@@ -196,6 +196,19 @@ async def test_a_worker_that_does_not_stop_is_killed(crew: Crew, monkeypatch: py
     assert crew.members[0].process.returncode == -signal.SIGKILL
 
 
+async def test_a_producer_that_does_not_stop_is_killed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(local, "GRACE_SECONDS", 0.1)
+    usual = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        producer = await local.started(["sleep", "600"], tmp_path, os.environ, tmp_path / "log")
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+
+    await asyncio.wait_for(local.ended(producer), SECONDS)
+
+    assert producer.returncode == -signal.SIGKILL
+
+
 # The check
 
 
