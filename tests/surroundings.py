@@ -4,9 +4,11 @@ What programs under test inherit: nothing of the place where somebody typed `mak
 `conftest.py` calls `neutral` before any test is imported; what this process has, all that a test starts inherits.
 """
 
+import locale
 import os
 import resource
 import signal
+from contextlib import suppress
 
 from tests.cluster.places import NODE_ADDRESS, PODS, SERVICES
 
@@ -17,6 +19,9 @@ OF_PYTEST = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
 """Meant for the pytest that was typed, not for those that tests start."""
 
 OF_TERMINALS = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE")
+
+OF_LANGUAGES = ("LANG", "LANGUAGE", "LC_")
+"""Beginnings of the names that say in which language, and in which bytes, programs speak."""
 
 OWN_ADDRESSES = ",".join(("localhost", "127.0.0.1", "::1", NODE_ADDRESS, PODS, SERVICES, ".svc", ".cluster.local"))
 """No proxy stands between programs of this machine; what tests download may need one."""
@@ -31,6 +36,7 @@ OPEN_FILES = 1024
 
 def neutral() -> None:
     forget_variables()
+    speak_utf8()
     bypass_proxies()
     let_children_hear()
     open_enough_files()
@@ -39,6 +45,15 @@ def neutral() -> None:
 def forget_variables() -> None:
     for name in [name for name in os.environ if name.startswith(FOREIGN) or name in (*OF_PYTEST, *OF_TERMINALS)]:
         del os.environ[name]
+
+
+def speak_utf8() -> None:
+    """Files of the repository are UTF-8, and sentences of the programs under test are English."""
+    for name in [name for name in os.environ if name.startswith(OF_LANGUAGES)]:
+        del os.environ[name]
+    os.environ["PYTHONUTF8"] = "1"
+    with suppress(locale.Error):  # where it does not exist, UTF-8 is the usual one
+        locale.setlocale(locale.LC_ALL, "C.UTF-8")
 
 
 def bypass_proxies() -> None:

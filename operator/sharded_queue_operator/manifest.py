@@ -37,7 +37,7 @@ def read(file: Path) -> tuple[Resource, str | None]:
 
 def documents(file: Path) -> list[Any]:
     try:
-        return [body for body in yaml.safe_load_all(file.read_text()) if body is not None]
+        return [body for body in yaml.safe_load_all(file.read_text("utf-8")) if body is not None]
     except (OSError, UnicodeDecodeError) as error:
         raise BadSpec(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except yaml.YAMLError as error:

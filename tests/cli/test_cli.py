@@ -427,6 +427,19 @@ def test_peek_shows_the_beginning_of_a_large_request(redis: RedisServer, start: 
 
 
 @pytest.mark.redis
+def test_what_a_terminal_has_no_letters_for_is_spelled_out(
+    redis: RedisServer, start: Start, jobs: type[Handler]
+) -> None:
+    register(redis, jobs, 1)
+    ask(redis, lambda client: client.lset("tube_{jobs.Job}/one/0", 0, "a snowman: ☃"))
+    latin = {"PYTHONIOENCODING": "latin-1", "PYTHONUTF8": "0"}
+    shown = start("peek", "jobs.Job", "one", QUEUE_REDIS_ADDRESS=redis.address, **latin)
+
+    assert shown.ended() == 0, shown.text
+    assert "a snowman: \\u2603" in shown.text
+
+
+@pytest.mark.redis
 def test_what_redis_holds_cannot_move_the_cursor(redis: RedisServer, start: Start, jobs: type[Handler]) -> None:
     register(redis, jobs, 1)
     ask(redis, lambda client: client.lset("tube_{jobs.Job}/one/0", 0, "\x1b[2J\x07 not ours"))

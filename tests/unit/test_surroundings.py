@@ -14,7 +14,7 @@ from tests.surroundings import NODE_ADDRESS
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """
-import json, os, resource, signal
+import json, locale, os, resource, signal
 from urllib.request import proxy_bypass
 
 def is_default(name):
@@ -23,6 +23,7 @@ def is_default(name):
 print(json.dumps({
     "signals": [name for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGCHLD") if not is_default(name)],
     "blocked": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+    "bytes": locale.getpreferredencoding(False),
     "variables": dict(os.environ),
     "files": resource.getrlimit(resource.RLIMIT_NOFILE)[0],
     "direct": [host for host in ("127.0.0.1", "localhost", "198.18.255.1") if proxy_bypass(host)],
@@ -31,10 +32,11 @@ print(json.dumps({
 """Tells what it got."""
 
 TEST = """
-import subprocess, sys
+import locale, subprocess, sys
 from tests import surroundings
 
 surroundings.neutral()
+assert locale.getencoding() == "UTF-8"
 subprocess.run([sys.executable, "-c", sys.argv[1]], check=True)
 """
 """Starts a program, as a test does."""
@@ -75,6 +77,14 @@ def test_signals_that_the_caller_blocks_reach_programs_under_test() -> None:
 )
 def test_variables_of_the_caller_reach_no_program_under_test(name: str) -> None:
     assert name not in started_from(":", **{name: "3"})["variables"]
+
+
+@pytest.mark.parametrize("language", ["POSIX", "tr_TR", "nowhere"])
+def test_programs_under_test_speak_utf8(language: str) -> None:
+    found = started_from(":", LC_ALL=language, LANGUAGE="tr", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+
+    assert found["bytes"].lower() == "utf-8"
+    assert not {"LC_ALL", "LANGUAGE"} & set(found["variables"])
 
 
 def test_no_proxy_stands_between_programs_of_this_machine() -> None:

@@ -6,7 +6,9 @@ library never imports them. Each command is imported when it is asked for: a wor
 first request waits, need not load what draws tables.
 """
 
+import sys
 from importlib.metadata import EntryPoint, entry_points
+from io import TextIOWrapper
 
 import click
 
@@ -90,6 +92,8 @@ def main() -> None:
 
     Redis is the one that QUEUE_REDIS_ADDRESS names (localhost:6379).
     """
+    if isinstance(sys.stdout, TextIOWrapper):  # what a terminal has no letters for is spelled out
+        sys.stdout.reconfigure(errors="backslashreplace")
     if click.get_current_context().invoked_subcommand != "worker":  # which logs it
         for sentence in mistyped():
             click.echo(f"Warning: {sentence}", err=True)

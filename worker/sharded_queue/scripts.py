@@ -65,8 +65,8 @@ OTHER_FORMAT = re.compile(r"FORMAT (\d+) (\d+) (.*?)(?:,? script: .*)?$", re.DOT
 def source(name: str) -> str:
     """A script's text: its own first line (which sets its flags), what it needs of the prelude, and its body."""
     folder = files("sharded_queue") / "lua"
-    flags, _, body = (folder / f"{name}.lua").read_text().partition("\n")
-    return "\n".join([flags, *_needed((folder / "_prelude.lua").read_text(), body), body])
+    flags, _, body = (folder / f"{name}.lua").read_text("utf-8").partition("\n")
+    return "\n".join([flags, *_needed((folder / "_prelude.lua").read_text("utf-8"), body), body])
 
 
 def _needed(prelude: str, body: str) -> list[str]:
