@@ -18,7 +18,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
-from redis.exceptions import RedisError
+from redis.exceptions import NoPermissionError, RedisError
 
 from sharded_queue.connections import Client, RedisOptions, close, connect, introduce, understood
 from sharded_queue.coordinators.redis import RedisCoordinator
@@ -380,6 +380,8 @@ class Poller:
                 async with asyncio.timeout(ANSWER_SECONDS):
                     await introduce(client, ANSWER_SECONDS)
                     await client.ping()
+        except NoPermissionError:  # which is an answer too: what is read next says what is missing
+            return None
         except TROUBLE as error:
             self.answers.clear()
             return error
