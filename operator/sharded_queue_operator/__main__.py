@@ -4,12 +4,15 @@ import asyncio
 import logging
 import signal
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import AsyncIterator, Awaitable, Collection
 from contextlib import asynccontextmanager, suppress
+from importlib.metadata import version
 from pathlib import Path
 from time import monotonic
 
 import kopf
+from kubernetes.aio.config import ConfigException
 
 from sharded_queue import logs
 from sharded_queue.errors import SettingsError
@@ -25,6 +28,7 @@ from sharded_queue_operator.settings import Settings, read
 
 log = logging.getLogger("sharded_queue_operator")
 
+FIELDS = Settings.model_fields.items()
 CRD_SECONDS = 2.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
 """Between two beginnings of the watches, while they end at once."""
@@ -40,6 +44,7 @@ not a tenth of that: one such resource would end the watch, and the list, of all
 
 
 def main() -> None:
+    told().parse_args()
     try:
         settings = read()
     except SettingsError as error:
@@ -50,8 +55,28 @@ def main() -> None:
     try:
         with suppress(asyncio.CancelledError, KeyboardInterrupt):
             asyncio.run(serve(settings))
-    except Deposed as error:
-        sys.exit(f"sharded-queue-operator: {error}")
+    except (Deposed, ConfigException) as error:
+        sys.exit(f"sharded-queue-operator: {explained(error)}")
+
+
+def told() -> ArgumentParser:
+    """What `--help` and `--version` say; there are no other words."""
+    lines = [f"  OPERATOR_{name.upper():20} {field.get_default(call_default_factory=True)!r}" for name, field in FIELDS]
+    parser = ArgumentParser(
+        "sharded-queue-operator",
+        description="Scales the workers of all ShardedQueue resources of a cluster: that of the pod it\n"
+        "runs in, or that of your kubeconfig. The environment sets it; it takes no options.",
+        epilog="settings and their defaults:\n" + "\n".join(lines),
+        formatter_class=RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=version("sharded-queue"))
+    return parser
+
+
+def explained(error: Exception) -> str:
+    if isinstance(error, ConfigException):
+        return f"no cluster is known here: neither a pod's service account nor a kubeconfig (KUBECONFIG): {error}"
+    return str(error)
 
 
 async def serve(settings: Settings) -> None:

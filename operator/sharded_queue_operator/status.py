@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
+from sharded_queue.printable import printable
 from sharded_queue_operator.availability import Problem, worst
 from sharded_queue_operator.concerns import CONCERNS, Condition, age, concerns
 from sharded_queue_operator.decide import Decision, Observation, workers
@@ -169,6 +170,8 @@ def updated(before: Manifest, conditions: Sequence[Condition], generation: int, 
 
 
 def short(message: str) -> str:
+    """One line that a terminal and a log can show, as sentences quote names, templates and answers of servers."""
+    message = printable(message)
     return message if len(message) <= MOST_CHARACTERS else f"{message[: MOST_CHARACTERS - 2]} …"
 
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 from jsonschema import Draft202012Validator
@@ -213,3 +214,31 @@ def test_logs_and_metrics_of_a_worker_carry_nothing_raw(ask: Ask, written: Writt
     assert all(line.isprintable() for line in lines), [line for line in lines if not line.isprintable()]
     assert all(line.isprintable() for line in exposed.split("\n"))
     assert list(text_string_to_metric_families(exposed))
+
+
+def test_every_command_with_json_has_its_schema() -> None:
+    assert {name for name, command in commands(main) if "--json" in options(command)} == set(ANSWERS)
+
+
+def commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command
+        if isinstance(command, click.Group):
+            yield from commands(command, f"{before}{name} ")
+        else:
+            yield f"{before}{name}", command
+
+
+def options(command: click.Command) -> set[str]:
+    return {option for parameter in command.params for option in parameter.opts}
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("name", sorted(name for name, _ in commands(main)))
+def test_the_help_of_each_command_fits_the_terminal(name: str, columns: int) -> None:
+    said = CliRunner().invoke(main, [*name.split(), "--help"], terminal_width=columns, max_content_width=columns)
+
+    assert said.exit_code == 0
+    assert all(len(line) <= columns for line in said.output.splitlines())

@@ -115,6 +115,8 @@ class Handler:
             raise HandlerError(f"{cls.name}.retry is {cls.retry!r}: a Retry, or None for that of the settings")
         if not is_window(cls.deduplicate_seconds):
             raise HandlerError(f"{cls.name}.deduplicate_seconds is {cls.deduplicate_seconds!r}: {WINDOW_BOUNDS}")
+        for method in _defined(cls):
+            _check_batch(cls, method)
         cls._serializer = None
         cls._method = "perform" if cls.handle is Handler.handle else "handle"
         cls._is_async = inspect.iscoroutinefunction(getattr(cls, cls._method))
@@ -222,17 +224,37 @@ def request_type(handler: type[Handler]) -> Any:
     Raises:
         HandlerError: neither is defined, or the annotation cannot be resolved.
     """
-    own = {"handle": handler.handle is not Handler.handle, "perform": handler.perform is not Handler.perform}
-    defined = [getattr(handler, name) for name, is_own in own.items() if is_own]
+    defined = _defined(handler)
     if not defined:
         raise HandlerError(f"{handler.name} defines neither perform nor handle")
     for method in defined:
-        star = [p for p in inspect.signature(method).parameters.values() if p.kind is p.VAR_POSITIONAL]
-        if not star:
-            raise HandlerError(f"{handler.name}.{method.__name__} must take *requests")
-        if star[0].annotation is not inspect.Parameter.empty:
-            return _resolved(handler, method, star[0].name)
+        star = _star(method)
+        if star and star.annotation is not inspect.Parameter.empty:
+            return _resolved(handler, method, star.name)
     return Any
+
+
+def _defined(handler: type[Handler]) -> list[Any]:
+    """The methods of a handler that take a batch, of which it needs one."""
+    own = {"handle": handler.handle is not Handler.handle, "perform": handler.perform is not Handler.perform}
+    return [getattr(handler, name) for name, is_own in own.items() if is_own]
+
+
+def _star(method: Any) -> inspect.Parameter | None:
+    return next((p for p in inspect.signature(method).parameters.values() if p.kind is p.VAR_POSITIONAL), None)
+
+
+def _check_batch(handler: type[Handler], method: Any) -> None:
+    """
+    Raises:
+        HandlerError: the method cannot be given a batch.
+    """
+    if not _star(method):
+        name = getattr(method, "__name__", "perform")
+        raise HandlerError(
+            f"{handler.name}.{name} must take *requests, for it is given a batch of them: "
+            f"async def {name}(self, *requests: …)"
+        )
 
 
 def _resolved(handler: type[Handler], method: Any, parameter: str) -> Any:

@@ -113,12 +113,18 @@ def test_an_annotation_that_leads_nowhere_is_refused() -> None:
 
 
 def test_a_handler_that_takes_no_batch_is_refused() -> None:
-    class SingleHandler(Handler):
-        async def perform(self, request: Job) -> None:  # type: ignore[override]
-            ...
+    """When it is defined, and not when its first batch has come."""
+    with pytest.raises(HandlerError, match=r"SingleHandler\.perform must take \*requests"):
 
-    with pytest.raises(HandlerError, match=r"must take \*requests"):
-        request_type(SingleHandler)
+        class SingleHandler(Handler):
+            async def perform(self, request: Job) -> None:  # type: ignore[override]
+                ...
+
+    with pytest.raises(HandlerError, match=r"ListHandler\.handle must take \*requests"):
+
+        class ListHandler(Handler):
+            async def handle(self, requests: list[Job]) -> None:  # type: ignore[override]
+                ...
 
 
 def test_a_handler_that_handles_nothing_is_refused() -> None:

@@ -15,7 +15,7 @@ from sharded_queue.tube import THREADS_BOUND, Layout, threads_fault
 States = Sequence[ShardState]
 
 
-@click.command()
+@click.command(short_help="Spread the keys of a handler over more or fewer threads.")
 @click.argument("handler", type=NAME)
 @click.argument("threads", type=click.IntRange(1, THREADS_BOUND), required=False)
 @module_options

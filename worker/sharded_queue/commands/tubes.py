@@ -18,7 +18,7 @@ from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.views import deserted, handlers_table, holders, tubes_table, withheld
 
 
-@click.command()
+@click.command(short_help="How much waits, where, and for how long.")
 @click.argument("handlers", type=NAME, nargs=-1, metavar="[HANDLER]...")
 @module_options
 @everything_option

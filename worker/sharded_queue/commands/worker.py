@@ -36,7 +36,7 @@ def choices(setting: str) -> Sequence[str]:
     return get_args(Settings.model_fields[setting].annotation)
 
 
-@click.command()
+@click.command(short_help="Serve the handlers that modules define.")
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
 @click.option(
     "--log-level",
