@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from sharded_queue.printable import printable
 from sharded_queue.views import count, duration, handlers_table, tubes_table
 from sharded_queue_operator.decide import Decision, Observation
 from sharded_queue_operator.local import Crew, Member
@@ -83,7 +84,7 @@ def line(frame: Frame) -> str:
     return (
         f"{frame.seconds:6.1f} s  depth {count(seen.depth)}  lag {duration(seen.lag_seconds)}"
         f"  threads {seen.threads} ({seen.bound} bound)  handled {count(frame.handled)}"
-        f"  workers {frame.crew.wanted}  {decision.reason}: {decision.message}"
+        f"  workers {frame.crew.wanted}  {decision.reason}: {printable(decision.message)}"
     )
 
 
@@ -103,7 +104,7 @@ def facts(frame: Frame) -> Table:
     reason = Text(frame.decision.reason, style="yellow" if frame.decision.doubt else "green")
     rows = Table.grid(padding=(0, 2))
     rows.add_row("workers", crew_text(frame.crew))
-    rows.add_row("decision", Text.assemble(reason, "  ", frame.decision.message))
+    rows.add_row("decision", Text.assemble(reason, "  ", printable(frame.decision.message)))
     return rows
 
 

@@ -199,6 +199,8 @@ def test_an_idle_worker_leaves_at_once(redis: RedisServer, start: Start, number:
     [
         ("nowhere", "there is no module 'nowhere'"),
         ("jobs.nowhere", "there is no module 'jobs.nowhere'"),
+        ("jobs.Job", "there is no module 'jobs.Job' in .*; did you mean 'jobs'?"),
+        ("brokn", "there is no module 'brokn' in .*; did you mean 'broken'?"),
         ("lacking", "module 'lacking' needs 'nowhere_to_be_found', which is not installed"),
         ("broken", "module 'broken' cannot be imported: ValueError: out of order"),
     ],

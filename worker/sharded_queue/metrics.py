@@ -16,7 +16,7 @@ from sharded_queue.errors import StorageUnavailable
 from sharded_queue.printable import printable
 from sharded_queue.settings import settings
 from sharded_queue.storage import ShardState, Storage, observe_readable
-from sharded_queue.tube import Shard
+from sharded_queue.tube import THREAD_BYTES, Shard
 from sharded_queue.worker import Worker
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
@@ -123,7 +123,7 @@ def add_tubes(families: Sequence[GaugeMetricFamily], handler: str, shards: Seque
     workers = {hold.thread: hold.worker for state in shards for hold in state.held if hold.lease_seconds > 0}
     rest = sum(state.depth for state in shards)
     for tube in listed[: settings.metrics_tubes]:
-        labels = [handler, printable(tube.thread), str(tube.priority)]
+        labels = [handler, printable(tube.thread, THREAD_BYTES), str(tube.priority)]
         depth.add_metric(labels, tube.depth)
         lag.add_metric(labels, tube.lag_seconds)
         state, holder = STATES.get(tube.state, tube.state), printable(workers.get(tube.thread, ""))

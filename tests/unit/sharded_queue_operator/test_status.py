@@ -6,7 +6,17 @@ from sharded_queue.tube import Shard
 from sharded_queue_operator.decide import Decision, Doubt, History, Observation
 from sharded_queue_operator.pace import Pace
 from sharded_queue_operator.resource import Resource, parsed
-from sharded_queue_operator.status import condition, events_of, is_notable, is_urgent, patch, refused_status, status_of
+from sharded_queue_operator.status import (
+    MOST_CHARACTERS,
+    condition,
+    events_of,
+    is_notable,
+    is_urgent,
+    patch,
+    refused_status,
+    short,
+    status_of,
+)
 
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
 UNREACHABLE = Doubt("RedisUnreachable", "no answer from redis:6379")
@@ -170,3 +180,10 @@ def test_what_is_too_long_for_a_status_is_cut() -> None:
 
     assert len(refused["message"]) == len(condition(refused, "Ready")["message"]) == 1_000
     assert len(condition(doubted, "QueueKnown")["message"]) == 1_000
+
+
+def test_what_a_sentence_quotes_cannot_move_a_cursor_or_end_a_line() -> None:
+    quoted = short("thread \x1b]0;title\x07 of\nshop.Charge\u202e waits" + "x" * 5000)
+
+    assert quoted.isprintable()
+    assert len(quoted) <= MOST_CHARACTERS
