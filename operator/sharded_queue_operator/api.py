@@ -7,7 +7,7 @@ Dicts and server-side apply, because the client's models drop every field that t
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
 from aiohttp import ClientError
 from kubernetes.aio import config
@@ -17,6 +17,9 @@ from sharded_queue_operator import metrics
 from sharded_queue_operator.errors import ApiGone, ApiRefused
 from sharded_queue_operator.pods import MANAGER, Manifest
 from sharded_queue_operator.resource import API_VERSION, PLURAL, Name
+
+PAGE = 250
+"""Objects of a list that are read at a time: some 3 MB of pods, which take 20 ms to parse."""
 
 GONE = 404
 REFUSED = 400
@@ -60,6 +63,20 @@ class Api:
 
     async def get(self, path: str, **query: str) -> Manifest:
         return await self.call("GET", path, query=query)
+
+    async def pages(self, path: str, selector: str = "") -> AsyncIterator[tuple[list[Manifest], int]]:
+        """
+        All objects of a list, a page at a time, each with the version of the list: to parse 10,000 pods in one piece
+        takes seconds, and a memory of hundreds of MiB.
+        """
+        query = {"labelSelector": selector, "limit": str(PAGE)}
+        while True:
+            answer = await self.get(path, **query)
+            metadata = answer.get("metadata") or {}
+            yield answer.get("items") or [], int(metadata.get("resourceVersion") or 0)
+            if not metadata.get("continue"):
+                return
+            query["continue"] = metadata["continue"]
 
     async def find(self, path: str) -> Manifest | None:
         """Like `get`; None when there is no such object."""

@@ -7,10 +7,11 @@ look at. So it does not matter whether one piece of news is lost, late, or told 
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from time import monotonic
+from typing import NamedTuple
 
 from sharded_queue.tube import Shard
 from sharded_queue_operator import metrics, status
@@ -21,7 +22,7 @@ from sharded_queue_operator.decide import Decision, Doubt, History, Observation,
 from sharded_queue_operator.dismissal import Dismissals
 from sharded_queue_operator.errors import ApiRefused, BadSpec, NotOurs
 from sharded_queue_operator.healing import Healer
-from sharded_queue_operator.members import Members, watched_pods
+from sharded_queue_operator.members import Members, slim_pod, watched_pods
 from sharded_queue_operator.observe import Observer, Place, Reading, Watch
 from sharded_queue_operator.overdue import Overdue
 from sharded_queue_operator.pin import PINNED, pin
@@ -29,7 +30,7 @@ from sharded_queue_operator.pods import MANAGED_BY, MANAGER, Manifest, deploymen
 from sharded_queue_operator.resource import ACCEPT, PAUSE, Name, Resource, parsed
 from sharded_queue_operator.settings import Settings
 from sharded_queue_operator.timetable import LONGEST_PAUSE_SECONDS
-from sharded_queue_operator.workload import Workload, Workloads, newer
+from sharded_queue_operator.workload import Workload, Workloads, newer, version
 from sharded_queue_operator.workqueue import WorkQueue
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,13 @@ class Entry:
     complaint: BadSpec | None = None
     reading: Reading | None = None
     history: History = field(default_factory=History)
+
+
+class Listing(NamedTuple):
+    """What the API server had of a kind, and the version at which it had it."""
+
+    items: list[Manifest]
+    version: int
 
 
 class Controller:
@@ -295,18 +303,27 @@ class Controller:
 
     async def resync_workloads(self, namespace: str) -> None:
         before = {name for name in self.workloads.known if namespace in {"", name.namespace}}
-        found = await self.listed(apps("deployments", namespace=namespace), f"{MANAGED_BY}={MANAGER}")
+        latest = max((self.workloads.known[name].version for name in before), default=0)
+        listing = await self.listed(apps("deployments", namespace=namespace), f"{MANAGED_BY}={MANAGER}")
+        found = listing.items
+        if listing.version < latest:
+            self.workloads.forget_versions()
         for name in before - {Name.of(body) for body in found}:
             self.workloads.lose(name)
         for body in found:
             self.workload_changed(body)
 
     async def resync_pods(self, namespace: str) -> None:
-        self.members.resynced(await self.listed(core("pods", namespace=namespace), watched_pods()), namespace)
+        listing = await self.listed(core("pods", namespace=namespace), watched_pods(), keep=slim_pod)
+        self.members.resynced(listing.items, namespace)
 
     async def resync_resources(self, namespace: str) -> None:
         before = {name: entry for name, entry in self.entries.items() if namespace in {"", name.namespace}}
-        found = await self.listed(queues(namespace=namespace))
+        latest = max((version(entry.body) for entry in before.values()), default=0)
+        listing = await self.listed(queues(namespace=namespace))
+        found = listing.items
+        if listing.version < latest:
+            self.forget_versions()
         names = {Name.of(body) for body in found}
         for name, entry in before.items():  # what came while the list was under way may not be in it
             if name not in names and self.entries.get(name) is entry:
@@ -314,9 +331,20 @@ class Controller:
         for body in found:
             self.resource_changed(body)
 
-    async def listed(self, path: str, selector: str = "") -> Sequence[Manifest]:
-        items: list[Manifest] = (await self.api.get(path, labelSelector=selector)).get("items", [])
-        return items
+    def forget_versions(self) -> None:
+        """Versions went back, as after a restored etcd: what is listed now replaces what is known."""
+        log.warning("the API server went back to an earlier state: what it lists replaces what was known")
+        for entry in self.entries.values():
+            entry.body = {**entry.body, "metadata": {**entry.body["metadata"], "resourceVersion": "0"}}
+
+    async def listed(
+        self, path: str, selector: str = "", keep: Callable[[Manifest], Manifest] | None = None
+    ) -> "Listing":
+        """All objects of a list, of each what *keep* keeps of it."""
+        listing = Listing([], 0)
+        async for page, at in self.api.pages(path, selector):
+            listing = Listing([*listing.items, *(map(keep, page) if keep else page)], at)
+        return listing
 
 
 def may_pass(error: ApiRefused) -> bool:

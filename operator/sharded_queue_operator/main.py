@@ -9,6 +9,7 @@ from typing import Any
 
 import kopf
 
+from sharded_queue_operator.api import PAGE
 from sharded_queue_operator.controller import Controller
 from sharded_queue_operator.members import watched_pods
 from sharded_queue_operator.pods import MANAGED_BY, MANAGER, QUEUE
@@ -55,6 +56,7 @@ def configured() -> kopf.OperatorSettings:
     settings.networking.request_timeout = REQUEST_SECONDS
     settings.networking.error_backoffs = BACKOFF_SECONDS
     settings.process.ultimate_exiting_timeout = None  # kopf may end and begin anew; this process lives on
+    settings.watching.chunk_size = PAGE  # its first list would be one page, whatever its length
     settings.watching.label_selectors["apps", "v1", "deployments"] = f"{MANAGED_BY}={MANAGER}"
     settings.watching.label_selectors["", "v1", "pods"] = watched_pods()
     return settings

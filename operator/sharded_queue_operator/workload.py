@@ -103,6 +103,10 @@ class Workloads:
         for known in (self.known, self.applied, self.settled):
             known.pop(name, None)
 
+    def forget_versions(self) -> None:
+        """Versions went back: whatever comes next is newer than what is known."""
+        self.known = {name: known._replace(version=0) for name, known in self.known.items()}
+
     def claim(self, resource: Resource) -> None:
         """Note which workload of a user's a resource names, in place of the one it named before."""
         self.forget(resource.name)

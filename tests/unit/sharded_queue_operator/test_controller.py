@@ -38,14 +38,18 @@ class Server:
         self.status, self.message, self.applied = status, "etcd has no leader", 0
         self.applies = False
         self.told: dict[str, Any] = {}
+        self.lists: list[dict[str, Any]] = [{"items": []}]
+        """The pages of whatever is listed."""
+
+    pages = Api.pages
 
     async def find(self, path: str) -> None:
         return None
 
-    async def get(self, path: str, **_: str) -> dict[str, Any]:
+    async def get(self, path: str, **query: str) -> dict[str, Any]:
         if "deployments/" in path:
             raise ApiGone(404, "no such Deployment")
-        return {"items": []}
+        return self.lists[int(query.get("continue", 0))]
 
     async def apply(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
         self.applied += 1
@@ -231,6 +235,41 @@ def test_markers_of_an_earlier_operator_count_for_the_spec_that_it_knew() -> Non
     assert module.resumed(same).counters
     assert not module.resumed(other).counters
     assert module.resumed(other).paces.keys() == {"a"}
+
+
+async def test_a_list_is_read_to_its_last_page(controller: Controller, server: Server) -> None:
+    other = body()
+    other["metadata"]["name"] = "m"
+    server.lists = [{"metadata": {"continue": "1"}, "items": [body()]}, {"metadata": {}, "items": [other]}]
+    await controller.resync_resources("")
+
+    assert set(controller.entries) == {NAME, Name("shop", "m")}
+    controller.queue.forget(Name("shop", "m"))
+
+
+@pytest.mark.parametrize(("listed_at", "handler"), [(6, "b"), (10, "a")], ids=["versions-went-back", "late-list"])
+async def test_a_list_replaces_what_is_known_also_when_versions_went_back(
+    controller: Controller, server: Server, listed_at: int, handler: str
+) -> None:
+    """After a restored etcd every version is older, and the watch once was believed for ever."""
+    controller.resource_changed(body(version=9))
+    restored = body(version=5, handlers=[{"name": "b"}])
+    server.lists = [{"metadata": {"resourceVersion": str(listed_at)}, "items": [restored]}]
+    await controller.resync_resources("")
+
+    resource = controller.entries[NAME].resource
+    assert resource
+    assert [each.name for each in resource.spec.handlers] == [handler]
+
+
+async def test_a_restored_deployment_is_believed(controller: Controller, server: Server) -> None:
+    late = {**DEPLOYMENT, "metadata": {**DEPLOYMENT["metadata"], "resourceVersion": "9"}}
+    controller.workload_changed(late)
+    server.lists = [{"metadata": {"resourceVersion": "6"}, "items": [{**DEPLOYMENT, "spec": {"replicas": 7}}]}]
+    await controller.resync_workloads("")
+
+    (known,) = controller.workloads.known.values()
+    assert known.workload.wanted == 7
 
 
 async def test_a_deployment_that_a_list_does_not_hold_is_gone(controller: Controller) -> None:
