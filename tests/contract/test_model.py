@@ -1,7 +1,8 @@
 """
 Any sequence of calls, on memory and on a real Redis at once: same answers, same indices, and all of it adds up.
 
-Commands and answers get lost on the way to Redis, so that scripts are sent again; memory does each call once.
+Commands and answers get lost on the way to Redis, so that scripts are sent again, and first sendings are held up there
+and arrive among newer commands, any number of times; memory does each call once.
 MODEL_STEPS sets the number of steps (default 3,000, and 30,000 in CI), MODEL_SEED begins with the same ones again.
 """
 
@@ -29,6 +30,7 @@ from sharded_queue import QueueFull, ReshardError, settings
 from sharded_queue.check import Hold, Laid, Line, Picture, Suspects, faults, picture, repair
 from sharded_queue.coordinators.memory import RuntimeCoordinator
 from sharded_queue.coordinators.redis import RedisCoordinator
+from sharded_queue.scripts import digest
 from sharded_queue.serializer import STAMP_DIGITS, mark_in, marked
 from sharded_queue.storage import (
     Batch,
@@ -46,7 +48,7 @@ from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout
 from tests.conftest import MODEL_SEED
-from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
+from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, HELD_UP, make_lossy
 from tests.contract.medium import SHARD
 from tests.redis_server import RedisServer
 
@@ -66,7 +68,7 @@ layouts = st.builds(Layout, st.integers(1, 3), st.sampled_from([1, 2, 3, 4, 6]))
 ageings = st.sampled_from([0.0, 3600.0])
 names = st.sampled_from(["n", "o p", "q"])
 identities = st.sampled_from(["i", "j", "k l", "m"])
-losses = st.sampled_from([[], [], [], [ANSWER_LOST], [COMMAND_LOST], [ANSWER_LOST, ANSWER_LOST]])
+losses = st.sampled_from([[], [], [], [ANSWER_LOST], [COMMAND_LOST], [ANSWER_LOST, ANSWER_LOST], [HELD_UP], [HELD_UP]])
 
 
 class Pair(NamedTuple):
@@ -105,7 +107,8 @@ class Machine(RuleBasedStateMachine):
         self.run(self.redis_storage.verify())
         self.links = [make_lossy(self.redis_storage), make_lossy(self.redis_coordinator)]
         self.batches: list[Pair] = []
-        self.registered = 0
+        self.calls: dict[int, int] = {}
+        self.registered = self.overdue = 0
 
     def run(self, awaitable: Awaitable[T]) -> T:
         return self.loop.run_until_complete(awaitable)
@@ -128,6 +131,12 @@ class Machine(RuleBasedStateMachine):
         book = self.memory_storage.books[SHARD]
         known = sorted({"a", "b", *book.threads, *(thread for thread, _ in book.blocked.lowest(100))})
         return known[place % len(known)]
+
+    def call_of(self, pair: Pair) -> int:
+        """The number of the next call of a lease."""
+        fence = pair.memory.lease.fence
+        self.calls[fence] = self.calls.get(fence, 0) + 1
+        return self.calls[fence]
 
     def is_held(self, pair: Pair) -> bool:
         held = self.memory_storage.books[SHARD].held.get(pair.memory.lease.thread)
@@ -191,10 +200,10 @@ class Machine(RuleBasedStateMachine):
         self.lose(fates)
         self.both(self.memory_storage.schedule(SHARD, plan), self.redis_storage.schedule(SHARD, plan))
 
-    @rule(name=names)
-    def unschedule(self, name: str) -> None:
+    @rule(name=names, fates=losses)
+    def unschedule(self, name: str, fates: list[str]) -> None:
         self.clock.tick()
-        self.lose([])
+        self.lose(fates)
         self.same_answer(self.memory_storage.unschedule(SHARD, name), self.redis_storage.unschedule(SHARD, name))
 
     @precondition(lambda self: self.memory_storage.books[SHARD].plans)
@@ -202,7 +211,10 @@ class Machine(RuleBasedStateMachine):
     def occur(self, overdue: set[str], fates: list[str]) -> None:
         """The time of some schedules has come."""
         book = self.memory_storage.books[SHARD]
-        moments = {name: PAST + 1 + place for place, name in enumerate(sorted(overdue & book.plans.keys()))}
+        moments = {}
+        for name in sorted(overdue & book.plans.keys()):
+            self.overdue += 1  # no occurrence has its time twice
+            moments[name] = PAST + self.overdue
         for name, moment in moments.items():
             book.occurrences.put(name, moment)
         if moments:
@@ -265,8 +277,6 @@ class Machine(RuleBasedStateMachine):
             unless_unfinished(self.memory_storage.reshard(SHARD, number)),
             unless_unfinished(self.redis_storage.reshard(SHARD, number)),
         )
-        if isinstance(memory, Resharded):  # an answer that was lost is lost: the second time nothing changes
-            memory, redis = memory._replace(is_changed=False), redis._replace(is_changed=False)
         assert memory == redis
         assert in_memory.undrained == 0 or not isinstance(memory, Resharded) or memory.layout == in_memory.layout
 
@@ -298,12 +308,13 @@ class Machine(RuleBasedStateMachine):
     def settle(self, place: int, done: int, wanted: int, release: bool, fates: list[str]) -> None:
         pair = self.pair_at(place)
         through = pair.memory.first + done - 1 if done else None
+        call = self.call_of(pair)
         self.clock.tick()
         # Sent again with a lease that was over before, a settlement or failure takes another's release for its own.
         self.lose(fates if self.is_held(pair) else [])
         ((memory,), (redis,)) = self.both(
             *[
-                storage.settle([Settlement(batch.lease, batch.tube.priority, through, 0.5, wanted, release)])
+                storage.settle([Settlement(batch.lease, batch.tube.priority, through, 0.5, wanted, release, call=call)])
                 for storage, batch in ((self.memory_storage, pair.memory), (self.redis_storage, pair.redis))
             ]
         )
@@ -331,12 +342,15 @@ class Machine(RuleBasedStateMachine):
     @rule(place=places, done=st.integers(0, 2), delay=st.sampled_from([None, DELAY_SECONDS]), fates=losses)
     def fail(self, place: int, done: int, delay: float | None, fates: list[str]) -> None:
         pair = self.pair_at(place)
+        call = self.call_of(pair)
         self.clock.tick()
         self.lose(fates if self.is_held(pair) else [])
         self.same_answer(
             *[
                 storage.fail(
-                    Failure(batch.lease, batch.tube.priority, batch.first + done, batch.attempt, "an error", delay)
+                    Failure(
+                        batch.lease, batch.tube.priority, batch.first + done, batch.attempt, "an error", delay, call
+                    )
                 )
                 for storage, batch in ((self.memory_storage, pair.memory), (self.redis_storage, pair.redis))
             ]
@@ -379,34 +393,66 @@ class Machine(RuleBasedStateMachine):
             book.blocked.put(thread, 1)
             self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:blocked", {thread: 1}, xx=True))
 
-    @rule(place=places, is_paused=st.booleans())
-    def pause(self, place: int, is_paused: bool) -> None:
+    @rule(place=places, is_paused=st.booleans(), fates=losses)
+    def pause(self, place: int, is_paused: bool, fates: list[str]) -> None:
         thread = self.thread_at(place)
         self.clock.tick()
-        self.lose([])
+        self.lose(fates)
         self.same_answer(
             self.memory_storage.pause(SHARD, thread, is_paused), self.redis_storage.pause(SHARD, thread, is_paused)
         )
 
-    @rule(is_paused=st.booleans())
-    def pause_all(self, is_paused: bool) -> None:
+    @rule(is_paused=st.booleans(), fates=losses)
+    def pause_all(self, is_paused: bool, fates: list[str]) -> None:
         self.clock.tick()
-        self.lose([])
+        self.lose(fates)
         self.same_answer(
             self.memory_storage.pause(SHARD, None, is_paused), self.redis_storage.pause(SHARD, None, is_paused)
         )
 
     @precondition(lambda self: self.memory_storage.books[SHARD].letters)
-    @rule(place=places, goal=st.sampled_from(["head", "tail", "drop"]))
-    def settle_dead(self, place: int, goal: Any) -> None:
+    @rule(place=places, goal=st.sampled_from(["head", "tail", "drop"]), fates=losses)
+    def settle_dead(self, place: int, goal: Any, fates: list[str]) -> None:
         letters = sorted(self.memory_storage.books[SHARD].letters)
         number = letters[place % len(letters)]
         self.clock.tick()
-        self.lose([])
+        self.lose(fates)
         self.same_answer(
             self.memory_storage.settle_dead(SHARD, [number], goal),
             self.redis_storage.settle_dead(SHARD, [number], goal),
         )
+
+    @rule(fates=losses)
+    def evict(self, fates: list[str]) -> None:
+        """The worker is known to be gone, or thought to be."""
+        self.clock.tick()
+        self.lose(fates)
+        memory, redis = self.both(
+            self.memory_coordinator.evict(SHARD, ["w"]), self.redis_coordinator.evict(SHARD, ["w"])
+        )
+        assert sorted(memory) == sorted(redis)
+
+    @rule(seconds=st.sampled_from([0.0, 0.0, 0.0, LEASE_SECONDS]), fates=losses)
+    def dismiss(self, seconds: float, fates: list[str]) -> None:
+        self.clock.tick()
+        self.lose(fates)
+        self.both(
+            self.memory_coordinator.dismiss(SHARD, ["w"], seconds),
+            self.redis_coordinator.dismiss(SHARD, ["w"], seconds),
+        )
+
+    @precondition(lambda self: any(link.held_up for link in self.links))
+    @rule(place=places, keep=st.booleans())
+    def arrive(self, place: int, keep: bool) -> None:
+        """A first sending arrives, after its twin was answered and perhaps after newer commands: nothing happens."""
+        self.clock.tick()
+        self.lose([])
+        link = next(link for link in self.links if link.held_up)
+        link.held_up.rotate(-(place % len(link.held_up)))
+        _, command = link.held_up[0]
+        self.run(link.arrive(keep=keep))
+        if command[1] in (digest("settle"), digest("occur")):  # whoever calls, these look first at what is due
+            self.memory_storage.books[SHARD]._promote(self.clock.ms)
 
     # What must hold after every step.
 

@@ -42,9 +42,10 @@ class RuntimeCoordinator(Coordinator):
         room = settings.worker_batch_bytes
         batches = book.bind(owner, threads, wanted, lease_ms, ageing_ms, settings.crash_limit, room, now)
         next_ms = book.next_ms(now)
-        others_wait = bool(batches) and len(book.ready) > 0
+        is_dismissed = book.is_dismissed(owner, now)
+        others_wait = (bool(batches) or is_dismissed) and len(book.ready) > 0
         next_seconds = None if next_ms is None else next_ms / 1000
-        return Bound(batches, next_seconds, others_wait, book.is_dismissed(owner, now), book.occurs_seconds(now))
+        return Bound(batches, next_seconds, others_wait, is_dismissed, book.occurs_seconds(now))
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
         now, lease_ms = self._books.clock(), int(lease_seconds * 1000)
