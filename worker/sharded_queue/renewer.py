@@ -7,7 +7,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping
 from contextlib import asynccontextmanager, suppress
 from math import inf
-from typing import Any
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 from sharded_queue.coordinator import Coordinator
 from sharded_queue.errors import StorageUnavailable
@@ -23,6 +24,35 @@ MARGIN = 0.1
 """Part of a lease in which it counts as lost already: the time a handler has to stop before another may start."""
 LONGEST_NAP_SECONDS = 1.0
 """Leases in hand are looked at so often, for no timer notices that the machine was suspended."""
+
+
+LONG_CALL_SECONDS = 60.0
+"""After so long in one call of its handler a lane is logged, and again each time that this has doubled."""
+
+
+class Called(Protocol):
+    @property
+    def called_since(self) -> float | None:
+        """Monotonic time at which the handler was called that has not returned; None while none is."""
+
+
+class LongCalls:
+    """Which lanes have been in one call of their handler for so long that it is worth a line of the log."""
+
+    def __init__(self) -> None:
+        self._told: WeakKeyDictionary[Called, tuple[float, float]] = WeakKeyDictionary()
+
+    def seconds(self, lane: Called, now: float) -> float | None:
+        """For how long, where that is to be told now; None where it was told before, or is not long yet."""
+        since = lane.called_since
+        if since is None:
+            return None
+        called, longest = self._told.get(lane, (since, 0.0))
+        seconds = now - since
+        if seconds < max(LONG_CALL_SECONDS, 2 * longest if called == since else 0.0):
+            return None
+        self._told[lane] = since, seconds
+        return seconds
 
 
 class Renewer:
@@ -46,6 +76,7 @@ class Renewer:
         self._lease_seconds, self._timeout_seconds = lease_seconds, timeout_seconds
         self._loop = asyncio.get_running_loop()
         self._watched, self._earlier = inf, asyncio.Event()
+        self._long_calls = LongCalls()
 
     def deadline(self, asked_at: float) -> float:
         """When a lease that was asked for at *asked_at* can no longer be trusted."""
@@ -87,6 +118,7 @@ class Renewer:
         try:
             while True:
                 await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
+                self._tell_long_calls()
                 for shard, lanes in self._lanes_of_shards().items():
                     if shard not in under_way or under_way[shard].done():
                         under_way[shard] = asyncio.create_task(self._renew(coordinator, lanes))
@@ -94,6 +126,11 @@ class Renewer:
             for renewal in under_way.values():
                 renewal.cancel()
             await asyncio.gather(*under_way.values(), return_exceptions=True)
+
+    def _tell_long_calls(self) -> None:
+        for lane in self._lanes():
+            if seconds := self._long_calls.seconds(lane, time.monotonic()):
+                log.warning("%s has been in one call of its handler for %.0f s", lane.lease, seconds)
 
     def _lanes_of_shards(self) -> dict[Shard, dict[Lease, Lane]]:
         shards: dict[Shard, dict[Lease, Lane]] = {}
