@@ -12,6 +12,7 @@ from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
     ClusterDownError,
+    InvalidResponse,
     MasterDownError,
     MovedError,
     NoPermissionError,
@@ -20,10 +21,9 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from sharded_queue.errors import UnreadableData
+NO_REDIS = "what answers there does not speak as Redis does"
 
 CLASSES: tuple[tuple[type[Exception], str], ...] = (
-    (UnreadableData, "a key of a handler cannot be read, and `sharded-queue check HANDLER` names it"),
     (NoPermissionError, "its user may not do what the operator needs (NOPERM): see docs/redis.md"),
     (AuthenticationError, "it refuses the user or the password, or wants some (NOAUTH, WRONGPASS)"),
     (BusyLoadingError, "it is loading its data (LOADING)"),
@@ -31,8 +31,12 @@ CLASSES: tuple[tuple[type[Exception], str], ...] = (
     (ClusterDownError, "its Cluster is down (CLUSTERDOWN)"),
     (MasterDownError, "its master is down (MASTERDOWN)"),
     (OutOfMemoryError, "it is at its memory limit (OOM)"),
+    (InvalidResponse, NO_REDIS),
     (MovedError, "it is a node of a Cluster: set mode Cluster"),
 )
+
+MOST_PARTS = 3
+"""Of one error, that are told."""
 
 CLIENT = re.compile(r"<redis\..*?> - ")
 """What redis-py says of each Sentinel that failed begins with all that it knows of its own client."""
@@ -52,8 +56,13 @@ SAID = re.compile(
             r"the certificate of Redis is not trusted \([\w ,.'*:-]{0,200}\)",
             r"a connection ended as it began; if Redis speaks TLS there, set QUEUE_REDIS_TLS=Verify",
             r"[Tt]he connection was closed by the server|Connection (closed|reset) by (server|peer)",
+            r"the key [\w{}.:<>/-]{1,300} holds no [a-z ]{1,40}(?=;)",
+            r"the counters and indices of [\w{}.:<>-]{1,300} cannot be read",
+            r"`sharded-queue check [\w.<>-]{1,200} --repair` (puts it right|removes it)",
+            r"the data of [\w{}.:<>-]{1,300} in Redis are of format \w{1,20}, and this release of sharded-queue reads"
+            r" and writes format \w{1,20}",
             r"\b(WRONGTYPE|NOSCRIPT|NOREPLICAS|MISCONF|BUSY|TRYAGAIN)\b",
-            r"what answers there does not speak as Redis does",
+            NO_REDIS,
             r"is not one of the servers that the operator may ask",
         )
     )
@@ -67,8 +76,8 @@ def cause(error: BaseException) -> str | None:
         if any(isinstance(each, kind) for each in chain):
             return sentence
     for each in chain:
-        if found := SAID.search(spoken(each)):
-            return found[0]
+        if found := dict.fromkeys(match[0] for match in SAID.finditer(spoken(each))):
+            return "; ".join(list(found)[:MOST_PARTS])
     if any(isinstance(each, ResponseError) for each in chain):
         return "it answers with an error, which the operator's log tells"
     return "what comes of it is in the operator's log" if str(error) else None

@@ -389,9 +389,9 @@ class Poller:
 
     def unread(self, read_at: float, error: Exception) -> Reading:
         where, known = ", ".join(self.place.redis.addresses), cause(error)
-        if known != self.told:  # once, as it may be the same for hours
+        if known != self.told and known != spoken(error):  # once, as it may be the same for hours
             log.warning("no answer from %s: %s", where, printable(spoken(error))[:MOST_LOGGED])
-            self.told = known
+        self.told = known
         message = f"no answer from {where}: {known or f'nothing within {ANSWER_SECONDS:g} s'}"
         return Reading(read_at, doubt=Doubt("RedisUnreachable", message))
 

@@ -1,10 +1,10 @@
 """What is told of a Redis that says nothing, and what is not."""
 
 import pytest
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, InvalidResponse, NoPermissionError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from sharded_queue.errors import StorageUnavailable
+from sharded_queue.errors import StorageUnavailable, UnreadableData
 from sharded_queue_operator.causes import cause
 
 SECRET = "token=hunter2 of another tenant"
@@ -48,6 +48,7 @@ def test_no_word_of_a_stranger_is_repeated(error: Exception) -> None:
             AuthenticationError("invalid username-password pair"),
             "refuses the user or the password",
         ),
+        (InvalidResponse('Protocol error, got "S" as reply type byte'), "does not speak as Redis does"),
         (NoPermissionError("User x has no permissions to run the 'evalsha' command"), "NOPERM"),
         (
             ResponseError("unknown command 'SENTINEL', with args: 'MASTERS'"),
@@ -59,6 +60,17 @@ def test_what_helps_is_told(error: Exception, sentence: str) -> None:
     told = cause(error)
     assert told
     assert sentence in told
+
+
+def test_what_is_to_be_done_about_records_is_told() -> None:
+    unreadable = UnreadableData(
+        "the counters and indices of {a.H} cannot be read: depth is b'hunter2', no number of requests;"
+        " `sharded-queue check a.H --repair` puts it right"
+    )
+
+    assert cause(unreadable) == (
+        "the counters and indices of {a.H} cannot be read; `sharded-queue check a.H --repair` puts it right"
+    )
 
 
 def test_a_time_that_ran_out_says_nothing() -> None:

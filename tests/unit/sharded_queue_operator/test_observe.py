@@ -330,7 +330,7 @@ async def test_garbage_in_one_queue_leaves_the_others_known(
 
         assert (readings["well"].doubt, readings["well"].shards[0].depth) == (None, 1)
         assert readings["broken"].doubt is not None
-        assert "`sharded-queue check HANDLER` names it" in readings["broken"].doubt.message
+        assert "`sharded-queue check broken.H --repair`" in readings["broken"].doubt.message
     await client.flushall()
     await close(client)
 
