@@ -17,7 +17,7 @@ PRELUDE, BIND, SETTLE, FAIL, REGISTER, OCCUR, RESHARD = (
     f"lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register", "occur", "reshard")
 )
 SIZES, CLOCK, LEASE, FORMAT = (f"test_{name}.py::test_" for name in ("sizes", "clock", "leases", "format"))
-STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE = (
+STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE, GARBAGE = (
     f"test_{name}.py::test_"
     for name in (
         "storage",
@@ -29,6 +29,7 @@ STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING,
         "schedules",
         "resharding",
         "late",
+        "garbage",
     )
 )
 EVERY_SCRIPT = "test_every_script.py::test_a_command_that_comes_late_changes_nothing[{}]"
@@ -900,6 +901,119 @@ VARIANTS = [
         "  redis.call('HSET', COUNTERS, 'looked', since)\n",
         "",
         (STORAGE + "a_look_of_a_worker_is_remembered",),
+    ),
+    # Garbage in a key.
+    Variant(
+        "a record of tubes that cannot be read counts as none",
+        PRELUDE,
+        "math.abs(tonumber(priority)) < 2 ^ 31) then return nil end\n    tubes[",
+        "math.abs(tonumber(priority)) < 2 ^ 31) then return {} end\n    tubes[",
+        (GARBAGE + "a_thread_that_cannot_be_read_is_in_quarantine_and_says_so",),
+    ),
+    Variant(
+        "a thread in quarantine is told nowhere",
+        PRELUDE,
+        "  redis.call('HSET', QUARANTINE, 'thread ' .. thread, reason)\n",
+        "",
+        (GARBAGE + "a_thread_that_cannot_be_read_is_in_quarantine_and_says_so",),
+    ),
+    Variant(
+        "a thread whose name is no text is given to workers",
+        BIND,
+        "if tubes and is_text(thread) then",
+        "if tubes then",
+        (GARBAGE + "what_cannot_be_read_harms_nothing_else",),
+    ),
+    Variant(
+        "a failure that cannot be read is one",
+        PRELUDE,
+        "is_whole(sequence) and is_whole(last) and is_whole(attempts) and is_whole(crashes)) then",
+        "true) then",
+        (GARBAGE + "what_cannot_be_read_harms_nothing_else",),
+    ),
+    Variant(
+        "a delayed request that is nowhere ends the look",
+        PRELUDE,
+        "read_delayed(text or '')",
+        "read_delayed(text)",
+        (GARBAGE + "what_cannot_be_read_harms_nothing_else",),
+    ),
+    Variant(
+        "a list of another kind ends the script",
+        PRELUDE,
+        "local length = try('LLEN', list)",
+        "local length = redis.call('LLEN', list)",
+        (GARBAGE + "what_cannot_be_read_harms_nothing_else",),
+    ),
+    Variant(
+        "requests for what is no list are lost",
+        PRELUDE,
+        "if not length then return put_off(thread, priority, start, source, first, last, now) end",
+        "if not length then return start end",
+        (GARBAGE + "a_request_for_what_is_no_list_waits_for_a_worker",),
+    ),
+    Variant(
+        "requests that the record has lost are passed",
+        PRELUDE,
+        "local unknown = math.max(0, length - count - (tube.tail - tube.head))",
+        "local unknown = 0",
+        (GARBAGE + "requests_that_the_record_has_lost_stay_before_those_that_come",),
+    ),
+    Variant(
+        "a held thread that is called ready is bound again",
+        BIND,
+        "  if read_hold(hold) and redis.call('ZSCORE', LEASES, thread) then return nil end\n",
+        "",
+        (GARBAGE + "a_held_thread_that_is_called_ready_is_not_bound_twice",),
+    ),
+    Variant(
+        "keys of another kind are met after the first write",
+        PRELUDE,
+        "    for _, key in ipairs(keys) do redis.call(SIZES[kind], key) end\n",
+        "",
+        (GARBAGE + "a_key_of_another_kind_is_refused_by_name_before_anything_is_written",),
+    ),
+    Variant(
+        "a registration meets keys of another kind after its first write",
+        REGISTER,
+        "  for _, key in ipairs({ READY, OLDEST, DEEP }) do redis.call('ZCARD', key) end\n",
+        "",
+        (GARBAGE + "a_key_of_another_kind_is_refused_by_name_before_anything_is_written",),
+    ),
+    Variant(
+        "a settlement meets keys of another kind after its first write",
+        SETTLE,
+        "  if release == 2 or release > 0 and wanted == 0 then check_way_back() end\n",
+        "",
+        (GARBAGE + "a_settlement_that_gives_a_thread_back_needs_the_keys_for_it",),
+    ),
+    Variant(
+        "a layout that cannot be read counts as none",
+        PRELUDE,
+        "layout = text and read_layout(text)\n",
+        "layout = text and read_layout(text) or false\n",
+        (GARBAGE + "without_the_layout_nothing_is_placed_by_it",),
+    ),
+    Variant(
+        "garbage in one shard hides the others",
+        "storage.py",
+        "        if len(shards) == 1:\n            return [], [error]\n",
+        "        return [], [error]\n",
+        (GARBAGE + "metrics_tell_what_cannot_be_read_and_go_on",),
+    ),
+    Variant(
+        "a repair leaves keys of another kind",
+        "lua/repair.lua",
+        "    if key ~= LAYOUT then remove_other_kind(name_of(key), key, kind) end\n",
+        "",
+        (GARBAGE + "a_key_of_another_kind_is_made_anew",),
+    ),
+    Variant(
+        "a repair does not look for the lists of a record that cannot be read",
+        "check.py",
+        "        if THREAD_RECORD.fullmatch(record):\n",
+        "        if record:\n",
+        (GARBAGE + "what_cannot_be_read_harms_nothing_else",),
     ),
     # A repair.
     Variant(

@@ -23,7 +23,7 @@ from sharded_queue.check import found_wrong, repair
 from sharded_queue.errors import UnreadableData
 from sharded_queue.storage import Batch, Entry, Schedule
 from sharded_queue.timing import every
-from sharded_queue.tube import Shard
+from sharded_queue.tube import Layout, Shard
 from tests.conftest import MODEL_SEED
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 
@@ -353,12 +353,39 @@ async def test_a_key_of_another_kind_is_refused_by_name_before_anything_is_writt
     assert refused or name == "wake"
 
 
+@pytest.mark.parametrize("layout", ["", "garbage", "1 0 0", "0 0 0 0", f"1 {HUGE} 0", b"\xff"])
+async def test_without_the_layout_nothing_is_placed_by_it(on_redis: RedisMedium, layout: str | bytes) -> None:
+    """Whoever guesses it may let requests of one key pass each other: the key is named, and what to write into it."""
+    await on_redis.storage.register(SHARD, [Entry("1:0", 0, [b"1"])], layout=Layout(1, 2))
+    await on_redis.redis.set(f"{BASE}:layout", layout)
+    was = await contents(on_redis.redis)
+    entries = [Entry("1:1", 0, [b"2"])]
+    refused = await refusal(lambda: on_redis.storage.register(SHARD, entries, layout=Layout(1, 2)))
+
+    assert refused
+    assert 'write "NUMBER THREADS 0" into it' in refused
+    assert await refusal(lambda: repair(on_redis.redis_storage, SHARD)) == refused
+    assert await contents(on_redis.redis) == was
+    assert handed(await on_redis.bind_one()) == ["1"]
+
+
 async def refusal(call: Callable[[], Awaitable[Any]]) -> str | None:
     try:
         await call()
     except UnreadableData as error:
         return str(error)
     return None
+
+
+@pytest.mark.parametrize("name", ["ready", "blocked", "leases"])
+async def test_a_settlement_that_gives_a_thread_back_needs_the_keys_for_it(on_redis: RedisMedium, name: str) -> None:
+    """It once removed the requests, and left a thread that was neither held nor ready."""
+    at = await scene(on_redis)
+    await spoil(on_redis.redis, name, "string")
+    was = await contents(on_redis.redis)
+
+    assert await refusal(lambda: on_redis.settle(at.held, wanted=0, release=True))
+    assert await contents(on_redis.redis) == was
 
 
 WAITING = {
