@@ -43,6 +43,7 @@ KINDS = {
     "letters": "hash",
     "due": "zset",
     "later": "hash",
+    "cancelled": "zset",
     "identities": "zset",
     "firsts": "hash",
     "schedules": "hash",
@@ -314,6 +315,7 @@ async def steps(medium: RedisMedium, at: Scene) -> AsyncIterator[tuple[str, Call
     yield "bury", lambda: medium.fail(at.failing, None)
     yield "release", lambda: medium.release(at.held.lease)
     yield "evict", lambda: coordinator.evict(SHARD, ["w"])
+    yield "cancel", lambda: storage.cancel(SHARD, [0])
     yield "dismiss", lambda: coordinator.dismiss(SHARD, ["going"], 3600.0)
     yield "pause", lambda: storage.pause(SHARD, "many", True)
     yield "resume", lambda: storage.pause(SHARD, "paused", False)

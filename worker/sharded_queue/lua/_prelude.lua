@@ -132,8 +132,8 @@ end
 -- The keys of the shard by the kind of their values.
 local function keys_by_kind()
   return { hash = { THREADS, TROUBLE, COUNTERS, LATER, LETTERS, FIRSTS, SCHEDULES, HELD, QUARANTINE },
-           zset = { READY, BLOCKED, OLDEST, DEEP, DEAD, DUE, IDENTITIES, OCCURRENCES, OLD, PARKED, OPENED, LEASES,
-                    DISMISSED },
+           zset = { READY, BLOCKED, OLDEST, DEEP, DEAD, DUE, CANCELLED, IDENTITIES, OCCURRENCES, OLD, PARKED, OPENED,
+                    LEASES, DISMISSED },
            list = { WAKE }, string = { LAYOUT } }
 end
 

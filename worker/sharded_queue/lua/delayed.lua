@@ -6,11 +6,9 @@
 check_format()
 local reply, found = {}, redis.call('ZRANGE', DUE, 0, ARGV[1] - 1, 'WITHSCORES')
 for i = 1, #found, 2 do
-  local text = redis.call('HGET', LATER, found[i]) or ''
-  local length, priority, at = string.match(text, '^(%d+) (%-?%d+) ()')
-  if at and tonumber(length) < #text then
-    local after = at + length
-    reply[#reply + 1] = { found[i], found[i + 1], string.sub(text, at, after - 1), priority, string.sub(text, after + 13) }
+  local thread, priority, body = read_delayed(redis.call('HGET', LATER, found[i]) or '')
+  if thread and string.find(found[i], '^%d+$') then
+    reply[#reply + 1] = { found[i], spelled_moment(found[i + 1]), thread, priority, body }
   end
 end
 return reply

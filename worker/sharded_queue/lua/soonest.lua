@@ -10,7 +10,7 @@ local soonest = -1
 for _, key in ipairs(KEYS) do
   local first = redis.pcall('ZRANGE', key, '0', '0', 'WITHSCORES')
   local score = not first.err and tonumber(first[2])
-  if score and score < math.huge then
+  if score and score < 1e14 then
     local left = math.max(score - now, 0)
     if soonest < 0 or left < soonest then soonest = left end
   end
