@@ -7,8 +7,12 @@ What was routed by key has a `#` and the 8 hexadecimal digits of the key's mark 
 The type to read is known from the handler's annotation: nothing is imported or unpickled because of what was read.
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, is_typeddict
+from itertools import repeat
+from math import isfinite
+from operator import attrgetter, contains
+from typing import Any, NamedTuple, get_type_hints, is_typeddict
 
 import msgspec
 
@@ -16,6 +20,10 @@ from sharded_queue.errors import SerializationError
 
 STAMP_DIGITS = 13
 MARK_BYTES = 9
+READ_BACK = 8
+"""Requests of one call that are read again as soon as they were written."""
+PLAIN = {int: frozenset({int}), float: frozenset({float, int}), str: frozenset({str}), bool: frozenset({bool})}
+IN_FIELD = re.compile(r"at `\$(?:\.(\w+)|\[(\d+)\])")
 _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -28,7 +36,15 @@ class Message(NamedTuple):
 
 
 def pack(body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
-    """What a storage gets to keep for a request, still without its time."""
+    """
+    What a storage gets to keep for a request, still without its time.
+
+    Raises:
+        SerializationError: a header is no text.
+    """
+    for name, value in (headers or {}).items():
+        if not isinstance(name, str) or not isinstance(value, str):
+            raise SerializationError(f"header {name!r:.80} is {value!r:.80}: names and values must be texts")
     return body if not headers else b"+" + msgspec.json.encode(headers) + b"\n" + body
 
 
@@ -80,20 +96,59 @@ class Serializer:
         else:
             self._encode = msgspec.json.Encoder().encode
             self._decode = _decoder(request_type)
+        self._plain = _plain_fields(request_type)
 
     def encode_all(self, requests: tuple[Any, ...]) -> list[bytes]:
         """
         Raises:
-            SerializationError: a request is of another type, or holds something that JSON cannot; its place is named.
+            SerializationError: a request is of another type, or holds something that JSON cannot, or that no worker
+                could read; its place is named.
         """
         if self._class and set(map(type, requests)) != {self._class}:
             for place, request in enumerate(requests):
                 if not isinstance(request, self._class):
                     raise SerializationError(f"request {place} is {request!r:.80}, not a {self._class.__name__}")
         try:
-            return list(map(self._encode, requests))
+            bodies = list(map(self._encode, requests))
         except (TypeError, ValueError, OverflowError, RecursionError):
-            return [self._encode_named(place, request) for place, request in enumerate(requests)]
+            bodies = [self._encode_named(place, request) for place, request in enumerate(requests)]
+        for place in self._doubtful(requests, bodies):
+            self._check(place, requests[place], bodies[place])
+        return bodies
+
+    def _doubtful(self, requests: Sequence[Any], bodies: Sequence[bytes]) -> list[int]:
+        """
+        Those that a worker might not be able to read. To read all of them would take longer than to write them: it is
+        the first few, and those with a value in a plain field that is not of its type, or where a number may be none.
+        """
+        doubtful = set(range(min(len(requests), READ_BACK)))
+        if self._plain is None:
+            if any(map(contains, bodies, repeat(b"null"))):  # what infinity and NaN become
+                doubtful.update(place for place, body in enumerate(bodies) if b"null" in body)
+            return sorted(doubtful)
+        for name, allowed in self._plain.items():
+            values = list(map(attrgetter(name), requests))
+            if not (allowed.issuperset(map(type, values)) and (float not in allowed or all(map(isfinite, values)))):
+                doubtful.update(
+                    place
+                    for place, value in enumerate(values)
+                    if type(value) not in allowed or (float in allowed and not isfinite(value))
+                )
+        return sorted(doubtful)
+
+    def _check(self, place: int, request: Any, body: bytes) -> None:
+        try:
+            self._decode(body)
+        except Exception as error:  # a request's own code runs here, and may raise anything
+            where = IN_FIELD.search(str(error))
+            fields = getattr(type(request), "_fields", ())
+            name = where and (where[1] or (fields[int(where[2])] if int(where[2]) < len(fields) else None))
+            what = (
+                f"field {name} of request {place} is {getattr(request, name, request)!r:.80}"
+                if name
+                else (f"request {place} is {request!r:.80}")
+            )
+            raise SerializationError(f"{what}, which no worker could read: {error}") from error
 
     def _encode_named(self, place: int, request: Any) -> bytes:
         try:
@@ -129,6 +184,18 @@ class Serializer:
         except Exception as error:  # a request's own code runs here, and may raise anything
             name = getattr(self.request_type, "__name__", str(self.request_type))
             raise SerializationError(f"{body[:80]!r} is not a {name}: {error}") from error
+
+
+def _plain_fields(request_type: Any) -> dict[str, frozenset[type]] | None:
+    """The types that a value of each field may have; None where a field, or the request itself, is not plain."""
+    if request_type in (int, str, bool):
+        return {}
+    try:
+        hints = get_type_hints(request_type) if isinstance(request_type, type) else {}
+    except Exception:  # a name that is known nowhere
+        return None
+    plain = {name: PLAIN[hint] for name, hint in hints.items() if hint in PLAIN}
+    return plain if hints and len(plain) == len(hints) and hasattr(request_type, "__annotations__") else None
 
 
 def _decoder(request_type: Any) -> Callable[[bytes], Any]:

@@ -1,5 +1,6 @@
 """Requests of every kind go to text and back; what cannot says which one and why."""
 
+import enum
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -173,3 +174,53 @@ def test_a_batch_is_read_with_and_without_marks() -> None:
     for first in range(len(messages)):
         rotated = messages[first:] + messages[:first]
         assert Serializer(int).read(rotated) == ([(first + place) % 4 for place in range(4)], None)
+
+
+class Measure(NamedTuple):
+    value: float = 0.0
+    count: int = 0
+
+
+class Nested(msgspec.Struct):
+    inner: Measure
+    note: str | None = None
+
+
+@pytest.mark.parametrize(
+    ("request_type", "broken", "complaint"),
+    [
+        (Measure, Measure(float("nan")), r"field value of request 20 is nan, which no worker could read"),
+        (Measure, Measure(float("-inf")), r"field value of request 20 is -inf"),
+        (Measure, Measure("abc"), r"field value of request 20 is 'abc'.*Expected `float`"),  # type: ignore[arg-type]
+        (Measure, Measure(0.0, 2**63 - 1 + 0.5), r"field count of request 20"),  # type: ignore[arg-type]
+        (StructRequest, StructRequest(1, None), r"field text of request 20 is None"),  # type: ignore[arg-type]
+        (DataRequest, DataRequest(True), r"field number of request 20 is True"),
+        (Nested, Nested(Measure(float("inf"))), r"field inner of request 20"),
+        (float, float("nan"), r"request 20 is nan"),
+    ],
+    ids=str,
+)
+def test_what_no_worker_could_read_is_refused_and_named(request_type: Any, broken: Any, complaint: str) -> None:
+    sound = {Measure: Measure(1, 2), Nested: Nested(Measure(), None), float: 1.5}.get(request_type)
+    many = [sound if sound is not None else request_type(1)] * 20
+
+    with pytest.raises(SerializationError, match=complaint):
+        Serializer(request_type).encode_all((*many, broken))
+
+
+def test_values_that_only_look_strange_are_registered() -> None:
+    class Level(enum.IntEnum):
+        LOW = 1
+
+    requests = (*[Measure(1)] * 20, Measure(3, Level.LOW), Measure(2**62, -(2**63)))
+
+    assert len(Serializer(Measure).encode_all(requests)) == 22
+
+
+@pytest.mark.parametrize("headers", [{"tenant": 1}, {"traceparent": None}, {1: "x"}], ids=str)
+async def test_headers_that_are_no_texts_are_refused_and_named(headers: Any) -> None:
+    class HeaderHandler(Handler):
+        async def perform(self, *requests: int) -> None: ...
+
+    with pytest.raises(SerializationError, match=r"header .* must be texts"):
+        await Queue(RuntimeStorage()).register(HeaderHandler, 1, headers=headers)
