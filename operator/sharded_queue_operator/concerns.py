@@ -28,7 +28,9 @@ class Condition(NamedTuple):
 HOT, STARVING = "HotThreads", "Starving"
 OVER = "NoLonger"
 """Reason of a concern that has ended; it may come back when `LEAST_SECONDS` have passed."""
-CONCERNS = (HOT, STARVING)
+SHARED, CONTESTED = "SharedHandlers", "Contested"
+CONCERNS = (HOT, STARVING, SHARED, CONTESTED)
+"""Conditions that are well while they are false; a person hears of each that becomes true."""
 
 Conditions = Mapping[str, Mapping[str, Any]]
 """Those of a status, by their type."""

@@ -9,15 +9,17 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from time import monotonic
 from typing import NamedTuple
 
 from sharded_queue.tube import Shard
-from sharded_queue_operator import metrics, status
+from sharded_queue_operator import contest, metrics, status
 from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.api import Api, apps, core, queues
 from sharded_queue_operator.apply import Applier, now
+from sharded_queue_operator.concerns import Condition
+from sharded_queue_operator.contest import Contests
 from sharded_queue_operator.decide import Decision, Doubt, History, Observation, decide
 from sharded_queue_operator.dismissal import Dismissals
 from sharded_queue_operator.errors import ApiRefused, BadSpec, NotOurs
@@ -29,6 +31,7 @@ from sharded_queue_operator.pin import PINNED, pin
 from sharded_queue_operator.pods import MANAGED_BY, MANAGER, Manifest, deployment
 from sharded_queue_operator.resource import ACCEPT, PAUSE, Name, Resource, parsed
 from sharded_queue_operator.settings import Settings
+from sharded_queue_operator.sharing import Sharing
 from sharded_queue_operator.timetable import LONGEST_PAUSE_SECONDS
 from sharded_queue_operator.workload import Workload, Workloads, newer, version
 from sharded_queue_operator.workqueue import WorkQueue
@@ -79,6 +82,8 @@ class Controller:
         self.applier = Applier(api, self.workloads, settings.identity, settings.status_seconds)
         self.observer = Observer(self.read_secret, self.heard, Allowed(settings.allowed_redis))
         self.overdue = Overdue(self.unheard)
+        self.contests = Contests()
+        self.sharing = Sharing()
         self.members = Members(api)
         self.dismissals = Dismissals(self.members, self.observer.coordinator)
         self.healer = Healer(self.members, self.observer.coordinator)
@@ -129,6 +134,8 @@ class Controller:
         self.members.forget(name)
         self.dismissals.forget(name)
         self.applier.forget(name)
+        self.contests.forget(name)
+        self.sharing.forget(name)
         self.queue.forget(name)
         metrics.forget(*name)
 
@@ -177,6 +184,7 @@ class Controller:
             self.follow_home(entry, resource)
             entry.resource, entry.complaint = resource, None
             self.workloads.claim(resource)
+            self.sharing.claim(resource)
             self.overdue.expect(resource.name, resource.policy.stale_seconds)
             self.observer.watch(resource)
         except Exception as error:
@@ -229,12 +237,15 @@ class Controller:
                 resource.policy, resource.spec.pin_seconds, status.by_type(entry.body.get("status") or {}), now()
             )
             decision = decide(seen, pinned.policy, history, monotonic())
+            besides = [pinned.condition, self.sharing.condition(resource), self.contested(resource.name, workload)]
+            if besides[-1].status == "True":
+                decision = replace(decision, replicas=None)
             if workload:
                 await self.applier.announce(entry.body, await self.healer.heal(resource, workload, seen))
             if await self.may_carry_out(resource, workload, seen, decision):
                 problems = await self.members.problems(resource.name, workload)
-                besides = [pinned.condition]
                 body = await self.applier.apply(resource, entry.body, workload, seen, decision, problems, besides)
+                self.note_write(resource.name, workload, decision)
                 self.keep(entry, body)
             else:
                 self.observer.hurry(resource.name)
@@ -251,6 +262,17 @@ class Controller:
                 entry.history = decision.history
             measure(resource.name, workload, seen, decision)
             measure_conditions(resource.name, entry.body.get("status") or {})
+
+    def contested(self, name: Name, workload: Workload | None) -> Condition:
+        """Whether somebody else keeps changing the replicas, which are left alone then."""
+        if workload is None:
+            return contest.condition(rests=False, writer="")
+        rests = self.contests.rests(name, workload.wanted, workload.writer, monotonic())
+        return contest.condition(rests=rests, writer=workload.writer)
+
+    def note_write(self, name: Name, workload: Workload | None, decision: Decision) -> None:
+        if workload and decision.replicas is not None and decision.replicas != workload.wanted:
+            self.contests.wrote(name, decision.replicas, monotonic())
 
     async def may_carry_out(
         self, resource: Resource, workload: Workload | None, seen: Observation, decision: Decision

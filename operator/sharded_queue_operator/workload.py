@@ -13,6 +13,7 @@ from msgspec import json
 
 from sharded_queue_operator.api import Api, apps
 from sharded_queue_operator.availability import Problem, of_deployment
+from sharded_queue_operator.contest import writer_of
 from sharded_queue_operator.errors import Claimed, NotOurs
 from sharded_queue_operator.pods import Manifest, deployment, deployment_name, selector_text
 from sharded_queue_operator.resource import Name, Resource, ScaleTargetRef
@@ -33,6 +34,8 @@ class Workload(NamedTuple):
     selector: str
     uid: str = ""
     problem: Problem | None = None
+    writer: str = ""
+    """Who set the replicas that are wanted."""
 
     @classmethod
     def of(cls, body: Manifest) -> "Workload":
@@ -44,6 +47,7 @@ class Workload(NamedTuple):
             selector_text((spec.get("selector") or {}).get("matchLabels") or {}),
             body["metadata"].get("uid", ""),
             of_deployment(body),
+            writer_of(body),
         )
 
 
