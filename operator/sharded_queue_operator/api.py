@@ -8,6 +8,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
+from importlib.metadata import version
 
 from aiohttp import ClientError
 from kubernetes.aio import config
@@ -59,7 +60,9 @@ class Api:
         """With the service account of this pod, or the user's kubeconfig."""
         settings = Configuration()
         await config.load_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # unlike its package
-        return cls(ApiClient(settings), timeout_seconds)
+        client = ApiClient(settings)
+        client.user_agent = f"{MANAGER}/{version('sharded-queue')}"
+        return cls(client, timeout_seconds)
 
     async def get(self, path: str, **query: str) -> Manifest:
         return await self.call("GET", path, query=query)

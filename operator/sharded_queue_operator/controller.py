@@ -271,7 +271,7 @@ class Controller:
         return contest.condition(rests=rests, writer=workload.writer)
 
     def note_write(self, name: Name, workload: Workload | None, decision: Decision) -> None:
-        if workload and decision.replicas is not None and decision.replicas != workload.wanted:
+        if decision.replicas is not None and (workload is None or decision.replicas != workload.wanted):
             self.contests.wrote(name, decision.replicas, monotonic())
 
     async def may_carry_out(
@@ -420,7 +420,9 @@ def resumed(body: Manifest) -> History:
     is_known = status.get("observedGeneration") == body["metadata"].get("generation")
     handlers = status.get("handlers") or []
     seconds = {
-        handler["name"]: handler["secondsPerRequest"] for handler in handlers if handler.get("secondsPerRequest")
+        handler["name"]: handler["microsecondsPerRequest"] / 1e6
+        for handler in handlers
+        if handler.get("microsecondsPerRequest")
     }
     born = {
         Shard(handler["name"], index, len(handler["born"])): marker

@@ -156,6 +156,8 @@ def container(resource: Resource, worker: Worker) -> Manifest:
         "args": list(worker.modules),
         "env": environment(resource),
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
+        # A worker is as slow to start as what its modules import.
+        "startupProbe": probe("/livez", period=2, failures=150),
         "livenessProbe": probe("/livez", period=10, failures=6),
         "readinessProbe": probe("/readyz", period=2, failures=3),
         "securityContext": {

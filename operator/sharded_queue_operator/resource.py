@@ -73,7 +73,7 @@ class Redis(Part, frozen=True):
 
 class Handler(Part, frozen=True):
     name: HandlerName
-    seconds_per_request: Annotated[float, Meta(ge=1e-6, le=86_400)] | None = None
+    microseconds_per_request: Annotated[int, Meta(ge=1, le=86_400_000_000)] | None = None
     shards: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
@@ -215,7 +215,9 @@ def policy_of(spec: Spec, pause: str | None = None) -> Policy:
         threads_per_replica=scaling.threads_per_replica,
         drain_seconds=scaling.target_drain_seconds,
         window_seconds=scaling.scale_down_stabilization_seconds,
-        seconds_per_request={h.name: h.seconds_per_request for h in spec.handlers if h.seconds_per_request is not None},
+        seconds_per_request={
+            h.name: h.microseconds_per_request / 1e6 for h in spec.handlers if h.microseconds_per_request is not None
+        },
         fallback_replicas=scaling.fallback.replicas or 0,
         stale_seconds=max(STALE_SECONDS, POLLS_UNTIL_STALE * scaling.poll_period_seconds),
         pinned=spec.replicas,

@@ -121,9 +121,9 @@ def learned(handler: Handler, seen: Observation, decision: Decision, before: Map
     if counters:
         entry["born"] = [(each and each.born) or 0 for each in counters]
     if pace := decision.history.paces.get(handler.name):
-        old = before.get("secondsPerRequest", 0.0)
+        old = before.get("microsecondsPerRequest", 0) / 1e6
         changed = abs(pace.seconds - old) > LEARNED_CHANGE * old
-        entry["secondsPerRequest"] = float(f"{pace.seconds:.2g}") if changed else old
+        entry["microsecondsPerRequest"] = max(1, round(float(f"{pace.seconds if changed else old:.2g}") * 1e6))
     return entry
 
 

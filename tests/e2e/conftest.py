@@ -42,7 +42,7 @@ class Chain:
         queue = yaml.safe_load((EXAMPLE / "shardedqueue.yaml").read_text())
         spec = queue["spec"]
         spec["redis"]["addresses"] = [f"{NODE_ADDRESS}:{self.redis.port}"]
-        spec["handlers"][0]["secondsPerRequest"] = seconds_per_request
+        spec["handlers"][0]["microsecondsPerRequest"] = round(seconds_per_request * 1e6)
         spec["scaling"] = scaling
         (worker,) = spec["worker"]["template"]["spec"]["containers"]
         worker["env"] = [{"name": name, "value": value} for name, value in env.items()]

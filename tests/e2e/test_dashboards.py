@@ -217,7 +217,7 @@ def manifests(redis_port: int) -> Iterator[Manifest]:
     """The example's queue, one of our own handler, one whose spec makes no sense, and one without a Redis."""
     redis = {"addresses": [f"{NODE_ADDRESS}:{redis_port}"]}
     example = yaml.safe_load((EXAMPLE / "shardedqueue.yaml").read_text())["spec"]
-    handlers = [{"name": "notifications.NotifyHandler", "secondsPerRequest": 0.02}]
+    handlers = [{"name": "notifications.NotifyHandler", "microsecondsPerRequest": 20_000}]
     yield queue(
         "notifications", example | {"redis": redis, "handlers": handlers, "scaling": SCALING | {"maxReplicas": 6}}
     )
@@ -228,7 +228,7 @@ def manifests(redis_port: int) -> Iterator[Manifest]:
         "metadata": {"name": "handlers"},
         "data": {"orders.py": Path(orders.__file__).read_text()},
     }
-    handlers = [{"name": OrderHandler.name, "secondsPerRequest": 0.5}]
+    handlers = [{"name": OrderHandler.name, "microsecondsPerRequest": 500_000}]
     worker = worker_of("orders", QUEUE_COORDINATOR_LEASE=LEASE_SECONDS, QUEUE_WORKER_BATCH_SIZE=2, QUEUE_WORKER_TURN=1)
     yield queue(
         "orders", {"redis": redis, "handlers": handlers, "worker": worker, "scaling": SCALING | {"maxReplicas": 5}}

@@ -58,7 +58,7 @@ class Steps:
 
     def apply(self, edition: str) -> None:
         """With so many seconds a request that any load asks for all pods. Another edition takes other pods."""
-        handlers = [{"name": StepHandler.name, "secondsPerRequest": 1}]
+        handlers = [{"name": StepHandler.name, "microsecondsPerRequest": 1_000_000}]
         self.release.apply(queue("steps", worker=worker(edition), handlers=handlers, scaling=SCALING))
 
     def deployment(self) -> Any:

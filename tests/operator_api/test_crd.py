@@ -68,7 +68,7 @@ REDIS = {"addresses": ["redis:6379"]}
         ({"handlers": [{"name": "no spaces"}]}, "spec.handlers[0].name"),
         ({"handlers": [{"name": "a"}, {"name": "a"}]}, "Duplicate value"),
         ({"handlers": [{"name": "a", "shards": 65}]}, "less than or equal to 64"),
-        ({"handlers": [{"name": "a", "secondsPerRequest": 0}]}, "secondsPerRequest"),
+        ({"handlers": [{"name": "a", "microsecondsPerRequest": 0}]}, "microsecondsPerRequest"),
         ({"worker": None}, "exactly one of worker and scaleTargetRef must be set"),
         ({"scaleTargetRef": {"name": "mine"}}, "exactly one of worker and scaleTargetRef must be set"),
         ({"worker": {"image": "a", "modules": ["not-a-module"]}}, "spec.worker.modules[0]"),

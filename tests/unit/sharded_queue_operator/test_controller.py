@@ -229,7 +229,7 @@ def annotated(version: int, word: str) -> dict[str, Any]:
 
 
 def test_markers_of_an_earlier_operator_count_for_the_spec_that_it_knew() -> None:
-    told = {"observedGeneration": 1, "handlers": [{"name": "a", "born": [7], "secondsPerRequest": 0.5}]}
+    told = {"observedGeneration": 1, "handlers": [{"name": "a", "born": [7], "microsecondsPerRequest": 500_000}]}
     same, other = body(1) | {"status": told}, body(2) | {"status": told}
 
     assert module.resumed(same).counters

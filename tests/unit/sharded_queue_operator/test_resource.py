@@ -42,7 +42,12 @@ def test_what_is_written_becomes_the_policy() -> None:
         "fallback": {"policy": "AtLeast", "replicas": 5},
     }
     resource = parsed(
-        body(scaling=scaling, suspend=True, replicas=7, handlers=[{"name": "a", "secondsPerRequest": 0.5, "shards": 2}])
+        body(
+            scaling=scaling,
+            suspend=True,
+            replicas=7,
+            handlers=[{"name": "a", "microsecondsPerRequest": 500_000, "shards": 2}],
+        )
     )
 
     policy = resource.policy

@@ -68,7 +68,7 @@ def test_what_was_seen_and_decided_is_told() -> None:
 
     assert status["observedGeneration"] == 4
     assert (status["desiredReplicas"], status["recommendedReplicas"], status["depth"]) == (2, 2, 7)
-    assert status["handlers"] == [{"name": "a", "born": [5], "secondsPerRequest": 0.5}]
+    assert status["handlers"] == [{"name": "a", "born": [5], "microsecondsPerRequest": 500_000}]
     assert condition(status, "Ready")["status"] == "True"
 
 
@@ -129,7 +129,7 @@ def test_a_pace_that_wavers_is_not_told_anew() -> None:
     before = told(seconds=0.5)
 
     assert told(before, seconds=0.55)["handlers"] == before["handlers"]
-    assert told(before, seconds=0.7)["handlers"][0]["secondsPerRequest"] == 0.7
+    assert told(before, seconds=0.7)["handlers"][0]["microsecondsPerRequest"] == 700_000
 
 
 def test_a_marker_that_vanished_is_remembered() -> None:
