@@ -69,8 +69,9 @@ if before == call then
   local threads, holds = unseen()
   for _, thread in ipairs(threads) do grant(thread, holds[thread].fence, in_hand(thread, tubes_of(thread), holds[thread])) end
   look_ahead(next_occurrence())
-  if #threads > 0 and redis.call('EXISTS', READY) == 1 then reply[2] = 1 end
-  if is_dismissed() then reply[1] = -2 end
+  local dismissed = is_dismissed()
+  if (#threads > 0 or dismissed) and redis.call('EXISTS', READY) == 1 then reply[2] = 1 end
+  if dismissed then reply[1] = -2 end
   return reply
 end
 
