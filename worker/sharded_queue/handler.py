@@ -71,8 +71,9 @@ class Handler:
     *threads*: over how many threads the keys of `KeyRoute`s are spread at first, a multiple of *shards*. From the first
     registration on the number is kept beside the requests and `Queue.reshard` changes it; None where `route` names
     threads.
-    *capacity*: requests that one tube may hold before `register` raises `QueueFull`; None for no bound. *retry*:
-    defaults to the settings `retry_…`. *ageing_seconds*: for each so many seconds that the oldest request of a tube has
+    *capacity*: requests that one tube may hold, from 1, before `register` raises `QueueFull`; None for no bound.
+    *retry*: defaults to the settings `retry_…`.
+    *ageing_seconds*: for each so many seconds that the oldest request of a tube has
     waited, the tube's priority number counts as one less, so that no priority of a thread is starved for ever; 0 for no
     ageing. *deduplicate_seconds*: how long a request keeps others of its `identity` from being registered again; 0 for
     never. Costs Redis about 230 bytes a request for so long, and 6 µs in the step that registers it.
@@ -106,6 +107,7 @@ class Handler:
             raise HandlerError(f"{cls.name}.shards is {cls.shards!r}: from 1 to 64")
         if cls.threads is not None and (fault := threads_fault(cls.threads, cls.shards)):
             raise HandlerError(f"{cls.name}.threads is {fault}")
+        _check_capacity(cls)
         if cls.ageing_seconds and not LEAST_AGEING_SECONDS <= cls.ageing_seconds <= MOST_AGEING_SECONDS:
             raise HandlerError(
                 f"{cls.name}.ageing_seconds is {cls.ageing_seconds!r}: from {LEAST_AGEING_SECONDS} to "
@@ -242,6 +244,14 @@ def _defined(handler: type[Handler]) -> list[Any]:
 
 def _star(method: Any) -> inspect.Parameter | None:
     return next((p for p in inspect.signature(method).parameters.values() if p.kind is p.VAR_POSITIONAL), None)
+
+
+def _check_capacity(handler: type[Handler]) -> None:
+    capacity = handler.capacity
+    if capacity is not None and (type(capacity) is not int or capacity < 1):
+        raise HandlerError(
+            f"{handler.name}.capacity is {capacity!r}: requests that a tube may hold, from 1, or None for no bound"
+        )
 
 
 def _check_batch(handler: type[Handler], method: Any) -> None:

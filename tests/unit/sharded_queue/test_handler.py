@@ -71,6 +71,15 @@ def test_a_number_of_threads_that_cannot_be_is_refused() -> None:
         type("BadHandler", (Handler,), {"threads": 6, "shards": 4})
 
 
+@pytest.mark.parametrize("capacity", [0, -1, 1.5, True, "9"])
+def test_a_capacity_that_is_no_number_of_requests_is_refused(capacity: object) -> None:
+    """0 would else be taken for no bound at all."""
+    with pytest.raises(
+        HandlerError, match=r"capacity is .*: requests that a tube may hold, from 1, or None for no bound"
+    ):
+        type("BadHandler", (Handler,), {"capacity": capacity})
+
+
 @pytest.mark.parametrize("seconds", [-1, 0.0001, float("nan"), float("inf")])
 def test_an_ageing_out_of_bounds_is_refused(seconds: float) -> None:
     with pytest.raises(HandlerError, match=r"ageing_seconds is .*: from 0\.001"):
