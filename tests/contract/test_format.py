@@ -50,6 +50,8 @@ STEPS: dict[str, Step] = {
     "pause all": lambda m: m.storage.pause(SHARD, None, True),
     "dead": lambda m: m.storage.settle_dead(SHARD, [1], "drop"),
     "reshard": lambda m: m.storage.reshard(SHARD, 4),
+    "delayed": lambda m: m.storage.delayed(SHARD),
+    "cancel": lambda m: m.storage.cancel(SHARD, [1]),
     "evict": lambda m: m.coordinator.evict(SHARD, ["w"]),
     "dismiss": lambda m: m.coordinator.dismiss(SHARD, ["w"], 5),
     "check": lambda m: picture(m.redis_storage, SHARD),
