@@ -1,6 +1,8 @@
 """The worker over both media: what handlers see, what a failure costs, and how a worker ends."""
 
 import asyncio
+import os
+import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -777,6 +779,71 @@ async def test_what_a_handler_raised_is_logged_and_kept_with_its_traceback(
         True,
         False,
     ]
+
+
+async def test_a_worker_that_runs_ends_in_good_order_by_a_signal(medium: Medium) -> None:
+    """All workers of the process hear it, finish what they began, and leave the process as they found it."""
+
+    class RunningHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            began[requests[0].thread].set()
+            await go_on.wait()
+
+    def noted(number: int, _: object) -> None:
+        others.append(number)
+
+    began, go_on = {"a": asyncio.Event(), "b": asyncio.Event()}, asyncio.Event()
+    others: list[int] = []
+    bench = Bench(medium)
+    await bench.queue.register(RunningHandler, *jobs(range(3), "a"), *jobs(range(3), "b"))
+    before = signal.signal(signal.SIGTERM, noted)
+    try:
+        workers = [bench.worker(RunningHandler) for _ in range(2)]
+        running = [asyncio.create_task(worker.run()) for worker in workers]
+        await soon(began["a"])
+        await soon(began["b"])
+        os.kill(os.getpid(), signal.SIGTERM)
+        async with asyncio.timeout(SOON):
+            while not all(worker._stopping for worker in workers):  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        go_on.set()
+        async with asyncio.timeout(SOON):
+            assert await asyncio.gather(*running) == [3, 3]
+        assert signal.getsignal(signal.SIGTERM) is noted
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+    assert others == []
+
+
+async def test_a_second_signal_gives_the_running_batches_up(medium: Medium) -> None:
+    class HangingHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            began.set()
+            await hang()
+
+    began = asyncio.Event()
+    bench = Bench(medium)
+    await bench.queue.register(HangingHandler, Job(1))
+    running = asyncio.create_task(bench.worker(HangingHandler).run())
+    await soon(began)
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0)
+    async with asyncio.timeout(SOON):
+        assert await running == 0
+
+    assert (await bench.depth(HangingHandler), await bench.bound(HangingHandler)) == (1, 0)
+
+
+async def test_a_worker_runs_in_the_os_thread_that_hears_signals() -> None:
+    class AnyHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None: ...
+
+    worker = Worker(RuntimeCoordinator(), Queue(RuntimeStorage()), handlers=[AnyHandler])
+
+    with pytest.raises(ShardedQueueError, match=r"only the main OS thread hears signals.*Worker\.loop"):
+        await asyncio.to_thread(asyncio.run, worker.run())
 
 
 async def test_a_lifecycle_is_one_task(bench: Bench) -> None:

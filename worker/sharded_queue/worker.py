@@ -19,10 +19,12 @@ from sharded_queue.exchange import Exchange
 from sharded_queue.handler import Handler, find, known, shards
 from sharded_queue.lane import Lane
 from sharded_queue.lease import Lease, clock
+from sharded_queue.printable import counted
 from sharded_queue.queue import Queue
 from sharded_queue.renewer import Renewer
 from sharded_queue.scheduler import Scheduler
 from sharded_queue.settings import WORKER_NAME, settings
+from sharded_queue.signals import heeded
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.tube import Shard
 
@@ -114,6 +116,28 @@ class Worker:
                 await bell.close()
                 await self._drain()
         return self.stats.handled - handled_before
+
+    async def run(self, limit: int | None = None) -> int:
+        """
+        As `loop`, for a program of its own: SIGTERM and SIGINT stop the worker, a second one gives its batches up.
+
+        What the process did on these signals before, it does again afterwards.
+
+        Raises:
+            ShardedQueueError: this is not the main OS thread, which alone hears signals.
+        """
+        with heeded(self.heed):
+            return await self.loop(limit)
+
+    def heed(self, name: str) -> None:
+        """The process was told to end by the signal *name*."""
+        threads = counted(len(self._lanes), "thread")
+        if self._stopping:
+            log.warning("%s again: giving up %s", name, threads)
+            self.give_up()
+        else:
+            log.info("%s: finishing what %s began", name, threads)
+            self.stop()
 
     def stop(self) -> None:
         """Take nothing new, finish the running batches within `settings.worker_drain` seconds, release, return."""

@@ -6,8 +6,8 @@ import logging
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import get_args
 
 import click
@@ -24,6 +24,7 @@ from sharded_queue.printable import counted
 from sharded_queue.queue import Queue
 from sharded_queue.scripts import may_pass
 from sharded_queue.settings import Settings, mistyped, settings
+from sharded_queue.signals import heeded
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
 from sharded_queue.worker import Worker
@@ -69,16 +70,16 @@ async def serve(handlers: Sequence[type[Handler]]) -> None:
     logs.about.set(logs.About(worker.owner))
     shards = [shard for handler in handlers for shard in handler.all_shards()]
     state = Health(worker, shards)
-    stopped = stopped_by_signals(worker, state)
-    try:
-        async with served_http(worker, shards, state) as port:
-            log.info("/metrics, /livez and /readyz on port %d", port)
-            if await reached(storage, shards, stopped):
-                if sentence := await hint(storage, handlers, looks=1):
-                    log.warning("%s", sentence)
-                await work(worker, handlers, state)
-    finally:
-        await close(client)
+    with stopped_by_signals(worker, state) as stopped:
+        try:
+            async with served_http(worker, shards, state) as port:
+                log.info("/metrics, /livez and /readyz on port %d", port)
+                if await reached(storage, shards, stopped):
+                    if sentence := await hint(storage, handlers, looks=1):
+                        log.warning("%s", sentence)
+                    await work(worker, handlers, state)
+        finally:
+            await close(client)
 
 
 @asynccontextmanager
@@ -115,23 +116,18 @@ async def work(worker: Worker, handlers: Sequence[type[Handler]], state: Health)
     log.info("stopped after %s", counted(handled, "request"))
 
 
-def stopped_by_signals(worker: Worker, state: Health) -> asyncio.Event:
-    """The first signal stops the worker, the next one makes it give its batches up."""
+@contextmanager
+def stopped_by_signals(worker: Worker, state: Health) -> Iterator[asyncio.Event]:
+    """As `Worker.run` does, also before the worker has begun; the event is set by the first signal."""
     stopped = asyncio.Event()
 
     def received(name: str) -> None:
-        if stopped.is_set():
-            log.warning("%s again: giving up %s", name, counted(len(worker.lanes), "thread"))
-            worker.give_up()
-            return
-        log.info("%s: finishing what %s began", name, counted(len(worker.lanes), "thread"))
         state.enter(Stage.STOPPING)
-        worker.stop()
+        worker.heed(name)
         stopped.set()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, received, number.name)
-    return stopped
+    with heeded(received):
+        yield stopped
 
 
 async def reached(storage: RedisStorage, shards: Sequence[Shard], stopped: asyncio.Event) -> bool:

@@ -1,0 +1,48 @@
+"""SIGTERM and SIGINT, for everything in this process that is to end in good order."""
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from sharded_queue.errors import ShardedQueueError
+
+Received = Callable[[str], None]
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+_listeners: list[tuple[asyncio.AbstractEventLoop, Received]] = []
+_before: dict[int, Any] = {}
+
+
+@contextmanager
+def heeded(received: Received) -> Iterator[None]:
+    """
+    Call *received* in the running event loop with the name of each SIGTERM and SIGINT, as long as the block lasts.
+
+    Blocks may overlap: all of them hear. After the last one the process does what it did before.
+
+    Raises:
+        ShardedQueueError: this is not the main OS thread, which alone hears signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        raise ShardedQueueError(
+            "only the main OS thread hears signals: elsewhere, call Worker.loop() and Worker.stop()"
+        )
+    listener = asyncio.get_running_loop(), received
+    if not _listeners:
+        _before.update({number: signal.signal(number, _tell) for number in SIGNALS})
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+        if not _listeners:
+            for number in SIGNALS:
+                signal.signal(number, _before.pop(number) or signal.SIG_DFL)
+
+
+def _tell(number: int, _: object) -> None:
+    for loop, received in tuple(_listeners):
+        loop.call_soon_threadsafe(received, signal.Signals(number).name)
