@@ -25,6 +25,7 @@ GRACE_SECONDS = 10
 POD_NAME = "POD_NAME"
 """The variable of a worker that its own name is made from."""
 
+AUTH_FOLDER = "/etc/sharded-queue/redis-auth"
 CA_FOLDER = "/etc/sharded-queue/redis-ca"
 CA_KEY = "ca.crt"
 
@@ -144,7 +145,7 @@ def default_template(resource: Resource, worker: Worker) -> Manifest:
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
             "containers": [container(resource, worker)],
-            "volumes": [{"name": "tmp", "emptyDir": {}}, *ca_volumes(redis)],
+            "volumes": [{"name": "tmp", "emptyDir": {}}, *secret_volumes(redis)],
         },
     }
 
@@ -166,7 +167,7 @@ def container(resource: Resource, worker: Worker) -> Manifest:
             "runAsNonRoot": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *ca_mounts(redis=resource.spec.redis)],  # noqa: S108
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *secret_mounts(resource.spec.redis)],  # noqa: S108
     }
 
 
@@ -191,7 +192,7 @@ def environment(resource: Resource) -> list[Manifest]:
     }
     pod = {"name": POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
     values["QUEUE_WORKER_NAME"] = worker_name(Name(resource.name.namespace, f"$({POD_NAME})"))
-    return [pod, *({"name": name, "value": value} for name, value in values.items()), *credentials(spec.redis)]
+    return [pod, *({"name": name, "value": value} for name, value in values.items())]
 
 
 def redis_values(redis: Redis) -> dict[str, str]:
@@ -202,6 +203,8 @@ def redis_values(redis: Redis) -> dict[str, str]:
         "QUEUE_TUBE_PREFIX": redis.keys.tubes,
         "QUEUE_COORDINATOR_PREFIX": redis.keys.binds,
     }
+    if redis.auth_secret_name:  # a folder and no variables: a password that is changed there reaches running workers
+        values["QUEUE_REDIS_AUTH_FOLDER"] = AUTH_FOLDER
     if redis.sentinel_master_name:
         values["QUEUE_REDIS_SENTINEL_MASTER"] = redis.sentinel_master_name
     if redis.tls.ca_secret_name:
@@ -209,28 +212,20 @@ def redis_values(redis: Redis) -> dict[str, str]:
     return values
 
 
-def credentials(redis: Redis) -> list[Manifest]:
-    keys = {
-        "QUEUE_REDIS_USERNAME": "username",
-        "QUEUE_REDIS_PASSWORD": "password",
-        "QUEUE_REDIS_SENTINEL_PASSWORD": "sentinelPassword",
-    }
-    if not redis.auth_secret_name:
-        return []
-    return [
-        {"name": name, "valueFrom": {"secretKeyRef": {"name": redis.auth_secret_name, "key": key, "optional": True}}}
-        for name, key in keys.items()
-    ]
+def secret_volumes(redis: Redis) -> list[Manifest]:
+    """Both Secrets as files, which the kubelet keeps up to date."""
+    volumes = []
+    if redis.auth_secret_name:  # optional, as each of its keys is
+        volumes.append({"name": "redis-auth", "secret": {"secretName": redis.auth_secret_name, "optional": True}})
+    if redis.tls.ca_secret_name:
+        volumes.append({"name": "redis-ca", "secret": {"secretName": redis.tls.ca_secret_name}})
+    return volumes
 
 
-def ca_volumes(redis: Redis) -> list[Manifest]:
-    if not redis.tls.ca_secret_name:
-        return []
-    return [{"name": "redis-ca", "secret": {"secretName": redis.tls.ca_secret_name}}]
-
-
-def ca_mounts(redis: Redis) -> list[Manifest]:
-    return [{"name": "redis-ca", "mountPath": CA_FOLDER, "readOnly": True}] if redis.tls.ca_secret_name else []
+def secret_mounts(redis: Redis) -> list[Manifest]:
+    folders = {"redis-auth": AUTH_FOLDER, "redis-ca": CA_FOLDER}
+    names = [volume["name"] for volume in secret_volumes(redis)]
+    return [{"name": name, "mountPath": folders[name], "readOnly": True} for name in names]
 
 
 def merged(ours: Any, theirs: Any, path: str = TEMPLATE, place: str = TEMPLATE) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
+from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakKeyDictionary
 
@@ -23,8 +24,10 @@ from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.crc import key_slot
+from redis.credentials import CredentialProvider
 from redis.exceptions import (
     AskError,
+    AuthenticationError,
     MovedError,
     RedisClusterException,
     RedisError,
@@ -52,7 +55,8 @@ class RedisOptions:
     Where Redis is, in parts: no URL, so that nothing but these parts decides about files, sockets and certificates.
 
     *addresses*: `host:port`, one for Standalone, the sentinels for Sentinel, any nodes for Cluster. *tls_ca*: a file;
-    None trusts the system's authorities. Errors never show a password.
+    None trusts the system's authorities. *auth_folder*: where the files `username`, `password` and `sentinelPassword`
+    are read at each new connection, unless they are given here. Errors never show a password.
     """
 
     addresses: tuple[str, ...] = ("localhost:6379",)
@@ -64,6 +68,7 @@ class RedisOptions:
     tls: bool = False
     tls_ca: str | None = None
     timeout_seconds: float = 5.0
+    auth_folder: str | None = None
 
     def __repr__(self) -> str:
         return f"RedisOptions({self.mode} {','.join(self.addresses)}{' tls' if self.tls else ''})"
@@ -82,7 +87,34 @@ class RedisOptions:
             tls=source.redis_tls == "Verify",
             tls_ca=source.redis_tls_ca,
             timeout_seconds=source.redis_timeout,
+            auth_folder=source.redis_auth_folder,
         )
+
+
+class FolderCredentials(CredentialProvider):
+    """A user and a password from files, read at each new connection: a Secret that is mounted changes there."""
+
+    def __init__(self, folder: str, user: str, password: str) -> None:
+        self.user, self.password = Path(folder) / user, Path(folder) / password
+
+    def get_credentials(self) -> tuple[()] | tuple[str] | tuple[str, str]:  # type: ignore[override]  # none is possible
+        """
+        Raises:
+            AuthenticationError: a file is there and cannot be read.
+        """
+        user, password = _text_of(self.user), _text_of(self.password)
+        if password is None:
+            return ()
+        return (user, password) if user else (password,)
+
+
+def _text_of(file: Path) -> str | None:
+    try:
+        return file.read_text().rstrip("\r\n") or None
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise AuthenticationError(f"{file} cannot be read: {type(error).__name__}") from error
 
 
 def connect(options: RedisOptions | None = None) -> Client:
@@ -97,8 +129,7 @@ def connect(options: RedisOptions | None = None) -> Client:
     if not nodes:
         raise SettingsError("redis_address is empty: give at least one host:port")
     common: dict[str, Any] = {
-        "username": options.username,
-        "password": options.password,
+        **_credentials(options),
         "socket_timeout": options.timeout_seconds,
         "socket_connect_timeout": options.timeout_seconds,
         "retry": Retry(NoBackoff(), 0),
@@ -115,6 +146,20 @@ def connect(options: RedisOptions | None = None) -> Client:
     return Redis(host=nodes[0][0], port=nodes[0][1], max_connections=1000, **common)
 
 
+def _credentials(options: RedisOptions) -> dict[str, Any]:
+    if options.auth_folder and not (options.username or options.password):
+        return {"credential_provider": FolderCredentials(options.auth_folder, "username", "password")}
+    return {"username": options.username, "password": options.password}
+
+
+def _sentinel_credentials(options: RedisOptions) -> dict[str, Any]:
+    none: dict[str, Any] = {"username": None, "password": None, "credential_provider": None}
+    if options.auth_folder and not options.sentinel_password:
+        provider = FolderCredentials(options.auth_folder, "sentinelUsername", "sentinelPassword")
+        return none | {"credential_provider": provider}
+    return none | {"password": options.sentinel_password}
+
+
 def _check_authority(options: RedisOptions) -> None:
     if not options.tls_ca:
         return
@@ -129,7 +174,7 @@ def _check_authority(options: RedisOptions) -> None:
 def _behind_sentinel(options: RedisOptions, nodes: list[tuple[str, int]], common: dict[str, Any]) -> Redis:
     if not options.sentinel_master:
         raise SettingsError("redis_mode Sentinel needs redis_sentinel_master, the name of the master")
-    asking = common | {"username": None, "password": options.sentinel_password}
+    asking = common | _sentinel_credentials(options)
     sentinel = Sentinel(nodes, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
     client: Redis = sentinel.master_for(options.sentinel_master, **common)
     return client

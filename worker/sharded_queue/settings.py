@@ -83,6 +83,11 @@ class Settings(BaseSettings):
     redis_address: Annotated[tuple[str, ...], NoDecode] = ("localhost:6379",)
     """`host:port` of Redis; several, separated by commas, for Sentinel and Cluster."""
 
+    redis_auth_folder: str | None = None
+    """A folder with the files `username`, `password` and `sentinelPassword`, each optional, as a mounted Secret is.
+    They are read again at each new connection, so a password that is changed there is followed. `redis_username` and
+    `redis_password` go before it."""
+
     redis_eviction: Literal["Refused", "Accepted"] = "Refused"
     """Whether a Redis that may evict keys (a maxmemory-policy other than noeviction) is used: it loses requests."""
 

@@ -100,9 +100,15 @@ def test_the_library_reads_all_that_a_worker_is_told(monkeypatch: pytest.MonkeyP
 
 
 def test_secrets_are_named_and_never_copied() -> None:
-    values = environment(redis={"addresses": ["redis:6379"], "authSecretName": "redis-auth"})
+    redis = {"addresses": ["redis:6379"], "authSecretName": "redis-secret"}
+    template = pod_template(resource(redis=redis))
 
-    assert values["QUEUE_REDIS_PASSWORD"]["secretKeyRef"] == {"name": "redis-auth", "key": "password", "optional": True}
+    mounts = template["spec"]["containers"][0]["volumeMounts"]
+    assert {"name": "redis-auth", "secret": {"secretName": "redis-secret", "optional": True}} in template["spec"][
+        "volumes"
+    ]
+    assert {"name": "redis-auth", "mountPath": "/etc/sharded-queue/redis-auth", "readOnly": True} in mounts
+    assert environment(redis=redis)["QUEUE_REDIS_AUTH_FOLDER"] == "/etc/sharded-queue/redis-auth"
 
 
 def test_an_authority_is_mounted_and_named() -> None:
