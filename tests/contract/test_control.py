@@ -124,6 +124,28 @@ async def test_a_dead_letter_makes_its_drained_thread_ready(medium: Medium) -> N
     assert (await medium.observe()).depth == 1
 
 
+async def test_a_letter_with_the_number_of_a_handled_request_is_not_taken_for_it(medium: Medium) -> None:
+    """Whoever handled that one repeats all of its writes, and its identity is registered again."""
+    entry = Entry("a", 0, [b"1", b"2", b"3"], ["1", "2", "3"])
+    await medium.storage.register_once(SHARD, [entry], 60)
+    died = await medium.bind_one("w/1", wanted=1)
+    await medium.fail(died, delay=None)
+    (settled,) = await medium.storage.settle([Settlement(died.lease, wanted=1)])
+    handled = settled.batch
+    assert handled
+    await medium.settle(handled, release=True)
+    await medium.storage.settle_dead(SHARD, [1], "head")
+    letter = await medium.bind_one("w/2", wanted=1)
+    late = await medium.settle(handled, wanted=1), await medium.fail(handled, delay=None)
+    again = await medium.storage.register_once(SHARD, [entry], 60)
+
+    assert (letter.first, letter.attempt, handed(letter)) == (handled.first, 1, ["1"])
+    assert (late[0].is_lost, late[1]) == (True, False)
+    assert await medium.waiting("a") == ["1", "3"]
+    assert len(again.duplicates) == 3
+    assert letter.lease.fence > handled.lease.fence
+
+
 async def test_a_request_may_die_twice_from_the_head_and_stays_one_letter(medium: Medium) -> None:
     await bury(medium, "a", "1", "2")
     (dead,) = await medium.storage.dead(SHARD)

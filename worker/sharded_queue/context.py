@@ -16,7 +16,8 @@ class Context(NamedTuple):
 
     `lease.fence` grows with every bind of the thread: write it beside your own data and refuse a smaller one, and a
     worker that was overtaken can do no harm there either. *attempt* counts the tries of the first request, this one
-    included. *sequences* are the requests' numbers in their tube.
+    included. *sequences* are the requests' numbers in their tube. A dead letter that was put back before what waits may
+    have a number that a handled request had: to recognise a request that was done before, use an identity of your own.
     """
 
     lease: Lease

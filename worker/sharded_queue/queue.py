@@ -29,7 +29,8 @@ NAME_LENGTH = 200
 
 class Receipt(NamedTuple):
     """
-    Where a request waits: its tube, and its sequence number there. Unique per handler.
+    Where a request waits: its tube, and its sequence number there. No other request is registered under the same; a
+    dead letter that is put back has another number than its receipt says.
 
     *is_duplicate*: it was not registered, because it is the same as the one that the receipt names, which was
     registered before and may be handled by now.

@@ -515,7 +515,10 @@ class Storage(ABC):
         """
         Put dead letters back to the head or the tail of their tubes, or drop them; returns the numbers that were done.
 
-        At the head only while nobody holds the thread: a letter cannot get before what is in a worker's hands.
+        At the head only while nobody holds the thread: a letter cannot get before what is in a worker's hands. A letter
+        gets another number there: behind what waits a new one, and before it the one before that of the first request
+        that waits, which a request that was handled may have had. Fences tell their holders apart, so no late write
+        takes the one for the other.
         """
 
     @abstractmethod
