@@ -609,8 +609,8 @@ VARIANTS = [
     Variant(
         "delayed requests are placed as they were registered",
         PRELUDE,
-        "    thread = place(thread, message)\n    length_of",
-        "    length_of",
+        "      thread = place(thread, message)\n      length_of",
+        "      length_of",
         (RESHARDING + "a_delayed_request_is_placed_by_the_layout_of_its_time",),
     ),
     Variant(
@@ -877,14 +877,14 @@ VARIANTS = [
     Variant(
         "the depth is not counted",
         PRELUDE,
-        "tally('depth', depth_change)",
+        "try('HINCRBY', COUNTERS, 'depth', depth_change)",
         "0",
         (STORAGE + "depth_counts_what_is_not_yet_settled",),
     ),
     Variant(
         "the age of a tube stays that of its first request",
         PRELUDE,
-        "redis.call('ZADD', OLDEST, stamp_of(message_at(list, count)), member)",
+        "redis.call('ZADD', OLDEST, stamp_of(try('LINDEX', list, count)), member)",
         "",
         (STORAGE + "a_tube_whose_head_was_settled_is_as_old_as_the_next_request",),
     ),
@@ -969,7 +969,7 @@ VARIANTS = [
     Variant(
         "keys of another kind are met after the first write",
         PRELUDE,
-        "    for _, key in ipairs(keys) do redis.call(SIZES[kind], key) end\n",
+        "    for _, key in ipairs(keys) do redis.call(size_of(kind, key)) end\n",
         "",
         (GARBAGE + "a_key_of_another_kind_is_refused_by_name_before_anything_is_written",),
     ),
@@ -990,8 +990,8 @@ VARIANTS = [
     Variant(
         "a layout that cannot be read counts as none",
         PRELUDE,
-        "layout = text and read_layout(text)\n",
-        "layout = text and read_layout(text) or false\n",
+        "    if not text then\n      layout = false\n",
+        "    layout = false\n    if not text then\n      layout = false\n",
         (GARBAGE + "without_the_layout_nothing_is_placed_by_it",),
     ),
     Variant(

@@ -82,13 +82,16 @@ async def do(redis: Redis, command: Sequence[Any]) -> None:
 def test_no_key_of_the_scripts_is_forgotten() -> None:
     """Whoever adds a key to the scripts adds it here, and so to all that is tried below."""
     prelude = (files("sharded_queue") / "lua" / "_prelude.lua").read_text()
-    named = re.findall(r"^local ([A-Z]+) = (base|lock) \.\. ':(\w+)'", prelude, re.MULTILINE)
-    listed = dict(re.findall(r"(\w+) = \{ ((?:[A-Z]+,?\s+)+)\}", prelude))
+    named = set(re.findall(r"^local [A-Z]+ = (base|lock) \.\. ':(\w+)'", prelude, re.MULTILINE))
+    by_kind = prelude.partition("local function keys_by_kind()")[2].partition("\nend\n")[0]
+    listed = {
+        (prefix or "base", name): kind
+        for kind, names in re.findall(r"(hash|zset|list|string) = ((?:'[^']*'[\s.]*)+),", by_kind)
+        for prefix, name in re.findall(r"(\w*):(\w+)", names)
+    }
 
-    assert {name for _, _, name in named} == set(KINDS)
-    assert {name for _, prefix, name in named if prefix == "lock"} == OF_BINDS
-    of_kind = {variable: kind for kind, variables in listed.items() for variable in re.findall("[A-Z]+", variables)}
-    assert {name: of_kind.get(variable) for variable, _, name in named} == KINDS
+    assert named == {("lock" if name in OF_BINDS else "base", name) for name in KINDS}
+    assert listed == {("lock" if name in OF_BINDS else "base", name): kind for name, kind in KINDS.items()}
 
 
 # Records.

@@ -129,17 +129,33 @@ local function records_of(key, threads)
   return records
 end
 
--- The keys of the shard by the kind of their values.
+-- The keys of the shard by the kind of their values. They are spelled here again: each constant that a function names
+-- takes its time in every call of every script that has the function.
 local function keys_by_kind()
-  return { hash = { THREADS, TROUBLE, COUNTERS, LATER, LETTERS, FIRSTS, SCHEDULES, HELD, QUARANTINE },
-           zset = { READY, BLOCKED, OLDEST, DEEP, DEAD, DUE, CANCELLED, IDENTITIES, OCCURRENCES, OLD, PARKED, OPENED,
-                    LEASES, DISMISSED },
-           list = { WAKE }, string = { LAYOUT } }
+  local keys = {}
+  for kind, names in pairs({
+    hash = ':threads :trouble :counters :later :letters :firsts :schedules :quarantine lock:held',
+    zset = ':ready :blocked :oldest :deep :dead :due :cancelled :identities :occurrences :old :parked :opened '
+      .. 'lock:leases lock:dismissed',
+    list = ':wake',
+    string = ':layout',
+  }) do
+    keys[kind] = {}
+    for prefix, name in string.gmatch(names, '(%l*)(:%l+)') do
+      table.insert(keys[kind], (prefix == 'lock' and lock or base) .. name)
+    end
+  end
+  return keys
 end
 
-local SIZES = { hash = 'HLEN', zset = 'ZCARD', list = 'LLEN', string = 'GET' }
+-- The command that tells how much a key of a kind holds, and is refused for one of another kind.
+local function size_of(kind, key)
+  local commands = { hash = 'HLEN', zset = 'ZCARD', list = 'LLEN', string = 'GET' }
+  return commands[kind], key
+end
 
--- As redis.call; nil where the key, or the number in it, is of a kind that the command does not take.
+-- As redis.call; nil where the key, or the number in it, is of a kind that the command does not take: a counter that
+-- only tells and holds no number is left to the repair.
 local function try(...)
   local answer = redis.pcall(...)
   if type(answer) ~= 'table' or not answer.err then return answer end
@@ -153,11 +169,6 @@ end
 -- many above it, so what comes after is exact as well.
 local function is_whole(number)
   return number ~= nil and number >= -2 ^ 52 and number <= 2 ^ 52 and number % 1 == 0
-end
-
--- A counter that only tells; one that holds no number is left to the repair.
-local function tally(name, change)
-  return try('HINCRBY', COUNTERS, name, change)
 end
 
 -- Whether Python can read a name: UTF-8, or what its bytes above 127 leave of it.
@@ -203,19 +214,18 @@ local function common_divisor(a, b)
   return a
 end
 
-local function read_layout(text)
-  local number, threads, before = string.match(text, '^(%d+) (%d+) (%d+)$')
-  number, threads, before = tonumber(number), tonumber(threads), tonumber(before)
-  if not (is_whole(number) and is_whole(threads) and is_whole(before) and threads > 0) then return nil end
-  return { number = number, threads = threads, before = before, step = common_divisor(threads, before) }
-end
-
 -- False where there is none, nil where it cannot be read.
 local layout
 local function known_layout()
   if layout == nil then
     local text = redis.call('GET', LAYOUT)
-    layout = text and read_layout(text)
+    local number, threads, before = string.match(text or '', '^(%d+) (%d+) (%d+)$')
+    number, threads, before = tonumber(number), tonumber(threads), tonumber(before)
+    if not text then
+      layout = false
+    elseif is_whole(number) and is_whole(threads) and is_whole(before) and threads > 0 then
+      layout = { number = number, threads = threads, before = before, step = common_divisor(threads, before) }
+    end
   end
   return layout
 end
@@ -232,9 +242,9 @@ local is_sound
 local function sound()
   if is_sound then return end
   for kind, keys in pairs(keys_by_kind()) do
-    for _, key in ipairs(keys) do redis.call(SIZES[kind], key) end
+    for _, key in ipairs(keys) do redis.call(size_of(kind, key)) end
   end
-  if redis.call('EXISTS', OLD, OPENED) > 0 then layout_in_force() end
+  if redis.call('EXISTS', base .. ':old', base .. ':opened') > 0 then layout_in_force() end
   is_sound = true
 end
 
@@ -340,11 +350,6 @@ local function clear_trouble(thread, priority, through)
   end
 end
 
--- A message of a list, nil where it has none there or is none.
-local function message_at(list, index)
-  return try('LINDEX', list, index) or nil
-end
-
 -- Drop the first `count` requests of the thread's tube number i.
 local function drop(thread, tubes, i, count)
   local tube, before = tubes[i], depth_of(tubes)
@@ -356,7 +361,7 @@ local function drop(thread, tubes, i, count)
     redis.call('ZREM', OLDEST, member)
     table.remove(tubes, i)
   else
-    redis.call('ZADD', OLDEST, stamp_of(message_at(list, count)), member)
+    redis.call('ZADD', OLDEST, stamp_of(try('LINDEX', list, count)), member)
   end
   note_depth(thread, before, before - count)
   keep_tubes(thread, tubes)
@@ -367,7 +372,7 @@ end
 
 -- The number of the next dead letter. Where they are not counted any more, it is one above all that were given.
 local function next_letter()
-  local number = tally('dead', 1)
+  local number = try('HINCRBY', COUNTERS, 'dead', 1)
   if number and number > 0 then return number end
   redis.call('HSET', COUNTERS, 'dead', whole(now_us))
   return whole(now_us)
@@ -376,7 +381,7 @@ end
 -- The first request of tube number i goes to the dead letters.
 local function bury(thread, tubes, i, attempts, reason)
   local tube = tubes[i]
-  local number, message = next_letter(), message_at(list_of(thread, tube.priority), 0) or ''
+  local number, message = next_letter(), try('LINDEX', list_of(thread, tube.priority), 0) or ''
   redis.call('ZADD', DEAD, now, number)
   redis.call('HSET', LETTERS, number, string.len(thread) .. ' ' .. tube.priority .. ' ' .. whole(tube.head) .. ' '
     .. attempts .. ' ' .. string.len(reason) .. ' ' .. thread .. reason .. message)
@@ -539,7 +544,7 @@ local function mend(thread, tubes, i)
   local missing = tube.tail - tube.head - length_of(list_of(thread, tube.priority))
   tube.tail = tube.tail - missing
   depth_change = depth_change - missing
-  tally('mended', missing)
+  try('HINCRBY', COUNTERS, 'mended', missing)
   if tube.head == tube.tail then
     redis.call('ZREM', OLDEST, thread .. '/' .. tube.priority)
     table.remove(tubes, i)
@@ -793,21 +798,6 @@ local function spelled_moment(score)
   return string.format('%013.0f', moment >= 0 and moment < 1e13 and moment or now)
 end
 
-local function promote_one(number)
-  local text = redis.call('HGET', LATER, number)
-  local thread, priority, body = read_delayed(text or '')
-  if thread then
-    local message = spelled_moment(redis.call('ZSCORE', DUE, number)) .. body
-    thread = place(thread, message)
-    length_of(list_of(thread, priority))
-    append(thread, priority, take_number(), { message }, 1, 1)
-    redis.call('HDEL', LATER, number)
-  elseif text then
-    redis.call('HSET', QUARANTINE, 'delayed ' .. number, 'its record cannot be read')
-  end
-  redis.call('ZREM', DUE, number)
-end
-
 -- Delayed requests whose time has come take their places, in the order of their times; they count as registered then.
 -- They wait on (`has_waiting`) where their numbers or their layout cannot be read.
 local has_waiting
@@ -818,7 +808,20 @@ local function promote()
   has_waiting = not is_numbered() or known_layout() == nil
   if has_waiting then return end
   sound()
-  for _, number in ipairs(ripe) do promote_one(number) end
+  for _, number in ipairs(ripe) do
+    local text = redis.call('HGET', LATER, number)
+    local thread, priority, body = read_delayed(text or '')
+    if thread then
+      local message = spelled_moment(redis.call('ZSCORE', DUE, number)) .. body
+      thread = place(thread, message)
+      length_of(list_of(thread, priority))
+      append(thread, priority, take_number(), { message }, 1, 1)
+      redis.call('HDEL', LATER, number)
+    elseif text then
+      redis.call('HSET', QUARANTINE, 'delayed ' .. number, 'its record cannot be read')
+    end
+    redis.call('ZREM', DUE, number)
+  end
 end
 
 -- Nil also where the record cannot be read.
@@ -874,8 +877,8 @@ end
 -- Write what the calls above added up to; the last step of every script that changes something. Returns the depth of the
 -- shard, if that changed.
 local function finish()
-  local depth = depth_change ~= 0 and tally('depth', depth_change)
-  if settled ~= 0 then tally('settled', settled) end
+  local depth = depth_change ~= 0 and try('HINCRBY', COUNTERS, 'depth', depth_change)
+  if settled ~= 0 then try('HINCRBY', COUNTERS, 'settled', settled) end
   if woken > 0 then
     for _ = length_of(WAKE) + 1, math.min(WAKE_LIMIT, woken) do redis.call('RPUSH', WAKE, '1') end
   end

@@ -4,7 +4,7 @@
 local wrong = {}
 for kind, keys in pairs(keys_by_kind()) do
   for _, key in ipairs(keys) do
-    if try(SIZES[kind], key) == nil then wrong[#wrong + 1] = { key, kind } end
+    if try(size_of(kind, key)) == nil then wrong[#wrong + 1] = { key, kind } end
   end
 end
 if #wrong == 0 and known_layout() == nil then wrong[1] = { LAYOUT, 'layout' } end

@@ -25,7 +25,7 @@ for at = 1, #ARGV, 4 do
     registered = registered + 1
   end
 end
-if registered > 0 then tally('registered', registered) end
+if registered > 0 then try('HINCRBY', COUNTERS, 'registered', registered) end
 finish()
 
 -- A name that no schedule has, or none that can be read, is due no more.

@@ -17,7 +17,7 @@ local function list_tube(thread, tube)
   local list = list_of(thread, tube.priority)
   if #ARGV > 0 then listed[list] = true end
   for _, value in ipairs({ thread, tube.priority, whole(tube.head), whole(tube.tail), try('LLEN', list) or -1,
-                           message_at(list, 0) or '' }) do
+                           try('LINDEX', list, 0) or '' }) do
     tubes[#tubes + 1] = value
   end
 end

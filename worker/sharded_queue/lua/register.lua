@@ -138,9 +138,9 @@ local function remember()
 end
 
 redis.call('HINCRBY', COUNTERS, 'sequence', total)
-tally('registered', total)
+try('HINCRBY', COUNTERS, 'registered', total)
 if #fresh > 0 then remember() end
-if #repeated > 0 then tally('duplicates', #repeated) end
+if #repeated > 0 then try('HINCRBY', COUNTERS, 'duplicates', #repeated) end
 local depth = finish()
 if depth_change > 0 and depth == depth_change then
   redis.call('PUBLISH', channel, tag)

@@ -134,6 +134,6 @@ for i, thread in ipairs(threads) do
   end
 end
 write_ends()
-if busy_us > 0 then tally('busy_us', busy_us) end
+if busy_us > 0 then try('HINCRBY', COUNTERS, 'busy_us', busy_us) end
 finish()
 return reply
