@@ -21,7 +21,7 @@ from sharded_queue_operator.workload import Workload, Workloads
 log = logging.getLogger(__name__)
 
 
-SLOWER = 12
+SLOWER = 2
 """Times `status_seconds` between two writes of what is hardly worth one."""
 
 

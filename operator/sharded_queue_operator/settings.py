@@ -47,8 +47,9 @@ class Settings(BaseSettings):
     resync_seconds: float = Field(default=300.0, ge=1, le=86_400)
     """How often everything is listed anew, in case a watch went silent. Two lists, and no write when all is well."""
 
-    status_seconds: float = Field(default=5.0, ge=0, le=300)
-    """Depth and lag are written at most so often, and less often when they changed little; decisions at once."""
+    status_seconds: float = Field(default=30.0, ge=0, le=300)
+    """Seconds between two writes of depth and lag to one status, and twice as long where they changed little. Decisions
+    and conditions are written at once. A thousand busy queues are 33 writes a second at the default."""
 
     stuck_seconds: float = Field(default=900.0, ge=10, le=86_400)
     """Without any progress for so long, `/livez` says no. Above `resync_seconds`: an idle operator only does that."""

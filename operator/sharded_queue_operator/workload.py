@@ -18,8 +18,10 @@ from sharded_queue_operator.errors import Claimed, NotOurs
 from sharded_queue_operator.pods import Manifest, deployment, deployment_name, selector_text
 from sharded_queue_operator.resource import Name, Resource, ScaleTargetRef
 
-TARGET_SECONDS = 10.0
-"""A workload of the user's is not watched: it is asked for so often, and before it is scaled."""
+TARGET_SECONDS = 60.0
+"""From one look at a workload of the user's to the next; it is not watched. It is looked at before it is scaled too."""
+MOVING_SECONDS = 5.0
+"""The same while its pods are fewer or more than it wants, or not all ready."""
 
 ITEM_KEYS = ("name", "mountPath", "uid")
 """What tells the items of a list apart, whatever others add between them."""
@@ -158,7 +160,7 @@ class Workloads:
         if first := self.claimant(path, resource.name):
             raise Claimed(f"{ref.kind} {ref.name} is scaled by the ShardedQueue {first.name}, which is older")
         read_at, workload = self.targets.get(resource.name, (float("-inf"), None))
-        if workload is None or monotonic() > read_at + TARGET_SECONDS:
+        if workload is None or monotonic() > read_at + pause(workload):
             body = await self.api.get(path)
             if owner := owner_of(body):
                 raise Claimed(f"{ref.kind} {ref.name} is owned by the ShardedQueue {owner.name}")
@@ -205,6 +207,12 @@ class Workloads:
         if is_settled:
             self.settled[name] = resource, known.version
         return is_settled
+
+
+def pause(workload: Workload) -> float:
+    """How long what was read of a workload of the user's may stand."""
+    is_at_rest = workload.wanted == workload.existing == workload.ready
+    return TARGET_SECONDS if is_at_rest else MOVING_SECONDS
 
 
 def target_path(resource: Resource, ref: ScaleTargetRef) -> str:

@@ -235,7 +235,8 @@ def starting(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Start]:
 
     def start(*, wait: bool = True, **settings: str) -> Operator:
         port = free_port()
-        named = {"OPERATOR_NAMESPACES": namespace, "OPERATOR_HTTP_PORT": str(port), **settings}
+        named = {"OPERATOR_NAMESPACES": namespace, "OPERATOR_HTTP_PORT": str(port), "OPERATOR_STATUS_SECONDS": "5"}
+        named |= settings
         command = [sys.executable, "-m", "sharded_queue_operator"]
         with (folder / f"operator-{len(started)}.log").open("wb") as log:
             process = subprocess.Popen(command, env=cluster.env | named, stdout=log, stderr=log)

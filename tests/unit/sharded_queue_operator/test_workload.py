@@ -5,7 +5,7 @@ import pytest
 from sharded_queue_operator.api import Api
 from sharded_queue_operator.errors import Claimed, NotOurs
 from sharded_queue_operator.resource import Resource, parsed
-from sharded_queue_operator.workload import Workload, Workloads, digest, newer, owner_of, part_of
+from sharded_queue_operator.workload import Workload, Workloads, digest, newer, owner_of, part_of, pause
 
 OURS = {"spec": {"replicas": 2, "template": {"containers": [{"name": "worker", "image": "a"}]}}}
 
@@ -137,3 +137,10 @@ async def test_somebody_elses_deployment_is_looked_at_anew() -> None:
 
     server.body = None
     assert await workloads.find(queue) is None
+
+
+def test_a_target_at_rest_is_looked_at_once_a_minute() -> None:
+    """A thousand of them were 97 reads of the API server a second."""
+    assert pause(Workload(3, 3, 3, "app=n")) == 60
+    assert pause(Workload(3, 2, 2, "app=n")) == 5
+    assert pause(Workload(3, 3, 2, "app=n")) == 5
