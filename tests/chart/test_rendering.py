@@ -77,6 +77,22 @@ def test_all_is_rendered_by_some_file() -> None:
     assert kinds == expected
 
 
+def test_ports_of_workers_are_open_to_the_monitoring_alone() -> None:
+    """In each namespace whose queues are served, and there for every pod that the operator makes."""
+    monitored = [*values("monitored"), "--set", "watchNamespaces={shop,mail}"]
+    policies = {
+        each["metadata"]["namespace"]: each["spec"]
+        for each in of_kind(rendered(*monitored), "NetworkPolicy")
+        if each["metadata"]["name"].endswith("-workers")
+    }
+
+    assert set(policies) == {"shop", "mail"}
+    assert policies["shop"]["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "sharded-queue-worker"}
+    ((rule,), peer) = policies["shop"]["ingress"], {"kubernetes.io/metadata.name": "monitoring"}
+    assert rule["from"] == [{"namespaceSelector": {"matchLabels": peer}}]
+    assert rule["ports"] == [{"port": "metrics", "protocol": "TCP"}]
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_pods_are_restricted(name: str) -> None:
     """As the restricted Pod Security Standard wants it, and with a root file system that nobody writes to."""
