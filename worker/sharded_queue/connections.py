@@ -49,6 +49,15 @@ class NotYet(RedisError):
     """Redis answered that it did nothing, and may do it when it is asked again."""
 
 
+class Hidden(str):
+    """A password: a text like any other, but for what is shown of it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'**********'"
+
+
 @dataclass(frozen=True, slots=True)
 class RedisOptions:
     """
@@ -71,7 +80,13 @@ class RedisOptions:
     auth_folder: str | None = None
 
     def __repr__(self) -> str:
-        return f"RedisOptions({self.mode} {','.join(self.addresses)}{' tls' if self.tls else ''})"
+        addresses = ",".join(map(without_password, self.addresses))
+        return f"RedisOptions({self.mode} {addresses}{' tls' if self.tls else ''})"
+
+    def __post_init__(self) -> None:
+        for name in ("password", "sentinel_password"):
+            if (words := getattr(self, name)) is not None:
+                object.__setattr__(self, name, Hidden(words))
 
     @classmethod
     def from_settings(cls, source: Settings = settings) -> "RedisOptions":
@@ -282,8 +297,20 @@ def parse_address(address: str) -> tuple[str, int]:
     """
     host, colon, port = address.rpartition(":")
     if not (colon and host and port.isdigit() and 0 < int(port) < 65536) or "/" in host or "@" in host:
-        raise SettingsError(f"redis_address {address!r} must be host:port, with a port from 1 to 65535")
+        hint = "; user and password have settings of their own" if "@" in address or "://" in address else ""
+        shown = without_password(address)
+        raise SettingsError(f"redis_address {shown!r} must be host:port, with a port from 1 to 65535{hint}")
     return host.strip("[]"), int(port)
+
+
+def without_password(address: str) -> str:
+    """What may be shown of something that should be an address: a URL may hold a password, or the beginning of one."""
+    scheme, _, rest = address.rpartition("://")
+    if "@" in rest:
+        rest = f"…@{rest.rpartition('@')[2]}"
+    elif scheme:
+        rest = "…"
+    return f"{scheme}://{rest}" if scheme else rest
 
 
 _idle_of: WeakKeyDictionary[Client, dict[Any, list[Any]]] = WeakKeyDictionary()
@@ -294,6 +321,12 @@ class Link:
     """Sends commands to Redis exactly once each, on connections borrowed from the user's client."""
 
     def __init__(self, redis: Client) -> None:
+        if not isinstance(redis, Redis | RedisCluster):
+            kind = f"{type(redis).__module__}.{type(redis).__qualname__}"
+            raise SettingsError(
+                f"a client of redis.asyncio is needed, not a {kind}: make it by redis.asyncio.Redis(...), "
+                "redis.asyncio.RedisCluster(...) or connect()"
+            )
         self.redis = redis
         self.is_cluster = isinstance(redis, RedisCluster)
         self._doubted: set[str] = set()

@@ -1,8 +1,9 @@
 """The registering side: routes requests into tubes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
+from inspect import isawaitable
 from typing import Any, NamedTuple, overload
 
 from sharded_queue import timing, tracing
@@ -21,7 +22,7 @@ from sharded_queue.storage import (
     Storage,
     Upcoming,
 )
-from sharded_queue.tube import Layout, Shard, Tube, checked, checked_key, threads_fault
+from sharded_queue.tube import KeyRoute, Layout, Route, Shard, Tube, checked, checked_key, threads_fault
 
 LONGEST_DELAY_SECONDS = 315_360_000
 NAME_LENGTH = 200
@@ -134,6 +135,8 @@ class Queue:
                 f"{len(requests)} requests in one call are more than QUEUE_REGISTER_LIMIT = {settings.register_limit}: "
                 "register them in parts"
             )
+        if isinstance(delay_seconds, timedelta):
+            raise ValueError(f"delay_seconds is {delay_seconds!r}: give its total_seconds()")
         if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
             raise ValueError(f"delay_seconds is {delay_seconds!r}: from 0 to {LONGEST_DELAY_SECONDS} (ten years)")
         window = _window(handler, deduplicate_seconds)
@@ -156,7 +159,7 @@ class Queue:
         if headers:
             bodies = [pack(body, headers) for body in bodies]
         _check_sizes(handler, bodies)
-        routes = _checked(handler, await handler.route(*requests), len(requests))
+        routes = _checked(handler, await _routed(handler, requests), len(requests))
         tubes: dict[Any, Tube] = {}
         firsts: dict[Tube, int] = {}
         duplicates: dict[tuple[Tube, int], Receipt] = {}
@@ -224,7 +227,7 @@ class Queue:
         when = _timing(every_seconds, cron, timezone)
         bodies = [pack(body, headers) for body in handler.serializer().encode_all((request,))]
         _check_sizes(handler, bodies)
-        routes = _checked(handler, await handler.route(request), 1)
+        routes = _checked(handler, await _routed(handler, (request,)), 1)
         ((home, lot),) = _lots(handler, routes, bodies, []).items()
         layout = self._layout(handler, home)
         (tube,) = lot.tubes(home, layout).values()
@@ -384,7 +387,21 @@ def _fill(line_of: Mapping[Any, Any], routes: Sequence[Any], items: Sequence[Any
         line_of[route].append(item)
 
 
+async def _routed(handler: type[Handler], requests: Sequence[Any]) -> Any:
+    """
+    Raises:
+        RouteError: `route` is no coroutine function.
+    """
+    answer = handler.route(*requests)
+    if not isawaitable(answer):
+        raise RouteError(f"{handler.name}.route must be `async def`; it returned {answer!r:.80} at once")
+    return await answer
+
+
 def _checked(handler: type[Handler], routes: Any, count: int) -> list[Any]:
+    if isinstance(routes, Route | KeyRoute):
+        hint = "return a list with one for each request, as `[route] * len(requests)`"
+        raise RouteError(f"{handler.name}.route returned one {routes!r:.80}: {hint}")
     if isinstance(routes, list | tuple) and len(routes) == count:
         return list(routes)
     given = f"{len(routes)} routes" if isinstance(routes, list | tuple) else repr(routes)[:80]

@@ -2,9 +2,11 @@
 
 import asyncio
 from contextlib import suppress
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest
+import redis
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import NodesManager
 from redis.asyncio.connection import SSLConnection
@@ -12,7 +14,7 @@ from redis.credentials import UsernamePasswordCredentialProvider
 from redis.exceptions import AuthenticationError, NoPermissionError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from sharded_queue import SettingsError
+from sharded_queue import RedisCoordinator, RedisStorage, SettingsError
 from sharded_queue.connections import Link, RedisOptions, connect, introduce, parse_address, twin
 from sharded_queue.scripts import may_pass
 
@@ -183,3 +185,28 @@ def test_a_twin_behind_sentinels_is_made_as_its_client_was(is_tls: bool) -> None
     assert issubclass(asking.connection_class, SSLConnection) is is_tls
     assert (pool.max_connections, pool.check_connection, pool.sentinel_manager.min_other_sentinels) == (7, True, 1)
     assert asking.connection_kwargs["password"] == "words"
+
+
+@pytest.mark.parametrize(
+    "address", ["redis://u:hunter2@h", "u:hunter2@h:1", "redis://u:hunter2", "redis://h/x?password=hunter2"]
+)
+def test_an_address_with_a_password_is_refused_without_repeating_it(address: str) -> None:
+    with pytest.raises(SettingsError, match="redis_address") as refused:
+        parse_address(address)
+
+    assert "hunter2" not in str(refused.value)
+    assert "hunter2" not in repr(RedisOptions((address,)))
+
+
+def test_the_parts_of_options_show_no_password_and_serve_all_the_same() -> None:
+    options = RedisOptions(password="hunter2", sentinel_password="hunter2")
+
+    assert "hunter2" not in repr(asdict(options))
+    assert "hunter2" not in repr(replace(options, mode="Cluster").password)
+    assert options.password == "hunter2"
+
+
+@pytest.mark.parametrize("keeper", [RedisStorage, RedisCoordinator])
+def test_a_client_that_is_not_asynchronous_is_refused_with_what_to_do(keeper: Any) -> None:
+    with pytest.raises(SettingsError, match=r"redis\.asyncio is needed, not a redis\.client\.Redis"):
+        keeper(redis.Redis())

@@ -1,6 +1,6 @@
 """Registering: receipts in the order given, all or nothing, and errors that name what was wrong."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
 import pytest
@@ -86,8 +86,8 @@ async def test_routes_are_asked_for_in_one_call(queue: Queue) -> None:
         ([Route()], "list of 2 routes, one per request; it returned 1 routes"),
         ([Route()] * 3, "it returned 3 routes"),
         (None, "it returned None"),
-        (Route(), "a route is Route"),
-        ([Route(), None], "a route is Route"),
+        (Route(), "returned one Route"),
+        ([Route(), None], "returned one Route"),
         ([Route(), Route([])], "must be an int or a str"),  # type: ignore[arg-type]
         ([Route(), Route(1, 2**40)], "priority"),
     ],
@@ -354,3 +354,35 @@ async def test_a_handler_that_declares_its_threads_routes_by_key(queue: Queue) -
 
     with pytest.raises(RouteError, match="the handler declares its threads"):
         await queue.register(MixedHandler, Job(1))
+
+
+async def test_a_single_route_in_place_of_a_list_is_told(queue: Queue) -> None:
+    class OneRouteHandler(Handler):
+        @classmethod
+        async def route(cls, *requests: int) -> Any:
+            return Route(3)
+
+        async def perform(self, *requests: int) -> None: ...
+
+    with pytest.raises(RouteError, match=r"returned one Route.*return a list with one for each request"):
+        await queue.register(OneRouteHandler, 1, 2)
+
+
+async def test_a_route_that_is_not_async_is_told(queue: Queue) -> None:
+    class SyncRouteHandler(Handler):
+        @classmethod
+        def route(cls, *requests: int) -> Any:  # type: ignore[override]
+            return [Route(3)] * len(requests)
+
+        async def perform(self, *requests: int) -> None: ...
+
+    with pytest.raises(RouteError, match="route must be `async def`"):
+        await queue.register(SyncRouteHandler, 1)
+
+
+async def test_a_delay_that_is_no_number_is_told(queue: Queue) -> None:
+    class DelayedHandler(Handler):
+        async def perform(self, *requests: int) -> None: ...
+
+    with pytest.raises(ValueError, match=r"give its total_seconds\(\)"):
+        await queue.register(DelayedHandler, 1, delay_seconds=timedelta(minutes=1))  # type: ignore[arg-type]
