@@ -85,6 +85,19 @@ async def full(medium: RedisMedium) -> Batch:
     return await medium.bind_one()
 
 
+async def pipe(medium: RedisMedium) -> None:
+    """As the predecessor left it."""
+    await medium.redis.rpush("{p}pipe", "1", "1", "1")
+
+
+def drop_from_pipe(before: int) -> Step:
+    async def act(medium: RedisMedium, _: Any) -> Any:
+        keys, arguments = ["{p}pipe", "{p}progress"], ["pipe", before, 1, "1", "1"]
+        return await medium.redis_storage.scripts.run("drop_from_pipe", keys, lambda _: arguments, seconds=5)
+
+    return act
+
+
 PLAN = Schedule("n", every(600), "a", 0, b"again")
 
 
@@ -193,6 +206,7 @@ DEEDS = {
         lambda medium, _: medium.storage.reshard(SHARD, 2),
         spread_over_two,
     ),
+    "drop_from_pipe": Deed(drop_from_pipe(0), drop_from_pipe(1), pipe),
     "cancel": Deed(lambda medium, number: medium.storage.cancel(SHARD, [number]), put_off, put_off),
     "evict": Deed(
         lambda medium, _: medium.coordinator.evict(SHARD, ["w"]), lambda medium, _: medium.bind_one("w/1"), bound
