@@ -336,7 +336,7 @@ def test_check_names_what_somebody_changed_behind_our_back(ask: Ask) -> None:
     said = typed("check", "shop.Charge")
 
     assert said.exit_code == 1
-    assert "tube 7/0 holds 1 requests, its index says 2" in said.output
+    assert "tube 7/0 holds 1 request, its index says 2" in said.output
 
 
 def test_check_repairs_what_somebody_changed_and_says_what(ask: Ask) -> None:

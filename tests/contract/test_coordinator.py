@@ -352,7 +352,7 @@ async def test_a_request_that_keeps_killing_its_workers_is_buried(medium: Medium
     (dead,) = await medium.storage.dead(SHARD)
 
     assert crashes == CRASH_LIMIT
-    assert (dead.attempts, dead.error) == (5, "5 workers died with this request in their hands")
+    assert (dead.attempts, dead.error) == (5, "5 workers died with this request in hand")
 
 
 async def test_crashes_of_an_innocent_neighbour_are_not_counted_against_it(medium: Medium) -> None:

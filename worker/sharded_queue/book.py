@@ -17,6 +17,7 @@ from sortedcontainers import SortedDict, SortedList, SortedSet
 
 from sharded_queue.errors import QueueFull
 from sharded_queue.lease import Lease
+from sharded_queue.printable import counted
 from sharded_queue.serializer import STAMP_DIGITS, mark_in
 from sharded_queue.storage import (
     Batch,
@@ -497,7 +498,7 @@ class Book:
             trouble = Trouble(line.head, held.last)
         trouble = trouble._replace(crashes=trouble.crashes + 1)
         if held.first == held.last and trouble.crashes >= crash_limit:
-            reason = f"{trouble.crashes} workers died with this request in their hands"
+            reason = f"{counted(trouble.crashes, 'worker')} died with this request in hand"
             self._bury(thread, held.priority, trouble.attempts + trouble.crashes, reason, now)
         else:
             self.trouble[thread, held.priority] = trouble

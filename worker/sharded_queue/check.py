@@ -14,6 +14,7 @@ from math import gcd, inf
 from typing import Any, NamedTuple, TypeVar
 
 from sharded_queue.errors import StorageUnavailable
+from sharded_queue.printable import counted
 from sharded_queue.scripts import is_of_other_kind, text_of
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
@@ -309,7 +310,8 @@ def _tube_faults(seen: Picture) -> Iterator[str]:
         if line.length < 0:
             yield f"tube {thread}/{priority} is no list; `check --repair` removes what is there"
         elif line.tail - line.head != line.length:
-            yield f"tube {thread}/{priority} holds {line.length} requests, its index says {line.tail - line.head}"
+            held, indexed = counted(line.length, "request"), line.tail - line.head
+            yield f"tube {thread}/{priority} holds {held}, its index says {indexed}"
         if line.length == 0:
             yield f"tube {thread}/{priority} is empty and still known"
     for (thread, priority), (next_thread, next_priority) in pairwise(seen.tubes):

@@ -13,6 +13,7 @@ from sharded_queue.crew import Crew, Ended, Strand
 from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable, describe, traceback_of
 from sharded_queue.handler import Handler, Retry, call
 from sharded_queue.lease import Lease
+from sharded_queue.printable import counted
 from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
@@ -265,7 +266,7 @@ class Lane:
             said = describe(error)
             trace = None if before and describe(before) == said else error
             name, count = self.handler.name, len(requests)
-            log.warning("%s failed on %d requests of %s: %s", name, count, self.lease, said, exc_info=trace)
+            log.warning("%s failed on %s of %s: %s", name, counted(count, "request"), self.lease, said, exc_info=trace)
             self.host.failed(self.handler)
             return error
         return None

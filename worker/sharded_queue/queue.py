@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, overload
 from sharded_queue import timing, tracing
 from sharded_queue.errors import HandlerError, QueueFull, RouteError, SerializationError
 from sharded_queue.handler import WINDOW_BOUNDS, Handler, is_window
+from sharded_queue.printable import counted
 from sharded_queue.serializer import marked, pack
 from sharded_queue.settings import settings
 from sharded_queue.storage import (
@@ -320,7 +321,7 @@ def _identities(
 ) -> list[str]:
     """Of one length, whatever that of the requests; 128 bits, so that no two requests ever share one by chance."""
     if named is not None and len(named) != len(requests):
-        raise ValueError(f"{len(named)} identities for {len(requests)} requests: one per request is wanted")
+        raise ValueError(f"{len(named)} identities for {counted(len(requests), 'request')}: one per request is wanted")
     if named is not None:
         texts = [_as_text(name) for name in named]
     else:
@@ -404,8 +405,10 @@ def _checked(handler: type[Handler], routes: Any, count: int) -> list[Any]:
         raise RouteError(f"{handler.name}.route returned one {routes!r:.80}: {hint}")
     if isinstance(routes, list | tuple) and len(routes) == count:
         return list(routes)
-    given = f"{len(routes)} routes" if isinstance(routes, list | tuple) else repr(routes)[:80]
-    raise RouteError(f"{handler.name}.route must return a list of {count} routes, one per request; it returned {given}")
+    given = counted(len(routes), "route") if isinstance(routes, list | tuple) else repr(routes)[:80]
+    raise RouteError(
+        f"{handler.name}.route must return a list of {counted(count, 'route')}, one per request; it returned {given}"
+    )
 
 
 def _lots(handler: type[Handler], routes: list[Any], bodies: list[bytes], identities: list[str]) -> dict[Shard, Lot]:

@@ -14,6 +14,7 @@ from sharded_queue.coordinator import Coordinator
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.lane import Lane
 from sharded_queue.lease import Lease, clock
+from sharded_queue.printable import counted
 from sharded_queue.tube import Shard
 
 log = logging.getLogger("sharded_queue")
@@ -145,10 +146,10 @@ class Renewer:
             async with asyncio.timeout(self._patience(lanes.values(), asked_at)):
                 lost = await coordinator.renew(list(lanes), self._lease_seconds)
         except (TimeoutError, StorageUnavailable) as error:
-            log.warning("%d leases were not renewed: %s", len(lanes), str(error) or "no answer in time")
+            log.warning("%s not renewed: %s", counted(len(lanes), "lease"), str(error) or "no answer in time")
             return
         except Exception:
-            log.exception("%d leases were not renewed", len(lanes))
+            log.exception("%s not renewed", counted(len(lanes), "lease"))
             return
         for lease, lane in lanes.items():
             if lease in lost:

@@ -15,6 +15,7 @@ from typing import Literal, NamedTuple
 
 from sharded_queue.errors import ReshardError, ShardedQueueError, UnreadableData
 from sharded_queue.lease import Lease
+from sharded_queue.printable import counted
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Keys, Layout, Shard, Tube
 
@@ -190,7 +191,7 @@ class LayoutChanged(ShardedQueueError):
     """Requests were placed by another layout than the one in force, which is *layout*; nothing was written."""
 
     def __init__(self, layout: Layout) -> None:
-        super().__init__(f"the layout in force is number {layout.number}, of {layout.threads} threads")
+        super().__init__(f"the layout in force is number {layout.number}, of {counted(layout.threads, 'thread')}")
         self.layout = layout
 
 
@@ -207,10 +208,11 @@ class Resharded(NamedTuple):
 
 
 def unfinished(shard: Shard, layout: Layout, undrained: int, threads: int) -> ReshardError:
+    have = "has" if undrained == 1 else "have"
     return ReshardError(
-        f"{shard.tag} cannot change to {threads} threads yet: its last change, to {layout.threads}, is not finished, "
-        f"as {undrained} threads of the layout before ({layout.number - 1}:…) have requests; try again when they are "
-        "drained"
+        f"{shard.tag} cannot change to {counted(threads, 'thread')} yet: its last change, to {layout.threads}, is not "
+        f"finished, as {counted(undrained, 'thread')} of the layout before ({layout.number - 1}:…) {have} requests; "
+        "try again when they are drained"
     )
 
 

@@ -83,7 +83,7 @@ async def test_routes_are_asked_for_in_one_call(queue: Queue) -> None:
 @pytest.mark.parametrize(
     ("routes", "complaint"),
     [
-        ([Route()], "list of 2 routes, one per request; it returned 1 routes"),
+        ([Route()], "list of 2 routes, one per request; it returned 1 route"),
         ([Route()] * 3, "it returned 3 routes"),
         (None, "it returned None"),
         (Route(), "returned one Route"),

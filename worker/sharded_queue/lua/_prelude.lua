@@ -512,7 +512,8 @@ local function count_crash(thread, tubes, held, crash_limit)
       end
       trouble.crashes = trouble.crashes + 1
       if held.first == held.last and trouble.crashes >= crash_limit then
-        bury(thread, tubes, i, trouble.attempts + trouble.crashes, trouble.crashes .. ' workers died with this request in their hands')
+        local workers = trouble.crashes == 1 and '1 worker' or trouble.crashes .. ' workers'
+        bury(thread, tubes, i, trouble.attempts + trouble.crashes, workers .. ' died with this request in hand')
       else
         keep_trouble(thread, tube.priority, trouble)
       end
