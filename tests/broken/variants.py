@@ -780,6 +780,13 @@ VARIANTS = [
         (LEASE + "what_a_crash_costs_does_not_grow_with_the_shards_of_the_survivor",),
     ),
     Variant(
+        "a batch may take as long as it likes",
+        "handler.py",
+        "async with asyncio.timeout(handler.timeout_seconds) as limit:",
+        "async with asyncio.timeout(60) as limit:",
+        (WORKER + "a_batch_that_takes_longer_than_its_handler_allows_is_a_failed_try",),
+    ),
+    Variant(
         "a lifecycle moves between tasks",
         "lane.py",
         "crew.start_alone if self.handler.has_lifecycle else crew.start",

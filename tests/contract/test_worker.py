@@ -24,6 +24,7 @@ from sharded_queue import (
     lane,
     settings,
 )
+from sharded_queue.handler import call
 from sharded_queue.storage import Batch, Entry
 from sharded_queue.tube import Shard
 from tests.contract.medium import SHARD, Medium, MemoryMedium, RedisMedium
@@ -844,6 +845,40 @@ async def test_a_worker_runs_in_the_os_thread_that_hears_signals() -> None:
 
     with pytest.raises(ShardedQueueError, match=r"only the main OS thread hears signals.*Worker\.loop"):
         await asyncio.to_thread(asyncio.run, worker.run())
+
+
+async def test_a_batch_that_takes_longer_than_its_handler_allows_is_a_failed_try(bench: Bench) -> None:
+    class TimedHandler(JobHandler):
+        retry = Retry(limit=2, base_seconds=0, cap_seconds=0)
+        timeout_seconds = 0.1
+
+        async def perform(self, *requests: Job) -> None:
+            if requests[0].number == 0:
+                attempts.append(current().attempt)
+                await hang()
+            done.set()
+
+    attempts: list[int] = []
+    done = asyncio.Event()
+    settings.worker_batch_size = 1
+    await bench.queue.register(TimedHandler, *jobs(range(2)))
+    async with bench.working(TimedHandler) as worker:
+        await soon(done)
+
+    assert attempts == [1, 2]
+    assert worker.stats.failed == 2
+    assert await bench.dead(TimedHandler) == ["TimeoutError: not done after timeout_seconds = 0.1"]
+
+
+async def test_a_timeout_of_the_handlers_own_is_not_taken_for_ours() -> None:
+    class OwnHandler(JobHandler):
+        timeout_seconds = 60
+
+        async def perform(self, *requests: Job) -> None:
+            raise TimeoutError("the database is slow")
+
+    with pytest.raises(TimeoutError, match="the database is slow"):
+        await call(OwnHandler(), [Job(1)])
 
 
 async def test_a_lifecycle_is_one_task(bench: Bench) -> None:

@@ -21,6 +21,7 @@ from sharded_queue.tube import HANDLER_NAME, KeyRoute, Route, Shard, shard_of, s
 
 LEAST_AGEING_SECONDS, MOST_AGEING_SECONDS = 0.001, 31_536_000
 LONGEST_WINDOW_SECONDS = 2_592_000
+LONGEST_TIMEOUT_SECONDS = 31_536_000
 MOST_TRIES, LONGEST_BACK_OFF_SECONDS = 1_000_000, 31_536_000
 WINDOW_BOUNDS = f"a number from 0 (off) to {LONGEST_WINDOW_SECONDS} (30 days)"
 
@@ -77,6 +78,9 @@ class Handler:
     waited, the tube's priority number counts as one less, so that no priority of a thread is starved for ever; 0 for no
     ageing. *deduplicate_seconds*: how long a request keeps others of its `identity` from being registered again; 0 for
     never. Costs Redis about 230 bytes a request for so long, and 6 µs in the step that registers it.
+    *timeout_seconds*: a call of `perform` or `handle` that takes longer is cancelled, and is a failed try as any other;
+    None for no bound. Only for `async def`: an OS thread, in which a plain `def` runs, cannot be stopped, and a second
+    try beside it would break the order.
 
     What an instance is asked to do, from `create` to `stop`, is done one after another in one context (of contextvars),
     and in one task of asyncio where the handler has a `create`, `start` or `stop` of its own: a TaskGroup, a timeout or
@@ -91,6 +95,7 @@ class Handler:
     retry: ClassVar[Retry | None] = None
     ageing_seconds: ClassVar[float] = 0.0
     deduplicate_seconds: ClassVar[float] = 0
+    timeout_seconds: ClassVar[float | None] = None
     _serializer: ClassVar[Serializer | None] = None
     _method: ClassVar[str] = "perform"
     _is_async: ClassVar[bool] = True
@@ -122,6 +127,7 @@ class Handler:
         cls._serializer = None
         cls._method = "perform" if cls.handle is Handler.handle else "handle"
         cls._is_async = inspect.iscoroutinefunction(getattr(cls, cls._method))
+        _check_timeout(cls)
         cls.has_lifecycle = _lifecycle(cls) != _lifecycle(Handler)
         if cls.perform is not Handler.perform or cls.handle is not Handler.handle:
             _known[cls.name] = cls
@@ -188,7 +194,25 @@ class Handler:
 
 
 async def call(handler: Handler, requests: Sequence[Any]) -> None:
-    """Let *handler* handle a batch: in this task, or in an OS thread where it is a plain function."""
+    """
+    Let *handler* handle a batch: in this task, or in an OS thread where it is a plain function.
+
+    Raises:
+        TimeoutError: it was cancelled after its `timeout_seconds`; besides, whatever the handler raises.
+    """
+    if handler.timeout_seconds is None:
+        await _call(handler, requests)
+        return
+    try:
+        async with asyncio.timeout(handler.timeout_seconds) as limit:
+            await _call(handler, requests)
+    except TimeoutError as error:
+        if limit.expired():
+            raise TimeoutError(f"not done after timeout_seconds = {handler.timeout_seconds:g}") from error
+        raise
+
+
+async def _call(handler: Handler, requests: Sequence[Any]) -> None:
     method = getattr(handler, handler._method)
     if handler._is_async:
         await method(*requests)
@@ -196,6 +220,23 @@ async def call(handler: Handler, requests: Sequence[Any]) -> None:
     result = await asyncio.to_thread(method, *requests)
     if inspect.isawaitable(result):  # a decorator hid that it is a coroutine function
         await result
+
+
+def _check_timeout(handler: type[Handler]) -> None:
+    seconds: object = handler.timeout_seconds
+    if seconds is None:
+        return
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number or not 0 < seconds <= LONGEST_TIMEOUT_SECONDS:  # type: ignore[operator]
+        raise HandlerError(
+            f"{handler.name}.timeout_seconds is {seconds!r}: a number above 0 and up to {LONGEST_TIMEOUT_SECONDS:,}, "
+            "or None for no bound"
+        )
+    if not handler._is_async:
+        raise HandlerError(
+            f"{handler.name}.timeout_seconds needs an `async def {handler._method}`: the OS thread of a plain one "
+            "cannot be stopped"
+        )
 
 
 def _lifecycle(handler: type[Handler]) -> tuple[object, ...]:

@@ -199,3 +199,20 @@ def test_a_policy_that_cannot_be_followed_is_refused_where_it_is_made(
 def test_a_policy_of_another_type_is_refused() -> None:
     with pytest.raises(HandlerError, match="retry is 3: a Retry, or None"):
         type("BadHandler", (Handler,), {"retry": 3})
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf"), "60", True])
+def test_a_timeout_that_cannot_be_is_refused(seconds: object) -> None:
+    async def perform(self: Handler, *requests: Job) -> None: ...
+
+    with pytest.raises(HandlerError, match=r"timeout_seconds is .*: a number above 0"):
+        type("BadHandler", (Handler,), {"timeout_seconds": seconds, "perform": perform})
+
+
+def test_a_timeout_of_a_plain_function_is_refused() -> None:
+    """It runs in an OS thread, which cannot be stopped."""
+
+    def perform(self: Handler, *requests: Job) -> None: ...
+
+    with pytest.raises(HandlerError, match=r"timeout_seconds needs an `async def perform`"):
+        type("BadHandler", (Handler,), {"timeout_seconds": 1, "perform": perform})
