@@ -23,6 +23,9 @@ from tests.redis_server import RedisServer
 
 __all__ = ["crd", "start_operator"]
 
+MOUNTED = ("gate.py", "held_notifications.py", "orders.py")
+"""Modules of this folder that worker pods import."""
+
 EXAMPLE = Path(__file__).parents[2] / "examples" / "notifications"
 sys.path.append(str(EXAMPLE))  # the example's handlers, under the name that its workers know them by
 
@@ -44,9 +47,23 @@ class Chain:
         spec["redis"]["addresses"] = [f"{NODE_ADDRESS}:{self.redis.port}"]
         spec["handlers"][0]["microsecondsPerRequest"] = round(seconds_per_request * 1e6)
         spec["scaling"] = scaling
-        (worker,) = spec["worker"]["template"]["spec"]["containers"]
-        worker["env"] = [{"name": name, "value": value} for name, value in env.items()]
+        spec["worker"] = held_worker(**env)
+        self.mount()
         self.kubectl("apply", "--filename", "-", stdin=yaml.safe_dump(queue))
+
+    def mount(self) -> None:
+        """The ConfigMap that the workers of `worker_of` mount."""
+        files = [f"--from-file={Path(__file__).with_name(name)}" for name in MOUNTED]
+        self.kubectl("create", "configmap", "handlers", *files)
+
+    def open(self, *gates: str) -> None:
+        """Let those go on who wait at these gates, and all who come later."""
+        for gate in gates:
+            self.ask(lambda redis, gate=gate: redis.xadd(f"gate:{gate}", {"is": "open"}))
+
+    def open_threads(self, *threads: str | int) -> None:
+        """Let held notifications of these threads be sent."""
+        self.open(*(f"notifications:{thread}" for thread in threads))
 
     def register(self, requests: Sequence[Any]) -> None:
         """All at once, in one atomic step, as a batch job would."""
@@ -103,6 +120,12 @@ class Chain:
     def remains(self) -> list[str]:
         """What is left of the resource in its namespace."""
         return self.kubectl("get", "shq,deployments,replicasets,pods", "--output", "name").split()
+
+
+def held_worker(**env: object) -> dict[str, Any]:
+    """The worker of the example, whose requests with a negative number are held until the test opens their gate."""
+    worker = worker_of("held_notifications", **env)
+    return worker | {"modules": ["notifications", "held_notifications"]}
 
 
 def worker_of(module: str, **values: object) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """From a resource and requests in Redis to pods that handle them, on a real cluster."""
 
 import time
+from collections.abc import Set
 from math import ceil
 from typing import Any
 
 import pytest
 
+from sharded_queue.storage import Hold
 from tests.e2e.conftest import Chain, condition, kill_processes_of, pod_of
 from tests.operator_api.conftest import Operator, until
 
@@ -17,10 +19,13 @@ SCALING = {"maxReplicas": 8, "targetDrainSeconds": 12, "scaleDownStabilizationSe
 ENV = {"QUEUE_WORKER_BATCH_SIZE": "16", "QUEUE_COORDINATOR_LEASE": str(LEASE_SECONDS)}
 
 
-def notifications(each: int = EACH) -> list[Any]:
+def notifications(held: Set[int] = frozenset()) -> list[Any]:
+    """In the middle of each thread of *held*, one request is at work until the test lets it go."""
     from notifications import NotifyRequest
 
-    return [NotifyRequest(user_id=number % THREADS, number=number) for number in range(THREADS * each)]
+    middle = {EACH // 2 * THREADS + thread for thread in held}
+    numbers = [-number if number in middle else number for number in range(THREADS * EACH)]
+    return [NotifyRequest(user_id=abs(number) % THREADS, number=number) for number in numbers]
 
 
 def test_requests_become_pods_and_pods_go_when_all_is_handled(chain: Chain, operator: Operator) -> None:
@@ -41,12 +46,15 @@ def test_requests_become_pods_and_pods_go_when_all_is_handled(chain: Chain, oper
 
 
 def test_replicas_stay_while_redis_is_away_and_work_goes_on_afterwards(chain: Chain, operator: Operator) -> None:
-    chain.apply(seconds_per_request=0.02, scaling=SCALING, env=ENV)
+    """Each of the six pods has a thread that it cannot finish until all are there; then the rest takes 8 s."""
+    held = set(range(6))
+    chain.apply(seconds_per_request=0.02, scaling=SCALING | {"maxReplicas": len(held)}, env=ENV)
     chain.deployment(lambda it: it["spec"]["replicas"] == 0)
-    chain.register(notifications())
+    chain.register(notifications(held))
     chain.deployment(lambda it: it["status"].get("readyReplicas") == 6, seconds=60)
-    until(chain.handled, "the first batches are handled")
+    until(lambda: set(chain.holds()) == set(map(str, held)), "each pod is in the middle of a thread", 60)
 
+    chain.open_threads(*held)
     chain.redis.stop()
     queue = chain.queue(lambda it: condition(it, "QueueKnown")["status"] != "True")
     assert condition(queue, "QueueKnown")["reason"] == "RedisUnreachable"
@@ -61,15 +69,16 @@ def test_replicas_stay_while_redis_is_away_and_work_goes_on_afterwards(chain: Ch
 
 
 def test_threads_of_a_killed_pod_go_on_elsewhere_within_the_lease(chain: Chain, operator: Operator) -> None:
-    chain.apply(seconds_per_request=0.02, scaling=SCALING, env=ENV)
-    chain.deployment(lambda it: it["spec"]["replicas"] == 0)
-    chain.register(notifications())
+    """The killed pod has certainly a thread, and there are others that could take it."""
+    chain.apply(seconds_per_request=0.02, scaling=SCALING | {"minReplicas": 6}, env=ENV)
     chain.deployment(lambda it: it["status"].get("readyReplicas") == 6, seconds=60)
+    chain.register(notifications({0}))
+    hold = until(lambda: held_in_the_middle(chain), "a worker is in the middle of thread 0")
 
-    hold = until(lambda: next(iter(chain.holds().values()), None), "a worker holds a thread")
     (pod,) = [pod for pod in chain.pods() if pod["metadata"]["name"] == pod_of(hold.owner)]
     kill_processes_of(pod)
     killed_at = time.monotonic()
+    chain.open_threads(0)
     until(lambda: has_gone_on(chain, hold.thread, hold.fence), "the thread goes on elsewhere", 30)
     waited = time.monotonic() - killed_at
 
@@ -77,6 +86,12 @@ def test_threads_of_a_killed_pod_go_on_elsewhere_within_the_lease(chain: Chain, 
     assert waited <= LEASE_SECONDS + 1.5
     chain.wait_until_drained(seconds=90)
     assert_in_order_with_replays_only(chain)
+
+
+def held_in_the_middle(chain: Chain) -> Hold | None:
+    """The hold of thread 0 once all before its middle is handled, but for what is in the same batch."""
+    begun = len(chain.handled()["0"]) > EACH // 2 - int(ENV["QUEUE_WORKER_BATCH_SIZE"])
+    return chain.holds().get("0") if begun else None
 
 
 def has_gone_on(chain: Chain, thread: str, fence: int) -> bool:

@@ -11,18 +11,24 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 PODS = 8
 SCALING = {"maxReplicas": PODS, "targetDrainSeconds": 5, "scaleDownStabilizationSeconds": 5}
-LONG = {7: 160, 1: 800, 2: 800}
-"""Requests by thread: 16 s of handling each, in batches of 64 that take 6.4 s and 1.3 s."""
+LONG = {7: 20, 1: 100, 2: 100}
+"""Requests by thread: those that are held until the test has seen who goes."""
 
 SHORT = dict.fromkeys(range(10, 20), 20)
+UNTIL_ALL_ARE_UP = range(10, 10 + PODS - len(LONG))
+"""Threads that keep the other pods busy until all eight are there."""
+
 ENV = {"QUEUE_WORKER_BATCH_SIZE": "64"}
 
 
 def notifications(threads: dict[int, int]) -> list[Any]:
+    """The first of each thread that is to be held has a negative number."""
     from notifications import NotifyRequest
 
     users = [thread for thread, each in threads.items() for _ in range(each)]
-    return [NotifyRequest(user_id=user, number=number) for number, user in enumerate(users)]
+    held = {users.index(thread) for thread in (*LONG, *UNTIL_ALL_ARE_UP)}
+    numbers = [-number - 1 if number in held else number + 1 for number in range(len(users))]
+    return [NotifyRequest(user_id=user, number=number) for user, number in zip(users, numbers, strict=True)]
 
 
 def busy_pods(chain: Chain) -> set[str]:
@@ -39,6 +45,8 @@ def begun(chain: Chain) -> set[str]:
     chain.deployment(lambda it: it["spec"]["replicas"] == 0)
     chain.register(notifications(LONG | SHORT))
     chain.deployment(lambda it: it["status"].get("readyReplicas") == PODS, seconds=60)
+    until(lambda: len(busy_pods(chain)) == PODS, "each pod holds a thread", 60)
+    chain.open_threads(*UNTIL_ALL_ARE_UP)
     until(lambda: set(chain.holds()) == {str(thread) for thread in LONG}, "the long threads are left", 60)
     return busy_pods(chain)
 
@@ -51,5 +59,6 @@ def test_idle_pods_go_and_busy_ones_finish_what_they_have(chain: Chain, operator
     chain.deployment(lambda it: it["spec"]["replicas"] == len(LONG), seconds=60)
     until(lambda: len(staying_pods(chain)) == len(LONG), "the ReplicaSet took pods away")
     assert staying_pods(chain) == busy_pods(chain) == busy
+    chain.open_threads(*LONG)
     chain.wait_until_drained(seconds=90)
     assert chain.handled() == chain.registered
