@@ -18,7 +18,12 @@ FOREIGN = ("QUEUE_", "OPERATOR_", "SHARDED_QUEUE_JOURNAL", "REDIS", "VALKEY", "O
 OF_PYTEST = ("PYTEST_ADDOPTS", "PYTEST_PLUGINS")
 """Meant for the pytest that was typed, not for those that tests start."""
 
+OF_PYTHON = ("PYTHONWARNINGS", "PYTHONDEVMODE", "PYTHONASYNCIODEBUG", "PYTHONWARNDEFAULTENCODING")
+"""For looking at a program more closely, which costs memory and makes errors of warnings of other libraries."""
+
 OF_TERMINALS = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "TTY_COMPATIBLE")
+
+NAMES = {*OF_PYTEST, *OF_PYTHON, *OF_TERMINALS}
 
 OF_LANGUAGES = ("LANG", "LANGUAGE", "LC_")
 """Beginnings of the names that say in which language, and in which bytes, programs speak."""
@@ -43,7 +48,7 @@ def neutral() -> None:
 
 
 def forget_variables() -> None:
-    for name in [name for name in os.environ if name.startswith(FOREIGN) or name in (*OF_PYTEST, *OF_TERMINALS)]:
+    for name in [name for name in os.environ if name.startswith(FOREIGN) or name in NAMES]:
         del os.environ[name]
 
 

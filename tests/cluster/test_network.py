@@ -24,7 +24,8 @@ CLUSTER_TESTS = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test
 
 def after(shell: str, command: list[str], **variables: str) -> str:
     """What *command* prints in a network of its own, once *shell* was done there."""
-    environment = {name: value for name, value in os.environ.items() if name not in {"CI", "KUBECONFIG"}} | variables
+    ours = ("CI", "KUBECONFIG", "PYTEST_XDIST_")  # of this run, which is no business of that one
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | variables
     words = ["unshare", "--net", "sh", "-euc", f"{shell}\n{shlex.join(command)}"]
     done = subprocess.run(
         words, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=100, check=False

@@ -73,6 +73,7 @@ def test_signals_that_the_caller_blocks_reach_programs_under_test() -> None:
         "REDISCLI_AUTH",
         "PYTEST_ADDOPTS",
         "FORCE_COLOR",
+        "PYTHONASYNCIODEBUG",
     ],
 )
 def test_variables_of_the_caller_reach_no_program_under_test(name: str) -> None:
