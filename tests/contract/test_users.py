@@ -212,6 +212,20 @@ async def test_what_is_nobodys_work_is_refused(watched: Watched, command: tuple[
 
 
 @pytest.mark.parametrize("watched", ["producer"], indirect=True)
+@pytest.mark.parametrize(
+    "command",
+    [("SET", f"{BASE}/a/0", "gone"), ("SET", f"{BASE}:counters", "gone"), ("PEXPIRE", f"{BASE}/a/0", "1")],
+    ids=str,
+)
+async def test_a_producer_cannot_overwrite_tubes_or_let_them_expire(watched: Watched, command: tuple[str, ...]) -> None:
+    await watched.register("a", "1")
+
+    with pytest.raises(NoPermissionError):
+        await watched.redis.execute_command(*command)
+    assert await watched.hands.waiting("a") == ["1"]
+
+
+@pytest.mark.parametrize("watched", ["producer"], indirect=True)
 async def test_keys_of_others_are_refused_with_a_sentence(watched: Watched) -> None:
     others = RedisStorage(watched.redis, keys=Keys("other_tube_", "other_lock_"))
 

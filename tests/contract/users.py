@@ -108,8 +108,9 @@ def line_of(user: str) -> str:
 
 
 def granted(user: str) -> set[str]:
-    """The commands that the file lets a user send, as `script|load`."""
-    return {word.removeprefix("+") for word in line_of(user).split() if word.startswith("+")}
+    """The commands that the file lets a user send, as `script|load`; in a selector, on some keys only."""
+    words = re.split(r"[\s()]+", line_of(user))
+    return {word.removeprefix("+") for word in words if word.startswith("+")}
 
 
 def rights_on_a_cluster() -> str:

@@ -87,7 +87,7 @@ async def test_routes_are_asked_for_in_one_call(queue: Queue) -> None:
         ([Route()] * 3, "it returned 3 routes"),
         (None, "it returned None"),
         (Route(), "returned one Route"),
-        ([Route(), None], "returned one Route"),
+        ([Route(), None], "a route is Route"),
         ([Route(), Route([])], "must be an int or a str"),  # type: ignore[arg-type]
         ([Route(), Route(1, 2**40)], "priority"),
     ],
