@@ -113,8 +113,9 @@ class Settings(BaseSettings):
     redis_username: str | None = None
 
     register_limit: int = Field(100_000, ge=1, le=500_000)
-    """Requests in one call of `register`. One call is one atomic step of Redis, which serves nobody else meanwhile:
-    about 50 ms for the default."""
+    """Requests in one call of `register`. One call is one atomic step of Redis, which serves nobody else meanwhile.
+    That takes long where requests have many threads, not where they are many: measured for 100,000 requests, 26 ms in
+    one thread, 1.4 s in as many threads, 2.2 s if they are deduplicated as well. Register those in parts."""
 
     register_message_bytes: int = Field(1_048_576, ge=256, le=67_108_864)
     """The largest request that `register` takes, in bytes as it is kept, headers included. A worker holds a batch of
