@@ -768,8 +768,8 @@ VARIANTS = [
     Variant(
         "an error that nobody expected is repeated at once",
         "lane.py",
-        "            await self._fail_try(batch or self._first, error)\n",
-        "",
+        'log.exception("serving %s failed", self.lease)\n            await self._fail_try(batch or self._first, error)',
+        'log.exception("serving %s failed", self.lease)',
         (WORKER + "an_error_that_a_lane_does_not_expect_is_a_failed_try",),
     ),
     Variant(
