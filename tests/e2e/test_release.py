@@ -257,6 +257,8 @@ def test_threads_of_pods_that_ended_go_on_at_once_and_in_order(queued: Steps) ->
     """All worker pods die in one moment, and their kubelet sees it."""
     release = queued.release
     with queued.under_load() as load:
+        ready = f"--for=jsonpath={{.status.readyReplicas}}={PODS}"  # a kubelet that is still at the start sees no end
+        release.kubectl("wait", "deployment/steps-worker", ready, "--timeout=60s")
         held = until(lambda: holds if len(holds := queued.holds()) == len(THREADS) else None, "all threads are held")
         lost_at, pods = time.monotonic(), queued.pods()
         lose(release.kubectl, list(pods.values()))
