@@ -66,7 +66,8 @@ def _of_container(pod: str, container: Manifest) -> Iterator[Problem]:
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
     ended = (container.get("lastState") or {}).get("terminated") or {}
     if reason in IMAGE_REASONS:
-        yield Problem("ImagePullBackOff", f"the image of {where} cannot be had: {message or reason}")
+        # The kubelet's own message is another one at each try, and a status would follow it.
+        yield Problem("ImagePullBackOff", f"the image {container.get('image', '')!r} of {where} cannot be had")
     elif reason in CONFIG_REASONS:
         yield Problem("ContainerRefused", f"{where} cannot be made: {message or reason}")
     elif ended and container.get("restartCount", 0) and not container.get("ready"):
