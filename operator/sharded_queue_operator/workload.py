@@ -13,7 +13,7 @@ from msgspec import json
 
 from sharded_queue_operator.api import Api, apps
 from sharded_queue_operator.availability import Problem, of_deployment
-from sharded_queue_operator.contest import writer_of
+from sharded_queue_operator.contest import UNDONE_SECONDS, writer_of
 from sharded_queue_operator.errors import Claimed, NotOurs
 from sharded_queue_operator.pods import Manifest, deployment, deployment_name, selector_text
 from sharded_queue_operator.resource import Name, Resource, ScaleTargetRef
@@ -21,7 +21,7 @@ from sharded_queue_operator.resource import Name, Resource, ScaleTargetRef
 TARGET_SECONDS = 60.0
 """From one look at a workload of the user's to the next; it is not watched. It is looked at before it is scaled too."""
 MOVING_SECONDS = 5.0
-"""The same while its pods are fewer or more than it wants, or not all ready."""
+"""The same while its pods are fewer or more than it wants, or not all ready, and while a write may be undone."""
 
 ITEM_KEYS = ("name", "mountPath", "uid")
 """What tells the items of a list apart, whatever others add between them."""
@@ -91,6 +91,8 @@ class Workloads:
         self.settled: dict[Name, tuple[Resource, int]] = {}
         """The resource and the version of its Deployment that were found to agree."""
         self.targets: dict[Name, tuple[float, Workload]] = {}
+        self.scaled_at: dict[Name, float] = {}
+        """When the replicas of a workload of the user's were last written."""
         self.claims: dict[str, dict[Name, str]] = {}
         """Workloads of users, the resources that name each, and when those were created."""
 
@@ -120,7 +122,8 @@ class Workloads:
             self.claims.setdefault(target_path(resource, ref), {})[resource.name] = resource.created
 
     def forget(self, resource: Name) -> None:
-        self.targets.pop(resource, None)
+        for known in (self.targets, self.scaled_at):
+            known.pop(resource, None)
         for path in [path for path, claimants in self.claims.items() if resource in claimants]:
             del self.claims[path][resource]
             if not self.claims[path]:
@@ -160,7 +163,8 @@ class Workloads:
         if first := self.claimant(path, resource.name):
             raise Claimed(f"{ref.kind} {ref.name} is scaled by the ShardedQueue {first.name}, which is older")
         read_at, workload = self.targets.get(resource.name, (float("-inf"), None))
-        if workload is None or monotonic() > read_at + pause(workload):
+        stood_seconds = read_at - self.scaled_at.get(resource.name, float("-inf"))
+        if workload is None or monotonic() > read_at + pause(workload, stood_seconds):
             body = await self.api.get(path)
             if owner := owner_of(body):
                 raise Claimed(f"{ref.kind} {ref.name} is owned by the ShardedQueue {owner.name}")
@@ -191,6 +195,7 @@ class Workloads:
         if workload and workload.wanted == replicas:
             return False
         self.targets.pop(resource.name, None)
+        self.scaled_at[resource.name] = monotonic()
         await self.api.merge(f"{target_path(resource, ref)}/scale", {"spec": {"replicas": replicas}})
         return True
 
@@ -209,10 +214,13 @@ class Workloads:
         return is_settled
 
 
-def pause(workload: Workload) -> float:
-    """How long what was read of a workload of the user's may stand."""
+def pause(workload: Workload, stood_seconds: float) -> float:
+    """
+    How long what was read of a workload of the user's may stand. *stood_seconds*: from our last write of its replicas
+    to the reading; who undoes it is to be noticed in time.
+    """
     is_at_rest = workload.wanted == workload.existing == workload.ready
-    return TARGET_SECONDS if is_at_rest else MOVING_SECONDS
+    return TARGET_SECONDS if is_at_rest and stood_seconds > UNDONE_SECONDS else MOVING_SECONDS
 
 
 def target_path(resource: Resource, ref: ScaleTargetRef) -> str:

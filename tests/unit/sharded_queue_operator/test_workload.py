@@ -1,8 +1,10 @@
+from math import inf
 from typing import Any, cast
 
 import pytest
 
 from sharded_queue_operator.api import Api
+from sharded_queue_operator.contest import UNDONE_SECONDS
 from sharded_queue_operator.errors import Claimed, NotOurs
 from sharded_queue_operator.resource import Resource, parsed
 from sharded_queue_operator.workload import Workload, Workloads, digest, newer, owner_of, part_of, pause
@@ -94,6 +96,14 @@ class Server:
         assert self.body
         return self.body
 
+    async def merge(self, path: str, body: dict[str, Any]) -> None:
+        self.scale(body["spec"]["replicas"])
+
+    def scale(self, replicas: int) -> None:
+        """All pods come at once: the Deployment is at rest."""
+        status = {"replicas": replicas, "readyReplicas": replicas}
+        self.body = {**(self.body or {}), "spec": {"replicas": replicas}, "status": status}
+
 
 def resource(name: str, created: str = "", **runs: Any) -> Resource:
     spec = {"redis": {"addresses": ["redis:6379"]}, "handlers": [{"name": "a"}], **runs}
@@ -141,6 +151,33 @@ async def test_somebody_elses_deployment_is_looked_at_anew() -> None:
 
 def test_a_target_at_rest_is_looked_at_once_a_minute() -> None:
     """A thousand of them were 97 reads of the API server a second."""
-    assert pause(Workload(3, 3, 3, "app=n")) == 60
-    assert pause(Workload(3, 2, 2, "app=n")) == 5
-    assert pause(Workload(3, 3, 2, "app=n")) == 5
+    assert pause(Workload(3, 3, 3, "app=n"), inf) == 60
+    assert pause(Workload(3, 2, 2, "app=n"), inf) == 5
+    assert pause(Workload(3, 3, 2, "app=n"), inf) == 5
+
+
+def test_a_target_is_looked_at_often_while_our_write_may_be_undone() -> None:
+    """An HPA that undid it after 15 s was noticed after a minute, too late to be told from a person."""
+    assert pause(Workload(3, 3, 3, "app=n"), 0) == 5
+    assert pause(Workload(3, 3, 3, "app=n"), UNDONE_SECONDS) == 5
+    assert pause(Workload(3, 3, 3, "app=n"), UNDONE_SECONDS + 1) == 60
+
+
+async def test_a_number_that_is_undone_is_noticed_though_the_target_is_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = [1000.0]
+    monkeypatch.setattr("sharded_queue_operator.workload.monotonic", lambda: seconds[0])
+    server = Server()
+    workloads = Workloads(cast("Api", server))
+    queue = resource("n", scaleTargetRef={"name": "mine"})
+    await workloads.settle(queue, await workloads.find(queue), 3)
+    assert await wanted(workloads, queue) == 3
+
+    server.scale(6)
+    seconds[0] += 15
+    assert await wanted(workloads, queue) == 6
+
+
+async def wanted(workloads: Workloads, queue: Resource) -> int:
+    found = await workloads.find(queue)
+    assert found
+    return found.wanted
