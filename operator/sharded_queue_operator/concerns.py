@@ -25,6 +25,14 @@ class Condition(NamedTuple):
     message: str
 
 
+class Running(NamedTuple):
+    """Workers that are ready, of those that were asked for; *is_kept*: something keeps the others from running."""
+
+    ready: int
+    desired: int
+    is_kept: bool = False
+
+
 HOT, STARVING = "HotThreads", "Starving"
 OVER = "NoLonger"
 """Reason of a concern that has ended; it may come back when `LEAST_SECONDS` have passed."""
@@ -36,17 +44,17 @@ Conditions = Mapping[str, Mapping[str, Any]]
 """Those of a status, by their type."""
 
 
-def concerns(seen: Observation, policy: Policy, before: Conditions, now: str, ready: int) -> list[Condition]:
-    """Nothing when the queue is not known: what was told stays. *ready*: workers that run."""
+def concerns(seen: Observation, policy: Policy, before: Conditions, now: str, running: Running) -> list[Condition]:
+    """Nothing when the queue is not known: what was told stays."""
     if not seen.shards or seen.doubt:
         return []
     limit = f"{policy.drain_seconds:.0f} s"
     cold = Condition(HOT, "False", "NoneHeldForLong", f"no thread has kept a worker busy for {limit} without a break")
     served = Condition(STARVING, "False", "NoneWaitsForLong", f"no thread waits for {limit} for want of a worker")
-    reason = "AtMaximum" if ready >= policy.max_replicas else "TooFewReady"
+    reason = "AtMaximum" if running.ready >= policy.max_replicas else "TooFewReady"
     return [
         stated(HOT, "HeldForLong", hot(seen, policy), cold, before.get(HOT, {}), now),
-        stated(STARVING, reason, starving(seen, policy, before, ready), served, before.get(STARVING, {}), now),
+        stated(STARVING, reason, starving(seen, policy, before, running), served, before.get(STARVING, {}), now),
     ]
 
 
@@ -77,15 +85,20 @@ def hot(seen: Observation, policy: Policy) -> list[str]:
     ]
 
 
-def starving(seen: Observation, policy: Policy, before: Conditions, ready: int) -> list[str]:
-    """A sentence for each thread that waited for the drain time while no more workers could be asked for."""
-    if seen.replicas < policy.max_replicas:
+def starving(seen: Observation, policy: Policy, before: Conditions, running: Running) -> list[str]:
+    """
+    A sentence for each thread that waited for the drain time while no more workers could be asked for, or those that
+    were could not run.
+    """
+    is_at_maximum = seen.replicas >= policy.max_replicas
+    if not is_at_maximum and not running.is_kept:
         return []
     was_starving = before.get(STARVING, {}).get("status") == "True"
     patience = policy.drain_seconds / (2 if was_starving else 1)
     end = f"for {policy.drain_seconds:.0f} s, "
-    if ready < policy.max_replicas:
-        end += f"with {ready} of {workers(policy.max_replicas)} ready"
+    most = policy.max_replicas if is_at_maximum else running.desired
+    if running.ready < most:
+        end += f"with {running.ready} of {workers(most)} ready"
     else:
         end += f"and there can be no more than {workers(policy.max_replicas)}"
     found = sorted(((lag, who) for state in seen.shards for lag, who in waiting(state, patience)), reverse=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from sharded_queue.printable import printable
 from sharded_queue_operator.availability import Problem, worst
-from sharded_queue_operator.concerns import CONCERNS, Condition, age, concerns
+from sharded_queue_operator.concerns import CONCERNS, Condition, Running, age, concerns
 from sharded_queue_operator.decide import Decision, Observation, workers
 from sharded_queue_operator.pods import Manifest
 from sharded_queue_operator.resource import Handler, Resource
@@ -74,8 +74,9 @@ def status_of(
     """
     desired = seen.replicas if decision.replicas is None else decision.replicas
     ready = workload.ready if workload else 0
-    worries = concerns(seen, resource.policy, by_type(before), now, ready)
     available = availability(desired, workload, problems)
+    running = Running(ready, desired, is_kept=available.status == "False")
+    worries = concerns(seen, resource.policy, by_type(before), now, running)
     conditions = [*conditions_of(decision, resource, available), available, *besides, *worries]
     status = {
         **before,

@@ -4,7 +4,7 @@ from typing import Any
 
 from sharded_queue.storage import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
-from sharded_queue_operator.concerns import concerns
+from sharded_queue_operator.concerns import Running, concerns
 from sharded_queue_operator.decide import Doubt, Observation
 from sharded_queue_operator.policy import Policy
 
@@ -19,10 +19,17 @@ class Told:
         self.conditions: dict[str, Any] = {}
 
     def at(
-        self, seconds: int, state: ShardState, replicas: int = 2, doubt: Doubt | None = None, ready: int = 2
+        self,
+        seconds: int,
+        state: ShardState,
+        replicas: int = 2,
+        doubt: Doubt | None = None,
+        ready: int = 2,
+        is_kept: bool = False,
     ) -> None:
         now = f"2026-01-01T00:{seconds // 60:02}:{seconds % 60:02}Z"
-        for each in concerns(Observation(replicas, [state], 0.0, doubt), POLICY, self.conditions, now, ready):
+        running = Running(ready, replicas, is_kept)
+        for each in concerns(Observation(replicas, [state], 0.0, doubt), POLICY, self.conditions, now, running):
             old = self.conditions.get(each.type, {})
             since = old["lastTransitionTime"] if old.get("status") == each.status else now
             self.conditions[each.type] = {**each._asdict(), "lastTransitionTime": since}
@@ -116,6 +123,19 @@ def test_a_thread_that_waits_for_workers_that_do_not_run_is_told_so() -> None:
 
     assert told.says("Starving") == "thread w1 of a.A waited for 30 s, with 1 of 2 workers ready"
     assert told.conditions["Starving"]["reason"] == "TooFewReady"
+
+
+def test_a_thread_starves_below_the_maximum_too_where_workers_cannot_run() -> None:
+    """A quota, an image or a crash loop kept all of them from it, and no thread was said to starve."""
+    told = Told()
+    told.at(0, waiting(w1=31), replicas=1, ready=0)
+    assert told.says("Starving") == "", "they may be on their way"
+
+    told.at(1, waiting(w1=32), replicas=1, ready=0, is_kept=True)
+    assert told.says("Starving") == "thread w1 of a.A waited for 30 s, with 0 of 1 worker ready"
+
+    told.at(2, waiting(w1=33), replicas=1, ready=1)
+    assert told.says("Starving") == ""
 
 
 def test_starving_ends_well_below_where_it_began() -> None:
