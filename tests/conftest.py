@@ -1,13 +1,16 @@
 """What all tests share: a redis-server, and settings that a test may change."""
 
+import asyncio
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from tests import surroundings
-from tests.redis_server import RedisServer, require_redis
+from tests.redis_server import Ask, RedisServer, require_redis
 
 surroundings.neutral()  # the library reads its settings when it is imported, which the tests do after this
 
@@ -57,6 +60,24 @@ def own_redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[...
     yield start
     for server in servers:
         server.kill()
+
+
+@pytest.fixture
+def ask(redis_server: RedisServer) -> Ask:
+    """Asks the shared redis-server, emptied before, which the commands of the library speak to as well."""
+    from sharded_queue.settings import settings
+
+    settings.redis_address = (redis_server.address,)
+
+    def asked(question: Callable[[Redis], Awaitable[Any]]) -> Any:
+        async def once() -> Any:
+            async with Redis(port=redis_server.port) as redis:
+                return await question(redis)
+
+        return asyncio.run(once())
+
+    asked(lambda redis: redis.flushall())
+    return asked
 
 
 @pytest.fixture(autouse=True)

@@ -10,16 +10,22 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Awaitable, Callable
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from tests.ports import free_port
 
 START_SECONDS = 20.0
 PORTS_TO_TRY = 5
 TAKEN = "Address already in use"
+
+Ask = Callable[[Callable[[Redis], Awaitable[Any]]], Any]
+"""Asks a Redis something, from a test that is not async, and returns the answer."""
 
 
 def require_redis() -> None:

@@ -20,11 +20,12 @@ import click
 
 from sharded_queue.commands.reading import console
 from sharded_queue.errors import StorageUnavailable
+from sharded_queue.printable import counted
 from sharded_queue.settings import settings
 from sharded_queue.storage import ShardState
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue_operator import journal
-from sharded_queue_operator.decide import History, Observation, count, decide
+from sharded_queue_operator.decide import History, Observation, decide
 from sharded_queue_operator.local import Crew, Failed, ended, environment, started, tail, words
 from sharded_queue_operator.observe import Place, Poller, Reading, Watch
 from sharded_queue_operator.resource import Name, Resource
@@ -188,7 +189,7 @@ class Run:
             await ended(producer)
         if self.signals and self.crew.running:
             screen.say(
-                f"{self.signals[0].name}: {count(len(self.crew.running), 'worker')} finishing what they have begun"
+                f"{self.signals[0].name}: {counted(len(self.crew.running), 'worker')} finishing what they have begun"
             )
         await self.crew.stop(self.resource.spec.drain.timeout_seconds)
 

@@ -25,6 +25,7 @@ from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import NamedTuple
 
+from sharded_queue.printable import counted
 from sharded_queue.storage import ShardState
 from sharded_queue.tube import Shard
 from sharded_queue_operator.pace import Counters, Pace
@@ -94,9 +95,8 @@ class Observation:
 
     @property
     def loads(self) -> Counter[str]:
-        """Workers that hold threads with requests, and how many each. An owner is written `worker/incarnation`."""
-        busy = (hold for state in self.shards for hold in state.held if hold.busy_seconds > 0)
-        return Counter(hold.owner.partition("/")[0] for hold in busy)
+        """Workers that hold threads with requests, and how many each."""
+        return Counter(hold.worker for state in self.shards for hold in state.held if hold.busy_seconds > 0)
 
     @property
     def unlisted_holds(self) -> int:
@@ -322,7 +322,7 @@ def followed(seen: Observation, policy: Policy, history: History, now: float, wi
     # A first read knows nothing of the window before it: what runs was wished for by somebody.
     before = history if history.wishes else history.wished(policy.bounded(seen.replicas), policy, now)
     after = replace(before.wished(wish, policy, now), reads=history.reads + 1)
-    need = f"{count(seen.depth, 'request')} in {count(seen.threads, 'thread')}{pauses(seen)}"
+    need = f"{counted(seen.depth, 'request')} in {counted(seen.threads, 'thread')}{pauses(seen)}"
     if wish > seen.replicas:
         return Decision(wish, "ScaledUp", f"{need} ask for {workers(wish)}, there are {seen.replicas}", after)
     if wish == seen.replicas:
@@ -388,8 +388,4 @@ def restricted(decision: Decision, seen: Observation, policy: Policy) -> Decisio
 
 
 def workers(replicas: int) -> str:
-    return count(replicas, "worker")
-
-
-def count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return counted(replicas, "worker")

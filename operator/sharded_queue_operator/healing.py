@@ -11,8 +11,9 @@ import logging
 from collections.abc import Set
 
 from sharded_queue.coordinator import Coordinator
+from sharded_queue.printable import counted
 from sharded_queue_operator import metrics
-from sharded_queue_operator.decide import Observation, count
+from sharded_queue_operator.decide import Observation
 from sharded_queue_operator.dismissal import Coordinate, is_ordinal
 from sharded_queue_operator.errors import ApiRefused
 from sharded_queue_operator.members import Ended, Members, worker_of
@@ -36,7 +37,7 @@ class Healer:
         """Free what ended pods hold; what to tell of it."""
         if is_ordinal(resource):
             return []
-        owners = {hold.owner.partition("/")[0] for state in seen.shards for hold in state.held}
+        owners = {hold.worker for state in seen.shards for hold in state.held}
         if owners:
             await self.members.look(resource, workload)
         gone = await self.gone(resource.name, workload, owners, seen.read_at)
@@ -85,4 +86,4 @@ def event(gone: Set[str], freed: list[str]) -> Event:
     pods = ", ".join(sorted(gone)[:NAMED])
     threads = ", ".join(freed[:NAMED]) + (f" and {len(freed) - NAMED} more" if len(freed) > NAMED else "")
     have = "has" if len(gone) == 1 else "have"
-    return Event("Warning", "LeasesFreed", f"{pods} {have} ended; {count(len(freed), 'thread')} freed: {threads}")
+    return Event("Warning", "LeasesFreed", f"{pods} {have} ended; {counted(len(freed), 'thread')} freed: {threads}")

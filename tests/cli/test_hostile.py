@@ -1,11 +1,10 @@
 """Hostile names, requests, headers and errors through every command, log and metric: nothing raw comes out of any."""
 
-import asyncio
 import json
 import logging
 import random
 import re
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -23,7 +22,7 @@ from sharded_queue.serializer import pack
 from sharded_queue.storage import Entry, Failure, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Shard
-from tests.redis_server import RedisServer
+from tests.redis_server import Ask
 
 pytestmark = pytest.mark.redis
 
@@ -53,28 +52,12 @@ VALIDATORS = {
     command: Draft202012Validator({**SCHEMA, "$ref": f"#/commands/{command.replace(' ', '%20')}"})
     for command in ANSWERS
 }
-Ask = Callable[[Callable[[Redis], Awaitable[Any]]], Any]
 
 
 def hostile(chance: random.Random, bytes_at_most: int = 200) -> str:
     """Some parts in a row; always with one that is not printable."""
     text = "".join(chance.choices(PARTS, k=6)) + chance.choice(PARTS[:8])
     return text.encode()[:bytes_at_most].decode(errors="ignore")
-
-
-@pytest.fixture
-def ask(redis_server: RedisServer) -> Ask:
-    settings.redis_address = (redis_server.address,)
-
-    def asked(question: Callable[[Redis], Awaitable[Any]]) -> Any:
-        async def once() -> Any:
-            async with Redis(port=redis_server.port) as redis:
-                return await question(redis)
-
-        return asyncio.run(once())
-
-    asked(lambda redis: redis.flushall())
-    return asked
 
 
 async def fill(redis: Redis, chance: random.Random, thread: str) -> None:

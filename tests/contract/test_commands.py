@@ -1,6 +1,5 @@
 """The commands that read and control a queue, as a person types them, on a real Redis."""
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -16,27 +15,11 @@ from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.settings import settings
 from sharded_queue.storage import Entry, Failure
 from sharded_queue.tube import Layout, Shard
-from tests.redis_server import RedisServer
+from tests.redis_server import Ask
 
 pytestmark = pytest.mark.redis
 
 SHARD = Shard("shop.Charge")
-Ask = Callable[[Callable[[Redis], Awaitable[Any]]], Any]
-
-
-@pytest.fixture
-def ask(redis_server: RedisServer) -> Ask:
-    settings.redis_address = (redis_server.address,)
-
-    def asked(question: Callable[[Redis], Awaitable[Any]]) -> Any:
-        async def once() -> Any:
-            async with Redis(port=redis_server.port) as redis:
-                return await question(redis)
-
-        return asyncio.run(once())
-
-    asked(lambda redis: redis.flushall())
-    return asked
 
 
 def typed(*words: str) -> Result:

@@ -9,10 +9,9 @@ for what handlers and other libraries log.
 import logging
 import sys
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sharded_queue.printable import LIMIT, json_line, printable
+from sharded_queue.printable import LIMIT, json_line, printable, utc
 
 TRACEBACK_LINES = 100
 """Lines of one traceback; of a longer one those in the middle are left out."""
@@ -55,7 +54,7 @@ def shield(record: logging.LogRecord) -> bool:
 
 
 def mark(record: logging.LogRecord) -> bool:
-    """Note in a record what was being served: `record.worker`, `record.handler` and `record.thread_name`."""
+    """Note in a record what was being served: `record.worker`, `record.handler` and `record.queue_thread`."""
     record.worker, record.handler, record.queue_thread = about.get()
     return True
 
@@ -68,7 +67,7 @@ class Text(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         whose = " ".join(filter(None, (getattr(record, "worker", ""), getattr(record, "handler", ""))))
-        head = f"{moment(record)} {record.levelname} " + (f"[{printable(whose)}] " if whose else "")
+        head = f"{utc(record.created)} {record.levelname} " + (f"[{printable(whose)}] " if whose else "")
         return head + "\n    ".join([message_of(record), *traceback_of(self, record)])
 
 
@@ -77,7 +76,7 @@ class Json(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         facts = {
-            "time": moment(record),
+            "time": utc(record.created),
             "level": record.levelname,
             "logger": record.name,
             "worker": getattr(record, "worker", ""),
@@ -87,11 +86,6 @@ class Json(logging.Formatter):
             "traceback": "\n".join(traceback_of(self, record)),
         }
         return json_line({name: fact for name, fact in facts.items() if fact or name == "message"})
-
-
-def moment(record: logging.LogRecord) -> str:
-    """When, in UTC to the millisecond, as all of our commands write times."""
-    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def message_of(record: logging.LogRecord) -> str:

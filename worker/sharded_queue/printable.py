@@ -7,6 +7,7 @@ reader another text than the one that is there. Whoever shows something foreign 
 
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -40,6 +41,16 @@ def json_line(value: Any) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 request`, `2,000 requests`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def be(number: int) -> str:
+    """The verb after `counted`: one request *is*, two *are*."""
+    return "is" if number == 1 else "are"
+
+
+def utc(seconds: float, timespec: str = "milliseconds") -> str:
+    """A moment, in seconds since 1970, as the commands and the logs write it: ISO 8601 in UTC, ending in `Z`."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
 def _str(value: object) -> str:

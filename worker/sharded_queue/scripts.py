@@ -281,7 +281,8 @@ async def persist(
             is_over, stood_still = clock() + pause > deadline, clock() - began > longest + STANDSTILL_SECONDS
             if is_over and (is_last or not stood_still):
                 what = "Redis refused for" if isinstance(error, NotYet) else "no answer of Redis in"
-                raise StorageUnavailable(f"{what} {seconds:g} s: {describe(error)}", is_uncertain=is_resent) from error
+                said = str(error) or type(error).__name__
+                raise StorageUnavailable(f"{what} {seconds:g} s: {said}", is_uncertain=is_resent) from error
             is_last = is_over
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads retries, no secret
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -321,10 +322,6 @@ def remedy(key: str, kind: str) -> str:
 def is_of_other_kind(error: StorageUnavailable) -> bool:
     """Whether a command was refused because its key holds another kind of value."""
     return str(error.__cause__).startswith(UNREADABLE)
-
-
-def describe(error: Exception) -> str:
-    return str(error) or type(error).__name__
 
 
 def batch_of(lease: Lease, handed: Sequence[Any]) -> Batch:

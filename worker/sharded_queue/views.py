@@ -1,7 +1,6 @@
 """Queues as tables for people: what was observed, aligned, within the columns that there are."""
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from itertools import groupby
 from typing import NamedTuple
 
@@ -12,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from sharded_queue.printable import counted, printable
+from sharded_queue.printable import be, counted, printable, utc
 from sharded_queue.storage import ShardState, TubeLag
 
 GAP = 2
@@ -150,10 +149,8 @@ def withheld(states: Sequence[ShardState]) -> list[str]:
         if any(state.is_paused for state in shards):
             said.append(f"{handler} is paused; `sharded-queue resume {handler}` lets it go on")
         if paused := sum(state.paused for state in shards):
-            verb = "is" if paused == 1 else "are"
-            said.append(
-                f"{counted(paused, 'thread')} of {handler} {verb} paused; `sharded-queue paused {handler}` lists them"
-            )
+            threads = f"{counted(paused, 'thread')} of {handler} {be(paused)} paused"
+            said.append(f"{threads}; `sharded-queue paused {handler}` lists them")
         if flawed := sum(state.quarantined for state in shards):
             cannot = f"{counted(flawed, 'record')} of {handler} cannot be read"
             said.append(f"{cannot}; `sharded-queue check {handler} --repair` puts that right")
@@ -217,6 +214,6 @@ def duration(seconds: float) -> str:
 def instant(ms: float) -> str:
     """A moment as all commands write it: ISO 8601, UTC, to the second. Out of the calendar: its milliseconds."""
     try:
-        return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+        return utc(ms / 1000, "seconds")
     except (ValueError, OverflowError, OSError):
         return f"{ms:.0f} ms"

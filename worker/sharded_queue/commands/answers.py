@@ -6,14 +6,16 @@ A request is the JSON value that it is stored as.
 """
 
 import json
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import msgspec
 
 from sharded_queue.errors import SerializationError
-from sharded_queue.printable import printable
-from sharded_queue.serializer import unpack
+from sharded_queue.printable import printable, utc
+from sharded_queue.serializer import STAMP_DIGITS, unpack
+
+LAST_MOMENT_MS = 253_402_300_799_000.0
+"""The last second of the year 9999, where the calendar ends."""
 
 Moment = Annotated[str, msgspec.Meta(extra_json_schema={"format": "date-time"})]
 
@@ -231,8 +233,7 @@ class Checked(Answer, frozen=True):
 
 def at(ms: float) -> str:
     """A moment to the millisecond; one out of the calendar is the nearest that is in it."""
-    seconds = min(max(ms, 0.0), 253_402_300_799_000.0) / 1000
-    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc(min(max(ms, 0.0), LAST_MOMENT_MS) / 1000)
 
 
 def stored(message: bytes) -> dict[str, Any]:
@@ -247,6 +248,11 @@ def stored(message: bytes) -> dict[str, Any]:
         }
     except SerializationError:
         return {"request": None, "headers": {}, "registered_at": None, "unreadable": printable(message)}
+
+
+def kept(body: bytes) -> dict[str, Any]:
+    """The fields of a `Stored` from what is kept until its time comes, which has no time of registration."""
+    return stored(b"0" * STAMP_DIGITS + body) | {"registered_at": None}
 
 
 def value_of(body: bytes) -> msgspec.Raw:

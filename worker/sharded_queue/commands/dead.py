@@ -8,7 +8,7 @@ from rich.text import Text
 from sharded_queue.commands import answers
 from sharded_queue.commands.naming import NAME, BadInput, Named, module_options, named
 from sharded_queue.commands.reading import LONGEST, console, emit, emit_lines, read_about
-from sharded_queue.printable import counted, printable
+from sharded_queue.printable import be, counted, printable
 from sharded_queue.serializer import STAMP_DIGITS, body_of
 from sharded_queue.storage import Dead, Target
 from sharded_queue.storages.redis import RedisStorage
@@ -116,14 +116,10 @@ def settling(command_name: str, done: str, about: str) -> None:
             )
         target: Target = "drop" if command_name == "drop" else "head" if head else "tail"
         settled = read_about(found, lambda storage: settle(storage, found, numbers, target))
-        said = [f"{counted(len(settled.done), 'dead letter')} of {printable(handler)} {be(settled.done)} {done}"]
+        said = [f"{counted(len(settled.done), 'dead letter')} of {printable(handler)} {be(len(settled.done))} {done}"]
         emit(as_json, settled, *said, *[f"{number} is not: {why}" for number, why in settled.left.items()])
         if settled.left:
             raise SystemExit(1)
-
-
-def be(done: Sequence[int]) -> str:
-    return "is" if len(done) == 1 else "are"
 
 
 async def settle(storage: RedisStorage, handler: Named, numbers: Sequence[int], target: Target) -> answers.Settled:

@@ -9,8 +9,8 @@ from rich.text import Text
 from sharded_queue.commands import answers
 from sharded_queue.commands.naming import NAME, BadInput, Named, module_options, named
 from sharded_queue.commands.reading import LONGEST, console, emit, emit_lines, read_about
-from sharded_queue.printable import counted, printable
-from sharded_queue.serializer import STAMP_DIGITS, body_of
+from sharded_queue.printable import be, counted, printable
+from sharded_queue.serializer import body_of
 from sharded_queue.storage import Delayed
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.views import Fitted, instant, name, number, text, word
@@ -44,7 +44,6 @@ async def next_first(storage: RedisStorage, handler: Named, count: int) -> list[
 
 
 def answer(each: Delayed) -> answers.Delayed:
-    stored = answers.stored(b"0" * STAMP_DIGITS + each.body) | {"registered_at": None}
     return answers.Delayed(
         shard=each.tube.shard.number,
         number=each.sequence,
@@ -52,7 +51,7 @@ def answer(each: Delayed) -> answers.Delayed:
         priority=each.tube.priority,
         due_at=answers.at(each.due_ms),
         due_seconds=round(each.due_ms / 1000 - time.time(), 3),
-        **stored,
+        **answers.kept(each.body),
     )
 
 
@@ -91,9 +90,7 @@ def cancel(
     done = read_about(found, lambda storage: cancelled(storage, found, numbers))
     left = [each for each in numbers if each not in done]
     said = [f"{each} waits no more, or never did: it is not cancelled" for each in left]
-    words = (
-        f"{counted(len(done), 'delayed request')} of {printable(handler)} {'is' if len(done) == 1 else 'are'} cancelled"
-    )
+    words = f"{counted(len(done), 'delayed request')} of {printable(handler)} {be(len(done))} cancelled"
     emit(as_json, answers.Cancelled(handler=handler, cancelled=done, unknown=left), words, *said)
     if left:
         raise SystemExit(1)

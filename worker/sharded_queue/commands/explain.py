@@ -8,7 +8,7 @@ import click
 from sharded_queue.commands import answers
 from sharded_queue.commands.naming import NAME, Named, module_options, must_have, named
 from sharded_queue.commands.reading import emit, read_about
-from sharded_queue.printable import counted, printable
+from sharded_queue.printable import be, counted, printable
 from sharded_queue.storage import DESERTED_SECONDS, ThreadState, TubeState
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.views import duration
@@ -109,10 +109,6 @@ def service(state: ThreadState) -> str:
     if state.bound:
         return f"all workers are busy with {counted(state.bound, 'other thread')}: none has {ever} for another one"
     return f"no worker serves its handler: none has {ever} for its threads"
-
-
-def be(number: int) -> str:
-    return "is" if number == 1 else "are"
 
 
 def old_threads(names: Sequence[str]) -> str:

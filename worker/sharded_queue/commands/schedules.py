@@ -7,7 +7,7 @@ from sharded_queue.commands import answers
 from sharded_queue.commands.naming import NAME, BadInput, Named, meant, module_options, named
 from sharded_queue.commands.reading import LONGEST, console, emit, emit_lines, read_about
 from sharded_queue.printable import printable
-from sharded_queue.serializer import STAMP_DIGITS, body_of
+from sharded_queue.serializer import body_of
 from sharded_queue.storage import Upcoming
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.views import Fitted, instant, name, text, word
@@ -40,14 +40,13 @@ async def next_first(storage: RedisStorage, handler: Named) -> list[Upcoming]:
 
 
 def answer(schedule: Upcoming) -> answers.Schedule:
-    stored = answers.stored(b"0" * STAMP_DIGITS + schedule.body) | {"registered_at": None}
     return answers.Schedule(
         name=schedule.name,
         timing=schedule.timing,
         thread=schedule.thread,
         priority=schedule.priority,
         next_at=answers.at(schedule.next_ms),
-        **stored,
+        **answers.kept(schedule.body),
     )
 
 

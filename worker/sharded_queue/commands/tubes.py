@@ -69,18 +69,6 @@ def view(states: Sequence[ShardState], worst: int) -> RenderableType:
 
 
 def facts(state: ShardState, now_ms: float) -> answers.Shard:
-    names: tuple[str, ...] = (
-        "depth",
-        "delayed",
-        "schedules",
-        "threads",
-        "ready",
-        "bound",
-        "blocked",
-        "parked",
-        "is_paused",
-    )
-    names += ("lag_seconds", "registered", "duplicates", "settled", "looked_seconds", "is_deserted", "quarantined")
     held = holders(state)
     return answers.Shard(
         handler=state.shard.handler,
