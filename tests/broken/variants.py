@@ -804,15 +804,19 @@ VARIANTS = [
     Variant(
         "a handler is not stopped",
         "lane.py",
-        "await handler.stop()",
+        "await self._called(handler.stop())",
         "pass",
         (WORKER + "the_lifecycle_of_the_specification",),
     ),
     Variant(
         "a handler that did not start is stopped",
         "lane.py",
-        "            await handler.start()\n        except FAILURES as error:\n",
-        "            await handler.start()\n        except FAILURES as error:\n            await handler.stop()\n",
+        "        await handler.start()\n",
+        "        try:\n"
+        "            await handler.start()\n"
+        "        except BaseException:\n"
+        "            await handler.stop()\n"
+        "            raise\n",
         (WORKER + "a_handler_whose_start_raised_is_not_stopped_and_the_next_one_is",),
     ),
     # Cost and promptness.

@@ -42,10 +42,10 @@ class StepHandler(Handler):
             self.recorder.done(request.thread, request.number, current().lease.fence)
 
 
-def work(address: str, folder: str, name: str) -> None:
+def work(address: str, folder: str, name: str, lease_seconds: float) -> None:
     """A worker process: what the command line starts, with the settings of these tests."""
     settings.redis_address, settings.worker_name, settings.metrics_port = (address,), name, 0
-    settings.coordinator_lease, settings.coordinator_delay = LEASE_SECONDS, 0.2
+    settings.coordinator_lease, settings.coordinator_delay = lease_seconds, 0.2
     settings.worker_batch_size, settings.worker_concurrency = BATCH, 2
     settings.crash_limit = 1_000_000  # no request is to blame here
     StepHandler.recorder = Recorder(Path(folder), name)
@@ -58,6 +58,7 @@ class Crew:
     def __init__(self, server: RedisServer, folder: Path) -> None:
         self.server, self.folder = server, folder
         self.workers: list[BaseProcess] = []
+        self.lease_seconds = LEASE_SECONDS
         self._context = multiprocessing.get_context("forkserver")
         self._context.set_forkserver_preload(["tests.crash.crew"])
         self._started = 0
@@ -65,7 +66,7 @@ class Crew:
     def start(self, count: int = 1) -> None:
         for _ in range(count):
             self._started += 1
-            arguments = (self.server.address, str(self.folder), f"w{self._started}")
+            arguments = (self.server.address, str(self.folder), f"w{self._started}", self.lease_seconds)
             worker = self._context.Process(target=work, args=arguments, daemon=True)
             worker.start()
             self.workers.append(worker)
