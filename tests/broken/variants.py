@@ -480,6 +480,13 @@ VARIANTS = [
         (SCHEDULES + "missed_occurrences_are_caught_up_once_and_the_beat_is_kept",),
     ),
     Variant(
+        "a schedule that two say at once is kept twice",
+        "queue.py",
+        "        await self._keep_one(schedule, home, others, layout)\n",
+        "",
+        (f"{SCHEDULES}two_that_say_one_name_at_the_same_time_leave_one_schedule",),
+    ),
+    Variant(
         "a schedule that is said again begins anew",
         "lua/schedule.lua",
         "if kept then",

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from sharded_queue import Handler, Queue, QueueFull, RuntimeCoordinator, RuntimeStorage, Worker, settings
+from sharded_queue import Handler, Queue, QueueFull, Route, RuntimeCoordinator, RuntimeStorage, Worker, settings
 from sharded_queue.check import faults, picture
 from sharded_queue.context import current
 from sharded_queue.coordinators.redis import RedisCoordinator
@@ -244,6 +244,38 @@ async def test_one_name_is_one_schedule(medium: Medium) -> None:
 
 
 # What only Redis can get wrong.
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_two_that_say_one_name_at_the_same_time_leave_one_schedule(medium: Medium, first: int) -> None:
+    """Two releases route it to two shards; each once removed it elsewhere before either had put it."""
+
+    class Spread(Handler):
+        shards = 2
+
+        @classmethod
+        async def route(cls, *threads: str) -> list[Route]:
+            return [Route(thread) for thread in threads]
+
+        async def perform(self, *threads: str) -> None: ...
+
+    threads = {Spread.shard_of(thread).number: thread for thread in "abcdefgh"}
+    queue = Queue(medium.storage)
+    put, both, seen = medium.storage.schedule, asyncio.Barrier(2), asyncio.Event()
+
+    async def put_when_both_have_looked(*arguments: Any) -> int:
+        if not seen.is_set():
+            await both.wait()
+            seen.set()
+        return await put(*arguments)
+
+    medium.storage.schedule = put_when_both_have_looked  # type: ignore[method-assign]
+    await asyncio.gather(
+        queue.schedule(Spread, threads[first], name="beat", every_seconds=30),
+        queue.schedule(Spread, threads[1 - first], name="beat", every_seconds=30),
+    )
+
+    assert len(await queue.schedules(Spread)) == 1
 
 
 @pytest.mark.redis

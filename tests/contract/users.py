@@ -41,6 +41,7 @@ COMMANDS = {
     "BLPOP": "worker",
     "RPUSH": "worker",
     "PEXPIRE": "worker",
+    "ZSCORE": "producer",
     "ZRANGEBYSCORE": "admin",
     "ZREVRANGE": "admin",
     "HMGET": "admin",

@@ -232,12 +232,26 @@ class Queue:
         ((home, lot),) = _lots(handler, routes, bodies, []).items()
         layout = self._layout(handler, home)
         (tube,) = lot.tubes(home, layout).values()
-        for shard in handler.all_shards():
-            if shard != home:  # where its last request may have been routed to
-                await self.storage.unschedule(shard, name)
+        others = [shard for shard in handler.all_shards() if shard != home]
+        for shard in others:  # where its last request may have been routed to
+            await self.storage.unschedule(shard, name)
         schedule = Schedule(name, when, tube.thread, tube.priority, lot.bodies[0])
         next_ms = await self.storage.schedule(home, schedule, layout)
+        await self._keep_one(schedule, home, others, layout)
         return datetime.fromtimestamp(next_ms / 1000, UTC)
+
+    async def _keep_one(self, schedule: Schedule, home: Shard, others: Sequence[Shard], layout: Layout | None) -> None:
+        """
+        Two that say one name at the same time, as two releases with different routes do, may each have put it into a
+        shard of its own: both see so after they did, and the one of the first shard stays.
+        """
+        doubles = [shard for shard in others if await self.storage.has_schedule(shard, schedule.name)]
+        if any(shard.number < home.number for shard in doubles):
+            await self.storage.unschedule(home, schedule.name)
+        elif doubles:
+            for shard in doubles:
+                await self.storage.unschedule(shard, schedule.name)
+            await self.storage.schedule(home, schedule, layout)  # the other may have removed it before it put its own
 
     async def schedules(self, handler: type[Handler]) -> list[Upcoming]:
         """The schedules of a handler, the next to occur first."""

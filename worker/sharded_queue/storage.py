@@ -445,6 +445,10 @@ class Storage(ABC):
         """Remove a schedule; whether there was one. What has occurred already stays in its tube."""
 
     @abstractmethod
+    async def has_schedule(self, shard: Shard, name: str) -> bool:
+        """Whether a schedule of that name occurs in a shard."""
+
+    @abstractmethod
     async def schedules(self, shard: Shard) -> list[Upcoming]:
         """All schedules of a shard, the next to occur first."""
 

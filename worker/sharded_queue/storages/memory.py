@@ -68,6 +68,9 @@ class RuntimeStorage(Storage):
     async def unschedule(self, shard: Shard, name: str) -> bool:
         return self.books[shard].unschedule(name)
 
+    async def has_schedule(self, shard: Shard, name: str) -> bool:
+        return name in self.books[shard].occurrences
+
     async def schedules(self, shard: Shard) -> list[Upcoming]:
         return self.books[shard].upcoming()
 

@@ -222,6 +222,12 @@ class RedisStorage(Storage):
     async def unschedule(self, shard: Shard, name: str) -> bool:
         return bool(await self._order("unschedule", shard, [name], settings.redis_retry))
 
+    async def has_schedule(self, shard: Shard, name: str) -> bool:
+        occurrences = f"{self.keys.base(shard)}:occurrences"
+        return (
+            await self.scripts.ask(occurrences, "ZSCORE", occurrences, name, seconds=settings.redis_retry) is not None
+        )
+
     async def schedules(self, shard: Shard) -> list[Upcoming]:
         found: dict[str, Upcoming] = {}  # one that occurs meanwhile moves to a later page, and may be read twice
         begin, names = 0, PAGE
