@@ -43,7 +43,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{- /* An object of ours with fields of a value in their place; a text that is "none" takes one away. */ -}}
+{{- /* An object of the chart with the fields of a value put over its own; the text "none" removes a field. */ -}}
 {{- define "sharded-queue.merged" -}}
 {{- $merged := fromYaml .ours -}}
 {{- range $key, $value := .theirs -}}

@@ -17,8 +17,7 @@
 - apiGroups: [apps]
   resources: [replicasets]
   verbs: [get]
-# Know the worker pods, see which have ended, and mark the idle ones before there are to be fewer. Deleting is the
-# ReplicaSet's.
+# Know the worker pods, see which have ended, and mark the idle ones before a scale-down. Deleting is the ReplicaSet's.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, patch]
