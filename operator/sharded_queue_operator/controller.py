@@ -337,7 +337,7 @@ class Controller:
 
     async def resync_pods(self, namespace: str) -> None:
         listing = await self.listed(core("pods", namespace=namespace), watched_pods(), keep=slim_pod)
-        self.members.resynced(listing.items, namespace)
+        await self.members.resynced(listing.items, namespace)
 
     async def resync_resources(self, namespace: str) -> None:
         before = {name: entry for name, entry in self.entries.items() if namespace in {"", name.namespace}}

@@ -264,7 +264,7 @@ async def test_of_a_pod_that_is_merely_gone_the_lease_decides(
     """A forced deletion: its process lived on, and two workers had one thread in their hands."""
     assert members.drop(server.pods.pop("b")) is None
     del server.pods["c"]
-    members.resynced(list(server.pods.values()), "")
+    await members.resynced(list(server.pods.values()), "")
 
     assert await healer.heal(resource(), FOUR, seen("b", "c")) == []
     assert told.evicted == []
@@ -398,7 +398,7 @@ async def test_a_list_makes_up_for_an_end_that_no_watch_told(
     healer: Healer, members: Members, server: Server, told: Told
 ) -> None:
     ended(server.pods["b"])
-    members.resynced(list(server.pods.values()), "")
+    await members.resynced(list(server.pods.values()), "")
     await healer.heal(resource(), FOUR, seen("b"))
 
     assert told.evicted == ["shop.b"]
@@ -411,7 +411,7 @@ async def test_a_list_makes_up_for_what_no_watch_told_also_after_the_pods_were_l
     members.forget(NAME)
     assert len(await members.of(resource(), FOUR)) == 4
     del server.pods["b"]
-    members.resynced(list(server.pods.values()), "")
+    await members.resynced(list(server.pods.values()), "")
 
     assert {member.name for member in await members.of(resource(), FOUR._replace(existing=3))} == set("acd")
     assert server.lists == 1
