@@ -71,7 +71,7 @@ def main() -> None:
 
 
 def told() -> ArgumentParser:
-    """What `--help` and `--version` say; there are no other words."""
+    """What `--help` and `--version` say; there are no other arguments."""
     lines = [f"  OPERATOR_{name.upper():20} {field.get_default(call_default_factory=True)!r}" for name, field in FIELDS]
     parser = ArgumentParser(
         "sharded-queue-operator",

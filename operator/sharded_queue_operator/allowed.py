@@ -1,7 +1,8 @@
 """
-Which servers the operator asks on behalf of those who write ShardedQueues. Pure.
+Which servers the operator connects to on behalf of the authors of ShardedQueues. Pure.
 
-Who may write one in any namespace could otherwise have the operator knock at every door of the cluster's network.
+Otherwise anyone who may write a ShardedQueue in some namespace could make the operator probe the whole network of the
+cluster.
 """
 
 from collections.abc import Sequence
@@ -24,8 +25,8 @@ class Allowed(NamedTuple):
 
     def covers_peer(self, named: str, host: str, port: int) -> bool:
         """
-        Whether to speak to whoever is at *host* under the name *named*. Sentinels and nodes of a Cluster name others,
-        and a name may lead anywhere.
+        Whether to talk to the server at *host* that goes by the name *named*. Sentinels and nodes of a Cluster name
+        other servers, and a name may resolve to any address.
         """
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return not is_link_local(host) and (self.matches(named) or self.matches(address))
@@ -35,7 +36,7 @@ class Allowed(NamedTuple):
 
 
 def is_link_local(host: str) -> bool:
-    """Where clouds tell a machine its secrets; a Redis is nowhere there."""
+    """Where clouds serve a machine's credentials; no Redis is there."""
     try:
         found = ip_address(host.partition("%")[0])
     except ValueError:

@@ -96,7 +96,7 @@ class Framing:
 def number(announced: bytes) -> int:
     """
     Raises:
-        DataError: this is no length.
+        DataError: *announced* is not a length.
     """
     if len(announced) > 20 or not announced.lstrip(b"-").isdigit():
         raise DataError("a length that is not a number")
@@ -116,7 +116,7 @@ class BoundedParser(_AsyncHiredisParser):
     def on_connect(self, connection: Any) -> None:
         """
         Raises:
-            RedisConnectionError: the operator may not speak to whoever is there; nothing was sent.
+            RedisConnectionError: the operator may not talk to this server; nothing was sent.
         """
         host, port, *_ = connection._writer.get_extra_info("peername")
         named = f"{connection.host}:{connection.port}"

@@ -36,7 +36,7 @@ CLASSES: tuple[tuple[type[Exception], str], ...] = (
 )
 
 MOST_PARTS = 3
-"""Of one error, that are told."""
+"""Of one error, that a status repeats."""
 
 CLIENT = re.compile(r"<redis\..*?> - ")
 """What redis-py says of each Sentinel that failed begins with all that it knows of its own client."""
@@ -70,7 +70,7 @@ SAID = re.compile(
 
 
 def cause(error: BaseException) -> str | None:
-    """What may be told of *error*; None when nobody said anything, as when a time ran out."""
+    """What a status may say of *error*; None when it has no text, as after a time-out."""
     chain = list(causes(error))
     for kind, sentence in CLASSES:
         if any(isinstance(each, kind) for each in chain):

@@ -1,8 +1,9 @@
 """
 Others who write the replicas of the same workload: an HPA, a ScaledObject, a number in Git. Pure.
 
-One write that is undone may be a person's, and is made again. When a second one is undone within a minute, the two
-would go on for ever: the operator rests, says who it is, and tries again after five minutes.
+A write that is undone once may have met a person's, so the operator writes again. When a second write is undone within
+a minute, the two writers would go on for ever: the operator rests, names the other writer, and tries again after five
+minutes.
 """
 
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from sharded_queue_operator.pods import MANAGER
 from sharded_queue_operator.resource import Name
 
 UNDOS = 2
-"""Writes that must be undone until it is no person's: an HPA undoes one each 15 s."""
+"""Undone writes after which the other writer is taken for a program: an HPA undoes one every 15 s."""
 UNDONE_SECONDS = 60.0
 """A number that stood for longer than this was not undone, but changed."""
 REST_SECONDS = 300.0
@@ -46,7 +47,7 @@ class Contests:
         self.known.pop(name, None)
 
     def rests(self, name: Name, wanted: int, writer: str, now: float) -> bool:
-        """Whether to leave the replicas alone. *wanted*: as the server has them; *writer*: who set them."""
+        """Whether to leave the replicas alone. *wanted*: the server's number; *writer*: the manager that set it."""
         contest = self.known.get(name)
         if contest is None:
             return False

@@ -264,7 +264,7 @@ class Controller:
             measure_conditions(resource.name, entry.body.get("status") or {})
 
     def contested(self, name: Name, workload: Workload | None) -> Condition:
-        """Whether somebody else keeps changing the replicas, which are left alone then."""
+        """Whether another writer keeps changing the replicas, which are then left alone."""
         if workload is None:
             return contest.condition(rests=False, writer="")
         rests = self.contests.rests(name, workload.wanted, workload.writer, monotonic())

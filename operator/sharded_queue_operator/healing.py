@@ -54,7 +54,7 @@ class Healer:
         return [event(gone, freed)] if freed else []
 
     async def gone(self, resource: Name, workload: Workload, owners: Set[str], read_at: float) -> set[str]:
-        """Pods of the workload that hold threads and have ended for certain; the others are no suspects any more."""
+        """Pods of the workload that hold threads and have ended for certain; the others are no longer suspects."""
         suspects = self.members.suspects(resource, owners, read_at)
         gone = {name for name, ended in suspects.items() if await self.is_gone(resource, workload, name, ended)}
         self.settle(resource, suspects.keys() - gone)

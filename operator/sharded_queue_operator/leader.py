@@ -3,7 +3,8 @@ One operator of several: who holds the Lease works, the others wait.
 
 A leader that could not renew in time must stop before another one begins, so it judges by its own monotonic clock, from
 the moment *before* its last renewal; the others judge by how long they saw the same renewal, never by its timestamp.
-Somebody may delete the Lease: its holder makes it anew at its next renewal, and the others give it the time to.
+The Lease may be deleted. Its holder makes it again at its next renewal, and the other operators wait long enough for
+that.
 """
 
 import asyncio
@@ -113,8 +114,8 @@ class Leader:
 
     def is_replaced(self, lease: Manifest | None) -> bool:
         """
-        Whether somebody took away the Lease that another one held, so that it does not know yet; there may be a new one
-        without a holder, as from a chart. Who gives a Lease back leaves it where it is.
+        Whether the Lease of another operator was deleted and its holder may not know yet. A new one without a holder
+        may exist, for example from a chart. An operator that gives a Lease back leaves the object in place.
         """
         if lease and (lease["metadata"].get("uid") == self.seen_uid or (lease.get("spec") or {}).get("holderIdentity")):
             return False

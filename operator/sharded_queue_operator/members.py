@@ -1,9 +1,9 @@
 """
 The worker pods of each resource: those that are there, and those whose containers have ended by the word of a kubelet.
 
-Pods of our own Deployments come from a watch; those of a workload of the user's are listed when they are asked for.
-Whose they are is told by the uids of their makers: anybody may give a pod names and labels. A pod that was never seen
-here is never spoken of: a worker may run anywhere.
+Pods of our own Deployments come from a watch; those of a workload of the user's are listed when they are asked for. The
+uids of their owners say which resource pods belong to, because anyone may give a pod names and labels. A pod that was
+never seen here is left alone: a worker may run anywhere.
 """
 
 import asyncio
@@ -50,7 +50,7 @@ class Members:
         self.ended: dict[Name, dict[str, Ended]] = {}
         """Until a reading shows that they hold nothing."""
         self.listed_at: dict[Name, float] = {}
-        """Of the resources whose pods nobody watches."""
+        """Of the resources whose pods are not watched."""
         self.deployments: dict[Name, dict[str, str]] = {}
         """The uids of ReplicaSets, and those of the Deployments that made them."""
 
@@ -119,7 +119,7 @@ class Members:
         return deployments.get(maker.uid) == workload.uid
 
     async def deployment_of(self, namespace: str, replica_set: Maker) -> str:
-        """The uid of the Deployment that made a ReplicaSet; "" when nobody did, or nobody tells."""
+        """The uid of the Deployment that made a ReplicaSet; "" when there is none, or the server does not say."""
         try:
             body = await self.api.find(apps("replicasets", Name(namespace, replica_set.name)))
         except ApiRefused as error:
@@ -227,8 +227,8 @@ def has_ended(body: Manifest) -> bool:
     """
     Whether a kubelet says that all containers have ended for ever.
 
-    That the object is gone proves nothing, nor does its phase alone: a forced deletion and the end of a Node are told
-    by the API server, while the processes may go on.
+    A missing object proves nothing, and neither does the phase alone: after a forced deletion, or the loss of a Node,
+    the API server says that a pod has ended while its processes may go on.
     """
     containers = (body.get("status") or {}).get("containerStatuses") or []
     return is_final(body) and bool(containers) and all("terminated" in (each.get("state") or {}) for each in containers)

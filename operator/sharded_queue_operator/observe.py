@@ -42,7 +42,7 @@ ANSWER_SECONDS = 2.0
 """How long one answer of Redis may take before the queue counts as unknown."""
 
 GATHER_SECONDS = 0.05
-"""Polls of one Redis begin so far apart at least: what comes in between is read together."""
+"""Polls of one Redis begin at least this far apart: what is called in between is read together."""
 
 LISTEN_SECONDS = 1.0
 CALLS_AT_ONCE = 100
@@ -60,7 +60,7 @@ the sums allow: never too few.
 """
 
 MOST_HOLDS = 10_000
-"""Bound threads that a shard lists at most. Of those beyond, nobody knows whose they are: no worker counts as idle."""
+"""Bound threads that a shard lists at most. The owners of further ones are unknown: no worker counts as idle."""
 
 MOST_LOGGED = 2_000
 """Characters of an error."""

@@ -1,5 +1,5 @@
 """
-News that does not come. Whatever stops it, somebody is told: what is merely waited for would be silent for ever.
+Readings that do not come. Whatever stops them, a status says so: code that only waits would stay silent for ever.
 """
 
 import asyncio

@@ -55,7 +55,7 @@ NEEDED = frozenset(
         f"{CONTAINERS}[].env",
     }
 )
-"""Without these there is no worker, or none that can be told apart and told what to do."""
+"""Without these there is no worker, or none that can be identified and configured."""
 
 NAMELESS = frozenset({f"{CONTAINERS}[].ports"})
 """Items may do without their key there, and then stand beside ours."""
@@ -92,8 +92,8 @@ def deployment(resource: Resource, replicas: int) -> Manifest:
 
 def worker_name(pod: Name) -> str:
     """
-    What a worker calls itself in its leases. With its namespace: whoever may make pods in one chooses their names, and
-    must not speak for the workers of another that share its Redis.
+    What a worker calls itself in its leases. It has the namespace in it, because anyone who may create pods chooses
+    their names, and must not speak for workers of another namespace that share the Redis.
     """
     return f"{pod.namespace}.{pod.name}"
 

@@ -63,7 +63,7 @@ class Redis(Part, frozen=True):
 
     @property
     def home(self) -> tuple[object, ...]:
-        """Where its data are: elsewhere they are others. Who asks for them, and how, changes nothing."""
+        """Where its data are: at another place there are other data. User, password and TLS make no difference."""
         return self.mode, frozenset(self.addresses), self.sentinel_master_name, self.key_prefix
 
     @property

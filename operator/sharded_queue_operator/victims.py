@@ -12,7 +12,7 @@ from sharded_queue_operator.availability import Problem, of_pod
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
 VICTIM_COST = "-1000000"
-"""Below all that people give. Pods that nobody gave a cost count as 0, and need no write to be dearer."""
+"""Below all that people give. Pods without a cost count as 0, so they need no write to be dearer."""
 
 OWN_COST = "shardedqueue.dev/own-deletion-cost"
 """Annotation of a victim: the cost that its author gave it, to be given back when it stays after all."""

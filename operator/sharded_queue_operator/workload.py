@@ -37,7 +37,7 @@ class Workload(NamedTuple):
     uid: str = ""
     problem: Problem | None = None
     writer: str = ""
-    """Who set the replicas that are wanted."""
+    """The manager that set the wanted replicas."""
 
     @classmethod
     def of(cls, body: Manifest) -> "Workload":

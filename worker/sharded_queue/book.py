@@ -53,7 +53,7 @@ SWEEP = 1000
 
 
 REMEMBERED_MS = 600_000
-"""How long a delayed request that was cancelled is remembered, for whoever cancels it again."""
+"""How long a cancelled delayed request is remembered, so that a call that is sent again has the same answer."""
 
 
 class Ranking:
@@ -874,7 +874,7 @@ def share_of(room: int, sharing: int) -> int:
 
 
 def first_messages(messages: Iterable[bytes], count: int, room: int) -> list[bytes]:
-    """The first *count* messages, or as many as have room in so many bytes, at least one."""
+    """The first *count* messages, or as many of them as fit into *room* bytes, at least one."""
     taken: list[bytes] = []
     for message in islice(messages, count):
         room -= len(message)

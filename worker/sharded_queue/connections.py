@@ -246,7 +246,7 @@ async def introduce(client: Client, seconds: float) -> None:
 
 async def _learn(client: RedisCluster, seconds: float, failed: str | None = None) -> None:
     """
-    Ask the nodes who keeps what; that of the name *failed* last, for it may hang.
+    Ask the nodes for the layout of the Cluster; the one named *failed* last, because it may hang.
 
     Not by `initialize` of the client: it needs an answer of one certain node, and without it closes all connections,
     also those on which other nodes are about to answer.
@@ -364,7 +364,7 @@ class Link:
         raise NotYet(f"{key} was redirected {REDIRECTS} times: the nodes do not agree yet who keeps it")
 
     async def _node_of(self, key: str, seconds: float) -> ClusterNode:
-        """Nobody waits for the layout but those whose own node did not answer, or is not known."""
+        """Only a caller whose own node did not answer, or is not known, waits for the layout."""
         assert isinstance(self.redis, RedisCluster)
         await introduce(self.redis, seconds)
         node = _keeper(self.redis, key)

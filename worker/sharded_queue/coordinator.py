@@ -106,7 +106,7 @@ class Coordinator(ABC):
     async def free_in(self, shards: Sequence[Shard]) -> float | None:
         """
         Seconds until a lease or a back-off of *shards* ends, or a delayed request is due: 0 when that moment has come,
-        None when there is no such moment. Cheaper than a `bind` of each shard; by default "look yourself".
+        None when there is no such moment. Cheaper than a `bind` of each shard. The default, 0, says "look yourself".
         """
         return 0.0
 

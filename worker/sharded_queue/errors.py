@@ -13,7 +13,7 @@ Everything this library raises on purpose. A class stands here only where a call
     └── StorageUnavailable   Redis did not answer in time, or answered with something that we cannot use
         └── UnreadableData   a key of a shard holds what is none of our data; nothing was written
 
-`describe` says in a safe line what somebody else raised, `traceback_of` where.
+`describe` says in one safe line what foreign code raised, `traceback_of` where.
 """
 
 import traceback
@@ -32,7 +32,7 @@ def describe(error: BaseException, limit: int = DESCRIBED_CHARACTERS) -> str:
     """
     try:
         text = str(error)
-    except BaseException:  # whatever a handler's error does when it is asked, it must not end who asks
+    except BaseException:  # whatever a handler's error does in `__str__`, the caller must survive it
         text = "(its message cannot be read)"
     line = f"{type(error).__name__}: {text[:limit]}".replace("\n", " ")
     spelled = printable(line)

@@ -74,10 +74,10 @@ class Handler:
     threads.
     *capacity*: requests that one tube may hold, from 1, before `register` raises `QueueFull`; None for no bound.
     *retry*: defaults to the settings `retry_…`.
-    *ageing_seconds*: for each so many seconds that the oldest request of a tube has
-    waited, the tube's priority number counts as one less, so that no priority of a thread is starved for ever; 0 for no
-    ageing. *deduplicate_seconds*: how long a request keeps others of its `identity` from being registered again; 0 for
-    never. Costs Redis about 230 bytes a request for so long, and 6 µs in the step that registers it.
+    *ageing_seconds*: a tube's priority number drops by one for every `ageing_seconds` that its oldest request has
+    waited, so that no priority of a thread starves; 0 for no ageing.
+    *deduplicate_seconds*: how long a request keeps others of its `identity` from being registered again; 0 for never.
+    Costs Redis about 230 bytes a request for that time, and 6 µs in the step that registers it.
     *timeout_seconds*: a call of `perform` or `handle` that takes longer is cancelled, and is a failed try as any other;
     None for no bound. Only for `async def`: an OS thread, in which a plain `def` runs, cannot be stopped, and a second
     try beside it would break the order.

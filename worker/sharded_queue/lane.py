@@ -145,7 +145,7 @@ class Lane:
             await self._end(handler)
 
     async def _fail_try(self, batch: Batch, error: BaseException) -> None:
-        """Whatever it was that nobody expected, it is a failed try: counted, and not repeated at once."""
+        """Any unexpected error is a failed try: counted, and not repeated at once."""
         try:
             if batch.attempt >= self._policy().limit:
                 await self._tell(self.host.fail(self._failure(batch, batch.attempt, error, None)))
@@ -356,7 +356,7 @@ class Lane:
         return Failure(self.lease, batch.tube.priority, batch.first, attempt, said, delay, number, where)
 
     def _call_number(self) -> int:
-        """Calls are numbered, so that one that comes late is told from the one after it."""
+        """Calls are numbered, so that Redis can tell a late one from the next."""
         self._calls += 1
         return self._calls
 

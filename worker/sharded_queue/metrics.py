@@ -26,7 +26,7 @@ REST = ("", "")
 TUBE = ("handler", "thread", "priority")
 
 STATES = {"quarantined": "paused"}
-"""What is told as another state, so that those who count states know all of them."""
+"""States that are reported as another one, so that queries that count states know them all."""
 
 HANDLER_COUNTERS = {
     "registered": "Requests that were ever registered",

@@ -30,7 +30,7 @@ BATCH = 500
 """Requests that are moved in one step."""
 
 WINDOW_SECONDS = 7 * 86_400.0
-"""How long it is known what was registered from where: so long after a crash a move may be resumed."""
+"""How long Redis remembers what was registered from which pipe: an interrupted move can be resumed until then."""
 
 FIELDS = 3
 """Of a message that is put off or recurs."""
@@ -142,7 +142,7 @@ class Migration:
         )
 
     def handler_of(self, pipe: str) -> type[Handler] | None:
-        """Who serves the requests of a pipe now; a module that was run as a program goes by the name of the class."""
+        """The handler for the requests of a pipe; found by its class alone if its module was run as a program."""
         match = PIPE.fullmatch(pipe)
         if match is None:
             return None

@@ -2,7 +2,7 @@
 What others wrote (names in Redis, requests, errors, answers of servers), as text that is safe to show.
 
 A terminal obeys control characters, a log takes a line feed for its next entry, and marks of writing direction show a
-reader another text than the one that is there. Whoever shows something foreign passes it through here.
+reader another text than the one that is there. Code that shows foreign text passes it through here.
 """
 
 import json

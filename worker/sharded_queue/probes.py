@@ -31,7 +31,7 @@ ANSWER_SECONDS = 10.0
 CONNECTIONS = 64
 """Open at a time. Each holds one file descriptor and at most a head and an answer."""
 SHARED_SECONDS = 1.0
-"""For how long all who ask get the answer that was given to the first."""
+"""For how long all requests get the answer that was given to the first."""
 
 Check = Callable[[], Awaitable[str]]
 """What is wrong, in a sentence; empty when nothing is."""

@@ -405,7 +405,7 @@ def _fill(line_of: Mapping[Any, Any], routes: Sequence[Any], items: Sequence[Any
 async def _routed(handler: type[Handler], requests: Sequence[Any]) -> Any:
     """
     Raises:
-        RouteError: `route` is no coroutine function.
+        RouteError: `route` is not a coroutine function.
     """
     answer = handler.route(*requests)
     if not isawaitable(answer):

@@ -24,11 +24,11 @@ LONGEST_ROUND = 0.5
 MARGIN = 0.1
 """Part of a lease in which it counts as lost already: the time a handler has to stop before another may start."""
 LONGEST_NAP_SECONDS = 1.0
-"""Leases in hand are looked at so often, for no timer notices that the machine was suspended."""
+"""Leases are checked at least this often, because no timer notices that the machine was suspended."""
 
 
 LONG_CALL_SECONDS = 60.0
-"""After so long in one call of its handler a lane is logged, and again each time that this has doubled."""
+"""A lane that has been in one call of its handler for this long is logged, and again whenever the time has doubled."""
 
 
 class Called(Protocol):
@@ -38,7 +38,7 @@ class Called(Protocol):
 
 
 class LongCalls:
-    """Which lanes have been in one call of their handler for so long that it is worth a line of the log."""
+    """Which lanes have been in one call of their handler long enough for a line in the log."""
 
     def __init__(self) -> None:
         self._told: WeakKeyDictionary[Called, tuple[float, float]] = WeakKeyDictionary()

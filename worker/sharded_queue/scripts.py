@@ -258,8 +258,8 @@ async def persist(
     """
     Try, and try again with growing pauses while the failure may pass; the argument of *attempt* says "again".
 
-    After the event loop stood still there is one more try, whatever the time: the answer that nobody read has perhaps
-    been there for long. *try_seconds*: how long one try may take, `settings.redis_timeout` by default.
+    After the event loop stood still there is one more try, whatever the time, because the answer may have been waiting
+    unread. *try_seconds*: how long one try may take, `settings.redis_timeout` by default.
 
     Raises:
         QueueFull, StorageUnavailable: see `Scripts.run`.

@@ -40,7 +40,7 @@ def pack(body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
     What a storage gets to keep for a request, still without its time.
 
     Raises:
-        SerializationError: a header is no text.
+        SerializationError: a header is not a text.
     """
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not isinstance(value, str):

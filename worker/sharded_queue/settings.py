@@ -29,7 +29,7 @@ Prefix = Annotated[str, Field(max_length=128, pattern=r"^[^{}\s]*$")]
 
 
 CLOSE = 0.8
-"""How alike two names are, from 0 to 1, when one is taken for a typing error of the other."""
+"""How alike two names are, from 0 to 1, when one is taken for a typo of the other."""
 
 INJECTED = re.compile(r"(?:^|_)(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_\w+)?)$")
 """What Kubernetes adds to the environment of a pod for each Service of its namespace: for one called `queue-redis`,
@@ -113,7 +113,7 @@ class Settings(BaseSettings):
     redis_username: str | None = None
 
     register_limit: int = Field(100_000, ge=1, le=500_000)
-    """Requests in one call of `register`. One call is one atomic step of Redis, which serves nobody else meanwhile.
+    """Requests in one call of `register`. One call is one atomic step of Redis, which serves no other client meanwhile.
     That takes long where requests have many threads, not where they are many: measured for 100,000 requests, 26 ms in
     one thread, 1.4 s in as many threads, 2.2 s if they are deduplicated as well. Register those in parts."""
 

@@ -462,7 +462,8 @@ class Storage(ABC):
         Forget delayed requests; returns the numbers of those that will never be handled because of this.
 
         Not among them: a request that has taken its place in its tube, and a number that no delayed request has. What
-        was cancelled by an earlier call, at most ten minutes ago, is: whoever sends a call again gets the same answer.
+        an earlier call cancelled, at most ten minutes ago, is among them, so a call that is sent again gets the same
+        answer.
         """
 
     @abstractmethod
@@ -497,8 +498,8 @@ class Storage(ABC):
     @abstractmethod
     async def observe(self, shards: Sequence[Shard], worst: int = 10, holds: int = 1000) -> list[ShardState]:
         """
-        The state of each shard, in one round trip for all, at a cost of O(worst + holds): of so many tubes and threads
-        each, and of at most so many bound threads besides those of the oldest tubes.
+        The state of each shard, in one round trip for all, at a cost of O(worst + holds). Lists at most *worst* tubes
+        and *worst* threads, and at most *holds* bound threads besides those of the oldest tubes.
         """
 
     @abstractmethod
@@ -563,7 +564,7 @@ async def observe_readable(
     storage: Storage, shards: Sequence[Shard], worst: int
 ) -> tuple[list[ShardState], list[UnreadableData]]:
     """
-    As `Storage.observe`, for those who show many shards: garbage in one of them does not hide the others.
+    As `Storage.observe`, for many shards: garbage in one of them does not hide the others.
 
     Returns:
         The states of those that can be read, and why others cannot.

@@ -64,7 +64,7 @@ def sentence(state: ThreadState) -> str:
 
 
 def at_work(state: ThreadState) -> str:
-    """What its holder does; how long one batch takes is not known, but it is no longer than there were requests."""
+    """What its holder does. The age of its batch is unknown, but at most that of the requests."""
     if not state.in_hand:
         return ""
     hand = f" and has {counted(state.in_hand, 'request')} in its handler"
@@ -101,7 +101,7 @@ def waiting(state: ThreadState) -> str:
 
 
 def service(state: ThreadState) -> str:
-    """Whether anybody will bind it: a worker that has room asks for threads every few seconds."""
+    """Whether a worker will bind it: one that has room asks for threads every few seconds."""
     if state.looked_seconds is not None and state.looked_seconds < DESERTED_SECONDS:
         asked = f"a worker asked for threads {duration(state.looked_seconds)} ago"
         return f"{asked} and binds it at its next look" if state.owner else f"{asked}, and none has room now"

@@ -21,7 +21,7 @@ PIPE_WIDTH = 10_000
 
 
 LONGEST = 2000
-"""Characters of a foreign text in a table: to lay out a message of megabytes takes seconds, and nobody reads it."""
+"""Characters of a foreign text in a table: laying out a message of megabytes takes seconds, and is of no use."""
 
 
 def console() -> Console:

@@ -84,7 +84,7 @@ async def serve(handlers: Sequence[type[Handler]]) -> None:
 
 @asynccontextmanager
 async def served_http(worker: Worker, shards: Sequence[Shard], state: Health) -> AsyncIterator[int]:
-    """Serve the port of the settings. When nobody chose it and another process has it, any free one will do."""
+    """Serve the port of the settings. If it was not chosen and another process has it, use any free one."""
     async with AsyncExitStack() as stack:
         try:
             port = await stack.enter_async_context(http_on(settings.metrics_port, worker, shards, state))

@@ -31,8 +31,9 @@ BLOCK_MARGIN_SECONDS = 5.0
 
 class Binder(Caller):
     """
-    Binds for one owner. Its row of calls goes on when one has no answer, which tells Redis that nobody knows what that
-    one bound; *heard* is the last call with an answer, *fence* the last one that was given.
+    Binds for one owner. The next call after one without an answer has the next number, which tells Redis that the
+    worker does not know what that one bound. *heard* is the last call with an answer, *fence* the last fence that was
+    given.
     """
 
     __slots__ = ("fence", "heard")

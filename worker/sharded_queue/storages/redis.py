@@ -55,7 +55,7 @@ SCAN_COUNT = 1000
 PAGE = 100
 """Dead letters and schedules that are read in one step: each may be as large as a request may be."""
 COUNTERS = {"depth", "registered", "settled", "dead", "busy_us", "born", "looked", "duplicates"}
-"""Those that are told."""
+"""Those that `observe` reports."""
 COUNTED = re.compile(rb"-?[0-9]{1,16}")
 LETTER = re.compile(rb"([0-9]{1,9}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ")
 FIRST_MOMENT_MS, LAST_MOMENT_MS = 10**12, 10**13
