@@ -12,6 +12,7 @@ from sharded_queue import context, logs, tracing
 from sharded_queue.crew import Crew, Ended, Strand
 from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable, describe, traceback_of
 from sharded_queue.handler import Handler, Retry, call
+from sharded_queue.latency import Latency
 from sharded_queue.lease import Lease
 from sharded_queue.printable import counted
 from sharded_queue.serializer import unpack
@@ -41,6 +42,8 @@ class Host(Protocol):
     def unreserve(self, count: int) -> None: ...
 
     def handled(self, count: int, seconds: float) -> None: ...
+
+    def latency(self, handler: type[Handler]) -> Latency: ...
 
     def failed(self, handler: type[Handler]) -> None: ...
 
@@ -78,6 +81,7 @@ class Lane:
         self.is_held, self._is_settling, self._is_ending = True, False, False
         self._bound_at = time.monotonic()
         self._calls = 0
+        self._latency, self._handed_ms = host.latency(handler), 0
         self._first, self._reserved = batch, len(batch.messages)
         self._is_poked = False
         self._poking: asyncio.Event | None = None
@@ -211,6 +215,7 @@ class Lane:
     async def _turn(self, handler: Handler, batch: Batch) -> Batch | None:
         """Handle a batch as far as it goes, settle that, and fetch the next."""
         requests, flaw = self.handler.serializer().read(batch.messages)
+        self._handed_ms = time.time_ns() // 1_000_000
         began = self.called_since = time.monotonic()
         done, error = await self._handle(handler, batch, requests)
         seconds = time.monotonic() - began
@@ -255,6 +260,7 @@ class Lane:
 
     async def _call(self, handler: Handler, requests: list[Any], before: BaseException | None) -> BaseException | None:
         """What the handler raised, if anything; *before* is what it raised on the batch that these requests are of."""
+        began = time.monotonic()
         try:
             if not self.host.is_traced:
                 await call(handler, requests)
@@ -263,13 +269,18 @@ class Lane:
         except FAILURES as error:
             if self._is_cancelled(error):
                 raise
+            self._note_call(began)
             said = describe(error)
             trace = None if before and describe(before) == said else error
             name, count = self.handler.name, len(requests)
             log.warning("%s failed on %s of %s: %s", name, counted(count, "request"), self.lease, said, exc_info=trace)
             self.host.failed(self.handler)
             return error
+        self._note_call(began)
         return None
+
+    def _note_call(self, began: float) -> None:
+        self._latency.calls.add((time.monotonic() - began) * 1000)
 
     async def _call_traced(self, handler: Handler, requests: list[Any]) -> None:
         owner, headers = self.lease.owner, (unpack(message).headers for message in context.current().messages)
@@ -286,9 +297,22 @@ class Lane:
             )
         )
         if not settled.is_lost:
-            self.host.handled(done, seconds)
-            self._reserved -= done
+            self._note_handled(batch, done, seconds)
         return self._next(settled, wanted)
+
+    def _note_handled(self, batch: Batch, done: int, seconds: float) -> None:
+        self.host.handled(done, seconds)
+        self._reserved -= done
+        self._note_waits(batch, int(batch.attempt > 1), done)
+
+    def _note_waits(self, batch: Batch, first: int, end: int) -> None:
+        """
+        Requests count when they are settled or failed: those behind one that failed are handed out again, and would
+        count twice.
+        """
+        is_whole = first == 0 and end == len(batch.messages)
+        messages = batch.messages if is_whole else batch.messages[first:end]
+        self._latency.waits.add_waits(messages, self._handed_ms)
 
     async def _settle_as(self, settlement: Settlement) -> Settled:
         return await self._tell(self.host.settle(settlement))
@@ -306,13 +330,14 @@ class Lane:
             )
             if settled.is_lost:
                 return self._next(settled, 0)
-            self.host.handled(done, seconds)
-            self._reserved -= done
+            self._note_handled(batch, done, seconds)
         attempt = batch.attempt if done == 0 else 1
         culprit = batch._replace(first=batch.first + done, attempt=attempt)
         if error is None:
             assert flaw
             return await self._bury(culprit, flaw)
+        if attempt == 1:
+            self._note_waits(batch, done, done + 1)
         if attempt >= self._policy().limit:
             return await self._bury(culprit, error)
         await self._put_off(culprit, attempt, error)

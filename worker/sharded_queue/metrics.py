@@ -5,14 +5,15 @@ Two kinds, told apart by their names. `sharded_queue_worker_…` is what this pr
 `sharded_queue_handler_…` and `sharded_queue_tube_…` are what Redis knows, which every worker repeats: take the maximum.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate, groupby
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from sharded_queue.errors import StorageUnavailable
+from sharded_queue.latency import BOUNDS_MS, Histogram, Latency
 from sharded_queue.printable import printable
 from sharded_queue.settings import settings
 from sharded_queue.storage import ShardState, Storage, observe_readable
@@ -24,6 +25,9 @@ REST = ("", "")
 """Thread and priority of the series that sums all tubes that are not listed; no thread has an empty name."""
 
 TUBE = ("handler", "thread", "priority")
+
+BOUNDS = (*(str(bound / 1000) for bound in BOUNDS_MS), "+Inf")
+NONE_YET = Latency()
 
 STATES = {"quarantined": "paused"}
 """States that are reported as another one, so that queries that count states know them all."""
@@ -73,6 +77,22 @@ def of_worker(worker: Worker, *, is_known: bool) -> Iterator[Metric]:
     yield CounterMetricFamily(f"{prefix}_lost_leases", "Threads lost while they were held", stats.lost)
     yield GaugeMetricFamily(f"{prefix}_bound_threads", "Threads held now", len(worker.lanes))
     yield GaugeMetricFamily(f"{prefix}_redis_up", "1 if Redis answered this scrape, else 0", int(is_known))
+    yield from of_latencies({name: stats.latencies.get(name, NONE_YET) for name in worker.known_handlers()})
+
+
+def of_latencies(latencies: Mapping[str, Latency]) -> Iterator[HistogramMetricFamily]:
+    """Handlers that have done nothing yet are told too: a rate needs a zero to begin with."""
+    waits = histogram("worker_wait_seconds", "From registration, or the time of a delayed request, to its first try")
+    calls = histogram("worker_handling_seconds", "Time of one call of a handler, also of one that raised")
+    for name, latency in latencies.items():
+        add_histogram(waits, name, latency.waits)
+        add_histogram(calls, name, latency.calls)
+    yield from (waits, calls)
+
+
+def add_histogram(family: HistogramMetricFamily, handler: str, seen: Histogram) -> None:
+    totals = map(float, accumulate(seen.counts))
+    family.add_metric([handler], list(zip(BOUNDS, totals, strict=True)), seen.sum_ms / 1000)
 
 
 def of_queues(states: Sequence[ShardState], shards: Sequence[Shard]) -> Iterator[Metric]:
@@ -138,3 +158,7 @@ def gauge(name: str, text: str, *labels: str) -> GaugeMetricFamily:
 
 def counter(name: str, text: str, *labels: str) -> CounterMetricFamily:
     return CounterMetricFamily(f"sharded_queue_{name}", text, labels=labels)
+
+
+def histogram(name: str, text: str) -> HistogramMetricFamily:
+    return HistogramMetricFamily(f"sharded_queue_{name}", text, labels=["handler"])

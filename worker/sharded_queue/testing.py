@@ -14,6 +14,7 @@ from sharded_queue.coordinators.memory import RuntimeCoordinator
 from sharded_queue.errors import SerializationError
 from sharded_queue.handler import Handler, find
 from sharded_queue.lane import Lane
+from sharded_queue.latency import Latency
 from sharded_queue.lease import Lease, clock
 from sharded_queue.queue import Queue
 from sharded_queue.serializer import STAMP_DIGITS, unpack
@@ -214,6 +215,9 @@ class _Host:
 
     def handled(self, count: int, seconds: float) -> None:
         self.count += count
+
+    def latency(self, handler: type[Handler]) -> Latency:
+        return Latency()
 
     def failed(self, handler: type[Handler]) -> None: ...
 

@@ -6,7 +6,7 @@ import re
 import time
 from collections.abc import Awaitable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from math import inf
 from uuid import uuid4
@@ -18,6 +18,7 @@ from sharded_queue.errors import SettingsError, StorageUnavailable
 from sharded_queue.exchange import Exchange
 from sharded_queue.handler import Handler, find, known, shards
 from sharded_queue.lane import Lane
+from sharded_queue.latency import Latency
 from sharded_queue.lease import Lease, clock
 from sharded_queue.printable import counted
 from sharded_queue.queue import Queue
@@ -56,6 +57,8 @@ class Stats:
     lost: int = 0
     looked_at: float = 0.0
     """Monotonic time of the last finished step of the loop: how `/livez` knows that it moves."""
+    latencies: dict[str, Latency] = field(default_factory=dict)
+    """By names of handlers; one that has had no thread yet is not in it."""
 
 
 class Worker:
@@ -370,6 +373,9 @@ class Worker:
         self.stats.handled += count
         self.stats.batches += 1
         self.stats.busy_seconds += seconds
+
+    def latency(self, handler: type[Handler]) -> Latency:
+        return self.stats.latencies.get(handler.name) or self.stats.latencies.setdefault(handler.name, Latency())
 
     def failed(self, handler: type[Handler]) -> None:
         self.stats.failed += 1

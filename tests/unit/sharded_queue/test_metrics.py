@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from sharded_queue import (
     settings,
 )
 from sharded_queue.health import Health, Stage
+from tests.chart.promtool import SUFFIXES
 from tests.redis_server import RedisServer
 
 TABLE = Path(__file__).parents[3] / "docs" / "metrics.md"
@@ -58,6 +60,11 @@ def named(found: Series, name: str) -> dict[tuple[tuple[str, str], ...], float]:
     return {labels: value for (other, labels), value in found.items() if other == f"sharded_queue_{name}"}
 
 
+def up_to(found: Series, histogram: str, bound: str) -> float:
+    """How many observations of jobs.Job were not above *bound* seconds."""
+    return named(found, f"{histogram}_bucket")[("handler", "jobs.Job"), ("le", bound)]
+
+
 async def scraped(worker: Worker, handler: type[Handler]) -> Series:
     return series(await metrics.exposition(worker, handler.all_shards()))
 
@@ -79,6 +86,44 @@ async def test_a_worker_tells_what_it_did_and_what_waits(handler: type[Handler])
     assert named(found, "handler_settled_total") == {(("handler", "jobs.Job"),): 3}
     assert named(found, "handler_threads")[("handler", "jobs.Job"), ("state", "ready")] == 2
     assert named(found, "tube_depth")[("handler", "jobs.Job"), ("priority", "0"), ("thread", "3")] == 3
+
+
+async def test_waits_and_calls_are_told_by_handler(handler: type[Handler]) -> None:
+    """By the storage's clock, the requests are 40 s old."""
+
+    class Idle(Handler):
+        name = "jobs.Idle"
+
+        async def perform(self, *requests: int) -> None: ...
+
+    queue = Queue(RuntimeStorage(lambda: time.time_ns() // 1_000_000 - 40_000))
+    worker = Worker(RuntimeCoordinator(), queue, handlers=[handler, Idle])
+    await queue.register(handler, 1, 1, 2)
+    await worker.loop(3)
+
+    found = await scraped(worker, handler)
+
+    assert named(found, "worker_wait_seconds_count") == {(("handler", "jobs.Job"),): 3, (("handler", "jobs.Idle"),): 0}
+    assert named(found, "worker_wait_seconds_sum")[("handler", "jobs.Job"),] >= 3 * 40
+    assert up_to(found, "worker_wait_seconds", "30.0") == 0
+    assert up_to(found, "worker_wait_seconds", "+Inf") == 3
+    assert named(found, "worker_handling_seconds_count") == {
+        (("handler", "jobs.Job"),): 2,
+        (("handler", "jobs.Idle"),): 0,
+    }
+    assert up_to(found, "worker_handling_seconds", "+Inf") == 2
+
+
+async def test_a_clock_that_is_behind_makes_no_negative_wait(handler: type[Handler]) -> None:
+    queue = Queue(RuntimeStorage(lambda: time.time_ns() // 1_000_000 + 3_600_000))
+    worker = Worker(RuntimeCoordinator(), queue, handlers=[handler])
+    await queue.register(handler, 1, 2)
+    await worker.loop(2)
+
+    found = await scraped(worker, handler)
+
+    assert named(found, "worker_wait_seconds_sum") == {(("handler", "jobs.Job"),): 0}
+    assert up_to(found, "worker_wait_seconds", "0.001") == 2
 
 
 async def test_listed_tubes_are_told_with_what_becomes_of_them_and_who_holds_them() -> None:
@@ -136,7 +181,8 @@ async def test_every_name_is_documented_and_every_documented_name_is_told(handle
     told = {name for name, _ in await scraped(worker, handler) if name.startswith("sharded_queue_")}
 
     of_workers, _, _ = TABLE.read_text().partition("## The operator")
-    assert told == set(re.findall(r"^\| `(sharded_queue_\w+[a-z])`", of_workers, re.MULTILINE))
+    rows = re.findall(r"^\| `(sharded_queue_\w+[a-z])` \| (\w+) \|", of_workers, re.MULTILINE)
+    assert told == {name + suffix for name, kind in rows for suffix in SUFFIXES[kind]}
 
 
 @pytest.mark.redis
