@@ -712,7 +712,7 @@ VARIANTS = [
     Variant(
         "leases never expire",
         BIND,
-        "for _, thread in ipairs(over) do expire(thread, crash_limit) end\n",
+        "for _, thread in ipairs(over) do rarely().expire(thread, crash_limit) end\n",
         "",
         (COORDINATOR + "an_expired_thread_is_free",),
     ),
@@ -966,7 +966,7 @@ VARIANTS = [
     Variant(
         "requests for what is no list are lost",
         PRELUDE,
-        "if not length then return put_off(thread, priority, start, source, first, last, now) end",
+        "if not length then return rarely().put_off(thread, priority, start, source, first, last, now) end",
         "if not length then return start end",
         (GARBAGE + "a_request_for_what_is_no_list_waits_for_a_worker",),
     ),

@@ -36,7 +36,7 @@ from sharded_queue.settings import settings
 from sharded_queue.storage import Batch
 from sharded_queue.tube import Tube
 
-COMMENT, NAME = re.compile(r"--.*"), re.compile(r"\w+")
+COMMENT, NAME, RARE = re.compile(r"--.*"), re.compile(r"\w+"), re.compile(r"rarely\(\)\.(\w+)")
 STATEMENT, DEFINED = re.compile(r"^(?=local )", re.MULTILINE), re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 1.0
 STANDSTILL_SECONDS = 1.0
@@ -72,16 +72,34 @@ def source(name: str) -> str:
 def _needed(prelude: str, body: str) -> list[str]:
     """
     The statements of the prelude that *body* needs: Redis carries out all of a script at every call, and to make the
-    functions that nobody calls took longer than most scripts need for their work.
+    functions that nobody calls took longer than most scripts need for their work. So what is needed only by way of
+    `rarely()` is made by the function `make_rare`, when a call comes that needs it.
     """
-    needed: list[str] = []
-    named = set(NAME.findall(body))
     _, *statements = STATEMENT.split(COMMENT.sub("", prelude))
-    for statement in reversed(statements):  # what a statement names is defined by those before it
-        if named.intersection(NAME.findall(DEFINED.findall(statement)[0])):
-            needed.insert(0, statement)
-            named.update(NAME.findall(statement))
-    return needed
+    usual = _reached(statements, {*NAME.findall(RARE.sub("rarely", body))}, RARE)
+    called = {name for text in (body, *usual) for name in RARE.findall(text)}
+    if not called:
+        return usual
+    seldom = [statement for statement in _reached(statements, {*called}) if statement not in usual]
+    called |= {name for statement in seldom for name in RARE.findall(statement)}
+    table = ", ".join(f"{name} = {name}" for name in sorted(called))
+    return [*usual, "make_rare = function()\n", *seldom, f"return {{ {table} }}\nend\n"]
+
+
+def _reached(statements: Sequence[str], named: set[str], rare: re.Pattern[str] | None = None) -> list[str]:
+    """The statements that define what is *named*, and what those name in turn; but what is called as *rare* says."""
+    reached: list[str] = []
+    found = _defining(named, statements)
+    while len(found) > len(reached):
+        reached = found
+        for one in found:
+            named.update(NAME.findall(rare.sub("rarely", one) if rare else one))
+        found = _defining(named, statements)
+    return found
+
+
+def _defining(named: set[str], statements: Sequence[str]) -> list[str]:
+    return [one for one in statements if named.intersection(NAME.findall(DEFINED.findall(one)[0]))]
 
 
 @cache

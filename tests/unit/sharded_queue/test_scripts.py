@@ -17,6 +17,8 @@ def test_a_script_begins_with_its_flags() -> None:
         ("renew", "hand_out", False),
         ("bind", "hand_out", True),
         ("bind", "mend", True),
+        ("renew", "rarely", False),
+        ("bind", "promote_ripe", True),
         ("bind", "schedule_of", False),
     ],
 )

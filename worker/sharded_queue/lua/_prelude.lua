@@ -80,12 +80,20 @@ local FORMAT = '1'
 
 local woken, depth_change, settled = 0, 0, 0
 
+-- What a script needs rarely is made when it is needed: `rarely().name(...)` calls a function of this file so. To make a
+-- function takes longer than most functions run.
+local rare, make_rare
+local function rarely()
+  if not rare then rare = make_rare() end
+  return rare
+end
+
 -- What another release has written in another way is left alone. Where no request was ever registered, there is nothing.
--- `counted` is what the counters `format` and `sequence` say, if the caller has read them.
-local function check_format(counted)
-  counted = counted or redis.pcall('HMGET', COUNTERS, 'format', 'sequence')
-  if not counted[2] then return end
-  local number = string.match(counted[1] or '', '^%d+$') or '1'
+-- `format` and `sequence` are what these counters say, if the caller has read them.
+local function check_format(format, sequence)
+  if format == nil then format, sequence = unpack(redis.pcall('HMGET', COUNTERS, 'format', 'sequence')) end
+  if not sequence or format == FORMAT then return end
+  local number = string.match(format or '', '^%d+$') or '1'
   if number ~= FORMAT then error({ err = 'FORMAT ' .. number .. ' ' .. FORMAT .. ' ' .. base }) end
 end
 
@@ -255,14 +263,19 @@ local function place(thread, message)
   return layout.number .. ':' .. tonumber(mark, 16) % layout.threads
 end
 
--- Residue class and layout of a thread, as long as old threads are being drained; nil for a thread of no layout.
+-- Whether old threads are being drained, and this one may be one of a layout.
 local is_moving
+local function may_move(thread)
+  if not string.find(thread, ':', 1, true) then return false end
+  if is_moving == nil then is_moving = redis.call('EXISTS', OLD, OPENED) > 0 end
+  return is_moving
+end
+
+-- Residue class and layout of a thread that may move; nil for a thread of no layout.
 local function residue_of(thread)
-  if not string.find(thread, ':', 1, true) then return nil end
-  if is_moving == nil then is_moving = redis.call('EXISTS', OLD, OPENED) > 0 and layout_in_force() end
-  local number, place = string.match(thread, '^(%d+):(%d+)$')
-  if not is_moving or not number then return nil end
-  return tonumber(place) % layout.step, tonumber(number)
+  local number, rank = string.match(thread, '^(%d+):(%d+)$')
+  if not layout_in_force() or not number then return nil end
+  return tonumber(rank) % layout.step, tonumber(number)
 end
 
 local function has_old(residue)
@@ -299,7 +312,7 @@ local function keep_tubes(thread, tubes)
   if #tubes > 0 then
     redis.call('HSET', THREADS, thread, spelled(tubes))
   else
-    note_drained(thread)
+    if may_move(thread) then rarely().note_drained(thread) end
     redis.call('HDEL', THREADS, thread)
   end
 end
@@ -330,7 +343,8 @@ end
 local any_trouble
 local function trouble_of(thread, priority)
   if any_trouble == nil then any_trouble = redis.call('HLEN', TROUBLE) > 0 end
-  return any_trouble and read_trouble(redis.call('HGET', TROUBLE, thread .. '/' .. priority)) or nil
+  local record = any_trouble and redis.call('HGET', TROUBLE, thread .. '/' .. priority)
+  return record and rarely().read_trouble(record) or nil
 end
 
 local function keep_trouble(thread, priority, trouble)
@@ -342,7 +356,7 @@ end
 -- What was suspected up to `through` proved innocent; the rest of the span stays under suspicion.
 local function clear_trouble(thread, priority, through)
   local trouble = trouble_of(thread, priority)
-  if not trouble or through < trouble.sequence then return end
+  if through < trouble.sequence then return end
   if through >= trouble.last then
     redis.call('HDEL', TROUBLE, thread .. '/' .. priority)
   else
@@ -355,7 +369,7 @@ local function drop(thread, tubes, i, count)
   local tube, before = tubes[i], depth_of(tubes)
   local list, member = list_of(thread, tube.priority), thread .. '/' .. tube.priority
   tube.head = tube.head + count
-  clear_trouble(thread, tube.priority, tube.head - 1)
+  if trouble_of(thread, tube.priority) then rarely().clear_trouble(thread, tube.priority, tube.head - 1) end
   local is_drained = tube.head >= tube.tail
   if is_drained then
     redis.call('ZREM', OLDEST, member)
@@ -469,8 +483,8 @@ local UNREADABLE = 'the record of its tubes cannot be read'
 
 local function make_ready(thread, tubes, is_unparked)
   if tubes and #tubes == 0 or blocked_until(thread) then return end
-  if not tubes then return quarantine(thread, UNREADABLE) end
-  local residue = not is_unparked and parking_of(thread)
+  if not tubes then return rarely().quarantine(thread, UNREADABLE) end
+  local residue = not is_unparked and may_move(thread) and rarely().parking_of(thread)
   if residue then
     redis.call('ZADD', PARKED, residue, thread)
     return
@@ -622,7 +636,7 @@ local function hand_out(thread, tubes, held, wanted, room)
   if trouble and tube.head <= trouble.last then count = math.min(count, 1) end
   local messages, bytes, is_cut = first_messages(list_of(thread, tube.priority), count, room)
   if is_cut then
-    mend(thread, tubes, i)
+    rarely().mend(thread, tubes, i)
     return hand_out(thread, tubes, held, wanted, room)
   end
   held.priority, held.first, held.last = tube.priority, tube.head, tube.head + #messages - 1
@@ -684,11 +698,11 @@ local function append(thread, priority, start, source, first, last)
   local tubes, list, count, length = tubes_of(thread), list_of(thread, priority), last - first + 1, nil
   for chunk = first, last, CHUNK do
     length = try('RPUSH', list, unpack(source, chunk, math.min(chunk + CHUNK - 1, last)))
-    if not length then return put_off(thread, priority, start, source, first, last, now) end
+    if not length then return rarely().put_off(thread, priority, start, source, first, last, now) end
   end
   if not tubes then
     depth_change = depth_change + count
-    quarantine(thread, UNREADABLE)
+    rarely().quarantine(thread, UNREADABLE)
     return start
   end
   local before = depth_of(tubes)
@@ -738,24 +752,27 @@ local function bring_intervals_forward(by)
   end
 end
 
+-- It is later than the latest time that was noted, or much earlier; nil where that is no time at all.
+local function note_time(latest)
+  if latest and latest > now then sound() end
+  redis.call('HSET', COUNTERS, 'latest', whole(now))
+  if not latest or latest < now then return end
+  for _, key in ipairs({ BLOCKED, DUE, IDENTITIES, DISMISSED }) do bring_forward(key, latest - now) end
+  bring_intervals_forward(latest - now)
+end
+
 -- A wait is kept as the moment when it ends, which a clock that was set back reaches too late: then all of them end
 -- earlier by as much, so that none is longer than what was asked for. Steps of less than STEP ms are left alone.
 -- `latest` is what the counter says, if the caller has read it.
 local function follow_clock(latest)
   if latest == nil then
     local counted = redis.call('HMGET', COUNTERS, 'format', 'sequence', 'latest')
-    check_format(counted)
+    check_format(counted[1], counted[2])
     latest = counted[3]
   end
   latest = tonumber(latest or nil)
-  if latest and not (latest > 0 and latest < 1e13) then latest = nil end -- no time at all
-  if not is_whole(latest) then latest = nil end
-  if latest and math.abs(latest - now) < STEP then return end
-  if latest and latest > now then sound() end
-  redis.call('HSET', COUNTERS, 'latest', whole(now))
-  if not latest or latest < now then return end
-  for _, key in ipairs({ BLOCKED, DUE, IDENTITIES, DISMISSED }) do bring_forward(key, latest - now) end
-  bring_intervals_forward(latest - now)
+  if latest and not (latest > 0 and latest < 1e13 and latest % 1 == 0) then latest = nil end -- no time at all
+  if not latest or math.abs(latest - now) >= STEP then rarely().note_time(latest) end
 end
 
 -- Nothing is numbered while the number of the next request cannot be read. `sequence` is what the counter says, if the
@@ -802,10 +819,7 @@ end
 -- Delayed requests whose time has come take their places, in the order of their times; they count as registered then.
 -- They wait on (`has_waiting`) where their numbers or their layout cannot be read.
 local has_waiting
-local function promote()
-  if redis.call('ZCARD', DUE) == 0 then return end
-  local ripe = redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, SWEEP)
-  if #ripe == 0 then return end
+local function promote_ripe(ripe)
   has_waiting = not is_numbered() or known_layout() == nil
   if has_waiting then return end
   sound()
@@ -823,6 +837,12 @@ local function promote()
     end
     redis.call('ZREM', DUE, number)
   end
+end
+
+local function promote()
+  if redis.call('ZCARD', DUE) == 0 then return end
+  local ripe = redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, SWEEP)
+  if #ripe > 0 then rarely().promote_ripe(ripe) end
 end
 
 -- Nil also where the record cannot be read.
@@ -845,7 +865,7 @@ end
 -- that is about to come.
 local function begun(bytes)
   local found = redis.call('HMGET', COUNTERS, 'sequence', 'largest', 'format')
-  check_format({ found[3], found[1] })
+  check_format(found[3], found[1])
   local sequence, largest_before = found[1], tonumber(found[2] or 0)
   if not is_numbered(sequence) then
     error({ err = 'GARBAGE ' .. COUNTERS .. ' has no number in its field sequence' })
@@ -857,8 +877,7 @@ local function begun(bytes)
 end
 
 -- Parked threads whose old ones are drained become ready, so many at a time.
-local function unpark()
-  if redis.call('ZCARD', OPENED) == 0 then return end
+local function unpark_opened()
   sound()
   local left = SWEEP
   while left > 0 do
@@ -873,6 +892,10 @@ local function unpark()
     left = left - #threads
   end
   woken = woken + 1 -- for those that are left
+end
+
+local function unpark()
+  if redis.call('ZCARD', OPENED) > 0 then rarely().unpark_opened() end
 end
 
 -- Write what the calls above added up to; the last step of every script that changes something. Returns the depth of the

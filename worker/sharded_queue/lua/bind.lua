@@ -15,7 +15,7 @@ local lease, crash_limit, ageing, room = tonumber(ARGV[7]), tonumber(ARGV[8]), t
 local reply = { -1, 0, -1 }
 
 local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused', 'format', 'sequence')
-check_format({ counted[5], counted[6] })
+check_format(counted[5], counted[6])
 
 -- The call before. A call that comes late binds nothing: its caller has gone on, and would never know of it.
 local before = tonumber(redis.call('SET', KEYS[3], ARGV[1], 'EX', CALLER_SECONDS, 'GET') or 0)
@@ -29,7 +29,7 @@ end
 local function unseen()
   local threads, holds = {}, {}
   for _, thread in ipairs(redis.call('HKEYS', HELD)) do
-    local held = held_of(thread)
+    local held = rarely().held_of(thread)
     if held and held.owner == owner and tonumber(held.fence) > known then
       threads[#threads + 1], holds[thread] = thread, held
     end
@@ -67,7 +67,7 @@ end
 -- Sent again, or late: whoever has the answer may be at work already.
 if before == call then
   local threads, holds = unseen()
-  for _, thread in ipairs(threads) do grant(thread, holds[thread].fence, in_hand(thread, tubes_of(thread), holds[thread])) end
+  for _, thread in ipairs(threads) do grant(thread, holds[thread].fence, rarely().in_hand(thread, rarely().tubes_of(thread), holds[thread])) end
   look_ahead(next_occurrence())
   local dismissed = is_dismissed()
   if (#threads > 0 or dismissed) and redis.call('EXISTS', READY) == 1 then reply[2] = 1 end
@@ -78,8 +78,8 @@ end
 -- A call before was carried out and never answered: nobody works on what it bound.
 local function take_back()
   for _, thread in ipairs(unseen()) do
-    let_go(thread)
-    make_ready(thread, tubes_of(thread))
+    rarely().let_go(thread)
+    rarely().make_ready(thread, rarely().tubes_of(thread))
   end
 end
 
@@ -89,15 +89,15 @@ follow_clock(counted[3])
 local late = redis.call('ZRANGEBYSCORE', LEASES, '(' .. whole(now + lease), '+inf', 'LIMIT', 0, SWEEP)
 local over = redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, SWEEP)
 local ripe = redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now, 'LIMIT', 0, SWEEP)
-if #late + #over + #ripe > 0 or before > heard then sound() end
+if #late + #over + #ripe > 0 or before > heard then rarely().sound() end
 for _, thread in ipairs(late) do
-  local held = held_of(thread)
+  local held = rarely().held_of(thread)
   redis.call('ZADD', LEASES, 'LT', now + (held and tonumber(held.lease) or 0), thread)
 end
-for _, thread in ipairs(over) do expire(thread, crash_limit) end
+for _, thread in ipairs(over) do rarely().expire(thread, crash_limit) end
 for _, thread in ipairs(ripe) do
   redis.call('ZREM', BLOCKED, thread)
-  make_ready(thread, tubes_of(thread))
+  rarely().make_ready(thread, rarely().tubes_of(thread))
 end
 promote()
 unpark()
@@ -118,7 +118,7 @@ local function first_of(thread, record, hold, held, share)
   if read_hold(hold) and redis.call('ZSCORE', LEASES, thread) then return nil end
   local tubes = read_tubes(record)
   if tubes and is_text(thread) then return hand_out(thread, tubes, held, wanted, share) end
-  quarantine(thread, tubes and 'its name is not UTF-8' or UNREADABLE)
+  rarely().quarantine(thread, tubes and 'its name is not UTF-8' or UNREADABLE)
 end
 
 local holds = records_of(HELD, picked)

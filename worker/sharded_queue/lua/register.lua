@@ -113,7 +113,7 @@ while at <= #entries do
   if count == 0 then
     reply[#reply + 1] = 0
   elseif delay > 0 then
-    reply[#reply + 1] = put_off(thread, priority, start, entries, first, last, now + delay)
+    reply[#reply + 1] = rarely().put_off(thread, priority, start, entries, first, last, now + delay)
   else
     reply[#reply + 1] = append(thread, priority, start, entries, first, last)
   end

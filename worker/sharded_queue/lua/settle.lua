@@ -26,7 +26,7 @@ local function end_thread(hold, tubes, thread, fence, priority, through, busy)
   end
   local count = tail - head
   if count >= 2 then deep[#deep + 1] = thread end
-  note_drained(thread)
+  if may_move(thread) then rarely().note_drained(thread) end
   settled, depth_change, busy_us = settled + count, depth_change - count, busy_us + busy
   ended[#ended + 1], members[#members + 1] = thread, thread .. '/' .. priority
   lists[#lists + 1] = list_of(thread, priority)
@@ -71,12 +71,12 @@ local function settle(hold, record, thread, fence, priority, through, busy, want
     return was_released and 2 or 0
   end
   if not tubes then
-    quarantine(thread, UNREADABLE)
+    rarely().quarantine(thread, UNREADABLE)
     let_go(thread)
     return 0
   end
   if was_settled or is_answered(held, call) then
-    local handed = { 3, in_hand(thread, tubes, held) }
+    local handed = { 3, rarely().in_hand(thread, tubes, held) }
     return #handed > 1 and handed or 1
   end
   held.call = call or held.call
