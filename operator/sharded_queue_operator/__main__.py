@@ -76,7 +76,7 @@ def told() -> ArgumentParser:
     parser = ArgumentParser(
         "sharded-queue-operator",
         description="Scales the workers of all ShardedQueue resources of a cluster: that of the pod it\n"
-        "runs in, or that of your kubeconfig. The environment sets it; it takes no options.",
+        "runs in, or that of your kubeconfig. It is configured by the environment and takes no options.",
         epilog="settings and their defaults:\n" + "\n".join(lines),
         formatter_class=RawDescriptionHelpFormatter,
     )
@@ -86,7 +86,7 @@ def told() -> ArgumentParser:
 
 def explained(error: Exception) -> str:
     if isinstance(error, ConfigException):
-        return f"no cluster is known here: neither a pod's service account nor a kubeconfig (KUBECONFIG): {error}"
+        return f"found no cluster: neither a pod's service account nor a kubeconfig (KUBECONFIG): {error}"
     return str(error)
 
 

@@ -2,7 +2,7 @@
 Whether the workers that were asked for can run, and if not, what keeps them from it. Pure.
 
 A Deployment tells of pods that cannot be made and of a roll-out that does not come to its end. A pod tells of a node,
-an image or a program that cannot be had.
+an image or a program that is missing.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,9 +67,9 @@ def _of_container(pod: str, container: Manifest) -> Iterator[Problem]:
     ended = (container.get("lastState") or {}).get("terminated") or {}
     if reason in IMAGE_REASONS:
         # The kubelet's own message is another one at each try, and a status would follow it.
-        yield Problem("ImagePullBackOff", f"the image {container.get('image', '')!r} of {where} cannot be had")
+        yield Problem("ImagePullBackOff", f"the image {container.get('image', '')!r} of {where} cannot be pulled")
     elif reason in CONFIG_REASONS:
-        yield Problem("ContainerRefused", f"{where} cannot be made: {message or reason}")
+        yield Problem("ContainerRefused", f"{where} cannot be created: {message or reason}")
     elif ended and container.get("restartCount", 0) and not container.get("ready"):
         exit_code, times = ended.get("exitCode"), container["restartCount"]
         yield Problem("CrashLooping", f"{where} ended with exit code {exit_code} and was started again {times} times")

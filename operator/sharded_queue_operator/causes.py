@@ -25,7 +25,7 @@ NO_REDIS = "what answers there does not speak as Redis does"
 
 CLASSES: tuple[tuple[type[Exception], str], ...] = (
     (NoPermissionError, "its user may not do what the operator needs (NOPERM): see docs/redis.md"),
-    (AuthenticationError, "it refuses the user or the password, or wants some (NOAUTH, WRONGPASS)"),
+    (AuthenticationError, "it refuses the user or the password, or requires them (NOAUTH, WRONGPASS)"),
     (BusyLoadingError, "it is loading its data (LOADING)"),
     (ReadOnlyError, "it is a replica, which takes no writes (READONLY)"),
     (ClusterDownError, "its Cluster is down (CLUSTERDOWN)"),
@@ -79,8 +79,8 @@ def cause(error: BaseException) -> str | None:
         if found := dict.fromkeys(match[0] for match in SAID.finditer(spoken(each))):
             return "; ".join(list(found)[:MOST_PARTS])
     if any(isinstance(each, ResponseError) for each in chain):
-        return "it answers with an error, which the operator's log tells"
-    return "what comes of it is in the operator's log" if str(error) else None
+        return "it answers with an error, which is in the operator's log"
+    return "the operator's log says more" if str(error) else None
 
 
 def spoken(error: BaseException) -> str:

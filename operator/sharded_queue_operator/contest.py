@@ -68,10 +68,10 @@ class Contests:
 
 def condition(*, rests: bool, writer: str) -> Condition:
     if not rests:
-        return Condition(CONTESTED, "False", "NobodyElseScales", "no one else keeps changing the number of workers")
+        return Condition(CONTESTED, "False", "NobodyElseScales", "no other writer keeps changing the number of workers")
     message = (
-        f"{writer} undoes the operator's number of workers again and again, which therefore stays as it is; take the"
-        " HorizontalPodAutoscaler, the ScaledObject or the replicas in Git away, or set scaling.mode to Recommend"
+        f"{writer} keeps undoing the operator's number of workers, so the operator leaves it alone; remove the"
+        " HorizontalPodAutoscaler, the ScaledObject or the replicas in Git, or set scaling.mode to Recommend"
     )
     return Condition(CONTESTED, "True", "ReplicasUndone", message)
 

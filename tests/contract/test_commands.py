@@ -246,7 +246,7 @@ def test_delayed_requests_are_listed_and_cancelled(ask: Ask) -> None:
     assert 0 < listed[0]["due_seconds"] <= 61
     assert "7/0" in table
     assert once.output == again.output == "1 delayed request of shop.Charge is cancelled\n"
-    assert (wrong.exit_code, "99 waits no more, or never did" in wrong.output) == (1, True)
+    assert (wrong.exit_code, "99 no longer waits, or never did" in wrong.output) == (1, True)
     assert typed("delayed", "cancel", "shop.Charge", "--all").output.startswith("1 delayed request")
     assert typed("delayed", "list", "shop.Charge").output == "shop.Charge has no delayed requests\n"
 

@@ -199,7 +199,7 @@ async def test_what_cannot_be_read_stays_and_so_does_what_is_behind_it(old: Old,
     (moved,) = await migrated(storage)
 
     assert moved.count == 2
-    assert "are no fields of a Note" in moved.left[0]
+    assert "do not fit the fields of a Note" in moved.left[0]
     assert await storage.link.redis.llen("tube_jobs/Job/0/0") == 2
     assert await drain(storage, 2) == {0: [6, 12]}
 
@@ -211,7 +211,7 @@ async def test_what_nobody_serves_stays(old: Old, storage: RedisStorage) -> None
     old("register", 6)
     (moved,) = await migrated(storage, [Other])
 
-    assert moved.left == ["no --module brings its handler"]
+    assert moved.left == ["no --module defines its handler"]
     assert await storage.link.redis.llen("tube_jobs/Job/0/0") == 1
 
 

@@ -11,7 +11,7 @@ def test_who_keeps_undoing_the_number_is_named_and_left_alone(queues: Queues, op
     as_an_autoscaler(queues, 5)
 
     queues.wait_for_condition("Contested", "ReplicasUndone")
-    assert "an-autoscaler undoes the operator's number" in queues.wait_for_event("Contested")
+    assert "an-autoscaler keeps undoing the operator's number" in queues.wait_for_event("Contested")
     as_an_autoscaler(queues, 4)
     operator.wait_for_polls()
     assert queues.replicas() == 4

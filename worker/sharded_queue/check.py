@@ -255,7 +255,9 @@ class _Reader:
 
 
 def _unreadable(index: str, member: bytes, record: bytes) -> str:
-    return f"{index} {text_of(member)}: {record!r:.80} cannot be read; somebody wrote it, and `check --repair` drops it"
+    return (
+        f"{index} {text_of(member)}: {record!r:.80} cannot be read; it is not our data, and `check --repair` drops it"
+    )
 
 
 def _known_counters(flat: Sequence[bytes]) -> list[bytes]:
@@ -308,7 +310,7 @@ def faults(seen: Picture) -> list[str]:
 def _tube_faults(seen: Picture) -> Iterator[str]:
     for (thread, priority), line in seen.tubes.items():
         if line.length < 0:
-            yield f"tube {thread}/{priority} is no list; `check --repair` removes what is there"
+            yield f"tube {thread}/{priority} is not a list; `check --repair` removes what is there"
         elif line.tail - line.head != line.length:
             held, indexed = counted(line.length, "request"), line.tail - line.head
             yield f"tube {thread}/{priority} holds {held}, its index says {indexed}"

@@ -361,7 +361,7 @@ class Link:
             if not any(type(answer) is MovedError for answer in answers):
                 return [_postponed(key, answer) for answer in answers]
             self._doubted.add(node.name)
-        raise NotYet(f"{key} was redirected {REDIRECTS} times: the nodes do not agree yet who keeps it")
+        raise NotYet(f"{key} was redirected {REDIRECTS} times: the nodes do not agree yet which of them keeps it")
 
     async def _node_of(self, key: str, seconds: float) -> ClusterNode:
         """Only a caller whose own node did not answer, or is not known, waits for the layout."""

@@ -73,7 +73,7 @@ async def hint(storage: RedisStorage, handlers: Sequence[type[Handler]] = (), lo
     if name is None:
         return None
     return (
-        f"sharded-queue 0.2 has left requests in this Redis, in {storage.keys.tubes}{name} for example: nobody here "
+        f"sharded-queue 0.2 has left requests in this Redis, in {storage.keys.tubes}{name} for example: no worker "
         "serves them, and its workers fail on our keys. Stop its producers and workers; `sharded-queue migrate` brings "
         "its requests over"
     )
@@ -128,7 +128,7 @@ class Migration:
             SettingsError: it is a Cluster, which the predecessor cannot use.
         """
         if self.storage.link.is_cluster:
-            raise SettingsError("sharded-queue 0.2 knows no Cluster: there is nothing to migrate")
+            raise SettingsError("sharded-queue 0.2 does not support a Cluster: there is nothing to migrate")
         prefix = self.storage.keys.tubes
         found = await self.storage.look_through(prefix, PATTERN, "list")
         names = _pipes_among(key.removeprefix(prefix) for key in found)
@@ -162,7 +162,7 @@ class Migration:
     async def _move(self, moved: Moved) -> None:
         handler = self.handler_of(moved.pipe)
         if handler is None:
-            moved.left.append("no --module brings its handler")
+            moved.left.append("no --module defines its handler")
             return
         keys = [self._key(moved.pipe), self._progress]
         while True:
@@ -175,7 +175,7 @@ class Migration:
                 await self._register(handler, requests, named[: len(requests)])
                 last = messages[len(requests) - 1]
                 if not await self._run("drop_from_pipe", keys, [moved.pipe, offset, len(requests), messages[0], last]):
-                    moved.left.append("somebody else changes it: stop the workers of sharded-queue 0.2")
+                    moved.left.append("another process changes it: stop the workers of sharded-queue 0.2")
                     return
                 moved.count += len(requests)
             if flaw:
@@ -199,7 +199,7 @@ class Migration:
         for message, (timestamp, pipe, values) in sorted(listed, key=lambda pair: pair[1][0]):
             handler = self.handler_of(pipe)
             if handler is None:
-                moved.left.append(f"no --module brings the handler of {pipe}")
+                moved.left.append(f"no --module defines the handler of {pipe}")
                 continue
             try:
                 request = _request(handler, values)
@@ -215,9 +215,11 @@ class Migration:
         for message, (interval, pipe, values) in await self._listed(moved):
             handler = self.handler_of(pipe)
             if handler is None:
-                moved.left.append(f"no --module brings the handler of {pipe}")
+                moved.left.append(f"no --module defines the handler of {pipe}")
             elif not isinstance(interval, int) or interval < 1:
-                moved.left.append(f"{interval!r:.80} of {pipe} is no interval: say it anew with `schedule(cron=…)`")
+                moved.left.append(
+                    f"{interval!r:.80} of {pipe} is not an interval: schedule it again with `schedule(cron=…)`"
+                )
             else:
                 name = "migrated-" + blake2b(msgspec.json.encode((pipe, values)), digest_size=8).hexdigest()
                 try:
@@ -232,7 +234,7 @@ class Migration:
         for message in await self._ask("LRANGE", self._key(moved.pipe), 0, -1):
             values = _values(message)
             if values is None or len(values) != FIELDS or not _is_moment(values[0]) or not isinstance(values[1], str):
-                moved.left.append(f"{message!r:.80} is no message of sharded-queue 0.2")
+                moved.left.append(f"{message!r:.80} is not a message of sharded-queue 0.2")
             else:
                 listed.append((message, values))
         return listed
@@ -296,5 +298,5 @@ def _request(handler: type[Handler], values: Any) -> Any:
             else kind(*values)
         )
     except Exception as error:  # a request's own code runs here, and may raise anything
-        raise SerializationError(f"{values!r:.80} are no fields of a {kind.__name__}: {error}") from error
+        raise SerializationError(f"{values!r:.80} do not fit the fields of a {kind.__name__}: {error}") from error
     return serializer.decode_one(*serializer.encode_all((made,)))

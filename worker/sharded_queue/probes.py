@@ -144,7 +144,7 @@ class Site:
         if path not in self.pages:
             return Answer(HTTPStatus.NOT_FOUND, f"here are {', '.join(self.pages)}".encode())
         if method not in (b"GET", b"HEAD"):
-            return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"GET it")
+            return Answer(HTTPStatus.METHOD_NOT_ALLOWED, b"use GET")
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await self.pages[path]()

@@ -71,7 +71,7 @@ class Settings(BaseSettings):
     """How the program `sharded-queue worker` writes its log: a line of text, or a JSON object, for each entry."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
-    """The least of what `sharded-queue worker` logs."""
+    """The lowest level that `sharded-queue worker` logs."""
 
     metrics_port: int = Field(9090, ge=0, le=65535)
     """Port of `/metrics`, `/livez` and `/readyz` of a worker process; 0 picks a free one. A worker that was not told a

@@ -95,12 +95,12 @@ def told(ready: int, *problems: Problem, doubt: Doubt | None = None, of_workload
 
 
 def test_a_resource_whose_workers_cannot_run_is_not_ready() -> None:
-    status = told(1, Problem("ImagePullBackOff", "the image cannot be had"))
+    status = told(1, Problem("ImagePullBackOff", "the image cannot be pulled"))
 
     for type_ in ("WorkersAvailable", "Ready"):
         assert condition(status, type_)["status"] == "False"
         assert condition(status, type_)["reason"] == "ImagePullBackOff"
-        assert condition(status, type_)["message"] == "1 of 3 workers ready: the image cannot be had"
+        assert condition(status, type_)["message"] == "1 of 3 workers ready: the image cannot be pulled"
     assert status["reason"] == "AsWished", "the reason of the decision stays"
 
 

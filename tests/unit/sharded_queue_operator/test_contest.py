@@ -86,5 +86,5 @@ def test_the_writer_of_the_replicas_is_found() -> None:
 
 
 def test_the_condition_names_who_it_is() -> None:
-    assert condition(rests=True, writer=HPA).message.startswith(f"{HPA} undoes the operator's number")
+    assert condition(rests=True, writer=HPA).message.startswith(f"{HPA} keeps undoing the operator's number")
     assert condition(rests=False, writer=HPA).status == "False"

@@ -66,5 +66,5 @@ def test_without_a_cluster_it_says_so_in_a_sentence(tmp_path: Path) -> None:
     said = typed(home=tmp_path)
 
     assert said.returncode == 1
-    assert "sharded-queue-operator: no cluster is known here" in said.stderr
+    assert "sharded-queue-operator: found no cluster" in said.stderr
     assert "Traceback" not in said.stderr

@@ -260,13 +260,13 @@ def value_of(body: bytes) -> msgspec.Raw:
     The JSON value that a request is stored as, number for number.
 
     Raises:
-        SerializationError: it is no JSON.
+        SerializationError: it is not JSON.
     """
     try:
         msgspec.json.decode(body)
         return msgspec.Raw(msgspec.json.format(body, indent=-1))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SerializationError(f"{printable(body, 80)} is no JSON: {error}") from error
+        raise SerializationError(f"{printable(body, 80)} is not JSON: {error}") from error
 
 
 ANSWERS: dict[str, Any] = {

@@ -80,7 +80,7 @@ def cancel(
 ) -> None:
     """
     Cancel delayed requests by their NUMBERS, as `delayed list` and the receipts of a registration have them. Exit 1 if
-    one of them waits no more: it has its place in its tube, was handled, or never was.
+    one of them no longer waits: it is in its tube, was handled, or never existed.
     """
     if bool(numbers) == is_all:
         raise BadInput("say which: NUMBERS as `delayed list` shows them, or --all")
@@ -89,7 +89,7 @@ def cancel(
         raise BadInput(f"the {found.spread} shards of {handler} count their requests apart: only --all is clear")
     done = read_about(found, lambda storage: cancelled(storage, found, numbers))
     left = [each for each in numbers if each not in done]
-    said = [f"{each} waits no more, or never did: it is not cancelled" for each in left]
+    said = [f"{each} no longer waits, or never did: it is not cancelled" for each in left]
     words = f"{counted(len(done), 'delayed request')} of {printable(handler)} {be(len(done))} cancelled"
     emit(as_json, answers.Cancelled(handler=handler, cancelled=done, unknown=left), words, *said)
     if left:

@@ -36,7 +36,7 @@ def migrate(modules: tuple[str, ...], is_applied: bool, ignore_locks: bool) -> N
     if not pipes:
         click.echo("sharded-queue 0.2 has left nothing here")
     elif not is_applied:
-        click.echo("nothing was moved: --apply does")
+        click.echo("nothing was moved yet: --apply moves the requests")
     for move in moves:
         click.echo(f"{printable(move.pipe)}: moved {counted(move.count, 'request')}")
         for reason in move.left:
@@ -60,5 +60,5 @@ def show(pipes: list[Pipe], migration: Migration) -> None:
 
 def row(pipe: Pipe, migration: Migration) -> list[str]:
     handler = migration.handler_of(pipe.name)
-    goal = "each to its handler" if pipe.is_own else handler.name if handler else "no --module brings its handler"
+    goal = "each to its handler" if pipe.is_own else handler.name if handler else "no --module defines its handler"
     return [pipe.name, f"{pipe.requests:,}", "yes" if pipe.is_locked else "", goal]

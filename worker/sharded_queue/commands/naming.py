@@ -44,7 +44,7 @@ class Name(click.ParamType["str"]):
 
 NAME = Name()
 
-force_option = click.option("--force", is_flag=True, help="Do it although nothing of that name was ever seen.")
+force_option = click.option("--force", is_flag=True, help="Do it even if Redis has never seen that name.")
 
 
 class Named(NamedTuple):
@@ -164,7 +164,7 @@ async def must_be_known(storage: RedisStorage, handler: Named) -> None:
         )
     left = await hint(storage)
     raise BadInput(
-        f"nothing of a handler {printable(handler.name)!r} was ever seen here{meant(handler.name, spreads)}"
+        f"no handler {printable(handler.name)!r} was ever seen here{meant(handler.name, spreads)}"
         + (f"; {printable(left)}" if left else "")
     )
 

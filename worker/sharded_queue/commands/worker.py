@@ -42,12 +42,12 @@ def choices(setting: str) -> Sequence[str]:
 @click.option(
     "--log-level",
     type=click.Choice(choices("log_level"), case_sensitive=False),
-    help="The least to log.  [default: QUEUE_LOG_LEVEL, or INFO]",
+    help="The lowest level to log.  [default: QUEUE_LOG_LEVEL, or INFO]",
 )
 @click.option(
     "--log-format",
     type=click.Choice(choices("log_format"), case_sensitive=False),
-    help="A line of text or an object of JSON for each entry.  [default: QUEUE_LOG_FORMAT, or text]",
+    help="Each entry as a line of text or a JSON object.  [default: QUEUE_LOG_FORMAT, or text]",
 )
 def worker(modules: tuple[str, ...], log_level: str | None, log_format: str | None) -> None:
     """

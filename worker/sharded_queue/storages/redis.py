@@ -205,8 +205,8 @@ class RedisStorage(Storage):
             if not error.is_uncertain:
                 raise
             raise StorageUnavailable(
-                f"{error}; the requests may have been registered, or may still be: registering them again may double "
-                "them, unless they are deduplicated",
+                f"{error}; the requests may have been registered, or may still be: registering them again may "
+                "duplicate them, unless they are deduplicated",
                 is_uncertain=True,
             ) from error.__cause__
 
