@@ -999,6 +999,13 @@ VARIANTS = [
         (GARBAGE + "a_key_of_another_kind_is_refused_by_name_before_anything_is_written",),
     ),
     Variant(
+        "a registration of more meets keys of another kind after its first write",
+        REGISTER,
+        "return redis.call('ZCARD', DEEP) end",
+        "return nil end",
+        (GARBAGE + "a_key_of_another_kind_is_refused_by_name_before_anything_is_written",),
+    ),
+    Variant(
         "a settlement meets keys of another kind after its first write",
         SETTLE,
         "  if release == 2 or release > 0 and wanted == 0 then check_way_back() end\n",

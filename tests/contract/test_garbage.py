@@ -306,6 +306,7 @@ async def steps(medium: RedisMedium, at: Scene) -> AsyncIterator[tuple[str, Call
     identified = [Entry("once", 0, [b"o3"], ["i3"])]
     schedule = Schedule("hourly", every(3600), "once", 0, b"more")
     yield "register", lambda: storage.register(SHARD, [Entry("new", 0, [b"1", b"2"]), Entry("many", 0, [b"3", b"4"])])
+    yield "register more", lambda: storage.register(SHARD, [Entry("held", 0, [b"4"])])
     yield "put off", lambda: storage.register(SHARD, [Entry("new", 0, [b"1"])], None, 3600.0)
     yield "register once", lambda: storage.register_once(SHARD, identified, 3600.0)
     yield "schedule", lambda: storage.schedule(SHARD, schedule)

@@ -690,12 +690,14 @@ local function put_off(thread, priority, start, source, first, last, due)
   return start
 end
 
--- Append source[first..last] to a tube; returns the sequence number of the first. `start` as in tube_for. Requests for
+-- Append source[first..last] to a tube; returns the sequence number of the first. `start` as in tube_for; `tubes` those of
+-- the thread, if the caller has read them. Requests for
 -- what is no list wait until the next look of a worker, who may remove it; those of a thread whose record cannot be read
 -- wait in their list. Requests in the list that the record knows nothing of are before them: it was lost, or somebody else
 -- put them there.
-local function append(thread, priority, start, source, first, last)
-  local tubes, list, count, length = tubes_of(thread), list_of(thread, priority), last - first + 1, nil
+local function append(thread, priority, start, source, first, last, tubes)
+  local list, count, length = list_of(thread, priority), last - first + 1, nil
+  tubes = tubes or tubes_of(thread)
   for chunk = first, last, CHUNK do
     length = try('RPUSH', list, unpack(source, chunk, math.min(chunk + CHUNK - 1, last)))
     if not length then return rarely().put_off(thread, priority, start, source, first, last, now) end

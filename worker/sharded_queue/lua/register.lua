@@ -90,8 +90,21 @@ if capacity > 0 then
   end
 end
 
+-- The tubes of the thread, where all requests are for one tube.
+local only_thread = #entries == from + 2 + tonumber(entries[from + 2] or 0) and tubes_of(entries[from])
+
+-- Whether they come to others that wait there: then nothing is written about the thread but its tubes and its depth.
+local function has_company()
+  if delay > 0 or window > 0 then return false end
+  for _, tube in ipairs(only_thread or {}) do
+    if tube.priority == entries[from + 1] then return true end
+  end
+  return false
+end
+
 -- What is written below was not read yet: a key of another kind ends the script before it has written.
 local function check_keys()
+  if has_company() then return redis.call('ZCARD', DEEP) end
   any_blocked = redis.call('ZCARD', BLOCKED) > 0
   for _, key in ipairs({ READY, OLDEST, DEEP }) do redis.call('ZCARD', key) end
   redis.call('HLEN', HELD)
@@ -115,7 +128,7 @@ while at <= #entries do
   elseif delay > 0 then
     reply[#reply + 1] = rarely().put_off(thread, priority, start, entries, first, last, now + delay)
   else
-    reply[#reply + 1] = append(thread, priority, start, entries, first, last)
+    reply[#reply + 1] = append(thread, priority, start, entries, first, last, only_thread)
   end
   if window > 0 then routes[#routes + 1] = priority .. ' ' .. thread end
   total = total + count
