@@ -64,7 +64,7 @@ class RedisServer:
 
     @property
     def port(self) -> int:
-        """A free one; from the first time that somebody asks for it, it stays the same."""
+        """A free one; from the first time that it is asked for, it stays the same."""
         if self._port is None:
             self._port = free_port()
         return self._port

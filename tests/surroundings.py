@@ -1,5 +1,5 @@
 """
-What programs under test inherit: nothing of the place where somebody typed `make test` that would change what they do.
+What programs under test inherit: nothing of the place where `make test` was typed that would change what they do.
 
 `conftest.py` calls `neutral` before any test is imported; what this process has, all that a test starts inherits.
 """

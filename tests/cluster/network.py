@@ -30,7 +30,7 @@ OTHERWISE = "or point KUBECONFIG at a cluster (kind, k3d)"
 def refuse_routes() -> None:
     """
     Raises:
-        CannotRun: somebody else has addresses or routes in our ranges; the message says how to remove them.
+        CannotRun: another program has addresses or routes in our ranges; the message says how to remove them.
     """
     _refuse(*routes())
 

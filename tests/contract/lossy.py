@@ -48,7 +48,7 @@ class LossyLink(Link):
         raise RedisConnectionError(fate)
 
     async def arrive(self, *, keep: bool = False) -> None:
-        """What was held up for longest arrives, and nobody listens to the answer. *keep*: it will come again."""
+        """The command that was held up longest arrives, and its answer is not read. *keep*: it will come again."""
         key, command = self.held_up[0] if keep else self.held_up.popleft()
         with suppress(NoScriptError):
             await super().send(key, *command, seconds=5)

@@ -31,7 +31,7 @@ def compiled(folder: Path) -> Path:
 
 
 class ShiftedServer(RedisServer):
-    """Its clock is that of the machine, and so many seconds off."""
+    """Its clock is ahead of or behind that of the machine, as `set_clock` says."""
 
     def __init__(self, folder: Path, **options: str) -> None:
         super().__init__(folder, **options)

@@ -27,7 +27,7 @@ MARGIN = 60.0
 class Clocked(NamedTuple):
     medium: Medium
     step: Callable[[int], None]
-    """Sets the clock so many seconds ahead or back."""
+    """Sets the clock a number of seconds ahead or back."""
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])

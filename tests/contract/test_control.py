@@ -125,7 +125,7 @@ async def test_a_dead_letter_makes_its_drained_thread_ready(medium: Medium) -> N
 
 
 async def test_a_letter_with_the_number_of_a_handled_request_is_not_taken_for_it(medium: Medium) -> None:
-    """Whoever handled that one repeats all of its writes, and its identity is registered again."""
+    """The handler of that one repeats all of its writes, and its identity is registered again."""
     entry = Entry("a", 0, [b"1", b"2", b"3"], ["1", "2", "3"])
     await medium.storage.register_once(SHARD, [entry], 60)
     died = await medium.bind_one("w/1", wanted=1)
@@ -302,7 +302,7 @@ async def test_threads_of_a_worker_that_is_gone_are_free_at_once(medium: Medium)
 
 
 async def test_an_eviction_is_no_crash_of_what_the_worker_held(medium: Medium) -> None:
-    """Somebody took the worker away; a request that outlives this often enough was once buried for it."""
+    """The worker was taken away on purpose; a request that outlived this often enough was once buried for it."""
     settings.crash_limit = 1
     await medium.register("a", "1", "2")
     for _ in range(3):

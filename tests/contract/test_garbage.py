@@ -1,7 +1,7 @@
 """
-Garbage in the keys of a shard, from a raw write or a bug: it harms nobody but the record it is in, and is put right.
+Garbage in the keys of a shard, from a raw write or a bug: it harms only the record it is in, and is repaired.
 
-Only on Redis: nobody writes to the memory of a process behind our backs.
+Only on Redis: no one else writes to the memory of a process.
 """
 
 import asyncio
@@ -80,7 +80,7 @@ async def do(redis: Redis, command: Sequence[Any]) -> None:
 
 
 def test_no_key_of_the_scripts_is_forgotten() -> None:
-    """Whoever adds a key to the scripts adds it here, and so to all that is tried below."""
+    """A key that is added to the scripts is added here, and so to all that is tried below."""
     prelude = (files("sharded_queue") / "lua" / "_prelude.lua").read_text()
     named = set(re.findall(r"^local [A-Z]+ = (base|lock) \.\. ':(\w+)'", prelude, re.MULTILINE))
     by_kind = prelude.partition("local function keys_by_kind()")[2].partition("\nend\n")[0]
@@ -223,7 +223,7 @@ async def test_a_request_for_a_thread_that_cannot_be_read_is_kept_for_the_repair
 
 
 async def test_a_resumed_thread_is_read_again(on_redis: RedisMedium) -> None:
-    """Whoever put the record right by hand resumes the thread; one that is still unreadable stays in quarantine."""
+    """A person who corrects the record by hand resumes the thread; one that is still unreadable stays in quarantine."""
     for command in tube("A", "?"):
         await do(on_redis.redis, command)
     await on_redis.bind()
@@ -238,7 +238,7 @@ async def test_a_resumed_thread_is_read_again(on_redis: RedisMedium) -> None:
 
 
 async def test_a_request_for_what_is_no_list_waits_for_a_worker(on_redis: RedisMedium) -> None:
-    """The others of its call are registered with it, all or nothing; whoever has the right to remove it does so."""
+    """The others of its call are registered with it, all or nothing; a user with the right to remove it does so."""
     await on_redis.redis.set(f"{BASE}/bad/0", "no list")
     await on_redis.storage.register(SHARD, [Entry(thread, 0, [b"1", b"2"]) for thread in ("a", "bad", "c")])
     await on_redis.register("bad", "3")
@@ -361,7 +361,7 @@ async def test_a_key_of_another_kind_is_refused_by_name_before_anything_is_writt
 
 @pytest.mark.parametrize("layout", ["", "garbage", "1 0 0", "0 0 0 0", f"1 {HUGE} 0", b"\xff"])
 async def test_without_the_layout_nothing_is_placed_by_it(on_redis: RedisMedium, layout: str | bytes) -> None:
-    """Whoever guesses it may let requests of one key pass each other: the key is named, and what to write into it."""
+    """A wrong guess may let requests of one key pass each other: the key is named, and what to write into it."""
     await on_redis.storage.register(SHARD, [Entry("1:0", 0, [b"1"])], layout=Layout(1, 2))
     await on_redis.redis.set(f"{BASE}:layout", layout)
     was = await contents(on_redis.redis)

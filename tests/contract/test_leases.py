@@ -1,4 +1,4 @@
-"""Whether a worker keeps its leases, and what its lanes are told when it cannot."""
+"""Whether a worker keeps its leases, and what its lanes learn when it cannot."""
 
 import asyncio
 import time
@@ -212,7 +212,7 @@ async def test_a_handler_that_hangs_in_its_lifecycle_is_cut_off_as_in_a_batch(me
 
 async def test_what_a_crash_costs_does_not_grow_with_the_shards_of_the_survivor(medium: Medium) -> None:
     """
-    Its own looks are minutes apart, and nobody calls it: it hears of the lease before its end, and of that in time.
+    Its own looks are minutes apart, and no one calls it: it learns of the lease before its end, and of the end in time.
     """
 
     class ManyShardsHandler(Handler):

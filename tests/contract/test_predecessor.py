@@ -1,4 +1,4 @@
-"""What sharded-queue 0.2.10 has left is told, and brought over in order, with nothing lost and nothing twice."""
+"""Requests of sharded-queue 0.2.10 are reported, and brought over in order, none lost and none twice."""
 
 import subprocess
 import sys

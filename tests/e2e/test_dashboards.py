@@ -162,7 +162,7 @@ class Shop:
         self.prometheus.wait_for('sharded_queue_desired_replicas{queue="notifications"}', 1, 60)
 
     def give_up(self, customer: str, dead: int) -> None:
-        """Let the back-offs of a customer's bad order end, one after another, until there are so many dead letters."""
+        """Let the back-offs of a customer's bad order end, one after another, until there are *dead* dead letters."""
 
         async def given_up(redis: Redis) -> bool:
             storage = RedisStorage(redis)

@@ -1,4 +1,4 @@
-"""Somebody else scales the same workload, as the API server tells of them."""
+"""Another writer scales the same workload, as the API server reports it."""
 
 from tests.operator_api.conftest import Operator, Queues
 

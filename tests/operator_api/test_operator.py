@@ -367,7 +367,7 @@ def test_threads_of_a_pod_that_is_merely_gone_wait_for_their_lease(queues: Queue
 
 
 def holding_pods(queues: Queues, operator: Operator) -> list[str]:
-    """Three pods; each of the first two holds a thread, and so does somebody who is no pod."""
+    """Three pods; each of the first two holds a thread, and so does a worker that is not a pod."""
     queues.apply(scaling={"maxReplicas": 3})
     queues.redis.register(threads=4, each=2000)
     queues.wait_for_replicas(3)
@@ -624,7 +624,7 @@ def test_only_the_leader_works_and_another_takes_over(queues: Queues, start_oper
 
 
 def test_the_leader_makes_a_deleted_lease_anew_and_goes_on_leading(queues: Queues, start_operator: Start) -> None:
-    """Whoever waited once took it, and two led for some seconds."""
+    """An operator that waited once took it, and two led for some seconds."""
     lease = {"OPERATOR_LEASE_NAMESPACE": queues.namespace, "OPERATOR_LEASE_SECONDS": "15"}
     first = start_operator(**lease, OPERATOR_IDENTITY="first")
     until(first.is_ready, "the first leads")

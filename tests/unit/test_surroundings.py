@@ -1,4 +1,4 @@
-"""Programs under test do the same wherever somebody types `make test`."""
+"""Programs under test do the same wherever `make test` is typed."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What somebody else raised, in a line that is safe to show."""
+"""What foreign code raised, in a line that is safe to show."""
 
 from sharded_queue.errors import describe
 

@@ -28,7 +28,7 @@ def test_a_script_carries_what_it_needs_of_the_prelude(script: str, function: st
 
 
 async def test_an_event_loop_that_stood_still_costs_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It was there when the time was over: nobody had read it."""
+    """It was there when the time was over, but had not been read."""
 
     async def answer(is_resent: bool) -> str:
         if is_resent:

@@ -1,4 +1,4 @@
-"""What is told of a Redis that says nothing, and what is not."""
+"""What a status says of a Redis that does not answer, and what it does not."""
 
 import pytest
 from redis.exceptions import AuthenticationError, InvalidResponse, NoPermissionError, RedisError, ResponseError

@@ -190,7 +190,7 @@ def reason(server: Server) -> str:
 
 
 async def test_another_address_ends_the_loss_of_data(controller: Controller, server: Server) -> None:
-    """Whoever moved a queue to another Redis on purpose was once told of the loss for ever."""
+    """A queue that was moved to another Redis on purpose once reported the loss for ever."""
     server.applies = True
     controller.resource_changed(body())
     lose(controller)

@@ -373,7 +373,7 @@ def test_an_old_read_is_no_read() -> None:
 
 
 def test_workers_that_each_hold_less_than_they_could_become_fewer() -> None:
-    """Ten workers with a thread each, and room for ten each, once stayed for ever: nobody gave a thread out of hand."""
+    """Ten workers with a thread each, and room for ten each, once stayed for ever: none gave up a thread."""
     timeline = Timeline(replace(POLICY, threads_per_replica=10), replicas=10)
     held = [hold(f"t{number}", f"w{number}", 5) for number in range(10)]
 

@@ -47,7 +47,7 @@ def leader(server: Server, identity: str, lease_seconds: float = 600) -> Leader:
 
 
 async def test_a_lease_that_was_deleted_is_left_to_its_holder(server: Server) -> None:
-    """Whoever waited for it once took it at once, and two led until the first one's lease was over."""
+    """An operator that waited for it once took it at once, and two led until the first one's lease was over."""
     first, second = leader(server, "first"), leader(server, "second")
     await first.acquire()
     assert not await second.attempt()
@@ -59,7 +59,7 @@ async def test_a_lease_that_was_deleted_is_left_to_its_holder(server: Server) ->
 
 
 async def test_a_lease_that_a_chart_made_anew_is_left_to_its_holder(server: Server) -> None:
-    """It names nobody, and the one who held it does not know yet."""
+    """It names no holder, and its former holder does not know yet."""
     first, second = leader(server, "first"), leader(server, "second")
     await first.acquire()
     assert not await second.attempt()

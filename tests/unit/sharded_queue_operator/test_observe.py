@@ -177,7 +177,7 @@ async def test_an_answer_beyond_all_bounds_is_refused_before_it_takes_memory() -
 
 
 async def test_what_a_stranger_answers_is_not_repeated() -> None:
-    """Whoever may write a resource once read the answers of any server in its status."""
+    """Anyone who may write a resource could once read the answers of any server in its status."""
     answers = (
         b"SSH-2.0-OpenSSH_9.6 hunter2\r\n",
         b"-ERR token=hunter2\r\n",

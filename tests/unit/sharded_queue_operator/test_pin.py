@@ -1,4 +1,4 @@
-"""How a person's number of workers begins, is told of, and ends, as timelines."""
+"""How a person's number of workers begins, is reported, and ends, as timelines."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""A handler that two resources name is told of on both."""
+"""A handler that two resources name is reported on both."""
 
 from typing import Any
 
