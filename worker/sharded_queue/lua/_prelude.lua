@@ -443,7 +443,7 @@ local function keep_held(thread, held)
   redis.call('HSET', HELD, thread, spelled_hold(held))
 end
 
-local function holds(thread, fence)
+local function held_by(thread, fence)
   local held = held_of(thread)
   return held and held.fence == fence and held or nil
 end
@@ -510,8 +510,12 @@ end
 
 -- Ends the script before it writes, where a thread could not be given back: one that is neither held nor ready would be
 -- seen by nobody.
+local is_way_sound
 local function check_way_back()
-  for _, key in ipairs({ READY, BLOCKED, OLDEST, LEASES }) do redis.call('ZCARD', key) end
+  if is_way_sound then return end
+  any_blocked = redis.call('ZCARD', BLOCKED) > 0
+  for _, key in ipairs({ READY, OLDEST, LEASES }) do redis.call('ZCARD', key) end
+  is_way_sound = true
 end
 
 -- A worker died with requests in its hands: they are handed out one by one from here on, and one that keeps killing

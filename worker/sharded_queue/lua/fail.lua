@@ -14,7 +14,7 @@ local call, cap = tonumber(ARGV[9]), tonumber(ARGV[10])
 if ARGV[7] ~= 'dead' then delay = math.max(delay, 0) end
 
 sound()
-local held, tubes = holds(thread, fence), tubes_of(thread)
+local held, tubes = held_by(thread, fence), tubes_of(thread)
 local was_dealt_with = tubes and is_done(tubes, priority, sequence)
 
 -- Put off when it was sent before; others may have tried since.

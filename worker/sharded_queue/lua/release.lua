@@ -3,7 +3,7 @@
 
 check_way_back()
 for at = 1, #ARGV, 2 do
-  if holds(ARGV[at], ARGV[at + 1]) then
+  if held_by(ARGV[at], ARGV[at + 1]) then
     local tubes = tubes_of(ARGV[at])
     let_go(ARGV[at])
     make_ready(ARGV[at], tubes)
