@@ -216,3 +216,14 @@ def test_notes_name_the_first_namespace_that_is_served() -> None:
 
     assert "serves the ShardedQueues of shop, billing" in notes
     assert "kubectl apply --namespace shop" in notes
+
+
+def test_an_operator_whose_new_image_cannot_be_pulled_goes_on() -> None:
+    """The old pod ends when the new one runs, and one that waits for the Lease does run."""
+    (deployment,) = [
+        each for each in of_kind(rendered(*values("guarded")), "Deployment") if "operator" in each["metadata"]["name"]
+    ]
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert container["readinessProbe"]["httpGet"]["path"] == "/livez"
