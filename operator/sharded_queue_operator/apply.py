@@ -21,6 +21,9 @@ from sharded_queue_operator.workload import Workload, Workloads
 log = logging.getLogger(__name__)
 
 
+EMPTIED_SECONDS = 5.0
+"""Between two writes of a status at most when its queue was emptied, or got its first request: people wait for that."""
+
 SLOWER = 2
 """Times `status_seconds` between two writes of what is hardly worth one."""
 
@@ -85,6 +88,8 @@ class Applier:
 
     def is_due(self, name: Name, before: Manifest, after: Manifest) -> bool:
         age = monotonic() - self.told_at.get(name, float("-inf"))
+        if status.is_emptied_or_filled(before, after):
+            return age >= min(EMPTIED_SECONDS, self.status_seconds)
         return age >= self.status_seconds * (1 if status.is_notable(before, after, now()) else SLOWER)
 
     async def announce(self, body: Manifest, events: list[status.Event]) -> None:

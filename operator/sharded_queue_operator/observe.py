@@ -506,6 +506,7 @@ class Observer:
         return [error for task in done if (error := task.exception())]
 
     async def close(self) -> None:
+        self.places.clear()  # news of resources may still come, while the watches end
         await asyncio.gather(*map(self.end, list(self.tasks)), return_exceptions=True)
 
 

@@ -193,6 +193,10 @@ def is_notable(before: Manifest, after: Manifest, now: str) -> bool:
     return any(abs(new - old) > NOTABLE_CHANGE * old for old, new in zip(*numbers, strict=True))
 
 
+def is_emptied_or_filled(before: Manifest, after: Manifest) -> bool:
+    return bool(before.get("depth")) != bool(after.get("depth"))
+
+
 def lag(status: Manifest, now: str) -> float:
     """Seconds, as *status* tells it at a moment."""
     return age(status["oldestRequestTime"], now) if "oldestRequestTime" in status else 0.0

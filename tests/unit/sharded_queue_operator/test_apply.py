@@ -1,5 +1,8 @@
 from typing import Any, cast
 
+import pytest
+
+from sharded_queue_operator import apply
 from sharded_queue_operator.api import Api
 from sharded_queue_operator.apply import Applier
 from sharded_queue_operator.workload import Workloads
@@ -28,3 +31,19 @@ async def test_a_field_that_the_server_drops_is_told_once() -> None:
 
     assert server.body["status"] == {"depth": 9}
     assert server.writes == 2
+
+
+async def test_depths_wait_for_their_time_but_for_the_first_and_the_last_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever watches a queue waits for it to be empty."""
+    server, clock = Server("depth"), [0.0]
+    monkeypatch.setattr(apply, "monotonic", lambda: clock[0])
+    applier = Applier(cast("Api", server), cast("Workloads", None), "operator", status_seconds=30)
+    told = []
+    for second, depth in ((0, 5), (3, 500), (10, 500), (10, 0), (12, 9), (15, 9), (44, 90), (45, 90)):
+        clock[0] = second
+        await applier.tell(server.body, {"depth": depth})
+        told.append(server.body["status"]["depth"])
+
+    assert told == [5, 5, 5, 0, 0, 9, 9, 90]

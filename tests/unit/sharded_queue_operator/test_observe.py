@@ -399,3 +399,12 @@ async def test_when_redis_answers_again_all_its_queues_are_read_at_once(tmp_path
                 known |= {name} if reading.doubt is None else set()
         finally:
             redis.stop()
+
+
+async def test_news_that_comes_after_the_end_is_no_error() -> None:
+    """The watches end after the observer, and tell of resources meanwhile."""
+    async with watching() as watcher:
+        watcher.watch("n", {"addresses": [f"127.0.0.1:{free_port()}"]})
+        await watcher.observer.close()
+
+        watcher.observer.forget(Name("shop", "n"))
