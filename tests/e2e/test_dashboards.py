@@ -416,7 +416,8 @@ def test_what_several_workers_tell_is_not_counted_twice(shop: Shop) -> None:
     depths = [shop.prometheus.over(f"sum by (queue) ({shop.asked(each)})", shop.begin, shop.end) for each in tubes]
     assert shop.prometheus.at(told, shop.end)[0]["value"][1] == str(registered)
     assert shop.prometheus.at(settled, shop.end)[0]["value"][1] == str(registered)
-    assert max(float(depth) for each in depths[0] for _, depth in each["values"]) <= registered + shop.ordered
+    # Tubes and their rest come from scrapes a second apart; counted by two workers they would be twice as many.
+    assert max(float(depth) for each in depths[0] for _, depth in each["values"]) < 1.5 * (registered + shop.ordered)
 
 
 def test_what_workers_did_adds_up_to_what_was_registered(shop: Shop) -> None:

@@ -17,8 +17,8 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 ROOT = Path(__file__).parents[2]
 REQUESTS = 3000
 HANDLED = "kubectl exec deploy/redis -- redis-cli llen journal:handled"
-DRAINED = re.compile(r"notifications +\d+ +\d+ +\d+ +0 +[A-Z]\w+")
-"""Desired, current, ready, depth 0, no lag, reason."""
+DRAINED = re.compile(r"notifications +\d+ +\d+ +\d+ +[A-Z]\w+ +0 +[A-Z]\w+")
+"""Desired, current, ready, whether workers run, depth 0, no lag, reason."""
 
 
 def printed(heading: str) -> list[str]:
