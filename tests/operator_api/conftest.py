@@ -155,6 +155,16 @@ class Queues:
     def wait_for_condition(self, type_: str, reason: str, name: str = "notifications") -> None:
         self.wait(f'.status.conditions[?(@.type=="{type_}")].reason', reason, name=name)
 
+    def wait_until_served(self, name: str = "notifications") -> None:
+        """Until the operator follows the queue. Its pods have no image, which `Ready` says sooner or later."""
+
+        def is_served() -> bool:
+            conditions = (self.get("shq", name).get("status") or {}).get("conditions", [])
+            (reason,) = [each["reason"] for each in conditions if each["type"] == "Ready"] or [""]
+            return reason in {"Scaling", "ImagePullBackOff"}
+
+        until(is_served, f"{name} is served")
+
     def wait_for_replicas(self, replicas: int, name: str = "notifications-worker") -> None:
         self.wait(".spec.replicas", replicas, kind="deployment", name=name)
 

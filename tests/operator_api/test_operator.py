@@ -176,7 +176,7 @@ def test_a_quantity_in_another_spelling_is_no_drift(queues: Queues, operator: Op
     limits = {"containers": [{"name": "worker", "resources": {"limits": {"cpu": "1000m", "memory": "1024Mi"}}}]}
     worker = {"image": "localhost/absent:dev", "modules": ["notifications"], "template": {"spec": limits}}
     queues.apply(worker=worker)
-    queues.wait_for_condition("Ready", "Scaling")
+    queues.wait_until_served()
     operator.wait_for_polls(2)
     before = operator.writes()
 
@@ -229,7 +229,7 @@ def test_a_bad_template_is_told_and_keeps_the_last_good_workers(queues: Queues, 
     assert deployment["spec"]["template"]["spec"]["containers"][0]["image"] == "localhost/absent:dev"
 
     queues.apply()
-    queues.wait_for_condition("Ready", "Scaling")
+    queues.wait_until_served()
 
 
 def test_a_template_that_the_server_refuses_is_told(queues: Queues, operator: Operator) -> None:
@@ -307,7 +307,7 @@ def test_somebody_elses_deployment_is_left_alone(queues: Queues, operator: Opera
     assert container["image"] == "localhost/theirs:dev"
 
     queues.kubectl("delete", "deployment", "notifications-worker")
-    queues.wait_for_condition("Ready", "Scaling")
+    queues.wait_until_served()
 
 
 def test_a_workload_of_the_user_is_scaled_and_nothing_else(queues: Queues, operator: Operator) -> None:
@@ -325,7 +325,7 @@ def test_a_workload_of_the_user_is_scaled_and_nothing_else(queues: Queues, opera
 def test_of_two_resources_with_one_workload_the_older_scales_it(queues: Queues, operator: Operator) -> None:
     queues.kubectl("create", "deployment", "mine", "--image=localhost/mine:dev", "--replicas=0")
     queues.apply(worker=None, scaleTargetRef={"name": "mine"})
-    queues.wait_for_condition("Ready", "Scaling")
+    queues.wait_until_served()
     queues.apply("younger", worker=None, scaleTargetRef={"name": "mine"}, scaling={"minReplicas": 5})
     queues.wait_for_condition("Ready", "TargetTaken", name="younger")
     operator.wait_for_polls()
@@ -340,7 +340,7 @@ def test_a_missing_workload_of_the_user_is_told(queues: Queues, operator: Operat
 
     queues.wait_for_condition("Ready", "WorkloadRefused")
     queues.kubectl("create", "deployment", "nowhere", "--image=localhost/mine:dev", "--replicas=0")
-    queues.wait_for_condition("Ready", "Scaling")
+    queues.wait_until_served()
 
 
 def test_threads_of_a_pod_that_ended_are_freed_long_before_their_lease_ends(queues: Queues, operator: Operator) -> None:
@@ -553,7 +553,7 @@ def keep_secret(queues: Queues, name: str, **data: bytes) -> None:
 def test_nothing_is_written_at_rest(queues: Queues, operator: Operator) -> None:
     queues.redis.register(threads=2, each=2000, handler="other")
     queues.apply()
-    queues.wait_for_condition("Ready", "Scaling")
+    queues.wait_until_served()
     operator.wait_for_polls(2)
     before = operator.writes()
 
