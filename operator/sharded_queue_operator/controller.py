@@ -363,10 +363,12 @@ class Controller:
         self, path: str, selector: str = "", keep: Callable[[Manifest], Manifest] | None = None
     ) -> "Listing":
         """All objects of a list, of each what *keep* keeps of it."""
-        listing = Listing([], 0)
+        items: list[Manifest] = []
+        listed_at = 0
         async for page, at in self.api.pages(path, selector):
-            listing = Listing([*listing.items, *(map(keep, page) if keep else page)], at)
-        return listing
+            items.extend(map(keep, page) if keep else page)
+            listed_at = at
+        return Listing(items, listed_at)
 
 
 def may_pass(error: ApiRefused) -> bool:
