@@ -66,11 +66,11 @@ PACKAGE_redis-server    := redis-server
 PACKAGE_promtool        := prometheus
 
 chart: install ## write what the chart holds that is made from something else
-	@$(BIN)/python -m charts
+	@$(BIN)/python -m tools.chart
 
 pictures: install redis-server promtool ## a run on the real cluster, recorded, and the pictures of the dashboards drawn from it
 	@RECORD_DASHBOARDS=1 $(BIN)/python -m pytest tests/e2e/test_dashboards.py
-	@$(BIN)/python -m charts
+	@$(BIN)/python -m tools.chart
 
 lock: ## write the requirements.lock files anew from pyproject.toml (needs uv)
 	@$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock

@@ -21,10 +21,6 @@ import pytest
 import yaml
 from redis.asyncio import Redis
 
-from charts.dashboards import boards
-from charts.pictures import RECORDED
-from charts.pictures.boards import Board, Panel, Target, filled
-from charts.pictures.recording import Recording
 from sharded_queue import Queue, RedisCoordinator, RedisStorage
 from sharded_queue.storage import Hold
 from tests.chart.helm import Manifest, of_kind, rendered
@@ -38,6 +34,10 @@ from tests.e2e.orders import Order, OrderHandler
 from tests.e2e.prometheus import Prometheus, Result, job_of, require_prometheus
 from tests.operator_api.conftest import Operator, starting, until
 from tests.redis_server import RedisServer
+from tools.dashboards import boards
+from tools.pictures import RECORDED
+from tools.pictures.boards import Board, Panel, Target, filled
+from tools.pictures.recording import Recording
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 

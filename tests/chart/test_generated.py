@@ -5,25 +5,25 @@ from pathlib import Path
 import pytest
 import yaml
 
-from charts.dashboards import boards
-from charts.made import made
-from charts.manual import manual
-from charts.pictures import DOCS, RECORDED, pictures
 from tests.chart.helm import CHART, REPOSITORY, of_kind, rendered
+from tools.chart.generated import made
+from tools.chart.values_readme import manual
+from tools.dashboards import boards
+from tools.pictures import DOCS, RECORDED, pictures
 
 CRD = yaml.safe_load((REPOSITORY / "crds" / "shardedqueues.yaml").read_text())
 
 
 @pytest.mark.parametrize("path", made(), ids=lambda path: path.name)
 def test_file_is_what_its_source_makes_of_it(path: Path) -> None:
-    assert path.read_text() == made()[path], "type: python -m charts"
+    assert path.read_text() == made()[path], "type: make chart"
 
 
 def test_pictures_are_what_the_recorded_run_makes_of_them() -> None:
     """Of the dashboards as they are now: a query that is newer than the recording has no answer."""
     drawn = pictures(boards())
 
-    assert {path: path.read_text() for path in drawn} == drawn, "type: python -m charts"
+    assert {path: path.read_text() for path in drawn} == drawn, "type: make chart"
     assert set(DOCS.iterdir()) == set(drawn)
 
 

@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from charts.dashboards.panels import RATE, THIRD, Panels, Query, board, choice, graph, number, with_rows
+from tools.dashboards.panels import RATE, THIRD, Panels, Query, board, choice, graph, number, with_rows
 
 OPERATOR = 'namespace=~"$operator"'
 POLLS = f"sum by (le) (rate(sharded_queue_operator_poll_seconds_bucket{{{OPERATOR}}}[{RATE}]))"

@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from charts.pictures.boards import Target
+from tools.pictures.boards import Target
 
 DIGITS = 4
 """Those of a value that are kept in a graph; no picture shows more."""

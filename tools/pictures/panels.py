@@ -5,11 +5,11 @@ from itertools import pairwise
 from textwrap import wrap
 from typing import Any
 
-from charts.pictures import svg
-from charts.pictures.boards import Panel
-from charts.pictures.graph import graph, named
-from charts.pictures.recording import Recording, Series
-from charts.pictures.units import spelled
+from tools.pictures import svg
+from tools.pictures.boards import Panel
+from tools.pictures.graph import graph, named
+from tools.pictures.recording import Recording, Series
+from tools.pictures.units import spelled
 
 SIDE, HEAD, ROW, BETWEEN, LETTER = 10, 48, 19, 10, 10
 LARGE, SMALL = 26, 14

@@ -8,12 +8,12 @@ import json
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from charts.dashboards import fleet, queues
+from tools.dashboards import operators, queues
 
 
 def boards() -> dict[str, str]:
     """The JSON of each dashboard by its name."""
-    built = {"queues": queues.built(), "operator": fleet.built()}
+    built = {"queues": queues.built(), "operator": operators.built()}
     return {
         name: json.dumps(board.build(), cls=JSONEncoder, indent=2, sort_keys=True) + "\n"
         for name, board in built.items()

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from charts.dashboards import boards
-from charts.manual import manual
+from tools.chart.values_readme import manual
+from tools.dashboards import boards
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 CHART = REPOSITORY / "charts" / "sharded-queue"
 
 

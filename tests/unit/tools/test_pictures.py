@@ -5,14 +5,14 @@ from xml.etree import ElementTree
 
 import pytest
 
-from charts.dashboards import boards
-from charts.pictures.boards import Board, Target, filled
-from charts.pictures.graph import scale
-from charts.pictures.page import drawn
-from charts.pictures.panels import table_of
-from charts.pictures.recording import Recording
-from charts.pictures.svg import broken, cut, simplified
-from charts.pictures.units import spelled
+from tools.dashboards import boards
+from tools.pictures.boards import Board, Target, filled
+from tools.pictures.graph import scale
+from tools.pictures.page import drawn
+from tools.pictures.panels import table_of
+from tools.pictures.recording import Recording
+from tools.pictures.svg import broken, cut, simplified
+from tools.pictures.units import spelled
 
 BEGIN, END = 1_000, 1_010
 LABELS = {"namespace": "shop", "queue": "mails", "handler": "mails.Mail", "thread": "7", "priority": "0"}

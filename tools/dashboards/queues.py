@@ -2,7 +2,7 @@
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
-from charts.dashboards.panels import (
+from tools.dashboards.panels import (
     QUARTER,
     RATE,
     THIRD,

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 
 from bench.plot import WIDTH, page
-from charts.pictures import svg
-from charts.pictures.boards import Board, Panel
-from charts.pictures.panels import DRAWN
-from charts.pictures.recording import Recording
-from charts.pictures.units import clock
+from tools.pictures import svg
+from tools.pictures.boards import Board, Panel
+from tools.pictures.panels import DRAWN
+from tools.pictures.recording import Recording
+from tools.pictures.units import clock
 
 EDGE, GAP, UNIT, HEAD, FOOT = 6, 6, 25, 58, 26
 COLUMN = (WIDTH - 2 * EDGE) / 24

@@ -9,9 +9,9 @@ has to scrape real workers and a real operator for it.
 
 from pathlib import Path
 
-from charts.pictures.boards import Board
-from charts.pictures.page import drawn
-from charts.pictures.recording import Recording
+from tools.pictures.boards import Board
+from tools.pictures.page import drawn
+from tools.pictures.recording import Recording
 
 DOCS = Path(__file__).parents[2] / "docs" / "dashboards"
 RECORDED = Path(__file__).with_name("recording.json")

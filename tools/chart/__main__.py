@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from charts.dashboards import boards
-from charts.made import REPOSITORY, made
-from charts.pictures import pictures
+from tools.chart.generated import REPOSITORY, made
+from tools.dashboards import boards
+from tools.pictures import pictures
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def write(texts: dict[Path, str]) -> None:
         if not path.exists() or path.read_text() != text:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text)
-            print(f"written: {path.relative_to(REPOSITORY)}")  # noqa: T201 - a command's answer
+            print(f"written: {path.relative_to(REPOSITORY)}")
 
 
 if __name__ == "__main__":

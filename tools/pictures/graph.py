@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from charts.pictures import svg
-from charts.pictures.boards import Panel
-from charts.pictures.recording import Recording, Series
-from charts.pictures.svg import Point
-from charts.pictures.units import clock, spelled
+from tools.pictures import svg
+from tools.pictures.boards import Panel
+from tools.pictures.recording import Recording, Series
+from tools.pictures.svg import Point
+from tools.pictures.units import clock, spelled
 
 RIGHT, TOP, AXIS, LEGEND = 10, 32, 18, 15
 LINES = 2

@@ -1,0 +1,1 @@
+"""What the chart holds that is made from something else: `make chart` writes it. Nothing here is shipped."""
