@@ -1,4 +1,4 @@
-"""What the README tells a newcomer to type on a Kubernetes, as printed there."""
+"""What the README and its page on Kubernetes tell a newcomer to type, as printed there."""
 
 import os
 import re
@@ -15,16 +15,17 @@ from tests.operator_api.conftest import until
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
+README, PAGE = ROOT / "README.md", ROOT / "docs" / "kubernetes.md"
 REQUESTS = 3000
 HANDLED = "kubectl exec deploy/redis -- redis-cli llen journal:handled"
 DRAINED = re.compile(r"notifications +\d+ +\d+ +\d+ +[A-Z]\w+ +0 +[A-Z]\w+")
 """Desired, current, ready, whether workers run, depth 0, no lag, reason."""
 
 
-def printed(heading: str) -> list[str]:
+def printed(page: Path, line: str) -> list[str]:
     """The commands of the block of shell that follows a line, without what is said of them."""
-    block = re.search(rf"^{re.escape(heading)}\n+```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.M | re.S)
-    assert block, f"README has no shell block after {heading!r}"
+    block = re.search(rf"^{re.escape(line)}\n+```sh\n(.*?)```", page.read_text(), re.M | re.S)
+    assert block, f"{page.name} has no shell block after {line!r}"
     return [line.split("#")[0].strip() for line in block[1].splitlines()]
 
 
@@ -96,12 +97,14 @@ def empty(newcomer: Newcomer) -> Iterator[None]:
     newcomer.type("helm uninstall queues --ignore-not-found --wait")
 
 
-def test_five_commands_lead_from_an_empty_cluster_to_a_scaled_queue(
+def test_three_commands_lead_from_an_empty_cluster_to_a_scaled_queue(
     newcomer: Newcomer, empty: None, watching: Callable[[str], "subprocess.Popen[bytes]"]
 ) -> None:
-    make, env, install, apply, watch = printed("On a Kubernetes:")
+    install, apply, watch = printed(README, "## On Kubernetes")
+    make, env, *others = printed(PAGE, "## From nothing to a scaled queue")
     assert make == "make cluster"
     assert env.startswith("eval")
+    assert others == [install, apply, watch]
 
     newcomer.type(install)
     newcomer.type(apply)
@@ -112,7 +115,7 @@ def test_five_commands_lead_from_an_empty_cluster_to_a_scaled_queue(
 
 
 def test_an_operator_on_this_machine_scales_the_same(newcomer: Newcomer, operator: None) -> None:
-    apply, make = printed("Without Helm, with the operator as a local process:")
+    apply, make = printed(PAGE, "Without Helm, with the operator as a local process:")
     assert make == "make operator"
 
     newcomer.type(apply)

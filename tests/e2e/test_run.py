@@ -1,4 +1,4 @@
-"""`sharded-queue run` as the README says it: a Redis of its own, real processes, and a summary that was checked."""
+"""`sharded-queue run` as docs/kubernetes.md has it: its own Redis, real processes, and a summary that was checked."""
 
 import re
 import shutil

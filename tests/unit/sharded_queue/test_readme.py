@@ -1,34 +1,71 @@
-"""The examples of the README do what they say."""
+"""The examples of the README and of the guide to handlers do what they say, as printed."""
 
+import ast
+import inspect
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-README = Path(__file__).parents[3] / "README.md"
-
-
-def example_under(heading: str) -> str:
-    pattern = rf"^## {heading}\n.*?^```python\n(.*?)^```"
-    found = re.search(pattern, README.read_text(), re.DOTALL | re.MULTILINE)
-    assert found, f"README has no python example under {heading!r}"
-    return found[1]
+ROOT = Path(__file__).parents[3]
+README = ROOT / "README.md"
+GUIDE = ROOT / "docs" / "handlers.md"
 
 
-def test_the_ten_lines_handle_all_requests_in_order_and_end() -> None:
-    example = example_under("In ten lines")
-    ran = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True, check=True, timeout=30)
-    notified = [int(number) for number in re.findall(r"\d+", ran.stdout)]
+def examples(page: Path, language: str) -> list[str]:
+    found = re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    assert found, f"{page.name} has no {language} example"
+    return found
 
-    assert sorted(notified) == list(range(1, 9))
-    for thread in range(3):
-        assert [n for n in notified if n % 3 == thread] == sorted(n for n in notified if n % 3 == thread)
+
+def is_test(example: str) -> bool:
+    return "def test_" in example
+
+
+def ran(example: str, **env: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-c", example]
+    return subprocess.run(words, capture_output=True, text=True, check=True, timeout=30, cwd="/", env=os.environ | env)
+
+
+def test_the_first_queue_handles_all_requests_in_order_and_ends() -> None:
+    (example,) = examples(README, "python")
+
+    assert sorted(ran(example).stdout.splitlines()) == sorted(re.findall(r"`(notifying [\d ]+)`", README.read_text()))
+
+
+def test_the_first_queue_runs_on_what_the_readme_installs(tmp_path: Path) -> None:
+    """With the packages it needs at hand, so that nothing is fetched."""
+    command = next(line for line in README.read_text().splitlines() if line.startswith("pip install "))
+    _, *words = shlex.split(command, comments=True)
+    offline = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--target", str(tmp_path)]
+    subprocess.run([sys.executable, "-m", "pip", *words, *offline], cwd=ROOT, check=True, timeout=60)
+    (example,) = examples(README, "python")
+
+    done = ran(f"{example}\nimport sharded_queue\nprint(sharded_queue.__file__)", PYTHONPATH=str(tmp_path))
+
+    assert done.stdout.splitlines()[-1] == str(tmp_path / "sharded_queue" / "__init__.py")
+
+
+async def test_the_examples_of_the_guide_run_one_after_another() -> None:
+    namespace: dict[str, Any] = {"__name__": "guide"}
+    for example in examples(GUIDE, "python"):
+        if not is_test(example):
+            code = compile(example, GUIDE.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            running = eval(code, namespace)
+            if inspect.isawaitable(running):
+                await running
+
+    assert await namespace["queue"].schedules(namespace["ReportHandler"])
 
 
 def test_the_tests_of_a_user_pass(tmp_path: Path) -> None:
-    (tmp_path / "test_mail.py").write_text(example_under("Testing your own"))
+    (example,) = filter(is_test, examples(GUIDE, "python"))
+    (tmp_path / "test_mail.py").write_text(example)
     words = [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "-p", "no:cacheprovider", str(tmp_path)]
-    ran = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
 
-    assert ran.returncode == 0, ran.stdout
-    assert "2 passed" in ran.stdout
+    assert done.returncode == 0, done.stdout
+    assert "2 passed" in done.stdout

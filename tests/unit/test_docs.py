@@ -1,0 +1,49 @@
+"""The pages of documentation lead where they say, and the index leads to each of them."""
+
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = [page for pattern in ("*.md", "docs/**/*.md", "examples/*/*.md") for page in sorted(ROOT.glob(pattern))]
+
+
+def links(page: Path) -> list[str]:
+    """Those to files of the repository and to headings."""
+    prose = re.sub(r"^```.*?^```|`[^`\n]*`", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in link]
+
+
+@cache
+def anchors(page: Path) -> set[str]:
+    """The headings of a page, as a browser on it names them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for link in links(page):
+        path, _, heading = link.partition("#")
+        target = page.parent / path if path else page
+        assert target.exists(), f"{page.relative_to(ROOT)} links to {link}"
+        assert not heading or heading in anchors(target), f"{page.relative_to(ROOT)} links to {link}"
+
+
+def test_the_index_leads_to_every_page() -> None:
+    index = DOCS / "README.md"
+    linked = {(DOCS / link.partition("#")[0]).resolve() for link in links(index)}
+
+    assert {page for page in DOCS.rglob("*.md") if page != index} <= linked
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    """That they prove it, a reader has to see; `test_every_link_leads_somewhere` holds the names."""
+    page = (DOCS / "guarantees.md").read_text()
+    promises = re.findall(r"^\| (?!promise|-)[^|]+ \| .+ \| (.+) \|$", page, re.MULTILINE)
+
+    assert len(promises) >= 20
+    assert all("](../tests/" in proof for proof in promises)
