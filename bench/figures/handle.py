@@ -5,7 +5,7 @@ from statistics import median
 
 from redis.asyncio import Redis
 
-from bench import bare, load, server
+from bench import baseline, load, server
 from bench.arithmetic import paired_ratio
 from bench.figure import Figure
 from bench.load import Run
@@ -44,8 +44,8 @@ async def in_turns(redis: Redis, scale: Scale, threads: int) -> tuple[list[Run],
     ours, pipeline, lean = [], [], []
     for _ in range(scale.rounds):
         ours.append(await ours_once(redis, scale.requests, threads))
-        for runs, handle in ((pipeline, bare.handle), (lean, bare.handle_lean)):
-            keys = await bare.fill(redis, scale.requests, threads)
+        for runs, handle in ((pipeline, baseline.handle), (lean, baseline.handle_lean)):
+            keys = await baseline.fill(redis, scale.requests, threads)
             runs.append(await handle(redis, keys, scale.requests))
     return ours, pipeline, lean
 
@@ -75,8 +75,8 @@ async def one_request_each(redis: Redis, scale: Scale) -> AsyncIterator[Figure]:
         await server.reset(redis)
         small.append(await load.serve(redis, count))
         sent, inside = await server.sent(redis), sum((await server.calls(redis)).values())
-        keys = await bare.fill_each(redis, count)
-        bare_small.append(await bare.handle(redis, keys, count))
+        keys = await baseline.fill_each(redis, count)
+        bare_small.append(await baseline.handle(redis, keys, count))
     rate, name = median(rates(small)), f"{count:,} threads × 1 request"
     yield Figure(
         f"{name}: to one thread",

@@ -5,7 +5,7 @@ from statistics import median
 
 from redis.asyncio import Redis
 
-from bench import bare, load
+from bench import baseline, load
 from bench.arithmetic import paired_ratio
 from bench.figure import Figure
 from bench.load import Counted, Run, Stopwatch
@@ -40,5 +40,5 @@ async def in_turns(redis: Redis, scale: Scale, threads: int) -> tuple[list[Run],
         watch = Stopwatch()
         await queue.register(Counted, *waiting)
         ours.append(watch.run(BULK))
-        theirs.append(await bare.register(redis, groups, BULK))
+        theirs.append(await baseline.register(redis, groups, BULK))
     return ours, theirs

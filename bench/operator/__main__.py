@@ -9,16 +9,16 @@ from datetime import date
 from bench import machine
 from bench.environments import ROOT
 from bench.figure import Figure
-from bench.operator import drains, first, fleet
+from bench.operator import drain_cost, first_request, many_resources
 from bench.operator.scale import FULL, QUICK, Scale
 from bench.page import write_part
 from bench.report import HEAD, aligned, figure_cells, markdown
-from tests.cluster import cluster as harness
+from tests.cluster import cluster as kubernetes
 from tests.cluster.cluster import Cluster
 from tests.operator_api.conftest import install_crd
 
 PAGE = ROOT / "docs" / "scaling.md"
-PARTS = ("patched", "handled", "drains", "fleet")
+PARTS = ("patched", "handled", "drain-cost", "many-resources")
 STEP_HEAD = ("step", "median", "")
 
 
@@ -33,12 +33,12 @@ class Found:
     async def take(self, figures: AsyncIterator[Figure]) -> None:
         async for figure in figures:
             print(f"  {figure.name}: {figure.value} {figure.verdict}", flush=True)
-            (self.steps if figure.name in first.STEPS else self.figures).append(figure)
+            (self.steps if figure.name in first_request.STEPS else self.figures).append(figure)
 
     async def take_drains(self, cluster: Cluster, scale: Scale) -> None:
-        async for workload, found in drains.measure(cluster, scale):
-            self.figures.append(drains.figure(workload, found))
-            self.drains += drains.rows(workload, found)
+        async for workload, found in drain_cost.measure(cluster, scale):
+            self.figures.append(drain_cost.figure(workload, found))
+            self.drains += drain_cost.rows(workload, found)
 
     def tables(self) -> dict[str, list[tuple[str, ...]]]:
         """By the part of the page that each is; those that were not measured are empty."""
@@ -47,7 +47,7 @@ class Found:
         return {
             "figures on a cluster": [HEAD, *map(figure_cells, self.figures)] if self.figures else [],
             "steps of a first request": [STEP_HEAD, *steps] if steps else [],
-            "real pods": [drains.HEAD, *self.drains] if self.drains else [],
+            "real pods": [drain_cost.HEAD, *self.drains] if self.drains else [],
         }
 
 
@@ -61,30 +61,30 @@ def parsed() -> argparse.Namespace:
 @contextmanager
 def cluster_of_ours() -> Iterator[Cluster]:
     """The one of `make cluster`, or a new one that goes in the end, with the images as they are now."""
-    if harness.given():
+    if kubernetes.given():
         raise SystemExit("KUBECONFIG names a cluster; this needs the one of `make cluster`, whose node it looks into")
-    harness.prepare()
-    is_new = harness.up()
+    kubernetes.prepare()
+    is_new = kubernetes.up()
     try:
-        cluster = harness.connect()
+        cluster = kubernetes.connect()
         cluster.load_images()
         install_crd(cluster)
         yield cluster
     finally:
         if is_new:
-            harness.down()
+            kubernetes.down()
 
 
 async def measured(cluster: Cluster, scale: Scale, parts: list[str]) -> Found:
     found = Found()
     if "patched" in parts:
-        await found.take(first.patched(cluster, scale))
+        await found.take(first_request.patched(cluster, scale))
     if "handled" in parts:
-        await found.take(first.handled(cluster, scale))
-    if "drains" in parts:
+        await found.take(first_request.handled(cluster, scale))
+    if "drain-cost" in parts:
         await found.take_drains(cluster, scale)
-    if "fleet" in parts:
-        await found.take(fleet.measure(cluster, scale))
+    if "many-resources" in parts:
+        await found.take(many_resources.measure(cluster, scale))
     return found
 
 

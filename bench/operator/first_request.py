@@ -18,11 +18,11 @@ from statistics import median
 
 from bench.arithmetic import percentile
 from bench.figure import Figure, number
-from bench.operator import moments
+from bench.operator import timestamps
 from bench.operator.containers import Containers
-from bench.operator.moments import FIRST, JOURNAL, NOTE_START, Task, first_of
+from bench.operator.harness import Harness, Watch, set_up
 from bench.operator.scale import Scale
-from bench.operator.stage import Stage, Watch, staged
+from bench.operator.timestamps import FIRST, JOURNAL, NOTE_START, Task, first_of
 from sharded_queue import Queue, RedisStorage
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
@@ -35,7 +35,7 @@ PAUSES = (0.1, 0.5)
 MANY_THREADS, EACH, MANY_WORKERS = 30, 100, 7
 """30 × (0.02 s × 100 + 0.01 s) / 10 s = 6.03 lanes."""
 
-FILES = {"moments.py": Path(moments.__file__).read_text(), "sitecustomize.py": NOTE_START}
+FILES = {"timestamps.py": Path(timestamps.__file__).read_text(), "sitecustomize.py": NOTE_START}
 """What pods get mounted."""
 
 STEPS = (
@@ -55,26 +55,26 @@ STEPS = (
 class Journey:
     """When each of `STEPS` began, and the last one ended."""
 
-    moments: Sequence[float]
+    timestamps: Sequence[float]
 
     @property
     def seconds(self) -> float:
-        return self.moments[-1] - self.moments[0]
+        return self.timestamps[-1] - self.timestamps[0]
 
     @property
     def steps(self) -> list[float]:
-        return [end - begin for begin, end in pairwise(self.moments)]
+        return [end - begin for begin, end in pairwise(self.timestamps)]
 
 
 async def patched(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
     times = []
-    async with staged(cluster, "patched") as (stage, start), stage.watching("deployments") as watch:
+    async with set_up(cluster, "patched") as (harness, start), harness.watching("deployments") as watch:
         await asyncio.to_thread(start)
-        await made(stage, watch, [stage.queue(name_of(n), first_of(n)) for n in range(scale.firsts)])
+        await made(harness, watch, [harness.queue(name_of(n), first_of(n)) for n in range(scale.firsts)])
         for each in range(scale.firsts):
             await asyncio.sleep(random.uniform(*PAUSES))
-            times.append(await until_patched(stage, watch, each))
-        writes = await writes_to_many(stage, watch)
+            times.append(await until_patched(harness, watch, each))
+        writes = await writes_to_many(harness, watch)
     yield Figure(
         "first request → Deployment patched, p50",
         median(times) * 1000,
@@ -94,26 +94,26 @@ async def patched(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
     )
 
 
-async def made(stage: Stage, watch: Watch, manifests: Sequence[Manifest]) -> None:
+async def made(harness: Harness, watch: Watch, manifests: Sequence[Manifest]) -> None:
     """The resources, and their Deployments without workers."""
-    await stage.create(manifests)
+    await harness.create(manifests)
     for manifest in manifests:
         await watch.first(named(worker_of(manifest["metadata"]["name"])), "a Deployment of each resource")
 
 
-async def until_patched(stage: Stage, watch: Watch, each: int) -> float:
+async def until_patched(harness: Harness, watch: Watch, each: int) -> float:
     began = time.time()
-    await Queue(RedisStorage(stage.redis)).register(FIRST[each], Task("one", 0))
+    await Queue(RedisStorage(harness.redis)).register(FIRST[each], Task("one", 0))
     seen = await watch.first(scaled(worker_of(name_of(each))), "replicas of a first request")
     return seen.at - began
 
 
-async def writes_to_many(stage: Stage, watch: Watch) -> int:
+async def writes_to_many(harness: Harness, watch: Watch) -> int:
     """How often the Deployment was written to when many workers were needed at once."""
     name, shard = "many", Shard("bench.many")
-    await made(stage, watch, [stage.queue(name, shard.handler)])
+    await made(harness, watch, [harness.queue(name, shard.handler)])
     entries = [Entry(str(thread), 0, [b"[1]"] * EACH) for thread in range(MANY_THREADS)]
-    await RedisStorage(stage.redis).register(shard, entries)
+    await RedisStorage(harness.redis).register(shard, entries)
     seen = await watch.first(
         lambda it: it.name == worker_of(name) and it.body["spec"]["replicas"] == MANY_WORKERS, "all workers"
     )
@@ -123,17 +123,17 @@ async def writes_to_many(stage: Stage, watch: Watch) -> int:
 async def handled(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
     journeys: list[Journey] = []
     async with (
-        staged(cluster, "handled") as (stage, start),
-        stage.watching("deployments") as watch,
-        stage.watching("pods") as pods,
+        set_up(cluster, "handled") as (harness, start),
+        harness.watching("deployments") as watch,
+        harness.watching("pods") as pods,
         Containers.of(cluster) as containers,
     ):
         await asyncio.to_thread(start)
-        await stage.share("handlers", FILES)
+        await harness.share("handlers", FILES)
         for each in range(scale.journeys):
-            await made(stage, watch, [running(stage, name_of(each), first_of(each))])
-            journeys.append(await journey(stage, watch, pods, containers, each))
-            await stage.delete(name_of(each))
+            await made(harness, watch, [running(harness, name_of(each), first_of(each))])
+            journeys.append(await journey(harness, watch, pods, containers, each))
+            await harness.delete(name_of(each))
             await pods.until_none()
     times = [journey.seconds for journey in journeys]
     yield Figure(
@@ -148,8 +148,8 @@ async def handled(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
         yield Figure(name, median(seconds) * 1000, "ms")
 
 
-def running(stage: Stage, name: str, handler: str, **spec: object) -> Manifest:
-    """A ShardedQueue whose pods do run, with the handlers of `moments`."""
+def running(harness: Harness, name: str, handler: str, **spec: object) -> Manifest:
+    """A ShardedQueue whose pods do run, with the handlers of `timestamps`."""
     container = {
         "name": "worker",
         "imagePullPolicy": "IfNotPresent",
@@ -157,19 +157,19 @@ def running(stage: Stage, name: str, handler: str, **spec: object) -> Manifest:
         "volumeMounts": [{"name": "handlers", "mountPath": "/handlers"}],
     }
     pod = {"containers": [container], "volumes": [{"name": "handlers", "configMap": {"name": "handlers"}}]}
-    worker = {"image": "localhost/notifications:dev", "modules": ["moments"], "template": {"spec": pod}}
-    return stage.queue(name, handler, worker=worker, **spec)
+    worker = {"image": "localhost/notifications:dev", "modules": ["timestamps"], "template": {"spec": pod}}
+    return harness.queue(name, handler, worker=worker, **spec)
 
 
-async def journey(stage: Stage, watch: Watch, pods: Watch, containers: Containers, each: int) -> Journey:
+async def journey(harness: Harness, watch: Watch, pods: Watch, containers: Containers, each: int) -> Journey:
     await asyncio.sleep(random.uniform(*PAUSES))
-    await stage.redis.delete(JOURNAL)
+    await harness.redis.delete(JOURNAL)
     began = time.time()
-    await Queue(RedisStorage(stage.redis)).register(FIRST[each], Task("one", 0))
+    await Queue(RedisStorage(harness.redis)).register(FIRST[each], Task("one", 0))
     scaled_at = (await watch.first(scaled(worker_of(name_of(each))), "replicas of a first request")).at
     pod = await pods.first(lambda it: it.name.startswith(f"{worker_of(name_of(each))}-"), "a pod")
     placed = await pods.first(lambda it: it.name == pod.name and it.body["spec"].get("nodeName"), "a pod on a node")
-    note = await noted(stage)
+    note = await noted(harness)
     sandbox, container = await containers.started(pod.name)
     return Journey(
         [
@@ -187,9 +187,9 @@ async def journey(stage: Stage, watch: Watch, pods: Watch, containers: Container
     )
 
 
-async def noted(stage: Stage) -> Mapping[str, float]:
+async def noted(harness: Harness) -> Mapping[str, float]:
     """What the worker wrote down; asked for by a blocking command, so that nobody polls beside it."""
-    line = await stage.redis.blpop([JOURNAL], 30)
+    line = await harness.redis.blpop([JOURNAL], 30)
     if line is None:
         raise TimeoutError("the first request was not handled within 30 s")
     note: Mapping[str, float] = json.loads(line[1])

@@ -15,10 +15,10 @@ from itertools import count
 from statistics import median
 
 from bench.figure import Figure, number
-from bench.operator.first import FILES, made, running, worker_of
-from bench.operator.moments import JOURNAL, Noted, Task
+from bench.operator.first_request import FILES, made, running, worker_of
+from bench.operator.harness import Harness, Sighting, Watch, set_up
 from bench.operator.scale import Scale
-from bench.operator.stage import Sighting, Stage, Watch, staged
+from bench.operator.timestamps import JOURNAL, Noted, Task
 from bench.simulation.compare import OURS, PODS, RIVALS, Contender
 from bench.simulation.timeline import SECOND
 from bench.simulation.workloads import WORKLOADS, Workload
@@ -82,8 +82,8 @@ class Clock:
 class Reality:
     """What a rule of the simulation looks at and acts on, of a real queue and a real Deployment."""
 
-    def __init__(self, stage: Stage, deployment: str) -> None:
-        self.stage, self.deployment = stage, Name(stage.namespace, deployment)
+    def __init__(self, harness: Harness, deployment: str) -> None:
+        self.harness, self.deployment = harness, Name(harness.namespace, deployment)
         self.timeline = Clock()
         self.depth = self.wanted = self.applied = 0
         self.depths: Mapping[str, int] = {}
@@ -99,12 +99,12 @@ class Reality:
         await self.timeline.run(self.look, self.act)
 
     async def look(self) -> None:
-        (state,) = await RedisStorage(self.stage.redis).observe([Shard(Noted.name)], 0)
+        (state,) = await RedisStorage(self.harness.redis).observe([Shard(Noted.name)], 0)
         self.depth = state.depth
 
     async def act(self) -> None:
         if self.wanted != self.applied:
-            await self.stage.api.merge(
+            await self.harness.api.merge(
                 f"{apps('deployments', self.deployment)}/scale", {"spec": {"replicas": self.wanted}}
             )
             self.applied = self.wanted
@@ -112,44 +112,44 @@ class Reality:
 
 async def measure(cluster: Cluster, scale: Scale) -> AsyncIterator[tuple[Workload, dict[str, list[Drain]]]]:
     async with (
-        staged(cluster, "drains") as (stage, start),
-        stage.watching("deployments") as watch,
-        stage.watching("pods") as pods,
+        set_up(cluster, "drain-cost") as (harness, start),
+        harness.watching("deployments") as watch,
+        harness.watching("pods") as pods,
     ):
         await asyncio.to_thread(start)
-        await stage.share("handlers", FILES)
+        await harness.share("handlers", FILES)
         for workload in DRAINED:
             drains: dict[str, list[Drain]] = {contender.name: [] for contender in CONTENDERS}
             for each in range(scale.rounds):
                 for contender in CONTENDERS:
                     phase = (each + 0.5) / scale.rounds
-                    drain = await drained(stage, watch, pods, workload, contender, phase)
+                    drain = await drained(harness, watch, pods, workload, contender, phase)
                     print(f"  {workload.name}, {contender.name}: {told(drain)}", flush=True)
                     drains[contender.name].append(drain)
             yield workload, drains
 
 
 async def drained(
-    stage: Stage, watch: Watch, pods: Watch, workload: Workload, contender: Contender, phase: float
+    harness: Harness, watch: Watch, pods: Watch, workload: Workload, contender: Contender, phase: float
 ) -> Drain:
     """One drain of a queue that has just been made."""
     is_ours = contender is OURS
     name = f"{workload.name}-{'lanes' if is_ours else 'messages'}-{phase * 100:.0f}"
-    await stage.redis.flushall()
+    await harness.redis.flushall()
     scaling = {"maxReplicas": PODS, "mode": "Automatic" if is_ours else "Recommend"}
-    await made(stage, watch, [running(stage, name, Noted.name, scaling=scaling)])
-    reality = Reality(stage, worker_of(name))
+    await made(harness, watch, [running(harness, name, Noted.name, scaling=scaling)])
+    reality = Reality(harness, worker_of(name))
     workload.begin(reality)  # type: ignore[arg-type]
     tasks = [Task(thread, MEASURED.request) for thread, depth in reality.depths.items() for _ in range(depth)]
     began = time.time()
-    await Queue(RedisStorage(stage.redis)).register(Noted, *tasks)
+    await Queue(RedisStorage(harness.redis)).register(Noted, *tasks)
     scaling_by_messages = asyncio.create_task(asyncio.sleep(0) if is_ours else ruled(reality, contender, phase))
     try:
-        ended = await last_handled(stage, len(tasks))
+        ended = await last_handled(harness, len(tasks))
     finally:
         scaling_by_messages.cancel()
     drain = summed(pods.sightings, f"{worker_of(name)}-", began, ended)
-    await stage.delete(name)
+    await harness.delete(name)
     await pods.until_none()
     return drain
 
@@ -159,12 +159,12 @@ async def ruled(reality: Reality, contender: Contender, phase: float) -> None:
     await reality.run()
 
 
-async def last_handled(stage: Stage, count: int) -> float:
+async def last_handled(harness: Harness, count: int) -> float:
     """When the last of so many requests was handled; asked for by a blocking command, so that nobody polls."""
     handled, ended = 0, 0.0
     async with asyncio.timeout(LONGEST_SECONDS):
         while handled < count:
-            if line := await stage.redis.blpop([JOURNAL], 1):
+            if line := await harness.redis.blpop([JOURNAL], 1):
                 note = json.loads(line[1])
                 handled, ended = handled + note["count"], max(ended, note["handled"])
     return ended

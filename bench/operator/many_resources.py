@@ -14,10 +14,10 @@ from typing import Any
 
 from bench.arithmetic import percentile
 from bench.figure import Figure, number
-from bench.operator.first import name_of, until_patched
-from bench.operator.moments import first_of
+from bench.operator.first_request import name_of, until_patched
+from bench.operator.harness import Harness, set_up
 from bench.operator.scale import Scale
-from bench.operator.stage import Stage, staged
+from bench.operator.timestamps import first_of
 from sharded_queue import RedisStorage
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
@@ -63,32 +63,32 @@ class Account:
 
 
 async def measure(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
-    async with staged(cluster, "fleet", appendonly="yes") as (stage, start):
-        await fill(stage, scale.resources)
+    async with set_up(cluster, "many-resources", appendonly="yes") as (harness, start):
+        await fill(harness, scale.resources)
         operator: Operator = await asyncio.to_thread(start)
         began = time.monotonic()
-        await stage.create([resource(stage, each) for each in range(scale.resources)])
+        await harness.create([resource(harness, each) for each in range(scale.resources)])
         await until_known(operator, scale.resources)
         known = time.monotonic() - began
         with suppress(AssertionError):  # then the writes at rest tell
             await asyncio.to_thread(until, lambda: is_at_rest(operator), "nothing is written any more", 30)
-        async for figure in at_rest(stage, operator, scale):
+        async for figure in at_rest(harness, operator, scale):
             yield figure
-        async for figure in awakened(stage, operator, scale, known):
+        async for figure in awakened(harness, operator, scale, known):
             yield figure
-        yield await round_trips(stage, operator, scale)
+        yield await round_trips(harness, operator, scale)
 
 
-def resource(stage: Stage, each: int) -> Any:
-    return stage.queue(f"fleet-{each:04d}", handler_of(each), scaling=SCALING)
+def resource(harness: Harness, each: int) -> Any:
+    return harness.queue(f"many-{each:04d}", handler_of(each), scaling=SCALING)
 
 
 def handler_of(each: int) -> str:
-    return f"bench.fleet.{each:04d}"
+    return f"bench.many.{each:04d}"
 
 
-async def fill(stage: Stage, resources: int) -> None:
-    storage = RedisStorage(stage.redis)
+async def fill(harness: Harness, resources: int) -> None:
+    storage = RedisStorage(harness.redis)
     entries = [Entry(str(thread), 0, [b"[1]"] * EACH) for thread in range(THREADS)]
     for each in range(resources):
         await storage.register(Shard(handler_of(each)), entries)
@@ -107,8 +107,8 @@ def is_at_rest(operator: Operator) -> bool:
     return operator.writes() == before
 
 
-async def at_rest(stage: Stage, operator: Operator, scale: Scale) -> AsyncIterator[Figure]:
-    log = stage.cluster.audit_log
+async def at_rest(harness: Harness, operator: Operator, scale: Scale) -> AsyncIterator[Figure]:
+    log = harness.cluster.audit_log
     assert log
     marked, before = log.stat().st_size, await Account.of(operator)
     await asyncio.sleep(scale.rest_seconds)
@@ -120,7 +120,7 @@ async def at_rest(stage: Stage, operator: Operator, scale: Scale) -> AsyncIterat
     yield Figure("RSS of the operator", rss_mib(operator.process.pid), "MiB", of, 150, "≤")
     yield Figure(
         "writes to the API at rest, a minute",
-        written(log, marked, stage.namespace) / seconds * 60,
+        written(log, marked, harness.namespace) / seconds * 60,
         "",
         note=f"by the audit log of {seconds:.0f} s; by the operator's own metric {after.writes - before.writes:.0f}",
         bound=0,
@@ -137,28 +137,28 @@ async def at_rest(stage: Stage, operator: Operator, scale: Scale) -> AsyncIterat
     yield Figure("CPU of the operator at rest", cpu, "cores", "reading, deciding, and finding that nothing is to do")
 
 
-async def awakened(stage: Stage, operator: Operator, scale: Scale, known: float) -> AsyncIterator[Figure]:
+async def awakened(harness: Harness, operator: Operator, scale: Scale, known: float) -> AsyncIterator[Figure]:
     """First requests to some queues more, beside all that rest."""
     times = []
     count = min(FIRSTS, scale.firsts)
-    async with stage.watching("deployments", "--watch-only") as watch:
-        await stage.create([stage.queue(name_of(each), first_of(each)) for each in range(count)])
+    async with harness.watching("deployments", "--watch-only") as watch:
+        await harness.create([harness.queue(name_of(each), first_of(each)) for each in range(count)])
         await until_known(operator, scale.resources + count)
         for each in range(count):
             await asyncio.sleep(random.uniform(0.1, 1.1))
-            times.append(await until_patched(stage, watch, each))
+            times.append(await until_patched(harness, watch, each))
     p90 = number(percentile(times, 90) * 1000)
     note = f"{count} queues; p90 {p90} ms. When the operator met them all, every one was known after {known:.0f} s"
     yield Figure(f"the same beside {scale.resources:,} others, p50", median(times) * 1000, "ms", note)
 
 
-async def round_trips(stage: Stage, operator: Operator, scale: Scale) -> Figure:
+async def round_trips(harness: Harness, operator: Operator, scale: Scale) -> Figure:
     """Redis moves, and a proxy that counts takes its place."""
-    port = stage.server.port
-    await asyncio.to_thread(stage.server.stop)
-    stage.server.port = free_port()
-    await asyncio.to_thread(stage.server.start)
-    async with CountingProxy(stage.server.port, port, NODE_ADDRESS) as proxy:
+    port = harness.server.port
+    await asyncio.to_thread(harness.server.stop)
+    harness.server.port = free_port()
+    await asyncio.to_thread(harness.server.start)
+    async with CountingProxy(harness.server.port, port, NODE_ADDRESS) as proxy:
         await asyncio.to_thread(operator.wait_for_polls, 3 * scale.resources)
         before, trips = await Account.of(operator), proxy.trips
         await asyncio.to_thread(operator.wait_for_polls, scale.polls * scale.resources)

@@ -83,7 +83,7 @@ class Watch:
             await self.news.wait_for(lambda: not self.living)
 
 
-class Stage:
+class Harness:
     def __init__(self, cluster: Cluster, namespace: str, folder: Path, api: Api, server: RedisServer) -> None:
         self.cluster, self.namespace, self.folder = cluster, namespace, folder
         self.api, self.server = api, server
@@ -100,7 +100,7 @@ class Stage:
         asked = {
             "redis": {"addresses": [self.address]},
             "handlers": [{"name": handler}],
-            "worker": {"image": "localhost/notifications:dev", "modules": ["moments"], "template": template},
+            "worker": {"image": "localhost/notifications:dev", "modules": ["timestamps"], "template": template},
         }
         metadata = {"name": name, "namespace": self.namespace}
         return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": asked | spec}
@@ -147,7 +147,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(cluster: Cluster, purpose: str, **options: str) -> AsyncIterator[tuple[Stage, Start]]:
+async def set_up(cluster: Cluster, purpose: str, **options: str) -> AsyncIterator[tuple[Harness, Start]]:
     """
     A namespace with a Redis of these options, and the start of operators for it; all of it goes when the block ends.
     """
@@ -158,11 +158,11 @@ async def staged(cluster: Cluster, purpose: str, **options: str) -> AsyncIterato
     with TemporaryDirectory() as place, fresh_namespace(cluster, f"bench-{purpose}") as namespace:
         folder = Path(place)
         server = RedisServer(folder / "redis", **options).start()
-        stage = Stage(cluster, namespace, folder, api, server)
+        harness = Harness(cluster, namespace, folder, api, server)
         try:
             with starting(cluster, namespace, folder) as start:
-                yield stage, start
+                yield harness, start
         finally:
-            await stage.redis.aclose()
+            await harness.redis.aclose()
             await api.close()
             server.kill()

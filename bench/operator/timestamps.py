@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from sharded_queue import Handler, Route, current
 from sharded_queue.connections import connect
 
-JOURNAL = "bench:moments"
+JOURNAL = "bench:timestamps"
 STARTED = "BENCH_PYTHON_STARTED"
 NOTE_START = f"import os, time\nos.environ['{STARTED}'] = str(time.time())\n"
 """The text of a `sitecustomize.py`: the first line of ours that an interpreter comes to."""
@@ -43,7 +43,7 @@ class Noted(Handler):
 
     async def perform(self, *requests: Task) -> None:
         await asyncio.sleep(sum(request.seconds for request in requests))
-        moments = {
+        timestamps = {
             "handler": self.name,
             "owner": current().lease.owner,
             "count": len(requests),
@@ -52,7 +52,7 @@ class Noted(Handler):
             "bound": self.bound_at,
             "handled": time.time(),
         }
-        await redis().rpush(JOURNAL, json.dumps(moments))
+        await redis().rpush(JOURNAL, json.dumps(timestamps))
 
 
 def first_of(number: int) -> str:

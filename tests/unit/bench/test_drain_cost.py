@@ -2,8 +2,8 @@
 
 import pytest
 
-from bench.operator.drains import Drain, summed
-from bench.operator.stage import Sighting
+from bench.operator.drain_cost import Drain, summed
+from bench.operator.harness import Sighting
 
 
 def sighting(at: float, name: str, *, is_gone: bool = False) -> Sighting:
