@@ -7,9 +7,10 @@ from html import escape
 from bench.environments import ROOT
 from bench.figure import Figure, number
 from bench.figures.others import Rates
+from tools.svg import WIDTH, page
 
 PATH = ROOT / "docs" / "benchmarks.svg"
-WIDTH, LABELS, BAR, GAP, TOP = 980, 450, 16, 8, 46
+LABELS, BAR, GAP, TOP = 450, 16, 8, 46
 RIGHT = WIDTH - 90
 MET, MISSED, OURS, OTHER = "#2a7f62", "#c0562f", "#2a7f62", "#8a94a6"
 
@@ -22,14 +23,6 @@ def drawn(figures: Sequence[Figure], rates: Sequence[Rates]) -> str:
         parts.append(f'<g transform="translate(0 {height})">' + "\n".join(lines) + "</g>")
         height += used
     return page(parts, height)
-
-
-def page(parts: Sequence[str], height: int) -> str:
-    style = "text{font:13px sans-serif;fill:#333} .t{font-weight:bold;font-size:15px} .n{fill:#666}"
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">'
-    return "\n".join(
-        [head, f"<style>{style}</style>", f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>', *parts, "</svg>\n"]
-    )
 
 
 def distance(figures: Sequence[Figure]) -> tuple[list[str], int]:

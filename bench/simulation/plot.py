@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from html import escape
 
 from bench.environments import ROOT
-from bench.plot import OTHER, OURS, WIDTH, page
+from bench.plot import OTHER, OURS
 from bench.simulation.compare import CONTENDERS, MIDDLE, PODS
 from bench.simulation.run import Outcome, simulated
 from bench.simulation.timeline import SECOND
 from bench.simulation.workloads import WORKLOADS, Workload
+from tools.svg import WIDTH, page
 
 PATH = ROOT / "docs" / "scaling.svg"
 COLOURS = (OURS, OTHER, "#4477aa", "#c0562f")

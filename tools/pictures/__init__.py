@@ -2,8 +2,8 @@
 Pictures of the dashboards for those who have no Grafana at hand: laid out by the panels' places, drawn from what the
 queries of the panels returned on a recorded run.
 
-`boards` reads what a dashboard asks for, `recording` keeps the answers, `units` spells values, `svg` spells shapes, and
-`panels` has one function a kind of panel. The run is made and recorded by tests/e2e/test_dashboards.py, as a Prometheus
+`boards` reads what a dashboard asks for, `recording` keeps the answers, `units` spells values, and `panels` has one
+function a kind of panel. The run is made and recorded by tests/e2e/test_dashboards.py, as a Prometheus
 has to scrape real workers and a real operator for it.
 """
 

@@ -5,11 +5,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from tools.pictures import svg
+from tools import svg
 from tools.pictures.boards import Panel
 from tools.pictures.recording import Recording, Series
-from tools.pictures.svg import Point
 from tools.pictures.units import clock, spelled
+from tools.svg import Point
 
 RIGHT, TOP, AXIS, LEGEND = 10, 32, 18, 15
 LINES = 2

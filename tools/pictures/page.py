@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from bench.plot import WIDTH, page
-from tools.pictures import svg
+from tools import svg
 from tools.pictures.boards import Board, Panel
 from tools.pictures.panels import DRAWN
 from tools.pictures.recording import Recording
 from tools.pictures.units import clock
+from tools.svg import WIDTH, page
 
 EDGE, GAP, UNIT, HEAD, FOOT = 6, 6, 25, 58, 26
 COLUMN = (WIDTH - 2 * EDGE) / 24
@@ -26,7 +26,7 @@ def drawn(board: Board, recording: Recording) -> str:
         parts += placed(panel, recording)
     parts.append(svg.text(EDGE + 4, below + 17, "Drawn from what the queries of this dashboard returned on one run of"
                           " the tests, recorded; Grafana draws the same in its own way.", kind="n"))  # fmt: skip
-    return page(parts, below + FOOT).replace(' fill="#fff"/>', ' fill="#f4f5f7"/>', 1)
+    return page(parts, below + FOOT, background="#f4f5f7")
 
 
 def head(board: Board, recording: Recording) -> Iterator[str]:

@@ -5,7 +5,7 @@ from itertools import pairwise
 from textwrap import wrap
 from typing import Any
 
-from tools.pictures import svg
+from tools import svg
 from tools.pictures.boards import Panel
 from tools.pictures.graph import graph, named
 from tools.pictures.recording import Recording, Series

@@ -11,8 +11,8 @@ from tools.pictures.graph import scale
 from tools.pictures.page import drawn
 from tools.pictures.panels import table_of
 from tools.pictures.recording import Recording
-from tools.pictures.svg import broken, cut, simplified
 from tools.pictures.units import spelled
+from tools.svg import broken, cut, simplified
 
 BEGIN, END = 1_000, 1_010
 LABELS = {"namespace": "shop", "queue": "mails", "handler": "mails.Mail", "thread": "7", "priority": "0"}

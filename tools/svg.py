@@ -1,9 +1,12 @@
-"""Shapes of SVG as text."""
+"""SVG written by hand: a page, and the shapes on it. The benchmarks' plots and the dashboards' pictures use it."""
 
 from collections.abc import Sequence
 from html import escape
 
 Point = tuple[float, float]
+
+WIDTH = 980
+"""Of every page, in pixels."""
 
 INK, FAINT, LINE = "#24292f", "#69707a", "#e3e6ea"
 COLOURS = (
@@ -17,6 +20,13 @@ BOLD = 0.66
 
 FLAT = 0.35
 """Points that lie nearer than this to the line between their neighbours, in pixels, are left out."""
+
+
+def page(parts: Sequence[str], height: float, background: str = "#fff") -> str:
+    style = "text{font:13px sans-serif;fill:#333} .t{font-weight:bold;font-size:15px} .n{fill:#666}"
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img">'
+    fill = f'<rect width="{WIDTH}" height="{height}" fill="{background}"/>'
+    return "\n".join([head, f"<style>{style}</style>", fill, *parts, "</svg>\n"])
 
 
 def text(x: float, y: float, words: str, *, size: float = 11, kind: str = "", anchor: str = "", fill: str = "") -> str:
