@@ -1,7 +1,7 @@
 """
-The Grafana dashboards as code, in the words of docs/metrics.md; the chart holds what it makes as JSON.
+The Grafana dashboards as code, in the words of docs/metrics.md. The chart holds the resulting JSON.
 
-A dashboard is one file that reads as its table of contents; what panels have in common is in `panels`.
+Each dashboard is a file that reads as its table of contents. What panels have in common is in `panels`.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The operator: does one lead, does it see, does it write more than it must, and what did it change?"""
+"""The operator: does one lead, does it read Redis, does it write more than it must, and what did it change?"""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -7,10 +7,15 @@ from tools.dashboards.panels import RATE, THIRD, Panels, Query, board, choice, g
 OPERATOR = 'namespace=~"$operator"'
 POLLS = f"sum by (le) (rate(sharded_queue_operator_poll_seconds_bucket{{{OPERATOR}}}[{RATE}]))"
 QUEUE = "max by (namespace, queue)"
+LANES = "Lanes: what the requests could use. Desired: what the operator asked for. Ready: pods that are ready."
 
 
 def built() -> Dashboard:
-    to = board("Sharded queues: operator", "sharded-queue-operator", "Does it lead, see, and write; what it changed.")
+    to = board(
+        "Sharded queues: operator",
+        "sharded-queue-operator",
+        "Does an operator lead, read Redis and write? What did it change?",
+    )
     chosen = choice("operator", "label_values(sharded_queue_operator_leading, namespace)").label("Operator in")
     rows = {"At a glance": at_a_glance(), "Its work": work(), "What it decided": decisions()}
     return with_rows(to.with_variable(chosen), rows)
@@ -21,42 +26,51 @@ def rate(metric: str, labels: str) -> str:
 
 
 def without(metric: str) -> str:
-    """Queues of which a gauge says no."""
+    """The number of queues whose gauge is 0."""
     return f"count({QUEUE} ({metric}) == 0) or vector(0)"
 
 
 def at_a_glance() -> Panels:
     leading = f"sum(sharded_queue_operator_leading{{{OPERATOR}}})"
-    yield number("Operators that lead", "One, of however many there are.", leading, least=1, alarm=2)
-    yield number("Queues", "That are served.", f"count({QUEUE} (sharded_queue_accepted))")
-    yield number("Queues unknown", "For which Redis does not answer.", without("sharded_queue_known"), alarm=1)
-    yield number("Queues refused", "Whose spec makes no sense.", without("sharded_queue_accepted"), alarm=1)
+    yield number("Leading operators", "Exactly one, however many replicas run.", leading, least=1, alarm=2)
+    yield number("Queues", "ShardedQueues that the operator serves.", f"count({QUEUE} (sharded_queue_accepted))")
+    yield number("Unknown queues", "Queues whose Redis does not answer.", without("sharded_queue_known"), alarm=1)
+    yield number("Refused queues", "Queues with an invalid spec.", without("sharded_queue_accepted"), alarm=1)
 
 
 def work() -> Panels:
     polls = Query(rate("sharded_queue_operator_polls_total", "outcome"), "{{outcome}}")
-    yield graph("Queues read", "A second, by whether Redis answered.", polls, unit="ops", span=THIRD)
+    yield graph(
+        "Reads of queues", "Per second. Known: Redis answered. Unknown: it did not.", polls, unit="ops", span=THIRD
+    )
     quantiles = [Query(f"histogram_quantile({q}, {POLLS})", f"p{q * 100:g}") for q in (0.5, 0.9, 0.99)]
     yield graph(
-        "Time of one read", "Of one Redis that answered, for all queues on it.", *quantiles, unit="s", span=THIRD
+        "Time per read", "Time to read all queues on one Redis that answered.", *quantiles, unit="s", span=THIRD
     )
     leaders = Query(f"max by (pod) (sharded_queue_operator_leading{{{OPERATOR}}})", "{{pod}}")
-    yield graph("Who leads?", "A step is a new leader.", leaders, span=THIRD)
+    yield graph("Which pod leads?", "1: leads. A step is a change of leader.", leaders, span=THIRD)
     calls = Query(rate("sharded_queue_operator_api_calls_total", "verb, status"), "{{verb}} {{status}}")
-    yield graph("Calls of the API server", "While nothing changes, none but of the Lease write.", calls, unit="ops")
+    yield graph(
+        "Calls of the API server",
+        "Per second. While nothing changes, the only writes renew the Lease.",
+        calls,
+        unit="ops",
+    )
     failures = Query(rate("sharded_queue_operator_failures_total", "pod"), "{{pod}}")
-    yield graph("Failures", "Reconciliations that failed and are tried again, a second.", failures, unit="cps")
+    yield graph("Failures", "Failed reconciliations per second. Each one is retried.", failures, unit="cps")
 
 
 def decisions() -> Panels:
     changes = f"sum by (direction) (rate(sharded_queue_scalings_total[{RATE}]))"
-    yield graph("Changes of the number of workers", "A second.", Query(changes, "{{direction}}"), unit="cps")
+    yield graph(
+        "Changes of the number of workers", "Per second, by direction.", Query(changes, "{{direction}}"), unit="cps"
+    )
     lanes, desired, ready = (
         Query(f"sum({QUEUE} (sharded_queue_{name}))", name.partition("_")[0])
         for name in ("lanes", "desired_replicas", "ready_replicas")
     )
-    yield graph("Workers of all queues", "Lanes are what the requests could use.", lanes, desired, ready)
+    yield graph("Workers of all queues", LANES, lanes, desired, ready)
     depth = Query(f"sum({QUEUE} (sharded_queue_depth))", "depth")
-    yield graph("Requests of all queues", "Not handled yet.", depth)
+    yield graph("Requests of all queues", "Requests that are not handled yet.", depth)
     lag = Query(f"topk(10, {QUEUE} (sharded_queue_lag_seconds))", "{{namespace}}/{{queue}}")
-    yield graph("Queues that lag most", "Ten of them.", lag, unit="s")
+    yield graph("Queues that lag most", "The ten queues whose oldest requests have waited longest.", lag, unit="s")

@@ -1,4 +1,4 @@
-"""Panels with the looks that all of ours share: a title that asks or names, a sentence, queries with their legends."""
+"""Panels with a common look: a title that asks or names, a description, queries with their legends."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -78,7 +78,7 @@ def with_rows(to: Dashboard, rows: Mapping[str, Panels]) -> Dashboard:
 
 
 def choice(name: str, query: str) -> QueryVariable:
-    """A list of label values from which the reader takes some; all at first."""
+    """A list of label values to choose from; all are chosen at first."""
     return (
         QueryVariable(name)
         .datasource(SOURCE)
@@ -92,9 +92,9 @@ def choice(name: str, query: str) -> QueryVariable:
 
 
 def graph(
-    title: str, says: str, *queries: Query, unit: str = "short", span: int = HALF, stacked: bool = False
+    title: str, description: str, *queries: Query, unit: str = "short", span: int = HALF, stacked: bool = False
 ) -> timeseries.Panel:
-    panel = timeseries.Panel().title(title).description(says).datasource(SOURCE).unit(unit).min(0)
+    panel = timeseries.Panel().title(title).description(description).datasource(SOURCE).unit(unit).min(0)
     panel = panel.span(span).height(HEIGHT).legend(LEGEND).tooltip(TOOLTIP)
     if stacked:
         panel = panel.stacking(common.StackingConfig().mode(StackingMode.NORMAL)).fill_opacity(30)
@@ -105,7 +105,7 @@ def graph(
 
 def number(
     title: str,
-    says: str,
+    description: str,
     expr: str,
     *,
     unit: str = "short",
@@ -117,35 +117,37 @@ def number(
     steps = [Threshold(value=None, color="green" if least is None else "red")]
     steps += [] if least is None else [Threshold(value=least, color="green")]
     steps += [] if alarm is None else [Threshold(value=alarm, color="red")]
-    panel = tile(title, says, span).unit(unit).graph_mode(BigValueGraphMode.AREA)
+    panel = tile(title, description, span).unit(unit).graph_mode(BigValueGraphMode.AREA)
     panel = panel.color_mode(BigValueColorMode.VALUE)
     panel = panel.thresholds(ThresholdsConfig().mode(ThresholdsMode.ABSOLUTE).steps(steps))
     return panel.with_target(asked(Query(expr, title), 0).range())
 
 
-def word(title: str, says: str, *queries: Query, span: int, none: str) -> stat.Panel:
-    """What the legend of the one series says that the query returns now; *none* if it returns none."""
-    panel = tile(title, says, span).text_mode(BigValueTextMode.NAME).no_value(none)
+def word(title: str, description: str, *queries: Query, span: int, none: str) -> stat.Panel:
+    """The legend of the one series that the query returns now; *none* if it returns nothing."""
+    panel = tile(title, description, span).text_mode(BigValueTextMode.NAME).no_value(none)
     for place, query in enumerate(queries):
         panel = panel.with_target(asked(query, place).instant())
     return panel
 
 
-def moment(title: str, says: str, expr: str, *, span: int, none: str) -> stat.Panel:
-    """A time, from milliseconds since 1970."""
-    panel = tile(title, says, span).unit("dateTimeAsIso").no_value(none)
+def moment(title: str, description: str, expr: str, *, span: int, none: str) -> stat.Panel:
+    """A date and time, from milliseconds since 1970."""
+    panel = tile(title, description, span).unit("dateTimeAsIso").no_value(none)
     return panel.with_target(asked(Query(expr, title), 0).instant())
 
 
-def tile(title: str, says: str, span: int) -> stat.Panel:
-    panel = stat.Panel().title(title).description(says).datasource(SOURCE).span(span).height(4)
+def tile(title: str, description: str, span: int) -> stat.Panel:
+    panel = stat.Panel().title(title).description(description).datasource(SOURCE).span(span).height(4)
     return panel.graph_mode(BigValueGraphMode.NONE).color_mode(BigValueColorMode.NONE)
 
 
-def listing(title: str, says: str, labels: Mapping[str, str], *queries: Query, height: int = HEIGHT) -> table.Panel:
+def listing(
+    title: str, description: str, labels: Mapping[str, str], *queries: Query, height: int = HEIGHT
+) -> table.Panel:
     """A table: a row for each set of *labels* (label: heading), a column for each query; the first one, which sorts, is
     the first column."""
-    panel = table.Panel().title(title).description(says).datasource(SOURCE).span(WHOLE).height(height)
+    panel = table.Panel().title(title).description(description).datasource(SOURCE).span(WHOLE).height(height)
     panel = panel.sort_by([common.TableSortByFieldState().display_name(queries[0].legend).desc(True)])
     for place, query in enumerate(queries):
         panel = panel.with_target(asked(query, place).instant().format(PromQueryFormat.TABLE))

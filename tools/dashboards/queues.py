@@ -1,4 +1,4 @@
-"""Queues: which tube lags, why, since when, and who holds it."""
+"""Queues: which tube lags, why, since when, and which worker holds it."""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
 
@@ -35,16 +35,16 @@ WHY = {
     "paused": "it is paused",
     "parked": "threads of the layout before come first",
 }
-"""What the state of a thread means for its requests."""
+"""What the state of a thread means for its requests, in words for the tables."""
 
 UNTOLD = "no worker tells"
 
 COMMANDS = """\
-Metrics name the tubes that wait longest; of any other thread, this tells the same:
+Metrics list only the tubes that wait longest. Ask for any other thread on the command line:
 
 ```sh
 sharded-queue tubes                    # the tubes that wait longest
-sharded-queue explain HANDLER THREAD   # why it moves or not; who has it
+sharded-queue explain HANDLER THREAD   # why it waits, who holds it
 sharded-queue peek --help              # the first requests of a tube
 sharded-queue dead --help              # what was given up
 kubectl get shq --output wide          # what the operator decided
@@ -53,26 +53,26 @@ kubectl get shq --output wide          # what the operator decided
 
 
 def built() -> Dashboard:
-    to = board("Sharded queues", "sharded-queue-queues", "Which tube lags, why, since when, and who holds it.")
+    to = board("Sharded queues", "sharded-queue-queues", "Which tube lags, why, since when, and which worker holds it.")
     to = to.with_variable(choice("namespace", "label_values(sharded_queue_depth, namespace)"))
     to = to.with_variable(choice("queue", 'label_values(sharded_queue_depth{namespace=~"$namespace"}, queue)'))
     rows = {
         "Which tube lags most, why, since when, and who holds it": answer(),
-        "All that lag": tubes(),
-        "Which queue": lagging(),
+        "Which tubes lag": tubes(),
+        "Which queues lag": lagging(),
         "Why": why(),
-        "Who holds what": who(),
+        "Which worker holds and does what": who(),
     }
     return with_rows(to, rows)
 
 
 def of_queue(metric: str) -> str:
-    """What the leading operator says of a queue; an earlier leader's last word counts no more than its successor's."""
+    """A gauge of the leading operator: one series a queue, also while an earlier leader's series has not ended yet."""
     return f"max by ({QUEUE}) ({metric}{{{CHOSEN}}})"
 
 
 def repeated(metric: str, labels: str = HANDLER, more: str = "") -> str:
-    """What every worker says alike: the maximum, never the sum."""
+    """What every worker reports alike: the maximum, never the sum."""
     return f"max by ({labels}) ({metric}{{{CHOSEN}{more}}})"
 
 
@@ -81,7 +81,7 @@ def rate_of_repeated(metric: str) -> str:
 
 
 def done(metric: str, labels: str = QUEUE) -> str:
-    """What each worker did, a second."""
+    """What the workers did, per second."""
     return f"sum by ({labels}) (rate({metric}{{{CHOSEN}}}[{RATE}]))"
 
 
@@ -107,12 +107,12 @@ DEAD = rate_of_repeated("sharded_queue_handler_dead_total")
 
 
 def newest_state() -> str:
-    """Of what workers tell of a tube, scraped at different moments, the newest: why it lags, and who holds it."""
-    told = f"max by ({TUBE}, state, worker) (timestamp(sharded_queue_tube_state{{{CHOSEN}}}))"
-    said = f"topk by ({TUBE}) (1, {told})"
+    """The newest of the workers' reports about a tube: why it lags, and which worker holds it."""
+    reported_at = f"max by ({TUBE}, state, worker) (timestamp(sharded_queue_tube_state{{{CHOSEN}}}))"
+    newest = f"topk by ({TUBE}) (1, {reported_at})"
     for state, words in WHY.items():
-        said = f'label_replace({said}, "why", "{words}", "state", "{state}")'
-    return f'max without (state) (label_replace({said}, "worker", "nobody", "worker", ""))'
+        newest = f'label_replace({newest}, "why", "{words}", "state", "{state}")'
+    return f'max without (state) (label_replace({newest}, "worker", "nobody", "worker", ""))'
 
 
 STATE = newest_state()
@@ -123,46 +123,50 @@ def of_the_worst(expr: str) -> str:
 
 
 def answer() -> Panels:
-    says = "Age of the oldest request of all."
-    yield number("Longest wait", says, f"max({LAG})", unit="s", alarm=600, span=SIXTH)
-    says = "Handler, thread and priority of that request."
+    description = "Age of the oldest request in all chosen queues."
+    yield number("Longest wait", description, f"max({LAG})", unit="s", alarm=600, span=SIXTH)
+    description = "Handler, thread and priority of the oldest request."
     yield word(
         "Which tube?",
-        says,
+        description,
         Query(WORST, "{{handler}} thread {{thread}}, priority {{priority}}"),
         span=QUARTER,
         none=UNTOLD,
     )
-    says = (
-        "A thread that a worker is busy with cannot use a second one: its handler is slow, or it has more than others."
+    description = (
+        "Only one worker at a time can work on a thread. If a thread lags while a worker is busy with it, its handler "
+        "is slow, or it has more requests than other threads."
     )
-    yield word("Why?", says, Query(of_the_worst(STATE), "{{why}}"), span=NARROW, none=UNTOLD)
-    says = "When the oldest request of that tube was registered."
-    yield moment("Since when?", says, of_the_worst(SINCE), span=SIXTH, none=UNTOLD)
-    says = "The worker that has its thread now."
-    yield word("Who holds it?", says, Query(of_the_worst(STATE), "{{worker}}"), span=NARROW, none=UNTOLD)
+    yield word("Why?", description, Query(of_the_worst(STATE), "{{why}}"), span=NARROW, none=UNTOLD)
+    description = "When the oldest request of that tube was registered."
+    yield moment("Since when?", description, of_the_worst(SINCE), span=SIXTH, none=UNTOLD)
+    description = "The worker that holds the thread of that tube now."
+    yield word("Who holds it?", description, Query(of_the_worst(STATE), "{{worker}}"), span=NARROW, none=UNTOLD)
 
 
 def lagging() -> Panels:
-    says = "Sorted by the age of the oldest request. Known is 0 while Redis does not answer: all else is then old."
+    description = (
+        "Sorted by lag, the age of the oldest request. Known is 0 while Redis does not answer: the other columns then "
+        "show the last known values."
+    )
     columns = [Query(LAG, "Lag", "s"), Query(DEPTH, "Depth"), Query(LANES, "Lanes"), Query(DESIRED, "Desired")]
     columns += [Query(READY, "Ready"), Query(KNOWN, "Known")]
-    yield listing("Which queue lags?", says, {"namespace": "Namespace", "queue": "Queue"}, *columns, height=6)
+    yield listing("Which queue lags?", description, {"namespace": "Namespace", "queue": "Queue"}, *columns, height=6)
     yield graph("Lag", "Age of the oldest request.", Query(LAG, "{{namespace}}/{{queue}}"), unit="s")
     yield graph("Depth", "Requests that are not handled yet.", Query(DEPTH, "{{namespace}}/{{queue}}"))
 
 
 def tubes() -> Panels:
-    says = "Each handler lists the tubes whose oldest request is the oldest."
+    description = f"The {LISTED} tubes whose oldest requests have waited longest."
     names = {name: name.capitalize() for name in TUBE.split(", ")}
     names |= {"why": "Why", "worker": "Held by"}
     columns = [Query(TUBE_LAG, "Lag", "s"), Query(f"{SINCE} and {TUBE_LAG}", "Since", "dateTimeAsIso")]
     columns += [Query(LISTED_DEPTH, "Depth"), Query(f"{STATE} and on ({TUBE}) {TUBE_LAG}", "")]
-    yield listing("Which tubes wait longest?", says, names, *columns)
-    says = "A line that climbs without a break is a tube whose first request does not move."
-    yield graph("Lag of the tubes that wait longest", says, Query(TUBE_LAG, TUBE_NAMED), unit="s")
-    says = "A tube without a thread is the sum of all that are not listed."
-    yield graph("Depth of these, and of the rest", says, Query(f"topk({LISTED}, {TUBE_DEPTH})", TUBE_NAMED))
+    yield listing("Which tubes wait longest?", description, names, *columns)
+    description = "While a line climbs without a break, the first request of that tube does not move."
+    yield graph("Lag of the tubes that wait longest", description, Query(TUBE_LAG, TUBE_NAMED), unit="s")
+    description = "A line without a thread is the sum of all tubes that its handler does not list."
+    yield graph("Depth of these, and of the rest", description, Query(f"topk({LISTED}, {TUBE_DEPTH})", TUBE_NAMED))
 
 
 def why() -> Panels:
@@ -171,41 +175,62 @@ def why() -> Panels:
 
 
 def why_workers() -> Panels:
-    says = "Ready ones lack a worker; bound ones are worked on; blocked ones failed and wait, or are paused."
+    description = (
+        "Ready: waits for a worker. Bound: held by a worker. Blocked: backs off after a failure, or is paused. "
+        "Parked: waits until threads of the previous layout are drained."
+    )
     states = Query(repeated("sharded_queue_handler_threads", f"{HANDLER}, state"), "{{handler}} {{state}}")
-    yield graph("Threads by state", says, states, span=THIRD, stacked=True)
-    says = "Lanes above desired: more would help and a bound forbids it. Desired above ready: pods do not come."
+    yield graph("Threads by state", description, states, span=THIRD, stacked=True)
+    description = (
+        "Lanes above desired: more workers would help, but a limit of the ShardedQueue forbids them. "
+        "Desired above ready: pods do not become ready."
+    )
     lanes, desired = Query(LANES, "{{queue}} lanes"), Query(DESIRED, "{{queue}} desired")
     current, ready = Query(CURRENT, "{{queue}} current"), Query(READY, "{{queue}} ready")
-    yield graph("Workers", says, lanes, desired, current, ready, span=THIRD)
-    says = "0: the operator, or a worker, gets no answer, and nothing is scaled down."
+    yield graph("Workers", description, lanes, desired, current, ready, span=THIRD)
+    description = "0: the operator or a worker gets no answer from Redis. Until it does, nothing is scaled down."
     up = Query(f"min by ({POD}) (sharded_queue_worker_redis_up{{{CHOSEN}}})", "{{pod}}")
-    yield graph("Does Redis answer?", says, Query(KNOWN, "{{queue}} known to the operator"), up, span=THIRD)
+    yield graph("Does Redis answer?", description, Query(KNOWN, "{{queue}} known to the operator"), up, span=THIRD)
 
 
 def why_handlers() -> Panels:
     come, go = Query(REGISTERED, "{{handler}} registered"), Query(SETTLED, "{{handler}} settled")
-    says = "Requests a second. More registered than settled: depth grows."
-    yield graph("Registered and settled", says, come, go, unit="reqps", span=THIRD)
-    says = "What handlers spend on one request: if it grew, look at what they call."
-    yield graph("Time a request", says, Query(f"{BUSY} / {SETTLED}", "{{handler}}"), unit="s", span=THIRD)
-    says = "Calls of a handler that raised, and requests that were given up, a second."
+    description = "Requests per second. While more are registered than settled, depth grows."
+    yield graph("Registered and settled", description, come, go, unit="reqps", span=THIRD)
+    description = "Mean time in the handler per settled request. If it grows, look at what the handler calls."
+    yield graph("Time per request", description, Query(f"{BUSY} / {SETTLED}", "{{handler}}"), unit="s", span=THIRD)
+    description = "Per second: calls of a handler that raised, and requests that were given up."
     failures = Query(done("sharded_queue_worker_failures_total"), "{{queue}} failures")
     dead = Query(DEAD, "{{handler}} dead letters")
-    yield graph("Failures and dead letters", says, failures, dead, unit="cps", span=THIRD)
+    yield graph("Failures and dead letters", description, failures, dead, unit="cps", span=THIRD)
 
 
 def who() -> Panels:
     held = Query(f"sum by ({POD}) (sharded_queue_worker_bound_threads{{{CHOSEN}}})", "{{pod}}")
-    yield graph("Threads held", "By worker, now.", held, stacked=True)
+    yield graph("Threads held", "Threads that each worker holds now.", held, stacked=True)
     yield note("Who holds this one thread?", COMMANDS)
     handled = Query(done("sharded_queue_worker_handled_total", POD), "{{pod}} requests")
     batches = Query(done("sharded_queue_worker_batches_total", POD), "{{pod}} batches")
-    yield graph("Handled", "A second, by worker.", handled, batches, unit="cps", span=THIRD)
+    yield graph(
+        "Handled",
+        "Requests and batches that each worker handled, per second.",
+        handled,
+        batches,
+        unit="cps",
+        span=THIRD,
+    )
     busy = Query(done("sharded_queue_worker_busy_seconds_total", POD), "{{pod}}")
-    yield graph("Busy", "Seconds in handlers a second, of settled batches.", busy, span=THIRD)
+    yield graph(
+        "Busy",
+        "Handler time per second, of settled batches: about how many lanes of a worker were busy.",
+        busy,
+        span=THIRD,
+    )
     bound = Query(done("sharded_queue_worker_binds_total", POD), "{{pod}} bound")
     lost = Query(done("sharded_queue_worker_lost_leases_total", POD), "{{pod}} lost")
     freed = Query(done("sharded_queue_freed_threads_total"), "{{queue}} freed")
-    says = "A second. Lost: a worker was too late to renew. Freed: the operator took them from pods that are gone."
-    yield graph("Threads bound, lost and freed", says, bound, lost, freed, unit="cps", span=THIRD)
+    description = (
+        "Per second. Lost: the worker renewed its lease too late. Freed: the operator released the threads of a pod "
+        "that has ended."
+    )
+    yield graph("Threads bound, lost and freed", description, bound, lost, freed, unit="cps", span=THIRD)

@@ -12,7 +12,7 @@ from tools.pictures.units import clock, spelled
 from tools.svg import Point
 
 RIGHT, TOP, AXIS, LEGEND = 10, 32, 18, 15
-LINES = 2
+LINES = 3
 """Of a legend, at most; what has no room is counted."""
 
 NICE = (1, 2, 2.5, 5, 10)
@@ -68,10 +68,10 @@ def graph(panel: Panel, recording: Recording, width: float, height: float) -> It
 
 
 def curves_of(panel: Panel, recording: Recording) -> list[Curve]:
-    """The highest at the end first, so that what a legend has no room for matters least."""
+    """The largest over the run first: what a legend has no room for matters least."""
     found = [(named(target.legend, series.labels), series) for target in panel.targets for series in recording[target]]
     if len(panel.targets) == 1:
-        found.sort(key=lambda pair: -(pair[1].values[-1] or 0))
+        found.sort(key=lambda pair: -sum(value or 0 for value in pair[1].values))
     return [Curve(name, series, svg.COLOURS[place % len(svg.COLOURS)]) for place, (name, series) in enumerate(found)]
 
 

@@ -24,8 +24,8 @@ def drawn(board: Board, recording: Recording) -> str:
     parts = [STYLE, *head(board, recording)]
     for panel in board.panels:
         parts += placed(panel, recording)
-    parts.append(svg.text(EDGE + 4, below + 17, "Drawn from what the queries of this dashboard returned on one run of"
-                          " the tests, recorded; Grafana draws the same in its own way.", kind="n"))  # fmt: skip
+    parts.append(svg.text(EDGE + 4, below + 17, "Drawn from what this dashboard's queries returned in one recorded"
+                          " run of the tests. Grafana draws the same data in its own style.", kind="n"))  # fmt: skip
     return page(parts, below + FOOT, background="#f4f5f7")
 
 
