@@ -26,7 +26,7 @@ from bench.operator.timestamps import FIRST, JOURNAL, NOTE_START, Task, first_of
 from sharded_queue import Queue, RedisStorage
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
-from sharded_queue_operator.pods import Manifest
+from sharded_queue_operator.resource.deployment import Manifest
 from tests.cluster.cluster import Cluster
 
 PAUSES = (0.1, 0.5)

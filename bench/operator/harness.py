@@ -14,9 +14,9 @@ from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 from redis.asyncio import Redis
 
-from sharded_queue_operator.api import Api, core, queues
-from sharded_queue_operator.pods import Manifest
-from sharded_queue_operator.resource import API_VERSION, KIND, Name
+from sharded_queue_operator.cluster.api import Api, core, queues
+from sharded_queue_operator.resource.deployment import Manifest
+from sharded_queue_operator.resource.spec import API_VERSION, KIND, Name
 from tests.cluster.cluster import Cluster
 from tests.cluster.fixtures import fresh_namespace
 from tests.cluster.places import NODE_ADDRESS

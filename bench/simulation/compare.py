@@ -9,7 +9,7 @@ from bench.simulation.lanes import Lanes
 from bench.simulation.run import Outcome, Rule, simulated
 from bench.simulation.workloads import Workload
 from bench.simulation.world import MEASURED, Costs
-from sharded_queue_operator.policy import Policy
+from sharded_queue_operator.scaling.policy import Policy
 
 PODS = 20
 PHASES = [(number + 0.5) / 15 for number in range(15)]

@@ -11,7 +11,7 @@ from math import ceil
 
 from bench.simulation.timeline import us
 from bench.simulation.world import World
-from sharded_queue_operator.victims import Member, victims
+from sharded_queue_operator.cluster.victims import Member, victims
 
 
 @dataclass(frozen=True, slots=True)

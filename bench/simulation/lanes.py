@@ -7,10 +7,10 @@ from bench.simulation.timeline import SECOND, us
 from bench.simulation.world import Thread, World
 from sharded_queue.storage import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
-from sharded_queue_operator.decide import History, Observation, decide
-from sharded_queue_operator.observe import MOST_LISTED
-from sharded_queue_operator.policy import Policy
-from sharded_queue_operator.victims import victims
+from sharded_queue_operator.cluster.victims import victims
+from sharded_queue_operator.polling.observer import MOST_LISTED
+from sharded_queue_operator.scaling.decide import History, Observation, decide
+from sharded_queue_operator.scaling.policy import Policy
 
 SHARD = Shard("simulated")
 

@@ -19,12 +19,12 @@ from sharded_queue import logs
 from sharded_queue.errors import SettingsError
 from sharded_queue.probes import Check
 from sharded_queue_operator import health, metrics
-from sharded_queue_operator.api import Api, queues
-from sharded_queue_operator.controller import Controller
+from sharded_queue_operator.cluster.api import Api, queues
+from sharded_queue_operator.cluster.leader import Deposed, Leader
+from sharded_queue_operator.controller.controller import Controller
+from sharded_queue_operator.controller.watches import configured, registered
 from sharded_queue_operator.errors import ApiRefused
-from sharded_queue_operator.leader import Deposed, Leader
-from sharded_queue_operator.main import configured, registered
-from sharded_queue_operator.resource import Name
+from sharded_queue_operator.resource.spec import Name
 from sharded_queue_operator.settings import Settings, read
 
 log = logging.getLogger("sharded_queue_operator")

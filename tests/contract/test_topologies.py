@@ -16,8 +16,8 @@ from sharded_queue import Handler, Queue, RedisCoordinator, Worker, settings
 from sharded_queue.connections import close, connect
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
-from sharded_queue_operator.observe import Observer, Reading
-from sharded_queue_operator.resource import Name, parsed
+from sharded_queue_operator.polling.observer import Observer, Reading
+from sharded_queue_operator.resource.spec import Name, parsed
 from tests.certificates import Authority
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 from tests.contract.topologies import WAYS, Topology, Way

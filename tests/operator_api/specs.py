@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from sharded_queue_operator.__main__ import NESTED
-from sharded_queue_operator.resource import API_VERSION, KIND, NAME_CHARACTERS, PAUSE, PAUSES
+from sharded_queue_operator.resource.spec import API_VERSION, KIND, NAME_CHARACTERS, PAUSE, PAUSES
 
 CRD = Path(__file__).parents[2] / "crds" / "shardedqueues.yaml"
 SCHEMA = yaml.safe_load(CRD.read_text())["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]

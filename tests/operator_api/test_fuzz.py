@@ -16,11 +16,11 @@ import pytest
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
-from sharded_queue_operator.api import Api, apps, core
-from sharded_queue_operator.api import queues as shq
+from sharded_queue_operator.cluster.api import Api, apps, core
+from sharded_queue_operator.cluster.api import queues as shq
 from sharded_queue_operator.errors import ApiRefused
-from sharded_queue_operator.resource import Name
-from sharded_queue_operator.status import AVAILABLE, condition
+from sharded_queue_operator.resource.spec import Name
+from sharded_queue_operator.resource.status import AVAILABLE, condition
 from tests.cluster.cluster import Cluster
 from tests.conftest import MODEL_SEED
 from tests.operator_api.conftest import Operator, Queues, ended

@@ -1,7 +1,7 @@
 import pytest
 import yaml
 
-from sharded_queue_operator.api import as_yaml
+from sharded_queue_operator.cluster.api import as_yaml
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,10 @@ from typing import Any, cast
 
 import pytest
 
-from sharded_queue_operator import apply
-from sharded_queue_operator.api import Api
-from sharded_queue_operator.apply import Applier
-from sharded_queue_operator.workload import Workloads
+from sharded_queue_operator.cluster.api import Api
+from sharded_queue_operator.cluster.workloads import Workloads
+from sharded_queue_operator.controller.apply import Applier
+from sharded_queue_operator.controller.controller import apply
 
 
 class Server:

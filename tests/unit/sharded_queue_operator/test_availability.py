@@ -6,11 +6,11 @@ import pytest
 
 from sharded_queue.storage import ShardState
 from sharded_queue.tube import Shard
-from sharded_queue_operator.availability import Problem, of_deployment, of_pod, worst
-from sharded_queue_operator.decide import Decision, Doubt, History, Observation
-from sharded_queue_operator.resource import parsed
-from sharded_queue_operator.status import condition, events_of, is_urgent, status_of
-from sharded_queue_operator.workload import Workload
+from sharded_queue_operator.cluster.workloads import Workload
+from sharded_queue_operator.resource.availability import Problem, of_deployment, of_pod, worst
+from sharded_queue_operator.resource.spec import parsed
+from sharded_queue_operator.resource.status import condition, events_of, is_urgent, status_of
+from sharded_queue_operator.scaling.decide import Decision, Doubt, History, Observation
 
 NOW = "2026-01-01T00:00:00Z"
 RESOURCE = parsed(

@@ -13,9 +13,9 @@ from redis.asyncio import RedisCluster
 from redis.exceptions import DataError
 
 from sharded_queue.connections import RedisOptions, close, connect
-from sharded_queue_operator import bounded_parser
 from sharded_queue_operator.allowed import Allowed
-from sharded_queue_operator.bounded_parser import BoundedParser, Framing, bound
+from sharded_queue_operator.polling import bounded_parser
+from sharded_queue_operator.polling.bounded_parser import BoundedParser, Framing, bound
 
 scalars = st.one_of(
     st.integers(-(2**63), 2**63 - 1).map(lambda n: b":%d\r\n" % n),

@@ -4,9 +4,9 @@ from typing import Any
 
 from sharded_queue.storage import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
-from sharded_queue_operator.concerns import Running, concerns
-from sharded_queue_operator.decide import Doubt, Observation
-from sharded_queue_operator.policy import Policy
+from sharded_queue_operator.resource.conditions import Running, concerns
+from sharded_queue_operator.scaling.decide import Doubt, Observation
+from sharded_queue_operator.scaling.policy import Policy
 
 POLICY = Policy(max_replicas=2, drain_seconds=30)
 SHARD = Shard("a.A")

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from sharded_queue_operator.contest import REST_SECONDS, Contests, condition, writer_of
-from sharded_queue_operator.resource import Name
+from sharded_queue_operator.cluster.contest import REST_SECONDS, Contests, condition, writer_of
+from sharded_queue_operator.resource.spec import Name
 
 NAME, HPA, OURS = Name("shop", "n"), "kube-controller-manager", "sharded-queue-operator"
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from sharded_queue.storage import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
-from sharded_queue_operator.decide import Decision, Doubt, History, Observation, decide, lanes_of
-from sharded_queue_operator.policy import Policy
+from sharded_queue_operator.scaling.decide import Decision, Doubt, History, Observation, decide, lanes_of
+from sharded_queue_operator.scaling.policy import Policy
 
 SHARD = Shard("notifications.NotifyHandler")
 POLICY = Policy(

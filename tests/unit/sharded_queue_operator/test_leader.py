@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from sharded_queue_operator.cluster.leader import Deposed, Leader
 from sharded_queue_operator.errors import ApiRefused
-from sharded_queue_operator.leader import Deposed, Leader
-from sharded_queue_operator.resource import Name
+from sharded_queue_operator.resource.spec import Name
 
 
 class Server:

@@ -10,14 +10,14 @@ import pytest
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.storage import Hold, ShardState
 from sharded_queue.tube import Shard
-from sharded_queue_operator.decide import Doubt, Observation
-from sharded_queue_operator.dismissal import DISMISSED_SECONDS, ROUNDS, Dismissals
+from sharded_queue_operator.cluster.pods import Members, slim_pod
+from sharded_queue_operator.cluster.victims import COST, VICTIM_COST, Member
+from sharded_queue_operator.cluster.workloads import Workload
+from sharded_queue_operator.controller.lease_recovery import Healer
+from sharded_queue_operator.controller.scale_down import DISMISSED_SECONDS, ROUNDS, Dismissals
 from sharded_queue_operator.errors import ApiRefused
-from sharded_queue_operator.healing import Healer
-from sharded_queue_operator.members import Members, slim_pod
-from sharded_queue_operator.resource import Name, Resource, parsed
-from sharded_queue_operator.victims import COST, VICTIM_COST, Member
-from sharded_queue_operator.workload import Workload
+from sharded_queue_operator.resource.spec import Name, Resource, parsed
+from sharded_queue_operator.scaling.decide import Doubt, Observation
 
 SHARD = Shard("a")
 NAME = Name("shop", "n")

@@ -16,8 +16,16 @@ from sharded_queue.storage import Entry
 from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
 from sharded_queue_operator.allowed import Allowed
-from sharded_queue_operator.observe import CALLS_AT_ONCE, GATHER_SECONDS, Observer, Place, Poller, Reading, qualified
-from sharded_queue_operator.resource import Name, Redis, parsed
+from sharded_queue_operator.polling.observer import (
+    CALLS_AT_ONCE,
+    GATHER_SECONDS,
+    Observer,
+    Place,
+    Poller,
+    Reading,
+    qualified,
+)
+from sharded_queue_operator.resource.spec import Name, Redis, parsed
 from tests.parrot import GARBAGE, answering
 from tests.ports import free_port
 from tests.redis_groups import MASTER, Nodes, Sentinels

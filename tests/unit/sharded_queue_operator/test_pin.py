@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from sharded_queue_operator.pin import pin
-from sharded_queue_operator.policy import Policy
+from sharded_queue_operator.resource.pin import pin
+from sharded_queue_operator.scaling.policy import Policy
 
 
 class Told:

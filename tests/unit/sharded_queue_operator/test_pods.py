@@ -5,8 +5,8 @@ from kubernetes.aio.client import V1Deployment
 
 from sharded_queue import settings
 from sharded_queue_operator.errors import BadSpec
-from sharded_queue_operator.pods import QUEUE, deployment, pod_template
-from sharded_queue_operator.resource import Resource, parsed
+from sharded_queue_operator.resource.deployment import QUEUE, deployment, pod_template
+from sharded_queue_operator.resource.spec import Resource, parsed
 
 BODY = {
     "apiVersion": "shardedqueue.dev/v1alpha1",

@@ -4,7 +4,7 @@ import pytest
 
 from sharded_queue.tube import Shard
 from sharded_queue_operator.errors import BadSpec
-from sharded_queue_operator.resource import PAUSE, Name, parsed
+from sharded_queue_operator.resource.spec import PAUSE, Name, parsed
 
 
 def body(**spec: Any) -> dict[str, Any]:

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from sharded_queue_operator.resource import Resource, parsed
-from sharded_queue_operator.sharing import Sharing
+from sharded_queue_operator.controller.sharing import Sharing
+from sharded_queue_operator.resource.spec import Resource, parsed
 
 
 def resource(name: str, *handlers: str, namespace: str = "shop", **redis: Any) -> Resource:

@@ -3,10 +3,10 @@
 from itertools import islice
 from random import Random
 
+from sharded_queue_operator.cluster.workloads import digest, part_of
 from sharded_queue_operator.errors import BadSpec
-from sharded_queue_operator.pods import Manifest, deployment
-from sharded_queue_operator.resource import parsed
-from sharded_queue_operator.workload import digest, part_of
+from sharded_queue_operator.resource.deployment import Manifest, deployment
+from sharded_queue_operator.resource.spec import parsed
 from tests.conftest import MODEL_SEED
 from tests.operator_api.specs import SERVED, World, drafts, reading_deeply
 

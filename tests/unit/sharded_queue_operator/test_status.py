@@ -3,10 +3,8 @@ from typing import Any
 
 from sharded_queue.storage import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
-from sharded_queue_operator.decide import Decision, Doubt, History, Observation
-from sharded_queue_operator.pace import Pace
-from sharded_queue_operator.resource import Resource, parsed
-from sharded_queue_operator.status import (
+from sharded_queue_operator.resource.spec import Resource, parsed
+from sharded_queue_operator.resource.status import (
     MOST_CHARACTERS,
     condition,
     events_of,
@@ -17,6 +15,8 @@ from sharded_queue_operator.status import (
     short,
     status_of,
 )
+from sharded_queue_operator.scaling.decide import Decision, Doubt, History, Observation
+from sharded_queue_operator.scaling.service_time import Pace
 
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
 UNREACHABLE = Doubt("RedisUnreachable", "no answer from redis:6379")

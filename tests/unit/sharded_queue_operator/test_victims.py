@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sharded_queue_operator.victims import COST, OWN_COST, VICTIM_COST, Member, costs, highest, victims
+from sharded_queue_operator.cluster.victims import COST, OWN_COST, VICTIM_COST, Member, costs, highest, victims
 
 
 def member(name: str, created: int = 0, **fields: Any) -> Member:

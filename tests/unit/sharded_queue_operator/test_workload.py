@@ -3,11 +3,11 @@ from typing import Any, cast
 
 import pytest
 
-from sharded_queue_operator.api import Api
-from sharded_queue_operator.contest import UNDONE_SECONDS
+from sharded_queue_operator.cluster.api import Api
+from sharded_queue_operator.cluster.contest import UNDONE_SECONDS
+from sharded_queue_operator.cluster.workloads import Workload, Workloads, digest, newer, owner_of, part_of, pause
 from sharded_queue_operator.errors import Claimed, NotOurs
-from sharded_queue_operator.resource import Resource, parsed
-from sharded_queue_operator.workload import Workload, Workloads, digest, newer, owner_of, part_of, pause
+from sharded_queue_operator.resource.spec import Resource, parsed
 
 OURS = {"spec": {"replicas": 2, "template": {"containers": [{"name": "worker", "image": "a"}]}}}
 
@@ -165,7 +165,7 @@ def test_a_target_is_looked_at_often_while_our_write_may_be_undone() -> None:
 
 async def test_a_number_that_is_undone_is_noticed_though_the_target_is_at_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = [1000.0]
-    monkeypatch.setattr("sharded_queue_operator.workload.monotonic", lambda: seconds[0])
+    monkeypatch.setattr("sharded_queue_operator.cluster.workloads.monotonic", lambda: seconds[0])
     server = Server()
     workloads = Workloads(cast("Api", server))
     queue = resource("n", scaleTargetRef={"name": "mine"})

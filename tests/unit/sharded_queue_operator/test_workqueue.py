@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from sharded_queue_operator.workqueue import WorkQueue
+from sharded_queue_operator.controller.workqueue import WorkQueue
 
 
 async def taken(queue: WorkQueue[str]) -> str:

@@ -1,0 +1,88 @@
+"""
+Others who write the replicas of the same workload: an HPA, a ScaledObject, a number in Git. Pure.
+
+A write that is undone once may have met a person's, so the operator writes again. When a second write is undone within
+a minute, the two writers would go on for ever: the operator rests, names the other writer, and tries again after five
+minutes.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sharded_queue_operator.resource.conditions import CONTESTED, Condition
+from sharded_queue_operator.resource.deployment import MANAGER
+from sharded_queue_operator.resource.spec import Name
+
+UNDOS = 2
+"""Undone writes after which the other writer is taken for a program: an HPA undoes one every 15 s."""
+UNDONE_SECONDS = 60.0
+"""A number that stood for longer than this was not undone, but changed."""
+REST_SECONDS = 300.0
+"""From the last foreign write until the operator tries again; then a single undo is enough."""
+
+
+@dataclass(slots=True)
+class Contest:
+    """The operator's last number for one workload, and what became of it."""
+
+    written: int
+    at: float
+    undos: int = 0
+    is_undone: bool = False
+    wanted: int | None = None
+    rests_until: float = float("-inf")
+
+
+class Contests:
+    def __init__(self) -> None:
+        self.known: dict[Name, Contest] = {}
+
+    def wrote(self, name: Name, replicas: int, now: float) -> None:
+        """The operator set the replicas of a workload."""
+        before = self.known.get(name)
+        self.known[name] = Contest(replicas, now, min(before.undos, UNDOS - 1) if before else 0)
+
+    def forget(self, name: Name) -> None:
+        self.known.pop(name, None)
+
+    def rests(self, name: Name, wanted: int, writer: str, now: float) -> bool:
+        """Whether to leave the replicas alone. *wanted*: the server's number; *writer*: the manager that set it."""
+        contest = self.known.get(name)
+        if contest is None:
+            return False
+        if wanted == contest.written or writer in {"", MANAGER}:
+            if now - contest.at > UNDONE_SECONDS and now >= contest.rests_until:
+                contest.undos = 0
+        elif not contest.is_undone or contest.wanted != wanted:
+            self._undone(contest, wanted, now)
+        return now < contest.rests_until
+
+    def _undone(self, contest: Contest, wanted: int, now: float) -> None:
+        if not contest.is_undone:
+            contest.undos = contest.undos + 1 if now - contest.at <= UNDONE_SECONDS else 1
+        contest.is_undone, contest.wanted = True, wanted
+        if contest.undos >= UNDOS:
+            contest.rests_until = now + REST_SECONDS
+
+
+def condition(*, rests: bool, writer: str) -> Condition:
+    if not rests:
+        return Condition(CONTESTED, "False", "NobodyElseScales", "no other writer keeps changing the number of workers")
+    message = (
+        f"{writer} keeps undoing the operator's number of workers, so the operator leaves it alone; remove the"
+        " HorizontalPodAutoscaler, the ScaledObject or the replicas in Git, or set scaling.mode to Recommend"
+    )
+    return Condition(CONTESTED, "True", "ReplicasUndone", message)
+
+
+def writer_of(body: Mapping[str, Any]) -> str:
+    """The manager of a workload's `spec.replicas`, another one before ourselves; empty where the server names none."""
+    fields = body["metadata"].get("managedFields") or []
+    managers = [each.get("manager", "") for each in fields if "f:replicas" in _spec_of(each)]
+    return next((manager for manager in managers if manager != MANAGER), MANAGER if managers else "")
+
+
+def _spec_of(managed: Mapping[str, Any]) -> Mapping[str, Any]:
+    spec: Mapping[str, Any] = (managed.get("fieldsV1") or {}).get("f:spec") or {}
+    return spec

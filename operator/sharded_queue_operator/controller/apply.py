@@ -1,0 +1,142 @@
+"""
+Decisions out: the workload, the status, events. What did not change is not written.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from time import monotonic
+from uuid import uuid4
+
+from sharded_queue_operator import metrics
+from sharded_queue_operator.cluster.api import Api, core, queues
+from sharded_queue_operator.cluster.workloads import Workload, Workloads
+from sharded_queue_operator.errors import ApiGone, ApiRefused
+from sharded_queue_operator.resource.availability import Problem
+from sharded_queue_operator.resource.conditions import Condition
+from sharded_queue_operator.resource.deployment import MANAGER, Manifest
+from sharded_queue_operator.resource.spec import API_VERSION, KIND, Name, Resource, status
+from sharded_queue_operator.scaling.decide import Decision, Observation
+
+log = logging.getLogger(__name__)
+
+
+EMPTIED_SECONDS = 5.0
+"""Between two writes of a status at most when its queue was emptied, or got its first request: people wait for that."""
+
+SLOWER = 2
+"""Times `status_seconds` between two writes of what is hardly worth one."""
+
+
+class Applier:
+    def __init__(self, api: Api, workloads: Workloads, identity: str, status_seconds: float) -> None:
+        self.api = api
+        self.workloads = workloads
+        self.identity = identity
+        self.status_seconds = status_seconds
+        self.told_at: dict[Name, float] = {}
+        self.unkept: set[str] = set()
+        """
+        Fields of a status that the API server drops, as its CRD is older than this process: told again at each look,
+        they would be a write at each look. An upgrade of the CRD comes with a new process, which tries anew.
+        """
+
+    async def apply(
+        self,
+        resource: Resource,
+        body: Manifest,
+        workload: Workload | None,
+        seen: Observation,
+        decision: Decision,
+        problems: Sequence[Problem] = (),
+        besides: Sequence[Condition] = (),
+    ) -> Manifest:
+        """Carry a decision out; the resource as the server knows it afterwards."""
+        replicas = seen.replicas if decision.replicas is None else decision.replicas
+        scaled_at = {}
+        if await self.workloads.settle(resource, workload, replicas):
+            workload = await self.workloads.find(resource)
+            if decision.replicas is not None:
+                await self.announce(body, [status.scaled_event(decision, seen.replicas)])
+                count_scaling(resource.name, seen.replicas, replicas)
+                scaled_at = {"lastScaleTime": now()}
+        before: Manifest = body.get("status") or {}
+        read = clock(seen.read_at) if seen.shards else now()
+        after = status.status_of(
+            resource, workload, seen, decision, before=before, read=read, now=now(), problems=problems, besides=besides
+        )
+        return await self.tell(body, after | scaled_at)
+
+    async def tell(self, body: Manifest, after: Manifest) -> Manifest:
+        """
+        Write a status that changed: what is loud at once; what is notable when the last write is some seconds old; the
+        rest when it is a multiple of that.
+        """
+        name, before = Name.of(body), body.get("status") or {}
+        change = {key: value for key, value in status.patch(before, after).items() if key not in self.unkept}
+        if not change or not (status.is_urgent(before, after) or self.is_due(name, before, after)):
+            return body
+        self.told_at[name] = monotonic()
+        try:
+            told = await self.api.merge(f"{queues(name)}/status", {"status": change})
+        except ApiGone:
+            return body
+        kept = told.get("status") or {}
+        self.unkept.update(key for key, value in change.items() if value is not None and key not in kept)
+        await self.announce(body, status.events_of(before, after))
+        return told
+
+    def is_due(self, name: Name, before: Manifest, after: Manifest) -> bool:
+        age = monotonic() - self.told_at.get(name, float("-inf"))
+        if status.is_emptied_or_filled(before, after):
+            return age >= min(EMPTIED_SECONDS, self.status_seconds)
+        return age >= self.status_seconds * (1 if status.is_notable(before, after, now()) else SLOWER)
+
+    async def announce(self, body: Manifest, events: list[status.Event]) -> None:
+        for event in events:
+            log.info("%s: %s: %s", Name.of(body), event.reason, event.message)
+            try:
+                await self.api.create(core("events", namespace=Name.of(body).namespace), self.event(body, event))
+            except ApiRefused as error:
+                log.warning("%s: the event was lost: %s", Name.of(body), error)
+
+    def event(self, body: Manifest, event: status.Event) -> Manifest:
+        name, time = Name.of(body), now()
+        return {
+            "apiVersion": "v1",
+            "kind": "Event",
+            "metadata": {"namespace": name.namespace, "name": f"{name.name}.{uuid4().hex[:16]}"},
+            "involvedObject": {
+                "apiVersion": API_VERSION,
+                "kind": KIND,
+                "namespace": name.namespace,
+                "name": name.name,
+                "uid": body["metadata"]["uid"],
+                "resourceVersion": body["metadata"]["resourceVersion"],
+            },
+            "type": event.type,
+            "reason": event.reason,
+            "message": status.short(event.message),
+            "firstTimestamp": time,
+            "lastTimestamp": time,
+            "count": 1,
+            "source": {"component": MANAGER},
+            "reportingComponent": MANAGER,
+            "reportingInstance": self.identity,
+        }
+
+    def forget(self, name: Name) -> None:
+        self.told_at.pop(name, None)
+
+
+def count_scaling(name: Name, before: int, after: int) -> None:
+    metrics.scalings.labels(*name, "up" if after > before else "down").inc()
+
+
+def now() -> str:
+    return clock(monotonic())
+
+
+def clock(at: float) -> str:
+    """A moment of the monotonic clock, as the API server writes times."""
+    return (datetime.now(UTC) + timedelta(seconds=at - monotonic())).strftime(status.TIME)

@@ -1,0 +1,50 @@
+"""
+Handlers that more than one resource names: each would scale its workers by the same requests.
+"""
+
+from collections.abc import Iterator
+
+from sharded_queue_operator.polling.observer import Place
+from sharded_queue_operator.resource.conditions import SHARED, Condition
+from sharded_queue_operator.resource.spec import Name, Resource
+
+Key = tuple[frozenset[str], str, str]
+"""Addresses of a Redis, prefix of its keys, name of a handler."""
+
+
+class Sharing:
+    def __init__(self) -> None:
+        self.named: dict[Key, set[Name]] = {}
+
+    def claim(self, resource: Resource) -> None:
+        """Note which handlers a resource names, in place of those it named before."""
+        self.forget(resource.name)
+        for key in keys_of(resource):
+            self.named.setdefault(key, set()).add(resource.name)
+
+    def forget(self, name: Name) -> None:
+        for key in [key for key, names in self.named.items() if name in names]:
+            self.named[key].discard(name)
+            if not self.named[key]:
+                del self.named[key]
+
+    def condition(self, resource: Resource) -> Condition:
+        for key in keys_of(resource):
+            if others := self.named.get(key, set()) - {resource.name}:
+                message = (
+                    f"handler {key[2]} is scaled by {told(min(others), resource.name)} too; name it in one of them"
+                )
+                return Condition(SHARED, "True", "NamedTwice", message)
+        return Condition(SHARED, "False", "NamedOnce", "no other ShardedQueue names one of these handlers")
+
+
+def keys_of(resource: Resource) -> Iterator[Key]:
+    redis = resource.spec.redis
+    addresses = frozenset(Place.of(resource).redis.addresses)
+    return ((addresses, redis.key_prefix, handler.name) for handler in resource.spec.handlers)
+
+
+def told(other: Name, ours: Name) -> str:
+    """What is another tenant's is not named."""
+    same = other.namespace == ours.namespace
+    return f"the ShardedQueue {other.name}" if same else "a ShardedQueue of another namespace"

@@ -1,0 +1,269 @@
+"""
+The worker Deployment of a resource: a hardened default, and the user's partial pod template merged over it.
+
+Pure: manifests are dicts that are applied by the server, so a field that is not in them is not ours.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sharded_queue_operator.errors import BadSpec
+from sharded_queue_operator.resource.spec import API_VERSION, GROUP, KIND, Name, Redis, Resource, Worker
+
+Manifest = dict[str, Any]
+
+MANAGER = "sharded-queue-operator"
+MANAGED_BY = "app.kubernetes.io/managed-by"
+QUEUE = f"{GROUP}/queue"
+"""Label: the ShardedQueue whose workers these are."""
+
+USER = 65532
+METRICS_PORT = 9090
+GRACE_SECONDS = 10
+"""What a pod has left after its drain to release its threads and to exit."""
+
+POD_NAME = "POD_NAME"
+"""The variable of a worker that its own name is made from."""
+
+AUTH_FOLDER = "/etc/sharded-queue/redis-auth"
+CA_FOLDER = "/etc/sharded-queue/redis-ca"
+CA_KEY = "ca.crt"
+
+TEMPLATE = "worker.template"
+CONTAINERS = f"{TEMPLATE}.spec.containers"
+KEYS = {
+    CONTAINERS: "name",
+    f"{CONTAINERS}[].env": "name",
+    f"{CONTAINERS}[].ports": "name",
+    f"{CONTAINERS}[].volumeMounts": "mountPath",
+    f"{TEMPLATE}.spec.volumes": "name",
+}
+"""What tells the items of our lists apart. Only in these places: `env` is the name of many a label too."""
+
+PROBES = frozenset(f"{CONTAINERS}[].{name}" for name in ("livenessProbe", "readinessProbe", "startupProbe"))
+WAYS = frozenset({"httpGet", "tcpSocket", "exec", "grpc"})
+"""How a probe may look; it has one way, so that one of theirs leaves nothing of ours."""
+
+NEEDED = frozenset(
+    {
+        f"{TEMPLATE}.metadata",
+        f"{TEMPLATE}.metadata.labels",
+        f"{TEMPLATE}.spec",
+        f"{TEMPLATE}.spec.terminationGracePeriodSeconds",
+        CONTAINERS,
+        f"{CONTAINERS}[].image",
+        f"{CONTAINERS}[].env",
+    }
+)
+"""Without these there is no worker, or none that can be identified and configured."""
+
+NAMELESS = frozenset({f"{CONTAINERS}[].ports"})
+"""Items may do without their key there, and then stand beside ours."""
+
+
+def deployment_name(resource: Name) -> Name:
+    return Name(resource.namespace, f"{resource.name}-worker")
+
+
+def deployment(resource: Resource, replicas: int) -> Manifest:
+    """
+    The Deployment of a resource that has a `worker`.
+
+    Raises:
+        BadSpec: the template does not fit the rest of the spec.
+    """
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {
+            "namespace": resource.name.namespace,
+            "name": deployment_name(resource.name).name,
+            "labels": {**selector(resource.name), MANAGED_BY: MANAGER},
+            "ownerReferences": [owner(resource)],
+        },
+        "spec": {
+            "replicas": replicas,
+            "revisionHistoryLimit": 2,
+            "selector": {"matchLabels": selector(resource.name)},
+            "template": pod_template(resource),
+        },
+    }
+
+
+def worker_name(pod: Name) -> str:
+    """
+    What a worker calls itself in its leases. It has the namespace in it, because anyone who may create pods chooses
+    their names, and must not speak for workers of another namespace that share the Redis.
+    """
+    return f"{pod.namespace}.{pod.name}"
+
+
+def selector(resource: Name) -> dict[str, str]:
+    return {"app.kubernetes.io/name": "sharded-queue-worker", QUEUE: resource.name}
+
+
+def selector_text(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
+
+
+def owner(resource: Resource) -> Manifest:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "name": resource.name.name,
+        "uid": resource.uid,
+        "controller": True,
+    }
+
+
+def pod_template(resource: Resource) -> Manifest:
+    assert resource.spec.worker is not None
+    template: Manifest = merged(default_template(resource, resource.spec.worker), resource.spec.worker.template)
+    template["metadata"]["labels"] |= selector(resource.name)
+    grace, drain = template["spec"]["terminationGracePeriodSeconds"], resource.spec.drain.timeout_seconds
+    if not isinstance(grace, int) or grace <= drain:
+        raise BadSpec(
+            f"worker.template: terminationGracePeriodSeconds is {grace}, but must be greater than"
+            f" drain.timeoutSeconds, {drain}"
+        )
+    return template
+
+
+def default_template(resource: Resource, worker: Worker) -> Manifest:
+    redis = resource.spec.redis
+    return {
+        "metadata": {"labels": {}},
+        "spec": {
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "terminationGracePeriodSeconds": resource.spec.drain.timeout_seconds + GRACE_SECONDS,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": USER,
+                "runAsGroup": USER,
+                "fsGroup": USER,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [container(resource, worker)],
+            "volumes": [{"name": "tmp", "emptyDir": {}}, *secret_volumes(redis)],
+        },
+    }
+
+
+def container(resource: Resource, worker: Worker) -> Manifest:
+    return {
+        "name": "worker",
+        "image": worker.image,
+        "args": list(worker.modules),
+        "env": environment(resource),
+        "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
+        # A worker is as slow to start as what its modules import.
+        "startupProbe": probe("/livez", period=2, failures=150),
+        "livenessProbe": probe("/livez", period=10, failures=6),
+        "readinessProbe": probe("/readyz", period=2, failures=3),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "runAsNonRoot": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *secret_mounts(resource.spec.redis)],  # noqa: S108
+    }
+
+
+def probe(path: str, *, period: int, failures: int) -> Manifest:
+    return {
+        "httpGet": {"path": path, "port": "metrics"},
+        "periodSeconds": period,
+        "timeoutSeconds": 5,
+        "failureThreshold": failures,
+    }
+
+
+def environment(resource: Resource) -> list[Manifest]:
+    """What the library reads; a user's template may replace each by its name."""
+    spec = resource.spec
+    values = {
+        **redis_values(spec.redis),
+        "QUEUE_WORKER_CONCURRENCY": str(spec.scaling.threads_per_replica),
+        "QUEUE_WORKER_DRAIN": str(spec.drain.timeout_seconds),
+        "QUEUE_WORKER_HANDLERS": ",".join(handler.name for handler in spec.handlers),
+        "QUEUE_METRICS_PORT": str(METRICS_PORT),
+    }
+    pod = {"name": POD_NAME, "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}
+    values["QUEUE_WORKER_NAME"] = worker_name(Name(resource.name.namespace, f"$({POD_NAME})"))
+    return [pod, *({"name": name, "value": value} for name, value in values.items())]
+
+
+def redis_values(redis: Redis) -> dict[str, str]:
+    values = {
+        "QUEUE_REDIS_ADDRESS": ",".join(redis.addresses),
+        "QUEUE_REDIS_MODE": redis.mode,
+        "QUEUE_REDIS_TLS": redis.tls.mode,
+        "QUEUE_TUBE_PREFIX": redis.keys.tubes,
+        "QUEUE_COORDINATOR_PREFIX": redis.keys.binds,
+    }
+    if redis.auth_secret_name:  # a folder and no variables: a password that is changed there reaches running workers
+        values["QUEUE_REDIS_AUTH_FOLDER"] = AUTH_FOLDER
+    if redis.sentinel_master_name:
+        values["QUEUE_REDIS_SENTINEL_MASTER"] = redis.sentinel_master_name
+    if redis.tls.ca_secret_name:
+        values["QUEUE_REDIS_TLS_CA"] = f"{CA_FOLDER}/{CA_KEY}"
+    return values
+
+
+def secret_volumes(redis: Redis) -> list[Manifest]:
+    """Both Secrets as files, which the kubelet keeps up to date."""
+    volumes = []
+    if redis.auth_secret_name:  # optional, as each of its keys is
+        volumes.append({"name": "redis-auth", "secret": {"secretName": redis.auth_secret_name, "optional": True}})
+    if redis.tls.ca_secret_name:
+        volumes.append({"name": "redis-ca", "secret": {"secretName": redis.tls.ca_secret_name}})
+    return volumes
+
+
+def secret_mounts(redis: Redis) -> list[Manifest]:
+    folders = {"redis-auth": AUTH_FOLDER, "redis-ca": CA_FOLDER}
+    names = [volume["name"] for volume in secret_volumes(redis)]
+    return [{"name": name, "mountPath": folders[name], "readOnly": True} for name in names]
+
+
+def merged(ours: Any, theirs: Any, path: str = TEMPLATE, place: str = TEMPLATE) -> Any:
+    """
+    *theirs* over *ours*: objects field by field, containers by their names, what has a name or a mount path item by
+    item, everything else as a whole; so is a probe that looks in a way of its own. A null takes a field of ours away.
+    *path* names the value to a person; *place* is the same without names of items.
+
+    Raises:
+        BadSpec: a value is of another kind than the one it would replace.
+    """
+    if isinstance(ours, dict):
+        if not isinstance(theirs, dict):
+            raise BadSpec(f"{path} must be an object")
+        if place in PROBES and WAYS.intersection(theirs):
+            return theirs
+        if away := [key for key, value in theirs.items() if value is None and f"{place}.{key}" in NEEDED]:
+            raise BadSpec(f"{path}.{away[0]} cannot be taken away: leave it out, or give a value of your own")
+        common = {
+            key: merged(ours[key], value, f"{path}.{key}", f"{place}.{key}")
+            for key, value in theirs.items()
+            if key in ours and value is not None
+        }
+        return {key: value for key, value in {**ours, **theirs, **common}.items() if value is not None}
+    return listed(ours, theirs, path, place) if place in KEYS else theirs
+
+
+def listed(ours: Sequence[Manifest], theirs: Any, path: str, place: str) -> list[Manifest]:
+    key = KEYS[place]
+    if not isinstance(theirs, list) or not all(
+        isinstance(item, dict) and (item.get(key) or place in NAMELESS) for item in theirs
+    ):
+        raise BadSpec(f"{path} must be a list of objects, each with its {key}")
+    items: dict[object, Manifest] = {item[key]: item for item in ours}
+    names = [str(item[key]) if item.get(key) else number for number, item in enumerate(theirs)]
+    if place == CONTAINERS and (twice := [name for name in names if names.count(name) > 1]):
+        raise BadSpec(f"{path}: the name {twice[0]} stands twice")
+    for name, item in zip(names, theirs, strict=True):
+        is_merged = place == CONTAINERS and name in items
+        items[name] = merged(items[name], item, f"{path}[{name}]", f"{place}[]") if is_merged else item
+    return list(items.values())

@@ -1,0 +1,70 @@
+"""A ShardedQueue from a file that no API server has seen."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sharded_queue_operator.errors import BadSpec
+from sharded_queue_operator.resource.deployment import pod_template
+from sharded_queue_operator.resource.spec import GROUP, KIND, Resource, parsed
+
+PRODUCER = f"{GROUP}/producer"
+"""Annotation: the command that `sharded-queue run` starts to have something to handle. Clusters do not look at it."""
+
+PLACE = re.compile(r"`\$\.?([^`]*)`")
+
+
+def read(file: Path) -> tuple[Resource, str | None]:
+    """
+    The resource of a file, and the command of its producer.
+
+    Raises:
+        BadSpec: there is no file, no YAML, no ShardedQueue, or one that asks for what cannot be; a sentence says which.
+    """
+    body = queue_of(file, documents(file))
+    try:
+        resource = parsed(body)
+        if resource.spec.worker is None:
+            raise BadSpec("spec.worker is missing: scaleTargetRef names a workload of a cluster, and here is none")
+        pod_template(resource)
+    except BadSpec as error:
+        raise BadSpec(f"{file}: {error}{value_of(str(error), body)}") from None
+    return resource, (body["metadata"].get("annotations") or {}).get(PRODUCER)
+
+
+def documents(file: Path) -> list[Any]:
+    try:
+        return [body for body in yaml.safe_load_all(file.read_text("utf-8")) if body is not None]
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadSpec(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    except yaml.YAMLError as error:
+        raise BadSpec(f"{file} is no YAML: {' '.join(str(error).split())}") from None
+
+
+def queue_of(file: Path, bodies: list[Any]) -> Mapping[str, Any]:
+    """The one ShardedQueue among a file's documents."""
+    objects = [body for body in bodies if isinstance(body, Mapping)]
+    queues = [body for body in objects if body.get("kind") == KIND]
+    if len(queues) == 1:
+        return queues[0]
+    if queues:
+        raise BadSpec(f"{file} holds {len(queues)} objects of kind {KIND}; run takes one")
+    kinds = ", ".join(str(body.get("kind")) for body in objects if body.get("kind"))
+    raise BadSpec(f"{file} holds no {KIND}{f', but {kinds}' if kinds else ''}")
+
+
+def value_of(complaint: str, body: Mapping[str, Any]) -> str:
+    """What stands at the place that a complaint speaks of."""
+    found = PLACE.search(complaint)
+    if not found:
+        return ""
+    value: Any = body.get("spec")
+    for part in re.findall(r"[^.\[\]]+", found[1]):
+        try:
+            value = value[int(part) if isinstance(value, list) else part]
+        except (LookupError, TypeError, ValueError):
+            return ""
+    return f"; it is {value!r:.100}"
