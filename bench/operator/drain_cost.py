@@ -26,7 +26,7 @@ from bench.simulation.world import MEASURED
 from sharded_queue import Queue, RedisStorage
 from sharded_queue.tube import Shard
 from sharded_queue_operator.cluster.api import apps
-from sharded_queue_operator.resource.spec import Name
+from sharded_queue_operator.resource.name import Name
 from tests.cluster.cluster import Cluster
 
 DRAINED = [workload for workload in WORKLOADS if workload.name in {"hot", "flat-10"}]

@@ -16,7 +16,8 @@ from redis.asyncio import Redis
 
 from sharded_queue_operator.cluster.api import Api, core, queues
 from sharded_queue_operator.resource.deployment import Manifest
-from sharded_queue_operator.resource.spec import API_VERSION, KIND, Name
+from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.spec import API_VERSION, KIND
 from tests.cluster.cluster import Cluster
 from tests.cluster.fixtures import fresh_namespace
 from tests.cluster.places import NODE_ADDRESS

@@ -24,7 +24,7 @@ from sharded_queue_operator.cluster.leader import Deposed, Leader
 from sharded_queue_operator.controller.controller import Controller
 from sharded_queue_operator.controller.watches import configured, registered
 from sharded_queue_operator.errors import ApiRefused
-from sharded_queue_operator.resource.spec import Name
+from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.settings import Settings, read
 
 log = logging.getLogger("sharded_queue_operator")

@@ -17,7 +17,8 @@ from sharded_queue.connections import close, connect
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
 from sharded_queue_operator.polling.observer import Observer, Reading
-from sharded_queue_operator.resource.spec import Name, parsed
+from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.spec import parsed
 from tests.certificates import Authority
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 from tests.contract.topologies import WAYS, Topology, Way

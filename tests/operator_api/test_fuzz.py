@@ -19,7 +19,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from sharded_queue_operator.cluster.api import Api, apps, core
 from sharded_queue_operator.cluster.api import queues as shq
 from sharded_queue_operator.errors import ApiRefused
-from sharded_queue_operator.resource.spec import Name
+from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.status import AVAILABLE, condition
 from tests.cluster.cluster import Cluster
 from tests.conftest import MODEL_SEED

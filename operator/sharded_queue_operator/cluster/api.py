@@ -17,7 +17,8 @@ from kubernetes.aio.client import ApiClient, Configuration
 from sharded_queue_operator import metrics
 from sharded_queue_operator.errors import ApiGone, ApiRefused
 from sharded_queue_operator.resource.deployment import MANAGER, Manifest
-from sharded_queue_operator.resource.spec import API_VERSION, PLURAL, Name
+from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.spec import API_VERSION, PLURAL
 
 PAGE = 250
 """Objects of a list that are read at a time: some 3 MB of pods, which take 20 ms to parse."""

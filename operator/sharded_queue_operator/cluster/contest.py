@@ -6,13 +6,11 @@ a minute, the two writers would go on for ever: the operator rests, names the ot
 minutes.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from sharded_queue_operator.resource.conditions import CONTESTED, Condition
 from sharded_queue_operator.resource.deployment import MANAGER
-from sharded_queue_operator.resource.spec import Name
+from sharded_queue_operator.resource.name import Name
 
 UNDOS = 2
 """Undone writes after which the other writer is taken for a program: an HPA undoes one every 15 s."""
@@ -74,15 +72,3 @@ def condition(*, rests: bool, writer: str) -> Condition:
         " HorizontalPodAutoscaler, the ScaledObject or the replicas in Git, or set scaling.mode to Recommend"
     )
     return Condition(CONTESTED, "True", "ReplicasUndone", message)
-
-
-def writer_of(body: Mapping[str, Any]) -> str:
-    """The manager of a workload's `spec.replicas`, another one before ourselves; empty where the server names none."""
-    fields = body["metadata"].get("managedFields") or []
-    managers = [each.get("manager", "") for each in fields if "f:replicas" in _spec_of(each)]
-    return next((manager for manager in managers if manager != MANAGER), MANAGER if managers else "")
-
-
-def _spec_of(managed: Mapping[str, Any]) -> Mapping[str, Any]:
-    spec: Mapping[str, Any] = (managed.get("fieldsV1") or {}).get("f:spec") or {}
-    return spec

@@ -17,7 +17,7 @@ from sharded_queue_operator import metrics
 from sharded_queue_operator.cluster.api import Api, path_of
 from sharded_queue_operator.errors import ApiRefused
 from sharded_queue_operator.resource.deployment import Manifest
-from sharded_queue_operator.resource.spec import Name
+from sharded_queue_operator.resource.name import Name
 
 log = logging.getLogger(__name__)
 

@@ -12,11 +12,11 @@ from typing import Any, NamedTuple
 from msgspec import json
 
 from sharded_queue_operator.cluster.api import Api, apps
-from sharded_queue_operator.cluster.contest import UNDONE_SECONDS, writer_of
+from sharded_queue_operator.cluster.contest import UNDONE_SECONDS
 from sharded_queue_operator.errors import Claimed, NotOurs
-from sharded_queue_operator.resource.availability import Problem, of_deployment
-from sharded_queue_operator.resource.deployment import Manifest, deployment, deployment_name, selector_text
-from sharded_queue_operator.resource.spec import Name, Resource, ScaleTargetRef
+from sharded_queue_operator.resource.deployment import Manifest, Workload, deployment, deployment_name
+from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.spec import Resource, ScaleTargetRef
 
 TARGET_SECONDS = 60.0
 """From one look at a workload of the user's to the next; it is not watched. It is looked at before it is scaled too."""
@@ -25,32 +25,6 @@ MOVING_SECONDS = 5.0
 
 ITEM_KEYS = ("name", "mountPath", "uid")
 """What tells the items of a list apart, whatever others add between them."""
-
-
-class Workload(NamedTuple):
-    """A workload as the API server knows it: replicas that are wanted, that exist, and that are ready."""
-
-    wanted: int
-    existing: int
-    ready: int
-    selector: str
-    uid: str = ""
-    problem: Problem | None = None
-    writer: str = ""
-    """The manager that set the wanted replicas."""
-
-    @classmethod
-    def of(cls, body: Manifest) -> "Workload":
-        spec, status = body["spec"], body.get("status") or {}
-        return cls(
-            spec.get("replicas", 1),
-            status.get("replicas", 0),
-            status.get("readyReplicas", 0),
-            selector_text((spec.get("selector") or {}).get("matchLabels") or {}),
-            body["metadata"].get("uid", ""),
-            of_deployment(body),
-            writer_of(body),
-        )
 
 
 class Known(NamedTuple):

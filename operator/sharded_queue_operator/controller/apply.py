@@ -10,12 +10,14 @@ from uuid import uuid4
 
 from sharded_queue_operator import metrics
 from sharded_queue_operator.cluster.api import Api, core, queues
-from sharded_queue_operator.cluster.workloads import Workload, Workloads
+from sharded_queue_operator.cluster.workloads import Workloads
 from sharded_queue_operator.errors import ApiGone, ApiRefused
+from sharded_queue_operator.resource import status
 from sharded_queue_operator.resource.availability import Problem
 from sharded_queue_operator.resource.conditions import Condition
-from sharded_queue_operator.resource.deployment import MANAGER, Manifest
-from sharded_queue_operator.resource.spec import API_VERSION, KIND, Name, Resource, status
+from sharded_queue_operator.resource.deployment import MANAGER, Manifest, Workload
+from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.spec import API_VERSION, KIND, Resource
 from sharded_queue_operator.scaling.decide import Decision, Observation
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from sharded_queue_operator.cluster import contest
 from sharded_queue_operator.cluster.api import Api, apps, core, queues
 from sharded_queue_operator.cluster.contest import Contests
 from sharded_queue_operator.cluster.pods import Members, slim_pod, watched_pods
-from sharded_queue_operator.cluster.workloads import Workload, Workloads, newer, version
+from sharded_queue_operator.cluster.workloads import Workloads, newer, version
 from sharded_queue_operator.controller.apply import Applier, now
 from sharded_queue_operator.controller.lease_recovery import Healer
 from sharded_queue_operator.controller.overdue import Overdue
@@ -30,10 +30,12 @@ from sharded_queue_operator.controller.workqueue import WorkQueue
 from sharded_queue_operator.errors import ApiRefused, BadSpec, NotOurs
 from sharded_queue_operator.polling.observer import Observer, Place, Reading, Watch
 from sharded_queue_operator.polling.timetable import LONGEST_PAUSE_SECONDS
+from sharded_queue_operator.resource import status
 from sharded_queue_operator.resource.conditions import Condition
-from sharded_queue_operator.resource.deployment import MANAGED_BY, MANAGER, Manifest, deployment
+from sharded_queue_operator.resource.deployment import MANAGED_BY, MANAGER, Manifest, Workload, deployment
+from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.pin import PINNED, pin
-from sharded_queue_operator.resource.spec import ACCEPT, PAUSE, Name, Resource, parsed, status
+from sharded_queue_operator.resource.spec import ACCEPT, PAUSE, Resource, parsed
 from sharded_queue_operator.scaling.decide import Decision, Doubt, History, Observation, decide
 from sharded_queue_operator.settings import Settings
 

@@ -5,7 +5,7 @@ Readings that do not come. Whatever stops them, a status says so: code that only
 import asyncio
 from collections.abc import Callable
 
-from sharded_queue_operator.resource.spec import Name
+from sharded_queue_operator.resource.name import Name
 
 
 class Overdue:

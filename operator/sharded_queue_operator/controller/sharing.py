@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from sharded_queue_operator.polling.observer import Place
 from sharded_queue_operator.resource.conditions import SHARED, Condition
-from sharded_queue_operator.resource.spec import Name, Resource
+from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.spec import Resource
 
 Key = tuple[frozenset[str], str, str]
 """Addresses of a Redis, prefix of its keys, name of a handler."""

@@ -29,7 +29,8 @@ from sharded_queue_operator.local.live_view import Frame, View, view
 from sharded_queue_operator.local.processes import Crew, Failed, ended, environment, started, tail, words
 from sharded_queue_operator.local.report import Outcome, printed
 from sharded_queue_operator.polling.observer import Place, Poller, Reading, Watch
-from sharded_queue_operator.resource.spec import Name, Resource
+from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.spec import Resource
 from sharded_queue_operator.scaling.decide import History, Observation, decide
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

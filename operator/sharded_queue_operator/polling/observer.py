@@ -33,7 +33,8 @@ from sharded_queue_operator.polling.bounded_parser import bound
 from sharded_queue_operator.polling.causes import cause, spoken
 from sharded_queue_operator.polling.timetable import LONGEST_PAUSE_SECONDS, Timetable
 from sharded_queue_operator.resource.deployment import CA_KEY
-from sharded_queue_operator.resource.spec import Name, Redis, Resource
+from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.spec import Redis, Resource
 from sharded_queue_operator.scaling.decide import Doubt
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ Due times lie on one grid, so that resources with the same period, and every lon
 from collections import Counter
 from math import floor
 
-from sharded_queue_operator.resource.spec import Name
+from sharded_queue_operator.resource.name import Name
 
 LONGEST_PAUSE_SECONDS = 10.0
 """

@@ -5,10 +5,12 @@ Pure: manifests are dicts that are applied by the server, so a field that is not
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sharded_queue_operator.errors import BadSpec
-from sharded_queue_operator.resource.spec import API_VERSION, GROUP, KIND, Name, Redis, Resource, Worker
+from sharded_queue_operator.resource.availability import Problem, of_deployment
+from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.spec import API_VERSION, GROUP, KIND, Redis, Resource, Worker
 
 Manifest = dict[str, Any]
 
@@ -267,3 +269,41 @@ def listed(ours: Sequence[Manifest], theirs: Any, path: str, place: str) -> list
         is_merged = place == CONTAINERS and name in items
         items[name] = merged(items[name], item, f"{path}[{name}]", f"{place}[]") if is_merged else item
     return list(items.values())
+
+
+class Workload(NamedTuple):
+    """A workload as the API server knows it: replicas that are wanted, that exist, and that are ready."""
+
+    wanted: int
+    existing: int
+    ready: int
+    selector: str
+    uid: str = ""
+    problem: Problem | None = None
+    writer: str = ""
+    """The manager that set the wanted replicas."""
+
+    @classmethod
+    def of(cls, body: Manifest) -> "Workload":
+        spec, status = body["spec"], body.get("status") or {}
+        return cls(
+            spec.get("replicas", 1),
+            status.get("replicas", 0),
+            status.get("readyReplicas", 0),
+            selector_text((spec.get("selector") or {}).get("matchLabels") or {}),
+            body["metadata"].get("uid", ""),
+            of_deployment(body),
+            writer_of(body),
+        )
+
+
+def writer_of(body: Mapping[str, Any]) -> str:
+    """The manager of a workload's `spec.replicas`, another one before ourselves; empty where the server names none."""
+    fields = body["metadata"].get("managedFields") or []
+    managers = [each.get("manager", "") for each in fields if "f:replicas" in _spec_of(each)]
+    return next((manager for manager in managers if manager != MANAGER), MANAGER if managers else "")
+
+
+def _spec_of(managed: Mapping[str, Any]) -> Mapping[str, Any]:
+    spec: Mapping[str, Any] = (managed.get("fieldsV1") or {}).get("f:spec") or {}
+    return spec

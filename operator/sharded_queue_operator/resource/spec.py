@@ -12,6 +12,7 @@ from msgspec import Meta, Struct, ValidationError, convert, field
 
 from sharded_queue.tube import Keys, Shard, shards_of
 from sharded_queue_operator.errors import BadSpec
+from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.scaling.policy import Policy
 
 GROUP = "shardedqueue.dev"
@@ -123,21 +124,6 @@ class Spec(Part, frozen=True):
     @property
     def shards(self) -> list[Shard]:
         return [shard for handler in self.handlers for shard in shards_of(handler.name, handler.shards)]
-
-
-class Name(NamedTuple):
-    """Namespace and name of an object."""
-
-    namespace: str
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.namespace}/{self.name}"
-
-    @classmethod
-    def of(cls, body: Mapping[str, Any]) -> "Name":
-        metadata = body["metadata"]
-        return cls(metadata.get("namespace", "default"), metadata["name"])
 
 
 class Resource(NamedTuple):

@@ -4,8 +4,8 @@ import pytest
 
 from sharded_queue_operator.cluster.api import Api
 from sharded_queue_operator.cluster.workloads import Workloads
+from sharded_queue_operator.controller import apply
 from sharded_queue_operator.controller.apply import Applier
-from sharded_queue_operator.controller.controller import apply
 
 
 class Server:

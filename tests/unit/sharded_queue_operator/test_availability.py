@@ -6,8 +6,8 @@ import pytest
 
 from sharded_queue.storage import ShardState
 from sharded_queue.tube import Shard
-from sharded_queue_operator.cluster.workloads import Workload
 from sharded_queue_operator.resource.availability import Problem, of_deployment, of_pod, worst
+from sharded_queue_operator.resource.deployment import Workload
 from sharded_queue_operator.resource.spec import parsed
 from sharded_queue_operator.resource.status import condition, events_of, is_urgent, status_of
 from sharded_queue_operator.scaling.decide import Decision, Doubt, History, Observation

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from sharded_queue_operator.cluster.contest import REST_SECONDS, Contests, condition, writer_of
-from sharded_queue_operator.resource.spec import Name
+from sharded_queue_operator.cluster.contest import REST_SECONDS, Contests, condition
+from sharded_queue_operator.resource.deployment import writer_of
+from sharded_queue_operator.resource.name import Name
 
 NAME, HPA, OURS = Name("shop", "n"), "kube-controller-manager", "sharded-queue-operator"
 

@@ -7,7 +7,7 @@ import pytest
 
 from sharded_queue_operator.cluster.leader import Deposed, Leader
 from sharded_queue_operator.errors import ApiRefused
-from sharded_queue_operator.resource.spec import Name
+from sharded_queue_operator.resource.name import Name
 
 
 class Server:

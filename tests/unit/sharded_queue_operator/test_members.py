@@ -12,11 +12,12 @@ from sharded_queue.storage import Hold, ShardState
 from sharded_queue.tube import Shard
 from sharded_queue_operator.cluster.pods import Members, slim_pod
 from sharded_queue_operator.cluster.victims import COST, VICTIM_COST, Member
-from sharded_queue_operator.cluster.workloads import Workload
 from sharded_queue_operator.controller.lease_recovery import Healer
 from sharded_queue_operator.controller.scale_down import DISMISSED_SECONDS, ROUNDS, Dismissals
 from sharded_queue_operator.errors import ApiRefused
-from sharded_queue_operator.resource.spec import Name, Resource, parsed
+from sharded_queue_operator.resource.deployment import Workload
+from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.spec import Resource, parsed
 from sharded_queue_operator.scaling.decide import Doubt, Observation
 
 SHARD = Shard("a")

@@ -25,7 +25,8 @@ from sharded_queue_operator.polling.observer import (
     Reading,
     qualified,
 )
-from sharded_queue_operator.resource.spec import Name, Redis, parsed
+from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.spec import Redis, parsed
 from tests.parrot import GARBAGE, answering
 from tests.ports import free_port
 from tests.redis_groups import MASTER, Nodes, Sentinels

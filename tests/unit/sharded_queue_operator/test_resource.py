@@ -4,7 +4,8 @@ import pytest
 
 from sharded_queue.tube import Shard
 from sharded_queue_operator.errors import BadSpec
-from sharded_queue_operator.resource.spec import PAUSE, Name, parsed
+from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.spec import PAUSE, parsed
 
 
 def body(**spec: Any) -> dict[str, Any]:

@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from sharded_queue_operator.errors import BadSpec
+from sharded_queue_operator.local import processes as local
 from sharded_queue_operator.local.order_check import Verdict, judged
 from sharded_queue_operator.local.processes import Crew, Failed, environment, words
-from sharded_queue_operator.local.processes import processes as local
 from sharded_queue_operator.local.report import Outcome
-from sharded_queue_operator.resource.spec import file as manifest
+from sharded_queue_operator.resource import file as manifest
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "notifications" / "shardedqueue.yaml"
 SECONDS = 10

@@ -1,7 +1,7 @@
 """When resources are read."""
 
 from sharded_queue_operator.polling.timetable import LONGEST_PAUSE_SECONDS, Timetable
-from sharded_queue_operator.resource.spec import Name
+from sharded_queue_operator.resource.name import Name
 
 FAST, SLOW = Name("shop", "fast"), Name("shop", "slow")
 
