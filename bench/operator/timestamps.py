@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from sharded_queue import Handler, Route, current
-from sharded_queue.connections import connect
+from sharded_queue.backends.redis.client import connect
 
 JOURNAL = "bench:timestamps"
 STARTED = "BENCH_PYTHON_STARTED"

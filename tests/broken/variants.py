@@ -14,7 +14,7 @@ class Variant(NamedTuple):
 
 
 PRELUDE, BIND, SETTLE, FAIL, REGISTER, OCCUR, RESHARD = (
-    f"lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register", "occur", "reshard")
+    f"backends/redis/lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register", "occur", "reshard")
 )
 SIZES, CLOCK, LEASE, FORMAT = (f"test_{name}.py::test_" for name in ("sizes", "clock", "leases", "format"))
 STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE, GARBAGE = (
@@ -59,7 +59,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory a ready thread does not get older",
-        "book.py",
+        "backends/memory/shard.py",
         "            self.ready.put(thread, stamp)\n",
         "            pass\n",
         (
@@ -83,7 +83,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory priorities do not age",
-        "book.py",
+        "backends/memory/shard.py",
         " // ageing_ms",
         " // 10**12",
         (STORAGE + "priorities_age_while_their_thread_is_held",),
@@ -189,35 +189,35 @@ VARIANTS = [
     ),
     Variant(
         "a cancelled request keeps its time",
-        "lua/cancel.lua",
+        "backends/redis/lua/cancel.lua",
         "    redis.call('ZREM', DUE, number)\n",
         "",
         (CONTROL + "cancelling_again_answers_the_same", CONTROL + "a_cancelled_request_is_never_handed_out"),
     ),
     Variant(
         "what was cancelled is forgotten at once",
-        "lua/cancel.lua",
+        "backends/redis/lua/cancel.lua",
         "    redis.call('ZADD', CANCELLED, now, number)\n",
         "",
         (CONTROL + "cancelling_again_answers_the_same",),
     ),
     Variant(
         "in memory what was cancelled is forgotten at once",
-        "book.py",
+        "backends/memory/shard.py",
         "            self.cancelled[number] = now\n",
         "",
         (CONTROL + "cancelling_again_answers_the_same",),
     ),
     Variant(
         "an ended lease holds its thread in what is observed",
-        "lua/observe.lua",
+        "backends/redis/lua/observe.lua",
         "is_listed[thread], holds[thread] = true, tonumber(till) > now",
         "is_listed[thread], holds[thread] = true, true",
         (CONTROL + "nobody_holds_a_thread_whose_lease_has_ended",),
     ),
     Variant(
         "in memory an ended lease holds its thread in what is observed",
-        "book.py",
+        "backends/memory/shard.py",
         "if thread in self.held and self.leases[thread] > now:",
         "if thread in self.held:",
         (CONTROL + "nobody_holds_a_thread_whose_lease_has_ended",),
@@ -231,7 +231,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory a delayed request gives its number again",
-        "book.py",
+        "backends/memory/shard.py",
         "            self._append(entry, self.sequence, due)\n            self.sequence += 1\n",
         "            self.sequence += 1\n            self._append(entry, self.sequence, due)\n",
         (CONTROL + "the_number_of_a_delayed_request_is_never_given_again",),
@@ -246,7 +246,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory a late settlement hands out anew",
-        "book.py",
+        "backends/memory/shard.py",
         "if was_settled or held.is_answered(call):",
         "if held.is_answered(call):",
         (LATE + "a_late_settlement_leaves_the_next_batch_in_hand_though_an_urgent_request_came",),
@@ -260,7 +260,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory the number of a call does not count",
-        "book.py",
+        "backends/memory/shard.py",
         "return call is not None and call <= self.call",
         "return False",
         (LATE + "a_call_that_is_sent_again_gets_the_same_batch_though_an_urgent_request_came",),
@@ -275,7 +275,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory a late burial is a lost lease",
-        "book.py",
+        "backends/memory/shard.py",
         "if line is None or line.head > sequence or held.is_answered(call):",
         "if held.is_answered(call):",
         (LATE + "a_late_burial_leaves_the_next_batch_in_hand",),
@@ -332,7 +332,7 @@ VARIANTS = [
     *[
         Variant(
             f"a late or repeated {script} is carried out",
-            f"lua/{script}.lua",
+            f"backends/redis/lua/{script}.lua",
             "if said ~= nil then return said end\n",
             "",
             (EVERY_SCRIPT.format(deed),),
@@ -400,7 +400,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory a window never ends",
-        "book.py",
+        "backends/memory/shard.py",
         "for identity in self.identities.up_to(now):",
         "for identity in []:",
         (DUPLICATES + "the_window_begins_with_the_registration_and_no_duplicate_prolongs_it",),
@@ -488,14 +488,14 @@ VARIANTS = [
     ),
     Variant(
         "a schedule that is said again begins anew",
-        "lua/schedule.lua",
+        "backends/redis/lua/schedule.lua",
         "if kept then",
         "if false then",
         (SCHEDULES + "the_same_schedule_said_again_changes_nothing",),
     ),
     Variant(
         "in memory a schedule that is said again begins anew",
-        "book.py",
+        "backends/memory/shard.py",
         "if known is None or known.timing != schedule.timing:",
         "if True:",
         (SCHEDULES + "the_same_schedule_said_again_changes_nothing",),
@@ -509,14 +509,14 @@ VARIANTS = [
     ),
     Variant(
         "a due schedule asks for nobody",
-        "lua/observe.lua",
+        "backends/redis/lua/observe.lua",
         " + redis.call('ZCOUNT', OCCURRENCES, '-inf', now)",
         "",
         (SCHEDULES + "a_due_schedule_asks_for_a_worker",),
     ),
     Variant(
         "nobody hears of a new schedule",
-        "lua/schedule.lua",
+        "backends/redis/lua/schedule.lua",
         "woken = woken + 1",
         "woken = woken",
         (SCHEDULES + "whoever_waits_for_work_hears_of_a_new_schedule",),
@@ -537,7 +537,7 @@ VARIANTS = [
     ),
     Variant(
         "a schedule that is unknown stops the others",
-        "storages/redis.py",
+        "backends/redis/storage.py",
         "    except (ValueError, OverflowError) as error:\n        log.warning(",
         "    except KeyError as error:\n        log.warning(",
         (SCHEDULES + "a_schedule_that_is_unknown_here_stops_no_other",),
@@ -552,7 +552,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory new threads do not wait for old ones",
-        "book.py",
+        "backends/memory/shard.py",
         "if not is_unparked and (residue := self._parking(thread)) is not None:",
         "if False and (residue := 0) is None:",
         (RESHARDING + "a_new_thread_waits_until_the_old_one_is_drained",),
@@ -566,7 +566,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory one drained old thread of several is enough",
-        "book.py",
+        "backends/memory/shard.py",
         "if residue is not None and not self.old.at(residue, 1) and self.parked.at(residue, 1):",
         "if residue is not None and self.parked.at(residue, 1):",
         (RESHARDING + "a_new_thread_waits_for_all_old_ones_that_it_may_share_keys_with",),
@@ -580,7 +580,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory the rest is that of the new layout",
-        "book.py",
+        "backends/memory/shard.py",
         "residue = int(place) % gcd(self.layout.threads, self.before)",
         "residue = int(place) % self.layout.threads",
         (RESHARDING + "the_order_of_each_key_survives_changes",),
@@ -622,14 +622,14 @@ VARIANTS = [
     ),
     Variant(
         "dead letters return to where they died",
-        "lua/dead.lua",
+        "backends/redis/lua/dead.lua",
         "  thread = place(thread, message)\n",
         "",
         (RESHARDING + "a_dead_letter_of_the_old_layout_is_placed_by_the_new_one",),
     ),
     Variant(
         "a resumed thread does not wait for old ones",
-        "lua/pause.lua",
+        "backends/redis/lua/pause.lua",
         "make_ready(thread, tubes_of(thread)) end",
         "make_ready(thread, tubes_of(thread), true) end",
         (RESHARDING + "a_parked_thread_can_be_paused_and_resumed",),
@@ -665,7 +665,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory the fence knows no fence before it",
-        "book.py",
+        "backends/memory/shard.py",
         "self.fence = max(self.fence + 1, now * 1000)",
         "self.fence = now * 1000",
         (COORDINATOR + "the_fence_grows_though_the_clock_was_set_back",),
@@ -686,7 +686,7 @@ VARIANTS = [
     ),
     Variant(
         "the fence is not compared by a renewal",
-        "lua/renew.lua",
+        "backends/redis/lua/renew.lua",
         " and string.match(record, '^%d+') == ARGV[2 * i + 1]",
         "",
         (
@@ -703,7 +703,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory the fence is not compared",
-        "book.py",
+        "backends/memory/shard.py",
         "return held if held and held.fence == lease.fence else None",
         "return held",
         (COORDINATOR + "expired_lease_cannot_settle", COORDINATOR + "expired_lease_cannot_fail"),
@@ -850,14 +850,14 @@ VARIANTS = [
     ),
     Variant(
         "a wait cannot be ended but by closing its connection",
-        "coordinators/redis.py",
+        "backends/redis/coordinator.py",
         "        await asyncio.gather(*[self._call_off(shard, owner) for shard in shards], return_exceptions=True)\n",
         "",
         (COORDINATOR + "a_wait_is_ended_without_losing_a_call",),
     ),
     Variant(
         "who is told to wait no longer takes it for a call",
-        "coordinators/redis.py",
+        "backends/redis/coordinator.py",
         'return lists[key] if key.endswith(":wake") else None',
         "return lists.get(key)",
         (COORDINATOR + "a_wait_is_ended_without_losing_a_call",),
@@ -1028,14 +1028,14 @@ VARIANTS = [
     ),
     Variant(
         "a repair leaves keys of another kind",
-        "lua/repair.lua",
+        "backends/redis/lua/repair.lua",
         "    if key ~= LAYOUT then remove_other_kind(name_of(key), key, kind) end\n",
         "",
         (GARBAGE + "a_key_of_another_kind_is_made_anew",),
     ),
     Variant(
         "a repair does not look for the lists of a record that cannot be read",
-        "check.py",
+        "backends/redis/check.py",
         "        if THREAD_RECORD.fullmatch(record):\n",
         "        if record:\n",
         (GARBAGE + "what_cannot_be_read_harms_nothing_else",),
@@ -1043,21 +1043,21 @@ VARIANTS = [
     # A repair.
     Variant(
         "a repair takes a lease that is sound",
-        "lua/repair.lua",
+        "backends/redis/lua/repair.lua",
         "if held.last < held.first then return true end",
         "if held.last < held.first then return false end",
         ("test_repair.py::test_a_repair_of_what_is_true_writes_nothing",),
     ),
     Variant(
         "a repair leaves other requests in a holder's hands",
-        "lua/repair.lua",
+        "backends/redis/lua/repair.lua",
         " and not tube.is_cut",
         "",
         ("test_repair.py::test_what_was_broken_is_put_right",),
     ),
     Variant(
         "an eviction counts as a crash",
-        "lua/evict.lua",
+        "backends/redis/lua/evict.lua",
         "    let_go(thread)\n    make_ready(thread, tubes_of(thread))\n",
         "    expire(thread, 1)\n",
         (CONTROL + "an_eviction_is_no_crash_of_what_the_worker_held",),
@@ -1072,7 +1072,7 @@ VARIANTS = [
     ),
     Variant(
         "a Redis that evicts is used",
-        "storages/redis.py",
+        "backends/redis/storage.py",
         'if policy not in (None, b"noeviction"):',
         "if False:",
         (REDIS + "a_redis_that_throws_requests_away_is_refused",),
@@ -1095,7 +1095,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory a clock that was set back is not followed",
-        "book.py",
+        "backends/memory/shard.py",
         "        if back > 0:\n            self._bring_forward(back)\n",
         "",
         (CLOCK + "a_back_off_gets_no_longer",),
@@ -1124,7 +1124,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory a batch is not bounded in bytes",
-        "book.py",
+        "backends/memory/shard.py",
         "        if taken and room < 0:\n",
         "        if False:\n",
         (SIZES + "a_batch_ends_where_its_bytes_are_used_up",),

@@ -27,9 +27,9 @@ from sharded_queue import (
     cli,
     settings,
 )
+from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.commands import naming
 from sharded_queue.commands.worker import served_http
-from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.health import Health
 from sharded_queue.storage import Failure, ShardState
 from sharded_queue.tube import Shard
@@ -45,7 +45,7 @@ JOBS = '''
 from dataclasses import replace
 
 from sharded_queue import Handler
-from sharded_queue.connections import RedisOptions, connect
+from sharded_queue.backends.redis.client import RedisOptions, connect
 
 redis = connect(replace(RedisOptions.from_settings(), timeout_seconds=300))  # its BLPOP waits as long as the test does
 

@@ -15,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
 from sharded_queue import Handler, Queue, RedisStorage, Retry, Worker, logs, metrics, settings
+from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.cli import main
 from sharded_queue.commands.answers import ANSWERS, schema
-from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.serializer import pack
 from sharded_queue.storage import Entry, Failure, Schedule
 from sharded_queue.timing import every

@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from sharded_queue.connections import Client, RedisOptions, close, connect
+from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect
 from tests.certificates import Authority, TlsServer
 from tests.contract.medium import Medium, MemoryMedium, RedisMedium
 from tests.contract.users import ROLES, UsersMedium, acl_file

@@ -8,10 +8,10 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
-from sharded_queue.connections import Client, Link
-from sharded_queue.coordinators.redis import RedisCoordinator
+from sharded_queue.backends.redis.client import Client, Link
+from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.errors import StorageUnavailable
-from sharded_queue.storages.redis import RedisStorage
 
 FINE, COMMAND_LOST, ANSWER_LOST, HELD_UP = "fine", "command lost", "answer lost", "held up"
 GIVEN_UP = "given up"

@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Worker
-from sharded_queue.connections import RedisOptions, close, connect
+from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.errors import StorageUnavailable
 from tests.redis_server import RedisServer
 

@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from sharded_queue import timing
-from sharded_queue.check import faults, picture
+from sharded_queue.backends.redis.check import faults, picture
 from sharded_queue.storage import Entry, Schedule
 from sharded_queue.timing import Timing
 from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, MemoryMedium, RedisMedium, handed

@@ -13,7 +13,7 @@ from redis.asyncio.retry import Retry as ClientRetry
 from redis.backoff import NoBackoff
 
 from sharded_queue import Handler, KeyRoute, Queue, RedisCoordinator, RedisStorage, Retry, Worker, settings
-from sharded_queue.check import faults, picture
+from sharded_queue.backends.redis.check import faults, picture
 from tests.contract.proxy import CUTS, Cut, CuttingProxy
 from tests.redis_server import RedisServer
 

@@ -4,7 +4,7 @@ import pytest
 from redis.asyncio import Redis
 
 from sharded_queue import QueueFull
-from sharded_queue.check import picture
+from sharded_queue.backends.redis.check import picture
 from sharded_queue.storage import Entry, First, Registered
 from sharded_queue.tube import Shard
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 from redis.asyncio import Redis
 
-from sharded_queue.check import faults, picture, repair
+from sharded_queue.backends.redis.check import faults, picture, repair
+from sharded_queue.backends.redis.scripts import source
 from sharded_queue.errors import QueueFull
-from sharded_queue.scripts import source
 from sharded_queue.storage import Batch, Entry, Failure, Schedule, Settlement
 from sharded_queue.timing import every
 from tests.contract.lossy import ANSWER_LOST, FINE, HELD_UP, make_lossy

@@ -20,7 +20,7 @@ from redis.asyncio import Redis
 
 import sharded_queue
 from sharded_queue import Handler, KeyRoute, Queue, Route, StorageUnavailable, Worker
-from sharded_queue.check import faults, picture, repair
+from sharded_queue.backends.redis.check import faults, picture, repair
 from sharded_queue.storage import Entry, Schedule, Settlement
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Shard, Tube
@@ -127,8 +127,8 @@ def release_of_format(number: int, folder: Path, port: int, words: str) -> str:
 LATER = """
 import asyncio, sharded_queue
 from sharded_queue import Handler, Queue
-from sharded_queue.connections import connect, close
-from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.backends.redis.client import connect, close
+from sharded_queue.backends.redis.storage import RedisStorage
 class Job(Handler):
     name = "tests.Handler"
     async def perform(self, *requests: str) -> None: ...

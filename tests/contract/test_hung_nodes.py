@@ -9,7 +9,7 @@ from redis.asyncio import RedisCluster
 from redis.crc import key_slot
 
 from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, StorageUnavailable, Worker, settings
-from sharded_queue.connections import Client, RedisOptions, close, connect
+from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium

@@ -27,10 +27,12 @@ from hypothesis.stateful import (
 from redis.asyncio import Redis
 
 from sharded_queue import QueueFull, ReshardError, settings
-from sharded_queue.check import Hold, Laid, Line, Picture, Suspects, faults, picture, repair
-from sharded_queue.coordinators.memory import RuntimeCoordinator
-from sharded_queue.coordinators.redis import RedisCoordinator
-from sharded_queue.scripts import digest
+from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
+from sharded_queue.backends.memory.storage import RuntimeStorage
+from sharded_queue.backends.redis.check import Hold, Laid, Line, Picture, Suspects, faults, picture, repair
+from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.backends.redis.scripts import digest
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.serializer import STAMP_DIGITS, mark_in, marked
 from sharded_queue.storage import (
     Batch,
@@ -43,8 +45,6 @@ from sharded_queue.storage import (
     ShardState,
     Storage,
 )
-from sharded_queue.storages.memory import RuntimeStorage
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout
 from tests.conftest import MODEL_SEED
@@ -613,11 +613,11 @@ def spoken(state: ShardState) -> dict[str, Any]:
 @pytest.fixture
 def one_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
     clock = Clock()
-    monkeypatch.setattr("sharded_queue.storages.redis.time", clock)
+    monkeypatch.setattr("sharded_queue.backends.redis.storage.time", clock)
     # Redis is asked a moment after the tick, on a busy machine a second: the stamps of one medium would be corrected.
-    monkeypatch.setattr("sharded_queue.storages.redis.CLOCK_TOLERANCE_MS", 3_600_000)
-    monkeypatch.setattr("sharded_queue.storages.redis.Clock.learn", lambda *_: None)
-    monkeypatch.setattr("sharded_queue.scripts.PAUSE_SECONDS", 0.0001)
+    monkeypatch.setattr("sharded_queue.backends.redis.storage.CLOCK_TOLERANCE_MS", 3_600_000)
+    monkeypatch.setattr("sharded_queue.backends.redis.storage.Clock.learn", lambda *_: None)
+    monkeypatch.setattr("sharded_queue.backends.redis.scripts.PAUSE_SECONDS", 0.0001)
     return clock
 
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from sharded_queue import StorageUnavailable, settings
-from sharded_queue.connections import Client
-from sharded_queue.coordinators.redis import RedisCoordinator
-from sharded_queue.storages.redis import RedisStorage
+from sharded_queue.backends.redis.client import Client
+from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.backends.redis.storage import RedisStorage
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 from tests.redis_groups import Nodes, told
 from tests.redis_server import RedisServer

@@ -11,10 +11,10 @@ import pytest
 from redis.asyncio import Redis
 
 from sharded_queue import Handler, Queue, Route, Worker
-from sharded_queue.coordinators.redis import RedisCoordinator
+from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.predecessor import DEFERRED, RECURRENT, Migration, Moved, hint
-from sharded_queue.storages.redis import RedisStorage
 from tests.contract.predecessor import Predecessor
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(600)]  # the first test installs the predecessor

@@ -8,10 +8,10 @@ import pytest
 from redis.asyncio import Redis
 
 from sharded_queue import Queue, QueueFull, SettingsError, StorageUnavailable, Worker, settings
-from sharded_queue.coordinators.redis import RedisCoordinator
+from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.handler import Handler
 from sharded_queue.storage import Entry, Schedule, Settlement
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Shard, Tube
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy

@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from sharded_queue import Handler, Queue, Route, Worker, settings
-from sharded_queue.check import faults, picture, repair, strays
+from sharded_queue.backends.redis.check import faults, picture, repair, strays
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.storage import Batch, Entry, Schedule
 from sharded_queue.timing import every

@@ -10,11 +10,11 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from sharded_queue import Handler, Queue, QueueFull, Route, RuntimeCoordinator, RuntimeStorage, Worker, settings
-from sharded_queue.check import faults, picture
+from sharded_queue.backends.redis.check import faults, picture
+from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.context import current
-from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.storage import Entry, Schedule, Settlement
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.timing import Timing, by_cron, every
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
 from tests.contract.medium import SHARD, STAMP, Medium, RedisMedium, handed

@@ -9,10 +9,10 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue import StorageUnavailable, settings
-from sharded_queue.connections import Client, Link
+from sharded_queue.backends.redis import storage as storages_redis
+from sharded_queue.backends.redis.client import Client, Link
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry
-from sharded_queue.storages import redis as storages_redis
-from sharded_queue.storages.redis import RedisStorage
 from tests.contract.medium import SHARD, RedisMedium
 
 pytestmark = pytest.mark.redis

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from sharded_queue import SettingsError, StorageUnavailable, settings
-from sharded_queue.connections import Client, RedisOptions, close, connect
-from sharded_queue.coordinators.redis import RedisCoordinator
+from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect
+from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from tests.certificates import Authority, TlsServer
 from tests.contract.medium import LEASE_SECONDS, RedisMedium, handed
 from tests.redis_server import require_redis

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sharded_queue import Handler, Queue, RedisCoordinator, Worker, settings
-from sharded_queue.connections import close, connect
+from sharded_queue.backends.redis.client import close, connect
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
 from sharded_queue_operator.polling.observer import Observer, Reading

@@ -9,10 +9,10 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
 from sharded_queue import StorageUnavailable
-from sharded_queue.check import picture, repair, strays
-from sharded_queue.connections import RedisOptions, close, connect
+from sharded_queue.backends.redis.check import picture, repair, strays
+from sharded_queue.backends.redis.client import RedisOptions, close, connect
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry, Schedule
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Layout, Tube
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed

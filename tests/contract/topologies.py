@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from sharded_queue.connections import RedisOptions
+from sharded_queue.backends.redis.client import RedisOptions
 from tests.certificates import Authority, TlsServer
 from tests.cluster.processes import poll_until
 from tests.contract.users import acl_file, rights_on_a_cluster

@@ -7,8 +7,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from sharded_queue.connections import Link, RedisOptions, connect
-from sharded_queue.scripts import digest, source
+from sharded_queue.backends.redis.client import Link, RedisOptions, connect
+from sharded_queue.backends.redis.scripts import digest, source
 from tests.contract.medium import RedisMedium
 
 USERS = Path(__file__).parents[2] / "docs" / "users.acl"

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from sharded_queue.check import faults as shard_faults
-from sharded_queue.check import picture
+from sharded_queue.backends.redis.check import faults as shard_faults
+from sharded_queue.backends.redis.check import picture
 from tests.crash.crew import BATCH, LEASE_SECONDS, Crew, Producer, StepHandler
 from tests.crash.history import faults, read, replays
 from tests.redis_server import RedisServer

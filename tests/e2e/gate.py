@@ -7,7 +7,7 @@ from typing import Any
 
 from redis.exceptions import RedisError
 
-from sharded_queue.connections import RedisOptions, connect
+from sharded_queue.backends.redis.client import RedisOptions, connect
 
 PAUSE_SECONDS = 0.1
 

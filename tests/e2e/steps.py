@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from sharded_queue import Handler, Route, current
-from sharded_queue.connections import connect
+from sharded_queue.backends.redis.client import connect
 
 HISTORY = "steps:history"
 WORK_SECONDS = 0.01

@@ -17,9 +17,9 @@ import pytest
 import yaml
 from redis.asyncio import Redis
 
-from sharded_queue.coordinators.redis import RedisCoordinator
+from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry, Schedule, Settlement
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Shard
 from tests.cluster.cluster import Cluster

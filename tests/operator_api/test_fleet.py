@@ -5,8 +5,8 @@ import asyncio
 import yaml
 from redis.asyncio import Redis
 
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
 from tests.contract.proxy import CountingProxy
 from tests.operator_api.conftest import Operator, Queues, until

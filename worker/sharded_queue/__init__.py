@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from sharded_queue import logs as _logs  # noqa: F401 - first: it shields the logger that all others use
+from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
+from sharded_queue.backends.memory.storage import RuntimeStorage
 from sharded_queue.context import Context, current
 from sharded_queue.coordinator import Coordinator
-from sharded_queue.coordinators.memory import RuntimeCoordinator
 from sharded_queue.errors import (
     HandlerError,
     HandlerNotFound,
@@ -23,13 +24,12 @@ from sharded_queue.lease import Lease
 from sharded_queue.queue import Queue, Receipt
 from sharded_queue.settings import settings
 from sharded_queue.storage import Storage
-from sharded_queue.storages.memory import RuntimeStorage
 from sharded_queue.tube import KeyRoute, Route, Tube
 from sharded_queue.worker import Worker
 
 if TYPE_CHECKING:
-    from sharded_queue.coordinators.redis import RedisCoordinator
-    from sharded_queue.storages.redis import RedisStorage
+    from sharded_queue.backends.redis.coordinator import RedisCoordinator
+    from sharded_queue.backends.redis.storage import RedisStorage
 
 __all__ = [
     "Context",
@@ -66,11 +66,11 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Redis is imported when it is asked for: a user in memory need not have it."""
     if name == "RedisStorage":
-        from sharded_queue.storages.redis import RedisStorage
+        from sharded_queue.backends.redis.storage import RedisStorage
 
         return RedisStorage
     if name == "RedisCoordinator":
-        from sharded_queue.coordinators.redis import RedisCoordinator
+        from sharded_queue.backends.redis.coordinator import RedisCoordinator
 
         return RedisCoordinator
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

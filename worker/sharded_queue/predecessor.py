@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from sharded_queue.backends.redis.storage import SCAN_COUNT, RedisStorage
 from sharded_queue.errors import SerializationError, SettingsError, ShardedQueueError, StorageUnavailable
 from sharded_queue.handler import Handler
 from sharded_queue.queue import Queue
 from sharded_queue.settings import settings
-from sharded_queue.storages.redis import SCAN_COUNT, RedisStorage
 
 DEFERRED, RECURRENT = "sharded_queue/DeferredHandler/0/0", "sharded_queue/RecurrentHandler/0/0"
 PIPE = re.compile(r"(?P<module>[^{/][^/]*)/(?P<name>[^/]+)/(?P<thread>-?[0-9]+)/(?P<priority>-?[0-9]+)")

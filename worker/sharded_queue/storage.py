@@ -576,3 +576,8 @@ async def observe_readable(
             return [], [error]
     parts = [await observe_readable(storage, [shard], worst) for shard in shards]
     return [state for states, _ in parts for state in states], [error for _, errors in parts for error in errors]
+
+
+def busy_seconds(since_ms: int, now: int) -> float:
+    """For how long a held thread has had requests; never 0 while it has some, whatever became of the clock."""
+    return max(1, now - since_ms) / 1000 if since_ms else 0.0

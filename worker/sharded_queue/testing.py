@@ -10,7 +10,8 @@ from math import inf
 from typing import Any, NamedTuple
 
 from sharded_queue import tracing
-from sharded_queue.coordinators.memory import RuntimeCoordinator
+from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
+from sharded_queue.backends.memory.storage import RuntimeStorage, wall_ms
 from sharded_queue.errors import SerializationError
 from sharded_queue.handler import Handler, find
 from sharded_queue.lane import Lane
@@ -20,7 +21,6 @@ from sharded_queue.queue import Queue
 from sharded_queue.serializer import STAMP_DIGITS, unpack
 from sharded_queue.settings import settings
 from sharded_queue.storage import Batch, Entry, Failure, Registered, Schedule, Settled, Settlement
-from sharded_queue.storages.memory import RuntimeStorage, wall_ms
 from sharded_queue.tube import Layout, Shard
 
 OWNER = "sandbox/1"

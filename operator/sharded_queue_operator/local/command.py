@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 from msgspec.structs import replace
 
-from sharded_queue.connections import RedisOptions, close, connect
+from sharded_queue.backends.redis.client import RedisOptions, close, connect
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.settings import settings
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue_operator.local.processes import LocalRedis
 from sharded_queue_operator.local.session import Run, Wishes
 from sharded_queue_operator.resource.file import read

@@ -9,7 +9,7 @@ by a word that no other request of the tube has. Nothing of it comes from the en
 from collections.abc import Awaitable, Sequence
 from typing import NamedTuple, cast
 
-from sharded_queue.connections import Client
+from sharded_queue.backends.redis.client import Client
 
 CHUNK = 10_000
 

@@ -14,7 +14,7 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError
 
-from sharded_queue.connections import Client
+from sharded_queue.backends.redis.client import Client
 from sharded_queue_operator.allowed import Allowed
 
 ELEMENTS = 1 << 17

@@ -20,12 +20,12 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 from redis.exceptions import NoPermissionError, RedisError
 
-from sharded_queue.connections import Client, RedisOptions, close, connect, introduce, understood
-from sharded_queue.coordinators.redis import RedisCoordinator
+from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect, introduce, understood
+from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.printable import printable
 from sharded_queue.storage import ShardState
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Keys, Shard
 from sharded_queue_operator import metrics
 from sharded_queue_operator.allowed import Allowed

@@ -6,7 +6,7 @@ import sys
 NOT_FOR_A_WORKER = {
     "aiohttp",
     "rich",
-    "sharded_queue.check",
+    "sharded_queue.backends.redis.check",
     "sharded_queue.commands.tubes",
     "sharded_queue.testing",
     "sharded_queue.views",

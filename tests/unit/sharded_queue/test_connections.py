@@ -15,8 +15,8 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ResponseErr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue import RedisCoordinator, RedisStorage, SettingsError
-from sharded_queue.connections import Link, RedisOptions, connect, introduce, parse_address, twin
-from sharded_queue.scripts import may_pass
+from sharded_queue.backends.redis.client import Link, RedisOptions, connect, introduce, parse_address, twin
+from sharded_queue.backends.redis.scripts import may_pass
 
 
 @pytest.mark.parametrize(

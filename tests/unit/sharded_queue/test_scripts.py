@@ -2,8 +2,9 @@ import time
 
 import pytest
 
-from sharded_queue import StorageUnavailable, scripts, settings
-from sharded_queue.scripts import persist, source
+from sharded_queue import StorageUnavailable, settings
+from sharded_queue.backends.redis import scripts
+from sharded_queue.backends.redis.scripts import persist, source
 
 
 def test_a_script_begins_with_its_flags() -> None:

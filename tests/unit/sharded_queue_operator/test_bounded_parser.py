@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from redis.asyncio import RedisCluster
 from redis.exceptions import DataError
 
-from sharded_queue.connections import RedisOptions, close, connect
+from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.polling import bounded_parser
 from sharded_queue_operator.polling.bounded_parser import BoundedParser, Framing, bound

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from sharded_queue.connections import RedisOptions, close, connect
+from sharded_queue.backends.redis.client import RedisOptions, close, connect
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
 from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.polling.observer import (

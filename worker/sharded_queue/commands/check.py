@@ -4,14 +4,14 @@ from dataclasses import asdict
 
 import click
 
-from sharded_queue.check import Change, found_wrong
-from sharded_queue.check import repair as put_right
+from sharded_queue.backends.redis.check import Change, found_wrong
+from sharded_queue.backends.redis.check import repair as put_right
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.commands import answers
 from sharded_queue.commands.naming import NAME, Named, module_options, named
 from sharded_queue.commands.reading import emit, read, read_about
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
-from sharded_queue.storages.redis import RedisStorage
 
 
 @click.command()

@@ -2,6 +2,7 @@
 
 import click
 
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.commands import answers
 from sharded_queue.commands.naming import (
     NAME,
@@ -17,7 +18,6 @@ from sharded_queue.commands.naming import (
 )
 from sharded_queue.commands.reading import emit, emit_lines, read, read_about
 from sharded_queue.printable import printable
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
 
 json_option = click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")

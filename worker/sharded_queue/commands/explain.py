@@ -5,12 +5,12 @@ from math import inf
 
 import click
 
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.commands import answers
 from sharded_queue.commands.naming import NAME, Named, module_options, must_have, named
 from sharded_queue.commands.reading import emit, read_about
 from sharded_queue.printable import be, counted, printable
 from sharded_queue.storage import DESERTED_SECONDS, ThreadState, TubeState
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.views import duration
 
 

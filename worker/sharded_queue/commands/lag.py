@@ -8,6 +8,7 @@ import click
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.commands import answers
 from sharded_queue.commands.explain import sentence
 from sharded_queue.commands.naming import NAME, Sought, everything_option, module_options
@@ -15,7 +16,6 @@ from sharded_queue.commands.reading import observed
 from sharded_queue.commands.watching import Shape, show
 from sharded_queue.printable import printable
 from sharded_queue.storage import ShardState, ThreadState, TubeLag
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
 from sharded_queue.views import Fitted, count, duration, instant, name, number, text, word
 

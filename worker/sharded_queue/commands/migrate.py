@@ -2,11 +2,11 @@
 
 import click
 
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.commands.naming import served
 from sharded_queue.commands.reading import console, read
 from sharded_queue.predecessor import Migration, Moved, Pipe
 from sharded_queue.printable import counted, printable
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.views import Fitted, name, number, word
 
 

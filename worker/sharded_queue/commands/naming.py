@@ -12,12 +12,12 @@ from typing import NamedTuple, TypeVar
 
 import click
 
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.errors import SettingsError, StorageUnavailable, describe
 from sharded_queue.handler import Handler, find, known
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
 from sharded_queue.storage import observe_readable
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard, shard_of, shards_of
 
 Command = TypeVar("Command", bound=Callable[..., object])

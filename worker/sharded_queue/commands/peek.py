@@ -5,6 +5,7 @@ import time
 import click
 from rich.text import Text
 
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.commands import answers
 from sharded_queue.commands.naming import NAME, BadInput, Named, module_options, must_have, named
 from sharded_queue.commands.reading import LONGEST, console, emit_lines, read_about
@@ -12,7 +13,6 @@ from sharded_queue.errors import SerializationError
 from sharded_queue.printable import printable
 from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Tube
 from sharded_queue.views import Fitted, duration, number, text
 

@@ -7,6 +7,7 @@ import click
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.commands import answers
 from sharded_queue.commands.naming import NAME, Sought, everything_option, module_options
 from sharded_queue.commands.reading import observed
@@ -14,7 +15,6 @@ from sharded_queue.commands.watching import Shape, show
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
 from sharded_queue.storage import ShardState
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.views import deserted, handlers_table, holders, tubes_table, withheld
 
 

@@ -9,10 +9,10 @@ import click
 from rich.console import Console, RenderableType
 from rich.live import Live
 
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.commands.reading import console, read
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.printable import json_line
-from sharded_queue.storages.redis import RedisStorage
 
 T = TypeVar("T")
 PERIOD_SECONDS = 1.0

@@ -13,19 +13,19 @@ from typing import get_args
 import click
 
 from sharded_queue import logs, metrics, probes
+from sharded_queue.backends.redis.client import close, connect
+from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.backends.redis.scripts import may_pass
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.commands.naming import served
-from sharded_queue.connections import close, connect
-from sharded_queue.coordinators.redis import RedisCoordinator
 from sharded_queue.errors import ShardedQueueError, StorageUnavailable, UnreadableData
 from sharded_queue.handler import Handler
 from sharded_queue.health import Health, Stage
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import counted
 from sharded_queue.queue import Queue
-from sharded_queue.scripts import may_pass
 from sharded_queue.settings import Settings, mistyped, settings
 from sharded_queue.signals import heeded
-from sharded_queue.storages.redis import RedisStorage
 from sharded_queue.tube import Shard
 from sharded_queue.worker import Worker
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
-from sharded_queue.book import Books
+from sharded_queue.backends.memory.shard import Books
 from sharded_queue.coordinator import Bound, Coordinator
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease

@@ -13,13 +13,13 @@ from itertools import pairwise
 from math import gcd, inf
 from typing import Any, NamedTuple, TypeVar
 
+from sharded_queue.backends.redis.scripts import is_of_other_kind, text_of
+from sharded_queue.backends.redis.storage import RedisStorage, first_of
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.printable import counted
-from sharded_queue.scripts import is_of_other_kind, text_of
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
 from sharded_queue.storage import First
-from sharded_queue.storages.redis import RedisStorage, first_of
 from sharded_queue.tube import Shard
 
 Place = tuple[str, int]

@@ -9,11 +9,10 @@ from typing import Any, cast
 from uuid import uuid4
 
 from sharded_queue import timing
-from sharded_queue.book import busy_seconds
-from sharded_queue.connections import Client, Link, NotYet
+from sharded_queue.backends.redis.client import Client, Link, NotYet
+from sharded_queue.backends.redis.scripts import Scripts, batch_of, persist, text_of
 from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
-from sharded_queue.scripts import Scripts, batch_of, persist, text_of
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
 from sharded_queue.storage import (
@@ -37,6 +36,7 @@ from sharded_queue.storage import (
     TubeLag,
     TubeState,
     Upcoming,
+    busy_seconds,
     unfinished,
 )
 from sharded_queue.tube import SHARD_TAG, Keys, Layout, Shard, Tube

@@ -29,7 +29,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from sharded_queue.connections import Link, NotYet
+from sharded_queue.backends.redis.client import Link, NotYet
 from sharded_queue.errors import QueueFull, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
@@ -64,7 +64,7 @@ OTHER_FORMAT = re.compile(r"FORMAT (\d+) (\d+) (.*?)(?:,? script: .*)?$", re.DOT
 @cache
 def source(name: str) -> str:
     """A script's text: its own first line (which sets its flags), what it needs of the prelude, and its body."""
-    folder = files("sharded_queue") / "lua"
+    folder = files("sharded_queue.backends.redis") / "lua"
     flags, _, body = (folder / f"{name}.lua").read_text("utf-8").partition("\n")
     return "\n".join([flags, *_needed((folder / "_prelude.lua").read_text("utf-8"), body), body])
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 
-from sharded_queue.book import Books, share_of
+from sharded_queue.backends.memory.shard import Books, share_of
 from sharded_queue.settings import settings
 from sharded_queue.storage import (
     Dead,

@@ -8,11 +8,11 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError
 
-from sharded_queue.connections import Client, Link, close, twin
+from sharded_queue.backends.redis.client import Client, Link, close, twin
+from sharded_queue.backends.redis.scripts import Caller, Scripts, batch_of, refusal, text_of
 from sharded_queue.coordinator import Bound, Coordinator
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
-from sharded_queue.scripts import Caller, Scripts, batch_of, refusal, text_of
 from sharded_queue.settings import settings
 from sharded_queue.storage import Storage
 from sharded_queue.tube import Keys, Shard

@@ -40,6 +40,7 @@ from sharded_queue.storage import (
     TubeLag,
     TubeState,
     Upcoming,
+    busy_seconds,
     unfinished,
 )
 from sharded_queue.tube import Layout, Shard, Tube
@@ -861,11 +862,6 @@ class Book:
             self.deep.put(thread, depth)
         else:
             self.deep.discard(thread)
-
-
-def busy_seconds(since_ms: int, now: int) -> float:
-    """For how long a held thread has had requests; never 0 while it has some, whatever became of the clock."""
-    return max(1, now - since_ms) / 1000 if since_ms else 0.0
 
 
 def share_of(room: int, sharing: int) -> int:
