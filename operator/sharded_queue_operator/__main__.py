@@ -17,7 +17,7 @@ from kubernetes.aio.config import ConfigException
 
 from sharded_queue import logs
 from sharded_queue.errors import SettingsError
-from sharded_queue.probes import Check
+from sharded_queue.monitoring.http_server import Check
 from sharded_queue_operator import health, metrics
 from sharded_queue_operator.cluster.api import Api, queues
 from sharded_queue_operator.cluster.leader import Deposed, Leader

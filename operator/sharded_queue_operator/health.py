@@ -8,14 +8,14 @@ from contextlib import AbstractAsyncContextManager
 
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from sharded_queue import probes
-from sharded_queue.probes import Check
+from sharded_queue.monitoring import http_server
+from sharded_queue.monitoring.http_server import Check
 from sharded_queue_operator import metrics
 
 
 def served(port: int, *, livez: Check, readyz: Check) -> AbstractAsyncContextManager[int]:
     """Serve while the body runs; gives the port, which matters when 0 was asked for."""
-    return probes.served(
+    return http_server.served(
         port,
         setting="OPERATOR_HTTP_PORT",
         livez=livez,

@@ -90,7 +90,7 @@ VARIANTS = [
     ),
     Variant(
         "a worker does not say how priorities age",
-        "worker.py",
+        "worker/loop.py",
         "return handler.ageing_seconds if handler else 0.0",
         "return 0.0",
         (WORKER + "a_worker_lets_priorities_age_as_the_handler_says",),
@@ -296,7 +296,7 @@ VARIANTS = [
     ),
     Variant(
         "a lane does not number its calls",
-        "lane.py",
+        "worker/lane.py",
         "        self._calls += 1\n        return self._calls\n",
         "        return 1\n",
         (WORKER + "a_limit_is_met_exactly",),
@@ -481,7 +481,7 @@ VARIANTS = [
     ),
     Variant(
         "a schedule that two say at once is kept twice",
-        "queue.py",
+        "queue/queue.py",
         "        await self._keep_one(schedule, home, others, layout)\n",
         "",
         (f"{SCHEDULES}two_that_say_one_name_at_the_same_time_leave_one_schedule",),
@@ -523,14 +523,14 @@ VARIANTS = [
     ),
     Variant(
         "a worker does not register what is due",
-        "worker.py",
+        "worker/loop.py",
         ", self._scheduler.running():",
         ":",
         (SCHEDULES + "many_workers_handle_each_occurrence_once_and_in_time",),
     ),
     Variant(
         "a worker without room asks for nothing",
-        "scheduler.py",
+        "worker/scheduler.py",
         "LONGEST_SILENCE = 10\n",
         "LONGEST_SILENCE = 1e9\n",
         (SCHEDULES + "a_worker_without_room_registers_in_time",),
@@ -725,42 +725,42 @@ VARIANTS = [
     ),
     Variant(
         "the renewer ignores the deadline",
-        "renewer.py",
+        "worker/lease_renewer.py",
         "if lane.deadline <= self._clock():",
         "if False:",
         (WORKER + "a_worker_that_cannot_renew_stops_its_handler_before_its_lease_ends",),
     ),
     Variant(
         "a lane ignores the deadline",
-        "lane.py",
+        "worker/lane.py",
         "if self.host.clock() >= self.deadline:",
         "if False:",
         (WORKER + "a_handler_does_not_begin_a_batch_after_the_end_of_its_lease",),
     ),
     Variant(
         "leases are looked at with their renewals only",
-        "renewer.py",
+        "worker/lease_renewer.py",
         "return min(LONGEST_NAP_SECONDS, max(0.0, self._watched - self._clock()))",
         "return self._lease_seconds / RENEWALS_PER_LEASE",
         (LEASE + "a_lane_is_told_at_the_deadline_of_its_lease_and_not_with_the_next_renewals",),
     ),
     Variant(
         "a settlement under way is told that its lease is lost",
-        "lane.py",
+        "worker/lane.py",
         "return self.is_held and not self._is_settling",
         "return self.is_held",
         (LEASE + "a_release_whose_answer_comes_late_is_no_lost_lease",),
     ),
     Variant(
         "a worker waits for ever for a start and a stop",
-        "lane.py",
+        "worker/lane.py",
         "async with asyncio.timeout(settings.coordinator_timeout):",
         "async with asyncio.timeout(None):",
         (LEASE + "a_handler_that_hangs_in_its_lifecycle_is_cut_off_as_in_a_batch",),
     ),
     Variant(
         "a suspended machine trusts its leases",
-        "renewer.py",
+        "worker/lease_renewer.py",
         "self._coordinator, self._lanes, self._clock = coordinator, lanes, clock",
         "self._coordinator, self._lanes, self._clock = coordinator, lanes, time.monotonic",
         (LEASE + "a_lease_that_ended_while_the_machine_was_suspended_is_not_trusted",),
@@ -774,14 +774,14 @@ VARIANTS = [
     ),
     Variant(
         "an error that nobody expected is repeated at once",
-        "lane.py",
+        "worker/lane.py",
         'log.exception("serving %s failed", self.lease)\n            await self._fail_try(batch or self._first, error)',
         'log.exception("serving %s failed", self.lease)',
         (WORKER + "an_error_that_a_lane_does_not_expect_is_a_failed_try",),
     ),
     Variant(
         "an idle worker hears of no lease between its looks",
-        "worker.py",
+        "worker/loop.py",
         "due += [self._free_at + 0.001, self._asked_at + settings.coordinator_lease / CHECKS_PER_LEASE]",
         "due += [self._free_at + 0.001]",
         (LEASE + "what_a_crash_costs_does_not_grow_with_the_shards_of_the_survivor",),
@@ -795,7 +795,7 @@ VARIANTS = [
     ),
     Variant(
         "a lifecycle moves between tasks",
-        "lane.py",
+        "worker/lane.py",
         "crew.start_alone if self.handler.has_lifecycle else crew.start",
         "crew.start",
         (WORKER + "a_lifecycle_is_one_task",),
@@ -803,21 +803,21 @@ VARIANTS = [
     # Stopping.
     Variant(
         "a stopping worker takes new batches",
-        "worker.py",
+        "worker/loop.py",
         "        if self._stopping or self._draining:\n            return 0\n",
         "",
         (WORKER + "a_worker_that_was_told_to_stop_takes_nothing_new",),
     ),
     Variant(
         "a handler is not stopped",
-        "lane.py",
+        "worker/lane.py",
         "await self._called(handler.stop())",
         "pass",
         (WORKER + "the_lifecycle_of_the_specification",),
     ),
     Variant(
         "a handler that did not start is stopped",
-        "lane.py",
+        "worker/lane.py",
         "        await handler.start()\n",
         "        try:\n"
         "            await handler.start()\n"
@@ -843,7 +843,7 @@ VARIANTS = [
     ),
     Variant(
         "a call that a worker has no room for is lost",
-        "worker.py",
+        "worker/loop.py",
         "                await self._coordinator.call(called)\n",
         "                pass\n",
         (COORDINATOR + "who_waits_no_longer_passes_on_the_call_that_came_meanwhile",),
@@ -886,7 +886,7 @@ VARIANTS = [
     ),
     Variant(
         "the offender of a batch is not searched",
-        "lane.py",
+        "worker/lane.py",
         "elif size == 1:",
         "elif size:",
         (WORKER + "the_offender_of_a_failing_batch_is_found_by_splitting_it",),

@@ -24,13 +24,13 @@ from sharded_queue import (
     RuntimeStorage,
     ShardedQueueError,
     Worker,
-    cli,
     settings,
 )
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
-from sharded_queue.commands import naming
-from sharded_queue.commands.worker import served_http
-from sharded_queue.health import Health
+from sharded_queue.cli import arguments as naming
+from sharded_queue.cli import program
+from sharded_queue.cli.commands.worker import served_http
+from sharded_queue.monitoring.health import Health
 from sharded_queue.storage import Failure, ShardState
 from sharded_queue.tube import Shard
 from tests.certificates import Authority, TlsServer
@@ -80,8 +80,8 @@ def start(place: Path) -> Iterator[Start]:
         return programs[-1]
 
     yield started
-    for program in programs:
-        program.kill()
+    for each in programs:
+        each.kill()
 
 
 @pytest.fixture
@@ -502,14 +502,14 @@ def test_dead_list_shows_the_reason(redis: RedisServer, start: Start, jobs: type
 def test_reading_from_a_redis_that_is_not_there_says_so(words: list[str]) -> None:
     settings.redis_address, settings.redis_timeout = ("127.0.0.1:1",), 0.1
 
-    reading = CliRunner().invoke(cli.main, words)
+    reading = CliRunner().invoke(program.main, words)
 
     assert reading.exit_code == 1
     assert reading.stderr.startswith("Error: no answer of Redis in 0.1 s")
 
 
 def test_tubes_of_nothing_asks_for_a_handler() -> None:
-    asking = CliRunner().invoke(cli.main, ["tubes"])
+    asking = CliRunner().invoke(program.main, ["tubes"])
 
     assert asking.exit_code == 2
     assert "say what to read" in asking.stderr
@@ -523,14 +523,14 @@ def test_an_added_command_whose_package_is_missing_says_what_to_install(monkeypa
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "yaml", None)
 
-    missing = CliRunner().invoke(cli.main, ["run", "queue.yaml", "--redis", "localhost:6379"])
+    missing = CliRunner().invoke(program.main, ["run", "queue.yaml", "--redis", "localhost:6379"])
 
     assert missing.exit_code == 1
     assert missing.stderr == "Error: there is no yaml here; pip install 'sharded-queue[operator]' brings it\n"
 
 
 def test_an_unknown_command_is_refused() -> None:
-    unknown = CliRunner().invoke(cli.main, ["runn"])
+    unknown = CliRunner().invoke(program.main, ["runn"])
 
     assert unknown.exit_code == 2
     assert "No such command 'runn'" in unknown.stderr

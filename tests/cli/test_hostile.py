@@ -14,10 +14,11 @@ from jsonschema import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
-from sharded_queue import Handler, Queue, RedisStorage, Retry, Worker, logs, metrics, settings
+from sharded_queue import Handler, Queue, RedisStorage, Retry, Worker, logs, settings
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
-from sharded_queue.cli import main
-from sharded_queue.commands.answers import ANSWERS, schema
+from sharded_queue.cli.answers import ANSWERS, schema
+from sharded_queue.cli.program import main
+from sharded_queue.monitoring import metrics
 from sharded_queue.serializer import pack
 from sharded_queue.storage import Entry, Failure, Schedule
 from sharded_queue.timing import every
@@ -146,7 +147,7 @@ def command_of(words: Sequence[str]) -> str:
 def test_the_schema_in_the_manual_is_that_of_the_commands(pytestconfig: pytest.Config) -> None:
     manual = json.loads((pytestconfig.rootpath / "docs" / "cli.schema.json").read_text())
 
-    assert manual == schema(), "python -m sharded_queue.commands.answers > docs/cli.schema.json"
+    assert manual == schema(), "python -m sharded_queue.cli.answers > docs/cli.schema.json"
 
 
 class Written(logging.Handler):

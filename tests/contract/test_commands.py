@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from sharded_queue import RedisStorage
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
-from sharded_queue.cli import main
+from sharded_queue.cli.program import main
 from sharded_queue.settings import settings
 from sharded_queue.storage import Entry, Failure
 from sharded_queue.tube import Layout, Shard

@@ -8,7 +8,7 @@ import pytest
 
 from sharded_queue.storage import Entry, Failure, Settlement
 from sharded_queue.tube import Shard
-from sharded_queue.worker import Bell
+from sharded_queue.worker.loop import Bell
 from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, MemoryMedium, RedisMedium, handed
 
 CRASH_LIMIT = 5

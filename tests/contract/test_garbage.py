@@ -18,9 +18,10 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
-from sharded_queue import Handler, Queue, Route, Worker, metrics, settings
+from sharded_queue import Handler, Queue, Route, Worker, settings
 from sharded_queue.backends.redis.check import found_wrong, repair
 from sharded_queue.errors import UnreadableData
+from sharded_queue.monitoring import metrics
 from sharded_queue.storage import Batch, Entry, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard

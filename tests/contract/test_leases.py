@@ -10,9 +10,9 @@ import pytest
 
 from sharded_queue import Handler, Lease, Queue, Route, Worker, settings
 from sharded_queue.lease import clock
-from sharded_queue.renewer import Renewer
 from sharded_queue.storage import Settled, Settlement
 from sharded_queue.tube import Shard
+from sharded_queue.worker.lease_renewer import Renewer
 from tests.contract.medium import SHARD, Medium, MemoryMedium
 
 SOON = 10.0

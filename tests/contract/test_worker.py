@@ -21,12 +21,12 @@ from sharded_queue import (
     ShardedQueueError,
     Worker,
     current,
-    lane,
     settings,
 )
 from sharded_queue.handler import call
 from sharded_queue.storage import Batch, Entry
 from sharded_queue.tube import Shard
+from sharded_queue.worker import lane as lane_module
 from tests.contract.medium import SHARD, Medium, MemoryMedium, RedisMedium
 
 SOON = 5.0
@@ -803,7 +803,7 @@ async def test_an_error_that_a_lane_does_not_expect_is_a_failed_try(
     attempts: list[int] = []
     done = asyncio.Event()
     settings.worker_batch_size = 1
-    monkeypatch.setattr(lane, "_set_context", broken)
+    monkeypatch.setattr(lane_module, "_set_context", broken)
     await bench.queue.register(UnexpectedHandler, *jobs(range(2)))
     async with bench.working(UnexpectedHandler):
         await soon(done)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from redis.asyncio import Redis
 
 from sharded_queue import Handler, Queue, RedisStorage, Route, current, settings
-from sharded_queue.commands.worker import serve
+from sharded_queue.cli.commands.worker import serve
 from tests.crash.history import Recorder
 from tests.redis_server import RedisServer
 

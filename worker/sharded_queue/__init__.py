@@ -21,11 +21,11 @@ from sharded_queue.errors import (
 )
 from sharded_queue.handler import Handler, Retry
 from sharded_queue.lease import Lease
-from sharded_queue.queue import Queue, Receipt
+from sharded_queue.queue.queue import Queue, Receipt
 from sharded_queue.settings import settings
 from sharded_queue.storage import Storage
 from sharded_queue.tube import KeyRoute, Route, Tube
-from sharded_queue.worker import Worker
+from sharded_queue.worker.loop import Worker
 
 if TYPE_CHECKING:
     from sharded_queue.backends.redis.coordinator import RedisCoordinator

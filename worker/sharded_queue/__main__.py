@@ -5,10 +5,10 @@ import sys
 
 def main() -> None:
     try:
-        from sharded_queue import cli  # noqa: PLC0415 - fails without the extra `worker`
+        from sharded_queue.cli import program  # noqa: PLC0415 - fails without the extra `worker`
     except ModuleNotFoundError as error:
         sys.exit(f"sharded-queue: there is no {error.name} here; pip install 'sharded-queue[worker]' brings it")
-    cli.main()
+    program.main()
 
 
 if __name__ == "__main__":

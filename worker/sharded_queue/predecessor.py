@@ -18,7 +18,7 @@ import msgspec
 from sharded_queue.backends.redis.storage import SCAN_COUNT, RedisStorage
 from sharded_queue.errors import SerializationError, SettingsError, ShardedQueueError, StorageUnavailable
 from sharded_queue.handler import Handler
-from sharded_queue.queue import Queue
+from sharded_queue.queue.queue import Queue
 from sharded_queue.settings import settings
 
 DEFERRED, RECURRENT = "sharded_queue/DeferredHandler/0/0", "sharded_queue/RecurrentHandler/0/0"

@@ -14,14 +14,14 @@ from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
 from sharded_queue.backends.memory.storage import RuntimeStorage, wall_ms
 from sharded_queue.errors import SerializationError
 from sharded_queue.handler import Handler, find
-from sharded_queue.lane import Lane
-from sharded_queue.latency import Latency
 from sharded_queue.lease import Lease, clock
-from sharded_queue.queue import Queue
+from sharded_queue.queue.queue import Queue
 from sharded_queue.serializer import STAMP_DIGITS, unpack
 from sharded_queue.settings import settings
 from sharded_queue.storage import Batch, Entry, Failure, Registered, Schedule, Settled, Settlement
 from sharded_queue.tube import Layout, Shard
+from sharded_queue.worker.lane import Lane
+from sharded_queue.worker.latency import Latency
 
 OWNER = "sandbox/1"
 LEASE_SECONDS = 1e9

@@ -19,7 +19,7 @@ from uuid import uuid4
 import click
 
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.commands.reading import console
+from sharded_queue.cli.output import console
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.printable import counted
 from sharded_queue.settings import settings

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from sharded_queue import crew as crew_module
-from sharded_queue.crew import Crew, Strand, asked
+from sharded_queue.worker import task_pool as crew_module
+from sharded_queue.worker.task_pool import Crew, Strand, asked
 
 MINE: ContextVar[str] = ContextVar("MINE", default="nobody's")
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharded_queue.latency import BOUNDS_MS, Histogram, wait_ms
+from sharded_queue.worker.latency import BOUNDS_MS, Histogram, wait_ms
 
 NOW_MS = 1_800_000_000_000
 LONGEST_MS = 2 * BOUNDS_MS[-1]

@@ -20,11 +20,10 @@ from sharded_queue import (
     RuntimeCoordinator,
     RuntimeStorage,
     Worker,
-    metrics,
-    probes,
     settings,
 )
-from sharded_queue.health import Health, Stage
+from sharded_queue.monitoring import http_server, metrics
+from sharded_queue.monitoring.health import Health, Stage
 from tests.chart.promtool import SUFFIXES
 from tests.redis_server import RedisServer
 
@@ -189,7 +188,7 @@ async def test_every_name_is_documented_and_every_documented_name_is_told(handle
 async def test_a_worker_serves_over_http_and_says_when_redis_is_away(
     own_redis: Callable[..., RedisServer], handler: type[Handler], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes, "SHARED_SECONDS", 0.0)
+    monkeypatch.setattr(http_server, "SHARED_SECONDS", 0.0)
     settings.redis_timeout = 0.2
     server = own_redis()
     async with Redis(host="127.0.0.1", port=server.port) as client, aiohttp.ClientSession() as http:
@@ -197,7 +196,7 @@ async def test_a_worker_serves_over_http_and_says_when_redis_is_away(
         worker = Worker(RedisCoordinator(client), queue, handlers=[handler])
         state = Health(worker, handler.all_shards())
 
-        async with probes.served(
+        async with http_server.served(
             0,
             setting="QUEUE_METRICS_PORT",
             livez=state.livez,

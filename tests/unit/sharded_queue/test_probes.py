@@ -7,8 +7,8 @@ from contextlib import suppress
 
 import pytest
 
-from sharded_queue import probes
 from sharded_queue.errors import ShardedQueueError
+from sharded_queue.monitoring import http_server
 
 SECONDS = 10
 
@@ -31,7 +31,7 @@ async def broken() -> bytes:
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    async with probes.served(
+    async with http_server.served(
         0, setting="PORT", livez=nothing, readyz=complaint, metrics=measured, content_type="text/x"
     ) as port:
         yield port
@@ -87,7 +87,7 @@ async def test_a_head_is_an_answer_without_its_body(port: int) -> None:
         (b"POST /livez HTTP/1.1\r\nHost: worker\r\n\r\n", b" 405 method not allowed"),
         (b"\xff\xfe \x00\r\n\r\n", b" 400 bad request"),
         (
-            b"GET /livez HTTP/1.1\r\nHost: worker\r\nHeader: " + b"x" * probes.HEAD_BYTES,
+            b"GET /livez HTTP/1.1\r\nHost: worker\r\nHeader: " + b"x" * http_server.HEAD_BYTES,
             b" 431 request header fields too large",
         ),
     ],
@@ -97,7 +97,7 @@ async def test_what_cannot_be_answered_is_told(port: int, asked: bytes, status: 
 
 
 async def test_whoever_asks_nothing_is_left_alone_after_a_while(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probes, "HEAD_SECONDS", 0.05)
+    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.05)
 
     assert await answered(port, b"GET /livez HTTP/1.1\r\n") == b""
 
@@ -105,7 +105,7 @@ async def test_whoever_asks_nothing_is_left_alone_after_a_while(port: int, monke
 async def test_a_head_that_drips_has_no_more_time_than_one_that_does_not_come(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probes, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(http_server, "HEAD_SECONDS", 0.5)
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     ended = asyncio.create_task(rest(reader, writer))
 
@@ -118,7 +118,7 @@ async def test_a_head_that_drips_has_no_more_time_than_one_that_does_not_come(
 
 
 async def test_who_asks_at_once_is_answered_while_all_connections_are_in_use(port: int) -> None:
-    drips = [await asyncio.open_connection("127.0.0.1", port) for _ in range(probes.CONNECTIONS)]
+    drips = [await asyncio.open_connection("127.0.0.1", port) for _ in range(http_server.CONNECTIONS)]
     for _, writer in drips:
         writer.write(b"GET /livez")
 
@@ -138,12 +138,12 @@ async def test_an_answer_that_is_being_found_keeps_its_connection_when_others_cr
         await may_answer.wait()
         return ""
 
-    async with probes.served(
+    async with http_server.served(
         0, setting="PORT", livez=slow, readyz=nothing, metrics=measured, content_type="text/x"
     ) as port:
         answer = asyncio.create_task(answered(port, b"GET /livez HTTP/1.1\r\nHost: worker\r\n\r\n"))
         await asked.wait()
-        drips = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2 * probes.CONNECTIONS)]
+        drips = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2 * http_server.CONNECTIONS)]
         await accepted(port, b"/readyz")
         may_answer.set()
 
@@ -161,8 +161,8 @@ async def test_those_who_ask_within_a_second_share_one_reading(monkeypatch: pyte
         await may_end.wait()
         return f"reading {readings}".encode()
 
-    monkeypatch.setattr(probes, "SHARED_SECONDS", float("inf"))
-    async with probes.served(
+    monkeypatch.setattr(http_server, "SHARED_SECONDS", float("inf"))
+    async with http_server.served(
         0, setting="PORT", livez=nothing, readyz=nothing, metrics=counted, content_type="text/x"
     ) as port:
         scrape = b"GET /metrics HTTP/1.1\r\nHost: worker\r\n\r\n"
@@ -170,7 +170,7 @@ async def test_those_who_ask_within_a_second_share_one_reading(monkeypatch: pyte
         await accepted(port)
         may_end.set()
         answers = [*await asyncio.gather(*scrapes), await answered(port, scrape)]
-        monkeypatch.setattr(probes, "SHARED_SECONDS", 0.0)
+        monkeypatch.setattr(http_server, "SHARED_SECONDS", 0.0)
         later = await answered(port, scrape)
 
     assert [answer.endswith(b"reading 1") for answer in answers] == [True] * 21
@@ -198,7 +198,7 @@ async def test_whoever_goes_away_leaves_no_trace(port: int, capfd: pytest.Captur
 
 
 async def test_a_page_that_breaks_is_told_and_the_others_stay(caplog: pytest.LogCaptureFixture) -> None:
-    async with probes.served(
+    async with http_server.served(
         0, setting="PORT", livez=nothing, readyz=nothing, metrics=broken, content_type="text/x"
     ) as port:
         assert b" 500 Internal Server Error" in await answered(port, b"GET /metrics HTTP/1.1\r\nHost: worker\r\n\r\n")
@@ -214,9 +214,9 @@ async def test_a_page_that_takes_too_long_is_told(monkeypatch: pytest.MonkeyPatc
             given_up.set()
         return ""
 
-    monkeypatch.setattr(probes, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(http_server, "ANSWER_SECONDS", 0.05)
     given_up = asyncio.Event()
-    async with probes.served(
+    async with http_server.served(
         0, setting="PORT", livez=never, readyz=nothing, metrics=measured, content_type="text/x"
     ) as port:
         answer = await answered(port, b"GET /livez HTTP/1.1\r\nHost: worker\r\n\r\n")
@@ -229,7 +229,7 @@ async def test_a_page_that_takes_too_long_is_told(monkeypatch: pytest.MonkeyPatc
 
 async def test_an_open_connection_does_not_hold_up_the_end() -> None:
     async with asyncio.timeout(SECONDS):
-        async with probes.served(
+        async with http_server.served(
             0, setting="PORT", livez=nothing, readyz=nothing, metrics=measured, content_type="text/x"
         ) as port:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -245,7 +245,7 @@ async def accepted(port: int, path: bytes = b"/livez") -> None:
 
 async def test_a_port_that_is_taken_is_named(port: int) -> None:
     with pytest.raises(ShardedQueueError, match=f"PORT = {port} cannot be served: .*; 0 picks a free port"):
-        async with probes.served(
+        async with http_server.served(
             port, setting="PORT", livez=nothing, readyz=nothing, metrics=measured, content_type="text/x"
         ):
             pass

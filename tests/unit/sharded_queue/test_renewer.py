@@ -1,6 +1,6 @@
 """What the renewals of a worker notice beside: handlers that do not return."""
 
-from sharded_queue.renewer import LONG_CALL_SECONDS, LongCalls
+from sharded_queue.worker.lease_renewer import LONG_CALL_SECONDS, LongCalls
 
 
 class Lane:

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sharded_queue import QueueFull, RuntimeStorage, settings
-from sharded_queue.scheduler import Scheduler
 from sharded_queue.tube import Shard
+from sharded_queue.worker.scheduler import Scheduler
 
 ONE, OTHER = Shard("one"), Shard("other")
 

@@ -13,21 +13,21 @@ from uuid import uuid4
 
 from sharded_queue import tracing
 from sharded_queue.coordinator import Bound, Coordinator
-from sharded_queue.crew import Crew
 from sharded_queue.errors import SettingsError, StorageUnavailable
-from sharded_queue.exchange import Exchange
 from sharded_queue.handler import Handler, find, known, shards
-from sharded_queue.lane import Lane
-from sharded_queue.latency import Latency
 from sharded_queue.lease import Lease, clock
 from sharded_queue.printable import counted
-from sharded_queue.queue import Queue
-from sharded_queue.renewer import Renewer
-from sharded_queue.scheduler import Scheduler
+from sharded_queue.queue.queue import Queue
 from sharded_queue.settings import WORKER_NAME, settings
 from sharded_queue.signals import heeded
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.tube import Shard
+from sharded_queue.worker.lane import Lane
+from sharded_queue.worker.latency import Latency
+from sharded_queue.worker.lease_renewer import Renewer
+from sharded_queue.worker.scheduler import Scheduler
+from sharded_queue.worker.settlement_batcher import Exchange
+from sharded_queue.worker.task_pool import Crew
 
 log = logging.getLogger("sharded_queue")
 DISMISSED_SECONDS = 1.0

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Awaitable
 
-from sharded_queue.crew import Crew, Strand, asked
 from sharded_queue.storage import Settled, Settlement, Storage
 from sharded_queue.tube import Shard
+from sharded_queue.worker.task_pool import Crew, Strand, asked
 
 Waiting = list[tuple[Settlement, Strand]]
 

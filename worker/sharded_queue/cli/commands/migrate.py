@@ -3,11 +3,11 @@
 import click
 
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.commands.naming import served
-from sharded_queue.commands.reading import console, read
+from sharded_queue.cli.arguments import served
+from sharded_queue.cli.output import console, read
+from sharded_queue.cli.tables import Fitted, name, number, word
 from sharded_queue.predecessor import Migration, Moved, Pipe
 from sharded_queue.printable import counted, printable
-from sharded_queue.views import Fitted, name, number, word
 
 
 @click.command()

@@ -8,14 +8,14 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.commands import answers
-from sharded_queue.commands.naming import NAME, Sought, everything_option, module_options
-from sharded_queue.commands.reading import observed
-from sharded_queue.commands.watching import Shape, show
+from sharded_queue.cli import answers
+from sharded_queue.cli.arguments import NAME, Sought, everything_option, module_options
+from sharded_queue.cli.output import observed
+from sharded_queue.cli.tables import deserted, handlers_table, holders, tubes_table, withheld
+from sharded_queue.cli.watch import Shape, show
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
 from sharded_queue.storage import ShardState
-from sharded_queue.views import deserted, handlers_table, holders, tubes_table, withheld
 
 
 @click.command(short_help="How much waits, where, and for how long.")

@@ -6,15 +6,15 @@ import click
 from rich.text import Text
 
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.commands import answers
-from sharded_queue.commands.naming import NAME, BadInput, Named, module_options, must_have, named
-from sharded_queue.commands.reading import LONGEST, console, emit_lines, read_about
+from sharded_queue.cli import answers
+from sharded_queue.cli.arguments import NAME, BadInput, Named, module_options, must_have, named
+from sharded_queue.cli.output import LONGEST, console, emit_lines, read_about
+from sharded_queue.cli.tables import Fitted, duration, number, text
 from sharded_queue.errors import SerializationError
 from sharded_queue.printable import printable
 from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
 from sharded_queue.tube import Tube
-from sharded_queue.views import Fitted, duration, number, text
 
 Messages = list[tuple[int, bytes]]
 

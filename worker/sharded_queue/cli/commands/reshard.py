@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import click
 
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.commands import answers
-from sharded_queue.commands.naming import NAME, BadInput, Named, module_options, named
-from sharded_queue.commands.reading import emit, read_about
+from sharded_queue.cli import answers
+from sharded_queue.cli.arguments import NAME, BadInput, Named, module_options, named
+from sharded_queue.cli.output import emit, read_about
 from sharded_queue.printable import counted, printable
 from sharded_queue.storage import ShardState
 from sharded_queue.tube import THREADS_BOUND, Layout, threads_fault

@@ -6,12 +6,12 @@ from math import inf
 import click
 
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.commands import answers
-from sharded_queue.commands.naming import NAME, Named, module_options, must_have, named
-from sharded_queue.commands.reading import emit, read_about
+from sharded_queue.cli import answers
+from sharded_queue.cli.arguments import NAME, Named, module_options, must_have, named
+from sharded_queue.cli.output import emit, read_about
+from sharded_queue.cli.tables import duration
 from sharded_queue.printable import be, counted, printable
 from sharded_queue.storage import DESERTED_SECONDS, ThreadState, TubeState
-from sharded_queue.views import duration
 
 
 @click.command()

@@ -10,7 +10,7 @@ from rich.console import Console, RenderableType
 from rich.live import Live
 
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.commands.reading import console, read
+from sharded_queue.cli.output import console, read
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.printable import json_line
 

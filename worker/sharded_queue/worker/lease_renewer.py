@@ -12,10 +12,10 @@ from weakref import WeakKeyDictionary
 
 from sharded_queue.coordinator import Coordinator
 from sharded_queue.errors import StorageUnavailable
-from sharded_queue.lane import Lane
 from sharded_queue.lease import Lease, clock
 from sharded_queue.printable import counted
 from sharded_queue.tube import Shard
+from sharded_queue.worker.lane import Lane
 
 log = logging.getLogger("sharded_queue")
 RENEWALS_PER_LEASE = 3

@@ -12,22 +12,23 @@ from typing import get_args
 
 import click
 
-from sharded_queue import logs, metrics, probes
+from sharded_queue import logs
 from sharded_queue.backends.redis.client import close, connect
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.scripts import may_pass
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.commands.naming import served
+from sharded_queue.cli.arguments import served
 from sharded_queue.errors import ShardedQueueError, StorageUnavailable, UnreadableData
 from sharded_queue.handler import Handler
-from sharded_queue.health import Health, Stage
+from sharded_queue.monitoring import http_server, metrics
+from sharded_queue.monitoring.health import Health, Stage
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import counted
-from sharded_queue.queue import Queue
+from sharded_queue.queue.queue import Queue
 from sharded_queue.settings import Settings, mistyped, settings
 from sharded_queue.signals import heeded
 from sharded_queue.tube import Shard
-from sharded_queue.worker import Worker
+from sharded_queue.worker.loop import Worker
 
 log = logging.getLogger("sharded_queue")
 
@@ -97,7 +98,7 @@ async def served_http(worker: Worker, shards: Sequence[Shard], state: Health) ->
 
 
 def http_on(port: int, worker: Worker, shards: Sequence[Shard], state: Health) -> AbstractAsyncContextManager[int]:
-    return probes.served(
+    return http_server.served(
         port,
         setting="QUEUE_METRICS_PORT",
         livez=state.livez,

@@ -9,15 +9,15 @@ from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from sharded_queue import context, logs, tracing
-from sharded_queue.crew import Crew, Ended, Strand
 from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable, describe, traceback_of
 from sharded_queue.handler import Handler, Retry, call
-from sharded_queue.latency import Latency
 from sharded_queue.lease import Lease
 from sharded_queue.printable import counted
 from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
+from sharded_queue.worker.latency import Latency
+from sharded_queue.worker.task_pool import Crew, Ended, Strand
 
 log = logging.getLogger("sharded_queue")
 T = TypeVar("T")

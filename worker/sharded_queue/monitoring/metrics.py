@@ -13,12 +13,12 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from sharded_queue.errors import StorageUnavailable
-from sharded_queue.latency import BOUNDS_MS, Histogram, Latency
 from sharded_queue.printable import printable
 from sharded_queue.settings import settings
 from sharded_queue.storage import ShardState, Storage, observe_readable
 from sharded_queue.tube import THREAD_BYTES, Shard
-from sharded_queue.worker import Worker
+from sharded_queue.worker.latency import BOUNDS_MS, Histogram, Latency
+from sharded_queue.worker.loop import Worker
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 REST = ("", "")

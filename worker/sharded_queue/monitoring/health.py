@@ -13,7 +13,7 @@ from enum import Enum
 from sharded_queue.errors import StorageUnavailable, UnreadableData
 from sharded_queue.settings import settings
 from sharded_queue.tube import Shard
-from sharded_queue.worker import LONGEST_LOOK, Worker
+from sharded_queue.worker.loop import LONGEST_LOOK, Worker
 
 MARGIN_SECONDS = 10.0
 """What a loop may take beyond the waits it plans: a pause of the machine, a slow import in a handler."""

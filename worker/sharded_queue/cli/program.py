@@ -12,18 +12,18 @@ from io import TextIOWrapper
 
 import click
 
-from sharded_queue.commands.naming import BadInput
+from sharded_queue.cli.arguments import BadInput
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.printable import printable
 from sharded_queue.settings import mistyped
 
 ADDED = "sharded_queue.commands"
 
-PLACES = {"pause": "control", "resume": "control", "paused": "control"}
+PLACES = {"resume": "pause", "paused": "pause"}
 """The files of commands that share one."""
 
 OWN = {
-    name: EntryPoint(name, f"sharded_queue.commands.{PLACES.get(name, name)}:{name} [worker]", ADDED)
+    name: EntryPoint(name, f"sharded_queue.cli.commands.{PLACES.get(name, name)}:{name} [worker]", ADDED)
     for name in (
         "worker",
         "tubes",

@@ -9,15 +9,15 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.commands import answers
-from sharded_queue.commands.explain import sentence
-from sharded_queue.commands.naming import NAME, Sought, everything_option, module_options
-from sharded_queue.commands.reading import observed
-from sharded_queue.commands.watching import Shape, show
+from sharded_queue.cli import answers
+from sharded_queue.cli.arguments import NAME, Sought, everything_option, module_options
+from sharded_queue.cli.commands.explain import sentence
+from sharded_queue.cli.output import observed
+from sharded_queue.cli.tables import Fitted, count, duration, instant, name, number, text, word
+from sharded_queue.cli.watch import Shape, show
 from sharded_queue.printable import printable
 from sharded_queue.storage import ShardState, ThreadState, TubeLag
 from sharded_queue.tube import Shard
-from sharded_queue.views import Fitted, count, duration, instant, name, number, text, word
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,9 @@ import click
 from sharded_queue.backends.redis.check import Change, found_wrong
 from sharded_queue.backends.redis.check import repair as put_right
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.commands import answers
-from sharded_queue.commands.naming import NAME, Named, module_options, named
-from sharded_queue.commands.reading import emit, read, read_about
+from sharded_queue.cli import answers
+from sharded_queue.cli.arguments import NAME, Named, module_options, named
+from sharded_queue.cli.output import emit, read, read_about
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
 

@@ -3,8 +3,8 @@
 import click
 
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.commands import answers
-from sharded_queue.commands.naming import (
+from sharded_queue.cli import answers
+from sharded_queue.cli.arguments import (
     NAME,
     BadInput,
     Named,
@@ -16,7 +16,7 @@ from sharded_queue.commands.naming import (
     must_have,
     named,
 )
-from sharded_queue.commands.reading import emit, emit_lines, read, read_about
+from sharded_queue.cli.output import emit, emit_lines, read, read_about
 from sharded_queue.printable import printable
 from sharded_queue.tube import Shard
 
