@@ -74,7 +74,7 @@ REDIS = {"addresses": ["redis:6379"]}
         ({"worker": {"image": "a", "modules": ["not-a-module"]}}, "spec.worker.modules[0]"),
         ({"worker": None, "scaleTargetRef": {"name": "m", "kind": "DaemonSet"}}, "Unsupported value"),
         ({"scaling": {"minReplicas": 3, "maxReplicas": 2}}, "minReplicas must not be greater than maxReplicas"),
-        ({"scaling": {"minReplicas": 11}}, "maxReplicas, which is 10 where it is left out"),
+        ({"scaling": {"minReplicas": 11}}, "maxReplicas, which defaults to 10"),
         ({"scaling": {"maxReplicas": 0}}, "spec.scaling.maxReplicas"),
         ({"scaling": {"fallback": {"policy": "AtLeast"}}}, "replicas is required with policy AtLeast"),
         (

@@ -175,13 +175,13 @@ def complaints(spec: Spec) -> list[str]:
         != (spec.scale_target_ref is None),
         "redis.addresses: mode Standalone takes one address": redis.mode != "Standalone" or len(redis.addresses) == 1,
         "redis.addresses: a port is at most 65535": all(int(a.rpartition(":")[2]) < 2**16 for a in redis.addresses),
-        "redis.sentinelMasterName is required with mode Sentinel, and means nothing without it": (
+        "redis.sentinelMasterName is required with mode Sentinel, and not allowed without it": (
             (redis.mode == "Sentinel") == (redis.sentinel_master_name is not None)
         ),
         "redis.tls.caSecretName needs mode Verify": redis.tls.ca_secret_name is None or redis.tls.mode == "Verify",
         "handlers: a name stands twice": len(set(names)) == len(names),
         "scaling.minReplicas must not be greater than maxReplicas": scaling.min_replicas <= scaling.max_replicas,
-        "scaling.fallback.replicas is required with policy AtLeast, and means nothing without it": (
+        "scaling.fallback.replicas is required with policy AtLeast, and not allowed without it": (
             (scaling.fallback.policy == "AtLeast") == (scaling.fallback.replicas is not None)
         ),
         "scaling.fallback.replicas must not be greater than maxReplicas": (
