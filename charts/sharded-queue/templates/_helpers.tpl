@@ -29,7 +29,7 @@
 {{- if hasPrefix "@" .Values.image.tag -}}{{- .Values.image.tag -}}{{- else -}}:{{- .Values.image.tag -}}{{- end -}}
 {{- end -}}
 
-{{- /* What tells the pods of a component apart; it never changes, as selectors cannot. */ -}}
+{{- /* Labels that select the pods of a component. They never change, because the selector of a Deployment cannot. */ -}}
 {{- define "sharded-queue.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -43,7 +43,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
-{{- /* An object of the chart with the fields of a value put over its own; the text "none" removes a field. */ -}}
+{{- /* An object of the chart, in which the fields of a value replace its own. The text "none" removes a field. */ -}}
 {{- define "sharded-queue.merged" -}}
 {{- $merged := fromYaml .ours -}}
 {{- range $key, $value := .theirs -}}

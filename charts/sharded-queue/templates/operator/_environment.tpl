@@ -3,7 +3,7 @@
   valueFrom: {fieldRef: {fieldPath: metadata.name}}
 - name: OPERATOR_LEASE_NAMESPACE
   valueFrom: {fieldRef: {fieldPath: metadata.namespace}}
-# kopf asks for the name of the user that runs it, and a numeric one has none in the image.
+# kopf asks for the name of its user. The image has no name for a numeric user ID.
 - {name: USER, value: operator}
 - {name: OPERATOR_LEASE_NAME, value: {{ include "sharded-queue.operator" . }}}
 - {name: OPERATOR_HTTP_PORT, value: {{ .Values.service.port | quote }}}

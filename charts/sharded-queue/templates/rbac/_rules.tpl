@@ -1,23 +1,24 @@
-{{- /* What the operator does in a namespace whose ShardedQueues it serves: nothing more, and no wildcard. */ -}}
+{{- /* What the operator needs in a namespace whose ShardedQueues it serves, and nothing else. No wildcards. */ -}}
 {{- define "sharded-queue.rules" -}}
-# Know all resources, and hear of their changes.
+# List all ShardedQueues and watch their changes.
 - apiGroups: [shardedqueue.dev]
   resources: [shardedqueues]
   verbs: [list, watch]
-# Say what was seen and decided.
+# Report what it saw and decided.
 - apiGroups: [shardedqueue.dev]
   resources: [shardedqueues/status]
   verbs: [patch]
-# Make the workers of a resource, put right what others changed, hear of their readiness. Server-side apply of what is
-# not there yet takes create as well as patch. Deleting is the garbage collector's.
+# Create the workers of a ShardedQueue, revert changes of others, and watch whether they are ready. Server-side apply
+# needs both create and patch. Only the garbage collector deletes them.
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch]
-# Tell by uids, from a pod to its ReplicaSet to its Deployment, whose worker a pod is.
+# Find the ShardedQueue of a worker pod by the uids of its ReplicaSet and its Deployment.
 - apiGroups: [apps]
   resources: [replicasets]
   verbs: [get]
-# Know the worker pods, see which have ended, and mark the idle ones before a scale-down. Deleting is the ReplicaSet's.
+# Watch the worker pods, see which have ended, and mark the idle ones before a scale-down. Only the ReplicaSet deletes
+# them.
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, patch]
@@ -25,7 +26,7 @@
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get]
-# Scale it, and change nothing else of it.
+# Scale it, and change nothing else in it.
 - apiGroups: [apps]
   resources: [deployments/scale, statefulsets/scale]
   verbs: [patch]
@@ -36,7 +37,7 @@
   resourceNames: {{ toJson . }}
   {{- end }}
   verbs: [get]
-# Tell of changes.
+# Report changes as Events.
 - apiGroups: [""]
   resources: [events]
   verbs: [create]
