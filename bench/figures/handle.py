@@ -27,7 +27,12 @@ async def measure(redis: Redis, scale: Scale) -> AsyncIterator[Figure]:
             f"{median(rates(lean)):,.0f} /s bare",
         )
     yield Figure(
-        "CPU of the worker a request, one thread", median(run.cpu_us for run in one), "µs", "decoding included", 6, "≤"
+        "CPU of the worker per request, one thread",
+        median(run.cpu_us for run in one),
+        "µs",
+        "decoding included",
+        6,
+        "≤",
     )
     yield await calls_per_request(redis, scale)
     async for figure in one_request_each(redis, scale):

@@ -46,7 +46,7 @@ STEPS = (
     "→ container runs (kubelet, containerd)",
     "→ Python runs",
     "→ the library and the handlers are imported",
-    "→ the thread is bound (connected, first look)",
+    "→ the thread is bound (connected, first poll)",
     "→ the request is handled",
 )
 
@@ -140,7 +140,7 @@ async def handled(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
         "first request → handled by a new pod, p50",
         median(times),
         "s",
-        f"{len(times)} queues without workers, image present; largest {number(max(times))} s; by the worker's own word",
+        f"{len(times)} queues without workers, image present; largest {number(max(times))} s; as the worker reports it",
         1.5,
         "≤",
     )

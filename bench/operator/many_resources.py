@@ -127,14 +127,14 @@ async def at_rest(harness: Harness, operator: Operator, scale: Scale) -> AsyncIt
         sense="≤",
     )
     yield Figure(
-        "a poll, of its period",
+        "duration of a poll, as a share of its period",
         length / PERIOD_SECONDS,
         "",
         note=f"{length * 1000:.0f} ms on average, {polls:.0f} polls in {seconds:.0f} s",
         bound=0.2,
         sense="≤",
     )
-    yield Figure("CPU of the operator at rest", cpu, "cores", "reading, deciding, and finding that nothing is to do")
+    yield Figure("CPU of the operator at rest", cpu, "cores", "it reads, decides, and finds nothing to do")
 
 
 async def awakened(harness: Harness, operator: Operator, scale: Scale, known: float) -> AsyncIterator[Figure]:
@@ -148,8 +148,9 @@ async def awakened(harness: Harness, operator: Operator, scale: Scale, known: fl
             await asyncio.sleep(random.uniform(0.1, 1.1))
             times.append(await until_patched(harness, watch, each))
     p90 = number(percentile(times, 90) * 1000)
-    note = f"{count} queues; p90 {p90} ms. When the operator met them all, every one was known after {known:.0f} s"
-    yield Figure(f"the same beside {scale.resources:,} others, p50", median(times) * 1000, "ms", note)
+    note = f"{count} queues; p90 {p90} ms. A starting operator had read every queue after {known:.0f} s"
+    name = f"first request → Deployment patched beside {scale.resources:,} others, p50"
+    yield Figure(name, median(times) * 1000, "ms", note)
 
 
 async def round_trips(harness: Harness, operator: Operator, scale: Scale) -> Figure:

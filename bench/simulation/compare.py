@@ -31,13 +31,13 @@ def rival(name: str, settings: hpa.Settings) -> Contender:
 
 OURS = Contender("lanes", lambda phase: Lanes(Policy(max_replicas=PODS), phase=phase))
 RIVALS = (
-    rival("messages, as KEDA comes", hpa.Settings(max_replicas=PODS)),
+    rival("messages, KEDA's defaults", hpa.Settings(max_replicas=PODS)),
     rival(
-        "messages, as quick as ours",
+        "messages, as fast as ours",
         hpa.Settings(max_replicas=PODS, polling_seconds=1, cooldown_seconds=60, stabilization_seconds=60),
     ),
     rival(
-        "messages, as quick, in one step",
+        "messages, as fast, in one step",
         hpa.Settings(
             max_replicas=PODS, polling_seconds=1, cooldown_seconds=60, stabilization_seconds=60, is_stepwise=False
         ),

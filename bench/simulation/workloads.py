@@ -50,5 +50,5 @@ WORKLOADS = (
     at_once("zipf", "zipf 1.1: 3,000 over 100 threads", zipf(3_000, 1.1)),
     at_once("flat-200", "flat: 100 threads × 200", [200] * THREADS),
     at_once("flat-10", "flat: 100 threads × 10", [10] * THREADS),
-    Workload("fed", "ten threads for ever busy + 20 single", feed, span=120.0, counts_from=FED_SECONDS),
+    Workload("fed", "ten endless threads + 20 single", feed, span=120.0, counts_from=FED_SECONDS),
 )
