@@ -19,7 +19,7 @@ check: install ## formatter, linter, types, import contracts: seconds
 	@$(BIN)/lint-imports --no-cache | tail -n +1
 
 test: install redis-server promtool ## everything: unit, contract, crash, real Kubernetes, end to end
-	@$(BIN)/python -m tests.cluster prepare
+	@$(BIN)/python -m tools.cluster prepare
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
 
 unit: install redis-server ## what needs no Kubernetes: unit and contract tests
@@ -35,13 +35,13 @@ bench-operator: install redis-server ## the operator's figures on a real Kuberne
 	@$(BIN)/python -m bench.operator
 
 cluster: install ## a real Kubernetes on this machine, with the project's images; says what to type next
-	@$(BIN)/python -m tests.cluster up
+	@$(BIN)/python -m tools.cluster up
 
 cluster-down: install ## take all of it away
-	@$(BIN)/python -m tests.cluster down
+	@$(BIN)/python -m tools.cluster down
 
 operator: install ## the operator as a local process, against the cluster of KUBECONFIG or of `make cluster`
-	@$(BIN)/python -m tests.cluster exec $(BIN)/python -m sharded_queue_operator
+	@$(BIN)/python -m tools.cluster exec $(BIN)/python -m sharded_queue_operator
 
 install: $(VENV)/.ready ## install everything into .venv, from the lock file
 

@@ -12,7 +12,7 @@ from bench.figure import Figure
 from bench.figures import bind, crash, handle, idle, memory, others, register, wake
 from bench.figures.others import Rates
 from bench.scale import FULL, QUICK, Scale
-from tests.redis_server import RedisServer
+from tools.redis_server import RedisServer
 
 PARTS = {part.__name__.rpartition(".")[2]: part for part in (handle, register, bind, wake, memory, idle, crash)}
 

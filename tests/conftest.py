@@ -10,7 +10,8 @@ import pytest
 from redis.asyncio import Redis
 
 from tests import surroundings
-from tests.redis_server import Ask, RedisServer, require_redis
+from tests.requirements import require_redis
+from tools.redis_server import Ask, RedisServer
 
 surroundings.neutral()  # the library reads its settings when it is imported, which the tests do after this
 

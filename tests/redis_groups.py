@@ -3,8 +3,8 @@
 import subprocess
 from pathlib import Path
 
-from tests.cluster.processes import poll_until
-from tests.redis_server import RedisServer
+from tools.cluster.processes import poll_until
+from tools.redis_server import RedisServer
 
 MASTER = "queues"
 SENTINEL = """

@@ -10,7 +10,7 @@ import resource
 import signal
 from contextlib import suppress
 
-from tests.cluster.places import NODE_ADDRESS, PODS, SERVICES
+from tools.cluster.paths import NODE_ADDRESS, PODS, SERVICES
 
 FOREIGN = ("QUEUE_", "OPERATOR_", "SHARDED_QUEUE_JOURNAL", "REDIS", "VALKEY", "OTEL_", "PROMETHEUS_", "HELM_")
 """Beginnings of the names that the programs under test read: a test sets those that it needs."""

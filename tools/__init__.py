@@ -1,1 +1,1 @@
-"""What makes or checks parts of the repository; nothing here is installed."""
+"""What makes, checks and runs parts of the repository: used by `make`, tests and benchmarks, and never installed."""

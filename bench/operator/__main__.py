@@ -13,9 +13,9 @@ from bench.operator import drain_cost, first_request, many_resources
 from bench.operator.scale import FULL, QUICK, Scale
 from bench.page import write_part
 from bench.report import HEAD, aligned, figure_cells, markdown
-from tests.cluster import cluster as kubernetes
-from tests.cluster.cluster import Cluster
-from tests.operator_api.conftest import install_crd
+from tools.cluster import cluster as kubernetes
+from tools.cluster.cluster import Cluster
+from tools.operator_process import install_crd
 
 PAGE = ROOT / "docs" / "scaling.md"
 PARTS = ("patched", "handled", "drain-cost", "many-resources")

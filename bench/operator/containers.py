@@ -6,8 +6,8 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from tests.cluster.cluster import Cluster
-from tests.cluster.node import Node
+from tools.cluster.cluster import Cluster
+from tools.cluster.node import Node
 
 POD, KIND = "io.kubernetes.pod.name", "io.cri-containerd.kind"
 

@@ -27,7 +27,7 @@ from sharded_queue import Queue, RedisStorage
 from sharded_queue.tube import Shard
 from sharded_queue_operator.cluster.api import apps
 from sharded_queue_operator.resource.name import Name
-from tests.cluster.cluster import Cluster
+from tools.cluster.cluster import Cluster
 
 DRAINED = [workload for workload in WORKLOADS if workload.name in {"hot", "flat-10"}]
 RIVAL = RIVALS[1]

@@ -27,7 +27,7 @@ from sharded_queue import Queue, RedisStorage
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
 from sharded_queue_operator.resource.deployment import Manifest
-from tests.cluster.cluster import Cluster
+from tools.cluster.cluster import Cluster
 
 PAUSES = (0.1, 0.5)
 """Seconds between two first requests: they come anywhere between two polls."""

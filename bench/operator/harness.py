@@ -18,11 +18,11 @@ from sharded_queue_operator.cluster.api import Api, core, queues
 from sharded_queue_operator.resource.deployment import Manifest
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import API_VERSION, KIND
-from tests.cluster.cluster import Cluster
-from tests.cluster.fixtures import fresh_namespace
-from tests.cluster.places import NODE_ADDRESS
-from tests.operator_api.conftest import Start, starting
-from tests.redis_server import RedisServer
+from tools.cluster.cluster import Cluster
+from tools.cluster.namespace import fresh_namespace
+from tools.cluster.paths import NODE_ADDRESS
+from tools.operator_process import Start, starting
+from tools.redis_server import RedisServer
 
 PATIENCE_SECONDS = 60.0
 LARGEST_LINE = 2**24

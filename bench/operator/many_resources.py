@@ -21,11 +21,11 @@ from bench.operator.timestamps import first_of
 from sharded_queue import RedisStorage
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
-from tests.cluster.cluster import Cluster
-from tests.cluster.places import NODE_ADDRESS
-from tests.contract.proxy import CountingProxy
-from tests.operator_api.conftest import Operator, until
-from tests.ports import free_port
+from tools.cluster.cluster import Cluster
+from tools.cluster.paths import NODE_ADDRESS
+from tools.operator_process import Operator, until
+from tools.ports import free_port
+from tools.redis_proxy import CountingProxy
 
 THREADS, EACH = 10, 3
 PERIOD_SECONDS = 1

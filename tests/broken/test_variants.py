@@ -18,7 +18,7 @@ import pytest
 from tests.broken import copy_in_use
 from tests.broken.variants import VARIANTS, Variant
 from tests.contract.conftest import REDIS_MEDIA
-from tests.redis_server import require_redis
+from tests.requirements import require_redis
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "worker" / "sharded_queue"

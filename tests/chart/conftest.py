@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.chart.release import Release
-from tests.cluster.cluster import Cluster
+from tools.cluster.cluster import Cluster
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tests.cluster.binaries import provide
+from tools.cluster.binaries import provide
 
 REPOSITORY = Path(__file__).parents[2]
 CHART = REPOSITORY / "charts" / "sharded-queue"

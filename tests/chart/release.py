@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from tests.chart.helm import CHART, Manifest
-from tests.cluster.cluster import Cluster
+from tools.cluster.cluster import Cluster
 
 NAME = "queues"
 OPERATOR = f"{NAME}-sharded-queue-operator"

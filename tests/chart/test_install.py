@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage
 from tests.chart.release import CRD, NAME, OPERATOR, REDIS, Release, Right, queue, workload
-from tests.operator_api.conftest import until
+from tools.operator_process import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -35,7 +35,8 @@ from sharded_queue.storage import Failure, ShardState
 from sharded_queue.tube import Shard
 from tests.certificates import Authority, TlsServer
 from tests.program import Program
-from tests.redis_server import RedisServer, require_redis
+from tests.requirements import require_redis
+from tools.redis_server import RedisServer
 
 T = TypeVar("T")
 SHARD = Shard("jobs.Job")

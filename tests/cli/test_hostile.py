@@ -23,7 +23,7 @@ from sharded_queue.serializer import pack
 from sharded_queue.storage import Entry, Failure, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Shard
-from tests.redis_server import Ask
+from tools.redis_server import Ask
 
 pytestmark = pytest.mark.redis
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.http_flood import asked, bombs, drips, peak_mebibytes
 from tests.program import Program
-from tests.redis_server import RedisServer
+from tools.redis_server import RedisServer
 
 pytestmark = [
     pytest.mark.redis,

@@ -6,17 +6,15 @@ and running, for a test's time limit counts its fixtures; and only when a test t
 """
 
 import os
-import re
-import secrets
 import subprocess
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import pytest
 
-from tests.cluster import cluster as harness
-from tests.cluster.cluster import Cluster
-from tests.cluster.places import CannotRun
+from tools.cluster import cluster as harness
+from tools.cluster.cluster import Cluster
+from tools.cluster.namespace import fresh_namespace
+from tools.cluster.paths import CannotRun
 
 _problem = pytest.StashKey[Exception]()
 _is_missing = pytest.StashKey[bool]()
@@ -76,22 +74,6 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]
     """A namespace of the test's own."""
     with fresh_namespace(cluster, request.node.name) as name:
         yield name
-
-
-@contextmanager
-def fresh_namespace(cluster: Cluster, purpose: str) -> Iterator[str]:
-    """
-    A namespace that goes when the block ends; nothing waits for its pods to end.
-    """
-    readable = re.sub(r"[^a-z0-9]+", "-", purpose.lower()).strip("-")[:40].strip("-")
-    name = f"{readable}-{secrets.token_hex(3)}"
-    cluster.kubectl("create", "namespace", name)
-    cluster.kubectl("wait", "--for=create", "--namespace", name, "serviceaccount/default")
-    try:
-        yield name
-    finally:
-        cluster.kubectl("delete", "namespace", name, "--wait=false")
-        cluster.kubectl("delete", "pods", "--all", "--namespace", name, "--grace-period=1", "--wait=false")
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.cluster import cleanup
-from tests.cluster.cluster import Cluster
-from tests.cluster.places import REPOSITORY, STATE
+from tools.cluster import cleanup
+from tools.cluster.cluster import Cluster
+from tools.cluster.paths import REPOSITORY, STATE
 
 pytestmark = pytest.mark.cluster
 

@@ -10,15 +10,15 @@ import sys
 
 import pytest
 
-from tests.cluster import machine
-from tests.cluster.places import NODE_BRIDGE, REPOSITORY
+from tools.cluster import machine
+from tools.cluster.paths import NODE_BRIDGE, REPOSITORY
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0 or bool(machine.missing()), reason="needs root and a node's packages"
 )
 
 ANOTHER = "ip link set lo up; ip link add k8s0 type bridge; ip link set k8s0 up"
-SAY = [sys.executable, "-c", "from tests.cluster import network as it; print(*it.routes(), *it.listeners(), sep='; ')"]
+SAY = [sys.executable, "-c", "from tools.cluster import network as it; print(*it.routes(), *it.listeners(), sep='; ')"]
 CLUSTER_TESTS = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/cluster/test_cluster.py"]
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster import cleanup, images
-from tests.cluster.places import REPOSITORY
-from tests.cluster.processes import Processes, poll_until
+from tools.cluster import cleanup, images
+from tools.cluster.paths import REPOSITORY
+from tools.cluster.processes import Processes, poll_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="a cluster runs on Linux only")
 

@@ -13,7 +13,8 @@ from tests.contract.medium import Medium, MemoryMedium, RedisMedium
 from tests.contract.users import ROLES, UsersMedium, acl_file
 from tests.contract.users import client as client_of
 from tests.redis_groups import MASTER, Nodes, Sentinels
-from tests.redis_server import RedisServer, ValkeyServer, require_redis
+from tests.requirements import ValkeyServer, require_redis
+from tools.redis_server import RedisServer
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.redis_server import RedisServer
+from tools.redis_server import RedisServer
 
 SOURCE = Path(__file__).with_name("shifted_clock.c")
 

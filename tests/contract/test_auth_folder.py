@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Worker
 from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.errors import StorageUnavailable
-from tests.redis_server import RedisServer
+from tools.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 

@@ -15,7 +15,7 @@ from sharded_queue.cli.program import main
 from sharded_queue.settings import settings
 from sharded_queue.storage import Entry, Failure
 from sharded_queue.tube import Layout, Shard
-from tests.redis_server import Ask
+from tools.redis_server import Ask
 
 pytestmark = pytest.mark.redis
 

@@ -14,8 +14,8 @@ from redis.backoff import NoBackoff
 
 from sharded_queue import Handler, KeyRoute, Queue, RedisCoordinator, RedisStorage, Retry, Worker, settings
 from sharded_queue.backends.redis.check import faults, picture
-from tests.contract.proxy import CUTS, Cut, CuttingProxy
-from tests.redis_server import RedisServer
+from tools.redis_proxy import CUTS, Cut, CuttingProxy
+from tools.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 

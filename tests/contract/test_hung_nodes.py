@@ -14,7 +14,8 @@ from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium
 from tests.redis_groups import Nodes, told
-from tests.redis_server import RedisServer, require_redis
+from tests.requirements import require_redis
+from tools.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 SECONDS = 60.0

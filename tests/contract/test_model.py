@@ -50,7 +50,7 @@ from sharded_queue.tube import Layout
 from tests.conftest import MODEL_SEED
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, HELD_UP, make_lossy
 from tests.contract.medium import SHARD
-from tests.redis_server import RedisServer
+from tools.redis_server import RedisServer
 
 STEPS = int(os.environ.get("MODEL_STEPS") or ("30000" if os.environ.get("CI") else "3000"))
 STEPS_A_RUN = 50

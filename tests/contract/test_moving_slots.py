@@ -12,7 +12,7 @@ from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.storage import RedisStorage
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 from tests.redis_groups import Nodes, told
-from tests.redis_server import RedisServer
+from tools.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 SECONDS = 60.0

@@ -16,7 +16,7 @@ from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Shard, Tube
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
-from tests.redis_server import RedisServer
+from tools.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 OwnMedium = Callable[..., tuple[RedisServer, RedisMedium]]

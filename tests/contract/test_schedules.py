@@ -18,8 +18,8 @@ from sharded_queue.storage import Entry, Schedule, Settlement
 from sharded_queue.timing import Timing, by_cron, every
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
 from tests.contract.medium import SHARD, STAMP, Medium, RedisMedium, handed
-from tests.contract.proxy import CUTS, Cut, CuttingProxy
-from tests.redis_server import RedisServer
+from tools.redis_proxy import CUTS, Cut, CuttingProxy
+from tools.redis_server import RedisServer
 
 TEN = every(10)
 HOUR = 3_600_000

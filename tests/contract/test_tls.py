@@ -10,7 +10,7 @@ from sharded_queue.backends.redis.client import Client, RedisOptions, close, con
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from tests.certificates import Authority, TlsServer
 from tests.contract.medium import LEASE_SECONDS, RedisMedium, handed
-from tests.redis_server import require_redis
+from tests.requirements import require_redis
 
 pytestmark = pytest.mark.redis
 

@@ -23,7 +23,7 @@ from tests.certificates import Authority
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 from tests.contract.topologies import WAYS, Topology, Way
 from tests.program import Program
-from tests.redis_server import require_redis
+from tests.requirements import require_redis
 
 pytestmark = pytest.mark.redis
 SECONDS = 60.0

@@ -7,10 +7,10 @@ from typing import Any, Literal, NamedTuple
 
 from sharded_queue.backends.redis.client import RedisOptions
 from tests.certificates import Authority, TlsServer
-from tests.cluster.processes import poll_until
 from tests.contract.users import acl_file, rights_on_a_cluster
 from tests.redis_groups import MASTER
-from tests.redis_server import RedisServer
+from tools.cluster.processes import poll_until
+from tools.redis_server import RedisServer
 
 Mode = Literal["Standalone", "Sentinel", "Cluster"]
 MODES: tuple[Mode, ...] = ("Standalone", "Sentinel", "Cluster")

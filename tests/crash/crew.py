@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from sharded_queue import Handler, Queue, RedisStorage, Route, current, settings
 from sharded_queue.cli.commands.worker import serve
 from tests.crash.history import Recorder
-from tests.redis_server import RedisServer
+from tools.redis_server import RedisServer
 
 BATCH = 10
 LEASE_SECONDS = 0.6

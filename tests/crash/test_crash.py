@@ -16,7 +16,7 @@ from sharded_queue.backends.redis.check import faults as shard_faults
 from sharded_queue.backends.redis.check import picture
 from tests.crash.crew import BATCH, LEASE_SECONDS, Crew, Producer, StepHandler
 from tests.crash.history import faults, read, replays
-from tests.redis_server import RedisServer
+from tools.redis_server import RedisServer
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(3600)]
 KILLS = int(os.environ.get("CRASH_KILLS", "500"))

@@ -16,10 +16,11 @@ from redis.asyncio import Redis
 
 from sharded_queue import Queue, RedisStorage
 from sharded_queue.storage import Hold, ShardState
-from tests.cluster.cluster import Cluster
-from tests.cluster.places import NODE_ADDRESS
-from tests.operator_api.conftest import Operator, crd, start_operator, until
-from tests.redis_server import RedisServer
+from tests.operator_api.conftest import crd, start_operator
+from tools.cluster.cluster import Cluster
+from tools.cluster.paths import NODE_ADDRESS
+from tools.operator_process import Operator, until
+from tools.redis_server import RedisServer
 
 __all__ = ["crd", "start_operator"]
 

@@ -8,7 +8,7 @@ from threading import Thread
 from typing import Any
 
 from tests.chart.helm import Manifest
-from tests.cluster.cluster import Cluster
+from tools.cluster.cluster import Cluster
 
 META = "__meta_kubernetes"
 

@@ -20,8 +20,8 @@ import yaml
 
 from tests.chart.helm import Manifest
 from tests.e2e.discovery import META, Discovery, sanitized
-from tests.operator_api.conftest import ended, until
-from tests.ports import free_port
+from tools.operator_process import ended, until
+from tools.ports import free_port
 
 Job = dict[str, Any]
 Result = list[dict[str, Any]]

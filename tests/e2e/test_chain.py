@@ -9,7 +9,7 @@ import pytest
 
 from sharded_queue.storage import Hold
 from tests.e2e.conftest import Chain, condition, kill_processes_of, pod_of
-from tests.operator_api.conftest import Operator, until
+from tools.operator_process import Operator, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

@@ -24,20 +24,20 @@ from redis.asyncio import Redis
 from sharded_queue import Queue, RedisCoordinator, RedisStorage
 from sharded_queue.storage import Hold
 from tests.chart.helm import Manifest, of_kind, rendered
-from tests.cluster.cluster import Cluster
-from tests.cluster.fixtures import fresh_namespace
-from tests.cluster.places import NODE_ADDRESS
 from tests.e2e import orders
 from tests.e2e.conftest import EXAMPLE, Chain, held_worker, lose, pod_of, signal_processes_of, worker_of
 from tests.e2e.discovery import Discovery
 from tests.e2e.orders import Order, OrderHandler
 from tests.e2e.prometheus import Prometheus, Result, job_of, require_prometheus
-from tests.operator_api.conftest import Operator, starting, until
-from tests.redis_server import RedisServer
+from tools.cluster.cluster import Cluster
+from tools.cluster.namespace import fresh_namespace
+from tools.cluster.paths import NODE_ADDRESS
 from tools.dashboards import boards
+from tools.operator_process import Operator, starting, until
 from tools.pictures import RECORDED
 from tools.pictures.boards import Board, Panel, Target, filled
 from tools.pictures.recording import Recording
+from tools.redis_server import RedisServer
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.cluster import Cluster
-from tests.operator_api.conftest import until
+from tools.cluster.cluster import Cluster
+from tools.operator_process import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

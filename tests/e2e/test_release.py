@@ -24,13 +24,13 @@ from sharded_queue import RedisStorage
 from sharded_queue.storage import Hold
 from tests.chart.helm import CHART, Manifest
 from tests.chart.release import CRD, NAME, OPERATOR, OURS, REDIS, Release, queue
-from tests.cluster.cluster import Cluster
-from tests.cluster.fixtures import fresh_namespace
 from tests.crash.crew import BATCH, THREADS, Producer, StepHandler
 from tests.crash.history import Done, faults, replays
 from tests.e2e import steps
 from tests.e2e.conftest import kill_processes_of, lose, pod_of, worker_of
-from tests.operator_api.conftest import until
+from tools.cluster.cluster import Cluster
+from tools.cluster.namespace import fresh_namespace
+from tools.operator_process import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 

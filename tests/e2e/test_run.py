@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.program import Program
-from tests.redis_server import RedisServer, require_redis
+from tests.requirements import require_redis
+from tools.redis_server import RedisServer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "notifications"
 FILE = "shardedqueue.yaml"

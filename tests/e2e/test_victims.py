@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.conftest import Chain, pod_of
-from tests.operator_api.conftest import Operator, until
+from tools.operator_process import Operator, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 

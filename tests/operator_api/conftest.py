@@ -1,17 +1,11 @@
 """
-The operator as a local process, against a real API server and a real redis-server. No pod needs to run.
+Tests of the operator as a local process, against a real API server and a real redis-server. No pod needs to run.
 """
 
 import asyncio
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 import yaml
@@ -22,35 +16,18 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry, Schedule, Settlement
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Shard
-from tests.cluster.cluster import Cluster
-from tests.ports import free_port
-from tests.redis_server import RedisServer, require_redis
+from tests.requirements import require_redis
+from tools.cluster.cluster import Cluster
+from tools.operator_process import PATIENCE, Operator, Start, install_crd, starting, until
+from tools.redis_server import RedisServer
 
-CRDS = Path(__file__).parents[2] / "crds"
 HANDLER = "notifications.NotifyHandler"
-PATIENCE = 20.0
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if Path(__file__).parent in item.path.parents:
             item.add_marker(pytest.mark.cluster)
-
-
-def until(check: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """The first answer that is true; for what says nothing by itself when it changes."""
-    deadline = time.monotonic() + patience
-    while time.monotonic() < deadline:
-        if answer := check():
-            return answer
-        time.sleep(0.05)
-    raise AssertionError(f"{what}: not within {patience} s")
-
-
-def ended(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
-    if process.poll() is None:
-        process.send_signal(number)
-    return process.wait(PATIENCE)
 
 
 class QueueServer(RedisServer):
@@ -187,80 +164,9 @@ def crd(cluster: Cluster) -> None:
     install_crd(cluster)
 
 
-def install_crd(cluster: Cluster) -> None:
-    cluster.kubectl("apply", "--filename", str(CRDS))
-    name = "customresourcedefinition/shardedqueues.shardedqueue.dev"
-    cluster.kubectl("wait", "--for=condition=Established", name, "--timeout=30s")
-
-
 @pytest.fixture
 def queues(cluster: Cluster, namespace: str, redis_server: QueueServer, crd: None) -> Queues:
     return Queues(cluster, namespace, redis_server)
-
-
-class Operator:
-    """One running operator process, and what it says of itself."""
-
-    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
-        self.process, self.port = process, port
-
-    def page(self, path: str) -> str:
-        with urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
-            text: str = answer.read().decode()
-            return text
-
-    def is_ready(self) -> bool:
-        try:
-            return self.page("/readyz") == "ok"
-        except OSError:
-            return False
-
-    def total(self, metric: str, *labels: str) -> float:
-        """The sum of a metric's samples that carry all of *labels*, each as `name="value"`."""
-        lines = [line for line in self.page("/metrics").splitlines() if line.startswith(metric)]
-        return sum(float(line.rpartition(" ")[2]) for line in lines if all(label in line for label in labels))
-
-    def wait_for_polls(self, number: int = 4, outcome: str = "known") -> None:
-        """So many more reads of Redis have been decided on."""
-        metric, label = "sharded_queue_operator_polls_total", f'outcome="{outcome}"'
-        before = self.total(metric, label)
-        until(lambda: self.total(metric, label) >= before + number, f"{number} more polls")
-
-    def writes(self) -> float:
-        return sum(
-            self.total("sharded_queue_operator_api_calls_total", f'verb="{verb}"')
-            for verb in ("PATCH", "POST", "PUT", "DELETE")
-        )
-
-    def kill(self) -> None:
-        ended(self.process, signal.SIGKILL)
-
-
-Start = Callable[..., Operator]
-
-
-@contextmanager
-def starting(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Start]:
-    started: list[subprocess.Popen[bytes]] = []
-
-    def start(*, wait: bool = True, **settings: str) -> Operator:
-        port = free_port()
-        named = {"OPERATOR_NAMESPACES": namespace, "OPERATOR_HTTP_PORT": str(port), "OPERATOR_STATUS_SECONDS": "5"}
-        named |= settings
-        command = [sys.executable, "-m", "sharded_queue_operator"]
-        with (folder / f"operator-{len(started)}.log").open("wb") as log:
-            process = subprocess.Popen(command, env=cluster.env | named, stdout=log, stderr=log)
-        started.append(process)
-        operator = Operator(process, port)
-        if wait and "OPERATOR_LEASE_NAMESPACE" not in settings:
-            until(operator.is_ready, "the operator is ready")
-        return operator
-
-    try:
-        yield start
-    finally:
-        for process in started:
-            ended(process)
 
 
 @pytest.fixture

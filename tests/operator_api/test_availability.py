@@ -2,8 +2,9 @@
 
 import pytest
 
-from tests.cluster.cluster import Cluster
-from tests.operator_api.conftest import Operator, Queues
+from tests.operator_api.conftest import Queues
+from tools.cluster.cluster import Cluster
+from tools.operator_process import Operator
 
 LEAST = {"minReplicas": 1, "maxReplicas": 2}
 RUNNABLE = "localhost/notifications:dev"

@@ -1,6 +1,7 @@
 """Another writer scales the same workload, as the API server reports it."""
 
-from tests.operator_api.conftest import Operator, Queues
+from tests.operator_api.conftest import Queues
+from tools.operator_process import Operator
 
 
 def test_who_keeps_undoing_the_number_is_named_and_left_alone(queues: Queues, operator: Operator) -> None:

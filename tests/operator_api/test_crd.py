@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.operator_api.conftest import CRDS, Queues, QueueServer
+from tests.operator_api.conftest import Queues, QueueServer
+from tools.operator_process import CRDS
 
 
 @pytest.fixture

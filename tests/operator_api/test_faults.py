@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.cluster import Cluster
-from tests.operator_api.conftest import Operator, Queues, Start, ended, until
+from tests.operator_api.conftest import Queues
 from tests.operator_api.door import Choose, Door, Fault, erring, hanging, is_watch, refusing, silent
+from tools.cluster.cluster import Cluster
+from tools.operator_process import Operator, Start, ended, until
 
 SCALING = {"targetDrainSeconds": 1, "scaleDownStabilizationSeconds": 1, "maxReplicas": 6}
 """So short that whatever looked like an empty queue would take workers away within the test."""

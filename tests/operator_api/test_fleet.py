@@ -8,8 +8,9 @@ from redis.asyncio import Redis
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
-from tests.contract.proxy import CountingProxy
-from tests.operator_api.conftest import Operator, Queues, until
+from tests.operator_api.conftest import Queues
+from tools.operator_process import Operator, until
+from tools.redis_proxy import CountingProxy
 
 NAMES = [f"fleet-{number:03d}" for number in range(200)]
 THREADS = 10

@@ -1,7 +1,7 @@
 """The operator's port under clients that try to use it up: the figure is the memory of the process."""
 
 from tests.http_flood import asked, bombs, drips, peak_mebibytes
-from tests.operator_api.conftest import Operator
+from tools.operator_process import Operator
 
 MEBIBYTES = 14
 """What the operator may need beyond its own at rest, with 60 heads of 6.4 MB that do not end."""

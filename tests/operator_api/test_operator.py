@@ -8,8 +8,9 @@ from typing import Any
 import yaml
 
 from tests.certificates import Authority, TlsServer
-from tests.operator_api.conftest import HANDLER, PATIENCE, Operator, Queues, QueueServer, Start, until
-from tests.ports import free_port
+from tests.operator_api.conftest import HANDLER, Queues, QueueServer
+from tools.operator_process import PATIENCE, Operator, Start, until
+from tools.ports import free_port
 
 
 def test_none_to_all_in_one_write(queues: Queues, operator: Operator) -> None:

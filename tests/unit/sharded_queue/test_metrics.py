@@ -25,7 +25,7 @@ from sharded_queue import (
 from sharded_queue.monitoring import http_server, metrics
 from sharded_queue.monitoring.health import Health, Stage
 from tests.chart.promtool import SUFFIXES
-from tests.redis_server import RedisServer
+from tools.redis_server import RedisServer
 
 TABLE = Path(__file__).parents[3] / "docs" / "metrics.md"
 SECONDS = 10

@@ -28,9 +28,10 @@ from sharded_queue_operator.polling.observer import (
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Redis, parsed
 from tests.parrot import GARBAGE, answering
-from tests.ports import free_port
 from tests.redis_groups import MASTER, Nodes, Sentinels
-from tests.redis_server import RedisServer, require_redis
+from tests.requirements import require_redis
+from tools.ports import free_port
+from tools.redis_server import RedisServer
 
 HANDLER = "notifications.NotifyHandler"
 SECONDS = 30.0

@@ -1,17 +1,17 @@
 """
-`python -m tests.cluster up | down | prepare | status | images | env | exec COMMAND`
+`python -m tools.cluster up | down | prepare | status | images | env | exec COMMAND`
 """
 
 import argparse
 import os
 import sys
 
-from tests.cluster import cluster
-from tests.cluster.places import STATE, CannotRun
-from tests.cluster.progress import say
+from tools.cluster import cluster
+from tools.cluster.paths import STATE, CannotRun
+from tools.cluster.progress import say
 
 NEXT = f"""type next:
-  eval "$({os.path.relpath(sys.executable)} -m tests.cluster env)"
+  eval "$({os.path.relpath(sys.executable)} -m tools.cluster env)"
   helm install queues charts/sharded-queue --wait   (or kubectl apply -f crds/ and, in a second terminal, make operator)
   kubectl apply -f examples/notifications/
   kubectl get shq --watch"""
@@ -58,7 +58,7 @@ def images() -> int:
 
 
 def env() -> int:
-    """print what a shell needs: eval "$(python -m tests.cluster env)" """
+    """print what a shell needs: eval "$(python -m tools.cluster env)" """
     there = cluster.connect()
     if not there.kubeconfig.exists():
         say("it is not up")
@@ -82,7 +82,7 @@ def main() -> int:
     described = {**commands, "exec": exec_}
     words = "\n".join(f"  {name:<8}{command.__doc__}" for name, command in described.items())
     parser = argparse.ArgumentParser(
-        prog="python -m tests.cluster", epilog=words, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m tools.cluster", epilog=words, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("command", choices=(*commands, "exec"))
     parser.add_argument("rest", nargs=argparse.REMAINDER, metavar="COMMAND", help="what exec runs")

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import binaries, cleanup, images, layers, machine, network, stand_ins
-from tests.cluster.control_plane import ControlPlane
-from tests.cluster.node import Node
-from tests.cluster.places import CACHE, NODE, NODE_ADDRESS, STATE, alone
-from tests.cluster.processes import Processes
-from tests.cluster.progress import say, step
-from tests.cluster.watch import Object, wait_until
+from tools.cluster import binaries, cleanup, images, layers, machine, network, substitute_images
+from tools.cluster.control_plane import ControlPlane
+from tools.cluster.node import Node
+from tools.cluster.paths import CACHE, NODE, NODE_ADDRESS, STATE, alone
+from tools.cluster.processes import Processes
+from tools.cluster.progress import say, step
+from tools.cluster.watch import Object, wait_until
 
 LOCK = STATE.with_suffix(".lock")
 
@@ -139,7 +139,7 @@ def prepare() -> None:
         network.refuse_ports()
     binaries.provide()
     with alone(CACHE / "images.lock"):
-        stand_ins.pause()
+        substitute_images.pause()
         images.provide()
 
 
@@ -163,7 +163,7 @@ def up() -> bool:
                 cleanup.clean(STATE)
         network.refuse_ports()
         with alone(CACHE / "images.lock"):
-            base = [stand_ins.pause(), stand_ins.PYTHON.tag]
+            base = [substitute_images.pause(), substitute_images.PYTHON.tag]
         try:
             _start(base)
         except (OSError, RuntimeError, subprocess.SubprocessError) as error:

@@ -10,9 +10,9 @@ import subprocess
 from pathlib import Path
 from typing import IO
 
-from tests.cluster.control_plane import ControlPlane
-from tests.cluster.places import CGROUP, NODE, NODE_ADDRESS, NODE_BRIDGE, POD_BRIDGE, PODS, SERVICES
-from tests.cluster.processes import Processes, poll_until
+from tools.cluster.control_plane import ControlPlane
+from tools.cluster.paths import CGROUP, NODE, NODE_ADDRESS, NODE_BRIDGE, POD_BRIDGE, PODS, SERVICES
+from tools.cluster.processes import Processes, poll_until
 
 PAUSE = "localhost/pause:1"
 

@@ -1,5 +1,5 @@
 """
-Stand-ins for public images, made from Debian's packages: no image registry is asked for anything.
+Substitutes for public images, made from Debian's packages: no image registry is asked for anything.
 
 They carry the names that the Dockerfiles and manifests use, so those are built and run unchanged. Debian's Python is
 3.11.2 and its Redis 7.0; what the public images have besides (their exact patch version, their layers) is not tested.
@@ -9,12 +9,12 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.cluster import layers
-from tests.cluster.places import CACHE, digest
-from tests.cluster.progress import step
+from tools.cluster import layers
+from tools.cluster.paths import CACHE, digest
+from tools.cluster.progress import step
 
 
-class StandIn(NamedTuple):
+class SubstituteImage(NamedTuple):
     tag: str
     packages: tuple[str, ...]
     config: tuple[str, ...]
@@ -31,12 +31,12 @@ exec "$@"
 
 PATH = ("--env", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 
-PYTHON = StandIn(
+PYTHON = SubstituteImage(
     "docker.io/library/python:3.11-slim",
     ("python3", "python3-venv", "python-is-python3", "ca-certificates"),
     ("--cmd", "python3", "--env", "LANG=C.UTF-8", *PATH),
 )
-REDIS = StandIn(
+REDIS = SubstituteImage(
     "docker.io/library/redis:7",
     ("redis-server", "redis-tools"),
     (
@@ -47,13 +47,13 @@ REDIS = StandIn(
 )
 
 
-def provide(image: StandIn) -> str:
+def provide(image: SubstituteImage) -> str:
     """
     Make the image unless the cache has it; returns what its content depends on, as a key.
     """
     key = digest([Path(__file__)], salt=image.tag)
     if layers.built(image.tag) != key:
-        with step(f"making a stand-in for {image.tag} from Debian's packages"):
+        with step(f"making a substitute for {image.tag} from Debian's packages"):
             _make(image)
         layers.keep(image.tag, key)
     return key
@@ -61,7 +61,7 @@ def provide(image: StandIn) -> str:
 
 def pause() -> str:
     """
-    The image whose one process holds a pod's network: `sleep` of the Python stand-in, so it adds no layer.
+    The image whose one process holds a pod's network: `sleep` of the Python substitute, so it adds no layer.
     """
     tag = "localhost/pause:1"
     key = provide(PYTHON) + "+sleep"
@@ -72,7 +72,7 @@ def pause() -> str:
     return tag
 
 
-def _make(image: StandIn) -> None:
+def _make(image: SubstituteImage) -> None:
     archive = CACHE / "root.tar"
     include = f"--include={','.join(image.packages)}"
     subprocess.run(

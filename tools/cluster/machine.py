@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.cluster.places import CannotRun
-from tests.cluster.progress import say, step
+from tools.cluster.paths import CannotRun
+from tools.cluster.progress import say, step
 
 PACKAGES = {
     "containerd": "containerd",

@@ -12,8 +12,8 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.cluster.places import CACHE, HERE, CannotRun, alone, digest
-from tests.cluster.progress import say, step
+from tools.cluster.paths import CACHE, HERE, CannotRun, alone, digest
+from tools.cluster.progress import say, step
 
 MODULES = HERE / "go"
 

@@ -17,8 +17,8 @@ import threading
 from pathlib import Path
 from typing import IO, Any
 
-from tests.cluster.node import Node
-from tests.cluster.places import CACHE
+from tools.cluster.node import Node
+from tools.cluster.paths import CACHE
 
 ROOT = CACHE / "images"
 BLOBS = ROOT / "blobs"

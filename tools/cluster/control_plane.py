@@ -12,9 +12,9 @@ from contextlib import closing
 from http.client import HTTPSConnection
 from pathlib import Path
 
-from tests.cluster.places import NODE, NODE_ADDRESS, SERVICES
-from tests.cluster.processes import Processes, poll_until
-from tests.ports import BUS, free_port
+from tools.cluster.paths import NODE, NODE_ADDRESS, SERVICES
+from tools.cluster.processes import Processes, poll_until
+from tools.ports import BUS, free_port
 
 SERVER = f"https://{NODE_ADDRESS}:6443"
 

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.cluster import layers, stand_ins
-from tests.cluster.places import CACHE, REPOSITORY, digest
-from tests.cluster.progress import step
+from tools.cluster import layers, substitute_images
+from tools.cluster.paths import CACHE, REPOSITORY, digest
+from tools.cluster.progress import step
 
 LOCKS = tuple(
     REPOSITORY / name for name in ("build-requirements.lock", "worker/requirements.lock", "operator/requirements.lock")
@@ -58,14 +58,14 @@ IMAGES = (
 
 def provide() -> list[str]:
     """
-    Build what changed; returns the tags of all images that tests may run, the Redis stand-in among them.
+    Build what changed; returns the tags of all images that tests may run, the Redis substitute among them.
     """
-    stand_ins.provide(stand_ins.REDIS)
-    keys = {"": stand_ins.provide(stand_ins.PYTHON)}
+    substitute_images.provide(substitute_images.REDIS)
+    keys = {"": substitute_images.provide(substitute_images.PYTHON)}
     for image in IMAGES:
         if (REPOSITORY / image.dockerfile).exists():
             keys[image.tag] = _provide(image, keys[image.base])
-    return [stand_ins.PYTHON.tag, stand_ins.REDIS.tag, *filter(None, keys)]
+    return [substitute_images.PYTHON.tag, substitute_images.REDIS.tag, *filter(None, keys)]
 
 
 def _provide(image: Image, base: str) -> str:

