@@ -796,8 +796,8 @@ VARIANTS = [
     Variant(
         "a lifecycle moves between tasks",
         "worker/lane.py",
-        "crew.start_alone if self.handler.has_lifecycle else crew.start",
-        "crew.start",
+        "pool.start_alone if self.handler.has_lifecycle else pool.start",
+        "pool.start",
         (WORKER + "a_lifecycle_is_one_task",),
     ),
     # Stopping.
@@ -843,7 +843,7 @@ VARIANTS = [
     ),
     Variant(
         "a call that a worker has no room for is lost",
-        "worker/loop.py",
+        "worker/wakeup.py",
         "                await self._coordinator.call(called)\n",
         "                pass\n",
         (COORDINATOR + "who_waits_no_longer_passes_on_the_call_that_came_meanwhile",),

@@ -8,7 +8,7 @@ import pytest
 
 from sharded_queue.storage import Entry, Failure, Settlement
 from sharded_queue.tube import Shard
-from sharded_queue.worker.loop import Bell
+from sharded_queue.worker.wakeup import WakeupListener
 from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, MemoryMedium, RedisMedium, handed
 
 CRASH_LIMIT = 5
@@ -520,13 +520,13 @@ async def test_who_waits_no_longer_passes_on_the_call_that_came_meanwhile(medium
 
     called = medium.another_coordinator()
     called.wait = wait  # type: ignore[method-assign]
-    bell, nothing_else = Bell(called, "w/1"), asyncio.Event()
+    wakeups, nothing_else = WakeupListener(called, "w/1"), asyncio.Event()
     nothing_else.set()
-    assert not await bell.wait([SHARD], nothing_else, 30)
+    assert not await wakeups.wait([SHARD], nothing_else, 30)
     await medium.coordinator.call(SHARD)
     async with asyncio.timeout(2):
         await answered.wait()
-    await bell.close()
+    await wakeups.close()
 
     async with asyncio.timeout(2):
         assert await medium.coordinator.wait([SHARD], "w/2", 30) == SHARD

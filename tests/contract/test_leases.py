@@ -12,7 +12,7 @@ from sharded_queue import Handler, Lease, Queue, Route, Worker, settings
 from sharded_queue.lease import clock
 from sharded_queue.storage import Settled, Settlement
 from sharded_queue.tube import Shard
-from sharded_queue.worker.lease_renewer import Renewer
+from sharded_queue.worker.lease_renewer import LeaseRenewer
 from tests.contract.medium import SHARD, Medium, MemoryMedium
 
 SOON = 10.0
@@ -26,7 +26,7 @@ class LaneStub:
         self.is_held = self.is_exposed = True
         self.told = asyncio.Event()
 
-    def lose(self, reason: str) -> None:
+    def revoke(self, reason: str) -> None:
         self.is_held = self.is_exposed = False
         self.told.set()
 
@@ -47,9 +47,9 @@ async def until(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.02)
 
 
-def renewer(medium: Medium, *lanes: LaneStub, lease_seconds: float = 600, **how: Any) -> Renewer:
+def renewer(medium: Medium, *lanes: LaneStub, lease_seconds: float = 600, **how: Any) -> LeaseRenewer:
     given: list[Any] = list(lanes)
-    return Renewer(medium.coordinator, lambda: given, lease_seconds, how.pop("timeout_seconds", inf), **how)
+    return LeaseRenewer(medium.coordinator, lambda: given, lease_seconds, how.pop("timeout_seconds", inf), **how)
 
 
 async def test_a_slow_stop_of_one_thread_leaves_the_leases_of_others_alone(medium: Medium) -> None:
@@ -99,7 +99,7 @@ async def test_a_lane_is_told_at_the_deadline_of_its_lease_and_not_with_the_next
 
 async def test_a_lease_that_ends_before_all_others_is_watched_from_its_bind_on() -> None:
     lanes = [LaneStub("a", clock() + 500)]
-    watching = Renewer(MemoryMedium().coordinator, lambda: list(lanes), 600, inf)  # type: ignore[arg-type]
+    watching = LeaseRenewer(MemoryMedium().coordinator, lambda: list(lanes), 600, inf)  # type: ignore[arg-type]
     async with watching.running():
         await asyncio.sleep(0)
         lanes.append(LaneStub("b", clock() + 0.1))
@@ -227,15 +227,16 @@ async def test_what_a_crash_costs_does_not_grow_with_the_shards_of_the_survivor(
 
     async def never_called(shards: Sequence[Shard], owner: str, seconds: float) -> None:
         """Others that are idle get the calls."""
+        polled.set()
         await asyncio.sleep(seconds)
 
-    handled = asyncio.Event()
+    handled, polled = asyncio.Event(), asyncio.Event()
     settings.coordinator_delay, settings.coordinator_lease = 60, 1.0
     queue = Queue(medium.storage)
     survivor = Worker(medium.another_coordinator(), queue, handlers=[ManyShardsHandler])
     survivor.coordinator.wait = never_called  # type: ignore[method-assign]
     looping = asyncio.create_task(survivor.loop())
-    await until(lambda: survivor._look_at)
+    await polled.wait()
     await queue.register(ManyShardsHandler, 7)
     shard = ManyShardsHandler.shard_of("7")
     assert (await medium.coordinator.bind(shard, "dead/1", 1, 1, settings.coordinator_lease)).batches

@@ -74,12 +74,12 @@ class Bench:
     @asynccontextmanager
     async def working(self, *handlers: type[Handler], workers: int = 1) -> AsyncIterator[Worker]:
         """Workers that serve until the block ends."""
-        crew = [self.worker(*handlers) for _ in range(workers)]
-        looping = [asyncio.create_task(worker.loop()) for worker in crew]
+        started = [self.worker(*handlers) for _ in range(workers)]
+        looping = [asyncio.create_task(worker.loop()) for worker in started]
         try:
-            yield crew[0]
+            yield started[0]
         finally:
-            for worker in crew:
+            for worker in started:
                 worker.stop()
             async with asyncio.timeout(SOON):
                 await asyncio.gather(*looping)

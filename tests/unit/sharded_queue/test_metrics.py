@@ -233,7 +233,7 @@ async def test_a_worker_serves_over_http_and_says_when_redis_is_away(
 
 class Clock:
     def __init__(self, worker: Worker) -> None:
-        self.now = worker.stats.looked_at
+        self.now = worker.stats.stepped_at
 
     def __call__(self) -> float:
         return self.now
@@ -249,7 +249,7 @@ async def test_a_loop_that_does_not_move_is_not_live(handler: type[Handler]) -> 
     assert await state.livez() == ""
     clock.now += 1
     assert await state.livez() == f"the loop has not moved for {clock.now:.0f} s"
-    worker.stats.looked_at = clock.now
+    worker.stats.stepped_at = clock.now
     assert await state.livez() == ""
 
 

@@ -13,7 +13,8 @@ from enum import Enum
 from sharded_queue.errors import StorageUnavailable, UnreadableData
 from sharded_queue.settings import settings
 from sharded_queue.tube import Shard
-from sharded_queue.worker.loop import LONGEST_LOOK, Worker
+from sharded_queue.worker.loop import Worker
+from sharded_queue.worker.wakeup import POLL_BACKOFF
 
 MARGIN_SECONDS = 10.0
 """What a loop may take beyond the waits it plans: a pause of the machine, a slow import in a handler."""
@@ -44,11 +45,11 @@ class Health:
                 return f"{lane.lease} has been in its handler for {age:.0f} s"
         if self.stage is not Stage.SERVING:
             return ""
-        age = self.clock() - max(self.since, self.worker.stats.looked_at)
+        age = self.clock() - max(self.since, self.worker.stats.stepped_at)
         return f"the loop has not moved for {age:.0f} s" if age > self.longest_step() else ""
 
     def longest_step(self) -> float:
-        idle = settings.coordinator_delay * (1 + LONGEST_LOOK * max(1, len(self.shards)))
+        idle = settings.coordinator_delay * (1 + POLL_BACKOFF * max(1, len(self.shards)))
         return idle + settings.coordinator_lease + settings.redis_timeout + MARGIN_SECONDS
 
     async def readyz(self) -> str:

@@ -1,4 +1,4 @@
-"""One thread in the hands of a worker: handle, settle, and again, until it is drained, failed, given up or lost."""
+"""One thread held by a worker: handle, settle, repeat, until the thread is drained, failed, aborted or lost."""
 
 import asyncio
 import logging
@@ -17,13 +17,13 @@ from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.worker.latency import Latency
-from sharded_queue.worker.task_pool import Crew, Ended, Strand
+from sharded_queue.worker.task_pool import Ended, Fiber, TaskPool
 
 log = logging.getLogger("sharded_queue")
 T = TypeVar("T")
 FAILURES = (Exception, BaseExceptionGroup, SystemExit, asyncio.CancelledError)
 """
-What a handler may raise without harm to its worker. `Lane._is_cancelled` tells which cancellation is not the handler's.
+What a handler may raise without harm to its worker. `Lane._is_cancelled` tells whose a cancellation is.
 """
 
 
@@ -31,13 +31,13 @@ class Host(Protocol):
     """What a lane needs of its worker."""
 
     is_traced: bool
-    """Whether calls of handlers make spans."""
+    """Whether to trace calls of handlers."""
 
     clock: Callable[[], float]
-    """What deadlines of leases are compared with."""
+    """The clock of lease deadlines."""
 
     def reserve(self) -> int:
-        """How many requests to fetch next: 0 when the worker is to take nothing new."""
+        """Reserve the next batch; returns its largest size, 0 when the worker takes nothing new."""
 
     def unreserve(self, count: int) -> None: ...
 
@@ -50,10 +50,10 @@ class Host(Protocol):
     def started(self, handler: type[Handler]) -> None: ...
 
     def is_known_failure(self, handler: type[Handler], error: str) -> bool:
-        """Whether *handler* could not start for the same reason before, and never has since."""
+        """Whether the last start of *handler* failed with the same error."""
 
     def is_leaving(self) -> bool:
-        """Whether a drained thread should be let go at once, because others wait or the worker stops."""
+        """Whether to release a drained thread at once: other threads wait, or the worker stops."""
 
     def drained(self) -> None: ...
 
@@ -66,8 +66,8 @@ class Host(Protocol):
 
 class Lane:
     """
-    Serves one thread. *deadline* is when the lease can no longer be trusted, by the host's clock: it was last known to
-    be good so long ago that another worker may hold the thread.
+    Serves one thread. *deadline*, by the host's clock, is when the lease can no longer be trusted: from then on another
+    worker may hold the thread.
     """
 
     def __init__(
@@ -76,56 +76,56 @@ class Lane:
         self.host, self.handler, self.lease = host, handler, batch.lease
         self.deadline, self.linger_seconds = deadline, linger_seconds
         self.called_since: float | None = None
-        """Monotonic time since which the handler has been in one call, whichever of its methods that is."""
+        """Monotonic time at which the running call of one of the handler's methods began."""
         self.is_lost = self.is_lingering = False
         self.is_held, self._is_settling, self._is_ending = True, False, False
         self._bound_at = time.monotonic()
         self._calls = 0
         self._latency, self._handed_ms = host.latency(handler), 0
         self._first, self._reserved = batch, len(batch.messages)
-        self._is_poked = False
-        self._poking: asyncio.Event | None = None
+        self._is_woken = False
+        self._waking: asyncio.Event | None = None
         self._is_cut = False
-        self._strand: Strand | None = None
+        self._fiber: Fiber | None = None
 
     @property
     def is_exposed(self) -> bool:
         """
-        Whether it matters that the lease ends: not where a settlement is under way, whose answer tells what became of
-        the lease, and perhaps that the settlement itself has released it.
+        Whether the lane must learn that its lease ended. Not while a settlement is under way: its answer tells what
+        became of the lease, which the settlement may have released itself.
         """
         return self.is_held and not self._is_settling
 
-    def start(self, crew: Crew, ended: Ended) -> None:
-        """Serve the thread in a strand of *crew*, in one task where the handler may open what it closes later."""
-        start = crew.start_alone if self.handler.has_lifecycle else crew.start
-        self._strand = start(self.serve(), ended)
+    def start(self, pool: TaskPool, ended: Ended) -> None:
+        """Serve the thread in a fiber of *pool*, in one task where the handler may open what it closes later."""
+        start = pool.start_alone if self.handler.has_lifecycle else pool.start
+        self._fiber = start(self.serve(), ended)
 
-    def poke(self) -> None:
-        """A request may have arrived in the drained thread, or the lane is to leave."""
-        self._is_poked = True
-        if self._poking:
-            self._poking.set()
+    def wake(self) -> None:
+        """Check again: a request may have arrived in the drained thread, or the lane has to leave."""
+        self._is_woken = True
+        if self._waking:
+            self._waking.set()
 
-    def lose(self, reason: str) -> None:
-        """The lease is not ours any more: stop the handler, write nothing."""
+    def revoke(self, reason: str) -> None:
+        """The lease is lost: stop the handler, write nothing."""
         if self.is_exposed:
             self._note_loss(reason)
             if not self._is_ending:
-                self.give_up()
+                self.abort()
 
     def _note_loss(self, reason: str) -> None:
         log.warning("lost %s: %s", self.lease, reason)
         self.is_lost, self.is_held = True, False
 
-    def give_up(self) -> None:
-        """Stop the handler now; its thread is released and the batch is handled again elsewhere."""
+    def abort(self) -> None:
+        """Stop the handler now. The thread is released, and its batch handled again elsewhere."""
         self._is_cut = True
-        if self._strand:
-            self._strand.cancel()
+        if self._fiber:
+            self._fiber.cancel()
 
     async def serve(self) -> None:
-        """Handle what was handed out and what comes after it, until there is nothing more to do here."""
+        """Handle the first batch and those that follow, until the thread is let go."""
         handler: Handler | None = None
         batch: Batch | None = self._first
         logs.about.set(logs.About(self.lease.owner, self.handler.name, self.lease.thread))
@@ -137,7 +137,7 @@ class Lane:
             if not self._is_cancelled(error):
                 await self._fail_try(batch or self._first, error)
             elif not self.is_lost:
-                log.warning("gave up %s before its batch was done", self.lease)
+                log.warning("aborted %s before its batch was done", self.lease)
         except (LeaseLost, StorageUnavailable) as error:
             self._note_loss(str(error))
         except Exception as error:
@@ -149,7 +149,7 @@ class Lane:
             await self._end(handler)
 
     async def _fail_try(self, batch: Batch, error: BaseException) -> None:
-        """Any unexpected error is a failed try: counted, and not repeated at once."""
+        """An unexpected error is a failed try: it is counted, and repeated only after a pause."""
         try:
             if batch.attempt >= self._policy().limit:
                 await self._tell(self.host.fail(self._failure(batch, batch.attempt, error, None)))
@@ -193,7 +193,7 @@ class Lane:
     async def _called(self, step: Awaitable[T]) -> T:
         """
         Raises:
-            TimeoutError: the handler hung. What it does before and after its batches may take as long as one of them.
+            TimeoutError: the handler hung. `create`, `start` and `stop` may take as long as one batch.
         """
         if not self.handler.has_lifecycle:
             return await step
@@ -205,7 +205,7 @@ class Lane:
             self.called_since = None
 
     async def _tell(self, answer: Awaitable[T]) -> T:
-        """What the storage answers: until it does, nothing else says what became of the lease."""
+        """Await the storage's answer. Until it comes, nothing else tells what became of the lease."""
         self._is_settling = True
         try:
             return await answer
@@ -213,7 +213,7 @@ class Lane:
             self._is_settling = False
 
     async def _turn(self, handler: Handler, batch: Batch) -> Batch | None:
-        """Handle a batch as far as it goes, settle that, and fetch the next."""
+        """Handle a batch up to its first failure, settle what was handled, and fetch the next batch."""
         requests, flaw = self.handler.serializer().read(batch.messages)
         self._handed_ms = time.time_ns() // 1_000_000
         began = self.called_since = time.monotonic()
@@ -226,7 +226,7 @@ class Lane:
 
     async def _handle(self, handler: Handler, batch: Batch, requests: list[Any]) -> tuple[int, BaseException | None]:
         """
-        How many requests from the head were handled, and what went wrong with the next one, if anything.
+        Returns how many requests from the head were handled, and the error of the next one, if it failed.
 
         A batch that fails is halved until the request that fails on its own is found: log2 of the batch more calls.
         """
@@ -250,7 +250,7 @@ class Lane:
 
     def _check_deadline(self) -> None:
         """
-        The renewer tells a lane that its lease is over; after a stop of the whole process, a batch may come first.
+        The renewer revokes a lane whose lease is over. After the whole process stood still, a batch may come first.
 
         Raises:
             LeaseLost: another worker may hold the thread now.
@@ -259,7 +259,7 @@ class Lane:
             raise LeaseLost("its lease was over before the handler was called")
 
     async def _call(self, handler: Handler, requests: list[Any], before: BaseException | None) -> BaseException | None:
-        """What the handler raised, if anything; *before* is what it raised on the batch that these requests are of."""
+        """Returns what the handler raised, if anything; *before*: what it raised on the larger batch before."""
         began = time.monotonic()
         try:
             if not self.host.is_traced:
@@ -307,8 +307,8 @@ class Lane:
 
     def _note_waits(self, batch: Batch, first: int, end: int) -> None:
         """
-        Requests count when they are settled or failed: those behind one that failed are handed out again, and would
-        count twice.
+        Requests count when they are settled or failed. Those behind a failed one are handed out again, and would count
+        twice.
         """
         is_whole = first == 0 and end == len(batch.messages)
         messages = batch.messages if is_whole else batch.messages[first:end]
@@ -335,37 +335,37 @@ class Lane:
         culprit = batch._replace(first=batch.first + done, attempt=attempt)
         if error is None:
             assert flaw
-            return await self._bury(culprit, flaw)
+            return await self._dead_letter(culprit, flaw)
         if attempt == 1:
             self._note_waits(batch, done, done + 1)
         if attempt >= self._policy().limit:
-            return await self._bury(culprit, error)
+            return await self._dead_letter(culprit, error)
         await self._put_off(culprit, attempt, error)
         return None
 
     async def _put_off(self, batch: Batch, attempt: int, error: BaseException) -> None:
-        """The whole thread waits: nothing of it may pass the request that failed."""
+        """The whole thread waits: no request may overtake the one that failed."""
         delay = delay_seconds(self._policy(), attempt)
         if await self._tell(self.host.fail(self._failure(batch, attempt, error, delay))):
             log.info("%s waits %.2f s after attempt %d", self.lease, delay, attempt)
         self.is_held = False
 
     async def _put_off_start(self, batch: Batch, error: BaseException) -> None:
-        """No request is to blame, so none gets nearer to the dead letters; failed starts are counted for themselves."""
+        """No request is to blame, so no request's attempts count up; failed starts are counted separately."""
         policy = self._policy()
         failure = self._failure(batch, batch.attempt - 1, error, delay_seconds(policy, 1))
         await self._tell(self.host.fail(failure._replace(cap_seconds=policy.cap_seconds)))
         self.is_held = False
 
     def _policy(self) -> Retry:
-        """One that cannot be told must not keep a failure from being counted."""
+        """A policy that raises must not keep a failure from being counted."""
         try:
             return self.handler.policy()
         except Exception:
-            log.exception("%s.policy() failed: the settings count", self.handler.name)
+            log.exception("%s.policy() failed; using the defaults of the settings", self.handler.name)
             return Handler.policy()
 
-    async def _bury(self, batch: Batch, error: BaseException) -> Batch | None:
+    async def _dead_letter(self, batch: Batch, error: BaseException) -> Batch | None:
         log.error("request %d of %s goes to the dead letters: %s", batch.first, batch.tube, describe(error))
         if not await self._tell(self.host.fail(self._failure(batch, batch.attempt, error, None))):
             return self._next(Settled(is_lost=True), 0)
@@ -381,14 +381,14 @@ class Lane:
         return Failure(self.lease, batch.tube.priority, batch.first, attempt, said, delay, number, where)
 
     def _call_number(self) -> int:
-        """Calls are numbered, so that Redis can tell a late one from the next."""
+        """Calls are numbered so that Redis can tell a late call from the next one."""
         self._calls += 1
         return self._calls
 
     def _is_cancelled(self, error: BaseException) -> bool:
         """
-        Whether the lane itself is being cancelled: a handler may also have awaited something that was, or have its own
-        task cancelled by what it opened in `start`, as a TaskGroup or a timeout does.
+        Whether the lane itself is being cancelled. A handler may also await something that was cancelled, or have its
+        task cancelled by what it opened in `start`, such as a TaskGroup or a timeout.
         """
         if self._is_cut or self.handler.has_lifecycle:
             return self._is_cut and isinstance(error, asyncio.CancelledError)
@@ -406,13 +406,13 @@ class Lane:
         return settled.batch
 
     async def _linger(self) -> Batch | None:
-        """Wait with a drained thread for its next request: a trickle need not pay bind, start and stop each time."""
+        """Keep a drained thread for its next request, so that a trickle does not pay bind, start and stop each time."""
         leave_at = time.monotonic() + self.linger_seconds
         batch: Batch | None = None
         self.is_lingering = True
         while self.is_held and not batch:
             self.host.drained()
-            await self._wait_for_poke(leave_at - time.monotonic())
+            await self._wait_to_wake(leave_at - time.monotonic())
             leaving = self.host.is_leaving() or time.monotonic() >= leave_at
             wanted = self.host.reserve()
             settlement = Settlement(self.lease, wanted=wanted, release=leaving or wanted == 0, call=self._call_number())
@@ -421,18 +421,18 @@ class Lane:
         self.is_lingering = False
         return batch
 
-    async def _wait_for_poke(self, seconds: float) -> None:
-        if not self._is_poked:
-            self._poking = asyncio.Event()
+    async def _wait_to_wake(self, seconds: float) -> None:
+        if not self._is_woken:
+            self._waking = asyncio.Event()
             with suppress(TimeoutError):
                 async with asyncio.timeout(max(seconds, 0)):
-                    await self._poking.wait()
-            self._poking = None
-        self._is_poked = False
+                    await self._waking.wait()
+            self._waking = None
+        self._is_woken = False
 
 
 def delay_seconds(policy: Retry, attempt: int) -> float:
-    """How long a thread waits after the failed *attempt* (from 1): exponential, with a random part taken off."""
+    """Seconds that a thread waits after the failed *attempt* (from 1): exponential, less a random part."""
     full = min(policy.cap_seconds, policy.base_seconds * (1 << min(attempt - 1, 60)))
     return full * (1 - policy.jitter * random.random())  # noqa: S311 - spreads retries, no secret
 

@@ -1,4 +1,4 @@
-"""How long requests wait and calls take, counted so that it costs a batch little more than it would cost a request."""
+"""How long requests wait and calls take, counted at a cost that hardly grows with the size of a batch."""
 
 from bisect import bisect_left
 from collections.abc import Sequence
@@ -7,9 +7,9 @@ from sharded_queue.serializer import STAMP_DIGITS
 
 BOUNDS_MS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 2_000, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000)
 """
-Upper bounds of the buckets, the same for waits and calls so that the two can be compared. Times of requests are whole
-milliseconds: no shorter wait can be told. A wait above 10 minutes is a backlog, and the lag says more about it. Each
-bound is 2 to 3 times the one before it, so a quantile is off by no more than that, and a handler makes few series.
+Upper bounds of the buckets, the same for waits and calls so that the two can be compared. Requests carry their time in
+whole milliseconds: no shorter wait can be measured. A wait above 10 minutes is a backlog; the lag says more about it.
+Each bound is 2 to 3 times the one before it: a quantile is off by no more than that, and a handler has few series.
 """
 
 
@@ -33,9 +33,9 @@ class Histogram:
         """
         Count what *messages*, in the order of their tube, have waited until *now_ms*.
 
-        Messages stand in the order of their times, so a bucket is found by its first and its last one: `sum_ms` gets
-        the mean of these two for each. Few do not stand so, as a dead letter that came back: they are counted in the
-        bucket of a neighbour. Every message is counted once.
+        Messages are in the order of their times, so the first and the last message of a bucket tell its extent, and
+        `sum_ms` gets the mean of these two for each message. The few that are out of order, such as a dead letter that
+        came back, count in the bucket of a neighbour. Every message counts once.
         """
         if len(messages) > 1:
             self._add_by_bucket(messages, now_ms)
@@ -57,7 +57,7 @@ class Histogram:
 
 
 class Latency:
-    """Of one handler: *waits* of its requests until their first try, and *calls* of `perform` or `handle`."""
+    """Histograms of one handler: *waits* of requests until their first try, and *calls* of `perform` or `handle`."""
 
     __slots__ = ("calls", "waits")
 
@@ -66,7 +66,7 @@ class Latency:
 
 
 def wait_ms(message: bytes, now_ms: int) -> int:
-    """Never negative, though clocks differ. A message without a time, which somebody else wrote, counts as new."""
+    """Never negative, though clocks differ. A message without a time, written by another program, counts as new."""
     try:
         waited = now_ms - int(message[:STAMP_DIGITS])
     except ValueError:
@@ -75,5 +75,5 @@ def wait_ms(message: bytes, now_ms: int) -> int:
 
 
 def _end_of(bucket: int, messages: Sequence[bytes], now_ms: int, first: int) -> int:
-    """The place after the last message of a bucket, which begins with *first*."""
+    """The index after the last message of the bucket that begins with *first*."""
     return bisect_left(messages, b"%013d" % (now_ms - BOUNDS_MS[bucket - 1]), first + 1)

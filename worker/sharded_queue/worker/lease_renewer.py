@@ -1,4 +1,4 @@
-"""Keeps the leases of a worker alive, and tells its lanes in time when one cannot be kept."""
+"""Keeps the leases of a worker alive, and revokes a lane in time when its lease cannot be kept."""
 
 import asyncio
 import logging
@@ -20,31 +20,31 @@ from sharded_queue.worker.lane import Lane
 log = logging.getLogger("sharded_queue")
 RENEWALS_PER_LEASE = 3
 LONGEST_ROUND = 0.5
-"""Part of a lease that the renewals of a shard may take before they are begun anew, with the leases that came since."""
+"""The part of a lease that one renewal of a shard may take; then it starts again, with the leases bound since."""
 MARGIN = 0.1
-"""Part of a lease in which it counts as lost already: the time a handler has to stop before another may start."""
+"""The last part of a lease, in which it counts as lost: the time a handler has to stop before another one starts."""
 LONGEST_NAP_SECONDS = 1.0
-"""Leases are checked at least this often, because no timer notices that the machine was suspended."""
+"""Deadlines are checked at least this often: no timer notices that the machine was suspended."""
 
 
 LONG_CALL_SECONDS = 60.0
-"""A lane that has been in one call of its handler for this long is logged, and again whenever the time has doubled."""
+"""A call of a handler that takes this long is logged, and again each time its duration has doubled."""
 
 
 class Called(Protocol):
     @property
     def called_since(self) -> float | None:
-        """Monotonic time at which the handler was called that has not returned; None while none is."""
+        """Monotonic time at which the running call of the handler began; None while no call runs."""
 
 
 class LongCalls:
-    """Which lanes have been in one call of their handler long enough for a line in the log."""
+    """Which calls of handlers have run long enough for a line in the log."""
 
     def __init__(self) -> None:
         self._told: WeakKeyDictionary[Called, tuple[float, float]] = WeakKeyDictionary()
 
     def seconds(self, lane: Called, now: float) -> float | None:
-        """For how long, where that is to be told now; None where it was told before, or is not long yet."""
+        """The duration of the call, where it is to be logged now; None where it was logged, or is not long yet."""
         since = lane.called_since
         if since is None:
             return None
@@ -56,13 +56,13 @@ class LongCalls:
         return seconds
 
 
-class Renewer:
+class LeaseRenewer:
     """
-    Renews all leases of a worker in one call a shard, three times a lease, and tells each lane whose lease is over.
+    Renews all leases of a worker, in one call per shard, three times per lease, and revokes lanes whose lease is over.
 
-    It renews in an OS thread of its own where the coordinator has a twin, so that a handler that blocks the event loop
-    keeps its thread; a lane whose handler has not returned for longer than *timeout_seconds* counts as hung and is
-    renewed no more. What there is to tell a lane is told in the lane's own event loop.
+    Where the coordinator can be cloned, renewals run in an OS thread of their own, so that a handler that blocks the
+    event loop keeps its thread of requests. A lane whose handler has not returned for *timeout_seconds* counts as hung
+    and is not renewed any more. Lanes are revoked in their own event loop.
     """
 
     def __init__(
@@ -80,11 +80,11 @@ class Renewer:
         self._long_calls = LongCalls()
 
     def deadline(self, asked_at: float) -> float:
-        """When a lease that was asked for at *asked_at* can no longer be trusted."""
+        """Until when a lease can be trusted that was requested at *asked_at*."""
         return asked_at + self._lease_seconds * (1 - MARGIN)
 
     def watch(self, deadline: float) -> None:
-        """A lane with this deadline was added: it may come before all that were known."""
+        """A lane with this deadline was added, which may be earlier than all others."""
         if deadline < self._watched:
             self._earlier.set()
 
@@ -114,12 +114,12 @@ class Renewer:
         await twin.close()
 
     async def _renew_on(self, coordinator: Coordinator) -> None:
-        """A shard that does not answer, as one on a hanging node of a Cluster, holds up no other."""
+        """A shard that does not answer, such as one on a hung node of a Cluster, does not hold up the others."""
         under_way: dict[Shard, asyncio.Task[None]] = {}
         try:
             while True:
                 await asyncio.sleep(self._lease_seconds / RENEWALS_PER_LEASE)
-                self._tell_long_calls()
+                self._log_long_calls()
                 for shard, lanes in self._lanes_of_shards().items():
                     if shard not in under_way or under_way[shard].done():
                         under_way[shard] = asyncio.create_task(self._renew(coordinator, lanes))
@@ -128,7 +128,7 @@ class Renewer:
                 renewal.cancel()
             await asyncio.gather(*under_way.values(), return_exceptions=True)
 
-    def _tell_long_calls(self) -> None:
+    def _log_long_calls(self) -> None:
         for lane in self._lanes():
             if seconds := self._long_calls.seconds(lane, time.monotonic()):
                 log.warning("%s has been in one call of its handler for %.0f s", lane.lease, seconds)
@@ -153,12 +153,12 @@ class Renewer:
             return
         for lease, lane in lanes.items():
             if lease in lost:
-                self._loop.call_soon_threadsafe(lane.lose, "it was taken over or taken away")
+                self._loop.call_soon_threadsafe(lane.revoke, "it was taken over or taken away")
             else:
                 lane.deadline = self.deadline(asked_at)
 
     def _patience(self, lanes: Collection[Lane], asked_at: float) -> float:
-        """Until the first of the leases is over; one that is over already is asked for with the others."""
+        """Seconds until the first of the leases is over, not counting those that are over already."""
         ahead = (lane.deadline - asked_at for lane in lanes if lane.deadline > asked_at)
         return min(self._lease_seconds * LONGEST_ROUND, *ahead, inf)
 
@@ -168,9 +168,9 @@ class Renewer:
 
     async def _watch_on(self) -> None:
         """
-        Tell each lane as soon as its lease is over, so that its handler has all of the margin to stop.
+        Revoke each lane as soon as its lease is over, so that its handler has all of the margin to stop.
 
-        Where the whole event loop stood still, renewals in it were due before, and so come first.
+        After the whole event loop stood still, overdue renewals run before this check: they were due earlier.
         """
         while True:
             self._watched = min((lane.deadline for lane in self._lanes() if lane.is_exposed), default=inf)
@@ -180,7 +180,7 @@ class Renewer:
                     await self._earlier.wait()
             for lane in self._lanes():
                 if lane.deadline <= self._clock():
-                    lane.lose("it could not be renewed in time")
+                    lane.revoke("it could not be renewed in time")
 
     def _nap(self) -> float | None:
         if self._watched == inf:

@@ -1,4 +1,4 @@
-"""The process that binds threads and runs handlers: bind → handle → settle → release."""
+"""The worker: binds threads and runs handlers in a loop of bind → handle → settle → release."""
 
 import asyncio
 import logging
@@ -24,30 +24,28 @@ from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.tube import Shard
 from sharded_queue.worker.lane import Lane
 from sharded_queue.worker.latency import Latency
-from sharded_queue.worker.lease_renewer import Renewer
+from sharded_queue.worker.lease_renewer import LeaseRenewer
+from sharded_queue.worker.quota import Quota
 from sharded_queue.worker.scheduler import Scheduler
-from sharded_queue.worker.settlement_batcher import Exchange
-from sharded_queue.worker.task_pool import Crew
+from sharded_queue.worker.settlement_batcher import SettlementBatcher
+from sharded_queue.worker.task_pool import TaskPool
+from sharded_queue.worker.wakeup import POLL_BACKOFF, WakeupListener
 
 log = logging.getLogger("sharded_queue")
-DISMISSED_SECONDS = 1.0
-"""How long a worker that is about to be stopped waits before it asks whether it still is."""
+CORDONED_SECONDS = 1.0
+"""How long a cordoned worker waits before it polls again, to learn whether it still is cordoned."""
 BOUND_AT_ONCE = 32
-"""Threads of one bind at most: few enough that handlers need not wait for long, many enough to share its round trip."""
-HANG_UP_SECONDS = 1.0
-"""How long a worker that has no room waits for Redis to end its wait for calls, before it closes the connection."""
+"""Threads of one bind at most: few enough that handlers start soon, many enough to share the round trip."""
 CHECKS_PER_LEASE = 1.5
 """
-How often an idle worker asks when something becomes free: another worker may have bound a thread since it looked, and
-crash. A lease that began since is then known before it ends.
+How often an idle worker asks when the next thread becomes free. Another worker may bind a thread after the last poll
+and crash; asking this often finds that lease before it ends.
 """
-LONGEST_LOOK = 4
-"""An idle worker's looks grow to so many times `coordinator_delay` apart: two commands each, below one a second."""
 
 
 @dataclass(slots=True)
 class Stats:
-    """What a worker has done since it was made; counters only grow."""
+    """What a worker has done since it was created. Counters only grow."""
 
     handled: int = 0
     batches: int = 0
@@ -55,18 +53,18 @@ class Stats:
     busy_seconds: float = 0.0
     bound: int = 0
     lost: int = 0
-    looked_at: float = 0.0
-    """Monotonic time of the last finished step of the loop: how `/livez` knows that it moves."""
+    stepped_at: float = 0.0
+    """Monotonic time of the last finished step of the loop, by which `/livez` knows that the loop moves."""
     latencies: dict[str, Latency] = field(default_factory=dict)
-    """By names of handlers; one that has had no thread yet is not in it."""
+    """By name of handler; a handler without a thread so far is not in it."""
 
 
 class Worker:
     """
     Serves threads of the handlers it knows: *handlers*, or all that this process defined.
 
-    It binds up to `settings.worker_concurrency` threads at a time and handles each of them in order. Any number of
-    workers may share a coordinator, or have one each.
+    A worker binds up to `settings.worker_concurrency` threads at a time and handles each of them in order. Any number
+    of workers may share a coordinator, or have one each.
     """
 
     def __init__(
@@ -84,19 +82,18 @@ class Worker:
         self.stats = Stats()
         self._handlers = None if handlers is None else [find(h) if isinstance(h, str) else h for h in handlers]
         self._lanes: set[Lane] = set()
-        self._crew = Crew()
-        self._exchange = Exchange(queue.storage, self._crew)
+        self._pool = TaskPool()
+        self._settlements = SettlementBatcher(queue.storage, self._pool)
         self._scheduler = Scheduler(queue.storage, self._shards)
         self._stopping = self._draining = False
         self._changed = asyncio.Event()
         self._others_wait = False
-        self._remaining: int | None = None
-        self._dismissed_until = 0.0
-        self._enough: int | None = None
+        self._quota = Quota()
+        self._cordoned_until = 0.0
         self._first_shard = 0
-        self._look_at, self._free_at, self._asked_at = 0.0, inf, -inf
+        self._poll_at, self._free_at, self._asked_at = 0.0, inf, -inf
         self._cannot_start: dict[str, str] = {}
-        """Why a handler could not start the last time; a handler that starts is not in it."""
+        """The error of each handler whose last start failed."""
         self.is_traced, self.clock = False, clock
         coordinator.attach(queue.storage)
 
@@ -104,84 +101,83 @@ class Worker:
         """
         Serve until stopped; returns the number of requests handled.
 
-        With *limit*, returns once exactly so many requests were handled, or when nothing that this worker could serve
-        was left for `worker_empty_limit × worker_empty_pause` seconds.
+        With *limit*, returns once exactly *limit* requests were handled, or once this worker found nothing to serve
+        for `worker_empty_limit × worker_empty_pause` seconds.
         """
-        handled_before, self._remaining, self._draining = self.stats.handled, limit, False
-        self._enough = None if limit is None else handled_before + limit
+        handled_before, self._quota, self._draining = self.stats.handled, Quota(limit), False
         lease, timeout = settings.coordinator_lease, settings.coordinator_timeout
-        renewer = Renewer(self.coordinator, self._lanes.copy, lease, timeout, self.clock)
-        bell = Bell(self.coordinator, self.owner)
+        renewer = LeaseRenewer(self.coordinator, self._lanes.copy, lease, timeout, self.clock)
+        wakeups = WakeupListener(self.coordinator, self.owner)
         async with renewer.running(), self._scheduler.running():
             try:
-                await self._serve(renewer, bell)
+                await self._serve(renewer, wakeups)
             finally:
-                await bell.close()
+                await wakeups.close()
                 await self._drain()
         return self.stats.handled - handled_before
 
     async def run(self, limit: int | None = None) -> int:
         """
-        As `loop`, for a program of its own: SIGTERM and SIGINT stop the worker, a second one gives its batches up.
+        As `loop`, for a program of its own: SIGTERM and SIGINT stop the worker, and a second one aborts its batches.
 
-        What the process did on these signals before, it does again afterwards.
+        The process's own handlers of these signals are restored afterwards.
 
         Raises:
-            ShardedQueueError: this is not the main OS thread, which alone hears signals.
+            ShardedQueueError: this is not the main OS thread, the only one that receives signals.
         """
         with heeded(self.heed):
             return await self.loop(limit)
 
     def heed(self, name: str) -> None:
-        """The process was told to end by the signal *name*."""
+        """React to the signal *name*, which asks the process to end."""
         threads = counted(len(self._lanes), "thread")
         if self._stopping:
-            log.warning("%s again: giving up %s", name, threads)
-            self.give_up()
+            log.warning("%s again: aborting %s", name, threads)
+            self.abort()
         else:
             log.info("%s: finishing what %s began", name, threads)
             self.stop()
 
     def stop(self) -> None:
-        """Take nothing new, finish the running batches within `settings.worker_drain` seconds, release, return."""
+        """Take nothing new, finish the running batches within `settings.worker_drain` seconds, release the threads."""
         self._stopping = True
         self._changed.set()
 
-    def give_up(self) -> None:
-        """Stop at once: running batches are broken off, and handled again by whoever binds their threads next."""
+    def abort(self) -> None:
+        """Stop at once. Running batches are cancelled, and handled again by whichever worker binds their threads."""
         self.stop()
         for lane in self._lanes:
-            lane.give_up()
+            lane.abort()
 
     @property
     def lanes(self) -> Collection[Lane]:
-        """The threads in the hands of this worker."""
+        """One lane for each thread that this worker holds."""
         return self._lanes
 
     def known_handlers(self) -> Mapping[str, type[Handler]]:
         return known() if self._handlers is None else {handler.name: handler for handler in self._handlers}
 
-    async def _serve(self, renewer: Renewer, bell: "Bell") -> None:
-        """Look for threads, wait for a reason to look again, until told to stop or done."""
+    async def _serve(self, renewer: LeaseRenewer, wakeups: WakeupListener) -> None:
+        """Poll for threads and wait for a reason to poll again, until stopped or done."""
         await self._verify()
         quiet = 0
         busy_at: float | None = None
-        is_time_to_look = True
+        is_time_to_poll = True
         while not self._is_over():
-            looks_for_all = is_time_to_look and not self._is_reserved()
-            if is_time_to_look:
+            polls_all = is_time_to_poll and not self._quota.is_reserved
+            if is_time_to_poll:
                 lanes_before = len(self._lanes)
-                await self._look(renewer)
+                await self._poll(renewer)
                 quiet = 0 if len(self._lanes) > lanes_before else quiet + 1
-                self._look_at = time.monotonic() + self._longest_look(quiet)
+                self._poll_at = time.monotonic() + self._longest_pause(quiet)
             if self._busy() or busy_at is None:  # idle since the first look at the earliest, however long that took
                 busy_at = time.monotonic()
-            elif looks_for_all and self._enough is not None and time.monotonic() - busy_at >= settings.linger_seconds:
+            elif polls_all and self._quota.is_limited and time.monotonic() - busy_at >= settings.linger_seconds:
                 return
-            is_time_to_look = await self._idle(bell, self._patience(busy_at))
+            is_time_to_poll = await self._idle(wakeups, self._patience(busy_at))
 
     async def _verify(self) -> None:
-        """Begin only on a storage that keeps its promises; one that does not answer may come back."""
+        """Begin only on a storage that keeps its promises. One that does not answer may come back."""
         while not self._stopping:
             try:
                 await self.queue.storage.verify()
@@ -191,64 +187,59 @@ class Worker:
                 await asyncio.sleep(settings.coordinator_delay)
 
     def _is_over(self) -> bool:
-        return self._stopping or self.stats.handled == self._enough
-
-    def _is_reserved(self) -> bool:
-        """Whether a lane, under a limit, has yet to hear whether its thread has what it reserved for it."""
-        return self._enough is not None and self._remaining != self._enough - self.stats.handled
+        return self._stopping or self._quota.is_used_up
 
     def _busy(self) -> int:
         return sum(not lane.is_lingering for lane in self._lanes)
 
     def _room(self) -> int:
-        """How many threads to bind now; under a limit no more than there are requests left to take."""
-        is_leaving = self._stopping or time.monotonic() < self._dismissed_until
-        room = 0 if is_leaving else settings.worker_concurrency - self._busy()
-        return room if self._remaining is None else min(room, self._remaining)
+        """How many threads to bind now; under a limit, no more than the requests that are left."""
+        is_leaving = self._stopping or time.monotonic() < self._cordoned_until
+        return self._quota.threads(0 if is_leaving else settings.worker_concurrency - self._busy())
 
-    def _longest_look(self, quiet: int) -> float:
-        """The safety net: until the next look of an idle worker, of which *quiet* looks found nothing."""
-        return settings.coordinator_delay * min(1 << min(quiet, 10), LONGEST_LOOK * max(1, len(self._shards())))
+    def _longest_pause(self, quiet: int) -> float:
+        """Seconds until an idle worker polls without a wake-up, after *quiet* polls in a row found nothing."""
+        return settings.coordinator_delay * min(1 << min(quiet, 10), POLL_BACKOFF * max(1, len(self._shards())))
 
     def _patience(self, busy_at: float) -> float:
-        """How long to wait for a wake-up: until something is due, or it is to be asked what is."""
-        due = [self._look_at]
+        """How long to wait for a wake-up: until something is due, or until it is time to ask what is."""
+        due = [self._poll_at]
         if self._room() > 0:
             due += [self._free_at + 0.001, self._asked_at + settings.coordinator_lease / CHECKS_PER_LEASE]
-        if time.monotonic() < self._dismissed_until:
-            due.append(self._dismissed_until)
-        if self._remaining is not None:
+        if time.monotonic() < self._cordoned_until:
+            due.append(self._cordoned_until)
+        if self._quota.is_limited:
             due.append(busy_at + settings.linger_seconds)
         return max(0.001, min(due) - time.monotonic())
 
-    async def _idle(self, bell: "Bell", seconds: float) -> bool:
-        """Wait for a reason to do something; whether it is one to look for threads."""
+    async def _idle(self, wakeups: WakeupListener, seconds: float) -> bool:
+        """Wait for something to do; returns whether it is time to poll for threads."""
         self._changed.clear()
         if self._stopping:
             return False
-        rung = await bell.wait(self._shards() if self._room() > 0 else [], self._changed, seconds)
-        self.stats.looked_at = time.monotonic()
-        if rung:
+        is_woken = await wakeups.wait(self._shards() if self._room() > 0 else [], self._changed, seconds)
+        self.stats.stepped_at = time.monotonic()
+        if is_woken:
             for lane in self._lanes:
-                lane.poke()
-        if rung or (self._others_wait and self._room() > 0):
+                lane.wake()
+        if is_woken or (self._others_wait and self._room() > 0):
             return True
-        return not self._changed.is_set() and await self._is_time_to_look()
+        return not self._changed.is_set() and await self._is_time_to_poll()
 
-    async def _is_time_to_look(self) -> bool:
-        """Nothing called the worker: whether a thread is free now, or may be for all that is known."""
-        if self._remaining is not None or self._room() <= 0 or time.monotonic() >= self._look_at:
+    async def _is_time_to_poll(self) -> bool:
+        """No wake-up came: whether a thread is free now, or may be for all that the worker knows."""
+        if self._quota.is_limited or self._room() <= 0 or time.monotonic() >= self._poll_at:
             return True
         self._asked_at = time.monotonic()
         try:
             free_in = await self.coordinator.free_in(self._shards())
-        except StorageUnavailable:  # the look will say what is wrong
+        except StorageUnavailable:  # the poll will log what is wrong
             return True
         self._free_at = inf if free_in is None else time.monotonic() + free_in
         return free_in == 0
 
-    async def _look(self, renewer: Renewer) -> None:
-        """Fill the room with threads, and note when the next one may become free by itself, if that is known."""
+    async def _poll(self, renewer: LeaseRenewer) -> None:
+        """Fill the room with threads, and note when the next one becomes free by itself, if that is known."""
         moments: list[float] = []
         shards = self._shards()
         if self._room() > 0:
@@ -257,17 +248,17 @@ class Worker:
         self._others_wait = False
         for place in range(len(shards)):
             shard = shards[(self._first_shard + place) % len(shards)]
-            # Nobody knows what waits in a shard not looked at; and what a limit left no room for may have some soon.
-            self._others_wait |= self._room() <= 0 and (place > 0 or self._remaining is not None)
+            # A shard that was not polled may have work, and so may a shard for which a limit left no room.
+            self._others_wait |= self._room() <= 0 and (place > 0 or self._quota.is_limited)
             moments += await self._fill(shard, renewer)
         self._make_room()
         self._free_at = time.monotonic() + min(moments, default=inf)
 
-    async def _fill(self, shard: Shard, renewer: Renewer) -> list[float]:
+    async def _fill(self, shard: Shard, renewer: LeaseRenewer) -> list[float]:
         """
-        Bind what there was room for, in parts: while Redis binds one part, the threads of the last one are handled.
+        Bind threads in parts: while Redis binds one part, the threads of the part before are handled.
 
-        Threads that end meanwhile make room that is left to the next look, so that no shard keeps out the others.
+        Room that is freed meanwhile is left to the next poll, so that no shard keeps out the others.
         """
         moments, left = [], self._room()
         while (part := min(left, self._room(), BOUND_AT_ONCE)) > 0:
@@ -280,8 +271,8 @@ class Worker:
                 break
         return moments
 
-    async def _bind(self, shard: Shard, room: int, renewer: Renewer) -> Bound:
-        wanted, asked_at = self._reserve_each(room), self.clock()
+    async def _bind(self, shard: Shard, room: int, renewer: LeaseRenewer) -> Bound:
+        wanted, asked_at = self._quota.reserve_each(settings.worker_batch_size, room), self.clock()
         bound = Bound([])
         try:
             bound = await self.coordinator.bind(
@@ -289,37 +280,29 @@ class Worker:
             )
             self._scheduler.hear(shard, bound.occurs_seconds)
         except StorageUnavailable as error:
-            log.warning("cannot look for threads of %s: %s", shard.tag, error)
+            log.warning("cannot poll for threads of %s: %s", shard.tag, error)
             await asyncio.sleep(settings.coordinator_delay)
         self.unreserve(wanted * room - sum(len(batch.messages) for batch in bound.batches))
-        if bound.is_dismissed:  # it does not even listen, for calls are for those who may come
-            self._dismissed_until = time.monotonic() + DISMISSED_SECONDS
+        if bound.is_dismissed:  # no listening either: wake-ups are for workers that may bind
+            self._cordoned_until = time.monotonic() + CORDONED_SECONDS
         if bound.batches:
             self.is_traced = tracing.is_on()
             handler, deadline = self.known_handlers()[shard.handler], renewer.deadline(asked_at)
             for batch in bound.batches:
                 self._start(handler, batch, deadline)
             renewer.watch(deadline)
-        self.stats.looked_at = time.monotonic()
+        self.stats.stepped_at = time.monotonic()
         return bound
 
     def _ageing_seconds(self, shard: Shard) -> float:
         handler = self.known_handlers().get(shard.handler)
         return handler.ageing_seconds if handler else 0.0
 
-    def _reserve_each(self, threads: int) -> int:
-        """Requests to take of each of so many threads, all of them reserved."""
-        if self._remaining is None:
-            return settings.worker_batch_size
-        each = min(settings.worker_batch_size, self._remaining // threads)
-        self._remaining -= each * threads
-        return each
-
     def _start(self, handler: type[Handler], batch: Batch, deadline: float) -> None:
         lane = Lane(self, handler, batch, deadline, settings.linger_seconds)
         self._lanes.add(lane)
         self.stats.bound += 1
-        lane.start(self._crew, partial(self._finished, lane))
+        lane.start(self._pool, partial(self._finished, lane))
 
     def _finished(self, lane: Lane, error: BaseException | None) -> None:
         self._lanes.discard(lane)
@@ -329,24 +312,24 @@ class Worker:
             log.error("serving %s ended with an error", lane.lease, exc_info=error)
 
     def _make_room(self) -> None:
-        """Drained threads make room for those that were just bound in their place."""
+        """Have lanes that linger leave, where new threads were bound in their place."""
         if len(self._lanes) > settings.worker_concurrency:
             for lane in self._lanes:
-                lane.poke()
+                lane.wake()
 
     def _shards(self) -> list[Shard]:
         return list(shards(dict(self.known_handlers())))
 
     async def _drain(self) -> None:
-        """Let running batches end within the grace, then give up those that did not."""
+        """Let running batches end within the grace period, then abort the rest."""
         self._draining = True
         for lane in self._lanes:
-            lane.poke()
+            lane.wake()
         with suppress(TimeoutError):
             async with asyncio.timeout(settings.worker_drain):
                 await self._all_finished()
         for lane in self._lanes:
-            lane.give_up()
+            lane.abort()
         await self._all_finished()
 
     async def _all_finished(self) -> None:
@@ -354,23 +337,19 @@ class Worker:
             self._changed.clear()
             await self._changed.wait()
 
-    # What lanes ask for.
+    # What lanes ask of their worker (`lane.Host`).
 
     def reserve(self) -> int:
         if self._stopping or self._draining:
             return 0
-        if self._remaining is None:
-            return settings.worker_batch_size
-        count = min(settings.worker_batch_size, self._remaining)
-        self._remaining -= count
-        return count
+        return self._quota.reserve(settings.worker_batch_size)
 
     def unreserve(self, count: int) -> None:
-        if self._remaining is not None:
-            self._remaining += count
+        self._quota.give_back(count)
 
     def handled(self, count: int, seconds: float) -> None:
         self.stats.handled += count
+        self._quota.note_handled(count)
         self.stats.batches += 1
         self.stats.busy_seconds += seconds
 
@@ -395,9 +374,9 @@ class Worker:
         self._changed.set()
 
     def settle(self, settlement: Settlement) -> Awaitable[Settled]:
-        if len(self._lanes) == 1:  # with nobody to share a call with, two rounds of the event loop are saved
+        if len(self._lanes) == 1:  # no other lane to share a call with: this saves two rounds of the event loop
             return self._settle_alone(settlement)
-        return self._exchange.settle(settlement)
+        return self._settlements.settle(settlement)
 
     async def _settle_alone(self, settlement: Settlement) -> Settled:
         (settled,) = await self.queue.storage.settle([settlement])
@@ -411,51 +390,3 @@ class Worker:
             await self.coordinator.release([lease])
         except StorageUnavailable as error:
             log.warning("%s could not be released and will expire: %s", lease, error)
-
-
-class Bell:
-    """
-    One pending wait for the coordinator's call. It stays pending while the worker does other things: to give up a
-    blocking command means to give up its connection, and perhaps a call.
-    """
-
-    def __init__(self, coordinator: Coordinator, owner: str) -> None:
-        self._coordinator, self._owner = coordinator, owner
-        self._waiting: asyncio.Task[Shard | None] | None = None
-        self._shards: Sequence[Shard] = ()
-
-    async def wait(self, shards: Sequence[Shard], changed: asyncio.Event, seconds: float) -> bool:
-        """Wait until called about *shards*, until *changed* or for *seconds*; whether there was a call."""
-        if not shards:
-            await self.close()  # a call that nobody here has room for is meant for another worker
-        elif not self._waiting:
-            self._shards, longest = shards, settings.coordinator_delay * LONGEST_LOOK * len(shards)
-            self._waiting = asyncio.create_task(self._coordinator.wait(shards, self._owner, longest))
-        noticing = asyncio.create_task(changed.wait())
-        await asyncio.wait(
-            [noticing, self._waiting] if self._waiting else [noticing],
-            timeout=seconds,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        noticing.cancel()
-        if self._waiting and self._waiting.done():
-            self._waiting.result()
-            self._waiting = None
-            return True
-        return False
-
-    async def close(self) -> None:
-        """Wait no longer; a call that came nevertheless is passed on."""
-        waiting, self._waiting = self._waiting, None
-        if waiting:
-            await self._end(waiting)
-            (called,) = await asyncio.gather(waiting, return_exceptions=True)
-            if isinstance(called, Shard):
-                await self._coordinator.call(called)
-
-    async def _end(self, waiting: "asyncio.Task[Shard | None]") -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(HANG_UP_SECONDS):
-                if not waiting.done() and await self._coordinator.hang_up(self._shards, self._owner):
-                    await asyncio.wait([waiting])
-        waiting.cancel()

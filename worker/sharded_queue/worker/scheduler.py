@@ -13,15 +13,18 @@ from sharded_queue.tube import Shard
 
 log = logging.getLogger("sharded_queue")
 LONGEST_SILENCE = 10
-"""Times `coordinator_delay` and the number of shards: after so long a worker that does not look for threads asks."""
+"""
+A worker that has not polled a shard for this many `coordinator_delay`s (times the number of shards) asks for its
+schedules explicitly.
+"""
 
 
 class Scheduler:
     """
-    Registers what is due, whatever else its worker has in hand.
+    Registers due occurrences on time, even while all threads of its worker are busy.
 
-    It hears of the next occurrence by each look for threads, and asks for itself only about a shard of which it has
-    heard nothing for a while. All workers of a handler do the same at the same time; the first one registers.
+    Each poll for threads also reports when the next schedule is due. The scheduler asks for itself only where the last
+    report about a shard is old. All workers of a handler do the same; the first one to ask registers the occurrence.
     """
 
     def __init__(self, storage: Storage, shards: Callable[[], Sequence[Shard]]) -> None:
@@ -40,9 +43,9 @@ class Scheduler:
             await asyncio.gather(serving, return_exceptions=True)
 
     def hear(self, shard: Shard, seconds: float | None) -> None:
-        """A look has told how long it is until a schedule of *shard* occurs; None: it has none."""
+        """A poll reported that the next schedule of *shard* is due in *seconds*; None: the shard has no schedule."""
         before, now = self._moments.get(shard, inf), time.monotonic()
-        if seconds == 0:  # what cannot be registered here stays due: that is asked for once a delay and no more
+        if seconds == 0:  # what cannot be registered stays due: ask once a delay and no more often
             self._moments[shard] = min(before, max(now, self._asked_at.get(shard, -inf) + settings.coordinator_delay))
         else:
             self._note(shard, seconds)
@@ -73,7 +76,7 @@ class Scheduler:
         self._asked_at[shard] = time.monotonic()
         try:
             seconds = await self._storage.occur(shard)
-        except Exception as error:  # whatever is wrong with a schedule or with Redis must not stop the others
+        except Exception as error:  # one bad schedule, or Redis away, must not stop the others
             log.warning("cannot register what is due of %s: %s", shard.tag, error)
             seconds = settings.coordinator_delay
         self._note(shard, seconds)

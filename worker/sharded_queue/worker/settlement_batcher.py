@@ -1,30 +1,30 @@
-"""Settlements of many threads in one call: while one call is under way, what comes meanwhile gathers for the next."""
+"""Group commit: while one call settles for some threads, the settlements of others gather for the next call."""
 
 import asyncio
 from collections.abc import Awaitable
 
 from sharded_queue.storage import Settled, Settlement, Storage
 from sharded_queue.tube import Shard
-from sharded_queue.worker.task_pool import Crew, Strand, asked
+from sharded_queue.worker.task_pool import Fiber, TaskPool, suspend
 
-Waiting = list[tuple[Settlement, Strand]]
+Waiting = list[tuple[Settlement, Fiber]]
 
 
-class Exchange:
-    """Settles for all threads of a worker; a thread on its own is never made to wait for others."""
+class SettlementBatcher:
+    """Settles for all threads of a worker. A settlement never waits for another one to join it."""
 
-    def __init__(self, storage: Storage, crew: Crew) -> None:
-        self._storage, self._crew = storage, crew
+    def __init__(self, storage: Storage, pool: TaskPool) -> None:
+        self._storage, self._pool = storage, pool
         self._waiting: dict[Shard, Waiting] = {}
         self._flushes: dict[Shard, asyncio.Task[None]] = {}
 
     def settle(self, settlement: Settlement) -> Awaitable[Settled]:
-        """The answer, for the running strand of the crew."""
+        """Suspend the running fiber of the pool until its settlement is answered."""
         shard = settlement.lease.shard
-        self._waiting.setdefault(shard, []).append((settlement, self._crew.current))
+        self._waiting.setdefault(shard, []).append((settlement, self._pool.current))
         if shard not in self._flushes:
             self._flushes[shard] = asyncio.create_task(self._flush(shard))
-        return asked()
+        return suspend()
 
     async def _flush(self, shard: Shard) -> None:
         try:
@@ -37,8 +37,8 @@ class Exchange:
         try:
             answers = await self._storage.settle([settlement for settlement, _ in waiting])
         except Exception as error:
-            for _, strand in waiting:
-                strand.answer(error)
+            for _, fiber in waiting:
+                fiber.answer(error)
             return
-        for (_, strand), settled in zip(waiting, answers, strict=True):
-            strand.answer(settled)
+        for (_, fiber), settled in zip(waiting, answers, strict=True):
+            fiber.answer(settled)

@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 
 from sharded_queue.worker import task_pool as crew_module
-from sharded_queue.worker.task_pool import Crew, Strand, asked
+from sharded_queue.worker.task_pool import Fiber, TaskPool, suspend
 
 MINE: ContextVar[str] = ContextVar("MINE", default="nobody's")
 
 
 class Shift:
-    """A crew, and how each of its strands ended."""
+    """A pool, and how each of its fibers ended."""
 
     def __init__(self) -> None:
-        self.crew = Crew()
+        self.pool = TaskPool()
         self.ended: dict[str, BaseException | None] = {}
         self.tasks: dict[str, asyncio.Task[Any] | None] = {}
         self._changed = asyncio.Event()
 
-    def start(self, name: str, coroutine: Coroutine[Any, Any, None]) -> Strand:
-        return self.crew.start(self._noted(name, coroutine), lambda error: self._note(name, error))
+    def start(self, name: str, coroutine: Coroutine[Any, Any, None]) -> Fiber:
+        return self.pool.start(self._noted(name, coroutine), lambda error: self._note(name, error))
 
     async def _noted(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
         self.tasks[name] = asyncio.current_task()
@@ -49,7 +49,7 @@ async def shift() -> Shift:
 
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - a strand tells nobody that it asks
+        while not condition():  # noqa: ASYNC110 - a fiber tells nobody that it asks
             await asyncio.sleep(0)
 
 
@@ -57,7 +57,7 @@ async def nothing() -> None: ...
 
 
 async def ask(heard: list[object]) -> None:
-    heard.append(await asked())
+    heard.append(await suspend())
 
 
 async def test_strands_that_wait_for_nothing_share_a_task(shift: Shift) -> None:
@@ -87,10 +87,10 @@ async def test_a_strand_that_waits_holds_nobody_up(shift: Shift) -> None:
 
 async def test_a_strand_that_asks_goes_on_with_its_answer(shift: Shift) -> None:
     heard: list[object] = []
-    strand = shift.start("asks", ask(heard))
-    await until(lambda: strand.is_asking)
-    strand.answer("first")
-    strand.answer("second")
+    fiber = shift.start("asks", ask(heard))
+    await until(lambda: fiber.is_suspended)
+    fiber.answer("first")
+    fiber.answer("second")
     await shift.wait_for("asks")
 
     assert heard == ["first"]
@@ -103,14 +103,14 @@ async def test_a_strand_is_answered_only_where_it_asks(shift: Shift) -> None:
 
     async def wait_and_ask() -> None:
         await free.wait()
-        heard.append(await asked())
+        heard.append(await suspend())
 
-    strand = shift.start("asks", wait_and_ask())
-    await until(lambda: strand.task)
-    strand.answer("too early")
+    fiber = shift.start("asks", wait_and_ask())
+    await until(lambda: fiber.task)
+    fiber.answer("too early")
     free.set()
-    await until(lambda: strand.is_asking)
-    strand.answer("in time")
+    await until(lambda: fiber.is_suspended)
+    fiber.answer("in time")
     await shift.wait_for("asks")
 
     assert heard == ["in time"]
@@ -118,10 +118,10 @@ async def test_a_strand_is_answered_only_where_it_asks(shift: Shift) -> None:
 
 async def test_an_error_is_raised_where_a_strand_asks_and_ends_it_only(shift: Shift) -> None:
     heard: list[object] = []
-    strand, other = shift.start("fails", ask(heard)), shift.start("other", ask(heard))
-    await until(lambda: strand.is_asking and other.is_asking)
+    fiber, other = shift.start("fails", ask(heard)), shift.start("other", ask(heard))
+    await until(lambda: fiber.is_suspended and other.is_suspended)
     error = ValueError("refused")
-    strand.answer(error)
+    fiber.answer(error)
     other.answer("fine")
     await shift.wait_for("fails", "other")
 
@@ -136,7 +136,7 @@ async def test_a_cancellation_reaches_a_strand_wherever_it_is(shift: Shift) -> N
         await asyncio.Event().wait()
 
     asks, waits = shift.start("asks", ask(heard)), shift.start("waits", wait_for_ever())
-    await until(lambda: asks.is_asking and waits.task)
+    await until(lambda: asks.is_suspended and waits.task)
     asks.cancel()
     waits.cancel()
     await shift.wait_for("asks", "waits")
@@ -152,16 +152,16 @@ async def test_a_strand_with_a_task_of_its_own_keeps_it_through_waits_and_answer
         tasks.append(asyncio.current_task())
         async with asyncio.timeout(60):  # opened before, closed after: only its own task may do that
             await asyncio.sleep(0)
-            heard.append(await asked())
+            heard.append(await suspend())
             tasks.append(asyncio.current_task())
         tasks.append(asyncio.current_task())
 
-    strand = shift.crew.start_alone(work(), lambda error: shift._note("alone", error))
-    await until(lambda: strand.is_asking)
+    fiber = shift.pool.start_alone(work(), lambda error: shift._note("alone", error))
+    await until(lambda: fiber.is_suspended)
     shift.start("other", nothing())
     await shift.wait_for("other")
-    strand.answer("yes")
-    strand.answer("again")
+    fiber.answer("yes")
+    fiber.answer("again")
     await shift.wait_for("alone")
 
     assert (shift.ended["alone"], heard) == (None, ["yes"])
@@ -175,14 +175,14 @@ async def test_a_strand_with_a_task_of_its_own_is_cancelled_wherever_it_is(shift
     async def wait() -> None:
         await asyncio.Event().wait()
 
-    strands = [
-        shift.crew.start_alone(work, partial(shift._note, name)) for name, work in [("w", wait()), ("a", ask(heard))]
+    fibers = [
+        shift.pool.start_alone(work, partial(shift._note, name)) for name, work in [("w", wait()), ("a", ask(heard))]
     ]
-    begins = shift.crew.start_alone(nothing(), partial(shift._note, "begins"))
+    begins = shift.pool.start_alone(nothing(), partial(shift._note, "begins"))
     begins.cancel()
-    await until(lambda: strands[0].task and strands[1].is_asking)
-    for strand in strands:
-        strand.cancel()
+    await until(lambda: fibers[0].task and fibers[1].is_suspended)
+    for fiber in fibers:
+        fiber.cancel()
     await shift.wait_for("w", "a", "begins")
 
     assert shift.ended["begins"] is None
@@ -191,10 +191,10 @@ async def test_a_strand_with_a_task_of_its_own_is_cancelled_wherever_it_is(shift
 
 async def test_an_answer_to_a_strand_that_was_cancelled_comes_to_nobody(shift: Shift) -> None:
     heard: list[object] = []
-    strand = shift.crew.start_alone(ask(heard), partial(shift._note, "asks"))
-    await until(lambda: strand.is_asking)
-    strand.cancel()
-    strand.answer("too late")
+    fiber = shift.pool.start_alone(ask(heard), partial(shift._note, "asks"))
+    await until(lambda: fiber.is_suspended)
+    fiber.cancel()
+    fiber.answer("too late")
     await shift.wait_for("asks")
 
     assert isinstance(shift.ended["asks"], asyncio.CancelledError)
@@ -232,13 +232,13 @@ async def test_a_strand_may_refuse_its_cancellation_and_go_on(shift: Shift) -> N
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
-            heard.append(await asked())
+            heard.append(await suspend())
 
-    strand = shift.start("orderly", end_orderly())
-    await until(lambda: strand.task)
-    strand.cancel()
-    await until(lambda: strand.is_asking)
-    strand.answer("settled")
+    fiber = shift.start("orderly", end_orderly())
+    await until(lambda: fiber.task)
+    fiber.cancel()
+    await until(lambda: fiber.is_suspended)
+    fiber.answer("settled")
     await shift.wait_for("orderly")
 
     assert (shift.ended["orderly"], heard) == (None, ["settled"])
@@ -249,15 +249,15 @@ async def test_each_strand_has_a_context_of_its_own_through_all_its_tasks(shift:
 
     async def keep(name: str) -> None:
         MINE.set(name)
-        await asked()
+        await suspend()
         before = MINE.get()
         await asyncio.sleep(0)
         seen[name] = (before, MINE.get())
 
-    strands = [shift.start(name, keep(name)) for name in "ab"]
-    await until(lambda: all(strand.is_asking for strand in strands))
-    for strand in reversed(strands):
-        strand.answer(None)
+    fibers = [shift.start(name, keep(name)) for name in "ab"]
+    await until(lambda: all(fiber.is_suspended for fiber in fibers))
+    for fiber in reversed(fibers):
+        fiber.answer(None)
     await shift.wait_for(*"ab")
 
     assert seen == {"a": ("a", "a"), "b": ("b", "b")}
