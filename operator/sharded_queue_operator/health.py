@@ -15,7 +15,7 @@ from sharded_queue_operator import metrics
 
 def served(port: int, *, livez: Check, readyz: Check) -> AbstractAsyncContextManager[int]:
     """Serve while the body runs; gives the port, which matters when 0 was asked for."""
-    return http_server.served(
+    return http_server.serving(
         port,
         setting="OPERATOR_HTTP_PORT",
         livez=livez,

@@ -29,7 +29,7 @@ from sharded_queue import (
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.cli import arguments as naming
 from sharded_queue.cli import program
-from sharded_queue.cli.commands.worker import served_http
+from sharded_queue.cli.commands.worker import serving_http
 from sharded_queue.monitoring.health import Health
 from sharded_queue.storage import Failure, ShardState
 from sharded_queue.tube import Shard
@@ -365,7 +365,7 @@ async def test_only_a_worker_that_was_told_no_port_takes_another_than_the_one_th
         taken = settings.metrics_port = other.getsockname()[1]
         if not is_chosen:
             settings.model_fields_set.discard("metrics_port")
-        serving = served_http(a_worker, [], Health(a_worker, []))
+        serving = serving_http(a_worker, [], Health(a_worker, []))
         if is_chosen:
             with pytest.raises(ShardedQueueError, match=f"QUEUE_METRICS_PORT = {taken} cannot be served"):
                 await serving.__aenter__()

@@ -196,7 +196,7 @@ async def test_a_worker_serves_over_http_and_says_when_redis_is_away(
         worker = Worker(RedisCoordinator(client), queue, handlers=[handler])
         state = Health(worker, handler.all_shards())
 
-        async with http_server.served(
+        async with http_server.serving(
             0,
             setting="QUEUE_METRICS_PORT",
             livez=state.livez,

@@ -1,8 +1,8 @@
 """
-What a worker process says over HTTP about itself: `/metrics`, whether it lives, whether it serves.
+What a worker reports over HTTP about itself: whether it is alive (`/livez`), and whether it serves (`/readyz`).
 
-`/livez` is tied to the work: a loop that should have moved and did not is a reason to start the process anew. A Redis
-that is away is none, as a new process would not find it either: that is what `/readyz` tells.
+`/livez` is tied to the work: a loop that stands still is a reason to restart the process. Redis being away is
+not: a new process would not reach it either. `/readyz` reports that.
 """
 
 import asyncio
@@ -17,10 +17,10 @@ from sharded_queue.worker.loop import Worker
 from sharded_queue.worker.wakeup import POLL_BACKOFF
 
 MARGIN_SECONDS = 10.0
-"""What a loop may take beyond the waits it plans: a pause of the machine, a slow import in a handler."""
+"""What the loop may take beyond its planned waits: a pause of the machine, a slow import in a handler."""
 
 READY_SECONDS = 2.0
-"""How long Redis may take to answer the question whether it is there; below the time-out of a probe."""
+"""How long Redis may take to answer; below the time-out of a probe."""
 
 
 class Stage(Enum):
@@ -39,7 +39,7 @@ class Health:
         self.stage, self.since = stage, self.clock()
 
     async def livez(self) -> str:
-        """No step of the loop waits longer than the sum of its waits, and no batch longer than it is given."""
+        """Complains of a step of the loop, or a call of a handler, that takes longer than it may."""
         for lane in self.worker.lanes:
             if lane.called_since and (age := self.clock() - lane.called_since) > settings.coordinator_timeout:
                 return f"{lane.lease} has been in its handler for {age:.0f} s"
@@ -58,7 +58,7 @@ class Health:
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await self.worker.queue.storage.observe(self.shards[:1], 0)
-        except UnreadableData:  # Redis answers, and other handlers have their work
+        except UnreadableData:  # Redis answers, and other handlers have work
             return ""
         except (StorageUnavailable, TimeoutError) as error:
             return f"Redis does not answer: {error or 'too slow'}"

@@ -1,10 +1,11 @@
 """
 `/livez`, `/readyz` and `/metrics` over HTTP, the same for a worker and for the operator.
 
-The port is open to whatever reaches the pod, so each thing that a client can use up has a bound: the bytes of a head,
-the seconds until it is whole, the seconds until an answer is taken, and the connections. A client that sends its head
-at once is answered however many others drip: when all connections are in use, the one that has waited longest for its
-head makes room. All that is read from Redis for an answer is read at most twice a second, however many ask.
+The port is open to everything that reaches the pod, so each resource that a client can use up has a bound: the bytes
+of a request's head, the seconds until the head is complete, the seconds until the answer is read, and the connections.
+A client that sends its head at once gets its answer, however many others send theirs byte by byte: when all connections
+are in use, the one that has waited longest for its head is closed. Redis is read at most twice a second, however many
+clients ask.
 """
 
 import asyncio
@@ -23,21 +24,21 @@ from sharded_queue.errors import ShardedQueueError
 log = logging.getLogger("sharded_queue")
 
 HEAD_BYTES = 16 * 1024
-"""The longest head of a request; those of Prometheus and of a kubelet have less than 1 KiB."""
+"""The longest head of a request. Prometheus and the kubelet send less than 1 KiB."""
 HEAD_SECONDS = 5.0
-"""From the connection until the head of its request is whole, however its bytes are spread over this time."""
+"""From the start of a connection until the head of its request is complete."""
 ANSWER_SECONDS = 10.0
-"""Until an answer is found, and again until it is taken."""
+"""To compute an answer, and again for the client to read it."""
 CONNECTIONS = 64
-"""Open at a time. Each holds one file descriptor and at most a head and an answer."""
+"""Open connections. Each holds one file descriptor and at most one head and one answer."""
 SHARED_SECONDS = 0.5
 """
-For how long all who ask get the answer that was given to the first. Below a second, so that a Prometheus that scrapes
-each second is never given an age that is a second old.
+Clients that ask within this time of the first one share its answer. Below a second, so that a Prometheus that scrapes
+each second never gets an age that is a second old.
 """
 
 Check = Callable[[], Awaitable[str]]
-"""What is wrong, in a sentence; empty when nothing is."""
+"""Returns what is wrong, in a sentence; an empty text means that nothing is."""
 
 
 class Answer(NamedTuple):
@@ -50,7 +51,7 @@ Page = Callable[[], Awaitable[Answer]]
 
 
 @asynccontextmanager
-async def served(
+async def serving(
     port: int,
     *,
     setting: str,
@@ -60,10 +61,10 @@ async def served(
     content_type: str,
 ) -> AsyncIterator[int]:
     """
-    Serve while the body runs; gives the port, which matters when 0 was asked for. *setting* is what the port is called.
+    Serve while the body runs; yields the port, which matters when 0 was asked for. *setting* names the port in errors.
 
     Raises:
-        ShardedQueueError: the port cannot be had.
+        ShardedQueueError: the port cannot be opened.
     """
 
     async def measured() -> Answer:
@@ -91,7 +92,7 @@ def page(check: Check) -> Page:
 
 
 def listener(port: int, setting: str) -> socket.socket:
-    """One socket for IPv4 and IPv6: two would get two different ports where a free one was asked for."""
+    """One socket for IPv4 and IPv6: with port 0, two sockets would get two different ports."""
     try:
         if socket.has_dualstack_ipv6():
             return socket.create_server(("", port), family=socket.AF_INET6, dualstack_ipv6=True)
@@ -103,7 +104,7 @@ def listener(port: int, setting: str) -> socket.socket:
 
 
 class Shared:
-    """A page that many may ask for: its answer is found once, and given to all who ask within `SHARED_SECONDS`."""
+    """A page whose answer is computed once, for all clients that ask within `SHARED_SECONDS`."""
 
     def __init__(self, page: Page) -> None:
         self._page = page
@@ -121,14 +122,14 @@ class Shared:
 
 
 class Site:
-    """The pages, and the connections of those who ask for them."""
+    """The pages, and the connections of the clients that ask for them."""
 
     def __init__(self, pages: Mapping[str, Page]) -> None:
         self.pages = pages
         self._connections: dict[Connection, None] = {}
 
     def admit(self, connection: "Connection") -> None:
-        """Take one more connection; one that keeps a place without asking for anything makes room for it."""
+        """Accept a connection. When too many are open, close the oldest, first of those that have not asked yet."""
         if len(self._connections) >= CONNECTIONS:
             oldest = min(self._connections, key=lambda each: (each.has_asked, each.since))
             self.forget(oldest)
@@ -159,7 +160,7 @@ class Site:
 
 
 class Connection(asyncio.Protocol):
-    """One request and its answer; then it ends, for probes and scrapes come seconds apart."""
+    """One request and its answer; then the connection ends, since probes and scrapes are seconds apart."""
 
     transport: asyncio.Transport
 
@@ -197,7 +198,7 @@ class Connection(asyncio.Protocol):
             self._answering = asyncio.get_running_loop().create_task(self._answer(event))
 
     def eof_received(self) -> bool:
-        """A client that has asked may close its side and still take the answer."""
+        """A client that has asked may close its side and still read the answer."""
         return self.has_asked
 
     def abort(self) -> None:
@@ -221,7 +222,7 @@ class Connection(asyncio.Protocol):
         self.transport.write(self._http.send(head) or b"")
         if not is_head:
             self.transport.write(answer.body)
-        self.transport.close()  # with what is left to write
+        self.transport.close()  # after the rest is written
         self._end_within(ANSWER_SECONDS)
 
     def _end_within(self, seconds: float) -> None:

@@ -1,8 +1,8 @@
 """
-What a worker process measures; every name stands in docs/metrics.md.
+The metrics of a worker process; docs/metrics.md lists them all.
 
-Two kinds, told apart by their names. `sharded_queue_worker_…` is what this process did: sum it over the processes.
-`sharded_queue_handler_…` and `sharded_queue_tube_…` are what Redis knows, which every worker repeats: take the maximum.
+There are two kinds. `sharded_queue_worker_…` is what this process did: sum it over processes. `sharded_queue_handler_…`
+and `sharded_queue_tube_…` are what Redis knows, which every worker repeats: take the maximum.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from sharded_queue.worker.loop import Worker
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 REST = ("", "")
-"""Thread and priority of the series that sums all tubes that are not listed; no thread has an empty name."""
+"""Thread and priority of the series that sums up all tubes not listed: no thread has an empty name."""
 
 TUBE = ("handler", "thread", "priority")
 
@@ -30,7 +30,7 @@ BOUNDS = (*(str(bound / 1000) for bound in BOUNDS_MS), "+Inf")
 NONE_YET = Latency()
 
 STATES = {"quarantined": "paused"}
-"""States that are reported as another one, so that queries that count states know them all."""
+"""States that are reported as another state, so that queries need not know them."""
 
 HANDLER_COUNTERS = {
     "registered": "Requests that were ever registered",
@@ -42,7 +42,7 @@ HANDLER_COUNTERS = {
 
 
 async def exposition(worker: Worker, shards: Sequence[Shard]) -> bytes:
-    """The text of `/metrics`. While Redis does not answer, nothing is said about queues: unknown is not zero."""
+    """The text of `/metrics`. While Redis does not answer, series about queues are absent: unknown is not zero."""
     states = await observed(worker.queue.storage, shards)
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
@@ -58,7 +58,7 @@ async def observed(storage: Storage, shards: Sequence[Shard]) -> list[ShardState
 
 
 class Measured(Collector):
-    """Numbers that were read already: reading Redis takes an event loop, and collecting has none."""
+    """Metrics that were read before: reading Redis needs an event loop, and `collect` runs outside of it."""
 
     def __init__(self, metrics: Sequence[Metric]) -> None:
         self.metrics = metrics
@@ -81,7 +81,7 @@ def of_worker(worker: Worker, *, is_known: bool) -> Iterator[Metric]:
 
 
 def of_latencies(latencies: Mapping[str, Latency]) -> Iterator[HistogramMetricFamily]:
-    """Handlers that have done nothing yet are told too: a rate needs a zero to begin with."""
+    """Handlers without requests so far are included: a rate needs a zero to begin with."""
     waits = histogram("worker_wait_seconds", "From registration, or the time of a delayed request, to its first try")
     calls = histogram("worker_handling_seconds", "Time of one call of a handler, also of one that raised")
     for name, latency in latencies.items():
@@ -108,7 +108,7 @@ def quarantined(states: Sequence[ShardState]) -> GaugeMetricFamily:
 
 
 def unreadable(states: Sequence[ShardState], shards: Sequence[Shard]) -> GaugeMetricFamily:
-    """Of a handler with such shards nothing else is said, as a sum without them would be wrong."""
+    """A handler with unreadable shards has no other series: a sum without these shards would be wrong."""
     family = gauge("handler_unreadable_shards", "Shards of which a key holds none of our data", "handler")
     known = {state.shard for state in states}
     for handler, group in groupby(shards if states else [], key=lambda shard: shard.handler):
@@ -137,7 +137,7 @@ def of_handlers(states: Sequence[ShardState]) -> Iterator[Metric]:
 
 
 def add_tubes(families: Sequence[GaugeMetricFamily], handler: str, shards: Sequence[ShardState]) -> None:
-    """The tubes that wait longest, and the depth of all others as one."""
+    """The tubes that wait longest, and one sum for the depth of all others."""
     depth, lag, tube_state = families
     listed = sorted((tube for state in shards for tube in state.oldest), key=lambda tube: -tube.lag_seconds)
     workers = {hold.thread: hold.worker for state in shards for hold in state.held if hold.lease_seconds > 0}

@@ -73,7 +73,7 @@ async def serve(handlers: Sequence[type[Handler]]) -> None:
     state = Health(worker, shards)
     with stopped_by_signals(worker, state) as stopped:
         try:
-            async with served_http(worker, shards, state) as port:
+            async with serving_http(worker, shards, state) as port:
                 log.info("/metrics, /livez and /readyz on port %d", port)
                 if await reached(storage, shards, stopped):
                     if sentence := await hint(storage, handlers, looks=1):
@@ -84,7 +84,7 @@ async def serve(handlers: Sequence[type[Handler]]) -> None:
 
 
 @asynccontextmanager
-async def served_http(worker: Worker, shards: Sequence[Shard], state: Health) -> AsyncIterator[int]:
+async def serving_http(worker: Worker, shards: Sequence[Shard], state: Health) -> AsyncIterator[int]:
     """Serve the port of the settings. If it was not chosen and another process has it, use any free one."""
     async with AsyncExitStack() as stack:
         try:
@@ -98,7 +98,7 @@ async def served_http(worker: Worker, shards: Sequence[Shard], state: Health) ->
 
 
 def http_on(port: int, worker: Worker, shards: Sequence[Shard], state: Health) -> AbstractAsyncContextManager[int]:
-    return http_server.served(
+    return http_server.serving(
         port,
         setting="QUEUE_METRICS_PORT",
         livez=state.livez,

@@ -31,7 +31,7 @@ async def broken() -> bytes:
 
 @pytest.fixture
 async def port() -> AsyncIterator[int]:
-    async with http_server.served(
+    async with http_server.serving(
         0, setting="PORT", livez=nothing, readyz=complaint, metrics=measured, content_type="text/x"
     ) as port:
         yield port
@@ -138,7 +138,7 @@ async def test_an_answer_that_is_being_found_keeps_its_connection_when_others_cr
         await may_answer.wait()
         return ""
 
-    async with http_server.served(
+    async with http_server.serving(
         0, setting="PORT", livez=slow, readyz=nothing, metrics=measured, content_type="text/x"
     ) as port:
         answer = asyncio.create_task(answered(port, b"GET /livez HTTP/1.1\r\nHost: worker\r\n\r\n"))
@@ -162,7 +162,7 @@ async def test_those_who_ask_within_a_second_share_one_reading(monkeypatch: pyte
         return f"reading {readings}".encode()
 
     monkeypatch.setattr(http_server, "SHARED_SECONDS", float("inf"))
-    async with http_server.served(
+    async with http_server.serving(
         0, setting="PORT", livez=nothing, readyz=nothing, metrics=counted, content_type="text/x"
     ) as port:
         scrape = b"GET /metrics HTTP/1.1\r\nHost: worker\r\n\r\n"
@@ -198,7 +198,7 @@ async def test_whoever_goes_away_leaves_no_trace(port: int, capfd: pytest.Captur
 
 
 async def test_a_page_that_breaks_is_told_and_the_others_stay(caplog: pytest.LogCaptureFixture) -> None:
-    async with http_server.served(
+    async with http_server.serving(
         0, setting="PORT", livez=nothing, readyz=nothing, metrics=broken, content_type="text/x"
     ) as port:
         assert b" 500 Internal Server Error" in await answered(port, b"GET /metrics HTTP/1.1\r\nHost: worker\r\n\r\n")
@@ -216,7 +216,7 @@ async def test_a_page_that_takes_too_long_is_told(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(http_server, "ANSWER_SECONDS", 0.05)
     given_up = asyncio.Event()
-    async with http_server.served(
+    async with http_server.serving(
         0, setting="PORT", livez=never, readyz=nothing, metrics=measured, content_type="text/x"
     ) as port:
         answer = await answered(port, b"GET /livez HTTP/1.1\r\nHost: worker\r\n\r\n")
@@ -229,7 +229,7 @@ async def test_a_page_that_takes_too_long_is_told(monkeypatch: pytest.MonkeyPatc
 
 async def test_an_open_connection_does_not_hold_up_the_end() -> None:
     async with asyncio.timeout(SECONDS):
-        async with http_server.served(
+        async with http_server.serving(
             0, setting="PORT", livez=nothing, readyz=nothing, metrics=measured, content_type="text/x"
         ) as port:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
@@ -245,7 +245,7 @@ async def accepted(port: int, path: bytes = b"/livez") -> None:
 
 async def test_a_port_that_is_taken_is_named(port: int) -> None:
     with pytest.raises(ShardedQueueError, match=f"PORT = {port} cannot be served: .*; 0 picks a free port"):
-        async with http_server.served(
+        async with http_server.serving(
             port, setting="PORT", livez=nothing, readyz=nothing, metrics=measured, content_type="text/x"
         ):
             pass
