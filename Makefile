@@ -65,7 +65,7 @@ STANDS_FOR_redis-server := valkey-server
 PACKAGE_redis-server    := redis-server
 PACKAGE_promtool        := prometheus
 
-chart: install ## write what the chart holds that is made from something else
+chart: install ## generate the files of the chart that have their source elsewhere
 	@$(BIN)/python -m tools.chart
 
 pictures: install redis-server promtool ## a run on the real cluster, recorded, and the pictures of the dashboards drawn from it

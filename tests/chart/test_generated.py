@@ -1,4 +1,4 @@
-"""What is made from something else is up to date: the definition, the manual, the dashboards."""
+"""Generated files are up to date: the definition, the README, the dashboards."""
 
 from pathlib import Path
 
@@ -6,17 +6,17 @@ import pytest
 import yaml
 
 from tests.chart.helm import CHART, REPOSITORY, of_kind, rendered
-from tools.chart.generated import made
-from tools.chart.values_readme import manual
+from tools.chart.generated import generated
+from tools.chart.values_readme import values_readme
 from tools.dashboards import boards
 from tools.pictures import DOCS, RECORDED, pictures
 
 CRD = yaml.safe_load((REPOSITORY / "crds" / "shardedqueues.yaml").read_text())
 
 
-@pytest.mark.parametrize("path", made(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", generated(), ids=lambda path: path.name)
 def test_file_is_what_its_source_makes_of_it(path: Path) -> None:
-    assert path.read_text() == made()[path], "type: make chart"
+    assert path.read_text() == generated()[path], "type: make chart"
 
 
 def test_pictures_are_what_the_recorded_run_makes_of_them() -> None:
@@ -35,7 +35,7 @@ def test_pictures_and_their_recording_stay_small() -> None:
 def test_no_dashboard_is_left_over() -> None:
     kept = set((CHART / "files" / "dashboards").iterdir())
 
-    assert kept <= set(made())
+    assert kept <= set(generated())
 
 
 def test_the_definition_is_installed_as_it_is_and_kept() -> None:
@@ -52,7 +52,7 @@ def test_the_definition_can_be_left_out() -> None:
 
 def test_a_value_without_a_comment_is_refused() -> None:
     with pytest.raises(ValueError, match=r"image\.tag has no comment"):
-        manual("# -- The image.\nimage:\n  tag: dev\n")
+        values_readme("# -- The image.\nimage:\n  tag: dev\n")
 
 
 def test_dashboards_reach_the_sidecar_whole() -> None:

@@ -1,1 +1,1 @@
-"""What the chart holds that is made from something else: `make chart` writes it. Nothing here is shipped."""
+"""Generates the files of the chart that have their source elsewhere, for `make chart`."""

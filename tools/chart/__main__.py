@@ -1,15 +1,15 @@
-"""Write all that is made from something else, and say what changed."""
+"""Write the generated files of the chart and the pictures of its dashboards, and print which have changed."""
 
 import sys
 from pathlib import Path
 
-from tools.chart.generated import REPOSITORY, made
+from tools.chart.generated import REPOSITORY, generated
 from tools.dashboards import boards
 from tools.pictures import pictures
 
 
 def main() -> None:
-    write(made())
+    write(generated())
     try:
         write(pictures(boards()))
     except LookupError as error:

@@ -1,4 +1,4 @@
-"""The chart's README: an introduction, and every value of values.yaml with its default and its comment."""
+"""The README of the chart: an introduction, and every value of values.yaml with its default and its comment."""
 
 import json
 import re
@@ -18,7 +18,7 @@ class Value(NamedTuple):
     comment: str
 
 
-def manual(values: str) -> str:
+def values_readme(values: str) -> str:
     """
     Raises:
         ValueError: a value has no comment.
@@ -30,7 +30,7 @@ def manual(values: str) -> str:
 
 
 def documented(values: str) -> Iterator[Value]:
-    """Each key with the comment that stands before it, in the order of the file."""
+    """Each key with the comment before it, in the order of the file."""
     path: list[str] = []
     comment: list[str] = []
     for line in values.splitlines():

@@ -1,10 +1,10 @@
 """
-Pictures of the dashboards for those who have no Grafana at hand: laid out by the panels' places, drawn from what the
-queries of the panels returned on a recorded run.
+Pictures of the dashboards, for readers without a Grafana: laid out as in Grafana, and drawn from what their queries
+returned in a recorded run.
 
-`boards` reads what a dashboard asks for, `recording` keeps the answers, `units` spells values, and `panels` has one
-function a kind of panel. The run is made and recorded by tests/e2e/test_dashboards.py, as a Prometheus
-has to scrape real workers and a real operator for it.
+`boards` reads the queries of a dashboard, `recording` keeps the answers, `units` formats values, and `panels` has one
+function for each kind of panel. tests/e2e/test_dashboards.py makes and records the run, because it takes a Prometheus
+that scrapes real workers and a real operator.
 """
 
 from pathlib import Path
@@ -19,10 +19,10 @@ RECORDED = Path(__file__).with_name("recording.json")
 
 def pictures(boards: dict[str, str]) -> dict[Path, str]:
     """
-    The picture of each dashboard, by where it belongs, and `answer`: what is seen first of the one of queues.
+    The picture of each dashboard by its path, and `answer`: the first rows of the dashboard of queues.
 
     Raises:
-        LookupError: a query is newer than the recording; `make pictures` records it anew.
+        LookupError: the recording has no answer to a query; `make pictures` makes a new one.
     """
     recording = Recording.read(RECORDED.read_text())
     shown = {name: Board(text) for name, text in boards.items()}

@@ -1,4 +1,4 @@
-"""What a dashboard shows and asks for, read from the JSON that Grafana gets."""
+"""The panels and queries of a dashboard, read from the JSON that Grafana loads."""
 
 import json
 import re
@@ -6,12 +6,9 @@ from collections.abc import Iterator, Mapping
 from copy import copy
 from typing import Any, NamedTuple
 
-ALL = ".*"
-"""What our variables stand for where nothing is chosen."""
-
 
 class Target(NamedTuple):
-    """A query of a panel. *is_instant*: only what it returns now counts."""
+    """A query of a panel. *is_instant*: it asks for the values at one moment, not over time."""
 
     expr: str
     legend: str
@@ -51,7 +48,7 @@ class Board:
         self.panels = [panel_of(body) for body in self.body["panels"]]
 
     def top(self, rows: int) -> "Board":
-        """Its first rows alone."""
+        """The same dashboard with its first rows only."""
         board = copy(self)
         heads = [place for place, panel in enumerate(self.panels) if panel.kind == "row"]
         board.panels = self.panels[: heads[rows]]

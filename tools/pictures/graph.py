@@ -13,14 +13,14 @@ from tools.svg import Point
 
 RIGHT, TOP, AXIS, LEGEND = 10, 32, 18, 15
 LINES = 3
-"""Of a legend, at most; what has no room is counted."""
+"""The most lines of a legend. Entries without room are counted."""
 
 NICE = (1, 2, 2.5, 5, 10)
 RULES = 4
-"""Between the bottom and the top of a graph, at most; half of them in a low one."""
+"""The most rules between the bottom and the top of a graph; half of them in a low graph."""
 
 MORE = 76
-"""Width of what counts the rest."""
+"""Width of the text that counts the other entries."""
 
 TICKS = (5, 10, 15, 30, 60, 120, 300, 600)
 
@@ -32,7 +32,7 @@ class Curve(NamedTuple):
 
 
 class Frame(NamedTuple):
-    """Where a graph's lines are, and what its sides stand for."""
+    """The rectangle of a graph, and the values of its sides."""
 
     left: float
     top: float
@@ -68,7 +68,7 @@ def graph(panel: Panel, recording: Recording, width: float, height: float) -> It
 
 
 def curves_of(panel: Panel, recording: Recording) -> list[Curve]:
-    """The largest over the run first: what a legend has no room for matters least."""
+    """The largest over the run first: a legend without room leaves out the smallest."""
     found = [(named(target.legend, series.labels), series) for target in panel.targets for series in recording[target]]
     if len(panel.targets) == 1:
         found.sort(key=lambda pair: -sum(value or 0 for value in pair[1].values))
@@ -90,7 +90,7 @@ def columns(found: Sequence[Series]) -> Iterator[tuple[float | None, ...]]:
 
 
 def scale(value: float, rules: int) -> tuple[float, float]:
-    """A round step, of which at most so many reach *value*, and where they end."""
+    """A round step of which at most *rules* reach *value*, and the multiple of it that does."""
     value = value or 1
     least = value / rules
     power = 10 ** math.floor(math.log10(least))
@@ -143,7 +143,7 @@ def areas(frame: Frame, curves: Sequence[Curve], recording: Recording) -> Iterat
 
 
 def legend(curves: Sequence[Curve], width: float) -> tuple[list[list[Curve]], int]:
-    """The entries of each line, and how many have no room."""
+    """The entries of each line, and the number of those without room."""
     rows: list[list[Curve]] = []
     left = list(curves)
     while left and len(rows) < LINES:
@@ -156,7 +156,7 @@ def legend(curves: Sequence[Curve], width: float) -> tuple[list[list[Curve]], in
 
 
 def filled(curves: Sequence[Curve], width: float) -> list[Curve]:
-    """As many as one line has room for; one at least."""
+    """The curves that fit into one line; at least one."""
     row: list[Curve] = []
     for curve in curves:
         needed = 24 + svg.width_of(curve.name)

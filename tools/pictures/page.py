@@ -1,4 +1,4 @@
-"""The whole picture: a head, rows, and panels in their frames."""
+"""A whole picture: its head, its rows, and the panels in their frames."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

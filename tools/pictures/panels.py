@@ -23,7 +23,7 @@ Cells = dict[str, Any]
 
 
 def tile(panel: Panel, recording: Recording, width: float, height: float) -> Iterator[str]:
-    """A figure or a word as it is at the end."""
+    """The last value, as a number or a word."""
     found = [(named(target.legend, series.labels), series) for target in panel.targets for series in recording[target]]
     name, series = found[0] if found else ("", Series({}, [None]))
     words, colour = stated(panel, name, series)
@@ -78,7 +78,7 @@ def listing(panel: Panel, recording: Recording, width: float, height: float) -> 
 
 
 def table_of(panel: Panel, recording: Recording) -> tuple[list[str], list[Cells]]:
-    """What Grafana's steps *merge* and *organize* make of the answers, sorted as the panel says."""
+    """The answers as Grafana's steps *merge* and *organize* combine them, in the order of the panel."""
     (tidy,) = [each["options"] for each in panel.body["transformations"] if each["id"] == "organize"]
     merged: dict[tuple[tuple[str, str], ...], Cells] = {}
     common = common_labels(panel, recording)
@@ -116,7 +116,7 @@ def numeric(columns: list[str], rows: list[Cells]) -> list[bool]:
 
 
 def spread(columns: list[str], texts: list[list[str]], width: float) -> list[tuple[float, float]]:
-    """Where each column begins and ends: as wide as what it holds, the rest shared; the widest ones yield."""
+    """Where each column begins and ends: as wide as its content; the room left is shared, the widest are cut."""
     room = width - 2 * SIDE + BETWEEN
     cells = zip(columns, *texts, strict=True)
     needed = [max(svg.width_of(words, LETTER) for words in column) + BETWEEN + 4 for column in cells]

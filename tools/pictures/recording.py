@@ -1,4 +1,4 @@
-"""What the queries of all dashboards returned, in a form that is small enough to be kept beside them."""
+"""What the queries of all dashboards returned, in a form small enough to keep in the repository."""
 
 import json
 import math
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from tools.pictures.boards import Target
 
 DIGITS = 4
-"""Those of a value that are kept in a graph; no picture shows more."""
+"""Significant digits of a value that are kept; no picture shows more."""
 
 
 class Series(NamedTuple):
-    """*values*: one a step from the recording's begin on, None where there was none; one alone for an instant query."""
+    """*values*: one for each step of the recording, None where there was none. An instant query has a single one."""
 
     labels: Mapping[str, str]
     values: Sequence[float | None]
@@ -23,7 +23,7 @@ class Series(NamedTuple):
 
 
 class Recording:
-    """Answers by query, as it stands in the dashboard. Times are seconds since 1970."""
+    """Answers by query, in the form that the query has in the dashboard. Times are seconds since 1970."""
 
     def __init__(self, begin: int, end: int, step: int) -> None:
         self.begin, self.end, self.step = begin, end, step
@@ -51,7 +51,7 @@ class Recording:
         return kept[target.expr]
 
     def written(self) -> str:
-        """JSON with a line a series, so that a new recording can be compared with the one before."""
+        """JSON with one line per series, so that a diff shows what a new recording changes."""
         head = {"begin": self.begin, "end": self.end, "step": self.step}
         kinds = (
             json.dumps(kind) + ": {\n" + ",\n".join(map(spelled, kept.items())) + "}"
@@ -79,7 +79,7 @@ def spelled(answer: tuple[str, Sequence[Series]]) -> str:
 
 
 def packed(series: Series) -> list[Any]:
-    """Values with their repetitions counted: `[value, times]` in place of more than one of the same."""
+    """Values with repetitions counted: `[value, times]` for a value that comes several times in a row."""
     runs: list[list[Any]] = []
     for value in series.values:
         if runs and runs[-1][0] == value:
@@ -96,7 +96,7 @@ def unpacked(packed: Sequence[Any]) -> Series:
 
 
 def number(text: str) -> float | None:
-    """None for what is no number, as 0/0."""
+    """None for a value that is not a number, such as 0/0."""
     value = float(text)
     return value if math.isfinite(value) else None
 

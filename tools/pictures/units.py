@@ -1,4 +1,4 @@
-"""Values as people read them, by the units that the dashboards name."""
+"""Values in the units that the dashboards name, formatted for people."""
 
 from datetime import UTC, datetime
 
