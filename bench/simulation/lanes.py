@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from bench.simulation.hpa import members
 from bench.simulation.timeline import SECOND, us
 from bench.simulation.world import Thread, World
-from sharded_queue.storage import Hold, ShardState, TubeLag
+from sharded_queue.state import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
 from sharded_queue_operator.cluster.victims import victims
 from sharded_queue_operator.polling.observer import MOST_LISTED

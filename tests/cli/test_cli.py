@@ -31,7 +31,8 @@ from sharded_queue.cli import arguments as naming
 from sharded_queue.cli import program
 from sharded_queue.cli.commands.worker import serving_http
 from sharded_queue.monitoring.health import Health
-from sharded_queue.storage import Failure, ShardState
+from sharded_queue.state import ShardState
+from sharded_queue.storage import Failure
 from sharded_queue.tube import Shard
 from tests.certificates import Authority, TlsServer
 from tests.program import Program

@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 from sharded_queue import Coordinator, Lease, RuntimeCoordinator, RuntimeStorage, Storage
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.storage import Batch, Entry, Failure, Settled, Settlement, ShardState
+from sharded_queue.state import ShardState
+from sharded_queue.storage import Batch, Entry, Failure, Settled, Settlement
 from sharded_queue.tube import Shard, Tube
 
 SHARD = Shard("tests.Handler")

@@ -3,7 +3,8 @@
 from math import inf
 
 from sharded_queue.settings import settings
-from sharded_queue.storage import Delayed, Entry, Settlement
+from sharded_queue.state import Delayed
+from sharded_queue.storage import Entry, Settlement
 from sharded_queue.tube import Tube
 from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, handed
 

@@ -34,17 +34,8 @@ from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.scripts import digest
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.serializer import STAMP_DIGITS, mark_in, marked
-from sharded_queue.storage import (
-    Batch,
-    Entry,
-    Failure,
-    LayoutChanged,
-    Resharded,
-    Schedule,
-    Settlement,
-    ShardState,
-    Storage,
-)
+from sharded_queue.state import ShardState
+from sharded_queue.storage import Batch, Entry, Failure, LayoutChanged, Resharded, Schedule, Settlement, Storage
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout
 from tests.conftest import MODEL_SEED

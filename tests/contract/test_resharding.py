@@ -11,9 +11,10 @@ import pytest
 from sharded_queue import Handler, KeyRoute, Queue, ReshardError, Retry, Worker, settings
 from sharded_queue.backends.redis.check import faults, picture, repair
 from sharded_queue.backends.redis.storage import RedisStorage
+from sharded_queue.route import mark_of
 from sharded_queue.serializer import unpack
 from sharded_queue.storage import Batch, Entry, Settlement, Storage
-from sharded_queue.tube import Layout, Tube, mark_of
+from sharded_queue.tube import Layout, Tube
 from tests.contract.medium import SHARD, Medium, RedisMedium
 
 FEW, MANY = 2, 6

@@ -15,7 +15,7 @@ import yaml
 from redis.asyncio import Redis
 
 from sharded_queue import Queue, RedisStorage
-from sharded_queue.storage import Hold, ShardState
+from sharded_queue.state import Hold, ShardState
 from tests.operator_api.conftest import crd, start_operator
 from tools.cluster.cluster import Cluster
 from tools.cluster.paths import NODE_ADDRESS

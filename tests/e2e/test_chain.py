@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sharded_queue.storage import Hold
+from sharded_queue.state import Hold
 from tests.e2e.conftest import Chain, condition, kill_processes_of, pod_of
 from tools.operator_process import Operator, until
 

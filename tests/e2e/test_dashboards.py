@@ -22,7 +22,7 @@ import yaml
 from redis.asyncio import Redis
 
 from sharded_queue import Queue, RedisCoordinator, RedisStorage
-from sharded_queue.storage import Hold
+from sharded_queue.state import Hold
 from tests.chart.helm import Manifest, of_kind, rendered
 from tests.e2e import orders
 from tests.e2e.conftest import EXAMPLE, Chain, held_worker, lose, pod_of, signal_processes_of, worker_of

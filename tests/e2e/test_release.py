@@ -21,7 +21,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from sharded_queue import RedisStorage
-from sharded_queue.storage import Hold
+from sharded_queue.state import Hold
 from tests.chart.helm import CHART, Manifest
 from tests.chart.release import CRD, NAME, OPERATOR, OURS, REDIS, Release, queue
 from tests.crash.crew import BATCH, THREADS, Producer, StepHandler

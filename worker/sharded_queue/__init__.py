@@ -21,10 +21,12 @@ from sharded_queue.errors import (
 )
 from sharded_queue.handler import Handler, Retry
 from sharded_queue.lease import Lease
-from sharded_queue.queue.queue import Queue, Receipt
+from sharded_queue.queue.queue import Queue
+from sharded_queue.queue.receipts import Receipt
+from sharded_queue.route import KeyRoute, Route
 from sharded_queue.settings import settings
 from sharded_queue.storage import Storage
-from sharded_queue.tube import KeyRoute, Route, Tube
+from sharded_queue.tube import Tube
 from sharded_queue.worker.loop import Worker
 
 if TYPE_CHECKING:

@@ -15,9 +15,10 @@ from typing import Any, ClassVar, Self, get_type_hints
 from weakref import WeakValueDictionary
 
 from sharded_queue.errors import HandlerError, HandlerNotFound
+from sharded_queue.route import KeyRoute, Route
 from sharded_queue.serializer import Serializer
 from sharded_queue.settings import settings
-from sharded_queue.tube import HANDLER_NAME, KeyRoute, Route, Shard, shard_of, shards_of, threads_fault
+from sharded_queue.tube import HANDLER_NAME, Shard, shard_of, shards_of, threads_fault
 
 LEAST_AGEING_SECONDS, MOST_AGEING_SECONDS = 0.001, 31_536_000
 LONGEST_WINDOW_SECONDS = 2_592_000

@@ -23,7 +23,7 @@ from sharded_queue.cli.output import console
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.printable import counted
 from sharded_queue.settings import settings
-from sharded_queue.storage import ShardState
+from sharded_queue.state import ShardState
 from sharded_queue_operator.local import order_check
 from sharded_queue_operator.local.live_view import Frame, View, view
 from sharded_queue_operator.local.processes import Crew, Failed, ended, environment, started, tail, words

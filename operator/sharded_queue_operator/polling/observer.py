@@ -25,7 +25,7 @@ from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.printable import printable
-from sharded_queue.storage import ShardState
+from sharded_queue.state import ShardState
 from sharded_queue.tube import Keys, Shard
 from sharded_queue_operator import metrics
 from sharded_queue_operator.allowed import Allowed

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
-from sharded_queue.storage import ShardState
+from sharded_queue.state import ShardState
 from sharded_queue_operator.scaling.decide import Observation, unserved, workers
 from sharded_queue_operator.scaling.policy import Policy
 

@@ -26,7 +26,7 @@ from math import ceil
 from typing import NamedTuple
 
 from sharded_queue.printable import counted
-from sharded_queue.storage import ShardState
+from sharded_queue.state import ShardState
 from sharded_queue.tube import Shard
 from sharded_queue_operator.scaling.policy import Policy
 from sharded_queue_operator.scaling.service_time import Counters, Pace

@@ -7,7 +7,7 @@ is exact, however long the reads lie apart, and idle time never enters it.
 
 from typing import NamedTuple
 
-from sharded_queue.storage import ShardState
+from sharded_queue.state import ShardState
 
 UNKNOWN_SECONDS = 0.02
 """

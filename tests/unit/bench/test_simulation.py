@@ -10,7 +10,7 @@ from bench.simulation.run import simulated
 from bench.simulation.timeline import SECOND, Timeline, us
 from bench.simulation.workloads import WORKLOADS, at_once, zipf
 from bench.simulation.world import Costs, Pod, Thread, World
-from sharded_queue.storage import Hold
+from sharded_queue.state import Hold
 
 COSTS = Costs(request=0.1, bind=0.01, start=1.0, batch=10)
 

@@ -3,17 +3,8 @@
 import pytest
 
 from sharded_queue import KeyRoute, Route, RouteError, Tube
-from sharded_queue.tube import (
-    Keys,
-    Layout,
-    Shard,
-    checked,
-    checked_key,
-    mark_of,
-    shard_of,
-    shards_of,
-    threads_fault,
-)
+from sharded_queue.route import checked, checked_key, mark_of
+from sharded_queue.tube import Keys, Layout, Shard, shard_of, shards_of, threads_fault
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sharded_queue.storage import ShardState
+from sharded_queue.state import ShardState
 from sharded_queue.tube import Shard
 from sharded_queue_operator.resource.availability import Problem, of_deployment, of_pod, worst
 from sharded_queue_operator.resource.deployment import Workload

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sharded_queue.storage import Hold, ShardState, TubeLag
+from sharded_queue.state import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
 from sharded_queue_operator.resource.conditions import Running, concerns
 from sharded_queue_operator.scaling.decide import Doubt, Observation

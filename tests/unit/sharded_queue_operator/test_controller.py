@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from sharded_queue.storage import ShardState
+from sharded_queue.state import ShardState
 from sharded_queue.tube import Shard
 from sharded_queue_operator.cluster.api import Api
 from sharded_queue_operator.controller import controller as module

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharded_queue.storage import Hold, ShardState, TubeLag
+from sharded_queue.state import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
 from sharded_queue_operator.scaling.decide import Decision, Doubt, History, Observation, decide, lanes_of
 from sharded_queue_operator.scaling.policy import Policy

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sharded_queue.errors import StorageUnavailable
-from sharded_queue.storage import Hold, ShardState
+from sharded_queue.state import Hold, ShardState
 from sharded_queue.tube import Shard
 from sharded_queue_operator.cluster.pods import Members, slim_pod
 from sharded_queue_operator.cluster.victims import COST, VICTIM_COST, Member

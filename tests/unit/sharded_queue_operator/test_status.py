@@ -1,7 +1,7 @@
 from dataclasses import replace
 from typing import Any
 
-from sharded_queue.storage import Hold, ShardState, TubeLag
+from sharded_queue.state import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
 from sharded_queue_operator.resource.spec import Resource, parsed
 from sharded_queue_operator.resource.status import (

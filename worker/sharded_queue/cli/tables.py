@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sharded_queue.printable import be, counted, printable, utc
-from sharded_queue.storage import ShardState, TubeLag
+from sharded_queue.state import ShardState, TubeLag
 
 GAP = 2
 """Columns between two columns of a table."""

@@ -14,9 +14,11 @@ from prometheus_client.registry import Collector
 
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.printable import printable
+from sharded_queue.route import THREAD_BYTES
 from sharded_queue.settings import settings
-from sharded_queue.storage import ShardState, Storage, observe_readable
-from sharded_queue.tube import THREAD_BYTES, Shard
+from sharded_queue.state import ShardState
+from sharded_queue.storage import Storage, observe_readable
+from sharded_queue.tube import Shard
 from sharded_queue.worker.latency import BOUNDS_MS, Histogram, Latency
 from sharded_queue.worker.loop import Worker
 

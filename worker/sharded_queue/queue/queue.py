@@ -1,91 +1,23 @@
 """The registering side: routes requests into tubes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
-from inspect import isawaitable
-from typing import Any, NamedTuple, overload
+from typing import Any
 
 from sharded_queue import timing, tracing
-from sharded_queue.errors import HandlerError, QueueFull, RouteError, SerializationError
-from sharded_queue.handler import WINDOW_BOUNDS, Handler, is_window
-from sharded_queue.printable import counted
-from sharded_queue.serializer import marked, pack
+from sharded_queue.errors import QueueFull, RouteError, SerializationError
+from sharded_queue.handler import Handler
+from sharded_queue.queue.deduplication import duplicate_receipts, identities_of, window_of
+from sharded_queue.queue.partition import Partition, partition, routes_of
+from sharded_queue.queue.receipts import Receipt, Receipts
+from sharded_queue.serializer import pack
 from sharded_queue.settings import settings
-from sharded_queue.storage import (
-    Delayed,
-    Entry,
-    First,
-    LayoutChanged,
-    Registered,
-    Resharded,
-    Schedule,
-    Storage,
-    Upcoming,
-)
-from sharded_queue.tube import KeyRoute, Layout, Route, Shard, Tube, checked, checked_key, threads_fault
+from sharded_queue.state import Delayed, Upcoming
+from sharded_queue.storage import LayoutChanged, Registered, Resharded, Schedule, Storage
+from sharded_queue.tube import Layout, Shard, Tube, threads_fault
 
 LONGEST_DELAY_SECONDS = 315_360_000
 NAME_LENGTH = 200
-
-
-class Receipt(NamedTuple):
-    """
-    Where a request waits: its tube, and its sequence number there. No other request is registered under the same; a
-    dead letter that is put back has another number than its receipt says.
-
-    *is_duplicate*: it was not registered, because it is the same as the one that the receipt names, which was
-    registered before and may be handled by now.
-    """
-
-    tube: Tube
-    sequence: int
-    is_duplicate: bool = False
-
-
-class Receipts(Sequence[Receipt]):
-    """A receipt per registered request, in the order of registration; made when looked at, as most never are."""
-
-    def __init__(
-        self,
-        routes: Sequence[Any],
-        tubes: Mapping[Any, Tube],
-        firsts: Mapping[Tube, int],
-        duplicates: Mapping[tuple[Tube, int], Receipt] | None = None,
-    ) -> None:
-        self._routes, self._tubes, self._firsts, self._duplicates = routes, tubes, firsts, duplicates or {}
-        self._made: list[Receipt] | None = None
-
-    def __len__(self) -> int:
-        return len(self._routes)
-
-    @overload
-    def __getitem__(self, place: int) -> Receipt: ...
-    @overload
-    def __getitem__(self, place: slice) -> list[Receipt]: ...
-    def __getitem__(self, place: int | slice) -> Receipt | list[Receipt]:
-        if self._made is None:
-            self._made = list(self._make())
-        return self._made[place]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return repr(list(self))
-
-    def _make(self) -> Iterator[Receipt]:
-        following, places = dict(self._firsts), dict.fromkeys(self._firsts, 0)
-        for route in self._routes:
-            tube = self._tubes[route]
-            if duplicate := self._duplicates.get((tube, places[tube])):
-                yield duplicate
-            else:
-                yield Receipt(tube, following[tube])
-                following[tube] += 1
-            places[tube] += 1
 
 
 class Queue:
@@ -140,7 +72,7 @@ class Queue:
             raise ValueError(f"delay_seconds is {delay_seconds!r}: give its total_seconds()")
         if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
             raise ValueError(f"delay_seconds is {delay_seconds!r}: from 0 to {LONGEST_DELAY_SECONDS} (ten years)")
-        window = _window(handler, deduplicate_seconds)
+        window = window_of(handler, deduplicate_seconds)
         if not tracing.is_on():
             return await self._register(handler, requests, headers, delay_seconds, window, identities)
         with tracing.registering(handler.name, len(requests), headers) as carried:
@@ -156,24 +88,24 @@ class Queue:
         named: Sequence[str] | None,
     ) -> Receipts:
         bodies = handler.serializer().encode_all(requests)
-        identities = _identities(handler, requests, bodies, named) if window else []
+        identities = identities_of(handler, requests, bodies, named) if window else []
         if headers:
             bodies = [pack(body, headers) for body in bodies]
         _check_sizes(handler, bodies)
-        routes = _checked(handler, await _routed(handler, requests), len(requests))
+        routes = await routes_of(handler, requests)
         tubes: dict[Any, Tube] = {}
         firsts: dict[Tube, int] = {}
         duplicates: dict[tuple[Tube, int], Receipt] = {}
-        for shard, lot in _lots(handler, routes, bodies, identities).items():
-            placed, done = await self._append(handler, shard, lot, window, delay_seconds)
-            tubes.update(placed)
-            lines = list(dict.fromkeys(placed.values()))
-            firsts.update(zip(lines, done.firsts, strict=True))
-            duplicates.update(_duplicates(shard, lines, done.duplicates))
+        for shard, part in partition(handler, routes, bodies, identities).items():
+            tube_of, registered = await self._append(handler, shard, part, window, delay_seconds)
+            tubes.update(tube_of)
+            distinct = list(dict.fromkeys(tube_of.values()))
+            firsts.update(zip(distinct, registered.firsts, strict=True))
+            duplicates.update(duplicate_receipts(shard, distinct, registered.duplicates))
         return Receipts(routes, tubes, firsts, duplicates)
 
     async def _append(
-        self, handler: type[Handler], shard: Shard, lot: "Lot", window: float, delay_seconds: float
+        self, handler: type[Handler], shard: Shard, part: Partition, window: float, delay_seconds: float
     ) -> tuple[Mapping[Any, Tube], Registered]:
         """
         Register what goes to one shard; the tube of each route. Which layout is in force is known only once the storage
@@ -181,8 +113,8 @@ class Queue:
         """
         while True:
             layout = self._layout(handler, shard)
-            tubes = lot.tubes(shard, layout)
-            entries, limits = lot.entries(tubes), (handler.capacity, delay_seconds, layout)
+            tubes = part.tubes(shard, layout)
+            entries, limits = part.entries(tubes), (handler.capacity, delay_seconds, layout)
             try:
                 if window:
                     return tubes, await self.storage.register_once(shard, entries, window, *limits)
@@ -228,14 +160,14 @@ class Queue:
         when = _timing(every_seconds, cron, timezone)
         bodies = [pack(body, headers) for body in handler.serializer().encode_all((request,))]
         _check_sizes(handler, bodies)
-        routes = _checked(handler, await _routed(handler, (request,)), 1)
-        ((home, lot),) = _lots(handler, routes, bodies, []).items()
+        routes = await routes_of(handler, (request,))
+        ((home, part),) = partition(handler, routes, bodies, []).items()
         layout = self._layout(handler, home)
-        (tube,) = lot.tubes(home, layout).values()
+        (tube,) = part.tubes(home, layout).values()
         others = [shard for shard in handler.all_shards() if shard != home]
         for shard in others:  # where its last request may have been routed to
             await self.storage.unschedule(shard, name)
-        schedule = Schedule(name, when, tube.thread, tube.priority, lot.bodies[0])
+        schedule = Schedule(name, when, tube.thread, tube.priority, part.bodies[0])
         next_ms = await self.storage.schedule(home, schedule, layout)
         await self._keep_one(schedule, home, others, layout)
         return datetime.fromtimestamp(next_ms / 1000, UTC)
@@ -321,144 +253,3 @@ def _check_sizes(handler: type[Handler], bodies: Sequence[bytes]) -> None:
             f"QUEUE_REGISTER_MESSAGE_BYTES = {settings.register_message_bytes:,}; keep it elsewhere and register its "
             "address, or raise the bound"
         )
-
-
-def _window(handler: type[Handler], seconds: float | None) -> float:
-    window = handler.deduplicate_seconds if seconds is None else seconds
-    if not is_window(window):
-        raise ValueError(f"deduplicate_seconds is {window!r}: {WINDOW_BOUNDS}")
-    return window
-
-
-def _identities(
-    handler: type[Handler], requests: Sequence[Any], bodies: Sequence[bytes], named: Sequence[str] | None
-) -> list[str]:
-    """Of one length, whatever that of the requests; 128 bits, so that no two requests ever share one by chance."""
-    if named is not None and len(named) != len(requests):
-        raise ValueError(f"{len(named)} identities for {counted(len(requests), 'request')}: one per request is wanted")
-    if named is not None:
-        texts = [_as_text(name) for name in named]
-    else:
-        texts = [_identity(handler, request) or body for request, body in zip(requests, bodies, strict=True)]
-    return [blake2b(text, digest_size=16).hexdigest() for text in texts]
-
-
-def _identity(handler: type[Handler], request: Any) -> bytes | None:
-    """
-    What the handler says of a request.
-
-    Raises:
-        HandlerError: it is no text.
-    """
-    named = handler.identity(request)
-    if named is None:
-        return None
-    if not isinstance(named, str):
-        raise HandlerError(f"{handler.name}.identity must return a str or None, not {named!r:.80} for {request!r:.80}")
-    return _as_text(named)
-
-
-def _as_text(name: str) -> bytes:
-    return b"=" + name.encode(errors="surrogatepass")  # as no JSON begins
-
-
-def _duplicates(
-    shard: Shard, tubes: Sequence[Tube], repeated: Mapping[tuple[int, int], First]
-) -> Iterator[tuple[tuple[Tube, int], Receipt]]:
-    """The receipt of each duplicate, by tube and place in it."""
-    for (number, place), (thread, priority, sequence) in repeated.items():
-        yield (tubes[number], place), Receipt(Tube(shard, thread, priority), sequence, is_duplicate=True)
-
-
-class Lot(NamedTuple):
-    """
-    What goes to one shard: requests with their routes, in order, and the place of each distinct route. A place is a
-    thread and a priority; where the handler says only how many threads it has, the mark of a key and a priority.
-    """
-
-    places: dict[Any, tuple[str | int, int]]
-    routes: list[Any]
-    bodies: list[bytes]
-    identities: list[str]
-
-    def tubes(self, shard: Shard, layout: Layout | None) -> dict[Any, Tube]:
-        """The tube of each distinct route, in order of appearance; `Route(3)` and `Route("3")` share one."""
-        thread_of: Callable[[Any], str] = layout.thread if layout else str
-        return {route: Tube(shard, thread_of(place), priority) for route, (place, priority) in self.places.items()}
-
-    def entries(self, tubes: Mapping[Any, Tube]) -> list[Entry]:
-        """What to append to each tube."""
-        entries = {
-            tube: Entry(tube.thread, tube.priority, [], [] if self.identities else ()) for tube in tubes.values()
-        }
-        _fill({route: entries[tube].bodies for route, tube in tubes.items()}, self.routes, self.bodies)
-        if self.identities:
-            _fill({route: entries[tube].identities for route, tube in tubes.items()}, self.routes, self.identities)
-        return list(entries.values())
-
-
-def _fill(line_of: Mapping[Any, Any], routes: Sequence[Any], items: Sequence[Any]) -> None:
-    for route, item in zip(routes, items, strict=True):
-        line_of[route].append(item)
-
-
-async def _routed(handler: type[Handler], requests: Sequence[Any]) -> Any:
-    """
-    Raises:
-        RouteError: `route` is not a coroutine function.
-    """
-    answer = handler.route(*requests)
-    if not isawaitable(answer):
-        raise RouteError(f"{handler.name}.route must be `async def`; it returned {answer!r:.80} at once")
-    return await answer
-
-
-def _checked(handler: type[Handler], routes: Any, count: int) -> list[Any]:
-    if isinstance(routes, Route | KeyRoute):
-        hint = "return a list with one for each request, as `[route] * len(requests)`"
-        raise RouteError(f"{handler.name}.route returned one {routes!r:.80}: {hint}")
-    if isinstance(routes, list | tuple) and len(routes) == count:
-        return list(routes)
-    given = counted(len(routes), "route") if isinstance(routes, list | tuple) else repr(routes)[:80]
-    raise RouteError(
-        f"{handler.name}.route must return a list of {counted(count, 'route')}, one per request; it returned {given}"
-    )
-
-
-def _lots(handler: type[Handler], routes: list[Any], bodies: list[bytes], identities: list[str]) -> dict[Shard, Lot]:
-    """
-    What goes to which shard.
-
-    Raises:
-        RouteError: a route is none that the handler can use.
-    """
-    places = _places(handler, routes)
-    if handler.threads is not None:
-        bodies = [marked(int(places[route][0]), body) for route, body in zip(routes, bodies, strict=True)]
-    if handler.shards == 1:
-        return {Shard(handler.name): Lot(places, routes, bodies, identities)}
-    shards = {route: _shard(handler, place) for route, (place, _) in places.items()}
-    lots = {shard: Lot({}, [], [], []) for shard in shards.values()}
-    for route, shard in shards.items():
-        lots[shard].places[route] = places[route]
-    lot_of = {route: lots[shard] for route, shard in shards.items()}
-    for route in routes:
-        lot_of[route].routes.append(route)
-    _fill({route: lot.bodies for route, lot in lot_of.items()}, routes, bodies)
-    if identities:
-        _fill({route: lot.identities for route, lot in lot_of.items()}, routes, identities)
-    return lots
-
-
-def _shard(handler: type[Handler], place: str | int) -> Shard:
-    """Any layout will do: a key is in the same shard in all of them."""
-    return handler.shard_of(place if isinstance(place, str) else Layout(1, handler.shards).thread(place))
-
-
-def _places(handler: type[Handler], routes: Sequence[Any]) -> dict[Any, tuple[str | int, int]]:
-    """The place of each distinct route, in order of appearance."""
-    check: Callable[[object], tuple[str | int, int]] = checked if handler.threads is None else checked_key
-    try:
-        return {route: check(route) for route in dict.fromkeys(routes)}
-    except TypeError:  # one is not even hashable, so one is no route
-        return {route: check(route) for route in routes}

@@ -19,28 +19,30 @@ from sharded_queue.errors import QueueFull
 from sharded_queue.lease import Lease
 from sharded_queue.printable import counted
 from sharded_queue.serializer import STAMP_DIGITS, mark_in
-from sharded_queue.storage import (
-    Batch,
+from sharded_queue.state import (
     Dead,
     Delayed,
+    Hold,
+    ShardState,
+    State,
+    ThreadState,
+    TubeLag,
+    TubeState,
+    Upcoming,
+    busy_seconds,
+)
+from sharded_queue.storage import (
+    Batch,
     Entry,
     Failure,
     First,
-    Hold,
     LayoutChanged,
     Registered,
     Resharded,
     Schedule,
     Settled,
     Settlement,
-    ShardState,
-    State,
     Target,
-    ThreadState,
-    TubeLag,
-    TubeState,
-    Upcoming,
-    busy_seconds,
     unfinished,
 )
 from sharded_queue.tube import Layout, Shard, Tube

@@ -5,22 +5,8 @@ from collections.abc import Callable, Sequence
 
 from sharded_queue.backends.memory.shard import Books, share_of
 from sharded_queue.settings import settings
-from sharded_queue.storage import (
-    Dead,
-    Delayed,
-    Entry,
-    Failure,
-    Registered,
-    Resharded,
-    Schedule,
-    Settled,
-    Settlement,
-    ShardState,
-    Storage,
-    Target,
-    ThreadState,
-    Upcoming,
-)
+from sharded_queue.state import Dead, Delayed, ShardState, ThreadState, Upcoming
+from sharded_queue.storage import Entry, Failure, Registered, Resharded, Schedule, Settled, Settlement, Storage, Target
 from sharded_queue.tube import Layout, Shard, Tube
 
 

@@ -15,28 +15,30 @@ from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable, U
 from sharded_queue.lease import Lease
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
-from sharded_queue.storage import (
+from sharded_queue.state import (
     Dead,
     Delayed,
+    Hold,
+    ShardState,
+    State,
+    ThreadState,
+    TubeLag,
+    TubeState,
+    Upcoming,
+    busy_seconds,
+)
+from sharded_queue.storage import (
     Entry,
     Failure,
     First,
-    Hold,
     LayoutChanged,
     Registered,
     Resharded,
     Schedule,
     Settled,
     Settlement,
-    ShardState,
-    State,
     Storage,
     Target,
-    ThreadState,
-    TubeLag,
-    TubeState,
-    Upcoming,
-    busy_seconds,
     unfinished,
 )
 from sharded_queue.tube import SHARD_TAG, Keys, Layout, Shard, Tube

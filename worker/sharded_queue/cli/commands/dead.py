@@ -12,7 +12,8 @@ from sharded_queue.cli.output import LONGEST, console, emit, emit_lines, read_ab
 from sharded_queue.cli.tables import Fitted, instant, name, number, text, word
 from sharded_queue.printable import be, counted, printable
 from sharded_queue.serializer import STAMP_DIGITS, body_of
-from sharded_queue.storage import Dead, Target
+from sharded_queue.state import Dead
+from sharded_queue.storage import Target
 
 
 @click.group()

@@ -13,7 +13,7 @@ from sharded_queue.cli.output import LONGEST, console, emit, emit_lines, read_ab
 from sharded_queue.cli.tables import Fitted, instant, name, number, text, word
 from sharded_queue.printable import be, counted, printable
 from sharded_queue.serializer import body_of
-from sharded_queue.storage import Delayed
+from sharded_queue.state import Delayed
 
 
 @click.group()

@@ -11,7 +11,7 @@ from sharded_queue.cli.arguments import NAME, Named, module_options, must_have, 
 from sharded_queue.cli.output import emit, read_about
 from sharded_queue.cli.tables import duration
 from sharded_queue.printable import be, counted, printable
-from sharded_queue.storage import DESERTED_SECONDS, ThreadState, TubeState
+from sharded_queue.state import DESERTED_SECONDS, ThreadState, TubeState
 
 
 @click.command()

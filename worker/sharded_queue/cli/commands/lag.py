@@ -16,7 +16,7 @@ from sharded_queue.cli.output import observed
 from sharded_queue.cli.tables import Fitted, count, duration, instant, name, number, text, word
 from sharded_queue.cli.watch import Shape, show
 from sharded_queue.printable import printable
-from sharded_queue.storage import ShardState, ThreadState, TubeLag
+from sharded_queue.state import ShardState, ThreadState, TubeLag
 from sharded_queue.tube import Shard
 
 

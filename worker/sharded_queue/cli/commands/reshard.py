@@ -9,7 +9,7 @@ from sharded_queue.cli import answers
 from sharded_queue.cli.arguments import NAME, BadInput, Named, module_options, named
 from sharded_queue.cli.output import emit, read_about
 from sharded_queue.printable import counted, printable
-from sharded_queue.storage import ShardState
+from sharded_queue.state import ShardState
 from sharded_queue.tube import THREADS_BOUND, Layout, threads_fault
 
 States = Sequence[ShardState]

@@ -10,7 +10,7 @@ from sharded_queue.cli.output import LONGEST, console, emit, emit_lines, read_ab
 from sharded_queue.cli.tables import Fitted, instant, name, text, word
 from sharded_queue.printable import printable
 from sharded_queue.serializer import body_of
-from sharded_queue.storage import Upcoming
+from sharded_queue.state import Upcoming
 
 
 @click.group()

@@ -15,7 +15,7 @@ from sharded_queue.cli.tables import deserted, handlers_table, holders, tubes_ta
 from sharded_queue.cli.watch import Shape, show
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
-from sharded_queue.storage import ShardState
+from sharded_queue.state import ShardState
 
 
 @click.command(short_help="How much waits, where, and for how long.")
