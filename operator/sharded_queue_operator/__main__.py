@@ -17,8 +17,9 @@ from kubernetes.aio.config import ConfigException
 
 from sharded_queue import logs
 from sharded_queue.errors import SettingsError
+from sharded_queue.monitoring import http_server
 from sharded_queue.monitoring.http_server import Check
-from sharded_queue_operator import health, metrics
+from sharded_queue_operator import metrics
 from sharded_queue_operator.cluster.api import Api, queues
 from sharded_queue_operator.cluster.leader import Deposed, Leader
 from sharded_queue_operator.controller.controller import Controller
@@ -96,8 +97,13 @@ async def serve(settings: Settings) -> None:
     api = await Api.connected(settings.api_seconds)
     controller = Controller(api, settings)
     try:
-        async with health.served(
-            settings.http_port, livez=livez(controller, settings), readyz=readyz(controller)
+        async with http_server.serving(
+            settings.http_port,
+            setting="OPERATOR_HTTP_PORT",
+            livez=livez(controller, settings),
+            readyz=readyz(controller),
+            metrics=metrics.exposition,
+            content_type=metrics.CONTENT_TYPE,
         ) as port:
             log.info("serving /livez, /readyz and /metrics on port %s", port)
             await first_of(stop.wait(), lead(api, controller, settings, stop))

@@ -1,8 +1,12 @@
 """
-What the operator measures. Queues themselves (depth, lag) are exported per handler; nothing grows with threads.
+What the operator measures of itself and of each resource, and the page of it that Prometheus reads.
+
+No metric has a label for a thread or a handler: the number of series grows with the number of resources alone.
 """
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 registry = CollectorRegistry()
 
@@ -90,3 +94,8 @@ def forget(namespace: str, queue: str) -> None:
         gauge.remove_by_labels({"namespace": namespace, "queue": queue})
     for counter in (scalings, freed):
         counter.remove_by_labels({"namespace": namespace, "queue": queue})
+
+
+async def exposition() -> bytes:
+    """All metrics, as Prometheus reads them."""
+    return generate_latest(registry)
