@@ -1,26 +1,90 @@
 """
-What the operator hears from Kubernetes: a table of contents.
+News from Kubernetes: what kopf watches, and how its watches begin anew whatever ends them.
 
-Only `on.event`, which writes nothing to the objects; work is done elsewhere, from a queue of our own. The functions are
-async to stay on the event loop: kopf gives plain ones to another OS thread.
+Only `on.event`, which writes nothing to the objects; the work is done elsewhere, from a queue of our own. The functions
+are async to stay on the event loop: kopf would run plain functions in another OS thread.
 """
 
+import asyncio
+import logging
+from collections.abc import Collection
+from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import kopf
 
+from sharded_queue_operator import metrics
 from sharded_queue_operator.cluster.api import PAGE
 from sharded_queue_operator.cluster.pods import watched_pods
 from sharded_queue_operator.controller.controller import Controller
+from sharded_queue_operator.process import install_signal_handlers, race
 from sharded_queue_operator.resource.deployment import MANAGED_BY, MANAGER, QUEUE
 from sharded_queue_operator.resource.spec import GROUP, PLURAL, VERSION
+from sharded_queue_operator.settings import Settings
+
+log = logging.getLogger(__name__)
+
+KOPF = Path(kopf.__file__).parent
 
 REQUEST_SECONDS = 15.0
 BACKOFF_SECONDS = (0.5, 1.0, 2.0)
-"""Soon given up: then the watches begin anew, and lists are read in their place."""
+"""kopf gives up soon: then the watches begin anew, and lists take their place until they do."""
 
 EXIT_SECONDS = 0.5
 """Our handlers only put names into a queue, so nothing is worth waiting for when the process is to end."""
+
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
+"""Between two beginnings of the watches, while they end at once."""
+
+CANCELLATIONS, CANCELLED_SECONDS = 5, 0.5
+"""How often a task of kopf is cancelled, and how long it may take to end each time."""
+
+
+async def watch(controller: Controller, settings: Settings, stop: asyncio.Event) -> None:
+    """
+    Report news to *controller* until *stop*. Whatever ends the watches, they begin anew, and lists report what was
+    missed.
+
+    kopf gives up for good on an answer that it does not expect, such as a conflict, or a watch that is gone as it
+    begins.
+    """
+    pause = FIRST_PAUSE_SECONDS
+    while not stop.is_set():
+        begun = monotonic()
+        try:
+            await watch_once(controller, settings, stop)
+        except Exception as error:
+            pause = FIRST_PAUSE_SECONDS if monotonic() > begun + LONGEST_PAUSE_SECONDS else pause
+            log.warning("the watches ended: %r; they begin anew in %.0f s", error, pause)
+            metrics.watch_failures.inc()
+            controller.watches_ended()
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+
+async def watch_once(controller: Controller, settings: Settings, stop: asyncio.Event) -> None:
+    try:
+        await race(*await kopf_tasks(controller, settings, stop))
+    finally:
+        await cancel_leftover_kopf_tasks()
+
+
+async def kopf_tasks(
+    controller: Controller, settings: Settings, stop: asyncio.Event
+) -> Collection["asyncio.Task[None]"]:
+    """`kopf.operator` would take all tasks of this loop for its own at the end, and wait for them."""
+    tasks = await kopf.spawn_tasks(
+        registry=registered(controller),
+        settings=configured(),
+        standalone=True,
+        clusterwide=not settings.namespaces,
+        namespaces=settings.namespaces,
+        identity=settings.identity,  # type: ignore[arg-type]  # a str; kopf would look for the user's name
+        stop_flag=stop,
+    )
+    install_signal_handlers(stop)  # kopf has just replaced ours
+    return tasks
 
 
 def registered(controller: Controller) -> kopf.OperatorRegistry:
@@ -51,7 +115,7 @@ def registered(controller: Controller) -> kopf.OperatorRegistry:
 def configured() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
-    settings.scanning.disabled = True  # no right to read all CRDs: ours is there before we are
+    settings.scanning.disabled = True  # the operator may not read all CRDs; ours exists before it starts
     settings.queueing.idle_timeout = settings.queueing.exit_timeout = EXIT_SECONDS
     settings.networking.request_timeout = REQUEST_SECONDS
     settings.networking.error_backoffs = BACKOFF_SECONDS
@@ -60,3 +124,23 @@ def configured() -> kopf.OperatorSettings:
     settings.watching.label_selectors["apps", "v1", "deployments"] = f"{MANAGED_BY}={MANAGER}"
     settings.watching.label_selectors["", "v1", "pods"] = watched_pods()
     return settings
+
+
+async def cancel_leftover_kopf_tasks() -> None:
+    """
+    End what kopf leaves behind: watchers that take their first cancellation for a pause of their own. They would
+    outlive the watches and keep this process from ending.
+    """
+    for _ in range(CANCELLATIONS):
+        left = [task for task in asyncio.all_tasks() if is_of_kopf(task)]
+        if not left:
+            return
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left, timeout=CANCELLED_SECONDS)
+    log.error("kopf does not end %s", ", ".join(task.get_name() for task in left))
+
+
+def is_of_kopf(task: "asyncio.Task[object]") -> bool:
+    code = getattr(task.get_coro(), "cr_code", None)
+    return code is not None and Path(code.co_filename).is_relative_to(KOPF)
