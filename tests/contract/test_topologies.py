@@ -16,7 +16,8 @@ from sharded_queue import Handler, Queue, RedisCoordinator, Worker, settings
 from sharded_queue.backends.redis.client import close, connect
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
-from sharded_queue_operator.polling.observer import Observer, Reading
+from sharded_queue_operator.polling.observer import Observer
+from sharded_queue_operator.polling.poller import Reading
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import parsed
 from tests.certificates import Authority

@@ -17,9 +17,10 @@ from sharded_queue_operator.cluster.api import Api, apps, core
 from sharded_queue_operator.cluster.victims import FINAL_PHASES, Annotations, Maker, Member
 from sharded_queue_operator.errors import ApiGone, ApiRefused
 from sharded_queue_operator.resource.availability import Problem
-from sharded_queue_operator.resource.deployment import QUEUE, Manifest, Workload, selector, selector_text, worker_name
+from sharded_queue_operator.resource.deployment import QUEUE, Manifest, selector, selector_text, worker_name
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
+from sharded_queue_operator.resource.workload import Workload
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,10 @@ from msgspec import json
 from sharded_queue_operator.cluster.api import Api, apps
 from sharded_queue_operator.cluster.contest import UNDONE_SECONDS
 from sharded_queue_operator.errors import Claimed, NotOurs
-from sharded_queue_operator.resource.deployment import Manifest, Workload, deployment, deployment_name
+from sharded_queue_operator.resource.deployment import Manifest, deployment, deployment_name
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource, ScaleTargetRef
+from sharded_queue_operator.resource.workload import Workload
 
 TARGET_SECONDS = 60.0
 """From one look at a workload of the user's to the next; it is not watched. It is looked at before it is scaled too."""

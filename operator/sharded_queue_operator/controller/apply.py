@@ -15,10 +15,12 @@ from sharded_queue_operator.errors import ApiGone, ApiRefused
 from sharded_queue_operator.resource import status
 from sharded_queue_operator.resource.availability import Problem
 from sharded_queue_operator.resource.conditions import Condition
-from sharded_queue_operator.resource.deployment import MANAGER, Manifest, Workload
+from sharded_queue_operator.resource.deployment import MANAGER, Manifest
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import API_VERSION, KIND, Resource
-from sharded_queue_operator.scaling.decide import Decision, Observation
+from sharded_queue_operator.resource.workload import Workload
+from sharded_queue_operator.scaling.decide import Decision
+from sharded_queue_operator.scaling.observation import Observation
 
 log = logging.getLogger(__name__)
 

@@ -28,15 +28,20 @@ from sharded_queue_operator.controller.scale_down import Dismissals
 from sharded_queue_operator.controller.sharing import Sharing
 from sharded_queue_operator.controller.workqueue import WorkQueue
 from sharded_queue_operator.errors import ApiRefused, BadSpec, NotOurs
-from sharded_queue_operator.polling.observer import Observer, Place, Reading, Watch
+from sharded_queue_operator.polling.connection import Place
+from sharded_queue_operator.polling.observer import Observer
+from sharded_queue_operator.polling.poller import Reading, Watch
 from sharded_queue_operator.polling.timetable import LONGEST_PAUSE_SECONDS
 from sharded_queue_operator.resource import status
 from sharded_queue_operator.resource.conditions import Condition
-from sharded_queue_operator.resource.deployment import MANAGED_BY, MANAGER, Manifest, Workload, deployment
+from sharded_queue_operator.resource.deployment import MANAGED_BY, MANAGER, Manifest, deployment
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.pin import PINNED, pin
 from sharded_queue_operator.resource.spec import ACCEPT, PAUSE, Resource, parsed
-from sharded_queue_operator.scaling.decide import Decision, Doubt, History, Observation, decide
+from sharded_queue_operator.resource.workload import Workload
+from sharded_queue_operator.scaling.decide import Decision, decide
+from sharded_queue_operator.scaling.history import History
+from sharded_queue_operator.scaling.observation import Doubt, Observation
 from sharded_queue_operator.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -16,12 +16,12 @@ from sharded_queue_operator import metrics
 from sharded_queue_operator.cluster.pods import Ended, Members, worker_of
 from sharded_queue_operator.controller.scale_down import Coordinate, is_ordinal
 from sharded_queue_operator.errors import ApiRefused
-from sharded_queue_operator.polling.observer import ANSWER_SECONDS, TROUBLE
-from sharded_queue_operator.resource.deployment import Workload
+from sharded_queue_operator.polling.connection import ANSWER_SECONDS, TROUBLE
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
 from sharded_queue_operator.resource.status import Event
-from sharded_queue_operator.scaling.decide import Observation
+from sharded_queue_operator.resource.workload import Workload
+from sharded_queue_operator.scaling.observation import Observation
 
 log = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from typing import NamedTuple
 from sharded_queue.coordinator import Coordinator
 from sharded_queue_operator.cluster.pods import Members, worker_of
 from sharded_queue_operator.cluster.victims import Member, costs, highest, victims
-from sharded_queue_operator.polling.observer import ANSWER_SECONDS, TROUBLE
-from sharded_queue_operator.resource.deployment import Workload
+from sharded_queue_operator.polling.connection import ANSWER_SECONDS, TROUBLE
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
-from sharded_queue_operator.scaling.decide import Observation
+from sharded_queue_operator.resource.workload import Workload
+from sharded_queue_operator.scaling.observation import Observation
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ Handlers that more than one resource names: each would scale its workers by the 
 
 from collections.abc import Iterator
 
-from sharded_queue_operator.polling.observer import Place
+from sharded_queue_operator.polling.connection import Place
 from sharded_queue_operator.resource.conditions import SHARED, Condition
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource

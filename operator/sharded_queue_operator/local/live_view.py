@@ -13,7 +13,8 @@ from rich.text import Text
 from sharded_queue.cli.tables import count, duration, handlers_table, tubes_table
 from sharded_queue.printable import printable
 from sharded_queue_operator.local.processes import Crew, Member
-from sharded_queue_operator.scaling.decide import Decision, Observation
+from sharded_queue_operator.scaling.decide import Decision
+from sharded_queue_operator.scaling.observation import Observation
 
 WORST = 8
 """Tubes that are listed: the table fits a terminal of 24 lines."""

@@ -28,10 +28,13 @@ from sharded_queue_operator.local import order_check
 from sharded_queue_operator.local.live_view import Frame, View, view
 from sharded_queue_operator.local.processes import Crew, Failed, ended, environment, started, tail, words
 from sharded_queue_operator.local.report import Outcome, printed
-from sharded_queue_operator.polling.observer import Place, Poller, Reading, Watch
+from sharded_queue_operator.polling.connection import Place
+from sharded_queue_operator.polling.poller import Poller, Reading, Watch
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
-from sharded_queue_operator.scaling.decide import History, Observation, decide
+from sharded_queue_operator.scaling.decide import decide
+from sharded_queue_operator.scaling.history import History
+from sharded_queue_operator.scaling.observation import Observation
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NEVER = float("inf")

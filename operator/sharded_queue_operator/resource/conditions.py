@@ -11,7 +11,9 @@ from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
 from sharded_queue.state import ShardState
-from sharded_queue_operator.scaling.decide import Observation, unserved, workers
+from sharded_queue_operator.scaling.decide import workers
+from sharded_queue_operator.scaling.demand import unserved
+from sharded_queue_operator.scaling.observation import Observation
 from sharded_queue_operator.scaling.policy import Policy
 
 LEAST_SECONDS = 60.0

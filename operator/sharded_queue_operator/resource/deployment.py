@@ -4,13 +4,13 @@ The worker Deployment of a resource: a hardened default, and the user's partial 
 Pure: manifests are dicts that are applied by the server, so a field that is not in them is not ours.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
 from sharded_queue_operator.errors import BadSpec
-from sharded_queue_operator.resource.availability import Problem, of_deployment
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import API_VERSION, GROUP, KIND, Redis, Resource, Worker
+from sharded_queue_operator.resource.template import merged
 
 Manifest = dict[str, Any]
 
@@ -30,37 +30,6 @@ POD_NAME = "POD_NAME"
 AUTH_FOLDER = "/etc/sharded-queue/redis-auth"
 CA_FOLDER = "/etc/sharded-queue/redis-ca"
 CA_KEY = "ca.crt"
-
-TEMPLATE = "worker.template"
-CONTAINERS = f"{TEMPLATE}.spec.containers"
-KEYS = {
-    CONTAINERS: "name",
-    f"{CONTAINERS}[].env": "name",
-    f"{CONTAINERS}[].ports": "name",
-    f"{CONTAINERS}[].volumeMounts": "mountPath",
-    f"{TEMPLATE}.spec.volumes": "name",
-}
-"""What tells the items of our lists apart. Only in these places: `env` is the name of many a label too."""
-
-PROBES = frozenset(f"{CONTAINERS}[].{name}" for name in ("livenessProbe", "readinessProbe", "startupProbe"))
-WAYS = frozenset({"httpGet", "tcpSocket", "exec", "grpc"})
-"""How a probe may look; it has one way, so that one of theirs leaves nothing of ours."""
-
-NEEDED = frozenset(
-    {
-        f"{TEMPLATE}.metadata",
-        f"{TEMPLATE}.metadata.labels",
-        f"{TEMPLATE}.spec",
-        f"{TEMPLATE}.spec.terminationGracePeriodSeconds",
-        CONTAINERS,
-        f"{CONTAINERS}[].image",
-        f"{CONTAINERS}[].env",
-    }
-)
-"""Without these there is no worker, or none that can be identified and configured."""
-
-NAMELESS = frozenset({f"{CONTAINERS}[].ports"})
-"""Items may do without their key there, and then stand beside ours."""
 
 
 def deployment_name(resource: Name) -> Name:
@@ -228,82 +197,3 @@ def secret_mounts(redis: Redis) -> list[Manifest]:
     folders = {"redis-auth": AUTH_FOLDER, "redis-ca": CA_FOLDER}
     names = [volume["name"] for volume in secret_volumes(redis)]
     return [{"name": name, "mountPath": folders[name], "readOnly": True} for name in names]
-
-
-def merged(ours: Any, theirs: Any, path: str = TEMPLATE, place: str = TEMPLATE) -> Any:
-    """
-    *theirs* over *ours*: objects field by field, containers by their names, what has a name or a mount path item by
-    item, everything else as a whole; so is a probe that looks in a way of its own. A null takes a field of ours away.
-    *path* names the value to a person; *place* is the same without names of items.
-
-    Raises:
-        BadSpec: a value is of another kind than the one it would replace.
-    """
-    if isinstance(ours, dict):
-        if not isinstance(theirs, dict):
-            raise BadSpec(f"{path} must be an object")
-        if place in PROBES and WAYS.intersection(theirs):
-            return theirs
-        if away := [key for key, value in theirs.items() if value is None and f"{place}.{key}" in NEEDED]:
-            raise BadSpec(f"{path}.{away[0]} cannot be taken away: leave it out, or give a value of your own")
-        common = {
-            key: merged(ours[key], value, f"{path}.{key}", f"{place}.{key}")
-            for key, value in theirs.items()
-            if key in ours and value is not None
-        }
-        return {key: value for key, value in {**ours, **theirs, **common}.items() if value is not None}
-    return listed(ours, theirs, path, place) if place in KEYS else theirs
-
-
-def listed(ours: Sequence[Manifest], theirs: Any, path: str, place: str) -> list[Manifest]:
-    key = KEYS[place]
-    if not isinstance(theirs, list) or not all(
-        isinstance(item, dict) and (item.get(key) or place in NAMELESS) for item in theirs
-    ):
-        raise BadSpec(f"{path} must be a list of objects, each with its {key}")
-    items: dict[object, Manifest] = {item[key]: item for item in ours}
-    names = [str(item[key]) if item.get(key) else number for number, item in enumerate(theirs)]
-    if place == CONTAINERS and (twice := [name for name in names if names.count(name) > 1]):
-        raise BadSpec(f"{path}: the name {twice[0]} stands twice")
-    for name, item in zip(names, theirs, strict=True):
-        is_merged = place == CONTAINERS and name in items
-        items[name] = merged(items[name], item, f"{path}[{name}]", f"{place}[]") if is_merged else item
-    return list(items.values())
-
-
-class Workload(NamedTuple):
-    """A workload as the API server knows it: replicas that are wanted, that exist, and that are ready."""
-
-    wanted: int
-    existing: int
-    ready: int
-    selector: str
-    uid: str = ""
-    problem: Problem | None = None
-    writer: str = ""
-    """The manager that set the wanted replicas."""
-
-    @classmethod
-    def of(cls, body: Manifest) -> "Workload":
-        spec, status = body["spec"], body.get("status") or {}
-        return cls(
-            spec.get("replicas", 1),
-            status.get("replicas", 0),
-            status.get("readyReplicas", 0),
-            selector_text((spec.get("selector") or {}).get("matchLabels") or {}),
-            body["metadata"].get("uid", ""),
-            of_deployment(body),
-            writer_of(body),
-        )
-
-
-def writer_of(body: Mapping[str, Any]) -> str:
-    """The manager of a workload's `spec.replicas`, another one before ourselves; empty where the server names none."""
-    fields = body["metadata"].get("managedFields") or []
-    managers = [each.get("manager", "") for each in fields if "f:replicas" in _spec_of(each)]
-    return next((manager for manager in managers if manager != MANAGER), MANAGER if managers else "")
-
-
-def _spec_of(managed: Mapping[str, Any]) -> Mapping[str, Any]:
-    spec: Mapping[str, Any] = (managed.get("fieldsV1") or {}).get("f:spec") or {}
-    return spec

@@ -9,9 +9,11 @@ from typing import Any, Literal, NamedTuple
 from sharded_queue.printable import printable
 from sharded_queue_operator.resource.availability import Problem, worst
 from sharded_queue_operator.resource.conditions import CONCERNS, Condition, Running, age, concerns
-from sharded_queue_operator.resource.deployment import Manifest, Workload
+from sharded_queue_operator.resource.deployment import Manifest
 from sharded_queue_operator.resource.spec import Handler, Resource
-from sharded_queue_operator.scaling.decide import Decision, Observation, workers
+from sharded_queue_operator.resource.workload import Workload
+from sharded_queue_operator.scaling.decide import Decision, workers
+from sharded_queue_operator.scaling.observation import Observation
 
 AVAILABLE = "WorkersAvailable"
 

@@ -7,10 +7,12 @@ import pytest
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Shard
 from sharded_queue_operator.resource.availability import Problem, of_deployment, of_pod, worst
-from sharded_queue_operator.resource.deployment import Workload
 from sharded_queue_operator.resource.spec import parsed
 from sharded_queue_operator.resource.status import condition, events_of, is_urgent, status_of
-from sharded_queue_operator.scaling.decide import Decision, Doubt, History, Observation
+from sharded_queue_operator.resource.workload import Workload
+from sharded_queue_operator.scaling.decide import Decision
+from sharded_queue_operator.scaling.history import History
+from sharded_queue_operator.scaling.observation import Doubt, Observation
 
 NOW = "2026-01-01T00:00:00Z"
 RESOURCE = parsed(

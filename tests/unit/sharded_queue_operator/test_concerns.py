@@ -5,7 +5,7 @@ from typing import Any
 from sharded_queue.state import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
 from sharded_queue_operator.resource.conditions import Running, concerns
-from sharded_queue_operator.scaling.decide import Doubt, Observation
+from sharded_queue_operator.scaling.observation import Doubt, Observation
 from sharded_queue_operator.scaling.policy import Policy
 
 POLICY = Policy(max_replicas=2, drain_seconds=30)

@@ -3,8 +3,8 @@
 from typing import Any
 
 from sharded_queue_operator.cluster.contest import REST_SECONDS, Contests, condition
-from sharded_queue_operator.resource.deployment import writer_of
 from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.workload import writer_of
 
 NAME, HPA, OURS = Name("shop", "n"), "kube-controller-manager", "sharded-queue-operator"
 

@@ -13,11 +13,11 @@ from sharded_queue_operator.cluster.api import Api
 from sharded_queue_operator.controller import controller as module
 from sharded_queue_operator.controller.controller import TRIES, Controller
 from sharded_queue_operator.errors import ApiGone, ApiRefused
-from sharded_queue_operator.polling.observer import Reading
+from sharded_queue_operator.polling.poller import Reading
 from sharded_queue_operator.resource import spec as resources
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import ACCEPT
-from sharded_queue_operator.scaling.decide import Doubt
+from sharded_queue_operator.scaling.observation import Doubt
 from sharded_queue_operator.settings import Settings
 
 NAME = Name("shop", "n")

@@ -9,7 +9,10 @@ from hypothesis import strategies as st
 
 from sharded_queue.state import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
-from sharded_queue_operator.scaling.decide import Decision, Doubt, History, Observation, decide, lanes_of
+from sharded_queue_operator.scaling.decide import Decision, decide
+from sharded_queue_operator.scaling.demand import lanes_of
+from sharded_queue_operator.scaling.history import History
+from sharded_queue_operator.scaling.observation import Doubt, Observation
 from sharded_queue_operator.scaling.policy import Policy
 
 SHARD = Shard("notifications.NotifyHandler")

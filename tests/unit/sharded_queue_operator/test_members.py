@@ -15,10 +15,10 @@ from sharded_queue_operator.cluster.victims import COST, VICTIM_COST, Member
 from sharded_queue_operator.controller.lease_recovery import Healer
 from sharded_queue_operator.controller.scale_down import DISMISSED_SECONDS, ROUNDS, Dismissals
 from sharded_queue_operator.errors import ApiRefused
-from sharded_queue_operator.resource.deployment import Workload
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource, parsed
-from sharded_queue_operator.scaling.decide import Doubt, Observation
+from sharded_queue_operator.resource.workload import Workload
+from sharded_queue_operator.scaling.observation import Doubt, Observation
 
 SHARD = Shard("a")
 NAME = Name("shop", "n")

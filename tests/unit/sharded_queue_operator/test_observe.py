@@ -16,15 +16,9 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
 from sharded_queue_operator.allowed import Allowed
-from sharded_queue_operator.polling.observer import (
-    CALLS_AT_ONCE,
-    GATHER_SECONDS,
-    Observer,
-    Place,
-    Poller,
-    Reading,
-    qualified,
-)
+from sharded_queue_operator.polling.connection import Place, qualified
+from sharded_queue_operator.polling.observer import Observer
+from sharded_queue_operator.polling.poller import CALLS_AT_ONCE, GATHER_SECONDS, Poller, Reading
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Redis, parsed
 from tests.parrot import GARBAGE, answering

@@ -15,7 +15,9 @@ from sharded_queue_operator.resource.status import (
     short,
     status_of,
 )
-from sharded_queue_operator.scaling.decide import Decision, Doubt, History, Observation
+from sharded_queue_operator.scaling.decide import Decision
+from sharded_queue_operator.scaling.history import History
+from sharded_queue_operator.scaling.observation import Doubt, Observation
 from sharded_queue_operator.scaling.service_time import Pace
 
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"

@@ -7,8 +7,8 @@ from sharded_queue_operator.cluster.api import Api
 from sharded_queue_operator.cluster.contest import UNDONE_SECONDS
 from sharded_queue_operator.cluster.workloads import Workloads, digest, newer, owner_of, part_of, pause
 from sharded_queue_operator.errors import Claimed, NotOurs
-from sharded_queue_operator.resource.deployment import Workload
 from sharded_queue_operator.resource.spec import Resource, parsed
+from sharded_queue_operator.resource.workload import Workload
 
 OURS = {"spec": {"replicas": 2, "template": {"containers": [{"name": "worker", "image": "a"}]}}}
 

@@ -1,0 +1,45 @@
+"""A workload as the API server knows it."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sharded_queue_operator.resource.availability import Problem, of_deployment
+from sharded_queue_operator.resource.deployment import MANAGER, Manifest, selector_text
+
+
+class Workload(NamedTuple):
+    """A workload as the API server knows it: replicas that are wanted, that exist, and that are ready."""
+
+    wanted: int
+    existing: int
+    ready: int
+    selector: str
+    uid: str = ""
+    problem: Problem | None = None
+    writer: str = ""
+    """The manager that set the wanted replicas."""
+
+    @classmethod
+    def of(cls, body: Manifest) -> "Workload":
+        spec, status = body["spec"], body.get("status") or {}
+        return cls(
+            spec.get("replicas", 1),
+            status.get("replicas", 0),
+            status.get("readyReplicas", 0),
+            selector_text((spec.get("selector") or {}).get("matchLabels") or {}),
+            body["metadata"].get("uid", ""),
+            of_deployment(body),
+            writer_of(body),
+        )
+
+
+def writer_of(body: Mapping[str, Any]) -> str:
+    """The manager of a workload's `spec.replicas`, another one before ourselves; empty where the server names none."""
+    fields = body["metadata"].get("managedFields") or []
+    managers = [each.get("manager", "") for each in fields if "f:replicas" in _spec_of(each)]
+    return next((manager for manager in managers if manager != MANAGER), MANAGER if managers else "")
+
+
+def _spec_of(managed: Mapping[str, Any]) -> Mapping[str, Any]:
+    spec: Mapping[str, Any] = (managed.get("fieldsV1") or {}).get("f:spec") or {}
+    return spec
