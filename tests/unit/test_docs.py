@@ -8,6 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
+PACKAGES = (ROOT / "worker" / "sharded_queue", ROOT / "operator" / "sharded_queue_operator")
 PAGES = [page for pattern in ("*.md", "docs/**/*.md", "examples/*/*.md") for page in sorted(ROOT.glob(pattern))]
 
 
@@ -31,6 +32,20 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         target = page.parent / path if path else page
         assert target.exists(), f"{page.relative_to(ROOT)} links to {link}"
         assert not heading or heading in anchors(target), f"{page.relative_to(ROOT)} links to {link}"
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
+def test_every_file_that_is_named_exists(page: str) -> None:
+    names = re.findall(r"`([\w./]+(?:\.py|\.lua|\.md|\.toml|/))`", (ROOT / page).read_text())
+    assert names
+
+    missing = [name for name in names if not any(ROOT.glob(name)) and not is_of_ours(name)]
+    assert missing == []
+
+
+def is_of_ours(name: str) -> bool:
+    """Whether the library or the operator has such a file or folder, named from any of their folders on."""
+    return any(any(package.rglob(name.rstrip("/"))) for package in PACKAGES)
 
 
 def test_the_index_leads_to_every_page() -> None:
