@@ -851,7 +851,7 @@ VARIANTS = [
     Variant(
         "a wait cannot be ended but by closing its connection",
         "backends/redis/coordinator.py",
-        "        await asyncio.gather(*[self._call_off(shard, owner) for shard in shards], return_exceptions=True)\n",
+        "        await asyncio.gather(*[self._call_off(shard, owner) for shard in ends], return_exceptions=True)\n",
         "",
         (COORDINATOR + "a_wait_is_ended_without_losing_a_call",),
     ),

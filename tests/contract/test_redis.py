@@ -461,6 +461,19 @@ async def test_an_idle_worker_of_many_shards_sends_less_than_one_command_a_secon
     assert 0 < commands < seconds
 
 
+async def test_a_wait_for_many_shards_is_ended_over_one_connection(on_redis: RedisMedium) -> None:
+    """Sixty-four at once, with TLS, took all the time of their process for longer than a lease."""
+    shards = [Shard("tests.Handler", number) for number in range(64)]
+    waiting = asyncio.create_task(on_redis.coordinator.wait(shards, "w/1", 30))
+    while not (await on_redis.redis.info("clients"))["blocked_clients"]:  # noqa: ASYNC110 - Redis alone knows that the wait arrived
+        await asyncio.sleep(0.01)
+    before = (await on_redis.redis.info("stats"))["total_connections_received"]
+    await on_redis.coordinator.hang_up(shards, "w/1")
+
+    assert await waiting is None
+    assert (await on_redis.redis.info("stats"))["total_connections_received"] <= before + 1
+
+
 def tube(thread: str) -> Tube:
     return Tube(SHARD, thread, 0)
 

@@ -177,8 +177,13 @@ class RedisCoordinator(Coordinator):
             await self.link.send(wake, "RPUSH", wake, 1, seconds=settings.redis_timeout)
 
     async def hang_up(self, shards: Sequence[Shard], owner: str) -> bool:
-        """To close the connection would end the wait as well, and lose a call that Redis has just answered with."""
-        await asyncio.gather(*[self._call_off(shard, owner) for shard in shards], return_exceptions=True)
+        """
+        To close the connection would end the wait as well, and lose a call that Redis has just answered with.
+
+        Outside a Cluster one command waits for all shards: the list of one of them ends it, over one connection.
+        """
+        ends = shards if self.link.is_cluster else shards[:1]
+        await asyncio.gather(*[self._call_off(shard, owner) for shard in ends], return_exceptions=True)
         return True
 
     async def _call_off(self, shard: Shard, owner: str) -> None:
