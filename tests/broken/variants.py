@@ -203,8 +203,8 @@ VARIANTS = [
     ),
     Variant(
         "in memory what was cancelled is forgotten at once",
-        "backends/memory/shard.py",
-        "            self.cancelled[number] = now\n",
+        "backends/memory/steps/cancel.py",
+        "        shard.cancelled[number] = now\n",
         "",
         (CONTROL + "cancelling_again_answers_the_same",),
     ),
@@ -217,9 +217,9 @@ VARIANTS = [
     ),
     Variant(
         "in memory an ended lease holds its thread in what is observed",
-        "backends/memory/shard.py",
-        "if thread in self.held and self.leases[thread] > now:",
-        "if thread in self.held:",
+        "backends/memory/steps/observe.py",
+        "if thread in shard.held and shard.leases[thread] > now:",
+        "if thread in shard.held:",
         (CONTROL + "nobody_holds_a_thread_whose_lease_has_ended",),
     ),
     Variant(
@@ -232,8 +232,8 @@ VARIANTS = [
     Variant(
         "in memory a delayed request gives its number again",
         "backends/memory/shard.py",
-        "            self._append(entry, self.sequence, due)\n            self.sequence += 1\n",
-        "            self.sequence += 1\n            self._append(entry, self.sequence, due)\n",
+        "            self.append(entry, self.sequence, due)\n            self.sequence += 1\n",
+        "            self.sequence += 1\n            self.append(entry, self.sequence, due)\n",
         (CONTROL + "the_number_of_a_delayed_request_is_never_given_again",),
     ),
     # What comes late changes nothing, and what is sent again gets the first answer.
@@ -246,7 +246,7 @@ VARIANTS = [
     ),
     Variant(
         "in memory a late settlement hands out anew",
-        "backends/memory/shard.py",
+        "backends/memory/steps/settle.py",
         "if was_settled or held.is_answered(call):",
         "if held.is_answered(call):",
         (LATE + "a_late_settlement_leaves_the_next_batch_in_hand_though_an_urgent_request_came",),
@@ -275,8 +275,8 @@ VARIANTS = [
     ),
     Variant(
         "in memory a late burial is a lost lease",
-        "backends/memory/shard.py",
-        "if line is None or line.head > sequence or held.is_answered(call):",
+        "backends/memory/steps/fail.py",
+        "if tube is None or tube.head > sequence or held.is_answered(call):",
         "if held.is_answered(call):",
         (LATE + "a_late_burial_leaves_the_next_batch_in_hand",),
     ),
@@ -400,8 +400,8 @@ VARIANTS = [
     ),
     Variant(
         "in memory a window never ends",
-        "backends/memory/shard.py",
-        "for identity in self.identities.up_to(now):",
+        "backends/memory/steps/register.py",
+        "for identity in shard.identities.up_to(now):",
         "for identity in []:",
         (DUPLICATES + "the_window_begins_with_the_registration_and_no_duplicate_prolongs_it",),
     ),
@@ -495,8 +495,8 @@ VARIANTS = [
     ),
     Variant(
         "in memory a schedule that is said again begins anew",
-        "backends/memory/shard.py",
-        "if known is None or known.timing != schedule.timing:",
+        "backends/memory/steps/schedule.py",
+        "if known is None or known.timing != new.timing:",
         "if True:",
         (SCHEDULES + "the_same_schedule_said_again_changes_nothing",),
     ),
@@ -553,7 +553,7 @@ VARIANTS = [
     Variant(
         "in memory new threads do not wait for old ones",
         "backends/memory/shard.py",
-        "if not is_unparked and (residue := self._parking(thread)) is not None:",
+        "if not is_unparked and (residue := self._parking_class(thread)) is not None:",
         "if False and (residue := 0) is None:",
         (RESHARDING + "a_new_thread_waits_until_the_old_one_is_drained",),
     ),
@@ -581,8 +581,8 @@ VARIANTS = [
     Variant(
         "in memory the rest is that of the new layout",
         "backends/memory/shard.py",
-        "residue = int(place) % gcd(self.layout.threads, self.before)",
-        "residue = int(place) % self.layout.threads",
+        "residue = int(rank) % gcd(self.layout.threads, self.before)",
+        "residue = int(rank) % self.layout.threads",
         (RESHARDING + "the_order_of_each_key_survives_changes",),
     ),
     Variant(
@@ -665,9 +665,9 @@ VARIANTS = [
     ),
     Variant(
         "in memory the fence knows no fence before it",
-        "backends/memory/shard.py",
-        "self.fence = max(self.fence + 1, now * 1000)",
-        "self.fence = now * 1000",
+        "backends/memory/steps/bind.py",
+        "shard.fence = max(shard.fence + 1, now * 1000)",
+        "shard.fence = now * 1000",
         (COORDINATOR + "the_fence_grows_though_the_clock_was_set_back",),
     ),
     Variant(

@@ -548,7 +548,7 @@ async def drain_wakes(medium: Medium) -> None:
     if isinstance(medium, RedisMedium):
         await medium.redis.delete(f"{medium.redis_storage.keys.base(SHARD)}:wake")
     if isinstance(medium, MemoryMedium):
-        medium.storage.books[SHARD].is_rung = False
+        medium.storage.shards[SHARD].is_rung = False
 
 
 async def pass_a_moment(medium: Medium) -> None:

@@ -119,8 +119,8 @@ class Machine(RuleBasedStateMachine):
 
     def thread_at(self, place: int) -> str:
         """One of the threads that have requests, or a thread that may have none."""
-        book = self.memory_storage.books[SHARD]
-        known = sorted({"a", "b", *book.threads, *(thread for thread, _ in book.blocked.lowest(100))})
+        shard = self.memory_storage.shards[SHARD]
+        known = sorted({"a", "b", *shard.threads, *(thread for thread, _ in shard.blocked.lowest(100))})
         return known[place % len(known)]
 
     def call_of(self, pair: Pair) -> int:
@@ -130,7 +130,7 @@ class Machine(RuleBasedStateMachine):
         return self.calls[fence]
 
     def is_held(self, pair: Pair) -> bool:
-        held = self.memory_storage.books[SHARD].held.get(pair.memory.lease.thread)
+        held = self.memory_storage.shards[SHARD].held.get(pair.memory.lease.thread)
         return held is not None and held.fence == pair.memory.lease.fence
 
     @initialize(before=st.sampled_from([None, 2, 4, 6]), after=st.sampled_from([1, 2, 3, 4]))
@@ -197,17 +197,17 @@ class Machine(RuleBasedStateMachine):
         self.lose(fates)
         self.same_answer(self.memory_storage.unschedule(SHARD, name), self.redis_storage.unschedule(SHARD, name))
 
-    @precondition(lambda self: self.memory_storage.books[SHARD].plans)
+    @precondition(lambda self: self.memory_storage.shards[SHARD].schedules)
     @rule(overdue=st.sets(names, min_size=1), fates=losses)
     def occur(self, overdue: set[str], fates: list[str]) -> None:
         """The time of some schedules has come."""
-        book = self.memory_storage.books[SHARD]
+        shard = self.memory_storage.shards[SHARD]
         moments = {}
-        for name in sorted(overdue & book.plans.keys()):
+        for name in sorted(overdue & shard.schedules.keys()):
             self.overdue += 1  # no occurrence has its time twice
             moments[name] = PAST + self.overdue
         for name, moment in moments.items():
-            book.occurrences.put(name, moment)
+            shard.occurrences.put(name, moment)
         if moments:
             self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:occurrences", moments, xx=True))
         self.clock.tick()
@@ -215,21 +215,21 @@ class Machine(RuleBasedStateMachine):
         memory, redis = self.both(self.memory_storage.occur(SHARD), self.redis_storage.occur(SHARD))
         assert (memory is None) == (redis is None)
 
-    @precondition(lambda self: self.memory_storage.books[SHARD].due)
+    @precondition(lambda self: self.memory_storage.shards[SHARD].due)
     @rule(place=places)
     def end_delay(self, place: int) -> None:
         """The time of a delayed request has come; the next bind or settlement will see it."""
-        due = self.memory_storage.books[SHARD].due
+        due = self.memory_storage.shards[SHARD].due
         _, number, entry = due.pop(place % len(due))
         due.add((PAST, number, entry))
         self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:due", {f"{number:016}": PAST}, xx=True))
 
-    @precondition(lambda self: self.memory_storage.books[SHARD].due)
+    @precondition(lambda self: self.memory_storage.shards[SHARD].due)
     @rule(place=places, fates=losses)
     def cancel(self, place: int, fates: list[str]) -> None:
         """A delayed request, or one that was cancelled before, and a number that none has."""
-        book = self.memory_storage.books[SHARD]
-        known = sorted([number for _, number, _ in book.due] + list(book.cancelled))
+        shard = self.memory_storage.shards[SHARD]
+        known = sorted([number for _, number, _ in shard.due] + list(shard.cancelled))
         numbers = [known[place % len(known)], 10**9]
         self.clock.tick()
         self.lose(fates)
@@ -238,9 +238,9 @@ class Machine(RuleBasedStateMachine):
     @rule(identity=identities)
     def end_window(self, identity: str) -> None:
         """The window of a request is over; the next registration that looks for duplicates will see it."""
-        book = self.memory_storage.books[SHARD]
-        if identity in book.identities:
-            book.identities.put(identity, 1)
+        shard = self.memory_storage.shards[SHARD]
+        if identity in shard.identities:
+            shard.identities.put(identity, 1)
         self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:identities", {identity: 1}, xx=True))
 
     @rule(
@@ -274,10 +274,10 @@ class Machine(RuleBasedStateMachine):
     @rule()
     def come_due(self) -> None:
         """The time of all delayed requests; the next look of a worker will see it."""
-        book = self.memory_storage.books[SHARD]
-        late = [(self.clock.ms, number, entry) for _, number, entry in book.due]
-        book.due.clear()
-        book.due.update(late)
+        shard = self.memory_storage.shards[SHARD]
+        late = [(self.clock.ms, number, entry) for _, number, entry in shard.due]
+        shard.due.clear()
+        shard.due.update(late)
         if late:
             due = {b"%016d" % number: self.clock.ms for _, number, _ in late}
             self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:due", due, xx=True))
@@ -372,16 +372,16 @@ class Machine(RuleBasedStateMachine):
     @rule(place=places)
     def expire(self, place: int) -> None:
         """The lease of a thread is over; the next bind will see it."""
-        book, thread = self.memory_storage.books[SHARD], self.thread_at(place)
-        if thread in book.leases:
-            book.leases.put(thread, 1)
+        shard, thread = self.memory_storage.shards[SHARD], self.thread_at(place)
+        if thread in shard.leases:
+            shard.leases.put(thread, 1)
         self.run(self.redis.zadd(f"{self.redis_storage.keys.lock(SHARD)}:leases", {thread: 1}, xx=True))
 
     @rule(place=places)
     def end_back_off(self, place: int) -> None:
-        book, thread = self.memory_storage.books[SHARD], self.thread_at(place)
-        if book.blocked.score(thread) not in (None, float("inf")):
-            book.blocked.put(thread, 1)
+        shard, thread = self.memory_storage.shards[SHARD], self.thread_at(place)
+        if shard.blocked.score(thread) not in (None, float("inf")):
+            shard.blocked.put(thread, 1)
             self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:blocked", {thread: 1}, xx=True))
 
     @rule(place=places, is_paused=st.booleans(), fates=losses)
@@ -401,10 +401,10 @@ class Machine(RuleBasedStateMachine):
             self.memory_storage.pause(SHARD, None, is_paused), self.redis_storage.pause(SHARD, None, is_paused)
         )
 
-    @precondition(lambda self: self.memory_storage.books[SHARD].letters)
+    @precondition(lambda self: self.memory_storage.shards[SHARD].letters)
     @rule(place=places, goal=st.sampled_from(["head", "tail", "drop"]), fates=losses)
     def settle_dead(self, place: int, goal: Any, fates: list[str]) -> None:
-        letters = sorted(self.memory_storage.books[SHARD].letters)
+        letters = sorted(self.memory_storage.shards[SHARD].letters)
         number = letters[place % len(letters)]
         self.clock.tick()
         self.lose(fates)
@@ -443,7 +443,7 @@ class Machine(RuleBasedStateMachine):
         _, command = link.held_up[0]
         self.run(link.arrive(keep=keep))
         if command[1] in (digest("settle"), digest("occur")):  # whoever calls, these look first at what is due
-            self.memory_storage.books[SHARD]._promote(self.clock.ms)
+            self.memory_storage.shards[SHARD].promote(self.clock.ms)
 
     # What must hold after every step.
 
@@ -461,13 +461,13 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def no_key_can_be_handled_in_two_threads(self) -> None:
         """Requests of a key are in one thread at most that is neither parked nor, in the new layout, paused."""
-        book = self.memory_storage.books[SHARD]
+        shard = self.memory_storage.shards[SHARD]
         seen: dict[int, str] = {}
-        for thread, lines in book.threads.items():
-            is_new = book.layout is not None and thread.startswith(f"{book.layout.number}:")
-            if thread in book.parked or (is_new and thread in book.blocked):
+        for thread, tubes in shard.threads.items():
+            is_new = shard.layout is not None and thread.startswith(f"{shard.layout.number}:")
+            if thread in shard.parked or (is_new and thread in shard.blocked):
                 continue
-            messages = [message for line in lines.values() for message in line.messages]
+            messages = [message for tube in tubes.values() for message in tube.messages]
             for mark in {mark_in(message[STAMP_DIGITS:]) for message in messages} - {None}:
                 assert mark not in seen, f"{mark} is in {seen[mark]} and in {thread}"
                 seen[mark] = thread
@@ -522,44 +522,44 @@ def unfenced(batch: Batch) -> Batch:
 
 
 def memory_picture(storage: RuntimeStorage) -> Picture:
-    book = storage.books[SHARD]
+    shard = storage.shards[SHARD]
     return Picture(
         tubes={
             (thread, priority): Line(
-                line.head, line.tail, len(line.messages), line.oldest_ms if line.messages else None
+                tube.head, tube.tail, len(tube.messages), tube.oldest_ms if tube.messages else None
             )
-            for thread, lines in book.threads.items()
-            for priority, line in lines.items()
+            for thread, tubes in shard.threads.items()
+            for priority, tube in tubes.items()
         },
         held={
             thread: Hold(held.owner, held.fence, held.since_ms != 0, held.priority, held.first, held.last)
-            for thread, held in book.held.items()
+            for thread, held in shard.held.items()
         },
-        trouble={place: Suspects(*trouble[:4]) for place, trouble in book.trouble.items()},
-        ready=dict(book.ready.lowest(10_000)),
-        blocked=dict(book.blocked.lowest(10_000)),
-        oldest={split(name): score for name, score in book.oldest.lowest(10_000)},
-        deep=dict(book.deep.lowest(10_000)),
-        leases=dict(book.leases.lowest(10_000)),
-        due={number for _, number, _ in book.due},
-        later={number for _, number, _ in book.due},
-        dead=set(book.letters),
-        letters=set(book.letters),
-        identities=dict(book.identities.lowest(10_000)),
-        firsts=book.firsts,
-        occurrences=dict(book.occurrences.lowest(10_000)),
-        schedules=set(book.plans),
+        trouble={place: Suspects(*failure[:4]) for place, failure in shard.failures.items()},
+        ready=dict(shard.ready.lowest(10_000)),
+        blocked=dict(shard.blocked.lowest(10_000)),
+        oldest={split(name): score for name, score in shard.oldest.lowest(10_000)},
+        deep=dict(shard.deep.lowest(10_000)),
+        leases=dict(shard.leases.lowest(10_000)),
+        due={number for _, number, _ in shard.due},
+        later={number for _, number, _ in shard.due},
+        dead=set(shard.letters),
+        letters=set(shard.letters),
+        identities=dict(shard.identities.lowest(10_000)),
+        firsts=shard.firsts,
+        occurrences=dict(shard.occurrences.lowest(10_000)),
+        schedules=set(shard.schedules),
         counters={
-            "depth": book.depth,
-            "sequence": book.sequence,
-            "fence": book.fence,
-            "dead": book.dead,
-            "born": book.born or 0,
+            "depth": shard.depth,
+            "sequence": shard.sequence,
+            "fence": shard.fence,
+            "dead": shard.dead,
+            "born": shard.born or 0,
         },
-        layout=Laid(*book.layout, book.before) if book.layout else None,
-        old=dict(book.old.lowest(10_000)),
-        parked=dict(book.parked.lowest(10_000)),
-        opened=set(book.opened),
+        layout=Laid(*shard.layout, shard.before) if shard.layout else None,
+        old=dict(shard.old.lowest(10_000)),
+        parked=dict(shard.parked.lowest(10_000)),
+        opened=set(shard.unparking),
     )
 
 

@@ -113,7 +113,7 @@ class Sandbox:
         ]
 
     async def _bind(self) -> Batch | None:
-        for shard in self.storage.shards:
+        for shard in self.storage.used_shards:
             await self.storage.occur(shard)
             ageing, wanted = find(shard.handler).ageing_seconds, settings.worker_batch_size
             bound = await self._coordinator.bind(shard, OWNER, 1, wanted, LEASE_SECONDS, ageing)
@@ -123,7 +123,7 @@ class Sandbox:
 
     def _skip_back_off(self) -> bool:
         """Move the clock to the end of the next back-off, if there is one."""
-        ends = [end for shard in self.storage.shards for _, end in self.storage.books[shard].blocked.lowest(1)]
+        ends = [end for shard in self.storage.used_shards for _, end in self.storage.shards[shard].blocked.lowest(1)]
         end = min(ends, default=inf)
         if end == inf:
             return False
@@ -140,7 +140,7 @@ class RecordingStorage(RuntimeStorage):
         self._scheduled: list[Shard] = []
 
     @property
-    def shards(self) -> list[Shard]:
+    def used_shards(self) -> list[Shard]:
         return list(dict.fromkeys([*(shard for shard, *_ in self.registrations), *self._scheduled]))
 
     async def register(

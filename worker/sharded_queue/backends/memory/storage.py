@@ -3,7 +3,22 @@
 import time
 from collections.abc import Callable, Sequence
 
-from sharded_queue.backends.memory.shard import Books, share_of
+from sharded_queue.backends.memory.shard import MemoryShards, share_of
+from sharded_queue.backends.memory.steps.cancel import cancel
+from sharded_queue.backends.memory.steps.delayed import delayed
+from sharded_queue.backends.memory.steps.explain import explain
+from sharded_queue.backends.memory.steps.fail import fail
+from sharded_queue.backends.memory.steps.observe import observe
+from sharded_queue.backends.memory.steps.occur import occur
+from sharded_queue.backends.memory.steps.pause import pause
+from sharded_queue.backends.memory.steps.peek import peek
+from sharded_queue.backends.memory.steps.register import register, register_once
+from sharded_queue.backends.memory.steps.reshard import reshard
+from sharded_queue.backends.memory.steps.schedule import put_schedule
+from sharded_queue.backends.memory.steps.schedules import schedules
+from sharded_queue.backends.memory.steps.settle import settle
+from sharded_queue.backends.memory.steps.settle_dead import settle_dead
+from sharded_queue.backends.memory.steps.unschedule import unschedule
 from sharded_queue.settings import settings
 from sharded_queue.state import Dead, Delayed, ShardState, ThreadState, Upcoming
 from sharded_queue.storage import Entry, Failure, Registered, Resharded, Schedule, Settled, Settlement, Storage, Target
@@ -24,7 +39,7 @@ class RuntimeStorage(Storage):
     medium = "memory"
 
     def __init__(self, clock: Callable[[], int] = wall_ms) -> None:
-        self.books = Books(clock)
+        self.shards = MemoryShards(clock)
 
     async def register(
         self,
@@ -34,7 +49,7 @@ class RuntimeStorage(Storage):
         delay_seconds: float = 0.0,
         layout: Layout | None = None,
     ) -> list[int]:
-        return self.books[shard].register(entries, capacity, int(delay_seconds * 1000), layout, self.books.clock())
+        return register(self.shards[shard], entries, capacity, int(delay_seconds * 1000), layout, self.shards.clock())
 
     async def register_once(
         self,
@@ -46,61 +61,61 @@ class RuntimeStorage(Storage):
         layout: Layout | None = None,
     ) -> Registered:
         window_ms, delay_ms = max(1, int(window_seconds * 1000)), int(delay_seconds * 1000)
-        return self.books[shard].register_once(entries, window_ms, capacity, delay_ms, layout, self.books.clock())
+        return register_once(self.shards[shard], entries, window_ms, capacity, delay_ms, layout, self.shards.clock())
 
     async def schedule(self, shard: Shard, schedule: Schedule, layout: Layout | None = None) -> int:
-        return self.books[shard].schedule(schedule, layout, self.books.clock())
+        return put_schedule(self.shards[shard], schedule, layout, self.shards.clock())
 
     async def unschedule(self, shard: Shard, name: str) -> bool:
-        return self.books[shard].unschedule(name)
+        return unschedule(self.shards[shard], name)
 
     async def has_schedule(self, shard: Shard, name: str) -> bool:
-        return name in self.books[shard].occurrences
+        return name in self.shards[shard].occurrences
 
     async def schedules(self, shard: Shard) -> list[Upcoming]:
-        return self.books[shard].upcoming()
+        return schedules(self.shards[shard])
 
     async def delayed(self, shard: Shard, count: int = 100) -> list[Delayed]:
-        return self.books[shard].delayed(count)
+        return delayed(self.shards[shard], count)
 
     async def cancel(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
-        return self.books[shard].cancel(numbers, self.books.clock())
+        return cancel(self.shards[shard], numbers, self.shards.clock())
 
     async def occur(self, shard: Shard) -> float | None:
-        return self.books[shard].occur(self.books.clock())
+        return occur(self.shards[shard], self.shards.clock())
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
-        now, room, answers = self.books.clock(), settings.worker_batch_bytes, list[Settled]()
+        now, room, answers = self.shards.clock(), settings.worker_batch_bytes, list[Settled]()
         for place, settlement in enumerate(settlements):
             share = share_of(room, len(settlements) - place)
-            answers.append(self.books[settlement.lease.shard].settle(settlement, share, now))
+            answers.append(settle(self.shards[settlement.lease.shard], settlement, share, now))
             room -= answers[-1].batch.bytes if answers[-1].batch else 0
         return answers
 
     async def fail(self, failure: Failure) -> bool:
-        return self.books[failure.lease.shard].fail(failure, self.books.clock())
+        return fail(self.shards[failure.lease.shard], failure, self.shards.clock())
 
     async def observe(self, shards: Sequence[Shard], worst: int = 10, holds: int = 1000) -> list[ShardState]:
-        now = self.books.clock()
-        return [self.books[shard].observe(worst, holds, now) for shard in shards]
+        now = self.shards.clock()
+        return [observe(self.shards[shard], worst, holds, now) for shard in shards]
 
     async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
-        return self.books[tube.shard].peek(tube, count, settings.worker_batch_bytes)
+        return peek(self.shards[tube.shard], tube, count, settings.worker_batch_bytes)
 
     async def explain(self, shard: Shard, thread: str) -> ThreadState:
-        return self.books[shard].explain(thread, self.books.clock())
+        return explain(self.shards[shard], thread, self.shards.clock())
 
     async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
-        return self.books[shard].settle_dead(numbers, target)
+        return settle_dead(self.shards[shard], numbers, target)
 
     async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
-        return self.books[shard].pause(thread, is_paused)
+        return pause(self.shards[shard], thread, is_paused)
 
     async def paused(self, shard: Shard) -> list[str]:
-        return self.books[shard].paused()
+        return self.shards[shard].paused_threads()
 
     async def reshard(self, shard: Shard, threads: int) -> Resharded:
-        return self.books[shard].reshard(threads)
+        return reshard(self.shards[shard], threads)
 
     async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
-        return sorted(self.books[shard].letters.values(), key=lambda letter: -letter.died_ms)[:count]
+        return sorted(self.shards[shard].letters.values(), key=lambda letter: -letter.died_ms)[:count]

@@ -1,0 +1,106 @@
+"""Bind threads that are free and have requests, the oldest request first, and hand out their first requests."""
+
+from sharded_queue.backends.memory.shard import FailureRecord, HoldRecord, MemoryShard, share_of
+from sharded_queue.backends.memory.steps.soonest import soonest
+from sharded_queue.coordinator import Bound
+from sharded_queue.lease import Lease
+from sharded_queue.printable import counted
+from sharded_queue.storage import Batch
+
+SWEEP = 1000
+"""Parked threads that one bind makes ready at most."""
+
+
+def bind(
+    shard: MemoryShard,
+    owner: str,
+    threads: int,
+    wanted: int,
+    lease_ms: int,
+    ageing_ms: int,
+    crash_limit: int,
+    room: int,
+    now: int,
+) -> Bound:
+    """All messages together take at most *room* bytes, unless a single one is larger."""
+    shard.follow_clock(now)
+    _clamp_leases(shard, now + lease_ms, now)
+    _free_threads(shard, crash_limit, now)
+    shard.promote(now)
+    _unpark(shard)
+    is_cordoned = shard.is_cordoned(owner, now)
+    threads = 0 if wanted < 1 or is_cordoned else threads
+    shard.looked_ms = now if threads > 0 else shard.looked_ms
+    batches: list[Batch] = []
+    sharing = 0 if shard.is_paused else min(threads, len(shard.ready))
+    for left in range(sharing, 0, -1):
+        if batches and room <= 0:
+            break
+        thread = shard.ready.pop_lowest()
+        lease, held = _hold(shard, thread, owner, lease_ms, ageing_ms, now)
+        batches.append(shard.hand_out(lease, held, wanted, share_of(room, left), now))
+        room -= batches[-1].bytes
+    others_wait = (bool(batches) or is_cordoned) and len(shard.ready) > 0
+    next_ms = soonest(shard, now)
+    next_seconds = None if next_ms is None else next_ms / 1000
+    return Bound(batches, next_seconds, others_wait, is_cordoned, shard.seconds_to_occurrence(now))
+
+
+def _clamp_leases(shard: MemoryShard, latest: int, now: int) -> None:
+    """A clock that was set back must not freeze a thread: no lease ends later than a full lease from now."""
+    for thread in shard.leases.above(latest):
+        shard.leases.put(thread, min(shard.leases[thread], now + shard.held[thread].lease_ms))
+
+
+def _free_threads(shard: MemoryShard, crash_limit: int, now: int) -> None:
+    """Threads whose leases expired, and those whose back-offs ended."""
+    for thread in shard.leases.up_to(now):
+        held = shard.held[thread]
+        shard.let_go(thread)
+        _count_crash(shard, thread, held, crash_limit, now)
+        shard.make_ready(thread)
+    for thread in shard.blocked.up_to(now):
+        shard.blocked.discard(thread)
+        shard.make_ready(thread)
+
+
+def _count_crash(shard: MemoryShard, thread: str, held: HoldRecord, crash_limit: int, now: int) -> None:
+    """
+    A worker died with requests in hand: they are handed out one by one from here on, and one that keeps killing its
+    workers becomes a dead letter.
+    """
+    tube = shard.tube(thread, held.priority)
+    if held.last < held.first or tube is None or tube.head > held.last:
+        return
+    failure = shard.failures.get((thread, held.priority))
+    if failure is None or failure.last < tube.head or tube.head < failure.sequence:
+        failure = FailureRecord(tube.head, held.last)
+    failure = failure._replace(crashes=failure.crashes + 1)
+    if held.first == held.last and failure.crashes >= crash_limit:
+        reason = f"{counted(failure.crashes, 'worker')} died with this request in hand"
+        shard.dead_letter(thread, held.priority, failure.attempts + failure.crashes, reason, now)
+    else:
+        shard.failures[thread, held.priority] = failure
+
+
+def _unpark(shard: MemoryShard) -> None:
+    """Parked threads whose old ones are drained become ready, at most `SWEEP` of them at a time."""
+    left = SWEEP
+    while left and shard.unparking:
+        residue = shard.unparking[0]
+        threads = shard.parked.at(residue, left)
+        for thread in threads:
+            shard.parked.discard(thread)
+            shard.make_ready(thread, is_unparked=True)
+        if len(threads) < left:
+            shard.unparking.discard(residue)
+        left -= len(threads)
+
+
+def _hold(
+    shard: MemoryShard, thread: str, owner: str, lease_ms: int, ageing_ms: int, now: int
+) -> tuple[Lease, HoldRecord]:
+    shard.fence = max(shard.fence + 1, now * 1000)
+    held = shard.held[thread] = HoldRecord(shard.fence, owner, now, lease_ms, ageing_ms)
+    shard.leases.put(thread, now + lease_ms)
+    return Lease(shard.id, thread, owner, shard.fence), held

@@ -1,0 +1,9 @@
+"""Give workers no new threads for a while. They keep those that they hold."""
+
+from collections.abc import Sequence
+
+from sharded_queue.backends.memory.shard import MemoryShard
+
+
+def dismiss(shard: MemoryShard, names: Sequence[str], until: int) -> None:
+    shard.cordoned.update(dict.fromkeys(names, until))

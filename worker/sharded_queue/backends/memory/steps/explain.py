@@ -1,0 +1,32 @@
+"""Everything that decides whether a thread moves."""
+
+from sharded_queue.backends.memory.shard import MemoryShard, TubeBuffer
+from sharded_queue.state import ThreadState, TubeState, busy_seconds
+
+
+def explain(shard: MemoryShard, thread: str, now: int) -> ThreadState:
+    held, blocked = shard.held.get(thread), shard.blocked.score(thread)
+    return ThreadState(
+        thread=thread,
+        tubes=[
+            _tube_state(shard, thread, priority, tube, now) for priority, tube in shard.threads.get(thread, {}).items()
+        ],
+        is_handler_paused=shard.is_paused,
+        owner=held.owner if held else None,
+        lease_seconds=(shard.leases[thread] - now) / 1000 if held else None,
+        blocked_seconds=None if blocked is None else (blocked - now) / 1000,
+        ahead=shard.ready.rank(thread),
+        waits_for=shard.old.at(shard.parked[thread], 100) if thread in shard.parked else None,
+        in_hand=max(0, held.last - held.first + 1) if held else 0,
+        busy_seconds=None if held is None else busy_seconds(held.since_ms, now),
+        bound=len(shard.leases.above(now)),
+        looked_seconds=None if shard.looked_ms is None else (now - shard.looked_ms) / 1000,
+    )
+
+
+def _tube_state(shard: MemoryShard, thread: str, priority: int, tube: TubeBuffer, now: int) -> TubeState:
+    lag_seconds = max(0, now - tube.oldest_ms) / 1000
+    failure = shard.failures.get((thread, priority))
+    if failure is None or failure.sequence != tube.head:
+        return TubeState(priority, len(tube.messages), lag_seconds)
+    return TubeState(priority, len(tube.messages), lag_seconds, failure.attempts, failure.crashes, failure.error)

@@ -1,0 +1,61 @@
+"""The request at the head of a tube failed: its thread backs off, or the request becomes a dead letter."""
+
+import re
+from math import inf
+
+from sharded_queue.backends.memory.shard import FailureRecord, HoldRecord, MemoryShard
+from sharded_queue.storage import Failure
+
+FAILED_START = re.compile(r"cannot start \((\d+)\): ")
+
+
+def fail(shard: MemoryShard, failure: Failure, now: int) -> bool:
+    lease, priority, sequence, *_, call = failure[:7]
+    if not (held := shard.held_by(lease)):
+        return False
+    tube = shard.tube(lease.thread, priority)
+    if tube is None or tube.head > sequence or held.is_answered(call):
+        return True
+    if held.priority != priority or tube.head != sequence or sequence > held.last:
+        return False
+    held.call = held.call if call is None else call
+    if failure.delay_seconds is None:
+        _give_up(shard, failure, held, now)
+    else:
+        _back_off(shard, failure, max(0, int(failure.delay_seconds * 1000)), now)
+    return True
+
+
+def _give_up(shard: MemoryShard, failure: Failure, held: HoldRecord, now: int) -> None:
+    """The request becomes a dead letter, and its holder goes on with the thread."""
+    thread, sequence = failure.lease.thread, failure.sequence
+    shard.dead_letter(thread, failure.priority, failure.attempt, failure.error, now, failure.traceback)
+    held.first, held.last = sequence + 1, sequence
+    if thread not in shard.threads:
+        held.since_ms = 0
+
+
+def _back_off(shard: MemoryShard, failure: Failure, delay_ms: int, now: int) -> None:
+    thread = failure.lease.thread
+    delay_ms = _note_attempt(shard, failure, delay_ms)
+    shard.follow_clock(now)
+    shard.let_go(thread)
+    if shard.blocked.score(thread) != inf:  # a pause lasts longer
+        shard.blocked.put(thread, now + delay_ms)
+    shard.wake()
+
+
+def _note_attempt(shard: MemoryShard, failure: Failure, delay_ms: int) -> int:
+    """Returns the back-off, which doubles with each failed start in a row."""
+    tube = failure.lease.thread, failure.priority
+    record = shard.failures.get(tube)
+    if record is None or record.sequence != failure.sequence:
+        record = FailureRecord(failure.sequence, failure.sequence)
+    error = failure.error
+    if failure.cap_seconds is not None:
+        before = FAILED_START.match(record.error)
+        starts = (int(before[1]) if before else 0) + 1
+        delay_ms = int(min(failure.cap_seconds * 1000, delay_ms << min(starts - 1, 60)))
+        error = f"cannot start ({starts}): {error}"
+    shard.failures[tube] = record._replace(attempts=failure.attempt - record.crashes, error=error)
+    return delay_ms

@@ -1,0 +1,71 @@
+"""The state of a shard, with at most as many tubes, threads and holds as were asked for."""
+
+from collections.abc import Iterator, Sequence
+
+from sharded_queue.backends.memory.shard import MemoryShard, depth_of
+from sharded_queue.state import Hold, ShardState, State, TubeLag, busy_seconds
+
+SWEEP = 1000
+"""Parked threads whose depths are counted at most."""
+
+
+def observe(shard: MemoryShard, worst: int, holds: int, now: int) -> ShardState:
+    lags = [_tube_lag(shard, name, int(stamp), now) for name, stamp in shard.oldest.lowest(max(worst, 1))]
+    return ShardState(
+        shard=shard.id,
+        depth=shard.depth,
+        threads=len(shard.threads),
+        ready=len(shard.ready) + sum(_is_lapsed(shard, thread) for thread in shard.leases.up_to(now)),
+        bound=len(shard.leases.above(now)),
+        blocked=len(shard.blocked),
+        lag_seconds=lags[0].lag_seconds if lags else 0.0,
+        deepest=[(thread, int(depth)) for thread, depth in shard.deep.highest(worst) if thread not in shard.parked],
+        oldest=lags,
+        held=list(_holds(shard, holds, [lag.thread for lag in lags], now)),
+        registered=shard.registered,
+        settled=shard.settled,
+        dead=shard.dead,
+        busy_seconds=shard.busy_seconds,
+        born=shard.born,
+        is_paused=shard.is_paused,
+        delayed=len(shard.due),
+        overdue=sum(due <= now for due, _, _ in shard.due) + len(shard.occurrences.up_to(now)),
+        looked_seconds=None if shard.looked_ms is None else max(0, now - shard.looked_ms) / 1000,
+        duplicates=shard.duplicates,
+        schedules=len(shard.schedules),
+        layout=shard.layout,
+        undrained=len(shard.old),
+        parked=len(shard.parked),
+        parked_depth=sum(depth_of(shard.threads[thread]) for thread, _ in shard.parked.lowest(SWEEP)),
+        letters=len(shard.letters),
+        paused=len(shard.paused_threads()),
+    )
+
+
+def _is_lapsed(shard: MemoryShard, thread: str) -> bool:
+    """Whether a thread whose lease has ended is ready, though no worker has polled since."""
+    return thread in shard.threads and thread not in shard.blocked
+
+
+def _tube_lag(shard: MemoryShard, name: str, stamp: int, now: int) -> TubeLag:
+    thread, _, priority = name.rpartition("/")
+    depth = len(shard.threads[thread][int(priority)].messages)
+    return TubeLag(thread, int(priority), depth, max(0, now - stamp) / 1000, _state_of(shard, thread, now))
+
+
+def _state_of(shard: MemoryShard, thread: str, now: int) -> State:
+    if thread in shard.held and shard.leases[thread] > now:
+        return "bound"
+    if shard.is_thread_paused(thread):
+        return "paused"
+    if thread in shard.parked:
+        return "parked"
+    return "ready" if shard.blocked.score(thread) is None else "blocked"
+
+
+def _holds(shard: MemoryShard, count: int, waiting: Sequence[str], now: int) -> Iterator[Hold]:
+    """At most *count* bound threads, and those of the threads that wait longest."""
+    listed = dict.fromkeys([*[thread for thread, _ in shard.leases.lowest(count)], *waiting])
+    for thread, held in [(thread, shard.held[thread]) for thread in listed if thread in shard.held]:
+        lease_seconds = (shard.leases[thread] - now) / 1000
+        yield Hold(thread, held.owner, held.fence, busy_seconds(held.since_ms, now), lease_seconds)

@@ -1,0 +1,22 @@
+"""Withhold a handler's or a thread's requests, or give them out again."""
+
+from math import inf
+
+from sharded_queue.backends.memory.shard import MemoryShard
+
+
+def pause(shard: MemoryShard, thread: str | None, is_paused: bool) -> bool:
+    if thread is None:
+        changed, shard.is_paused = shard.is_paused != is_paused, is_paused
+    elif is_paused:
+        changed = shard.blocked.score(thread) != inf
+        shard.blocked.put(thread, inf)
+        shard.ready.discard(thread)
+        shard.parked.discard(thread)
+    else:
+        changed = thread in shard.blocked
+        shard.blocked.discard(thread)
+        if thread not in shard.held:
+            shard.make_ready(thread)
+    shard.wake()
+    return changed

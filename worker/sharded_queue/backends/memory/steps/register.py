@@ -1,0 +1,100 @@
+"""Append requests to tubes, all or nothing, without those that were registered a short while before."""
+
+from collections.abc import Sequence
+
+from sharded_queue.backends.memory.shard import MemoryShard
+from sharded_queue.errors import QueueFull
+from sharded_queue.storage import Entry, First, LayoutChanged, Registered
+from sharded_queue.tube import Layout, Tube
+
+
+def register(
+    shard: MemoryShard, entries: Sequence[Entry], capacity: int | None, delay_ms: int, layout: Layout | None, now: int
+) -> list[int]:
+    _check_layout(shard, layout)
+    for entry in entries:
+        _check_room(shard, entry, capacity)
+    shard.begin(now)
+    shard.layout = shard.layout or layout
+    if delay_ms:
+        shard.follow_clock(now)
+    start, total, firsts = shard.sequence, 0, []
+    for entry in entries:
+        firsts.append(_keep(shard, entry, start + total, delay_ms, now) if entry.bodies else 0)
+        total += len(entry.bodies)
+    shard.sequence += total
+    shard.registered += total
+    return firsts
+
+
+def register_once(
+    shard: MemoryShard,
+    entries: Sequence[Entry],
+    window_ms: int,
+    capacity: int | None,
+    delay_ms: int,
+    layout: Layout | None,
+    now: int,
+) -> Registered:
+    _check_layout(shard, layout)
+    shard.follow_clock(now)
+    _forget_identities(shard, now)
+    fresh, repeated = _distinct(shard, entries)
+    firsts = register(shard, fresh, capacity, delay_ms, layout, now)
+    _remember_identities(shard, fresh, firsts, now + window_ms)
+    shard.duplicates += len(repeated)
+    return Registered(firsts, {place: shard.firsts[identity] for place, identity in repeated.items()})
+
+
+def _check_layout(shard: MemoryShard, layout: Layout | None) -> None:
+    if layout and shard.layout and layout != shard.layout:
+        raise LayoutChanged(shard.layout)
+
+
+def _check_room(shard: MemoryShard, entry: Entry, capacity: int | None) -> None:
+    buffer = shard.tube(entry.thread, entry.priority)
+    depth = len(buffer.messages) if buffer else 0
+    if capacity and entry.bodies and depth + len(entry.bodies) > capacity:
+        tube = Tube(shard.id, entry.thread, entry.priority)
+        raise QueueFull(f"tube {tube} holds {depth} of {capacity} requests; try again when workers have caught up")
+
+
+def _keep(shard: MemoryShard, entry: Entry, start: int, delay_ms: int, now: int) -> int:
+    return _delay(shard, entry, start, now + delay_ms) if delay_ms else shard.append(entry, start, now)
+
+
+def _delay(shard: MemoryShard, entry: Entry, start: int, due: int) -> int:
+    for place, body in enumerate(entry.bodies):
+        shard.due.add((due, start + place, Entry(entry.thread, entry.priority, [body])))
+    shard.wake()
+    return start
+
+
+def _forget_identities(shard: MemoryShard, now: int) -> None:
+    for identity in shard.identities.up_to(now):
+        shard.identities.discard(identity)
+        del shard.firsts[identity]
+
+
+def _remember_identities(shard: MemoryShard, fresh: Sequence[Entry], firsts: Sequence[int], till: int) -> None:
+    for first, (thread, priority, _, identities) in zip(firsts, fresh, strict=True):
+        for place, identity in enumerate(identities):
+            shard.identities.put(identity, till)
+            shard.firsts[identity] = First(thread, priority, first + place)
+
+
+def _distinct(shard: MemoryShard, entries: Sequence[Entry]) -> tuple[list[Entry], dict[tuple[int, int], str]]:
+    """The entries without duplicates; and the identity of each duplicate, by number of its entry and place there."""
+    fresh: list[Entry] = []
+    taken: set[str] = set()
+    repeated: dict[tuple[int, int], str] = {}
+    for number, (thread, priority, bodies, identities) in enumerate(entries):
+        new: dict[str, bytes] = {}
+        for place, (body, identity) in enumerate(zip(bodies, identities, strict=True)):
+            if identity in taken or identity in shard.firsts:
+                repeated[number, place] = identity
+            else:
+                taken.add(identity)
+                new[identity] = body
+        fresh.append(Entry(thread, priority, list(new.values()), list(new)))
+    return fresh, repeated

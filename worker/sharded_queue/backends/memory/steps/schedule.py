@@ -1,0 +1,17 @@
+"""Put a schedule in the place of the one of its name. While its timing is the same, its next occurrence stays."""
+
+from sharded_queue.backends.memory.shard import MemoryShard
+from sharded_queue.storage import Schedule
+from sharded_queue.tube import Layout
+
+
+def put_schedule(shard: MemoryShard, new: Schedule, layout: Layout | None, now: int) -> int:
+    shard.follow_clock(now)
+    shard.layout = shard.layout or layout
+    known = shard.schedules.get(new.name)
+    if known is None or known.timing != new.timing:
+        shard.occurrences.put(new.name, new.timing.after(now))
+    shard.begin(now)
+    shard.schedules[new.name] = new
+    shard.wake()
+    return int(shard.occurrences[new.name])
