@@ -338,7 +338,7 @@ VARIANTS = [
             (EVERY_SCRIPT.format(deed),),
         )
         for script, deed in {
-            "dead": "dead letters to the head of a held thread",
+            "settle_dead": "dead letters to the head of a held thread",
             "dismiss": "dismiss",
             "evict": "evict",
             "pause": "pause",
@@ -622,7 +622,7 @@ VARIANTS = [
     ),
     Variant(
         "dead letters return to where they died",
-        "backends/redis/lua/dead.lua",
+        "backends/redis/lua/settle_dead.lua",
         "  thread = place(thread, message)\n",
         "",
         (RESHARDING + "a_dead_letter_of_the_old_layout_is_placed_by_the_new_one",),

@@ -22,7 +22,7 @@ SCRIPTS = {
     "operator": ("dismiss", "evict", "observe"),
     "admin": (
         "cancel",
-        "dead",
+        "settle_dead",
         "delayed",
         "explain",
         "pause",

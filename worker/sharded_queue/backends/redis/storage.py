@@ -323,7 +323,7 @@ class RedisStorage(Storage):
         return _thread_state(thread, reply)
 
     async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
-        done = await self._order("dead", shard, [target, *numbers], settings.redis_timeout)
+        done = await self._order("settle_dead", shard, [target, *numbers], settings.redis_timeout)
         return [int(number) for number in done]
 
     async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
