@@ -18,7 +18,7 @@ PATIENCE = 20.0
 
 
 def until(check: Callable[[], Any], what: str, patience: float = PATIENCE) -> Any:
-    """The first answer that is true; for what says nothing by itself when it changes."""
+    """The first true answer of *check*, which is called again and again: for what gives no sign when it changes."""
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         if answer := check():
@@ -40,7 +40,7 @@ def install_crd(cluster: Cluster) -> None:
 
 
 class Operator:
-    """One running operator process, and what it says of itself."""
+    """One running operator process, with its probes and metrics."""
 
     def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
         self.process, self.port = process, port
@@ -62,7 +62,7 @@ class Operator:
         return sum(float(line.rpartition(" ")[2]) for line in lines if all(label in line for label in labels))
 
     def wait_for_polls(self, number: int = 4, outcome: str = "known") -> None:
-        """So many more reads of Redis have been decided on."""
+        """Wait until the operator has read Redis *number* more times."""
         metric, label = "sharded_queue_operator_polls_total", f'outcome="{outcome}"'
         before = self.total(metric, label)
         until(lambda: self.total(metric, label) >= before + number, f"{number} more polls")

@@ -1,4 +1,4 @@
-"""Ports of this machine for servers that must be told theirs before they start."""
+"""Free ports of this machine, for servers that must know their port before they start."""
 
 import random
 import socket
@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 BUS = 10_000
-"""The nodes of a Redis Cluster talk to each other on a port that is so much higher."""
+"""The bus port of a Redis Cluster node is its port plus this number."""
 
 LOWEST, HIGHEST = 10_000, 65_535
 EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -16,10 +16,10 @@ ENOUGH = 1_000
 
 def free_port() -> int:
     """
-    A port that nobody has, with its bus port.
+    A port that is free, as is its bus port.
 
-    Neither is one that the system hands out: of those, any connection that anybody opens may take one before its server
-    starts. And it is a random one, for other tests on this machine choose theirs at the same time.
+    Neither is in the ephemeral range of the system, of which any new connection may take one before the server starts.
+    The port is random, because other tests on this machine choose theirs at the same time.
     """
     while not are_free(port := random.SystemRandom().choice(candidates())):
         continue
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 @cache
 def candidates() -> list[int]:
-    """Pairs outside the range of the system; where it leaves too few, all."""
+    """Ports outside the ephemeral range, as are their bus ports; all ports if these are too few."""
     low, high = _ephemeral()
     all_pairs = range(LOWEST, HIGHEST - BUS + 1)
     outside = [port for port in all_pairs if not any(low <= each <= high for each in (port, port + BUS))]
@@ -36,7 +36,7 @@ def candidates() -> list[int]:
 
 
 def _ephemeral() -> tuple[int, int]:
-    """What the system hands out itself; on other systems than Linux, what IANA gave for it."""
+    """The ephemeral range of Linux; on other systems that of IANA."""
     low, high = EPHEMERAL.read_text().split() if EPHEMERAL.exists() else (49_152, 65_535)
     return int(low), int(high)
 

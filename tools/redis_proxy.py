@@ -1,4 +1,4 @@
-"""Proxies before a redis-server: one cuts the connection at a chosen command, one counts round trips."""
+"""Proxies in front of a redis-server. One cuts the connection at a chosen command, one counts round trips."""
 
 import asyncio
 from collections.abc import Callable
@@ -13,8 +13,8 @@ CUTS: tuple[Cut, ...] = ("before it arrives", "half way to Redis", "before its a
 
 class Proxy:
     """
-    Between clients and the redis-server at *redis_port*; what passes is up to `_pass_all`. *at*: its own port, a free
-    one by default.
+    Stands between clients and the redis-server at *redis_port*. `_pass_all` decides what passes. *at*: its own port, a
+    free one by default.
     """
 
     def __init__(self, redis_port: int, at: int = 0, host: str = "127.0.0.1") -> None:
@@ -61,7 +61,7 @@ class CuttingProxy(Proxy):
     """
     Passes everything on, but cuts the connection at the command number *cut_at* (from 0), counted over all connections.
 
-    What a client writes at once counts as one command: a link packs a command into one write.
+    What a client writes at once counts as one command, because a link sends each command in one write.
     """
 
     def __init__(self, redis_port: int, cut_at: int | None = None, cut: Cut = "before it arrives") -> None:
@@ -159,7 +159,7 @@ class CountingProxy(Proxy):
 
 
 class Due:
-    """Answers that a connection waits for; what is published to it is none."""
+    """The number of answers that a connection waits for. Published messages are not answers."""
 
     answers = 0
 

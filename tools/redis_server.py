@@ -1,7 +1,7 @@
 """
 A real redis-server for tests and benchmarks, on a free port of the loopback, that can be stopped, killed and paused.
 
-Its files live in a folder that the caller gives, so that a server that is started again finds what it wrote.
+Its files are in a folder of the caller, so that a server that is started again finds its data.
 """
 
 import signal
@@ -21,11 +21,11 @@ PORTS_TO_TRY = 5
 TAKEN = "Address already in use"
 
 Ask = Callable[[Callable[[Redis], Awaitable[Any]]], Any]
-"""Asks a Redis something, from a test that is not async, and returns the answer."""
+"""Sends a question to a Redis from a test that is not async, and returns the answer."""
 
 
 class RedisServer:
-    """One redis-server process. *options* go to its command line, as `{"appendonly": "yes"}`."""
+    """One redis-server process. *options* go to its command line, such as `{"appendonly": "yes"}`."""
 
     program = "redis-server"
 
@@ -37,7 +37,7 @@ class RedisServer:
 
     @property
     def port(self) -> int:
-        """A free one; from the first time that it is asked for, it stays the same."""
+        """A free port, chosen when it is first read and kept from then on."""
         if self._port is None:
             self._port = free_port()
         return self._port
@@ -54,8 +54,8 @@ class RedisServer:
         """
         Start and wait until it answers.
 
-        Somebody may take its port, or the one of its Cluster bus, before it does: while nobody knows the port, it tries
-        another one.
+        Another process may take its port, or that of its Cluster bus, first. The server then tries another port, unless
+        its port has been read already.
         """
         for _ in range(PORTS_TO_TRY if self._port is None else 1):
             if self._has_started():
@@ -64,7 +64,7 @@ class RedisServer:
         raise RuntimeError(f"{self.program} found its ports taken: {self._log()}")
 
     def _has_started(self) -> bool:
-        """False where a port was taken."""
+        """False if a port was taken."""
         self.folder.mkdir(parents=True, exist_ok=True)
         begin = len(self._log())
         with (self.folder / "log").open("ab") as log:
@@ -87,7 +87,7 @@ class RedisServer:
         return [self.program, *[part for name, value in options.items() for part in (f"--{name}", value)]]
 
     def answers(self) -> bool:
-        """Whether it serves commands: a server that still loads its data does not."""
+        """Whether it serves commands. A server that is loading its data does not."""
         try:
             with self._connect() as connection:
                 connection.sendall(b"PING\r\n")
@@ -99,15 +99,15 @@ class RedisServer:
         return socket.create_connection(("127.0.0.1", self.port), timeout=0.5)
 
     def stop(self) -> None:
-        """Stop in order: what it was told to keep is on disk."""
+        """Stop in an orderly way: what it should keep is on disk."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Stop at once, as by a power cut of the process."""
+        """Stop at once, as in a crash."""
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Connections stay open and nothing answers."""
+        """Stop answering, and keep connections open."""
         assert self._process
         self._process.send_signal(signal.SIGSTOP)
 

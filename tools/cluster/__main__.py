@@ -36,7 +36,7 @@ def down() -> int:
 
 
 def prepare() -> int:
-    """do all that takes minutes the first time, for the tests; on a machine that cannot have it, say so and go on"""
+    """do everything that takes minutes the first time; on a machine that cannot run a cluster, say so and succeed"""
     try:
         cluster.prepare()
     except CannotRun as error:
@@ -45,7 +45,7 @@ def prepare() -> int:
 
 
 def status() -> int:
-    """tell whether it can be used, and if not, why"""
+    """say whether it can be used, and if not, why"""
     problems = cluster.problems()
     say("; ".join(problems) or f"healthy; logs are in {STATE / 'logs'}")
     return 1 if problems else 0
@@ -69,7 +69,7 @@ def env() -> int:
 
 
 def exec_(command: list[str]) -> int:
-    """run a command with the cluster's kubeconfig, programs and names of Services, as a pod would see them"""
+    """run a command with the kubeconfig and programs of the cluster, and with the names of Services as in a pod"""
     there = cluster.connect()
     if not there.kubeconfig.exists():
         raise RuntimeError("the cluster is not up: type `make cluster` first")

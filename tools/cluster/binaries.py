@@ -1,8 +1,8 @@
 """
 The programs of a cluster, built once from source modules and kept in the cache.
 
-`go/*/go.mod` are the only place that says which versions. A program that is already there (KUBEBUILDER_ASSETS, PATH)
-is taken instead of built when its version suits.
+Their versions are in `go/*/go.mod` and nowhere else. A suitable program that the machine already has (in
+KUBEBUILDER_ASSETS or PATH) is used instead of building one.
 """
 
 import os
@@ -24,11 +24,11 @@ class Program(NamedTuple):
     """Folder of its go.mod."""
     package: str
     versions: tuple[str, str]
-    """How to ask a found one for its version, and what the answer must contain."""
+    """Arguments that ask an existing program for its version, and what its answer must contain."""
 
 
 KUBERNETES = "1.35"
-"""The last one for containerd 1.x. A found program of another minor version is not taken: kubelets are particular."""
+"""The last version for containerd 1.x. Programs of another minor version are not used: kubelets are particular."""
 
 PROGRAMS = (
     Program("etcd", "kubernetes", "go.etcd.io/etcd/server/v3", ("--version", "etcd Version: 3.6.")),
@@ -44,7 +44,7 @@ PROGRAMS = (
 
 def folder() -> Path:
     """
-    Where the programs are, or will be: another folder as soon as a version in go.mod changes.
+    The folder of the programs, also before they are built. It changes with every version in go.mod.
     """
     return CACHE / digest([*MODULES.glob("*/go.mod"), *MODULES.glob("*/go.sum")]) / "bin"
 
@@ -68,14 +68,14 @@ def provide(*names: str) -> Path:
 
 def _link(program: Program, target: Path) -> bool:
     """
-    Take a suitable program that the machine already has.
+    Use a suitable program that the machine already has.
     """
     found = shutil.which(program.name, path=os.environ.get("KUBEBUILDER_ASSETS", "")) or shutil.which(program.name)
     question, answer = program.versions
     if not found or answer not in _output(found, *question.split()):
         return False
     link = target / program.name
-    link.unlink(missing_ok=True)  # one that points at a program that is gone
+    link.unlink(missing_ok=True)  # it may point at a program that is gone
     link.symlink_to(found)
     say(f"{program.name}: {found}")
     return True
@@ -83,7 +83,7 @@ def _link(program: Program, target: Path) -> bool:
 
 def _build(program: Program, target: Path, place: str) -> None:
     """
-    Build one program; its name appears only when it is whole, so that an interrupted build is not taken for done.
+    Build one program. Its name appears only when the file is complete, so an interrupted build is never used.
     """
     if not shutil.which("go"):
         raise CannotRun(f"{program.name} is not here and cannot be built: install Go 1.26 or newer")

@@ -1,8 +1,8 @@
 """
-Taking down what a run left, in whatever state it was when it ended: the same way after `down` and after a crash.
+Removes what a run left, whatever its state: the same way for `down` and after a crash.
 
-Order matters: first who starts containers, then the containers, then who serves them, then mounts, bridges and files.
-etcd goes after the API server has exited; together, the API server hangs on its port for minutes.
+Order matters: first the programs that start containers, then the containers, then the programs that serve them, then
+mounts, bridges and files. etcd ends after the API server: without etcd, the API server holds its port for minutes.
 """
 
 import contextlib
@@ -21,10 +21,10 @@ LAST = ("coredns", "kube-scheduler", "kube-controller-manager", "kube-apiserver"
 
 def clean(state: Path) -> None:
     """
-    Remove the cluster of a state folder, and the folder. Nothing of other programs is touched.
+    Remove the cluster of a state folder, and the folder. Nothing that belongs to other programs is touched.
 
     Raises:
-        RuntimeError: something would not go; the message says what.
+        RuntimeError: something could not be removed; the message says what.
     """
     processes = Processes(state)
     for name in FIRST:
@@ -32,7 +32,7 @@ def clean(state: Path) -> None:
     end_containers(state)
     for name in (*LAST, *processes.names()):
         processes.stop(name)
-    if (state / "kubelet.json").exists():  # before that, all such rules are somebody else's
+    if (state / "kubelet.json").exists():  # without a kubelet of ours, all such rules belong to another program
         remove_rules()
     unmount(state)
     remove_bridges(NODE_BRIDGE, POD_BRIDGE)
@@ -45,7 +45,7 @@ def end_containers(state: Path) -> None:
     """
     End containerd's shims, then every process in our pods' control group, until none is left.
 
-    A shim may have been starting one more container; so the groups are looked at again until they stay empty.
+    A shim may have been about to start another container, so the groups are checked until they stay empty.
     """
     for pid in shims(state):
         with opened(pid, lambda line: _is_shim(line, state)) as process:
@@ -66,7 +66,7 @@ def _containers_are_gone() -> bool:
 
 def control_groups() -> list[Path]:
     """
-    The control groups of our pods, innermost first: one tree, or one a controller where the machine has the old kind.
+    The control groups of our pods, innermost first: one tree, or one tree per controller with cgroup v1.
     """
     root = Path("/sys/fs/cgroup")
     tops = [path for path in (root / CGROUP, *root.glob(f"*/{CGROUP}")) if path.is_dir() and not path.is_symlink()]
@@ -83,7 +83,7 @@ def shims(state: Path) -> list[int]:
 
 def mounts(state: Path) -> list[Path]:
     """
-    What is mounted under the state folder, the latest first: a mount on a mount goes before the one it is on.
+    The mounts under the state folder, latest first: a mount on top of another one must go first.
     """
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     points = [Path(line.split()[4].encode().decode("unicode_escape")) for line in lines]
@@ -98,9 +98,9 @@ def unmount(state: Path) -> None:
 
 def remove_rules() -> None:
     """
-    What kubelet and kube-proxy wrote into iptables: every line that speaks of one of their chains.
+    Remove what the kubelet and kube-proxy wrote to iptables: every line that names one of their chains.
 
-    `kube-proxy --cleanup` leaves the kubelet's, which would pile up in a machine that lives for long.
+    `kube-proxy --cleanup` leaves the rules of the kubelet, which would pile up over time.
     """
     for family in ("iptables", "ip6tables"):
         saved = subprocess.run([f"{family}-save", "--counters"], capture_output=True, text=True, check=False).stdout
@@ -120,7 +120,7 @@ def remove_bridges(*names: str) -> None:
 
 def remove_traces(state: Path) -> None:
     """
-    The folder, and what kubelet and CNI write at fixed places: known to be ours by the target or the network's name.
+    Remove the folder, and what the kubelet and CNI write to fixed paths if its target or its network name is ours.
     """
     logs = Path("/var/log/containers")
     for link in logs.glob("*.log"):
@@ -137,7 +137,7 @@ def remove_traces(state: Path) -> None:
 
 def leftovers(state: Path) -> list[str]:
     """
-    Everything of ours that is still on the machine, in words.
+    Describes everything of ours that is still on the machine.
     """
     processes = Processes(state)
     return [
@@ -153,7 +153,7 @@ def leftovers(state: Path) -> list[str]:
 def _members(group: Path) -> list[int]:
     try:
         return [int(line) for line in (group / "cgroup.procs").read_text().split()]
-    except OSError:  # the group went with its last process
+    except OSError:  # the group has gone with its last process
         return []
 
 

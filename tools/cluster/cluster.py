@@ -1,5 +1,5 @@
 """
-The cluster as tests see it: ours on this machine, or one that KUBECONFIG names.
+The cluster as its users see it: ours on this machine, or one that KUBECONFIG names.
 """
 
 import os
@@ -30,7 +30,7 @@ class Cluster:
         self.bin = programs
         self.node = node
         self.audit_log = node.control_plane.audit_log if node else None
-        """Who asked for what, a JSON object a line; none for a cluster that is not ours."""
+        """Every API request and its user, one JSON object per line; None for a cluster that is not ours."""
 
     @property
     def env(self) -> dict[str, str]:
@@ -110,7 +110,7 @@ def given() -> Path | None:
 
 def connect() -> Cluster:
     """
-    The cluster that is there, ours or the one of KUBECONFIG. Nothing is started.
+    The existing cluster: ours, or the one of KUBECONFIG. Nothing is started.
     """
     if path := given():
         return Cluster(path, clients())
@@ -120,7 +120,7 @@ def connect() -> Cluster:
 
 def clients() -> Path:
     """
-    Where kubectl and helm for somebody else's cluster are: on PATH, in any version, or built by us.
+    The folder with kubectl and helm for a cluster of KUBECONFIG: from PATH in any version, or built.
     """
     there = shutil.which("kubectl")
     return Path(there).parent if there and shutil.which("helm") else binaries.provide("kubectl", "helm")
@@ -128,7 +128,7 @@ def clients() -> Path:
 
 def prepare() -> None:
     """
-    Do all that may take minutes and that the cache keeps: packages, programs, images. `up` then takes seconds.
+    Do everything that takes minutes and stays in the cache: packages, programs, images. Then `up` takes seconds.
     """
     if given():
         clients()
@@ -145,12 +145,12 @@ def prepare() -> None:
 
 def up() -> bool:
     """
-    Start the cluster, or find it running; false when it was running. What a crashed run left is removed first.
+    Start the cluster; false if it was running already. What a crashed run left is removed first.
 
-    The node has the base image of the project's images then; those come by `Cluster.load_images`.
+    The node then has the base image of the project's images. `Cluster.load_images` loads the images themselves.
 
     Raises:
-        CannotRun: something on this machine is in its place; the message says what, and how to remove it.
+        CannotRun: something on this machine is in the way; the message says what, and how to remove it.
     """
     machine.ready()
     network.refuse_routes()
@@ -173,7 +173,7 @@ def up() -> bool:
 
 def down() -> None:
     """
-    Take down whatever is left of our cluster; without any, do nothing.
+    Remove whatever is left of our cluster, if anything.
     """
     if not STATE.exists():
         return
@@ -183,7 +183,7 @@ def down() -> None:
 
 def problems() -> list[str]:
     """
-    What keeps the cluster from being used, in words; nothing when it is healthy.
+    Describes what keeps the cluster from being used; empty when it is healthy.
     """
     if not STATE.exists():
         return ["it is not up"]

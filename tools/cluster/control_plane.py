@@ -1,7 +1,7 @@
 """
 etcd, the API server, the controllers and the scheduler: plain processes that listen on the node's address or loopback.
 
-Who is who comes from a token file: no certificates but the one that the API server signs for itself.
+Users are in a token file. The only certificate is the one that the API server signs for itself.
 """
 
 import json
@@ -26,7 +26,7 @@ PEOPLE = {
     f"system:node:{NODE}": "system:nodes",
     "system:coredns": "system:masters",
 }
-"""User -> group. Kubernetes has roles for all of them but the name server, which may read everything here."""
+"""User -> group. Kubernetes has roles for all of them except the name server, which may do everything here."""
 
 PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
@@ -49,7 +49,7 @@ class ControlPlane:
 
     def is_ready(self) -> bool:
         """
-        The API server says so itself, to anybody who asks.
+        Whether the API server says so. It answers this question without credentials.
         """
         context = ssl.create_default_context(cafile=str(self.pki / "apiserver.crt"))
         with closing(HTTPSConnection(NODE_ADDRESS, 6443, context=context, timeout=2)) as connection:
@@ -66,7 +66,7 @@ class ControlPlane:
         (self.pki / "tokens.csv").write_text("".join(lines))
         key = self.pki / "sa.key"
         subprocess.run(["openssl", "genrsa", "-out", key, "2048"], check=True, capture_output=True)
-        # Who did what to which object, without bodies: enough to prove that a role grants no more than is used.
+        # Which user did what to which object, without bodies: enough to prove that a role grants only what is used.
         policy = {"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"]}
         (self.pki / "audit.json").write_text(json.dumps(policy | {"rules": [{"level": "Metadata"}]}))
 
@@ -82,7 +82,7 @@ class ControlPlane:
             f"--listen-peer-urls={peers}",
             f"--initial-advertise-peer-urls={peers}",
             f"--initial-cluster=default={peers}",
-            "--unsafe-no-fsync",  # it need not survive the machine
+            "--unsafe-no-fsync",  # its data need not survive a crash of the machine
             "--log-level=warn",
         )
         return clients

@@ -1,8 +1,8 @@
 """
-Image layers: made by buildah, kept one by one in the cache, handed one by one to the node's containerd.
+Image layers: built by buildah, kept one by one in the cache, and sent one by one to the containerd of the node.
 
-Only layers that containerd does not have yet are sent, and none is compressed, so that a changed line of Python costs
-a small layer and not the whole image. A note beside the layers says which content each tag was built from.
+Only layers that containerd lacks are sent, uncompressed, so that a changed line of Python costs a small layer rather
+than the whole image. A note beside the layers records the content that each tag was built from.
 """
 
 import contextlib
@@ -44,16 +44,16 @@ def buildah(*arguments: str | Path) -> str:
 
 def built(tag: str) -> str:
     """
-    The key of what *tag* was last built from; empty when it never was.
+    The key of the content that *tag* was last built from; empty if it was never built.
     """
     return str(_notes().get(tag, {}).get("key", ""))
 
 
 def keep(tag: str, key: str) -> None:
     """
-    Take an image that buildah has made into the cache, under the key of what it was made from.
+    Put an image that buildah has built into the cache, under the key of its content.
 
-    The tag changes last, in one step: a run that was killed before has changed nothing.
+    The tag changes last, in one step, so a run that is killed before that changes nothing.
     """
     archive = ROOT / "image.tar"
     archive.unlink(missing_ok=True)
@@ -70,7 +70,7 @@ def keep(tag: str, key: str) -> None:
 
 def load(tag: str, node: Node) -> bool:
     """
-    Give an image to the node; false when it has exactly this one already.
+    Load an image into the node; false if the node has exactly this image already.
     """
     manifest = json.dumps(_notes()[tag]["manifest"]).encode()
     name = _digest(manifest)
@@ -80,7 +80,7 @@ def load(tag: str, node: Node) -> bool:
     blobs = _blobs(_notes()[tag]["manifest"])
     try:
         _import(tag, manifest, [blob for blob in blobs if blob not in there], node)
-    except RuntimeError:  # one of those that were there belonged to a replaced image and has just been swept away
+    except RuntimeError:  # a layer belonged to a replaced image, and containerd has just removed it
         _import(tag, manifest, blobs, node)
     return True
 
@@ -125,7 +125,7 @@ def _import(tag: str, manifest: bytes, blobs: list[str], node: Node) -> None:
 
 def _send(pipe: IO[bytes], tag: str, manifest: bytes, blobs: list[str]) -> None:
     """
-    Write an archive of one image that leaves out the blobs that the other side has.
+    Write an archive of one image, without the blobs that the receiver has.
     """
     entry = {"mediaType": f"{OCI}.manifest.v1+json", "digest": _digest(manifest), "size": len(manifest)}
     entry["annotations"] = {"io.containerd.image.name": tag}
@@ -134,7 +134,7 @@ def _send(pipe: IO[bytes], tag: str, manifest: bytes, blobs: list[str]) -> None:
         "index.json": json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode(),
         f"blobs/sha256/{_digest(manifest).removeprefix('sha256:')}": manifest,
     }
-    # A broken pipe means that containerd refused; its own words are raised where it was asked.
+    # A broken pipe means that containerd refused. The call to containerd raises its message.
     with contextlib.suppress(BrokenPipeError), pipe, tarfile.open(fileobj=pipe, mode="w|") as archive:
         for name, content in small.items():
             header = tarfile.TarInfo(name)

@@ -1,5 +1,5 @@
 """
-What the machine must have before anything starts, and getting it from Debian where that is allowed.
+What the machine must have before anything starts. On Debian, root installs what is missing.
 """
 
 import os
@@ -22,12 +22,12 @@ PACKAGES = {
     "mmdebstrap": "mmdebstrap",
     "buildah": "buildah",
 }
-"""The command (or file) that shows that a Debian package is there."""
+"""The command or file that shows that a Debian package is installed."""
 
 
 def ready() -> None:
     """
-    Make sure that a node can run here; install what Debian has when this is a Debian and we are root.
+    Make sure that a node can run here. On Debian, as root, install what is missing.
 
     Raises:
         CannotRun: with a sentence that says what is missing.

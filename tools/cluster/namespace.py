@@ -1,5 +1,5 @@
 """
-Namespaces that come and go with what runs in them.
+Namespaces for one use.
 """
 
 import re
@@ -13,7 +13,7 @@ from tools.cluster.cluster import Cluster
 @contextmanager
 def fresh_namespace(cluster: Cluster, purpose: str) -> Iterator[str]:
     """
-    A namespace that goes when the block ends; nothing waits for its pods to end.
+    A namespace that is deleted when the block ends, without waiting for its pods.
     """
     readable = re.sub(r"[^a-z0-9]+", "-", purpose.lower()).strip("-")[:40].strip("-")
     name = f"{readable}-{secrets.token_hex(3)}"

@@ -1,5 +1,5 @@
 """
-What of this machine's network stands where our cluster would be: another cluster, a VPN, what one of them left behind.
+Finds what is in the way of our cluster on the network of this machine: another cluster, a VPN, or what they left.
 """
 
 import json
@@ -22,7 +22,7 @@ PORTS = {
     "10257": "the controllers",
     "10259": "the scheduler",
 }
-"""What the parts of the cluster listen on, at the node's address."""
+"""The ports on which parts of the cluster listen, at the address of the node."""
 
 OTHERWISE = "or point KUBECONFIG at a cluster (kind, k3d)"
 
@@ -37,16 +37,16 @@ def refuse_routes() -> None:
 
 def refuse_ports() -> None:
     """
-    To be called while our cluster is down.
+    Call it only while our cluster is down.
 
     Raises:
-        CannotRun: a program listens where a part of the cluster is to listen; the message names it.
+        CannotRun: a program listens on a port of the cluster; the message names it.
     """
     _refuse(*listeners())
 
 
 def routes() -> Iterator[str]:
-    """Routes and addresses inside our ranges that are not on our bridges, each with its remedy."""
+    """Routes and addresses inside our ranges that are not on our bridges, each with the command that removes it."""
     for route in json.loads(_told("ip", "-json", "-4", "route", "show", "table", "all")):
         kind, where, device = route.get("type", "unicast"), route["dst"], route.get("dev", "")
         if device in BRIDGES or kind in {"broadcast", "multicast"} or not _is_inside(where):
@@ -57,7 +57,7 @@ def routes() -> Iterator[str]:
 
 
 def listeners() -> Iterator[str]:
-    """Programs that listen at all addresses on a port of ours, so that ours could not."""
+    """Programs that listen on one of our ports at all addresses, so that the cluster cannot."""
     for line in _told("ss", "-Hltunp").splitlines():
         _, _, _, _, local, _, *program = line.split(maxsplit=6)
         address, _, port = local.rpartition(":")
@@ -72,7 +72,7 @@ def _refuse(*conflicts: str) -> None:
 
 
 def _is_inside(where: str) -> bool:
-    """A wider route, as that of a VPN for everything, does not take what ours, which are narrower, lead away."""
+    """A wider route, such as the default route of a VPN, does no harm: our narrower routes take precedence."""
     if not where[0].isdigit():  # "default"
         return False
     network: Any = ip_network(where)

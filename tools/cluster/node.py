@@ -1,7 +1,7 @@
 """
 One node whose pods really run: containerd and runc, kubelet, kube-proxy, and CoreDNS as a plain process beside them.
 
-NetworkPolicies and load balancers do nothing on this node; forwarding between addresses stays switched on after `down`.
+NetworkPolicies and load balancers have no effect on this node. IP forwarding stays switched on after `down`.
 """
 
 import contextlib
@@ -28,9 +28,9 @@ state = "{state}/containerd/state"
   path = "{state}/containerd/opt"
 [plugins."io.containerd.grpc.v1.cri"]
   sandbox_image = "{pause}"
-  # Without it every sandbox dies on machines that lack CAP_SYS_RESOURCE ("can't get final child's PID from pipe").
+  # Without it every sandbox fails on machines that lack CAP_SYS_RESOURCE ("can't get final child's PID from pipe").
   restrict_oom_score_adj = true
-  # Otherwise network namespaces are mounted under /run, where another containerd's may be.
+  # Otherwise network namespaces are mounted under /run, beside those of another containerd.
   netns_mounts_under_state_dir = true
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
@@ -63,7 +63,7 @@ class Node:
 
     def prepare_network(self) -> None:
         """
-        The bridge that holds the node's address: not every machine has a dummy device, every one has bridges.
+        Create the bridge that holds the address of the node. Unlike dummy devices, every machine has bridges.
         """
         _ip("link", "add", NODE_BRIDGE, "type", "bridge")
         _ip("address", "add", f"{NODE_ADDRESS}/32", "dev", NODE_BRIDGE)
@@ -74,16 +74,18 @@ class Node:
 
     def prepare_control_groups(self) -> None:
         """
-        A group of our own above the pods', so that all processes of pods can be found whatever else is gone.
+        Create a control group above those of the pods, to find all processes of pods whatever else is gone.
         """
         root = Path("/sys/fs/cgroup")
         if (root / "cgroup.controllers").exists():
             (root / CGROUP).mkdir()
-            with contextlib.suppress(OSError):  # not ours to give, or given; the kubelet says so if it misses one
+            with contextlib.suppress(
+                OSError
+            ):  # it is enabled already, or cannot be; the kubelet reports one that it misses
                 (root / "cgroup.subtree_control").write_text("+cpu +cpuset +memory +pids")
             return
         for controller in root.glob("*/cgroup.procs"):
-            with contextlib.suppress(FileExistsError):  # cpu and cpuacct may be two names of one
+            with contextlib.suppress(FileExistsError):  # cpu and cpuacct may be two names of the same controller
                 (controller.parent / CGROUP).mkdir()
 
     def start_containers(self) -> None:
@@ -101,7 +103,7 @@ class Node:
 
     def ctr(self, *arguments: str, stdin: IO[bytes] | None = None) -> str:
         """
-        Talk to containerd as the kubelet does: images and containers of Kubernetes are in a namespace of their own.
+        Run ctr in the namespace of containerd in which Kubernetes keeps its images and containers.
         """
         command = ["ctr", "--address", str(self.socket), "--namespace", "k8s.io", *arguments]
         done = subprocess.run(command, stdin=stdin, capture_output=True, text=True, check=False)
@@ -115,7 +117,7 @@ class Node:
             "bridge": POD_BRIDGE,
             "isGateway": True,
             "hairpinMode": True,
-            "ipMasq": False,  # pods reach this machine, and nothing beyond it
+            "ipMasq": False,  # pods can reach this machine and nothing beyond it
             "ipam": {
                 "type": "host-local",
                 "ranges": [[{"subnet": PODS}]],
@@ -141,7 +143,7 @@ class Node:
             "address": NODE_ADDRESS,
             "healthzBindAddress": NODE_ADDRESS,
             "authentication": {"anonymous": {"enabled": True}, "webhook": {"enabled": False}},
-            "authorization": {"mode": "AlwaysAllow"},  # only this machine reaches it
+            "authorization": {"mode": "AlwaysAllow"},  # only this machine can reach it
             "containerRuntimeEndpoint": f"unix://{self.socket}",
             "clusterDNS": [NODE_ADDRESS],
             "clusterDomain": "cluster.local",
@@ -153,7 +155,7 @@ class Node:
             "failCgroupV1": False,
             "failSwapOn": False,
             "localStorageCapacityIsolation": False,
-            # A full disk must neither evict pods nor remove images that were loaded by hand.
+            # A full disk must neither evict pods nor remove the loaded images.
             "evictionHard": never,
             "imageGCHighThresholdPercent": 100,
         }

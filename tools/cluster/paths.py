@@ -1,5 +1,5 @@
 """
-Where things are: one folder that is kept (cache), one that goes with the cluster (state), and the addresses.
+Folders and addresses: one folder that is kept (the cache), one that goes with the cluster (its state).
 """
 
 import fcntl
@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
 
 CACHE = Path(os.environ.get("SHARDED_QUEUE_CACHE") or "~/.cache/sharded-queue").expanduser() / "cluster"
-"""What takes minutes to make: binaries, wheels, image layers. Safe to delete at any time while no cluster is up."""
+"""What takes minutes to build: binaries, wheels, image layers. It can be deleted while no cluster is up."""
 
 STATE = Path("/var/lib/sharded-queue-cluster")
 """
@@ -25,7 +25,7 @@ groups are one set a machine, so a second place would be a second cluster that t
 
 NODE = "node-1"
 NODE_ADDRESS = "198.18.255.1"
-"""On a bridge of our own, so that well-known ports never meet those of another program."""
+"""On a bridge of our own, so that well-known ports do not clash with those of another program."""
 
 PODS = "198.18.0.0/17"
 SERVICES = "198.19.0.0/16"
@@ -36,15 +36,15 @@ CGROUP = "sharded-queue-cluster"
 
 class CannotRun(Exception):
     """
-    This machine cannot have the cluster; the message says what is missing.
+    This machine cannot run the cluster; the message says what is missing.
     """
 
 
 def digest(paths: Iterable[Path], *, salt: str = "") -> str:
     """
-    A short name for the content of files, and of all files under folders.
+    A short hash of files, and of all files under folders.
 
-    The names count as well as the bytes; compiled Python does not, for every run of the tests writes it.
+    It covers names and bytes. Compiled Python does not count, because every run of the tests writes it.
     """
     seen = hashlib.sha256(salt.encode())
     for file in sorted(file for path in paths for file in _files(path)):
@@ -56,7 +56,7 @@ def digest(paths: Iterable[Path], *, salt: str = "") -> str:
 @contextmanager
 def alone(lock: Path) -> Iterator[None]:
     """
-    One process at a time; a second one waits. The lock ends with its process, however that ends.
+    Let one process in at a time; others wait. The lock is released when its process ends, however it ends.
     """
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as file:

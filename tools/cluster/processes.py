@@ -1,8 +1,8 @@
 """
-Processes that outlive the one that started them, and are found again by pid *and* command line.
+Processes that outlive the process that started them, and are found again by pid *and* command line.
 
-A pid alone may belong to somebody else by now; so no signal is sent before the command line was compared, and it is
-sent through a pidfd, which cannot move to another process in between.
+A pid may belong to another process by now. So the command line is compared before a signal is sent, and the signal goes
+through a pidfd, which cannot move to another process in between.
 """
 
 import json
@@ -19,12 +19,12 @@ from typing import TypeVar
 T = TypeVar("T")
 
 RECORD_AND_RUN = 'echo $$ >"$1"; shift; exec "$@"'
-"""The process writes its own pid before it becomes the program: whoever is killed when, no process stays unknown."""
+"""The process records its own pid before it becomes the program: no process stays unknown, whichever is killed when."""
 
 
 class Processes:
     """
-    The processes of one state folder: `pids/` says who they are, `logs/` what they said.
+    The processes of one state folder, with their pids in `pids/` and their output in `logs/`.
     """
 
     def __init__(self, state: Path) -> None:
@@ -37,7 +37,7 @@ class Processes:
         argv = [str(part) for part in command]
         (self.pids / f"{name}.json").write_text(json.dumps(argv))
         with self.log(name).open("ab") as log:
-            # setsid: neither Ctrl-C nor the end of the caller ends the cluster, and no Python is its parent.
+            # setsid: neither Ctrl-C nor the end of the caller ends the cluster, and its parent is not Python.
             subprocess.run(
                 ["setsid", "--fork", "/bin/sh", "-c", RECORD_AND_RUN, "sh", self.pids / f"{name}.pid", *argv],
                 stdin=subprocess.DEVNULL,
@@ -48,7 +48,7 @@ class Processes:
 
     def stop(self, name: str, *, seconds: float = 10) -> None:
         """
-        End one process and wait until it is gone; a second call, or an unknown name, does nothing.
+        End one process and wait until it is gone. A second call and an unknown name do nothing.
         """
         with self._opened(name) as process:
             if process is not None:
@@ -71,7 +71,7 @@ class Processes:
         try:
             argv = json.loads((self.pids / f"{name}.json").read_text())
             pid = int((self.pids / f"{name}.pid").read_text())
-        except (OSError, ValueError):  # never started, or killed while it wrote
+        except (OSError, ValueError):  # never started, or killed while it wrote its pid
             yield None
             return
         with opened(pid, lambda line: line[-len(argv) :] == argv) as process:
@@ -81,7 +81,7 @@ class Processes:
 @contextmanager
 def opened(pid: int, is_ours: Callable[[list[str]], bool]) -> Iterator[int | None]:
     """
-    A pidfd of a living process whose command line is ours, otherwise none.
+    A pidfd of a running process if its command line is ours, otherwise None.
     """
     try:
         process = os.pidfd_open(pid)
@@ -96,7 +96,7 @@ def opened(pid: int, is_ours: Callable[[list[str]], bool]) -> Iterator[int | Non
 
 def command_line(pid: int) -> list[str]:
     """
-    The words a process was started with; none when it is gone or waits to be reaped.
+    The arguments that a process was started with; empty if it is gone or waits to be reaped.
     """
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")[:-1]
@@ -106,7 +106,7 @@ def command_line(pid: int) -> list[str]:
 
 def end(process: int, *, seconds: float) -> None:
     """
-    Ask the process behind a pidfd to stop; end it when it has not after *seconds*. Returns when it is gone.
+    Ask the process of a pidfd to stop, and kill it if it still runs after *seconds*. Returns when it is gone.
     """
     gone = select.poll()
     gone.register(process, select.POLLIN)

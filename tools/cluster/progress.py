@@ -1,5 +1,5 @@
 """
-What is going on, told on stderr: nobody should look at a silent terminal for eight minutes.
+Reports progress on stderr, because a terminal must not be silent for eight minutes.
 """
 
 import sys
@@ -15,7 +15,7 @@ def say(text: str) -> None:
 @contextmanager
 def step(text: str) -> Iterator[None]:
     """
-    Tell that a long step begins, and how long it took once it is done.
+    Report that a long step begins, and afterwards how long it took.
     """
     began = time.monotonic()
     say(f"{text} ...")

@@ -1,5 +1,5 @@
 """
-Waiting for what an object becomes, told by the API server: the first state that will do ends the wait.
+Waits for a state of an object by a watch of the API server, without polling.
 """
 
 import json
@@ -14,9 +14,9 @@ Object = dict[str, Any]
 
 def wait_until(watch: list[str], env: dict[str, str], condition: Callable[[Object], Any], *, seconds: float) -> Object:
     """
-    The first state of the watched objects that *condition* calls true; a deleted object is an empty one.
+    The first state of the watched objects for which *condition* is true. A deleted object is passed as an empty one.
 
-    A key that an object has not yet makes the condition false, so `lambda it: it["status"]["replicas"] == 3` will do.
+    A missing key makes the condition false, so `lambda it: it["status"]["replicas"] == 3` works from the start.
 
     Raises:
         TimeoutError: with the last state that was seen.
@@ -41,7 +41,7 @@ def wait_until(watch: list[str], env: dict[str, str], condition: Callable[[Objec
 
 def states(lines: IO[str]) -> Iterator[Object]:
     """
-    The objects of `kubectl get --output=json --watch --output-watch-events`, as they come: a line each.
+    The objects of `kubectl get --output=json --watch --output-watch-events`, one per line, as they arrive.
     """
     for line in lines:
         event = json.loads(line)
