@@ -13,8 +13,9 @@ class Variant(NamedTuple):
     tests: tuple[str, ...]
 
 
-PRELUDE, BIND, SETTLE, FAIL, REGISTER, OCCUR, RESHARD = (
-    f"backends/redis/lua/{name}.lua" for name in ("_prelude", "bind", "settle", "fail", "register", "occur", "reshard")
+PRELUDE, BIND, SETTLE, FAIL, REGISTER, REGISTER_DUE, RESHARD = (
+    f"backends/redis/lua/{name}.lua"
+    for name in ("_prelude", "bind", "settle", "fail", "register", "register_due", "reshard")
 )
 SIZES, CLOCK, LEASE, FORMAT = (f"test_{name}.py::test_" for name in ("sizes", "clock", "leases", "format"))
 STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE, GARBAGE = (
@@ -339,7 +340,7 @@ VARIANTS = [
         )
         for script, deed in {
             "settle_dead": "dead letters to the head of a held thread",
-            "dismiss": "dismiss",
+            "cordon": "cordon",
             "evict": "evict",
             "pause": "pause",
             "repair": "repair",
@@ -446,28 +447,28 @@ VARIANTS = [
     # Schedules.
     Variant(
         "an occurrence is registered by all who come",
-        OCCUR,
+        REGISTER_DUE,
         "local is_due = moment <= now and tonumber(redis.call('ZSCORE', OCCURRENCES, name) or -1) == moment",
         "local is_due = moment <= now",
         (SCHEDULES + "who_comes_late_to_an_occurrence_registers_nothing",),
     ),
     Variant(
         "an occurrence is registered before its time",
-        OCCUR,
+        REGISTER_DUE,
         "local is_due = moment <= now and",
         "local is_due =",
         (SCHEDULES + "what_is_not_due_yet_is_not_registered",),
     ),
     Variant(
         "an occurrence of a timing that was replaced is registered",
-        OCCUR,
+        REGISTER_DUE,
         "schedule.timing == timing",
         "true",
         (SCHEDULES + "an_occurrence_of_a_timing_that_was_replaced_is_not_registered",),
     ),
     Variant(
         "the next occurrence may lie behind",
-        OCCUR,
+        REGISTER_DUE,
         "and following > now",
         "",
         (SCHEDULES + "an_occurrence_whose_next_is_over_is_asked_for_again",),
@@ -502,7 +503,7 @@ VARIANTS = [
     ),
     Variant(
         "an occurrence goes before a delayed request that was due",
-        OCCUR,
+        REGISTER_DUE,
         "promote()\n",
         "",
         (SCHEDULES + "a_delayed_request_that_was_due_before_goes_before",),
@@ -844,7 +845,7 @@ VARIANTS = [
     Variant(
         "a call that a worker has no room for is lost",
         "worker/wakeup.py",
-        "                await self._coordinator.call(called)\n",
+        "                await self._coordinator.notify(called)\n",
         "                pass\n",
         (COORDINATOR + "who_waits_no_longer_passes_on_the_call_that_came_meanwhile",),
     ),

@@ -120,7 +120,7 @@ async def test_an_interval_gets_no_longer(clocked: Clocked) -> None:
 
     clocked.step(-HOUR)
     bound = await clocked.medium.coordinator.bind(SHARD, "w/1", 1, 1, LEASE_SECONDS)
-    coming = await clocked.medium.storage.occur(SHARD)
+    coming = await clocked.medium.storage.register_due(SHARD)
 
     assert bound.occurs_seconds is not None
     assert coming is not None
@@ -132,7 +132,7 @@ async def test_the_scheduler_of_a_busy_worker_sees_it_too(clocked: Clocked) -> N
     await clocked.medium.storage.schedule(SHARD, Schedule("pulse", Timing(every_ms=100_000), "a", 0, b"1"))
 
     clocked.step(-HOUR)
-    coming = await clocked.medium.storage.occur(SHARD)
+    coming = await clocked.medium.storage.register_due(SHARD)
 
     assert coming is not None
     assert coming <= 101
@@ -152,13 +152,13 @@ async def test_a_cron_line_goes_by_the_clock_that_is_right(clocked: Clocked) -> 
 async def test_a_dismissal_gets_no_longer(clocked: Clocked) -> None:
     await clocked.medium.register("a", "1")
     await look_at_nothing(clocked.medium)
-    await clocked.medium.coordinator.dismiss(SHARD, ["w"], 1)
+    await clocked.medium.coordinator.cordon(SHARD, ["w"], 1)
 
     clocked.step(-HOUR)
     await clocked.medium.coordinator.bind(SHARD, "other/1", 0, 0, LEASE_SECONDS)
     clocked.step(10)
 
-    assert not (await clocked.medium.coordinator.bind(SHARD, "w/1", 1, 1, LEASE_SECONDS)).is_dismissed
+    assert not (await clocked.medium.coordinator.bind(SHARD, "w/1", 1, 1, LEASE_SECONDS)).is_cordoned
 
 
 async def test_a_window_for_duplicates_gets_no_longer(clocked: Clocked) -> None:

@@ -393,7 +393,7 @@ async def test_a_dismissed_worker_keeps_its_thread_and_gets_no_other(medium: Med
     await medium.register("a", "1", "2")
     await medium.register("b", "3")
     batch = await medium.bind_one("leaving/1", wanted=1)
-    await medium.coordinator.dismiss(SHARD, ["leaving"], 60)
+    await medium.coordinator.cordon(SHARD, ["leaving"], 60)
 
     assert await medium.bind("leaving/1") == []
     assert handed((await medium.settle(batch, wanted=1)).batch) == ["2"]
@@ -402,8 +402,8 @@ async def test_a_dismissed_worker_keeps_its_thread_and_gets_no_other(medium: Med
 
 async def test_a_dismissal_ends(medium: Medium) -> None:
     await medium.register("a", "1")
-    await medium.coordinator.dismiss(SHARD, ["w"], 60)
-    await medium.coordinator.dismiss(SHARD, ["w"], 0)
+    await medium.coordinator.cordon(SHARD, ["w"], 60)
+    await medium.coordinator.cordon(SHARD, ["w"], 0)
 
     assert handed(await medium.bind_one("w/1")) == ["1"]
 

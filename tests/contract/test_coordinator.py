@@ -478,13 +478,13 @@ async def test_a_worker_that_leaves_work_behind_calls_the_next(medium: Medium) -
 async def test_a_call_is_had_by_one_worker(medium: Medium) -> None:
     waiting = [asyncio.create_task(medium.coordinator.wait([SHARD], f"w/{n}", 0.5)) for n in range(2)]
     await asyncio.sleep(0)
-    await medium.coordinator.call(SHARD)
+    await medium.coordinator.notify(SHARD)
 
     assert sorted(await asyncio.gather(*waiting), key=bool) == [None, SHARD]
 
 
 async def test_a_call_that_nobody_waits_for_is_kept(medium: Medium) -> None:
-    await medium.coordinator.call(SHARD)
+    await medium.coordinator.notify(SHARD)
 
     async with asyncio.timeout(2):
         assert await medium.coordinator.wait([SHARD], "w/1", 30) == SHARD
@@ -498,11 +498,11 @@ async def test_a_wait_is_ended_without_losing_a_call(medium: Medium) -> None:
     """Whether it was waited for or not, a call that comes at that moment is had by somebody."""
     waiting = asyncio.create_task(medium.coordinator.wait([SHARD], "w/1", 30))
     await asyncio.sleep(0.05)
-    if await medium.coordinator.hang_up([SHARD], "w/1"):
+    if await medium.coordinator.cancel_wait([SHARD], "w/1"):
         async with asyncio.timeout(2):
             assert await waiting is None
     waiting.cancel()
-    await medium.coordinator.call(SHARD)
+    await medium.coordinator.notify(SHARD)
 
     async with asyncio.timeout(2):
         assert await medium.coordinator.wait([SHARD], "w/2", 30) == SHARD
@@ -523,7 +523,7 @@ async def test_who_waits_no_longer_passes_on_the_call_that_came_meanwhile(medium
     wakeups, nothing_else = WakeupListener(called, "w/1"), asyncio.Event()
     nothing_else.set()
     assert not await wakeups.wait([SHARD], nothing_else, 30)
-    await medium.coordinator.call(SHARD)
+    await medium.coordinator.notify(SHARD)
     async with asyncio.timeout(2):
         await answered.wait()
     await wakeups.close()

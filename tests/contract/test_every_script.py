@@ -146,8 +146,8 @@ async def unschedule(medium: RedisMedium, _: Any) -> bool:
     return await medium.storage.unschedule(SHARD, "n")
 
 
-async def occur(medium: RedisMedium, _: Any) -> bool:
-    return await medium.storage.occur(SHARD) is not None
+async def register_due(medium: RedisMedium, _: Any) -> bool:
+    return await medium.storage.register_due(SHARD) is not None
 
 
 async def schedule_anew(medium: RedisMedium, _: Any) -> None:
@@ -182,7 +182,7 @@ DEEDS = {
     "schedule": Deed(schedule, unschedule, nothing, at=1),
     "schedule by asking for the time": Deed(schedule, unschedule, nothing),
     "unschedule": Deed(unschedule, schedule, planned),
-    "occur": Deed(occur, schedule_anew, due, at=1),
+    "register_due": Deed(register_due, schedule_anew, due, at=1),
     "pause": Deed(
         lambda medium, _: medium.storage.pause(SHARD, "a", True),
         lambda medium, _: medium.storage.pause(SHARD, "a", False),
@@ -211,9 +211,9 @@ DEEDS = {
     "evict": Deed(
         lambda medium, _: medium.coordinator.evict(SHARD, ["w"]), lambda medium, _: medium.bind_one("w/1"), bound
     ),
-    "dismiss": Deed(
-        lambda medium, _: medium.coordinator.dismiss(SHARD, ["w"], 60),
-        lambda medium, _: medium.coordinator.dismiss(SHARD, ["w"], 0),
+    "cordon": Deed(
+        lambda medium, _: medium.coordinator.cordon(SHARD, ["w"], 60),
+        lambda medium, _: medium.coordinator.cordon(SHARD, ["w"], 0),
         nothing,
     ),
     "repair": Deed(mend, spoil, spoiled),

@@ -41,7 +41,7 @@ STEPS: dict[str, Step] = {
     "schedule": lambda m: m.storage.schedule(SHARD, PULSE),
     "unschedule": lambda m: m.storage.unschedule(SHARD, "pulse"),
     "schedules": lambda m: m.storage.schedules(SHARD),
-    "occur": lambda m: m.storage.occur(SHARD),
+    "register_due": lambda m: m.storage.register_due(SHARD),
     "bind": lambda m: m.bind(),
     "observe": lambda m: m.observe(),
     "peek": lambda m: m.storage.peek(Tube(SHARD, "a", 0)),
@@ -53,7 +53,7 @@ STEPS: dict[str, Step] = {
     "delayed": lambda m: m.storage.delayed(SHARD),
     "cancel": lambda m: m.storage.cancel(SHARD, [1]),
     "evict": lambda m: m.coordinator.evict(SHARD, ["w"]),
-    "dismiss": lambda m: m.coordinator.dismiss(SHARD, ["w"], 5),
+    "cordon": lambda m: m.coordinator.cordon(SHARD, ["w"], 5),
     "check": lambda m: picture(m.redis_storage, SHARD),
     "repair": lambda m: repair(m.redis_storage, SHARD),
 }

@@ -290,14 +290,14 @@ async def scene(medium: RedisMedium) -> Scene:
     await storage.register(SHARD, [Entry("later", 0, [b"l1"])], None, 3600.0)
     await storage.register_once(SHARD, [Entry("once", 0, [b"o1", b"o2"], ["i1", "i2"])], 7200.0)
     await storage.schedule(SHARD, Schedule("daily", every(86400), "once", 0, b"again"))
-    await medium.coordinator.dismiss(SHARD, ["going"], 3600.0)
+    await medium.coordinator.cordon(SHARD, ["going"], 3600.0)
     await medium.register("held", "h1", "h2", "h3")
     await medium.register("failing", "f1", "f2")
     batches = {batch.tube.thread: batch for batch in await medium.bind("w/2", threads=64, wanted=1)}
     kept = Scene(batches.pop("held"), batches.pop("failing"))
     await medium.release(*[batch.lease for batch in batches.values()])
     await medium.redis.delete(f"{BASE}:wake")
-    await medium.coordinator.call(SHARD)
+    await medium.coordinator.notify(SHARD)
     return kept
 
 
@@ -312,7 +312,7 @@ async def steps(medium: RedisMedium, at: Scene) -> AsyncIterator[tuple[str, Call
     yield "register once", lambda: storage.register_once(SHARD, identified, 3600.0)
     yield "schedule", lambda: storage.schedule(SHARD, schedule)
     yield "unschedule", lambda: storage.unschedule(SHARD, "daily")
-    yield "occur", lambda: storage.occur(SHARD)
+    yield "register_due", lambda: storage.register_due(SHARD)
     yield "bind", lambda: coordinator.bind(SHARD, "w/3", 64, 8, LEASE_SECONDS)
     yield "renew", lambda: coordinator.renew([at.held.lease], LEASE_SECONDS)
     yield "settle", lambda: medium.settle(at.held, wanted=2, release=True)
@@ -321,7 +321,7 @@ async def steps(medium: RedisMedium, at: Scene) -> AsyncIterator[tuple[str, Call
     yield "release", lambda: medium.release(at.held.lease)
     yield "evict", lambda: coordinator.evict(SHARD, ["w"])
     yield "cancel", lambda: storage.cancel(SHARD, [0])
-    yield "dismiss", lambda: coordinator.dismiss(SHARD, ["going"], 3600.0)
+    yield "cordon", lambda: coordinator.cordon(SHARD, ["going"], 3600.0)
     yield "pause", lambda: storage.pause(SHARD, "many", True)
     yield "resume", lambda: storage.pause(SHARD, "paused", False)
     yield "replay", lambda: storage.settle_dead(SHARD, [1], "tail")

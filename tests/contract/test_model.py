@@ -199,7 +199,7 @@ class Machine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.memory_storage.shards[SHARD].schedules)
     @rule(overdue=st.sets(names, min_size=1), fates=losses)
-    def occur(self, overdue: set[str], fates: list[str]) -> None:
+    def register_due(self, overdue: set[str], fates: list[str]) -> None:
         """The time of some schedules has come."""
         shard = self.memory_storage.shards[SHARD]
         moments = {}
@@ -212,7 +212,7 @@ class Machine(RuleBasedStateMachine):
             self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:occurrences", moments, xx=True))
         self.clock.tick()
         self.lose(fates)
-        memory, redis = self.both(self.memory_storage.occur(SHARD), self.redis_storage.occur(SHARD))
+        memory, redis = self.both(self.memory_storage.register_due(SHARD), self.redis_storage.register_due(SHARD))
         assert (memory is None) == (redis is None)
 
     @precondition(lambda self: self.memory_storage.shards[SHARD].due)
@@ -424,12 +424,12 @@ class Machine(RuleBasedStateMachine):
         assert sorted(memory) == sorted(redis)
 
     @rule(seconds=st.sampled_from([0.0, 0.0, 0.0, LEASE_SECONDS]), fates=losses)
-    def dismiss(self, seconds: float, fates: list[str]) -> None:
+    def cordon(self, seconds: float, fates: list[str]) -> None:
         self.clock.tick()
         self.lose(fates)
         self.both(
-            self.memory_coordinator.dismiss(SHARD, ["w"], seconds),
-            self.redis_coordinator.dismiss(SHARD, ["w"], seconds),
+            self.memory_coordinator.cordon(SHARD, ["w"], seconds),
+            self.redis_coordinator.cordon(SHARD, ["w"], seconds),
         )
 
     @precondition(lambda self: any(link.held_up for link in self.links))
@@ -442,7 +442,7 @@ class Machine(RuleBasedStateMachine):
         link.held_up.rotate(-(place % len(link.held_up)))
         _, command = link.held_up[0]
         self.run(link.arrive(keep=keep))
-        if command[1] in (digest("settle"), digest("occur")):  # whoever calls, these look first at what is due
+        if command[1] in (digest("settle"), digest("register_due")):  # whoever calls, these look first at what is due
             self.memory_storage.shards[SHARD].promote(self.clock.ms)
 
     # What must hold after every step.

@@ -468,7 +468,7 @@ async def test_a_wait_for_many_shards_is_ended_over_one_connection(on_redis: Red
     while not (await on_redis.redis.info("clients"))["blocked_clients"]:  # noqa: ASYNC110 - Redis alone knows that the wait arrived
         await asyncio.sleep(0.01)
     before = (await on_redis.redis.info("stats"))["total_connections_received"]
-    await on_redis.coordinator.hang_up(shards, "w/1")
+    await on_redis.coordinator.cancel_wait(shards, "w/1")
 
     assert await waiting is None
     assert (await on_redis.redis.info("stats"))["total_connections_received"] <= before + 1

@@ -263,7 +263,7 @@ async def test_a_schedule_is_placed_by_the_layout_of_its_time(medium: Medium, pr
     await producer.queue.schedule(Keyed, Job(key, 1), name="beat", every_seconds=60)
     await medium.storage.reshard(SHARD, MANY)
     await medium.advance(61)
-    await medium.storage.occur(SHARD)
+    await medium.storage.register_due(SHARD)
 
     assert await bound(medium) == ["2:3"]
 

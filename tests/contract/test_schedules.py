@@ -32,16 +32,16 @@ def plan(name: str = "n", timing: Timing = TEN, body: str = "x", thread: str = "
 async def seconds_left(medium: Medium) -> list[float | None]:
     """Until the next occurrence, as told by those who register and by those who bind."""
     bound = await medium.coordinator.bind(SHARD, "w/1", 0, 0, 15.0)
-    return [await medium.storage.occur(SHARD), bound.occurs_seconds]
+    return [await medium.storage.register_due(SHARD), bound.occurs_seconds]
 
 
 async def test_a_request_is_registered_when_its_time_has_come(medium: Medium) -> None:
     await medium.storage.schedule(SHARD, plan())
     await medium.advance(9)
-    await medium.storage.occur(SHARD)
+    await medium.storage.register_due(SHARD)
     before = await medium.waiting("a")
     await medium.advance(2)
-    await medium.storage.occur(SHARD)
+    await medium.storage.register_due(SHARD)
 
     assert (before, await medium.waiting("a")) == ([], ["x"])
 
@@ -50,7 +50,7 @@ async def test_an_occurrence_counts_as_registered_at_its_time(medium: Medium) ->
     await medium.storage.schedule(SHARD, plan())
     await medium.advance(15)
     ((schedule,)) = await medium.storage.schedules(SHARD)
-    await medium.storage.occur(SHARD)
+    await medium.storage.register_due(SHARD)
     batch = await medium.bind_one()
 
     assert [int(message[:STAMP]) for message in batch.messages] == [schedule.next_ms]
@@ -59,7 +59,7 @@ async def test_an_occurrence_counts_as_registered_at_its_time(medium: Medium) ->
 async def test_an_occurrence_is_registered_once_among_all_who_come(medium: Medium) -> None:
     await medium.storage.schedule(SHARD, plan())
     await medium.advance(11)
-    await asyncio.gather(*[medium.storage.occur(SHARD) for _ in range(20)])
+    await asyncio.gather(*[medium.storage.register_due(SHARD) for _ in range(20)])
 
     assert await medium.waiting("a") == ["x"]
 
@@ -68,7 +68,7 @@ async def test_a_schedule_occurs_again_and_again(medium: Medium) -> None:
     await medium.storage.schedule(SHARD, plan())
     for _ in range(3):
         await medium.advance(10)
-        await medium.storage.occur(SHARD)
+        await medium.storage.register_due(SHARD)
 
     assert await medium.waiting("a") == ["x", "x", "x"]
 
@@ -77,7 +77,7 @@ async def test_missed_occurrences_are_caught_up_once_and_the_beat_is_kept(medium
     await medium.storage.schedule(SHARD, plan())
     await medium.advance(96)
     ((first,)) = await medium.storage.schedules(SHARD)
-    await medium.storage.occur(SHARD)
+    await medium.storage.register_due(SHARD)
     ((following,)) = await medium.storage.schedules(SHARD)
 
     assert await medium.waiting("a") == ["x"]
@@ -116,7 +116,7 @@ async def test_a_due_schedule_asks_for_a_worker(medium: Medium) -> None:
     before = await medium.observe()
     await medium.advance(11)
     due = await medium.observe()
-    await medium.storage.occur(SHARD)
+    await medium.storage.register_due(SHARD)
     after = await medium.observe()
 
     assert [(state.schedules, state.overdue, state.depth, state.registered) for state in (before, due, after)] == [
@@ -142,7 +142,7 @@ async def test_another_request_of_the_same_timing_keeps_the_next_occurrence(medi
     await medium.advance(5)
     await medium.storage.schedule(SHARD, plan(body="y", thread="b c", priority=-3))
     await medium.advance(6)
-    await medium.storage.occur(SHARD)
+    await medium.storage.register_due(SHARD)
 
     assert (await medium.waiting("a"), await medium.waiting("b c", -3)) == ([], ["y"])
 
@@ -152,10 +152,10 @@ async def test_another_timing_begins_anew(medium: Medium) -> None:
     await medium.advance(9)
     await medium.storage.schedule(SHARD, plan(timing=every(20)))
     await medium.advance(15)
-    await medium.storage.occur(SHARD)
+    await medium.storage.register_due(SHARD)
     early = await medium.waiting("a")
     await medium.advance(6)
-    await medium.storage.occur(SHARD)
+    await medium.storage.register_due(SHARD)
 
     assert (early, await medium.waiting("a")) == ([], ["x"])
 
@@ -164,7 +164,7 @@ async def test_a_cron_line_occurs(medium: Medium) -> None:
     """Within the next day, as it occurs once a day at the most."""
     next_ms = await medium.storage.schedule(SHARD, plan(timing=by_cron("30 2 * * *", "Europe/Berlin")))
     await medium.advance(25 * 3600)
-    left = await medium.storage.occur(SHARD)
+    left = await medium.storage.register_due(SHARD)
 
     assert next_ms % 60_000 == 0
     assert left is not None
@@ -177,7 +177,7 @@ async def test_a_schedule_that_was_removed_occurs_no_more(medium: Medium) -> Non
     await medium.advance(11)
     answers = [await medium.storage.unschedule(SHARD, "n"), await medium.storage.unschedule(SHARD, "n")]
 
-    assert await medium.storage.occur(SHARD) is None
+    assert await medium.storage.register_due(SHARD) is None
     assert (answers, await medium.waiting("a")) == ([True, False], [])
     assert (await medium.observe()).schedules == 0
 
@@ -206,7 +206,7 @@ async def test_what_is_due_joins_the_tail_in_the_order_of_its_times(medium: Medi
     await medium.storage.schedule(SHARD, plan("second", every(20), "3"))
     await medium.storage.schedule(SHARD, plan("first", every(15), "2"))
     await medium.advance(21)
-    await medium.storage.occur(SHARD)
+    await medium.storage.register_due(SHARD)
     await medium.register("a", "4")
 
     assert handed(await medium.bind_one()) == ["1", "2", "3", "4"]
@@ -216,7 +216,7 @@ async def test_a_delayed_request_that_was_due_before_goes_before(medium: Medium)
     await medium.storage.schedule(SHARD, plan(body="2"))
     await medium.storage.register(SHARD, [Entry("a", 0, [b"1"])], delay_seconds=5)
     await medium.advance(11)
-    await medium.storage.occur(SHARD)
+    await medium.storage.register_due(SHARD)
 
     assert handed(await medium.bind_one()) == ["1", "2"]
 
@@ -227,7 +227,7 @@ async def test_an_occurrence_joins_a_thread_that_is_held(medium: Medium) -> None
     batch = await medium.bind_one()
     await medium.settle(batch)
     await medium.advance(11)
-    await medium.storage.occur(SHARD)
+    await medium.storage.register_due(SHARD)
 
     async with asyncio.timeout(2):
         await medium.coordinator.wait([SHARD], "w/1", 30)
@@ -285,7 +285,7 @@ async def test_an_occurrence_whose_answer_was_lost_is_registered_once(on_redis: 
     await on_redis.storage.schedule(SHARD, plan())
     await on_redis.advance(11)
     link.fates.extend(losses)
-    await on_redis.storage.occur(SHARD)
+    await on_redis.storage.register_due(SHARD)
 
     assert await on_redis.waiting("a") == ["x"]
     assert (await on_redis.observe()).registered == 1
@@ -314,7 +314,7 @@ async def test_a_cut_at_any_command_of_a_schedule_changes_nothing(redis_server: 
             storage = RedisStorage(through)
             await storage.schedule(SHARD, plan())
             await medium.advance(11)
-            await storage.occur(SHARD)
+            await storage.register_due(SHARD)
             await storage.unschedule(SHARD, "n")
             await through.aclose()
             assert (at, await medium.waiting("a")) == (at, ["x"])
@@ -338,7 +338,7 @@ async def test_who_comes_late_to_an_occurrence_registers_nothing(on_redis: Redis
     await on_redis.storage.schedule(SHARD, plan())
     await on_redis.advance(11)
     ((due,)) = await on_redis.storage.schedules(SHARD)
-    await on_redis.storage.occur(SHARD)
+    await on_redis.storage.register_due(SHARD)
 
     assert await carry_out(on_redis, "n", due.next_ms, due.timing, due.next_ms + HOUR) == ["x"]
     ((moved,)) = await on_redis.storage.schedules(SHARD)
@@ -362,7 +362,7 @@ async def test_an_occurrence_whose_next_is_over_is_asked_for_again(on_redis: Red
     ((due,)) = await on_redis.storage.schedules(SHARD)
 
     assert await carry_out(on_redis, "n", due.next_ms, due.timing, due.next_ms + 10_000) == []
-    await on_redis.storage.occur(SHARD)
+    await on_redis.storage.register_due(SHARD)
     assert await on_redis.waiting("a") == ["x"]
 
 
@@ -392,9 +392,9 @@ async def test_what_a_full_redis_refuses_occurs_when_it_has_room(
     await medium.advance(95)
     await medium.redis.config_set("maxmemory", "1mb")
     with pytest.raises(QueueFull, match="memory limit"):
-        await medium.storage.occur(SHARD)
+        await medium.storage.register_due(SHARD)
     await medium.redis.config_set("maxmemory", "0")
-    await medium.storage.occur(SHARD)
+    await medium.storage.register_due(SHARD)
 
     assert await medium.waiting("a") == ["x"]
 
@@ -406,7 +406,7 @@ async def test_a_schedule_that_is_unknown_here_stops_no_other(on_redis: RedisMed
     schedules = f"{on_redis.redis_storage.keys.base(SHARD)}:schedules"
     await on_redis.redis.hset(schedules, "new", "11 1 0 by the moonay")
     await on_redis.advance(11)
-    left = await on_redis.storage.occur(SHARD)
+    left = await on_redis.storage.register_due(SHARD)
 
     assert await on_redis.waiting("a") == ["x"]
     assert left is not None

@@ -39,7 +39,7 @@ async def test_a_cluster_is_served_over_tls_and_renewed_by_the_twin(cluster_over
     medium = RedisMedium(cluster_over_tls)
     await medium.register("a", "1")
     batch = await medium.bind_one()
-    twin = medium.coordinator.twin()
+    twin = medium.coordinator.clone()
     assert isinstance(twin, RedisCoordinator)
     lost = await twin.renew([batch.lease], LEASE_SECONDS)
     await twin.close()

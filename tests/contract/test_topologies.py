@@ -78,7 +78,7 @@ async def test_leases_are_renewed_by_the_twin_in_its_own_loop(producer: RedisMed
     batch = await worker.bind_one()
 
     async def renew() -> list[Any]:
-        twin = worker.coordinator.twin()
+        twin = worker.coordinator.clone()
         assert isinstance(twin, RedisCoordinator)
         try:
             return list(await twin.renew([batch.lease], LEASE_SECONDS))

@@ -98,7 +98,7 @@ async def work(user: Watched) -> None:
         await user.coordinator.wait([SHARD], "w/1", 0.01)
     await user.hands.advance(61)
     async with user.recorded():
-        await user.storage.occur(SHARD)
+        await user.storage.register_due(SHARD)
         a, b, c, d, *_ = await user.bind(threads=5, wanted=3)
         await user.coordinator.renew([a.lease], LEASE_SECONDS)
         await user.settle(a, through=a.first, wanted=3)
@@ -134,7 +134,7 @@ async def operate(user: Watched) -> None:
     async with user.recorded():
         await user.observe()
         await user.coordinator.evict(SHARD, ["gone"])
-        await user.coordinator.dismiss(SHARD, ["going"], 60.0)
+        await user.coordinator.cordon(SHARD, ["going"], 60.0)
         async with user.redis.pubsub() as channel:
             await channel.subscribe(user.storage.keys.awake)
 

@@ -18,8 +18,8 @@ HANDS = "user hands on >hands ~* &* +@all"
 ROLES = ("producer", "worker", "operator", "admin")
 SCRIPTS = {
     "producer": ("register", "schedule"),
-    "worker": ("bind", "fail", "occur", "release", "renew", "settle", "soonest"),
-    "operator": ("dismiss", "evict", "observe"),
+    "worker": ("bind", "fail", "register_due", "release", "renew", "settle", "soonest"),
+    "operator": ("cordon", "evict", "observe"),
     "admin": (
         "cancel",
         "settle_dead",

@@ -20,14 +20,14 @@ class Bound(NamedTuple):
 
     *next_seconds*: until the next lease expires or the next back-off ends, by which a thread may become free with
     nobody calling out; None when there is no such moment. *others_wait*: threads were left behind that may be bound.
-    *is_dismissed*: this worker is given no threads for now. *occurs_seconds*: until a schedule of the shard occurs;
+    *is_cordoned*: this worker is given no threads for now. *occurs_seconds*: until a schedule of the shard occurs;
     None if it has none.
     """
 
     batches: list[Batch]
     next_seconds: float | None = None
     others_wait: bool = False
-    is_dismissed: bool = False
+    is_cordoned: bool = False
     occurs_seconds: float | None = None
 
 
@@ -79,7 +79,7 @@ class Coordinator(ABC):
         """
 
     @abstractmethod
-    async def dismiss(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
+    async def cordon(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
         """
         Give these workers no new threads for so long: they are about to be stopped. What they hold they keep.
 
@@ -92,14 +92,14 @@ class Coordinator(ABC):
         Return when a thread of *shards* may be free, or one that *owner* holds got a request, or after *seconds*.
 
         The shard is returned in the first case: this was the only one that was called. Who has no room after all lets
-        another one be called, by `call`.
+        another one be called, by `notify`.
         """
 
     @abstractmethod
-    async def call(self, shard: Shard) -> None:
+    async def notify(self, shard: Shard) -> None:
         """Call one of those that wait for threads of *shard*, or the next one that will."""
 
-    async def hang_up(self, shards: Sequence[Shard], owner: str) -> bool:
+    async def cancel_wait(self, shards: Sequence[Shard], owner: str) -> bool:
         """Let the `wait` of *owner* for *shards* return; False where it loses no call by being cancelled."""
         return False
 
@@ -110,7 +110,7 @@ class Coordinator(ABC):
         """
         return 0.0
 
-    def twin(self) -> "Coordinator | None":
+    def clone(self) -> "Coordinator | None":
         """
         A coordinator of the same leases for another event loop, so that they are renewed while this one is blocked; to
         be made and closed in that loop. None where a blocked loop blocks everybody who could take them over.

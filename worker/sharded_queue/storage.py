@@ -266,7 +266,7 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    async def occur(self, shard: Shard) -> float | None:
+    async def register_due(self, shard: Shard) -> float | None:
         """
         Register what is due of the schedules, each occurrence once among all who call; seconds until the next one, None
         if there is none.

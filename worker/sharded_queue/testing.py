@@ -114,7 +114,7 @@ class Sandbox:
 
     async def _bind(self) -> Batch | None:
         for shard in self.storage.used_shards:
-            await self.storage.occur(shard)
+            await self.storage.register_due(shard)
             ageing, wanted = find(shard.handler).ageing_seconds, settings.worker_batch_size
             bound = await self._coordinator.bind(shard, OWNER, 1, wanted, LEASE_SECONDS, ageing)
             if bound.batches:
@@ -177,9 +177,9 @@ class RecordingStorage(RuntimeStorage):
         self._scheduled.append(shard)
         return await super().schedule(shard, schedule, layout)
 
-    async def occur(self, shard: Shard) -> float | None:
+    async def register_due(self, shard: Shard) -> float | None:
         due = await self.schedules(shard)
-        seconds = await super().occur(shard)
+        seconds = await super().register_due(shard)
         following = {schedule.name: schedule.next_ms for schedule in await self.schedules(shard)}
         self.registrations += [
             (shard, Entry(thread, priority, [body]), body, 0.0)

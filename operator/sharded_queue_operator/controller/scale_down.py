@@ -80,7 +80,7 @@ class Dismissals:
             async with asyncio.timeout(ANSWER_SECONDS):
                 coordinator = await self.coordinate(resource.name)
                 for shard in resource.spec.shards:
-                    await coordinator.dismiss(shard, workers, seconds)
+                    await coordinator.cordon(shard, workers, seconds)
             return True
         except TROUBLE as error:
             log.warning("%s: workers could not be told to take no more threads: %s", resource.name, error)

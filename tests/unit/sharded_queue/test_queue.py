@@ -228,7 +228,7 @@ async def test_a_schedule_registers_its_request_again_and_again() -> None:
     (shard,) = JobHandler.all_shards()
     for _ in range(2):
         clock.ms += 30_000
-        await queue.storage.occur(shard)
+        await queue.storage.register_due(shard)
     messages = [unpack(message) for _, message in await queue.storage.peek(Tube(shard, "a b", 3))]
 
     assert next_at == datetime.fromtimestamp(1_800_000_030, UTC)

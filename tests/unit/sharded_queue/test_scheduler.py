@@ -21,7 +21,7 @@ class Asked(RuntimeStorage):
         self.asked: asyncio.Queue[tuple[Shard, float]] = asyncio.Queue()
         self.answers: dict[Shard, float | Exception | None] = {}
 
-    async def occur(self, shard: Shard) -> float | None:
+    async def register_due(self, shard: Shard) -> float | None:
         self.asked.put_nowait((shard, time.monotonic()))
         answer = self.answers.get(shard)
         if isinstance(answer, Exception):

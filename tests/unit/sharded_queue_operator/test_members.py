@@ -100,7 +100,7 @@ class Told:
         self.evicted: list[str] = []
         self.is_away = False
 
-    async def dismiss(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
+    async def cordon(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
         if self.is_away:
             raise StorageUnavailable("no answer")
         self.dismissed.append(([name.removeprefix("shop.") for name in names], seconds))

@@ -90,16 +90,16 @@ class LeaseRenewer:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        twin = self._coordinator.twin()
-        renewing = self._in_thread(twin) if twin else _in_task(self._renew_on(self._coordinator))
+        clone = self._coordinator.clone()
+        renewing = self._in_thread(clone) if clone else _in_task(self._renew_on(self._coordinator))
         async with renewing, _in_task(self._watch_on()):
             yield
 
     @asynccontextmanager
-    async def _in_thread(self, twin: Coordinator) -> AsyncIterator[None]:
+    async def _in_thread(self, clone: Coordinator) -> AsyncIterator[None]:
         ending = threading.Event()
         renewing = threading.Thread(
-            target=lambda: asyncio.run(self._run_until(ending, twin)), name="sharded-queue-renewer", daemon=True
+            target=lambda: asyncio.run(self._run_until(ending, clone)), name="sharded-queue-renewer", daemon=True
         )
         renewing.start()
         try:
@@ -108,10 +108,10 @@ class LeaseRenewer:
             ending.set()
             await asyncio.to_thread(renewing.join)
 
-    async def _run_until(self, ending: threading.Event, twin: Coordinator) -> None:
-        async with _in_task(self._renew_on(twin)):
+    async def _run_until(self, ending: threading.Event, clone: Coordinator) -> None:
+        async with _in_task(self._renew_on(clone)):
             await asyncio.to_thread(ending.wait)
-        await twin.close()
+        await clone.close()
 
     async def _renew_on(self, coordinator: Coordinator) -> None:
         """A shard that does not answer, such as one on a hung node of a Cluster, does not hold up the others."""

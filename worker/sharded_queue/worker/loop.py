@@ -283,7 +283,7 @@ class Worker:
             log.warning("cannot poll for threads of %s: %s", shard.tag, error)
             await asyncio.sleep(settings.coordinator_delay)
         self.unreserve(wanted * room - sum(len(batch.messages) for batch in bound.batches))
-        if bound.is_dismissed:  # no listening either: wake-ups are for workers that may bind
+        if bound.is_cordoned:  # no listening either: wake-ups are for workers that may bind
             self._cordoned_until = time.monotonic() + CORDONED_SECONDS
         if bound.batches:
             self.is_traced = tracing.is_on()

@@ -75,7 +75,7 @@ class Scheduler:
     async def _ask(self, shard: Shard) -> None:
         self._asked_at[shard] = time.monotonic()
         try:
-            seconds = await self._storage.occur(shard)
+            seconds = await self._storage.register_due(shard)
         except Exception as error:  # one bad schedule, or Redis away, must not stop the others
             log.warning("cannot register what is due of %s: %s", shard.tag, error)
             seconds = settings.coordinator_delay

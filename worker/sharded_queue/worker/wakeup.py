@@ -55,11 +55,11 @@ class WakeupListener:
             await self._end(waiting)
             (called,) = await asyncio.gather(waiting, return_exceptions=True)
             if isinstance(called, Shard):
-                await self._coordinator.call(called)
+                await self._coordinator.notify(called)
 
     async def _end(self, waiting: "asyncio.Task[Shard | None]") -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(CANCEL_SECONDS):
-                if not waiting.done() and await self._coordinator.hang_up(self._shards, self._owner):
+                if not waiting.done() and await self._coordinator.cancel_wait(self._shards, self._owner):
                     await asyncio.wait([waiting])
         waiting.cancel()

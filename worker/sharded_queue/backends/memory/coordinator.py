@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from sharded_queue.backends.memory.shard import MemoryShards
 from sharded_queue.backends.memory.steps.bind import bind
-from sharded_queue.backends.memory.steps.dismiss import dismiss
+from sharded_queue.backends.memory.steps.cordon import cordon
 from sharded_queue.backends.memory.steps.evict import evict
 from sharded_queue.backends.memory.steps.release import release
 from sharded_queue.backends.memory.steps.renew import renew
@@ -58,9 +58,9 @@ class RuntimeCoordinator(Coordinator):
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
         return evict(self._shards[shard], names)
 
-    async def dismiss(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
+    async def cordon(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
         until = self._shards.clock() + int(seconds * 1000)
-        dismiss(self._shards[shard], names, until)
+        cordon(self._shards[shard], names, until)
 
     async def free_in(self, shards: Sequence[Shard]) -> float | None:
         now = self._shards.clock()
@@ -83,5 +83,5 @@ class RuntimeCoordinator(Coordinator):
             self._shards[shard].is_rung = False
         return rung[0] if rung else None
 
-    async def call(self, shard: Shard) -> None:
+    async def notify(self, shard: Shard) -> None:
         self._shards[shard].wake()

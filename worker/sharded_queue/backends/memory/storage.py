@@ -9,10 +9,10 @@ from sharded_queue.backends.memory.steps.delayed import delayed
 from sharded_queue.backends.memory.steps.explain import explain
 from sharded_queue.backends.memory.steps.fail import fail
 from sharded_queue.backends.memory.steps.observe import observe
-from sharded_queue.backends.memory.steps.occur import occur
 from sharded_queue.backends.memory.steps.pause import pause
 from sharded_queue.backends.memory.steps.peek import peek
 from sharded_queue.backends.memory.steps.register import register, register_once
+from sharded_queue.backends.memory.steps.register_due import register_due
 from sharded_queue.backends.memory.steps.reshard import reshard
 from sharded_queue.backends.memory.steps.schedule import put_schedule
 from sharded_queue.backends.memory.steps.schedules import schedules
@@ -81,8 +81,8 @@ class RuntimeStorage(Storage):
     async def cancel(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
         return cancel(self.shards[shard], numbers, self.shards.clock())
 
-    async def occur(self, shard: Shard) -> float | None:
-        return occur(self.shards[shard], self.shards.clock())
+    async def register_due(self, shard: Shard) -> float | None:
+        return register_due(self.shards[shard], self.shards.clock())
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         now, room, answers = self.shards.clock(), settings.worker_batch_bytes, list[Settled]()

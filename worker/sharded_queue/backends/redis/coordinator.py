@@ -62,7 +62,7 @@ class RedisCoordinator(Coordinator):
             raise SettingsError(f"RedisCoordinator binds threads of a RedisStorage, not of a {type(storage).__name__}")
         self.keys = storage.keys
 
-    def twin(self) -> "RedisCoordinator":
+    def clone(self) -> "RedisCoordinator":
         coordinator = RedisCoordinator(twin(self.link.redis))
         coordinator.keys, coordinator._is_owner = self.keys, True
         return coordinator
@@ -139,9 +139,9 @@ class RedisCoordinator(Coordinator):
         freed = await self.scripts.run_once("evict", self._shard_keys(shard), names, seconds=settings.coordinator_lease)
         return [text_of(thread) for thread in freed]
 
-    async def dismiss(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
+    async def cordon(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
         arguments = [int(seconds * 1000), *names]
-        await self.scripts.run_once("dismiss", self._shard_keys(shard), arguments, seconds=settings.coordinator_lease)
+        await self.scripts.run_once("cordon", self._shard_keys(shard), arguments, seconds=settings.coordinator_lease)
 
     async def free_in(self, shards: Sequence[Shard]) -> float | None:
         """One command for all shards; on a Cluster one each, as the keys of a command must share a slot."""
@@ -171,12 +171,12 @@ class RedisCoordinator(Coordinator):
             await asyncio.sleep(min(seconds, 0.1))
         return None
 
-    async def call(self, shard: Shard) -> None:
+    async def notify(self, shard: Shard) -> None:
         wake, _ = self._wake_keys(shard, "")
         with suppress(RedisError, OSError, TimeoutError):  # looks come anyway
             await self.link.send(wake, "RPUSH", wake, 1, seconds=settings.redis_timeout)
 
-    async def hang_up(self, shards: Sequence[Shard], owner: str) -> bool:
+    async def cancel_wait(self, shards: Sequence[Shard], owner: str) -> bool:
         """
         To close the connection would end the wait as well, and lose a call that Redis has just answered with.
 
@@ -211,7 +211,7 @@ class RedisCoordinator(Coordinator):
         try:
             _, others = await asyncio.wait(blocks, return_when=asyncio.FIRST_COMPLETED)
             if others:
-                await self.hang_up([blocks[other] for other in others], owner)
+                await self.cancel_wait([blocks[other] for other in others], owner)
                 await asyncio.wait(others, timeout=settings.redis_timeout)
         finally:
             for block in blocks:

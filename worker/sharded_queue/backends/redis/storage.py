@@ -256,10 +256,10 @@ class RedisStorage(Storage):
     async def cancel(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
         return [int(number) for number in await self._ask("cancel", shard, list(numbers))]
 
-    async def occur(self, shard: Shard) -> float | None:
+    async def register_due(self, shard: Shard) -> float | None:
         moves: list[Any] = []
         while True:
-            now, coming_ms, *due = await self._write("occur", shard, moves)
+            now, coming_ms, *due = await self._write("register_due", shard, moves)
             moves = [part for occurrence in due for part in _moved_on(shard, occurrence, now)]
             if not moves:
                 return coming_ms / 1000 if coming_ms >= 0 else None

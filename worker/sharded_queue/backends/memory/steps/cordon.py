@@ -5,5 +5,5 @@ from collections.abc import Sequence
 from sharded_queue.backends.memory.shard import MemoryShard
 
 
-def dismiss(shard: MemoryShard, names: Sequence[str], until: int) -> None:
+def cordon(shard: MemoryShard, names: Sequence[str], until: int) -> None:
     shard.cordoned.update(dict.fromkeys(names, until))

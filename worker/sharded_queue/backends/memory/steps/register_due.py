@@ -4,7 +4,7 @@ from sharded_queue.backends.memory.shard import MemoryShard
 from sharded_queue.storage import Entry
 
 
-def occur(shard: MemoryShard, now: int) -> float | None:
+def register_due(shard: MemoryShard, now: int) -> float | None:
     """Returns the seconds until the next occurrence, None if there are no schedules."""
     shard.follow_clock(now)
     shard.promote(now)
