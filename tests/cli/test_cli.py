@@ -199,10 +199,10 @@ def test_an_idle_worker_leaves_at_once(redis: RedisServer, start: Start, number:
 @pytest.mark.parametrize(
     ("module", "complaint"),
     [
-        ("nowhere", "there is no module 'nowhere'"),
-        ("jobs.nowhere", "there is no module 'jobs.nowhere'"),
-        ("jobs.Job", "there is no module 'jobs.Job' in .*; did you mean 'jobs'?"),
-        ("brokn", "there is no module 'brokn' in .*; did you mean 'broken'?"),
+        ("nowhere", "no module 'nowhere'"),
+        ("jobs.nowhere", "no module 'jobs.nowhere'"),
+        ("jobs.Job", "no module 'jobs.Job' in .*; did you mean 'jobs'?"),
+        ("brokn", "no module 'brokn' in .*; did you mean 'broken'?"),
         ("lacking", "module 'lacking' needs 'nowhere_to_be_found', which is not installed"),
         ("broken", "module 'broken' cannot be imported: ValueError: out of order"),
     ],
@@ -221,7 +221,7 @@ def test_a_module_that_cannot_be_had_is_named(
 @pytest.mark.parametrize(
     ("words", "environment", "complaint"),
     [
-        (["empty"], {}, "no handler is defined by empty"),
+        (["empty"], {}, "empty defines no handler"),
         (["jobs"], {"QUEUE_WORKER_HANDLERS": "jobs.Jib"}, "no handler is named 'jobs.Jib'; known here: jobs.Job"),
         ([], {}, "Missing argument 'MODULE...'"),
     ],
@@ -270,7 +270,7 @@ def test_the_level_of_the_log_is_chosen_by_flag_or_variable(
     worker = start(
         "worker", "jobs", *words, QUEUE_REDIS_ADDRESS="127.0.0.1:1", QUEUE_REDIS_TIMEOUT="0.2", **environment
     )
-    worker.line("trying on")
+    worker.line("retrying")
 
     assert all(" WARNING [" in line for line in worker.said)
 
@@ -320,7 +320,7 @@ def test_a_worker_verifies_the_certificate_of_redis(start: Start, tmp_path: Path
         assert wary.ended() == 1
         assert "the certificate of Redis is not trusted" in wary.said[-1]
         plain = start("worker", "jobs", **address)
-        assert "set QUEUE_REDIS_TLS=Verify; trying on" in plain.line("trying on")
+        assert "set QUEUE_REDIS_TLS=Verify; retrying" in plain.line("retrying")
     finally:
         server.kill()
 
@@ -329,7 +329,7 @@ def test_a_worker_verifies_the_certificate_of_redis(start: Start, tmp_path: Path
 def test_a_worker_waits_for_a_redis_that_is_not_there_yet(start: Start, own_redis: object, tmp_path: Path) -> None:
     server = RedisServer(tmp_path / "late")
     worker = start("worker", "jobs", QUEUE_REDIS_ADDRESS=server.address, QUEUE_REDIS_TIMEOUT="0.5")
-    worker.line("trying on")
+    worker.line("retrying")
     server.start()
     try:
         worker.line(f"Redis at {server.address} answers")
@@ -341,7 +341,7 @@ def test_a_worker_waits_for_a_redis_that_is_not_there_yet(start: Start, own_redi
 
 def test_a_worker_that_waits_for_redis_can_be_stopped(start: Start) -> None:
     worker = start("worker", "jobs", QUEUE_REDIS_ADDRESS="127.0.0.1:1", QUEUE_REDIS_TIMEOUT="0.5")
-    worker.line("trying on")
+    worker.line("retrying")
     worker.tell(signal.SIGTERM)
 
     assert worker.ended() == 0
@@ -373,7 +373,7 @@ async def test_only_a_worker_that_was_told_no_port_takes_another_than_the_one_th
             return
         async with serving as port:
             assert port not in {0, taken}
-    assert f"port {taken} is taken, so a free one is used; QUEUE_METRICS_PORT chooses one" in caplog.text
+    assert f"port {taken} is taken, so a free one is used; set QUEUE_METRICS_PORT to choose one" in caplog.text
 
 
 # What reads
@@ -413,7 +413,7 @@ def test_peek_shows_requests_and_leaves_them(redis: RedisServer, start: Start, j
     assert shown.ended() == 0
     assert [line.split()[-1] for line in shown.said if line.strip()][-2:] == ["17", "18"]
     assert empty.ended() == 2
-    assert "jobs.Job has no thread 'two' with requests: all were handled, or none ever came" in empty.text
+    assert "jobs.Job has no thread 'two' with requests: all were handled, or none was ever registered" in empty.text
     assert state(redis).depth == 2
 
 
@@ -514,7 +514,7 @@ def test_tubes_of_nothing_asks_for_a_handler() -> None:
     asking = CliRunner().invoke(program.main, ["tubes"])
 
     assert asking.exit_code == 2
-    assert "say what to read" in asking.stderr
+    assert "name a HANDLER" in asking.stderr
 
 
 # Commands of other packages
@@ -528,7 +528,7 @@ def test_an_added_command_whose_package_is_missing_says_what_to_install(monkeypa
     missing = CliRunner().invoke(program.main, ["run", "queue.yaml", "--redis", "localhost:6379"])
 
     assert missing.exit_code == 1
-    assert missing.stderr == "Error: there is no yaml here; pip install 'sharded-queue[operator]' brings it\n"
+    assert missing.stderr == "Error: yaml is not installed; run pip install 'sharded-queue[operator]'\n"
 
 
 def test_an_unknown_command_is_refused() -> None:

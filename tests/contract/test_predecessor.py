@@ -273,7 +273,7 @@ def test_the_commands_tell_and_move(old: Old, port: int, storage: RedisStorage, 
     assert "nothing was moved" in dry.stdout
     assert "jobs/Job/0/0: moved 2 requests" in applied.stdout, applied.stderr
     assert applied.returncode == 0
-    assert again.stdout == "sharded-queue 0.2 has left nothing here\n"
+    assert again.stdout == "sharded-queue 0.2 left nothing here\n"
 
 
 def test_what_a_worker_of_the_predecessor_holds_stays(old: Old, port: int, redis: Redis, tmp_path: Path) -> None:

@@ -142,7 +142,7 @@ def test_workers_that_cannot_start_end_the_run_with_the_reason(start: Start, pla
     run = start(FILE, "--produce", FEW)
 
     assert run.ended() == 1
-    assert "worker-1 ended with exit code 2: Error: there is no module 'notification'" in run.said[-1]
+    assert "worker-1 ended with exit code 2: Error: no module 'notification'" in run.said[-1]
 
 
 @pytest.mark.redis

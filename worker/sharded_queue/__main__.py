@@ -7,7 +7,7 @@ def main() -> None:
     try:
         from sharded_queue.cli import program  # noqa: PLC0415 - fails without the extra `worker`
     except ModuleNotFoundError as error:
-        sys.exit(f"sharded-queue: there is no {error.name} here; pip install 'sharded-queue[worker]' brings it")
+        sys.exit(f"sharded-queue: {error.name} is not installed; run pip install 'sharded-queue[worker]'")
     program.main()
 
 

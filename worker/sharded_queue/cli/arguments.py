@@ -1,4 +1,4 @@
-"""From words on a command line to modules, handlers and shards."""
+"""From arguments on a command line to modules, handlers and shards."""
 
 import sys
 import traceback
@@ -24,13 +24,13 @@ Command = TypeVar("Command", bound=Callable[..., object])
 
 
 class BadInput(click.ClickException):
-    """The words make no sense; the message says which."""
+    """An argument is wrong; the message says which and why."""
 
     exit_code = 2
 
 
 class Name(click.ParamType["str"]):
-    """A word that can be a name in Redis, whose names are UTF-8."""
+    """A name in Redis: UTF-8."""
 
     name = "text"
 
@@ -44,16 +44,16 @@ class Name(click.ParamType["str"]):
 
 NAME = Name()
 
-force_option = click.option("--force", is_flag=True, help="Do it even if Redis has never seen that name.")
+force_option = click.option("--force", is_flag=True, help="Do it even if Redis has never seen this name.")
 
 
 class Named(NamedTuple):
-    """A handler by its name; its class need not be here, but then its shards must be said."""
+    """A handler by its name. Without its class, the number of its shards (*spread*) has to be given."""
 
     name: str
     spread: int
     is_declared: bool = False
-    """Whether a module here defines it, so that the name cannot be mistyped."""
+    """Whether an imported module defines it, so that the name cannot be a typo."""
 
     @property
     def shards(self) -> list[Shard]:
@@ -64,16 +64,16 @@ class Named(NamedTuple):
 
 
 def module_options(command: Command) -> Command:
-    """The options by which a command that reads learns how threads are spread over shards."""
-    modules = click.option("--module", "modules", multiple=True, help="Take handlers from this module.")
+    """The options that tell a command over how many shards a handler is spread."""
+    modules = click.option("--module", "modules", multiple=True, help="Import this module for its handlers.")
     spread = click.option(
-        "--shards", "spread", type=click.IntRange(1, 64), help="Hash tags of the handler, where no module says so."
+        "--shards", "spread", type=click.IntRange(1, 64), help="Shards of the handler, where no --module defines it."
     )
     return modules(spread(command))
 
 
 class Sought(NamedTuple):
-    """The words that say which handlers to read about."""
+    """The arguments that select handlers."""
 
     handlers: tuple[str, ...]
     modules: tuple[str, ...]
@@ -91,7 +91,7 @@ class Sought(NamedTuple):
 
 def everything_option(command: Command) -> Command:
     return click.option(
-        "--all", "everything", is_flag=True, help="All handlers of this Redis, found by a look through all its keys."
+        "--all", "everything", is_flag=True, help="All handlers of this Redis, found by scanning its keys."
     )(command)
 
 
@@ -110,48 +110,48 @@ def import_one(module: str) -> None:
         if error.name and f"{module}.".startswith(f"{error.name}."):
             where = f"{printable(Path.cwd())} or on PYTHONPATH"
             near = meant(module, modules_here(module))
-            raise BadInput(f"there is no module {module!r} in {where}{near}") from error
+            raise BadInput(f"no module {module!r} in {where}{near}") from error
         raise BadInput(f"module {module!r} needs {error.name!r}, which is not installed") from error
     except Exception as error:
         traceback.print_exc()
         raise BadInput(f"module {module!r} cannot be imported: {describe(error)}") from error
 
 
-def served(modules: Sequence[str], names: Sequence[str]) -> list[type[Handler]]:
+def handlers_in(modules: Sequence[str], names: Sequence[str]) -> list[type[Handler]]:
     """
-    The handlers of these names, or all that the modules brought.
+    The handlers with these names, or all that the modules define.
 
     Raises:
-        HandlerNotFound: a name is not among what the modules brought.
+        HandlerNotFound: no module defines a handler of that name.
     """
     import_all(modules)
     if names:
         return [find(name) for name in names]
     if not known():
-        raise BadInput(f"no handler is defined by {', '.join(modules)}: a subclass of Handler with perform or handle")
+        raise BadInput(f"{', '.join(modules)} defines no handler: a subclass of Handler with perform or handle")
     return list(known().values())
 
 
 def named(names: Sequence[str], modules: Sequence[str], spread: int | None) -> list[Named]:
-    """The handlers to read about: those of these names, or all of the modules."""
+    """The selected handlers: those with these names, or all that the modules define."""
     if modules:
-        return [Named(handler.name, handler.shards, is_declared=True) for handler in served(modules, names)]
+        return [Named(handler.name, handler.shards, is_declared=True) for handler in handlers_in(modules, names)]
     if not names:
         raise BadInput(
-            "say what to read: HANDLER, for example notifications.NotifyHandler, --module MODULE, or (tubes, lag) --all"
+            "name a HANDLER, for example notifications.NotifyHandler, or --module MODULE, or (tubes, lag, paused) --all"
         )
     return [Named(name, spread or 1) for name in names]
 
 
 async def must_be_known(storage: RedisStorage, handler: Named) -> None:
     """
-    Refuse a handler of which Redis never saw anything: no request, no schedule, no worker, no pause.
+    Refuse a handler that Redis has never seen: no request, no schedule, no worker, no pause.
 
-    Which names there are is kept nowhere: that would cost every registration. A person's mistake pays for one look
-    through the keys instead.
+    The names of handlers are not indexed, since an index would cost every registration. A person's typo pays for one
+    scan of the keys instead.
 
     Raises:
-        BadInput: there is no such handler; it names the nearest one.
+        BadInput: there is no such handler. The message names the nearest one.
     """
     states, unreadable = await observe_readable(storage, handler.shards, 0)
     if handler.is_declared or unreadable or any(state.is_known for state in states):
@@ -160,17 +160,17 @@ async def must_be_known(storage: RedisStorage, handler: Named) -> None:
     if handler.name in spreads:
         raise BadInput(
             f"{printable(handler.name)} is spread over {spreads[handler.name]} shards, not {handler.spread}: "
-            f"say --shards {spreads[handler.name]}"
+            f"use --shards {spreads[handler.name]}"
         )
     left = await hint(storage)
     raise BadInput(
-        f"no handler {printable(handler.name)!r} was ever seen here{meant(handler.name, spreads)}"
+        f"this Redis has never seen a handler {printable(handler.name)!r}{meant(handler.name, spreads)}"
         + (f"; {printable(left)}" if left else "")
     )
 
 
 async def handlers_of(storage: RedisStorage) -> dict[str, int]:
-    """Handlers that Redis knows, and their shards; none where it cannot be looked for them."""
+    """The handlers that Redis knows, with their numbers of shards; empty where its keys cannot be scanned."""
     spreads: dict[str, int] = {}
     with suppress(SettingsError, StorageUnavailable):  # a Cluster; a user without the right to look through keys
         for shard in await storage.known_shards():
@@ -180,10 +180,10 @@ async def handlers_of(storage: RedisStorage) -> dict[str, int]:
 
 async def must_have(storage: RedisStorage, handler: Named, thread: str) -> None:
     """
-    Refuse a thread that has no requests, that no worker holds, and that is not withheld.
+    Refuse a thread that has no requests, is not held by a worker, and is not paused.
 
     Raises:
-        BadInput: there is no such thread now; it names the nearest one.
+        BadInput: there is no such thread now. The message names the nearest one.
     """
     shard = handler.shard_of(thread)
     state = await storage.explain(shard, thread)
@@ -192,20 +192,20 @@ async def must_have(storage: RedisStorage, handler: Named, thread: str) -> None:
     (observed,) = await storage.observe([shard], 1000)
     there = {tube.thread for tube in observed.oldest} | {name for name, _ in observed.deepest}
     raise BadInput(
-        f"{printable(handler.name)} has no thread {printable(thread)!r} with requests: all were handled, or none ever "
-        f"came{meant(thread, there)}"
+        f"{printable(handler.name)} has no thread {printable(thread)!r} with requests: all were handled, or none was "
+        f"ever registered{meant(thread, there)}"
     )
 
 
 def meant(name: str, names: Iterable[str]) -> str:
-    """The nearest of some names, as a question."""
+    """Suggests the nearest of *names*."""
     known = {each.casefold(): each for each in names if each != name}
     close = get_close_matches(name.casefold(), known, n=1, cutoff=0.6)
     return f"; did you mean {printable(known[close[0]])!r}?" if close else ""
 
 
 def modules_here(module: str) -> list[str]:
-    """Modules beside the one that was looked for."""
+    """The modules in the folder where *module* was looked for."""
     parent, _, _ = module.rpartition(".")
     folder = Path.cwd().joinpath(*parent.split(".")) if parent else Path.cwd()
     beside = [f"{parent}.{found.name}" if parent else found.name for found in iter_modules([str(folder)])]

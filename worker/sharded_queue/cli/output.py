@@ -1,4 +1,4 @@
-"""What the commands that read share: a storage, a console, and an answer as JSON or as text."""
+"""What commands share: a storage, a console, and an answer as JSON or as text."""
 
 import asyncio
 import os
@@ -18,11 +18,11 @@ from sharded_queue.tube import Shard
 
 T = TypeVar("T")
 PIPE_WIDTH = 10_000
-"""Columns where neither a terminal nor COLUMNS says how many there are: enough that nothing is cut or wrapped."""
+"""Columns of output that is not a terminal, without COLUMNS: enough that nothing is cut or wrapped."""
 
 
 LONGEST = 2000
-"""Characters of a foreign text in a table: laying out a message of megabytes takes seconds, and is of no use."""
+"""Characters of a request or an error in a table: laying out megabytes takes seconds and helps nobody."""
 
 
 def console() -> Console:
@@ -31,7 +31,7 @@ def console() -> Console:
 
 
 def read(ask: Callable[[RedisStorage], Awaitable[T]]) -> T:
-    """The answer to one question about the Redis of the settings."""
+    """Ask the Redis of the settings one question."""
     return asyncio.run(_read(ask))
 
 
@@ -40,7 +40,7 @@ def read_about(handler: Named, ask: Callable[[RedisStorage], Awaitable[T]], *, f
     As `read`, about one handler.
 
     Raises:
-        BadInput: Redis never saw anything of it; not with *force*.
+        BadInput: Redis has never seen the handler, and *force* is not set.
     """
 
     async def known(storage: RedisStorage) -> T:
@@ -60,7 +60,7 @@ async def _read(ask: Callable[[RedisStorage], Awaitable[T]]) -> T:
 
 
 def emit(as_json: bool, value: object, *lines: str) -> None:
-    """An answer for programs, or for people."""
+    """Print an answer, for programs or for people."""
     if as_json:
         click.echo(json_line(value))
     else:
@@ -68,17 +68,17 @@ def emit(as_json: bool, value: object, *lines: str) -> None:
 
 
 def emit_lines(answers: Iterable[object]) -> None:
-    """An answer of many things for programs: a line each."""
+    """Print a list for programs: one line of JSON for each item."""
     for answer in answers:
         click.echo(json_line(answer))
 
 
 async def observed(storage: RedisStorage, shards: Sequence[Shard], worst: int) -> list[ShardState]:
     """
-    The states of all shards that can be read; of the others it is said why they cannot be.
+    The states of all shards that can be read. For the others, prints why they cannot.
 
     Raises:
-        UnreadableData: none of them can be read.
+        UnreadableData: no shard can be read.
     """
     states, unreadable = await observe_readable(storage, shards, worst)
     if unreadable and not states:

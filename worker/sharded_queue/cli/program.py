@@ -1,9 +1,9 @@
 """
-The program `sharded-queue`: a command per file in `commands/`, and whatever other packages add.
+The program `sharded-queue`: one command per file in `commands/`, and the commands that other packages add.
 
-Other packages (the operator's `run` is one) name theirs in the entry-point group `sharded_queue.commands`, so that the
-library never imports them. Each command is imported when it is asked for: a worker that starts, perhaps because its
-first request waits, need not load what draws tables.
+Other packages name their commands in the entry-point group `sharded_queue.commands`, as the operator does for `run`, so
+the library never imports them. A command is imported when it is called: a worker starts while its first request waits,
+and does not load the code that draws tables.
 """
 
 import sys
@@ -19,11 +19,11 @@ from sharded_queue.settings import mistyped
 
 ADDED = "sharded_queue.commands"
 
-PLACES = {"resume": "pause", "paused": "pause"}
-"""The files of commands that share one."""
+FILES = {"resume": "pause", "paused": "pause"}
+"""The files of commands that are not named after their file."""
 
 OWN = {
-    name: EntryPoint(name, f"sharded_queue.cli.commands.{PLACES.get(name, name)}:{name} [worker]", ADDED)
+    name: EntryPoint(name, f"sharded_queue.cli.commands.{FILES.get(name, name)}:{name} [worker]", ADDED)
     for name in (
         "worker",
         "tubes",
@@ -44,7 +44,7 @@ OWN = {
 
 
 class Program(click.Group):
-    """A group that finds commands when they are asked for, and says what is wrong in one line."""
+    """A group that imports commands when they are called, and reports an error in one line."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         return sorted({*OWN, *entry_points(group=ADDED).names})
@@ -62,7 +62,7 @@ class Program(click.Group):
 
 
 def loaded(point: EntryPoint) -> click.Command:
-    """The command behind an entry point; where its package is not installed, one that says how to get it."""
+    """The command behind an entry point. If its package is missing, a command that says how to install it."""
     try:
         command = point.load()
     except ModuleNotFoundError as error:
@@ -72,7 +72,7 @@ def loaded(point: EntryPoint) -> click.Command:
 
 
 def unavailable(point: EntryPoint, error: ModuleNotFoundError) -> click.Command:
-    missing = f"there is no {error.name} here; pip install 'sharded-queue[{','.join(point.extras)}]' brings it"
+    missing = f"{error.name} is not installed; run pip install 'sharded-queue[{','.join(point.extras)}]'"
 
     def complain(**_: object) -> None:
         raise click.ClickException(missing)
@@ -90,10 +90,10 @@ def main() -> None:
     """
     Work that must stay in order, spread over machines that come and go.
 
-    Redis is the one that QUEUE_REDIS_ADDRESS names (localhost:6379).
+    QUEUE_REDIS_ADDRESS names the Redis to use (localhost:6379 by default).
     """
-    if isinstance(sys.stdout, TextIOWrapper):  # what a terminal has no letters for is spelled out
+    if isinstance(sys.stdout, TextIOWrapper):  # escape characters that the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
-    if click.get_current_context().invoked_subcommand != "worker":  # which logs it
+    if click.get_current_context().invoked_subcommand != "worker":  # the worker logs it
         for sentence in mistyped():
             click.echo(f"Warning: {sentence}", err=True)

@@ -1,4 +1,4 @@
-"""Queues as tables for people: what was observed, aligned, within the columns that there are."""
+"""Queues as tables for people, within the width of the terminal."""
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
@@ -17,13 +17,13 @@ from sharded_queue.state import ShardState, TubeLag
 GAP = 2
 """Columns between two columns of a table."""
 LEAST_NAME, LEAST_TEXT = 8, 24
-"""Columns that a name, and a text that is wrapped, are left at least."""
+"""The least width of a name, and of a wrapped text."""
 
 
 class Column(NamedTuple):
     """
-    *is_name*: shortened in the middle where a line has no room; *is_text*: wrapped. All else is shown whole, words to
-    the left and numbers to the right.
+    *is_name*: shortened in the middle where space is short. *is_text*: wrapped. Everything else is shown in full, words
+    aligned left and numbers right.
     """
 
     title: str
@@ -53,7 +53,7 @@ def number(title: str) -> Column:
 
 
 class Fitted:
-    """A table that shortens names, and nothing else, until it fits the columns that there are."""
+    """A table that shortens names, and nothing else, until it fits the width of the terminal."""
 
     def __init__(
         self, columns: Sequence[Column], rows: Iterable[Sequence[str | Text]], title: str | None = None
@@ -88,11 +88,11 @@ class Fitted:
 
     @property
     def width(self) -> int:
-        """Columns in which nothing is shortened or wrapped."""
+        """The width at which nothing is shortened or wrapped."""
         return sum(map(self._width, range(len(self.columns)))) + GAP * (len(self.columns) - 1)
 
     def _cap(self, width: int) -> int:
-        """How long names may be; a text gets what it needs before, up to a few words."""
+        """The longest a name may be. A text gets the width it needs first, up to a few words."""
         widths = [self._width(place) for place in range(len(self.columns))]
         left = width - GAP * (len(self.columns) - 1)
         names = []
@@ -112,7 +112,7 @@ class Fitted:
 
 
 def shortened(name: Text, width: int) -> Text:
-    """A name without its middle: names of one kind begin alike, and what tells them apart is often at the end."""
+    """A name without its middle: names of one kind begin alike and often differ at the end."""
     if name.cell_len <= width:
         return name
     tail = (width - 1) // 2
@@ -123,7 +123,7 @@ def shortened(name: Text, width: int) -> Text:
 
 
 def handlers_table(states: Sequence[ShardState]) -> Fitted:
-    """A row a handler, its shards summed. What is rare has a column only where it is there."""
+    """One row per handler, summed over its shards. Rare states have a column only where they occur."""
     rows = [(handler, list(shards)) for handler, shards in groupby(states, key=lambda state: state.shard.handler)]
     rare = [title for title in ("blocked", "parked", "delayed") if any(getattr(state, title) for state in states)]
     shown = ("threads", "ready", "bound", *rare, "depth", "lag", "settled", "dead")
@@ -142,23 +142,23 @@ def _handler_row(handler: str, shards: Sequence[ShardState], shown: Sequence[str
 
 
 def withheld(states: Sequence[ShardState]) -> list[str]:
-    """A sentence for each handler that is paused, and for those threads that are."""
+    """A sentence for each handler that is paused, has paused threads, or has records that cannot be read."""
     said = []
     for handler, group in groupby(states, key=lambda state: state.shard.handler):
         shards = list(group)
         if any(state.is_paused for state in shards):
-            said.append(f"{handler} is paused; `sharded-queue resume {handler}` lets it go on")
+            said.append(f"{handler} is paused; `sharded-queue resume {handler}` resumes it")
         if paused := sum(state.paused for state in shards):
             threads = f"{counted(paused, 'thread')} of {handler} {be(paused)} paused"
             said.append(f"{threads}; `sharded-queue paused {handler}` lists them")
         if flawed := sum(state.quarantined for state in shards):
             cannot = f"{counted(flawed, 'record')} of {handler} cannot be read"
-            said.append(f"{cannot}; `sharded-queue check {handler} --repair` puts that right")
+            said.append(f"{cannot}; `sharded-queue check {handler} --repair` repairs them")
     return said
 
 
 def deserted(states: Sequence[ShardState]) -> list[str]:
-    """A sentence for each shard whose requests nobody serves."""
+    """A sentence for each shard whose requests no worker serves."""
     return [
         f"no worker serves {state.shard.tag}: {counted(state.depth, 'request')} "
         f"{'waits' if state.depth == 1 else 'wait'}, and {looked(state.looked_seconds)}"
@@ -169,12 +169,12 @@ def deserted(states: Sequence[ShardState]) -> list[str]:
 
 def looked(seconds: float | None) -> str:
     if seconds is None:
-        return "no worker has ever asked for them"
-    return f"the last worker asked for them {duration(seconds)} ago"
+        return "no worker has ever polled for them"
+    return f"the last worker polled for them {duration(seconds)} ago"
 
 
 def tubes_table(states: Sequence[ShardState], worst: int) -> Fitted:
-    """The tubes with the oldest requests, and what becomes of their threads: who holds them, or why nobody does."""
+    """The tubes with the oldest requests, and the state of their threads: who holds them, or why nobody does."""
     columns = [name("handler"), name("thread"), number("priority"), number("depth"), number("lag"), word("state")]
     columns.append(name("held by"))
     rows = []
@@ -191,7 +191,7 @@ def oldest(states: Sequence[ShardState]) -> list[tuple[ShardState, TubeLag]]:
 
 
 def holders(state: ShardState) -> dict[str, str]:
-    """Worker by thread, of leases that last."""
+    """Worker by thread, for leases that have not ended."""
     return {hold.thread: hold.worker for hold in state.held if hold.lease_seconds > 0}
 
 
@@ -200,7 +200,7 @@ def count(number: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Three digits that matter: 0.42 s, 12.3 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    """For people, to about three digits: 0.42 s, 12.3 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
     if seconds < 60:
         return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -212,7 +212,7 @@ def duration(seconds: float) -> str:
 
 
 def instant(ms: float) -> str:
-    """A moment as all commands write it: ISO 8601, UTC, to the second. Out of the calendar: its milliseconds."""
+    """A moment in ISO 8601, UTC, to the second; in milliseconds if it is outside of the calendar."""
     try:
         return utc(ms / 1000, "seconds")
     except (ValueError, OverflowError, OSError):

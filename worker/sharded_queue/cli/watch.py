@@ -1,4 +1,4 @@
-"""What the commands with `--watch` share: look, show, wait a second, look again."""
+"""What commands with `--watch` share: read, show, wait a second, repeat."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -19,7 +19,7 @@ PERIOD_SECONDS = 1.0
 
 
 class Shape(NamedTuple, Generic[T]):
-    """What is looked at, as something to see and as one line of JSON."""
+    """How to read something, and how to show it: as a view, and as one line of JSON."""
 
     ask: Callable[[RedisStorage], Awaitable[T]]
     view: Callable[[T], RenderableType]
@@ -27,7 +27,7 @@ class Shape(NamedTuple, Generic[T]):
 
 
 def show(shape: Shape[T], *, watch: bool, as_json: bool) -> None:
-    """Look once, or every second until Ctrl-C."""
+    """Show it once, or every second until Ctrl-C."""
     if watch:
         with suppress(KeyboardInterrupt):
             read(lambda storage: follow(storage, shape, as_json))

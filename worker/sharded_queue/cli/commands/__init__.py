@@ -1,6 +1,6 @@
 """
-The commands of `sharded-queue`, one a file, and nothing that is not about a command line.
+The commands of `sharded-queue`, one per file.
 
-A command reads its words, calls the library and prints. What is wrong with the words is a `click` error, what is wrong
-beyond them an error of the library; `cli` gives both their exit codes.
+A command reads its arguments, calls the library and prints. A wrong argument is a `click` error, anything else an error
+of the library; `cli.program` gives both their exit codes.
 """

@@ -1,11 +1,11 @@
-"""`sharded-queue check`: do the indices and counters of a handler say what its tubes hold?"""
+"""`sharded-queue check`: do the indices and counters of a handler agree with its tubes?"""
 
 from dataclasses import asdict
 
 import click
 
 from sharded_queue.backends.redis.check import Change, found_wrong
-from sharded_queue.backends.redis.check import repair as put_right
+from sharded_queue.backends.redis.check import repair as repair_shard
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli import answers
 from sharded_queue.cli.arguments import NAME, Named, module_options, named
@@ -17,13 +17,14 @@ from sharded_queue.printable import printable
 @click.command()
 @click.argument("handler", type=NAME)
 @module_options
-@click.option("--repair", is_flag=True, help="Put right what does not add up; workers may go on meanwhile.")
-@click.option("--json", "as_json", is_flag=True, help="The changes and faults as JSON.")
+@click.option("--repair", is_flag=True, help="Repair what does not agree; workers may keep running.")
+@click.option("--json", "as_json", is_flag=True, help="Print changes and faults as JSON.")
 def check(handler: str, modules: tuple[str, ...], spread: int | None, repair: bool, as_json: bool) -> None:
     """
-    Recount a handler; exit 1 when something does not add up. It reads everything: not for every minute.
+    Recount a handler; exit 1 if its indices or counters do not agree with its tubes.
 
-    A shard is read, and put right, in one step, for which Redis serves nobody else: seconds for 100,000 threads.
+    It reads all data of the handler, and blocks Redis while it reads or repairs a shard: seconds for 100,000 threads.
+    Do not run it every minute.
     """
     (found,) = named([handler], modules, spread)
     changes = read_about(found, lambda storage: repaired(storage, found)) if repair else None
@@ -41,7 +42,7 @@ def check(handler: str, modules: tuple[str, ...], spread: int | None, repair: bo
 
 
 async def repaired(storage: RedisStorage, handler: Named) -> list[Change]:
-    return [change for shard in handler.shards for change in await put_right(storage, shard)]
+    return [change for shard in handler.shards for change in await repair_shard(storage, shard)]
 
 
 async def recount(storage: RedisStorage, handler: Named) -> list[str]:
@@ -49,5 +50,5 @@ async def recount(storage: RedisStorage, handler: Named) -> list[str]:
 
 
 def said(handler: str, changes: list[Change], wrong: list[str]) -> list[str]:
-    put_right = [printable(f"put right: {change}") for change in changes]
-    return put_right + ([printable(fault) for fault in wrong] or [f"{printable(handler)}: all is true"])
+    put_right = [printable(f"repaired: {change}") for change in changes]
+    return put_right + ([printable(fault) for fault in wrong] or [f"{printable(handler)}: no faults"])

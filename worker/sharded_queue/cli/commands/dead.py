@@ -1,4 +1,4 @@
-"""`sharded-queue dead`: requests that were given up, and why."""
+"""`sharded-queue dead`: requests that failed for good, and why."""
 
 from collections.abc import Sequence
 
@@ -18,19 +18,19 @@ from sharded_queue.storage import Target
 
 @click.group()
 def dead() -> None:
-    """Dead letters: requests that were given up."""
+    """Dead letters: requests that failed for good."""
 
 
 @dead.command("list")
 @click.argument("handler", type=NAME)
 @module_options
-@click.option("--count", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Letters to show.")
-@click.option("--traceback", "with_traceback", is_flag=True, help="Where the handler raised, under each letter.")
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON a letter.")
+@click.option("--count", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Dead letters to show.")
+@click.option("--traceback", "with_traceback", is_flag=True, help="Show the traceback below each dead letter.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON per dead letter.")
 def list_(
     handler: str, modules: tuple[str, ...], spread: int | None, count: int, with_traceback: bool, as_json: bool
 ) -> None:
-    """The newest dead letters of a handler, with the reason."""
+    """List the newest dead letters of a handler, with the reason."""
     (found,) = named([handler], modules, spread)
     letters = read_about(found, lambda storage: newest(storage, found, count))
     if as_json:
@@ -46,7 +46,7 @@ def list_(
 
 
 def traceback_lines(letter: Dead) -> list[str]:
-    return letter.traceback.split("\n") if letter.traceback else ["no handler raised: there is no traceback"]
+    return letter.traceback.split("\n") if letter.traceback else ["no traceback: no handler raised an error"]
 
 
 async def newest(storage: RedisStorage, handler: Named, count: int) -> list[Dead]:
@@ -88,17 +88,17 @@ def body(letter: Dead) -> bytes:
 
 
 def settling(command_name: str, done: str, about: str) -> None:
-    """A command that settles dead letters by their numbers."""
+    """Add a command that settles dead letters by their numbers."""
 
     @dead.command(command_name, help=about)
     @click.argument("handler", type=NAME)
     @click.argument("numbers", type=int, nargs=-1)
-    @click.option("--all", "is_all", is_flag=True, help="All of them.")
-    @click.option("--head", is_flag=True, hidden=command_name == "drop", help="Before what waits, not behind it.")
-    @module_options
+    @click.option("--all", "is_all", is_flag=True, help="All dead letters of the handler.")
     @click.option(
-        "--json", "as_json", is_flag=True, help="The numbers that were done and those that were not, as JSON."
+        "--head", is_flag=True, hidden=command_name == "drop", help="Put them before the waiting requests, not behind."
     )
+    @module_options
+    @click.option("--json", "as_json", is_flag=True, help="Print the settled numbers, and the others, as JSON.")
     def command(
         handler: str,
         numbers: tuple[int, ...],
@@ -109,12 +109,10 @@ def settling(command_name: str, done: str, about: str) -> None:
         as_json: bool,
     ) -> None:
         if bool(numbers) == is_all:
-            raise BadInput("say which: NUMBERS as `dead list` shows them, or --all")
+            raise BadInput("give the NUMBERS that `dead list` shows, or --all")
         (found,) = named([handler], modules, spread)
         if numbers and found.spread > 1:
-            raise BadInput(
-                f"the {found.spread} shards of {handler} count their dead letters apart: only --all is clear"
-            )
+            raise BadInput(f"the {found.spread} shards of {handler} number their dead letters separately: use --all")
         target: Target = "drop" if command_name == "drop" else "head" if head else "tail"
         settled = read_about(found, lambda storage: settle(storage, found, numbers, target))
         said = [f"{counted(len(settled.done), 'dead letter')} of {printable(handler)} {be(len(settled.done))} {done}"]
@@ -124,7 +122,7 @@ def settling(command_name: str, done: str, about: str) -> None:
 
 
 async def settle(storage: RedisStorage, handler: Named, numbers: Sequence[int], target: Target) -> answers.Settled:
-    """Settle letters of these numbers, or all of them."""
+    """Settle the dead letters with these numbers, or all."""
     done: list[int] = []
     left: dict[str, str] = {}
     for shard in handler.shards:
@@ -134,14 +132,14 @@ async def settle(storage: RedisStorage, handler: Named, numbers: Sequence[int], 
         done += settled
         for missed in sorted({*numbers, *wanted}.difference(settled)):
             is_held = missed in known
-            left[str(missed)] = "a worker holds its thread" if is_held else "there is no dead letter of that number"
+            left[str(missed)] = "a worker holds its thread" if is_held else "no dead letter has this number"
     return answers.Settled(handler=handler.name, done=done, left=left)
 
 
 settling(
     "replay",
     "back in the tubes",
-    "Put dead letters back into their tubes: behind what waits, or with --head before it (only while no worker holds "
-    "the thread).",
+    "Put dead letters back into their tubes: behind the waiting requests, or before them with --head (only while no "
+    "worker holds the thread).",
 )
-settling("drop", "gone", "Forget dead letters for good.")
+settling("drop", "gone", "Delete dead letters for good.")

@@ -1,4 +1,4 @@
-"""`sharded-queue delayed`: requests whose time has not come."""
+"""`sharded-queue delayed`: requests that are not due yet."""
 
 import time
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ from sharded_queue.state import Delayed
 
 @click.group()
 def delayed() -> None:
-    """Delayed requests: those whose time has not come."""
+    """Delayed requests: those that are not due yet."""
 
 
 @delayed.command("list")
 @click.argument("handler", type=NAME)
 @module_options
 @click.option("--count", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Requests to show.")
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON a request.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON per request.")
 def list_(handler: str, modules: tuple[str, ...], spread: int | None, count: int, as_json: bool) -> None:
-    """The delayed requests of a handler, the next to be due first."""
+    """List the delayed requests of a handler, the next due first."""
     (found,) = named([handler], modules, spread)
     waiting = read_about(found, lambda storage: next_first(storage, found, count))
     if as_json:
@@ -72,24 +72,24 @@ def show(waiting: Sequence[Delayed]) -> None:
 @delayed.command()
 @click.argument("handler", type=NAME)
 @click.argument("numbers", type=click.IntRange(0, 2**53), nargs=-1)
-@click.option("--all", "is_all", is_flag=True, help="All of them.")
+@click.option("--all", "is_all", is_flag=True, help="All delayed requests of the handler.")
 @module_options
-@click.option("--json", "as_json", is_flag=True, help="The numbers that were cancelled, and others, as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the cancelled numbers, and the others, as JSON.")
 def cancel(
     handler: str, numbers: tuple[int, ...], is_all: bool, modules: tuple[str, ...], spread: int | None, as_json: bool
 ) -> None:
     """
-    Cancel delayed requests by their NUMBERS, as `delayed list` and the receipts of a registration have them. Exit 1 if
-    one of them no longer waits: it is in its tube, was handled, or never existed.
+    Cancel delayed requests by the NUMBERS that `delayed list` and the receipts of a registration show. Exit 1 if one of
+    them is not delayed any more: it is in its tube, was handled, or never existed.
     """
     if bool(numbers) == is_all:
-        raise BadInput("say which: NUMBERS as `delayed list` shows them, or --all")
+        raise BadInput("give the NUMBERS that `delayed list` shows, or --all")
     (found,) = named([handler], modules, spread)
     if numbers and found.spread > 1:
-        raise BadInput(f"the {found.spread} shards of {handler} count their requests apart: only --all is clear")
+        raise BadInput(f"the {found.spread} shards of {handler} number their requests separately: use --all")
     done = read_about(found, lambda storage: cancelled(storage, found, numbers))
     left = [each for each in numbers if each not in done]
-    said = [f"{each} no longer waits, or never did: it is not cancelled" for each in left]
+    said = [f"{each} is not delayed, and was not cancelled" for each in left]
     words = f"{counted(len(done), 'delayed request')} of {printable(handler)} {be(len(done))} cancelled"
     emit(as_json, answers.Cancelled(handler=handler, cancelled=done, unknown=left), words, *said)
     if left:
@@ -97,7 +97,7 @@ def cancel(
 
 
 async def cancelled(storage: RedisStorage, handler: Named, numbers: Sequence[int]) -> list[int]:
-    """Cancel these, or all there are, a thousand at a time."""
+    """Cancel these, or all, a thousand at a time."""
     if numbers:
         return await storage.cancel(handler.shards[0], list(dict.fromkeys(numbers)))
     done: list[int] = []

@@ -1,4 +1,4 @@
-"""`sharded-queue explain`: why does a thread not move?"""
+"""`sharded-queue explain`: why a thread does not move."""
 
 from collections.abc import Sequence
 from math import inf
@@ -18,7 +18,7 @@ from sharded_queue.state import DESERTED_SECONDS, ThreadState, TubeState
 @click.argument("handler", type=NAME)
 @click.argument("thread", type=NAME)
 @module_options
-@click.option("--json", "as_json", is_flag=True, help="The state of the thread as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the state of the thread as JSON.")
 def explain(handler: str, thread: str, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
     """Say why a thread moves or does not."""
     (found,) = named([handler], modules, spread)
@@ -54,7 +54,7 @@ def answer(handler: str, state: ThreadState) -> answers.Thread:
 
 
 def sentence(state: ThreadState) -> str:
-    """The first thing that keeps the thread from moving, or that it moves."""
+    """Why the thread does not move, or that it does."""
     if not state.tubes and not state.flaw:
         held = f"; {state.owner} holds it drained for a moment" if state.is_held else ""
         return f"thread {state.thread} has no requests{held}"
@@ -64,7 +64,7 @@ def sentence(state: ThreadState) -> str:
 
 
 def at_work(state: ThreadState) -> str:
-    """What its holder does. The age of its batch is unknown, but at most that of the requests."""
+    """What the holder of the thread does."""
     if not state.in_hand:
         return ""
     hand = f" and has {counted(state.in_hand, 'request')} in its handler"
@@ -76,13 +76,13 @@ def renewal(state: ThreadState) -> str:
 
 
 def withheld(state: ThreadState) -> str | None:
-    """What keeps it from being bound, if anything."""
+    """What keeps the thread from being bound, if anything."""
     if state.flaw:
-        return f"thread {state.thread} is in quarantine: {state.flaw}; `sharded-queue check --repair` puts it right"
+        return f"thread {state.thread} is in quarantine: {state.flaw}; `sharded-queue check --repair` repairs it"
     if state.is_handler_paused:
-        return f"thread {state.thread} waits: its handler is paused; `sharded-queue resume` lets it go on"
+        return f"thread {state.thread} waits: its handler is paused; `sharded-queue resume` resumes it"
     if state.blocked_seconds == inf:
-        return f"thread {state.thread} is paused; `sharded-queue resume` lets it go on"
+        return f"thread {state.thread} is paused; `sharded-queue resume` resumes it"
     if state.waits_for is not None:
         return f"thread {state.thread} waits for {old_threads(state.waits_for)}"
     if state.blocked_seconds is not None and state.blocked_seconds > 0:
@@ -101,11 +101,11 @@ def waiting(state: ThreadState) -> str:
 
 
 def service(state: ThreadState) -> str:
-    """Whether a worker will bind it: one that has room asks for threads every few seconds."""
+    """Whether a worker will bind it: a worker with room polls for threads every few seconds."""
     if state.looked_seconds is not None and state.looked_seconds < DESERTED_SECONDS:
-        asked = f"a worker asked for threads {duration(state.looked_seconds)} ago"
-        return f"{asked} and binds it at its next look" if state.owner else f"{asked}, and none has room now"
-    ever = "ever asked" if state.looked_seconds is None else f"asked for {duration(state.looked_seconds)}"
+        asked = f"a worker polled for threads {duration(state.looked_seconds)} ago"
+        return f"{asked} and binds it at its next poll" if state.owner else f"{asked}, and none has room now"
+    ever = "ever polled" if state.looked_seconds is None else f"polled for {duration(state.looked_seconds)}"
     if state.bound:
         return f"all workers are busy with {counted(state.bound, 'other thread')}: none has {ever} for another one"
     return f"no worker serves its handler: none has {ever} for its threads"
@@ -114,7 +114,7 @@ def service(state: ThreadState) -> str:
 def old_threads(names: Sequence[str]) -> str:
     listed = ", ".join(names[:10]) + (", …" if len(names) > 10 else "")
     if not names:
-        return "the next look of a worker: the threads of the old layout that it may share keys with are drained"
+        return "the next poll of a worker: the threads of the old layout that it may share keys with are drained"
     return f"threads {listed} of the old layout: they may have earlier requests of its keys"
 
 
@@ -125,7 +125,7 @@ def described(tube: TubeState) -> str:
     if tube.attempts:
         words += f"; it failed {counted(tube.attempts, 'time')}, last with {printable(tube.error, 500)}"
     if tube.crashes:
-        words += f"; {counted(tube.crashes, 'worker')} died with it in hand"
+        words += f"; {counted(tube.crashes, 'worker')} died while handling it"
     return words
 
 

@@ -1,4 +1,4 @@
-"""`sharded-queue lag`: which request of each handler waits longest, since when, and what for."""
+"""`sharded-queue lag`: which request of each handler waits longest, since when, and why."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from sharded_queue.tube import Shard
 
 @dataclass(frozen=True, slots=True)
 class Laggard:
-    """The tube of a handler whose oldest request waits longest, if one waits, and what decides whether it moves."""
+    """The tube of a handler whose oldest request waits longest, if any, and why."""
 
     handler: str
     is_paused: bool = False
@@ -40,8 +40,8 @@ class Laggard:
 @click.argument("handlers", type=NAME, nargs=-1, metavar="[HANDLER]...")
 @module_options
 @everything_option
-@click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON a look.")
+@click.option("--watch", is_flag=True, help="Refresh every second, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per refresh.")
 def lag(
     handlers: tuple[str, ...],
     modules: tuple[str, ...],
@@ -85,7 +85,7 @@ def view(found: Sequence[Laggard]) -> RenderableType:
 
 
 class Reasons:
-    """A table with the reasons beside the numbers where there is room for both, and below them elsewhere."""
+    """A table with the reasons beside the numbers where there is room, and below them otherwise."""
 
     def __init__(self, found: Sequence[Laggard]) -> None:
         self.found = found

@@ -1,9 +1,9 @@
-"""`sharded-queue migrate`: requests of sharded-queue 0.2 become ours."""
+"""`sharded-queue migrate`: take over the requests of sharded-queue 0.2."""
 
 import click
 
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import served
+from sharded_queue.cli.arguments import handlers_in
 from sharded_queue.cli.output import console, read
 from sharded_queue.cli.tables import Fitted, name, number, word
 from sharded_queue.predecessor import Migration, Moved, Pipe
@@ -11,18 +11,18 @@ from sharded_queue.printable import counted, printable
 
 
 @click.command()
-@click.option("--module", "modules", multiple=True, required=True, help="Take handlers from this module.")
-@click.option("--apply", "is_applied", is_flag=True, help="Move the requests; without it, only say what there is.")
-@click.option("--ignore-locks", is_flag=True, help="Move also what a worker of 0.2 holds, or held when it crashed.")
+@click.option("--module", "modules", multiple=True, required=True, help="Import this module for its handlers.")
+@click.option("--apply", "is_applied", is_flag=True, help="Move the requests; without it, only list them.")
+@click.option("--ignore-locks", is_flag=True, help="Also move what a worker of 0.2 holds, or held when it crashed.")
 def migrate(modules: tuple[str, ...], is_applied: bool, ignore_locks: bool) -> None:
     """
-    Bring over what sharded-queue 0.2 left in this Redis under the same prefix; exit 1 when something is left.
+    Take over the requests that sharded-queue 0.2 left in this Redis under the same prefix; exit 1 if some are left.
 
-    Stop its producers and workers first, and start ours when all is moved. Each request goes to the handler of the same
-    module and name, in the order of its tube, also what is put off or recurs. A run that was broken off is resumed by
-    the next one: nothing is lost, and nothing is registered twice.
+    Stop the producers and workers of 0.2 first, and start those of this version once all requests are moved. Each
+    request goes to the handler of the same module and name, in the order of its tube; deferred and recurrent requests
+    too. The next run resumes one that was interrupted: nothing is lost, and nothing is registered twice.
     """
-    handlers = served(modules, ())
+    handlers = handlers_in(modules, ())
 
     async def ask(storage: RedisStorage) -> tuple[list[Pipe], list[Moved]]:
         migration = Migration(storage, handlers)
@@ -34,9 +34,9 @@ def migrate(modules: tuple[str, ...], is_applied: bool, ignore_locks: bool) -> N
 
     pipes, moves = read(ask)
     if not pipes:
-        click.echo("sharded-queue 0.2 has left nothing here")
+        click.echo("sharded-queue 0.2 left nothing here")
     elif not is_applied:
-        click.echo("nothing was moved yet: --apply moves the requests")
+        click.echo("nothing was moved; use --apply to move the requests")
     for move in moves:
         click.echo(f"{printable(move.pipe)}: moved {counted(move.count, 'request')}")
         for reason in move.left:
@@ -47,7 +47,9 @@ def migrate(modules: tuple[str, ...], is_applied: bool, ignore_locks: bool) -> N
 
 async def carried_out(migration: Migration, pipe: Pipe, ignore_locks: bool) -> Moved:
     if pipe.is_locked and not ignore_locks:
-        return Moved(pipe.name, left=["a worker of 0.2 holds it, or has crashed: stop it, then use --ignore-locks"])
+        return Moved(
+            pipe.name, left=["a worker of 0.2 holds it, or crashed; stop that worker, then use --ignore-locks"]
+        )
     return await migration.move(pipe)
 
 

@@ -1,4 +1,4 @@
-"""`sharded-queue pause`, `resume` and `paused`: withhold requests, give them out again, list what is withheld."""
+"""`sharded-queue pause`, `resume` and `paused`: stop handing out requests, resume, and list what is paused."""
 
 import click
 
@@ -20,7 +20,7 @@ from sharded_queue.cli.output import emit, emit_lines, read, read_about
 from sharded_queue.printable import printable
 from sharded_queue.tube import Shard
 
-json_option = click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 
 
 @click.command()
@@ -33,9 +33,9 @@ def pause(
     handler: str, thread: str | None, modules: tuple[str, ...], spread: int | None, force: bool, as_json: bool
 ) -> None:
     """
-    Withhold the requests of a handler, or of one thread. Batches under way are finished.
+    Pause a handler, or one thread: workers finish their running batches and take no new ones.
 
-    A handler or a thread that has no requests yet is paused with --force. `sharded-queue paused` lists what is.
+    Use --force for a handler or a thread that has no requests yet. `sharded-queue paused` lists what is paused.
     """
     (found,) = named([handler], modules, spread)
 
@@ -54,7 +54,7 @@ def pause(
 @module_options
 @json_option
 def resume(handler: str, thread: str | None, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
-    """Give the requests of a handler, or of one thread, out again."""
+    """Resume a handler, or one thread."""
     (found,) = named([handler], modules, spread)
 
     async def resumed(storage: RedisStorage) -> bool:
@@ -71,11 +71,11 @@ def resume(handler: str, thread: str | None, modules: tuple[str, ...], spread: i
 @click.argument("handlers", type=NAME, nargs=-1, metavar="[HANDLER]...")
 @module_options
 @everything_option
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON for each that is paused.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON per paused handler or thread.")
 def paused(
     handlers: tuple[str, ...], modules: tuple[str, ...], spread: int | None, everything: bool, as_json: bool
 ) -> None:
-    """List what is paused: handlers as a whole, and threads."""
+    """List paused handlers and paused threads."""
     sought = Sought(handlers, modules, spread, everything)
     found = read(lambda storage: withheld(storage, sought))
     if as_json:
@@ -100,10 +100,10 @@ async def switched(storage: RedisStorage, handler: Named, thread: str | None, *,
 
 async def must_be_there(storage: RedisStorage, handler: Named, thread: str) -> None:
     """
-    A thread that was not paused and has no requests may be mistyped for one that is.
+    Refuse a thread that is not paused and has no requests: its name is probably a typo.
 
     Raises:
-        BadInput: so it is.
+        BadInput: there is no such thread now. The message names the nearest one.
     """
     state = await storage.explain(handler.shard_of(thread), thread)
     if not state.tubes and not state.owner:

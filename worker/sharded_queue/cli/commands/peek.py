@@ -25,11 +25,11 @@ Messages = list[tuple[int, bytes]]
 @click.argument("priority", type=int, default=lambda: settings.default_priority)
 @module_options
 @click.option("--count", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Requests to show.")
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON a request.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON per request.")
 def peek(
     handler: str, thread: str, priority: int, modules: tuple[str, ...], spread: int | None, count: int, as_json: bool
 ) -> None:
-    """The first requests of a tube; they stay where they are."""
+    """Show the first requests of a tube. They stay where they are."""
     (found,) = named([handler], modules, spread)
     tube = Tube(found.shard_of(thread), thread, priority)
     messages = read_about(found, lambda storage: first(storage, found, tube, count))

@@ -1,4 +1,4 @@
-"""`sharded-queue reshard`: over how many threads the keys of a handler are spread."""
+"""`sharded-queue reshard`: spread the keys of a handler over more or fewer threads."""
 
 from collections.abc import Sequence
 
@@ -19,11 +19,12 @@ States = Sequence[ShardState]
 @click.argument("handler", type=NAME)
 @click.argument("threads", type=click.IntRange(1, THREADS_BOUND), required=False)
 @module_options
-@click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def reshard(handler: str, threads: int | None, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
     """
     Spread the keys of a handler over THREADS threads, for all producers at once and without reordering: a thread of the
-    new layout waits until those of the old one that it shares keys with are drained. Without THREADS, say how it is.
+    new layout waits until the threads of the old layout that share keys with it are drained. Without THREADS, show the
+    layout in force.
     """
     (found,) = named([handler], modules, spread)
     if threads is not None and (fault := threads_fault(threads, found.spread)):
@@ -37,7 +38,7 @@ async def changed(storage: RedisStorage, handler: Named, threads: int | None) ->
     """The states before and after."""
     before = await storage.observe(handler.shards, 0)
     if not any(state.layout for state in before):
-        raise BadInput(f"no request of {handler.name} was ever registered by key: its class says how many `threads`")
+        raise BadInput(f"no request of {handler.name} was ever registered by key: set `threads` in its class")
     if threads is None:
         return before, before
     for shard in handler.shards:

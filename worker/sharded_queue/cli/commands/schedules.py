@@ -1,4 +1,4 @@
-"""`sharded-queue schedules`: what is registered again and again, and when next."""
+"""`sharded-queue schedules`: recurrent requests, and when each is due next."""
 
 import click
 from rich.text import Text
@@ -15,15 +15,15 @@ from sharded_queue.state import Upcoming
 
 @click.group()
 def schedules() -> None:
-    """Schedules: requests that are registered again and again."""
+    """Schedules: requests that recur."""
 
 
 @schedules.command("list")
 @click.argument("handler", type=NAME)
 @module_options
-@click.option("--json", "as_json", is_flag=True, help="A line of JSON a schedule.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON per schedule.")
 def list_(handler: str, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
-    """The schedules of a handler, the next to occur first."""
+    """List the schedules of a handler, the next due first."""
     (found,) = named([handler], modules, spread)
     upcoming = read_about(found, lambda storage: next_first(storage, found))
     if as_json:
@@ -69,9 +69,9 @@ def show(upcoming: list[Upcoming]) -> None:
 @click.argument("handler", type=NAME)
 @click.argument("schedule", type=NAME, metavar="NAME")
 @module_options
-@click.option("--json", "as_json", is_flag=True, help="The answer as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 def remove(handler: str, schedule: str, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
-    """Remove a schedule. What has occurred already stays in its tube."""
+    """Remove a schedule. Occurrences that are registered already stay in their tube."""
     (found,) = named([handler], modules, spread)
     read_about(found, lambda storage: removed(storage, found, schedule))
     words = f"{printable(handler)}: schedule {printable(schedule)} is removed"
@@ -81,7 +81,7 @@ def remove(handler: str, schedule: str, modules: tuple[str, ...], spread: int | 
 async def removed(storage: RedisStorage, handler: Named, schedule: str) -> None:
     """
     Raises:
-        BadInput: there is none of that name.
+        BadInput: no schedule has this name.
     """
     if not any([await storage.unschedule(shard, schedule) for shard in handler.shards]):
         near = meant(schedule, [each.name for each in await next_first(storage, handler)])

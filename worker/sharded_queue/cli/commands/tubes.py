@@ -18,13 +18,13 @@ from sharded_queue.printable import printable
 from sharded_queue.state import ShardState
 
 
-@click.command(short_help="How much waits, where, and for how long.")
+@click.command(short_help="How many requests wait, where, and how long.")
 @click.argument("handlers", type=NAME, nargs=-1, metavar="[HANDLER]...")
 @module_options
 @everything_option
 @click.option("--worst", type=click.IntRange(0, 1000), default=10, show_default=True, help="Tubes to list.")
-@click.option("--watch", is_flag=True, help="Look again every second, until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON a look.")
+@click.option("--watch", is_flag=True, help="Refresh every second, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per refresh.")
 def tubes(
     handlers: tuple[str, ...],
     modules: tuple[str, ...],
@@ -34,17 +34,17 @@ def tubes(
     watch: bool,
     as_json: bool,
 ) -> None:
-    """Threads, depth and lag of handlers, and the tubes that wait longest."""
+    """Show threads, depth and lag of handlers, and the tubes that wait longest."""
     sought = Sought(handlers, modules, spread, everything)
 
-    is_told = False
+    is_hinted = False
 
     async def ask(storage: RedisStorage) -> list[ShardState]:
-        nonlocal is_told
+        nonlocal is_hinted
         states = await observed(storage, await sought.shards(storage), worst)
-        if not is_told and (sentence := await hint(storage)):
+        if not is_hinted and (sentence := await hint(storage)):
             click.echo(printable(sentence), err=True)
-        is_told = True
+        is_hinted = True
         return states
 
     shape = Shape(
@@ -57,7 +57,7 @@ AS_OBSERVED = (
     *("depth", "delayed", "schedules", "threads", "ready", "bound", "blocked", "parked", "is_paused", "lag_seconds"),
     *("registered", "duplicates", "settled", "looked_seconds", "is_deserted", "quarantined"),
 )
-"""What `tubes --json` says of a shard in the words of `ShardState`."""
+"""The fields of `tubes --json` that are those of `ShardState`."""
 
 
 def view(states: Sequence[ShardState], worst: int) -> RenderableType:

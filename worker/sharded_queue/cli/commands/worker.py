@@ -1,4 +1,4 @@
-"""`sharded-queue worker`: the process that a pod runs."""
+"""`sharded-queue worker`: the process that runs in a worker pod."""
 
 import asyncio
 import gc
@@ -17,7 +17,7 @@ from sharded_queue.backends.redis.client import close, connect
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.scripts import may_pass
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import served
+from sharded_queue.cli.arguments import handlers_in
 from sharded_queue.errors import ShardedQueueError, StorageUnavailable, UnreadableData
 from sharded_queue.handler import Handler
 from sharded_queue.monitoring import http_server, metrics
@@ -34,7 +34,7 @@ log = logging.getLogger("sharded_queue")
 
 
 def choices(setting: str) -> Sequence[str]:
-    """What a setting of a few words may be."""
+    """The values that a setting may have."""
     return get_args(Settings.model_fields[setting].annotation)
 
 
@@ -54,14 +54,15 @@ def worker(modules: tuple[str, ...], log_level: str | None, log_format: str | No
     """
     Serve the handlers that MODULES define, or those of them that QUEUE_WORKER_HANDLERS names.
 
-    SIGTERM or SIGINT: take nothing new, finish, settle, release, exit 0. A second one gives the running batches up.
+    On SIGTERM or SIGINT, take nothing new, finish and settle the running batches, release the threads, exit 0. A second
+    signal aborts the running batches.
     """
     # The first process of a container ignores signals without a handler, and importing may take seconds.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logs.configure(log_level or settings.log_level, log_format or settings.log_format)
     for sentence in mistyped():
         log.warning("%s", sentence)
-    asyncio.run(serve(served(modules, settings.worker_handlers)))
+    asyncio.run(serve(handlers_in(modules, settings.worker_handlers)))
 
 
 async def serve(handlers: Sequence[type[Handler]]) -> None:
@@ -85,7 +86,7 @@ async def serve(handlers: Sequence[type[Handler]]) -> None:
 
 @asynccontextmanager
 async def serving_http(worker: Worker, shards: Sequence[Shard], state: Health) -> AsyncIterator[int]:
-    """Serve the port of the settings. If it was not chosen and another process has it, use any free one."""
+    """Serve on the port of the settings; on any free one, if the port is taken and was not set explicitly."""
     async with AsyncExitStack() as stack:
         try:
             port = await stack.enter_async_context(http_on(settings.metrics_port, worker, shards, state))
@@ -93,7 +94,9 @@ async def serving_http(worker: Worker, shards: Sequence[Shard], state: Health) -
             if "metrics_port" in settings.model_fields_set:
                 raise
             port = await stack.enter_async_context(http_on(0, worker, shards, state))
-            log.info("port %d is taken, so a free one is used; QUEUE_METRICS_PORT chooses one", settings.metrics_port)
+            log.info(
+                "port %d is taken, so a free one is used; set QUEUE_METRICS_PORT to choose one", settings.metrics_port
+            )
         yield port
 
 
@@ -112,14 +115,14 @@ async def work(worker: Worker, handlers: Sequence[type[Handler]], state: Health)
     names = ", ".join(handler.name for handler in handlers)
     log.info("serving %s, %s at a time", names, counted(settings.worker_concurrency, "thread"))
     state.enter(Stage.SERVING)
-    gc.freeze()  # what was imported lives as long as the process: no collection need look through it
+    gc.freeze()  # imported modules stay: no garbage collection need look through them
     handled = await worker.loop()
     log.info("stopped after %s", counted(handled, "request"))
 
 
 @contextmanager
 def stopped_by_signals(worker: Worker, state: Health) -> Iterator[asyncio.Event]:
-    """As `Worker.run` does, also before the worker has begun; the event is set by the first signal."""
+    """Handle signals as `Worker.run` does, also before the worker runs. The first signal sets the event."""
     stopped = asyncio.Event()
 
     def received(name: str) -> None:
@@ -132,7 +135,7 @@ def stopped_by_signals(worker: Worker, state: Health) -> Iterator[asyncio.Event]
 
 
 async def reached(storage: RedisStorage, shards: Sequence[Shard], stopped: asyncio.Event) -> bool:
-    """Wait for the first answer of Redis; False when told to stop before it came."""
+    """Wait for the first answer of Redis; False if a signal came first."""
     asking, stopping = asyncio.create_task(answered(storage, shards)), asyncio.create_task(stopped.wait())
     await asyncio.wait([asking, stopping], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -155,7 +158,7 @@ async def answered(storage: RedisStorage, shards: Sequence[Shard]) -> None:
         except StorageUnavailable as error:
             refuse_for_good(where, error)
             if not is_silent:
-                log.warning("Redis at %s: %s; trying on", where, str(error).rstrip("."))
+                log.warning("Redis at %s: %s; retrying", where, str(error).rstrip("."))
             is_silent = True
         await asyncio.sleep(settings.coordinator_delay)
     if is_silent:
@@ -164,8 +167,8 @@ async def answered(storage: RedisStorage, shards: Sequence[Shard]) -> None:
 
 def refuse_for_good(where: str, error: StorageUnavailable) -> None:
     """
-    Credentials that are refused now will be refused again, and so will a certificate be by us: whoever started this
-    process must hear of it.
+    Exit on an error that retries do not cure: refused credentials, or a certificate that is not trusted. Whoever
+    started this process must learn of it.
     """
     cause = error.__cause__
     is_untrusted = cause is not None and isinstance(cause.__cause__, ssl.SSLCertVerificationError)
