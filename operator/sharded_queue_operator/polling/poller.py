@@ -16,8 +16,8 @@ from sharded_queue.state import ShardState
 from sharded_queue.tube import Keys, Shard
 from sharded_queue_operator import metrics
 from sharded_queue_operator.allowed import Allowed
-from sharded_queue_operator.polling.causes import cause, spoken
 from sharded_queue_operator.polling.connection import ANSWER_SECONDS, TROUBLE, Connection, Place, ReadSecret, Unasked
+from sharded_queue_operator.polling.redaction import cause, spoken
 from sharded_queue_operator.polling.timetable import LONGEST_PAUSE_SECONDS, Timetable
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource

@@ -5,7 +5,7 @@ from redis.exceptions import AuthenticationError, InvalidResponse, NoPermissionE
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue.errors import StorageUnavailable, UnreadableData
-from sharded_queue_operator.polling.causes import cause
+from sharded_queue_operator.polling.redaction import cause
 
 SECRET = "token=hunter2 of another tenant"
 
