@@ -8,7 +8,7 @@ from bench.simulation.world import Thread, World
 from sharded_queue.state import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
 from sharded_queue_operator.cluster.victims import victims
-from sharded_queue_operator.polling.poller import MOST_LISTED
+from sharded_queue_operator.polling.reader import MOST_LISTED
 from sharded_queue_operator.scaling.decide import decide
 from sharded_queue_operator.scaling.history import History
 from sharded_queue_operator.scaling.observation import Observation

@@ -17,7 +17,7 @@ from sharded_queue.backends.redis.client import close, connect
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
 from sharded_queue_operator.polling.observer import Observer
-from sharded_queue_operator.polling.poller import Reading
+from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import parsed
 from tests.certificates import Authority
@@ -129,7 +129,7 @@ async def observing(topology: Topology) -> AsyncIterator["asyncio.Queue[Reading]
 
     observer = Observer(read_secret, lambda _, reading: readings.put_nowait(reading))
     try:
-        observer.watch(parsed(resource(topology)))
+        observer.subscribe(parsed(resource(topology)))
         yield readings
     finally:
         await observer.close()

@@ -28,9 +28,9 @@ from sharded_queue_operator.controller.scale_down import Dismissals
 from sharded_queue_operator.controller.sharing import Sharing
 from sharded_queue_operator.controller.workqueue import WorkQueue
 from sharded_queue_operator.errors import ApiRefused, BadSpec, NotOurs
-from sharded_queue_operator.polling.connection import Place
+from sharded_queue_operator.polling.connection import RedisTarget
 from sharded_queue_operator.polling.observer import Observer
-from sharded_queue_operator.polling.poller import Reading, Watch
+from sharded_queue_operator.polling.reader import Reading, Subscription
 from sharded_queue_operator.polling.timetable import LONGEST_PAUSE_SECONDS
 from sharded_queue_operator.resource import status
 from sharded_queue_operator.resource.conditions import Condition
@@ -194,7 +194,7 @@ class Controller:
             self.workloads.claim(resource)
             self.sharing.claim(resource)
             self.overdue.expect(resource.name, resource.policy.stale_seconds)
-            self.observer.watch(resource)
+            self.observer.subscribe(resource)
         except Exception as error:
             entry.complaint = error if isinstance(error, BadSpec) else unexpected(entry, error)
             self.observer.forget(Name.of(entry.body))
@@ -203,7 +203,10 @@ class Controller:
     def follow_home(self, entry: Entry, resource: Resource) -> None:
         """A reading answers the question that was asked, and markers are those of the Redis that holds them."""
         before = entry.resource
-        if before and (Place.of(before), Watch.of(before)) != (Place.of(resource), Watch.of(resource)):
+        if before and (RedisTarget.of(before), Subscription.of(before)) != (
+            RedisTarget.of(resource),
+            Subscription.of(resource),
+        ):
             entry.reading = None
         if before and before.spec.redis.home != resource.spec.redis.home:
             entry.history = entry.history.from_here()
@@ -387,6 +390,11 @@ def unexpected(entry: Entry, error: Exception) -> BadSpec:
     """No spec of one resource ends the work for all others, whatever it makes this process do."""
     log.error("%s: its spec cannot be read", Name.of(entry.body), exc_info=error)
     return BadSpec(f"the operator cannot read this spec: {error!r}")
+
+
+def question(resource: Resource) -> tuple[RedisTarget, Subscription]:
+    """Which Redis is asked, and for what."""
+    return RedisTarget.of(resource), Subscription.of(resource)
 
 
 def silence(resource: Resource) -> Doubt:

@@ -16,7 +16,7 @@ from sharded_queue_operator import metrics
 from sharded_queue_operator.cluster.pods import Ended, Members, worker_of
 from sharded_queue_operator.controller.scale_down import Coordinate, is_ordinal
 from sharded_queue_operator.errors import ApiRefused
-from sharded_queue_operator.polling.connection import ANSWER_SECONDS, TROUBLE
+from sharded_queue_operator.polling.connection import ANSWER_SECONDS, REDIS_FAILURES
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
 from sharded_queue_operator.resource.status import Event
@@ -47,7 +47,7 @@ class Healer:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 freed = await self.freed(await self.coordinate(resource.name), resource, gone)
-        except TROUBLE as error:
+        except REDIS_FAILURES as error:
             log.warning("%s: threads of ended pods wait for their leases: %s", resource.name, error)
             return []
         self.settle(resource.name, gone)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from sharded_queue.coordinator import Coordinator
 from sharded_queue_operator.cluster.pods import Members, worker_of
 from sharded_queue_operator.cluster.victims import Member, costs, highest, victims
-from sharded_queue_operator.polling.connection import ANSWER_SECONDS, TROUBLE
+from sharded_queue_operator.polling.connection import ANSWER_SECONDS, REDIS_FAILURES
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
 from sharded_queue_operator.resource.workload import Workload
@@ -82,7 +82,7 @@ class Dismissals:
                 for shard in resource.spec.shards:
                     await coordinator.cordon(shard, workers, seconds)
             return True
-        except TROUBLE as error:
+        except REDIS_FAILURES as error:
             log.warning("%s: workers could not be told to take no more threads: %s", resource.name, error)
             return False
 

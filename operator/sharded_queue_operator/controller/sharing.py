@@ -4,7 +4,7 @@ Handlers that more than one resource names: each would scale its workers by the 
 
 from collections.abc import Iterator
 
-from sharded_queue_operator.polling.connection import Place
+from sharded_queue_operator.polling.connection import RedisTarget
 from sharded_queue_operator.resource.conditions import SHARED, Condition
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
@@ -41,7 +41,7 @@ class Sharing:
 
 def keys_of(resource: Resource) -> Iterator[Key]:
     redis = resource.spec.redis
-    addresses = frozenset(Place.of(resource).redis.addresses)
+    addresses = frozenset(RedisTarget.of(resource).redis.addresses)
     return ((addresses, redis.key_prefix, handler.name) for handler in resource.spec.handlers)
 
 

@@ -28,8 +28,9 @@ from sharded_queue_operator.local import order_check
 from sharded_queue_operator.local.live_view import Frame, View, view
 from sharded_queue_operator.local.processes import Crew, Failed, ended, environment, started, tail, words
 from sharded_queue_operator.local.report import Outcome, printed
-from sharded_queue_operator.polling.connection import Place
-from sharded_queue_operator.polling.poller import Poller, Reading, Watch
+from sharded_queue_operator.polling.connection import RedisTarget
+from sharded_queue_operator.polling.poller import Poller
+from sharded_queue_operator.polling.reader import Reading, Subscription
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
 from sharded_queue_operator.scaling.decide import decide
@@ -142,8 +143,8 @@ class Run:
         self.tasks.append(asyncio.create_task(waited()))
 
     async def poll(self) -> None:
-        poller = Poller(Place.of(self.resource), secret, lambda _, reading: self.news.put_nowait(reading))
-        poller.watch(self.resource.name, Watch.of(self.resource))
+        poller = Poller(RedisTarget.of(self.resource), secret, lambda _, reading: self.news.put_nowait(reading))
+        poller.subscribe(self.resource.name, Subscription.of(self.resource))
         await poller.run()
 
     async def produce(self) -> Process | None:

@@ -1,5 +1,5 @@
 """
-Redis, as the operator reads it: connections, readings in their time, and what is in doubt when one fails.
+Reads Redis for the operator: connections, readings at their times, and a doubt where Redis gives no answer.
 
-What belongs here talks to Redis and to nothing else, and knows nothing of the API server.
+Code here talks to Redis and to nothing else. It decides nothing and knows nothing of the API server.
 """

@@ -1,8 +1,8 @@
 """
-What a Redis may make us read: bounds on each answer, checked before it is parsed.
+A parser that limits each answer of Redis before it takes memory.
 
-The parser of redis-py allocates a list as long as an answer announces (`*1000000000` holds the event loop for seconds)
-and keeps reading a message of any length. One Redis of many must not do that to the operator.
+The parser of redis-py allocates a list as long as an answer announces (`*1000000000` blocks the event loop for
+seconds), and reads a message of any length. One Redis of many must not do that to the operator.
 """
 
 from time import monotonic
@@ -18,27 +18,27 @@ from sharded_queue.backends.redis.client import Client
 from sharded_queue_operator.allowed import Allowed
 
 ELEMENTS = 1 << 17
-"""Of one list at most: 1 MiB of pointers. The longest list we ask for is far below."""
+"""The longest list: 1 MiB of pointers. Our own commands ask for far less."""
 MESSAGE_BYTES = 32 << 20
-"""Of one answer at most; that of a queue with 1,024 listed threads has 200 KiB."""
+"""The longest answer. A queue that lists 1,024 threads answers with 200 KiB."""
 LINE_BYTES = 64 << 10
-"""Of a line at most: a number, a status, an error."""
+"""The longest line: a number, a status or an error."""
 MESSAGE_SECONDS = 5.0
-"""From the first byte of a message to its last. An answer has less, by the time-out of its command."""
+"""From the first byte of a message to its last. Answers to commands have less: the time-out of the command."""
 
 BULKS, LISTS, MAPS, ATTRIBUTES = b"$=!", b"*~>", b"%", b"|"
 
 
 class Framing:
     """
-    Where the messages of a stream begin and end, read from their headers alone.
+    Finds where the messages of a stream begin and end, from their headers alone.
 
-    A list of n elements is a message whose n elements are still to come; *pending* counts what is still to come.
+    A list of n elements adds n to the elements still to come; the message ends when none are.
     """
 
     def __init__(self) -> None:
         self.begun_at: float | None = None
-        """When the first byte of the message under way came; None between messages."""
+        """When the first byte of the current message arrived; None between messages."""
         self._rest = b""
         self._pending = 1
         self._skip = 0
@@ -46,10 +46,10 @@ class Framing:
 
     def feed(self, chunk: bytes) -> None:
         """
-        Follow the stream through *chunk*.
+        Read the next *chunk* of the stream.
 
         Raises:
-            DataError: what is announced, or what came of one message, is beyond a bound.
+            DataError: a message is longer than a limit, or announces that it will be.
         """
         data, at = self._rest + chunk, 0
         self._bytes += len(chunk)
@@ -63,11 +63,11 @@ class Framing:
             if self._pending == 0:
                 self._pending, self._bytes, self.begun_at = 1, len(data) - at, None
         self._rest = data[at:]
-        check("a line", len(self._rest), LINE_BYTES, "bytes")
-        check("a message", self._bytes, MESSAGE_BYTES, "bytes")
+        _check("a line", len(self._rest), LINE_BYTES, "bytes")
+        _check("a message", self._bytes, MESSAGE_BYTES, "bytes")
 
     def _step(self, data: bytes, at: int) -> int:
-        """The length of the next header or part of a body; 0 where more must come first."""
+        """The length of the next header or part of a body; 0 when the chunk ends inside a header."""
         if self._skip:
             step = min(self._skip, len(data) - at)
             self._skip -= step
@@ -81,54 +81,56 @@ class Framing:
 
     def _begin(self, kind: int, announced: bytes) -> None:
         if kind in BULKS:
-            length = number(announced)
-            check("a text", length, MESSAGE_BYTES, "bytes")
+            length = _length(announced)
+            _check("a text", length, MESSAGE_BYTES, "bytes")
             if length >= 0:
                 self._skip = length + 2
                 return
         elif kind in LISTS or kind in MAPS or kind in ATTRIBUTES:
-            elements = max(number(announced), 0) * (1 if kind in LISTS else 2)
-            check("a list", elements, ELEMENTS, "elements")
+            elements = max(_length(announced), 0) * (1 if kind in LISTS else 2)
+            _check("a list", elements, ELEMENTS, "elements")
             self._pending += elements + (kind in ATTRIBUTES)
         self._pending -= 1
 
 
-def number(announced: bytes) -> int:
+def _length(announced: bytes) -> int:
     """
+    The length that a header announces.
+
     Raises:
-        DataError: *announced* is not a length.
+        DataError: it is not a number.
     """
     if len(announced) > 20 or not announced.lstrip(b"-").isdigit():
-        raise DataError("a length that is not a number")
+        raise DataError("an announced length is not a number")
     return int(announced)
 
 
-def check(what: str, size: int, bound: int, unit: str) -> None:
+def _check(what: str, size: int, bound: int, unit: str) -> None:
     if size > bound:
-        raise DataError(f"{what} of {size:,} {unit}, where at most {bound:,} are read")
+        raise DataError(f"{what} of {size:,} {unit} is over the limit of {bound:,}")
 
 
 class BoundedParser(_AsyncHiredisParser):
-    """The parser of redis-py, behind `Framing`."""
+    """The parser of redis-py with `Framing` in front of it."""
 
     allowed = Allowed()
 
     def on_connect(self, connection: Any) -> None:
         """
         Raises:
-            RedisConnectionError: the operator may not talk to this server; nothing was sent.
+            RedisConnectionError: the operator may not connect to this server; nothing was sent.
         """
         host, port, *_ = connection._writer.get_extra_info("peername")
         named = f"{connection.host}:{connection.port}"
         if not self.allowed.covers_peer(named, host, port):
-            raise RedisConnectionError(f"{named} is not one of the servers that the operator may ask: allowedRedis")
+            raise RedisConnectionError(f"{named} is not a server that the operator may connect to (allowedRedis)")
         super().on_connect(connection)  # type: ignore[no-untyped-call]
         self._framing = Framing()
 
     async def read_from_socket(self) -> bool:
         began = self._framing.begun_at
         if began is not None and monotonic() - began > MESSAGE_SECONDS:
-            raise DataError(f"a message that is not whole after {MESSAGE_SECONDS:g} s")
+            raise DataError(f"a message was incomplete after {MESSAGE_SECONDS:g} s")
         assert self._stream
         assert self._reader
         buffer = await self._stream.read(self._read_size)
@@ -141,12 +143,12 @@ class BoundedParser(_AsyncHiredisParser):
 
 def bound(client: Client, allowed: Allowed) -> Client:
     """
-    Have every connection of *client* parse by `BoundedParser`, and speak to allowed servers only; call it before the
-    first one is made.
+    Make every connection of *client* use `BoundedParser` and reach *allowed* servers only. Call it before the client
+    connects.
     """
     parser = type("BoundedParser", (BoundedParser,), {"allowed": allowed})
-    for place in _connection_arguments(client):
-        place["parser_class"] = parser
+    for arguments in _connection_arguments(client):
+        arguments["parser_class"] = parser
     return client
 
 

@@ -1,4 +1,8 @@
-"""The client of one Redis, made with the secrets that its resources name."""
+"""
+One Redis as resources name it, and the client that talks to it.
+
+The client is made from the Secrets of the resource, and made again after they change.
+"""
 
 import asyncio
 import base64
@@ -25,26 +29,35 @@ from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Redis, Resource
 
 ANSWER_SECONDS = 2.0
-"""How long one answer of Redis may take before the queue counts as unknown."""
+"""How long Redis may take for one answer before the queue counts as unknown."""
 
 SECRET_SECONDS = 5.0
-"""While Redis refuses us, its secrets are read again so often at most."""
+"""While Redis gives no answer, its Secrets are read again at most once in this time."""
 
-TROUBLE = (ShardedQueueError, RedisError, OSError, TimeoutError)
+REDIS_FAILURES = (ShardedQueueError, RedisError, OSError, TimeoutError)
+"""What a call to Redis may raise. Anything else is a bug."""
+
+AUTH_KEYS = ("username", "password", "sentinelPassword")
+
+Secret = Mapping[str, Any]
+ReadSecret = Callable[[Name], Awaitable[Secret | None]]
 
 
-class Place(NamedTuple):
-    """One Redis. Its secrets are those of a namespace, so resources of another one do not share it."""
+class RedisTarget(NamedTuple):
+    """
+    A Redis and the namespace of the Secrets that open it, so that namespaces never share a connection made with a
+    Secret. Without Secrets *namespace* is empty and all namespaces share the target.
+    """
 
     namespace: str
     redis: Redis
 
     @classmethod
-    def of(cls, resource: Resource) -> "Place":
-        addresses = tuple(qualified(address, resource.name.namespace) for address in resource.spec.redis.addresses)
+    def of(cls, resource: Resource) -> "RedisTarget":
+        addresses = tuple(_qualified(address, resource.name.namespace) for address in resource.spec.redis.addresses)
         redis = replace(resource.spec.redis, key_prefix="", addresses=addresses)
-        is_secret = redis.auth_secret_name or redis.tls.ca_secret_name
-        return cls(resource.name.namespace if is_secret else "", redis)
+        has_secrets = redis.auth_secret_name or redis.tls.ca_secret_name
+        return cls(resource.name.namespace if has_secrets else "", redis)
 
     @property
     def secrets(self) -> list[Name]:
@@ -52,106 +65,117 @@ class Place(NamedTuple):
         return [Name(self.namespace, name) for name in names if name]
 
 
-Secret = Mapping[str, Any]
-ReadSecret = Callable[[Name], Awaitable[Secret | None]]
-
-
-class Unasked(ShardedQueueError):
-    """A Redis that cannot or may not be asked; *reason* is a word for machines."""
+class CannotConnect(ShardedQueueError):
+    """The resource's own configuration rules a connection out; *reason* is a word for machines."""
 
     reason: str
 
 
-class NotAllowed(Unasked):
-    """The resource names a server that this operator does not ask."""
+class RedisNotAllowed(CannotConnect):
+    """The resource names a server that this operator may not connect to."""
 
     reason = "RedisNotAllowed"
 
 
-class BadSecret(Unasked):
-    """A secret that the resource names does not serve."""
+class SecretInvalid(CannotConnect):
+    """A Secret that the resource names holds something unusable."""
 
     reason = "SecretInvalid"
 
 
-class Missing(BadSecret):
-    """It, or what should be in it, is not there."""
+class SecretMissing(SecretInvalid):
+    """A Secret that the resource names, or a key of it, does not exist."""
 
     reason = "SecretMissing"
 
 
-AUTH_KEYS = ("username", "password", "sentinelPassword")
-
-
 class Connection:
-    """The client of one place; made anew when its secrets changed."""
+    """The client of one target, with the storages and coordinators that share it."""
 
-    def __init__(self, place: Place, read_secret: ReadSecret, allowed: Allowed) -> None:
-        self.place = place
-        self.read_secret = read_secret
-        self.allowed = allowed
+    def __init__(self, target: RedisTarget, read_secret: ReadSecret, allowed: Allowed) -> None:
+        self.target = target
         self.client: Client | None = None
-        self.storages: dict[Keys, RedisStorage] = {}
-        self.coordinators: dict[Keys, RedisCoordinator] = {}
-        self.secrets: list[Secret] = []
-        self.read_at = float("-inf")
-        self.folder: tempfile.TemporaryDirectory[str] | None = None
-        """For the authority to trust, which must be a file; only where one is named."""
-        self.lock = asyncio.Lock()
+        """The client in use; None until the first `open`, and after the Secrets changed."""
+        self._read_secret = read_secret
+        self._allowed = allowed
+        self._storages: dict[Keys, RedisStorage] = {}
+        self._coordinators: dict[Keys, RedisCoordinator] = {}
+        self._secrets: list[Secret] = []
+        self._secrets_read_at = float("-inf")
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        """Holds the CA certificate, which TLS takes from a file; None unless the resource names one."""
+        self._lock = asyncio.Lock()
 
     async def open(self) -> Client:
         """
+        The client, made on the first call.
+
         Raises:
-            NotAllowed: this operator does not ask such a server.
-            BadSecret: a secret is not there, or holds nothing that serves.
-            SettingsError: the parts of the address make no sense together.
+            RedisNotAllowed: an address is not among the servers that the operator may connect to.
+            SecretInvalid: a Secret is missing or unusable.
+            SettingsError: the parts of the address contradict each other.
         """
-        async with self.lock:
+        async with self._lock:
             if self.client is None:
-                self.check_addresses()
-                self.secrets = await self.read_secrets()
-                self.client = bound(connect(self.options(self.secrets)), self.allowed)
+                self._check_addresses()
+                self._secrets = await self._read_secrets()
+                self.client = bound(connect(self._options(self._secrets)), self._allowed)
             return self.client
 
-    def check_addresses(self) -> None:
-        for address in self.place.redis.addresses:
-            if not self.allowed.covers(address):
-                raise NotAllowed(f"{address} is not one of the servers that the operator may ask: allowedRedis")
-
     def storage(self, client: Client, keys: Keys) -> RedisStorage:
-        """One for all polls, as a storage keeps its connection."""
-        if keys not in self.storages:
-            self.storages[keys] = RedisStorage(client, keys=keys)
-        return self.storages[keys]
+        """One storage for all polls with the same *keys*, as a storage keeps its connection."""
+        if keys not in self._storages:
+            self._storages[keys] = RedisStorage(client, keys=keys)
+        return self._storages[keys]
 
     async def coordinator(self, keys: Keys) -> RedisCoordinator:
         client = await self.open()
-        if keys not in self.coordinators:
-            self.coordinators[keys] = RedisCoordinator(client)
-            self.coordinators[keys].attach(self.storage(client, keys))
-        return self.coordinators[keys]
+        if keys not in self._coordinators:
+            self._coordinators[keys] = RedisCoordinator(client)
+            self._coordinators[keys].attach(self.storage(client, keys))
+        return self._coordinators[keys]
 
-    async def doubted(self) -> None:
-        """Redis did not answer, perhaps because its password was changed: take the new one, if there is one."""
-        if self.client is None or not self.place.secrets or monotonic() < self.read_at + SECRET_SECONDS:
+    async def refresh_secrets(self) -> None:
+        """Drop the client if its Secrets changed: a Redis that gives no answer may have a new password."""
+        if self.client is None or not self.target.secrets or monotonic() < self._secrets_read_at + SECRET_SECONDS:
             return
-        with suppress(*TROUBLE):
-            if versions(await self.read_secrets()) != versions(self.secrets):
+        with suppress(*REDIS_FAILURES):
+            if _versions(await self._read_secrets()) != _versions(self._secrets):
                 await self.close()
 
-    async def read_secrets(self) -> list[Secret]:
-        self.read_at = monotonic()
+    async def close(self) -> None:
+        """Close the client; `open` makes another one."""
+        client, self.client = self.client, None
+        self._storages.clear()
+        self._coordinators.clear()
+        if client is not None:
+            with suppress(*REDIS_FAILURES):
+                await close(client)
+
+    async def dispose(self) -> None:
+        """Close for good."""
+        await self.close()
+        if self._folder:
+            self._folder.cleanup()
+
+    def _check_addresses(self) -> None:
+        for address in self.target.redis.addresses:
+            if not self._allowed.covers(address):
+                raise RedisNotAllowed(f"{address} is not a server that the operator may connect to (allowedRedis)")
+
+    async def _read_secrets(self) -> list[Secret]:
+        self._secrets_read_at = monotonic()
         found = []
-        for name in self.place.secrets:
-            secret = await self.read_secret(name)
+        for name in self.target.secrets:
+            secret = await self._read_secret(name)
             if secret is None:
-                raise Missing(f"there is no Secret {name.name}")
+                raise SecretMissing(f"the Secret {name.name} does not exist")
             found.append(secret)
         return found
 
-    def options(self, secrets: Sequence[Secret]) -> RedisOptions:
-        redis, named = self.place.redis, dict(zip((name.name for name in self.place.secrets), secrets, strict=True))
-        auth = texts(redis.auth_secret_name, named)
+    def _options(self, secrets: Sequence[Secret]) -> RedisOptions:
+        redis, named = self.target.redis, dict(zip((name.name for name in self.target.secrets), secrets, strict=True))
+        auth = _auth(redis.auth_secret_name, named)
         return RedisOptions(
             addresses=redis.addresses,
             mode=redis.mode,
@@ -160,56 +184,55 @@ class Connection:
             sentinel_master=redis.sentinel_master_name,
             sentinel_password=auth.get("sentinelPassword"),
             tls=redis.tls.mode == "Verify",
-            tls_ca=self.authority(redis.tls.ca_secret_name, named),
+            tls_ca=self._ca_file(redis.tls.ca_secret_name, named),
             timeout_seconds=ANSWER_SECONDS,
         )
 
-    def authority(self, name: str | None, secrets: Mapping[str, Secret]) -> str | None:
-        """The file of the authority to trust; None for those of the system."""
+    def _ca_file(self, name: str | None, secrets: Mapping[str, Secret]) -> str | None:
+        """A file with the CA certificate to trust; None for those of the system."""
         if name is None:
             return None
-        data = contents(secrets[name]).get(CA_KEY)
+        data = _contents(secrets[name]).get(CA_KEY)
         if data is None:
-            raise Missing(f"the Secret {name} has no key {CA_KEY}")
-        self.folder = self.folder or tempfile.TemporaryDirectory(prefix="sharded-queue-")
-        file = Path(self.folder.name) / CA_KEY
+            raise SecretMissing(f"the Secret {name} has no key {CA_KEY}")
+        self._folder = self._folder or tempfile.TemporaryDirectory(prefix="sharded-queue-")
+        file = Path(self._folder.name) / CA_KEY
         file.write_bytes(data)
         try:
             ssl.create_default_context(cafile=file)
         except OSError as error:
-            raise BadSecret(f"the key {CA_KEY} of the Secret {name} holds no certificate of an authority") from error
+            raise SecretInvalid(f"the key {CA_KEY} of the Secret {name} does not hold a CA certificate") from error
         return str(file)
 
-    async def close(self) -> None:
-        client, self.client = self.client, None
-        self.storages.clear()
-        self.coordinators.clear()
-        if client is not None:
-            with suppress(*TROUBLE):
-                await close(client)
+
+def is_cancelled() -> bool:
+    """
+    Whether this task was cancelled. redis-py sends within `wait_for`, which on Python 3.11 swallows a cancellation
+    that arrives while the command is being sent.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
-def qualified(address: str, namespace: str) -> str:
-    """
-    A Service's short name means the one beside the resource, as for the worker pods, wherever the operator runs.
-    """
+def _qualified(address: str, namespace: str) -> str:
+    """A short name means the Service in the resource's own namespace, as it does for the worker pods."""
     host, _, port = address.rpartition(":")
     is_short = not any(sign in host for sign in ".:") and host != "localhost"
     return f"{host}.{namespace}.svc:{port}" if is_short else address
 
 
-def contents(secret: Secret) -> dict[str, bytes]:
+def _contents(secret: Secret) -> dict[str, bytes]:
     return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
 
 
-def texts(name: str | None, secrets: Mapping[str, Secret]) -> dict[str, str]:
-    """What a Secret says of a user; nothing without a name."""
-    data = contents(secrets[name]) if name else {}
+def _auth(name: str | None, secrets: Mapping[str, Secret]) -> dict[str, str]:
+    """The credentials in a Secret; none without a *name*."""
+    data = _contents(secrets[name]) if name else {}
     try:
         return {key: data[key].decode() for key in AUTH_KEYS if key in data}
     except UnicodeDecodeError as error:
-        raise BadSecret(f"a key of the Secret {name} is not text: {error.reason}") from error
+        raise SecretInvalid(f"a key of the Secret {name} is not text: {error.reason}") from error
 
 
-def versions(secrets: Sequence[Secret]) -> list[str]:
+def _versions(secrets: Sequence[Secret]) -> list[str]:
     return [secret["metadata"]["resourceVersion"] for secret in secrets]

@@ -1,82 +1,84 @@
-"""
-Redis in, readings out: one poller for each Redis, one pipeline a poll for all resources that share it.
-
-A reading always comes, also when Redis does not answer: then it carries a doubt in place of the shards. Nothing here
-decides anything.
-"""
+"""Redis in, readings out: a poller for each Redis, shared by the resources that name it."""
 
 import asyncio
 
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.errors import ShardedQueueError
 from sharded_queue_operator.allowed import Allowed
-from sharded_queue_operator.polling.connection import Missing, Place, ReadSecret
-from sharded_queue_operator.polling.poller import Poller, Tell, Watch
+from sharded_queue_operator.polling.connection import ReadSecret, RedisTarget
+from sharded_queue_operator.polling.poller import OnReading, Poller
+from sharded_queue_operator.polling.reader import Subscription
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
 
 
+class NotObserved(ShardedQueueError):
+    """The resource is gone, or its spec is refused."""
+
+
 class Observer:
-    """A poller for each Redis that a resource names, for as long as one does."""
+    """Keeps a poller for each Redis for as long as a resource names it."""
 
-    def __init__(self, read_secret: ReadSecret, tell: Tell, allowed: Allowed | None = None) -> None:
-        self.read_secret = read_secret
-        self.allowed = allowed
-        self.tell = tell
-        self.places: dict[Name, Place] = {}
-        self.pollers: dict[Place, Poller] = {}
-        self.tasks: dict[Place, asyncio.Task[None]] = {}
+    def __init__(self, read_secret: ReadSecret, on_reading: OnReading, allowed: Allowed | None = None) -> None:
+        self.pollers: dict[RedisTarget, Poller] = {}
+        self.tasks: dict[RedisTarget, asyncio.Task[None]] = {}
+        self._read_secret = read_secret
+        self._on_reading = on_reading
+        self._allowed = allowed
+        self._targets: dict[Name, RedisTarget] = {}
 
-    def watch(self, resource: Resource) -> None:
-        place = Place.of(resource)
-        if self.places.get(resource.name, place) != place:
+    def subscribe(self, resource: Resource) -> None:
+        """Read *resource* from now on; a changed one at once."""
+        target = RedisTarget.of(resource)
+        if self._targets.get(resource.name, target) != target:
             self.forget(resource.name)
-        self.places[resource.name] = place
-        self.poller(place).watch(resource.name, Watch.of(resource))
-
-    def poller(self, place: Place) -> Poller:
-        if place not in self.pollers:
-            self.pollers[place] = Poller(place, self.read_secret, self.tell, self.allowed)
-            self.tasks[place] = asyncio.create_task(self.pollers[place].run(), name=f"poll {place.redis.addresses}")
-        return self.pollers[place]
+        self._targets[resource.name] = target
+        self._poller(target).subscribe(resource.name, Subscription.of(resource))
 
     def forget(self, name: Name) -> None:
-        place = self.places.pop(name, None)
-        if place is None:
+        target = self._targets.pop(name, None)
+        if target is None:
             return
-        self.pollers[place].leave(name)
-        if not self.pollers[place].watches:
-            self.end(place)
+        self.pollers[target].unsubscribe(name)
+        if not self.pollers[target].subscriptions:
+            self._end(target)
 
-    def end(self, place: Place) -> asyncio.Task[None]:
-        """The task of its poller, which is about to end."""
-        del self.pollers[place]
-        task = self.tasks.pop(place)
-        task.cancel()
-        return task
+    def hurry(self, name: Name) -> None:
+        """Read *name* at once."""
+        if name in self._targets:
+            self.pollers[self._targets[name]].hurry([name])
 
     async def coordinator(self, name: Name) -> RedisCoordinator:
         """
-        Who binds the threads of a resource.
+        The coordinator of a resource's threads.
 
         Raises:
-            Missing: the resource is not watched.
-            BadSecret: a secret of its Redis does not serve.
+            NotObserved: the resource is gone, or its spec is refused.
+            SecretInvalid: a Secret of its Redis is missing or unusable.
         """
-        if name not in self.places:
-            raise Missing(f"{name} is not watched")
-        poller = self.pollers[self.places[name]]
-        return await poller.connection.coordinator(poller.watches[name].keys)
-
-    def hurry(self, name: Name) -> None:
-        """Read anew at once."""
-        if name in self.places:
-            self.pollers[self.places[name]].hurry([name])
+        if name not in self._targets:
+            raise NotObserved(f"{name} is not observed")
+        poller = self.pollers[self._targets[name]]
+        return await poller.connection.coordinator(poller.subscriptions[name].keys)
 
     def failed(self) -> list[BaseException]:
-        """What ended a poller, which nothing should."""
+        """Errors that ended a poller; none should."""
         done = [task for task in self.tasks.values() if task.done() and not task.cancelled()]
         return [error for task in done if (error := task.exception())]
 
     async def close(self) -> None:
-        self.places.clear()  # news of resources may still come, while the watches end
-        await asyncio.gather(*map(self.end, list(self.tasks)), return_exceptions=True)
+        self._targets.clear()  # resources may still be forgotten while the watches of the API server end
+        await asyncio.gather(*map(self._end, list(self.tasks)), return_exceptions=True)
+
+    def _poller(self, target: RedisTarget) -> Poller:
+        if target not in self.pollers:
+            self.pollers[target] = Poller(target, self._read_secret, self._on_reading, self._allowed)
+            self.tasks[target] = asyncio.create_task(self.pollers[target].run(), name=f"poll {target.redis.addresses}")
+        return self.pollers[target]
+
+    def _end(self, target: RedisTarget) -> asyncio.Task[None]:
+        """Stop a poller; returns its task, which is about to end."""
+        del self.pollers[target]
+        task = self.tasks.pop(target)
+        task.cancel()
+        return task

@@ -1,8 +1,8 @@
 """
-Why a Redis says nothing, in our own words. Pure.
+What a status may repeat of an error of Redis. Pure.
 
-A resource may name any server, and its author reads the status: what a stranger's server answers is not repeated
-there. Only what we, the system, or redis-py say by themselves is, and a few codes of Redis that everybody knows.
+A resource may name any server, and its author reads the status. So the answers of a stranger's server are kept out of
+it: an error passes only in our own sentences, or in texts that we, the system or redis-py are known to write.
 """
 
 import re
@@ -21,27 +21,27 @@ from redis.exceptions import (
     ResponseError,
 )
 
-NO_REDIS = "what answers there does not speak as Redis does"
+NO_REDIS = "the server does not speak the Redis protocol"
 
-CLASSES: tuple[tuple[type[Exception], str], ...] = (
-    (NoPermissionError, "its user may not do what the operator needs (NOPERM): see docs/redis.md"),
-    (AuthenticationError, "it refuses the user or the password, or requires them (NOAUTH, WRONGPASS)"),
+SENTENCES: tuple[tuple[type[Exception], str], ...] = (
+    (NoPermissionError, "its user lacks a permission that the operator needs (NOPERM): see docs/redis.md"),
+    (AuthenticationError, "it requires a user or a password, or refuses the one given (NOAUTH, WRONGPASS)"),
     (BusyLoadingError, "it is loading its data (LOADING)"),
-    (ReadOnlyError, "it is a replica, which takes no writes (READONLY)"),
+    (ReadOnlyError, "it is a read-only replica (READONLY)"),
     (ClusterDownError, "its Cluster is down (CLUSTERDOWN)"),
     (MasterDownError, "its master is down (MASTERDOWN)"),
     (OutOfMemoryError, "it is at its memory limit (OOM)"),
     (InvalidResponse, NO_REDIS),
-    (MovedError, "it is a node of a Cluster: set mode Cluster"),
+    (MovedError, "it is a node of a Cluster: set redis.mode to Cluster"),
 )
 
 MOST_PARTS = 3
-"""Of one error, that a status repeats."""
+"""Safe texts that a status repeats of one error."""
 
-CLIENT = re.compile(r"<redis\..*?> - ")
-"""What redis-py says of each Sentinel that failed begins with all that it knows of its own client."""
+CLIENT_REPR = re.compile(r"<redis\..*?> - ")
+"""redis-py begins its report on each failed Sentinel with a description of its own client."""
 
-SAID = re.compile(
+SAFE_TEXT = re.compile(
     "|".join(
         (
             r"Error -?\d+ connecting to [\w.:\[\]-]+\. [\w ,.'()\[\]:-]{0,120}",
@@ -51,8 +51,8 @@ SAID = re.compile(
             r"No master found for '[\w.-]{1,128}'( : network:[A-Z]\w{0,40})?",
             r"unknown command '(SENTINEL|EVALSHA|CLUSTER|SCRIPT)'",
             r"label (empty or )?too long",
-            r"a (list|text|message|line) of [\d,]{1,40} (elements|bytes), where at most [\d,]{1,20} are read",
-            r"a message that is not whole after [\d.]{1,8} s",
+            r"a (list|text|message|line) of [\d,]{1,40} (elements|bytes) is over the limit of [\d,]{1,20}",
+            r"a message was incomplete after [\d.]{1,8} s",
             r"the certificate of Redis is not trusted \([\w ,.'*:-]{0,200}\)",
             r"a connection ended as it began; if Redis speaks TLS there, set QUEUE_REDIS_TLS=Verify",
             r"[Tt]he connection was closed by the server|Connection (closed|reset) by (server|peer)",
@@ -63,33 +63,33 @@ SAID = re.compile(
             r" and writes format \w{1,20}",
             r"\b(WRONGTYPE|NOSCRIPT|NOREPLICAS|MISCONF|BUSY|TRYAGAIN)\b",
             NO_REDIS,
-            r"is not one of the servers that the operator may ask",
+            r"is not a server that the operator may connect to",
         )
     )
 )
 
 
-def cause(error: BaseException) -> str | None:
+def redacted(error: BaseException) -> str | None:
     """What a status may say of *error*; None when it has no text, as after a time-out."""
-    chain = list(causes(error))
-    for kind, sentence in CLASSES:
+    chain = list(_chain(error))
+    for kind, sentence in SENTENCES:
         if any(isinstance(each, kind) for each in chain):
             return sentence
     for each in chain:
-        if found := dict.fromkeys(match[0] for match in SAID.finditer(spoken(each))):
+        if found := dict.fromkeys(match[0] for match in SAFE_TEXT.finditer(raw_text(each))):
             return "; ".join(list(found)[:MOST_PARTS])
     if any(isinstance(each, ResponseError) for each in chain):
-        return "it answers with an error, which is in the operator's log"
-    return "the operator's log says more" if str(error) else None
+        return "it answers with an error: see the operator's log"
+    return "see the operator's log" if str(error) else None
 
 
-def spoken(error: BaseException) -> str:
-    """The text of an error without what redis-py knows of itself."""
-    return CLIENT.sub("", str(error))
+def raw_text(error: BaseException) -> str:
+    """The whole text of an error, for the log."""
+    return CLIENT_REPR.sub("", str(error))
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """An error and those that it came from, the last one first."""
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error, then what it was raised from, and so on."""
     seen: set[int] = set()
     next_: BaseException | None = error
     while next_ is not None and id(next_) not in seen:

@@ -1,7 +1,8 @@
 """
-When each resource is to be read: every period of its own, and less often while it is in doubt. Pure.
+When each resource is to be read: in its own period, and less often while it is in doubt. Pure.
 
-Due times lie on one grid, so that resources with the same period, and every longer one now and then, share a poll.
+Due times lie on one grid, so that resources with the same period, and every longer one now and then, share a poll. It
+is not called a schedule: that is a request that users register again and again.
 """
 
 from collections import Counter
@@ -11,8 +12,9 @@ from sharded_queue_operator.resource.name import Name
 
 LONGEST_PAUSE_SECONDS = 10.0
 """
-Between two reads of what is in doubt: after 1, 2, 4 and 8 seconds, or its period where that is longer. A Redis that
-comes back is found that late at most; a shorter pause would make five hundred that never do keep a core busy.
+The longest pause between two reads of a resource in doubt: pauses are 1, 2, 4, 8 and 10 seconds, or the period where it
+is longer. A Redis that comes back is found this late at most. With a shorter pause, five hundred that never come back
+would keep a core busy.
 """
 
 MOST_DOUBLINGS = 4
@@ -22,40 +24,44 @@ class Timetable:
     """*begun* is where the grid begins; all times are those of one monotonic clock."""
 
     def __init__(self, begun: float) -> None:
-        self.begun = begun
-        self.called: set[Name] = set()
-        self.dues: dict[Name, float] = {}
-        self.doubts: Counter[Name] = Counter()
+        self._begun = begun
+        self._hurried: set[Name] = set()
+        self._due_at: dict[Name, float] = {}
+        self._doubts: Counter[Name] = Counter()
         """Readings in a row that carried a doubt."""
 
-    def call(self, name: Name) -> None:
-        """Read *name* at once; when it is being read, once more afterwards."""
-        self.called.add(name)
+    def hurry(self, name: Name) -> None:
+        """Read *name* at once; once more if it is being read."""
+        self._hurried.add(name)
 
-    def read(self, name: Name, period_seconds: float, now: float, *, is_known: bool) -> None:
-        """Note what came of a read, which says when the next is due."""
+    def record(self, name: Name, period_seconds: float, now: float, *, is_known: bool) -> None:
+        """Note the outcome of a read, and set when the next one is due."""
         if is_known:
-            self.doubts.pop(name, None)
+            self._doubts.pop(name, None)
         else:
-            self.doubts[name] += 1
-        pause = max(period_seconds, self.pause(name))
-        self.dues[name] = self.begun + pause * (floor((now - self.begun) / pause) + 1)
-
-    def pause(self, name: Name) -> float:
-        """What doubts in a row add to the period; nothing without any."""
-        doubts = self.doubts.get(name, 0)
-        return min(LONGEST_PAUSE_SECONDS, 2.0 ** min(doubts - 1, MOST_DOUBLINGS)) if doubts else 0.0
+            self._doubts[name] += 1
+        step = max(period_seconds, self._pause(name))
+        self._due_at[name] = self._begun + step * (floor((now - self._begun) / step) + 1)
 
     def forget(self, name: Name) -> None:
-        self.called.discard(name)
-        self.dues.pop(name, None)
-        self.doubts.pop(name, None)
+        self._hurried.discard(name)
+        self._due_at.pop(name, None)
+        self._doubts.pop(name, None)
 
-    def due(self, now: float) -> set[Name]:
-        """All that are to be read now; what was called is called no more."""
-        called, self.called = self.called, set()
-        return called.union(name for name, due in self.dues.items() if due <= now)
+    def take_due(self, now: float) -> set[Name]:
+        """All resources that are due; those that were hurried are so no longer."""
+        hurried, self._hurried = self._hurried, set()
+        return hurried.union(name for name, due_at in self._due_at.items() if due_at <= now)
 
     @property
     def next_due(self) -> float:
-        return self.begun if self.called else min(self.dues.values(), default=float("inf"))
+        return self._begun if self._hurried else min(self._due_at.values(), default=float("inf"))
+
+    @property
+    def in_doubt(self) -> list[Name]:
+        return list(self._doubts)
+
+    def _pause(self, name: Name) -> float:
+        """The shortest time between reads after the doubts so far; 0 without any."""
+        doubts = self._doubts.get(name, 0)
+        return min(LONGEST_PAUSE_SECONDS, 2.0 ** min(doubts - 1, MOST_DOUBLINGS)) if doubts else 0.0

@@ -13,7 +13,7 @@ from sharded_queue_operator.cluster.api import Api
 from sharded_queue_operator.controller import controller as module
 from sharded_queue_operator.controller.controller import TRIES, Controller
 from sharded_queue_operator.errors import ApiGone, ApiRefused
-from sharded_queue_operator.polling.poller import Reading
+from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.resource import spec as resources
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import ACCEPT
@@ -159,7 +159,7 @@ async def test_a_resource_of_which_no_reading_comes_is_told_as_unknown(
     controller: Controller, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A poller that forgot it once left it as it was, and every condition fine."""
-    monkeypatch.setattr(controller.observer, "watch", lambda _: None)
+    monkeypatch.setattr(controller.observer, "subscribe", lambda _: None)
     monkeypatch.setattr(resources, "STALE_SECONDS", 0.01)
     monkeypatch.setattr(resources, "POLLS_UNTIL_STALE", 0.01)
     server.applies = True

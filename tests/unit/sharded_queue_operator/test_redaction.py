@@ -5,7 +5,7 @@ from redis.exceptions import AuthenticationError, InvalidResponse, NoPermissionE
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue.errors import StorageUnavailable, UnreadableData
-from sharded_queue_operator.polling.redaction import cause
+from sharded_queue_operator.polling.redaction import redacted
 
 SECRET = "token=hunter2 of another tenant"
 
@@ -15,7 +15,7 @@ SECRET = "token=hunter2 of another tenant"
     [
         ResponseError(f"ERR {SECRET}"),
         RedisConnectionError(f"Protocol Error: b'{SECRET}'"),
-        RedisConnectionError(f"what answers there does not speak as Redis does: ValueError('{SECRET}')"),
+        RedisConnectionError(f"the server does not speak the Redis protocol: ValueError('{SECRET}')"),
         AuthenticationError(SECRET),
         NoPermissionError(SECRET),
         RedisError(SECRET),
@@ -27,7 +27,7 @@ def test_no_word_of_a_stranger_is_repeated(error: Exception) -> None:
     wrapped.__cause__ = error
 
     for each in (error, wrapped):
-        told = cause(each)
+        told = redacted(each)
         assert told
         assert "hunter2" not in told
 
@@ -46,9 +46,9 @@ def test_no_word_of_a_stranger_is_repeated(error: Exception) -> None:
         (ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"), "WRONGTYPE"),
         (
             AuthenticationError("invalid username-password pair"),
-            "refuses the user or the password",
+            "requires a user or a password, or refuses the one given",
         ),
-        (InvalidResponse('Protocol error, got "S" as reply type byte'), "does not speak as Redis does"),
+        (InvalidResponse('Protocol error, got "S" as reply type byte'), "does not speak the Redis protocol"),
         (NoPermissionError("User x has no permissions to run the 'evalsha' command"), "NOPERM"),
         (
             ResponseError("unknown command 'SENTINEL', with args: 'MASTERS'"),
@@ -57,7 +57,7 @@ def test_no_word_of_a_stranger_is_repeated(error: Exception) -> None:
     ],
 )
 def test_what_helps_is_told(error: Exception, sentence: str) -> None:
-    told = cause(error)
+    told = redacted(error)
     assert told
     assert sentence in told
 
@@ -68,10 +68,10 @@ def test_what_is_to_be_done_about_records_is_told() -> None:
         " `sharded-queue check a.H --repair` puts it right"
     )
 
-    assert cause(unreadable) == (
+    assert redacted(unreadable) == (
         "the counters and indices of {a.H} cannot be read; `sharded-queue check a.H --repair` puts it right"
     )
 
 
 def test_a_time_that_ran_out_says_nothing() -> None:
-    assert cause(TimeoutError()) is None
+    assert redacted(TimeoutError()) is None

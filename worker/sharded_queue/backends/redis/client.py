@@ -278,7 +278,7 @@ def understood() -> Iterator[None]:
     except RedisClusterException as error:  # which is no RedisError, though it may pass like any other
         raise RedisConnectionError(str(error)) from error
     except Exception as error:
-        raise RedisConnectionError(f"what answers there does not speak as Redis does: {error!r}") from error
+        raise RedisConnectionError(f"the server does not speak the Redis protocol: {error!r}") from error
 
 
 async def close(client: Client) -> None:
