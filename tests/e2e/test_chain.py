@@ -1,6 +1,5 @@
 """From a resource and requests in Redis to pods that handle them, on a real cluster."""
 
-import time
 from collections.abc import Set
 from math import ceil
 from typing import Any
@@ -14,9 +13,8 @@ from tools.operator_process import Operator, until
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 THREADS, EACH = 30, 100
-LEASE_SECONDS = 4.0
 SCALING = {"maxReplicas": 8, "targetDrainSeconds": 12, "scaleDownStabilizationSeconds": 12}
-ENV = {"QUEUE_WORKER_BATCH_SIZE": "16", "QUEUE_COORDINATOR_LEASE": str(LEASE_SECONDS)}
+ENV = {"QUEUE_WORKER_BATCH_SIZE": "16", "QUEUE_COORDINATOR_LEASE": "4"}
 
 
 def notifications(held: Set[int] = frozenset()) -> list[Any]:
@@ -68,22 +66,18 @@ def test_replicas_stay_while_redis_is_away_and_work_goes_on_afterwards(chain: Ch
     assert_in_order_with_replays_only(chain)
 
 
-def test_threads_of_a_killed_pod_go_on_elsewhere_within_the_lease(chain: Chain, operator: Operator) -> None:
-    """The killed pod has certainly a thread, and there are others that could take it."""
-    chain.apply(seconds_per_request=0.02, scaling=SCALING | {"minReplicas": 6}, env=ENV)
+def test_threads_of_a_killed_pod_go_on_elsewhere_when_its_lease_ends(chain: Chain, operator: Operator) -> None:
+    """Others poll once a minute: nothing but the end of the lease brings them to the thread of the killed pod."""
+    env = ENV | {"QUEUE_COORDINATOR_DELAY": "60"}
+    chain.apply(seconds_per_request=0.02, scaling=SCALING | {"minReplicas": 6}, env=env)
     chain.deployment(lambda it: it["status"].get("readyReplicas") == 6, seconds=60)
     chain.register(notifications({0}))
     hold = until(lambda: held_in_the_middle(chain), "a worker is in the middle of thread 0")
 
     (pod,) = [pod for pod in chain.pods() if pod["metadata"]["name"] == pod_of(hold.owner)]
     kill_processes_of(pod)
-    killed_at = time.monotonic()
+    until(lambda: is_held_anew(chain, hold), "the thread goes on elsewhere", 30)
     chain.open_threads(0)
-    until(lambda: has_gone_on(chain, hold.thread, hold.fence), "the thread goes on elsewhere", 30)
-    waited = time.monotonic() - killed_at
-
-    print(f"thread {hold.thread} went on {waited:.1f} s after its worker was killed; the lease is {LEASE_SECONDS:g} s")
-    assert waited <= LEASE_SECONDS + 1.5
     chain.wait_until_drained(seconds=90)
     assert_in_order_with_replays_only(chain)
 
@@ -94,10 +88,9 @@ def held_in_the_middle(chain: Chain) -> Hold | None:
     return chain.holds().get("0") if begun else None
 
 
-def has_gone_on(chain: Chain, thread: str, fence: int) -> bool:
-    """Somebody else holds the thread, or it was drained by somebody else already."""
-    now = chain.holds().get(thread)
-    return now.fence > fence if now else len(chain.handled()[thread]) >= len(chain.registered[thread])
+def is_held_anew(chain: Chain, before: Hold) -> bool:
+    now = chain.holds().get(before.thread)
+    return now is not None and now.fence > before.fence
 
 
 def assert_in_order_with_replays_only(chain: Chain) -> None:
