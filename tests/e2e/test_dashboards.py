@@ -451,14 +451,18 @@ def test_alerts_are_evaluated_without_an_error(shop: Shop) -> None:
 
 
 def test_alerts_fire_for_what_is_wrong_and_for_nothing_else(shop: Shop) -> None:
-    """Most wait for minutes before they do: those are pending. How many leases a frozen worker loses is left open."""
+    """
+    Most wait for minutes before they do: those are pending. How many leases a frozen worker loses is left open, and
+    whether this machine reads Redis fast enough: `alerts.yaml` says when ShardedQueuePollsAreSlow fires.
+    """
+    left_open = {("ShardedQueueLeasesLost", "orders"), ("ShardedQueuePollsAreSlow", "")}
     found = shop.prometheus.over("ALERTS", shop.begin, shop.end)
     firing = {alert_of(each) for each in found if each["metric"]["alertstate"] == "firing"}
     now = {alert_of(each) for each in shop.prometheus.at('ALERTS{queue!~"notifications|orders"}', shop.end)}
 
     assert shop.firing_before == []
-    assert firing - {("ShardedQueueLeasesLost", "orders")} == {("ShardedQueueDeadLetters", "orders")}
-    assert now == {("ShardedQueueRefused", "refused"), ("ShardedQueueUnknown", "unreachable")}
+    assert firing - left_open == {("ShardedQueueDeadLetters", "orders")}
+    assert now - left_open == {("ShardedQueueRefused", "refused"), ("ShardedQueueUnknown", "unreachable")}
 
 
 def alert_of(answer: dict[str, Any]) -> tuple[str, str]:
