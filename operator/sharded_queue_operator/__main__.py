@@ -8,7 +8,6 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
-from time import monotonic
 
 from kubernetes.aio.config import ConfigException
 
@@ -20,6 +19,7 @@ from sharded_queue_operator import metrics
 from sharded_queue_operator.cluster.api import Api, queues
 from sharded_queue_operator.cluster.leader import Deposed, Leader
 from sharded_queue_operator.controller.controller import Controller
+from sharded_queue_operator.controller.resync import Resync
 from sharded_queue_operator.controller.watches import watch
 from sharded_queue_operator.errors import ApiRefused
 from sharded_queue_operator.process import install_signal_handlers, race
@@ -114,7 +114,8 @@ async def serve(settings: Settings) -> None:
 async def lead(api: Api, controller: Controller, settings: Settings, stop: asyncio.Event) -> None:
     await crd_installed(api, settings)
     async with leadership(api, settings) as lost:
-        await race(watch(controller, settings, stop), controller.run(), lost)
+        resync = Resync(api, controller, settings)
+        await race(watch(controller, resync, settings, stop), controller.run(), resync.run(), lost)
 
 
 async def crd_installed(api: Api, settings: Settings) -> None:
@@ -148,7 +149,7 @@ async def leadership(api: Api, settings: Settings) -> AsyncIterator["asyncio.Fut
 
 def livez(controller: Controller, settings: Settings) -> Check:
     async def check() -> str:
-        idle = monotonic() - controller.progress_at
+        idle = controller.idle_seconds()
         return f"no progress for {idle:.0f} s" if idle > settings.stuck_seconds else ""
 
     return check

@@ -49,6 +49,15 @@ def path_of(group: str, kind: str, name: Name | None, namespace: str) -> str:
     return f"{scope}/{kind}/{name.name}" if name else f"{scope}/{kind}"
 
 
+def version_of(body: Manifest) -> int:
+    return int(body["metadata"]["resourceVersion"])
+
+
+def is_newer(body: Manifest, known: Manifest) -> bool:
+    """Versions grow; the answer to our write may come before older news from the watch."""
+    return version_of(body) >= version_of(known)
+
+
 class Api:
     """Every method raises `ApiRefused` when the server did not do it; status 0 means that it did not answer."""
 

@@ -166,7 +166,7 @@ class Members:
         for body in bodies:
             if resource := resource_of(body):
                 listed.setdefault(resource, []).append(body)
-        watched = {name for name in self.known if namespace in {"", name.namespace} and name not in self.listed_at}
+        watched = {name for name in self.known if name.is_in(namespace) and name not in self.listed_at}
         for resource in watched | listed.keys():
             self.replace(resource, listed.get(resource, []))
             await asyncio.sleep(0)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from msgspec import json
 
-from sharded_queue_operator.cluster.api import Api, apps
+from sharded_queue_operator.cluster.api import Api, apps, version_of
 from sharded_queue_operator.cluster.contest import UNDONE_SECONDS
 from sharded_queue_operator.errors import Claimed, NotOurs
 from sharded_queue_operator.resource.deployment import Manifest, deployment, deployment_name
@@ -43,7 +43,7 @@ class Known(NamedTuple):
         slim = {**body, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
         owners = tuple(owner["uid"] for owner in metadata.get("ownerReferences") or [])
         is_leaving = bool(metadata.get("deletionTimestamp"))
-        return cls(version(body), Workload.of(body), owners, is_leaving, json.encode(slim))
+        return cls(version_of(body), Workload.of(body), owners, is_leaving, json.encode(slim))
 
     @property
     def body(self) -> Manifest:
@@ -74,7 +74,7 @@ class Workloads:
     def keep(self, body: Manifest) -> Name | None:
         """Note a Deployment from the watch; the name of the resource that owns it."""
         name = Name.of(body)
-        if name not in self.known or version(body) >= self.known[name].version:
+        if name not in self.known or version_of(body) >= self.known[name].version:
             self.known[name] = Known.of(body)
         return owner_of(body)
 
@@ -206,15 +206,6 @@ def owner_of(body: Manifest) -> Name | None:
     metadata = body["metadata"]
     owners = [owner["name"] for owner in metadata.get("ownerReferences") or [] if owner["kind"] == "ShardedQueue"]
     return Name(metadata["namespace"], owners[0]) if owners else None
-
-
-def newer(body: Manifest, known: Manifest | None) -> bool:
-    """Versions grow; an answer to our write may overtake the watch's older news."""
-    return known is None or version(body) >= version(known)
-
-
-def version(body: Manifest) -> int:
-    return int(body["metadata"]["resourceVersion"])
 
 
 def part_of(theirs: Any, ours: Any) -> Any:

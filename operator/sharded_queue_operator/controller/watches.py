@@ -18,6 +18,7 @@ from sharded_queue_operator import metrics
 from sharded_queue_operator.cluster.api import PAGE
 from sharded_queue_operator.cluster.pods import watched_pods
 from sharded_queue_operator.controller.controller import Controller
+from sharded_queue_operator.controller.resync import Resync
 from sharded_queue_operator.process import install_signal_handlers, race
 from sharded_queue_operator.resource.deployment import MANAGED_BY, MANAGER, QUEUE
 from sharded_queue_operator.resource.spec import GROUP, PLURAL, VERSION
@@ -41,7 +42,7 @@ CANCELLATIONS, CANCELLED_SECONDS = 5, 0.5
 """How often a task of kopf is cancelled, and how long it may take to end each time."""
 
 
-async def watch(controller: Controller, settings: Settings, stop: asyncio.Event) -> None:
+async def watch(controller: Controller, resync: Resync, settings: Settings, stop: asyncio.Event) -> None:
     """
     Report news to *controller* until *stop*. Whatever ends the watches, they begin anew, and lists report what was
     missed.
@@ -58,7 +59,7 @@ async def watch(controller: Controller, settings: Settings, stop: asyncio.Event)
             pause = FIRST_PAUSE_SECONDS if monotonic() > begun + LONGEST_PAUSE_SECONDS else pause
             log.warning("the watches ended: %r; they begin anew in %.0f s", error, pause)
             metrics.watch_failures.inc()
-            controller.watches_ended()
+            resync.hasten()
             await asyncio.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 

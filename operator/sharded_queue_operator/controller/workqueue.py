@@ -64,6 +64,10 @@ class WorkQueue(Generic[T]):
                 self.again.discard(name)
                 self.add(name)
 
+    def failures_of(self, name: T) -> int:
+        """In a row."""
+        return self.failures[name]
+
     def rest(self, name: T) -> None:
         """Whatever news comes, do not work on *name* for a while: each time in a row twice as long."""
         self.resting[name] = asyncio.get_running_loop().call_later(pause_after(self.rests[name]), self.wake, name)

@@ -13,6 +13,10 @@ class Name(NamedTuple):
     def __str__(self) -> str:
         return f"{self.namespace}/{self.name}"
 
+    def is_in(self, namespace: str) -> bool:
+        """Whether the object is in *namespace*; "" stands for all of them."""
+        return namespace in {"", self.namespace}
+
     @classmethod
     def of(cls, body: Mapping[str, Any]) -> "Name":
         metadata = body["metadata"]

@@ -1,7 +1,9 @@
+from typing import Any
+
 import pytest
 import yaml
 
-from sharded_queue_operator.cluster.api import as_yaml
+from sharded_queue_operator.cluster.api import as_yaml, is_newer
 
 
 @pytest.mark.parametrize(
@@ -12,3 +14,12 @@ def test_every_letter_can_be_applied(text: str) -> None:
     manifest = {"env": [{"name": text, "value": text}]}
 
     assert yaml.safe_load(as_yaml(manifest)) == manifest
+
+
+def test_older_news_is_told_from_newer_by_its_version() -> None:
+    def body(version: str) -> dict[str, Any]:
+        return {"metadata": {"resourceVersion": version}}
+
+    assert is_newer(body("10"), body("9"))
+    assert not is_newer(body("9"), body("10"))
+    assert is_newer(body("10"), body("10"))

@@ -12,66 +12,13 @@ from sharded_queue.tube import Shard
 from sharded_queue_operator.cluster.api import Api
 from sharded_queue_operator.controller import controller as module
 from sharded_queue_operator.controller.controller import TRIES, Controller
-from sharded_queue_operator.errors import ApiGone, ApiRefused
+from sharded_queue_operator.errors import ApiRefused
 from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.resource import spec as resources
-from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import ACCEPT
 from sharded_queue_operator.scaling.observation import Doubt
 from sharded_queue_operator.settings import Settings
-
-NAME = Name("shop", "n")
-DEPLOYMENT = {
-    "metadata": {
-        "namespace": "shop",
-        "name": "n-worker",
-        "resourceVersion": "1",
-        "ownerReferences": [{"kind": "ShardedQueue", "name": "n", "uid": "1-2"}],
-    },
-    "spec": {"replicas": 3},
-}
-
-
-class Server:
-    """Refuses each workload; takes every status."""
-
-    def __init__(self, status: int = 500) -> None:
-        self.status, self.message, self.applied = status, "etcd has no leader", 0
-        self.applies = False
-        self.told: dict[str, Any] = {}
-        self.lists: list[dict[str, Any]] = [{"items": []}]
-        """The pages of whatever is listed."""
-
-    pages = Api.pages
-
-    async def find(self, path: str) -> None:
-        return None
-
-    async def get(self, path: str, **query: str) -> dict[str, Any]:
-        if "deployments/" in path:
-            raise ApiGone(404, "no such Deployment")
-        return self.lists[int(query.get("continue", 0))]
-
-    async def apply(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
-        self.applied += 1
-        if self.applies:
-            return manifest | {"metadata": manifest["metadata"] | {"resourceVersion": "1"}}
-        raise ApiRefused(self.status, self.message)
-
-    async def merge(self, path: str, patch: dict[str, Any]) -> dict[str, Any]:
-        self.told = patch["status"]
-        return body() | {"status": self.told}
-
-    async def create(self, path: str, manifest: dict[str, Any]) -> dict[str, Any]:
-        return manifest
-
-
-def body(version: int = 1, **spec: Any) -> dict[str, Any]:
-    worker = {"image": "i", "modules": ["m"]}
-    least = {"redis": {"addresses": ["127.0.0.1:1"]}, "handlers": [{"name": "a"}], "worker": worker}
-    metadata = {"namespace": "shop", "name": "n", "uid": "1-2", "resourceVersion": str(version), "generation": version}
-    kinds = {"apiVersion": "shardedqueue.dev/v1alpha1", "kind": "ShardedQueue"}
-    return {**kinds, "metadata": metadata, "spec": least | spec}
+from tests.unit.sharded_queue_operator.api_server import NAME, Server, body
 
 
 @pytest.fixture
@@ -88,7 +35,7 @@ async def controller(server: Server) -> AsyncIterator[Controller]:
 
 
 def hear(controller: Controller) -> None:
-    controller.heard(NAME, Reading(monotonic(), doubt=Doubt("RedisUnreachable", "no answer")))
+    controller.on_reading(NAME, Reading(monotonic(), doubt=Doubt("RedisUnreachable", "no answer")))
 
 
 async def reconcile(controller: Controller) -> None:
@@ -180,7 +127,7 @@ async def test_a_resource_of_which_no_reading_comes_is_told_as_unknown(
 def lose(controller: Controller) -> None:
     """Redis has nothing of a shard that it held before."""
     for born in (7, None):
-        controller.heard(NAME, Reading(monotonic(), (ShardState(Shard("a"), born=born),)))
+        controller.on_reading(NAME, Reading(monotonic(), (ShardState(Shard("a"), born=born),)))
         entry = controller.entries[NAME]
         assert entry.reading
         entry.history = entry.history if born is None else entry.history.learned(entry.reading.shards)
@@ -200,7 +147,7 @@ async def test_another_address_ends_the_loss_of_data(controller: Controller, ser
 
     controller.resource_changed(body(2, redis={"addresses": ["127.0.0.1:2"]}))
     assert controller.entries[NAME].reading is None
-    controller.heard(NAME, Reading(monotonic(), (ShardState(Shard("a")),)))
+    controller.on_reading(NAME, Reading(monotonic(), (ShardState(Shard("a")),)))
     await reconcile(controller)
     assert reason(server) == "AsWished"
     assert server.told["handlers"] == [{"name": "a", "born": [0]}]
@@ -227,56 +174,3 @@ def annotated(version: int, word: str) -> dict[str, Any]:
     found = body(version)
     found["metadata"] |= {"generation": 1, "annotations": {ACCEPT: word}}
     return found
-
-
-def test_markers_of_an_earlier_operator_count_for_the_spec_that_it_knew() -> None:
-    told = {"observedGeneration": 1, "handlers": [{"name": "a", "born": [7], "microsecondsPerRequest": 500_000}]}
-    same, other = body(1) | {"status": told}, body(2) | {"status": told}
-
-    assert module.resumed(same).counters
-    assert not module.resumed(other).counters
-    assert module.resumed(other).paces.keys() == {"a"}
-
-
-async def test_a_list_is_read_to_its_last_page(controller: Controller, server: Server) -> None:
-    other = body()
-    other["metadata"]["name"] = "m"
-    server.lists = [{"metadata": {"continue": "1"}, "items": [body()]}, {"metadata": {}, "items": [other]}]
-    await controller.resync_resources("")
-
-    assert set(controller.entries) == {NAME, Name("shop", "m")}
-    controller.queue.forget(Name("shop", "m"))
-
-
-@pytest.mark.parametrize(("listed_at", "handler"), [(6, "b"), (10, "a")], ids=["versions-went-back", "late-list"])
-async def test_a_list_replaces_what_is_known_also_when_versions_went_back(
-    controller: Controller, server: Server, listed_at: int, handler: str
-) -> None:
-    """After a restored etcd every version is older, and the watch once was believed for ever."""
-    controller.resource_changed(body(version=9))
-    restored = body(version=5, handlers=[{"name": "b"}])
-    server.lists = [{"metadata": {"resourceVersion": str(listed_at)}, "items": [restored]}]
-    await controller.resync_resources("")
-
-    resource = controller.entries[NAME].resource
-    assert resource
-    assert [each.name for each in resource.spec.handlers] == [handler]
-
-
-async def test_a_restored_deployment_is_believed(controller: Controller, server: Server) -> None:
-    late = {**DEPLOYMENT, "metadata": {**DEPLOYMENT["metadata"], "resourceVersion": "9"}}
-    controller.workload_changed(late)
-    server.lists = [{"metadata": {"resourceVersion": "6"}, "items": [{**DEPLOYMENT, "spec": {"replicas": 7}}]}]
-    await controller.resync_workloads("")
-
-    (known,) = controller.workloads.known.values()
-    assert known.workload.wanted == 7
-
-
-async def test_a_deployment_that_a_list_does_not_hold_is_gone(controller: Controller) -> None:
-    """When the watch did not tell of its end, it was once taken to be there for ever."""
-    controller.workload_changed(DEPLOYMENT)
-    assert len(controller.workloads.known) == 1
-    await controller.resync_workloads("")
-
-    assert not controller.workloads.known

@@ -5,7 +5,7 @@ import pytest
 
 from sharded_queue_operator.cluster.api import Api
 from sharded_queue_operator.cluster.contest import UNDONE_SECONDS
-from sharded_queue_operator.cluster.workloads import Workloads, digest, newer, owner_of, part_of, pause
+from sharded_queue_operator.cluster.workloads import Workloads, digest, owner_of, part_of, pause
 from sharded_queue_operator.errors import Claimed, NotOurs
 from sharded_queue_operator.resource.spec import Resource, parsed
 from sharded_queue_operator.resource.workload import Workload
@@ -57,15 +57,6 @@ def test_a_list_with_names_that_are_none_counts_as_a_whole(name: object) -> None
 def test_replicas_are_no_part_of_the_digest() -> None:
     assert digest(OURS) == digest({"spec": {**OURS["spec"], "replicas": 9}})
     assert digest(OURS) != digest({"spec": {"replicas": 2}})
-
-
-def test_older_news_is_told_from_newer_by_its_version() -> None:
-    def body(version: str) -> dict[str, Any]:
-        return {"metadata": {"resourceVersion": version}}
-
-    assert newer(body("10"), body("9"))
-    assert not newer(body("9"), body("10"))
-    assert newer(body("1"), None)
 
 
 def test_a_workload_is_read_with_the_defaults_of_the_server() -> None:

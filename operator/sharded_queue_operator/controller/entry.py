@@ -1,0 +1,132 @@
+"""
+What the controller keeps of one resource between two reconciliations.
+
+A resource comes as an object of the API server. Its spec is kept as values, and of the object itself only what is asked
+again and again: of a thousand resources, the whole objects would be most of this process.
+"""
+
+from dataclasses import dataclass, field
+
+from sharded_queue.tube import Shard
+from sharded_queue_operator.cluster.api import is_newer
+from sharded_queue_operator.errors import BadSpec
+from sharded_queue_operator.polling.connection import RedisTarget
+from sharded_queue_operator.polling.reader import Reading, Subscription
+from sharded_queue_operator.resource.deployment import Manifest
+from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.spec import ACCEPT, PAUSE, Resource
+from sharded_queue_operator.resource.workload import Workload
+from sharded_queue_operator.scaling.history import History
+from sharded_queue_operator.scaling.observation import Doubt, Observation
+
+KEPT = ("namespace", "name", "uid", "resourceVersion", "generation")
+
+
+@dataclass(slots=True)
+class CacheEntry:
+    """One resource: its object without the spec, its spec as values or what is wrong with it, and what was observed."""
+
+    body: Manifest
+    resource: Resource | None = None
+    complaint: BadSpec | None = None
+    reading: Reading | None = None
+    history: History = field(default_factory=History)
+
+    @classmethod
+    def of(cls, body: Manifest) -> "CacheEntry":
+        return cls(compact(body), history=restored_history(body))
+
+    @property
+    def name(self) -> Name:
+        return Name.of(self.body)
+
+    def is_of(self, body: Manifest) -> bool:
+        """Whether *body* is the same object, and not a later one of the same name."""
+        return bool(self.body["metadata"]["uid"] == body["metadata"]["uid"])
+
+    def update(self, body: Manifest) -> bool:
+        """Take in a newer version of the object; whether its author asks for something else."""
+        before, self.body = self.body, compact(body)
+        if accepted_loss(body) and accepted_loss(before) != accepted_loss(body):
+            self.history = self.history.from_here()
+        return spec_version(before) != spec_version(body)
+
+    def wrote(self, body: Manifest) -> None:
+        """Take in the server's answer to our write. A change by the author is left to the watch, which reports it."""
+        if is_newer(body, self.body) and spec_version(body) == spec_version(self.body):
+            self.body = compact(body)
+
+    def accept(self, resource: Resource) -> None:
+        """
+        Take in a spec that makes sense. A reading answers the question that was asked, and markers are those of the
+        Redis that holds them: neither outlives a change of that.
+        """
+        before = self.resource
+        if before and _question(before) != _question(resource):
+            self.reading = None
+        if before and before.spec.redis.home != resource.spec.redis.home:
+            self.history = self.history.from_here()
+        self.resource, self.complaint = resource, None
+
+    def doubt(self, resource: Resource) -> None:
+        """No reading came, not even one that tells of a doubt: something in this process is at fault."""
+        read_at = self.reading.read_at if self.reading else float("-inf")
+        period = resource.spec.scaling.poll_period_seconds
+        message = f"no reading came for {resource.policy.stale_seconds:.0f} s, though one is due every {period} s"
+        self.reading = Reading(read_at, doubt=Doubt("StaleObservation", message))
+
+    def observation(self, workload: Workload | None, reading: Reading) -> Observation:
+        """A workload that is not there, perhaps because somebody deleted it, had the replicas that the status says."""
+        known = (self.body.get("status") or {}).get("desiredReplicas", 0)
+        replicas = workload.wanted if workload else known
+        return Observation(replicas, reading.shards, reading.read_at, reading.doubt)
+
+    def forget_version(self) -> None:
+        """Versions went back: whatever comes next is newer than what is known."""
+        self.body = {**self.body, "metadata": {**self.body["metadata"], "resourceVersion": "0"}}
+
+
+def _question(resource: Resource) -> tuple[RedisTarget, Subscription]:
+    """Which Redis is asked, and for what."""
+    return RedisTarget.of(resource), Subscription.of(resource)
+
+
+def compact(body: Manifest) -> Manifest:
+    """What is asked again and again: most of an object is its spec, a copy of that by kubectl, and bookkeeping."""
+    metadata = body["metadata"]
+    kept = {key: metadata[key] for key in KEPT if key in metadata}
+    annotations = {k: value for k, value in (metadata.get("annotations") or {}).items() if k in {PAUSE, ACCEPT}}
+    return {"metadata": kept | {"annotations": annotations}, "status": body.get("status") or {}}
+
+
+def spec_version(body: Manifest) -> tuple[object, ...]:
+    """Changes with what the author of a resource asks for; the rest of the object is the server's or ours."""
+    metadata = body["metadata"]
+    return metadata.get("generation"), (metadata.get("annotations") or {}).get(PAUSE), accepted_loss(body)
+
+
+def accepted_loss(body: Manifest) -> str | None:
+    """The word by which a person accepted a loss of data."""
+    word: str | None = (body["metadata"].get("annotations") or {}).get(ACCEPT)
+    return word
+
+
+def restored_history(body: Manifest) -> History:
+    """
+    What an earlier operator learned. Markers count only when it knew this spec: another one may name another Redis.
+    """
+    status = body.get("status") or {}
+    is_known = status.get("observedGeneration") == body["metadata"].get("generation")
+    handlers = status.get("handlers") or []
+    seconds = {
+        handler["name"]: handler["microsecondsPerRequest"] / 1e6
+        for handler in handlers
+        if handler.get("microsecondsPerRequest")
+    }
+    born = {
+        Shard(handler["name"], index, len(handler["born"])): marker
+        for handler in handlers
+        for index, marker in enumerate(handler.get("born") or [])
+        if marker and is_known
+    }
+    return History.resumed(seconds, born)
