@@ -339,7 +339,7 @@ VARIANTS = [
             (EVERY_SCRIPT.format(deed),),
         )
         for script, deed in {
-            "settle_dead": "dead letters to the head of a held thread",
+            "settle_dead": "settle_dead to the head of a held thread",
             "cordon": "cordon",
             "evict": "evict",
             "pause": "pause",

@@ -193,10 +193,10 @@ DEEDS = {
         lambda medium, _: medium.storage.pause(SHARD, None, True),
         lambda medium: medium.storage.pause(SHARD, None, True),
     ),
-    "dead letters to the head of a held thread": Deed(
+    "settle_dead to the head of a held thread": Deed(
         lambda medium, _: medium.storage.settle_dead(SHARD, [1], "head"), release, letter
     ),
-    "dead letters to the tail": Deed(
+    "settle_dead to the tail": Deed(
         lambda medium, _: medium.storage.settle_dead(SHARD, [1], "tail"),
         lambda medium, _: medium.bind_one(),
         letter_of_a_free_thread,
@@ -225,7 +225,9 @@ def script_of(deed: str) -> str:
 
 
 def names() -> set[str]:
-    return {path.name.removesuffix(".lua") for path in (files("sharded_queue") / "lua").iterdir()} - {"_prelude"}
+    return {path.name.removesuffix(".lua") for path in (files("sharded_queue.backends.redis") / "lua").iterdir()} - {
+        "_prelude"
+    }
 
 
 def test_every_script_that_writes_has_a_deed() -> None:

@@ -113,7 +113,7 @@ async def test_a_number_that_is_none_does_no_harm(on_redis: RedisMedium) -> None
 def release_of_format(number: int, folder: Path, port: int, words: str) -> str:
     """What a program says that uses a copy of this release with another number, as a later release would have one."""
     copy = Path(shutil.copytree(PACKAGE, folder / PACKAGE.name, dirs_exist_ok=True))
-    prelude = copy / "lua" / "_prelude.lua"
+    prelude = copy / "backends" / "redis" / "lua" / "_prelude.lua"
     text = prelude.read_text()
     assert text.count("local FORMAT = '1'") == 1
     prelude.write_text(text.replace("local FORMAT = '1'", f"local FORMAT = '{number}'"))

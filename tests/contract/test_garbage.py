@@ -82,7 +82,7 @@ async def do(redis: Redis, command: Sequence[Any]) -> None:
 
 def test_no_key_of_the_scripts_is_forgotten() -> None:
     """A key that is added to the scripts is added here, and so to all that is tried below."""
-    prelude = (files("sharded_queue") / "lua" / "_prelude.lua").read_text()
+    prelude = (files("sharded_queue.backends.redis") / "lua" / "_prelude.lua").read_text()
     named = set(re.findall(r"^local [A-Z]+ = (base|lock) \.\. ':(\w+)'", prelude, re.MULTILINE))
     by_kind = prelude.partition("local function keys_by_kind()")[2].partition("\nend\n")[0]
     listed = {
