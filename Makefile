@@ -68,6 +68,9 @@ PACKAGE_promtool        := prometheus
 chart: install ## generate the files of the chart that have their source elsewhere
 	@$(BIN)/python -m tools.chart
 
+imports: install ## draw which folder imports which: docs/imports.svg
+	@$(BIN)/python -m tools.imports
+
 pictures: install redis-server promtool ## a run on the real cluster, recorded, and the pictures of the dashboards drawn from it
 	@RECORD_DASHBOARDS=1 $(BIN)/python -m pytest tests/e2e/test_dashboards.py
 	@$(BIN)/python -m tools.chart
@@ -82,4 +85,4 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 audit: install ## ask the advisories of PyPI about every locked package; says which it could not ask about
 	@$(BIN)/python -m tools.audit
 
-.PHONY: audit help run check test unit bench scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool lock
+.PHONY: audit imports help run check test unit bench scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool lock
