@@ -18,6 +18,7 @@ from sharded_queue_operator.resource.deployment import GRACE_SECONDS, pod_templa
 from sharded_queue_operator.resource.spec import Resource
 
 SERVERS = ("redis-server", "valkey-server")
+READY, TAKEN = b"Ready to accept connections", "Address already in use"
 START_SECONDS = 10.0
 LOOK_SECONDS = 0.01
 TAIL_LINES = 5
@@ -39,21 +40,29 @@ class LocalRedis:
 
     async def start(self) -> str:
         """
-        Start it and wait until it answers; its address.
+        Start it and wait until it serves; its address.
 
         Raises:
             Failed: no server is installed, or it did not start.
         """
-        port = free_port()
-        log = self.folder / "redis.log"
-        self.process = await started([*self.command(), "--port", str(port)], self.folder, os.environ, log)
         async with asyncio.timeout(START_SECONDS):
-            while not await answers(port):
-                if self.process.returncode is not None:
-                    raise Failed(f"{self.command()[0]} did not start: {tail(log)}")
-                await asyncio.sleep(LOOK_SECONDS)
-        self.address = f"127.0.0.1:{port}"
+            while not await self._has_started(free_port()):
+                continue
         return self.address
+
+    async def _has_started(self, port: int) -> bool:
+        """False where another program took the port first. Only the log tells which of the two answers there."""
+        log = self.folder / "redis.log"
+        begin = log.stat().st_size if log.exists() else 0
+        self.process = await started([*self.command(), "--port", str(port)], self.folder, os.environ, log)
+        while READY not in log.read_bytes()[begin:]:
+            if self.process.returncode is not None:
+                if TAKEN in tail(log):
+                    return False
+                raise Failed(f"{self.command()[0]} did not start: {tail(log)}")
+            await asyncio.sleep(LOOK_SECONDS)
+        self.address = f"127.0.0.1:{port}"
+        return True
 
     def command(self) -> list[str]:
         server = next(filter(None, map(shutil.which, SERVERS)), None)
@@ -239,17 +248,3 @@ def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
-
-
-async def answers(port: int) -> bool:
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    try:
-        writer.write(b"PING\r\n")
-        return (await reader.readline()).startswith(b"+PONG")
-    except OSError:
-        return False
-    finally:
-        writer.close()

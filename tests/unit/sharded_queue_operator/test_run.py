@@ -17,6 +17,7 @@ from sharded_queue_operator.local.order_check import Verdict, judged
 from sharded_queue_operator.local.processes import Crew, Failed, environment, words
 from sharded_queue_operator.local.report import Outcome
 from sharded_queue_operator.resource import file as manifest
+from tools.redis_server import RedisServer
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "notifications" / "shardedqueue.yaml"
 SECONDS = 10
@@ -125,6 +126,23 @@ def test_without_a_redis_to_start_run_says_how_to_get_one(monkeypatch: pytest.Mo
 
     with pytest.raises(Failed, match=r"apt-get install redis-server.*--redis HOST:PORT"):
         local.LocalRedis(tmp_path).command()
+
+
+@pytest.mark.redis
+async def test_a_port_that_another_program_took_meanwhile_is_not_insisted_on(
+    redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is the word of a run before that logged into the same folder taken for ours."""
+    (tmp_path / "redis.log").write_text("Ready to accept connections tcp\n")
+    ports = [local.free_port(), redis_server.port]
+    monkeypatch.setattr(local, "free_port", ports.pop)
+    redis = local.LocalRedis(tmp_path)
+    try:
+        assert await redis.start() != redis_server.address
+    finally:
+        await redis.stop()
+
+    assert ports == []
 
 
 # Processes in place of pods
