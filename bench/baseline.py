@@ -3,7 +3,7 @@
 from redis.asyncio import Redis
 
 from bench.load import BATCH, STAMP, Run, Stopwatch, decode, encode, requests
-from sharded_queue.backends.redis.client import Link
+from sharded_queue.backends.redis.link import Link
 
 
 async def fill(redis: Redis, count: int, threads: int) -> list[str]:

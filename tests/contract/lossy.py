@@ -8,8 +8,9 @@ from typing import Any
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import NoScriptError
 
-from sharded_queue.backends.redis.client import Client, Link
+from sharded_queue.backends.redis.client import Client
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.errors import StorageUnavailable
 

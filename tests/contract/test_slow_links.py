@@ -10,7 +10,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue import StorageUnavailable, settings
 from sharded_queue.backends.redis import storage as storages_redis
-from sharded_queue.backends.redis.client import Client, Link
+from sharded_queue.backends.redis.client import Client
+from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry
 from tests.contract.medium import SHARD, RedisMedium

@@ -7,7 +7,8 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from sharded_queue.backends.redis.client import Link, RedisOptions, connect
+from sharded_queue.backends.redis.client import RedisOptions, connect
+from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.scripts import digest, source
 from tests.contract.medium import RedisMedium
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable, Mapping
 from itertools import count
 from time import monotonic
 
-from sharded_queue.backends.redis.client import Client, introduce, understood
+from sharded_queue.backends.redis.client import Client
+from sharded_queue.backends.redis.link import as_redis_errors, discover_cluster
 from sharded_queue_operator.polling.connection import ANSWER_SECONDS, REDIS_FAILURES, Connection, is_cancelled
 from sharded_queue_operator.polling.reader import Subscription
 from sharded_queue_operator.polling.timetable import LONGEST_PAUSE_SECONDS
@@ -57,7 +58,7 @@ class Listener:
     async def _try_to_listen(self) -> None:
         try:
             client = await self._connection.open()
-            with understood():
+            with as_redis_errors():
                 await self.listen(client)
         except REDIS_FAILURES as error:
             log.debug("%s: not listening for wake-ups: %s", self._connection.target.redis.addresses, error)
@@ -66,7 +67,7 @@ class Listener:
 
     async def listen(self, client: Client) -> None:
         """Pass wake-ups on until *client* is replaced or this task is cancelled."""
-        await introduce(client, ANSWER_SECONDS)
+        await discover_cluster(client, ANSWER_SECONDS)
         async with client.pubsub() as pubsub:
             channels: set[str] = set()
             for turn in count(1):

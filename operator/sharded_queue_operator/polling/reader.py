@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 from redis.exceptions import NoPermissionError
 
-from sharded_queue.backends.redis.client import Client, introduce, understood
+from sharded_queue.backends.redis.client import Client
+from sharded_queue.backends.redis.link import as_redis_errors, discover_cluster
 from sharded_queue.printable import printable
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Keys, Shard
@@ -121,7 +122,7 @@ class Reader:
         keys = next(iter(group.values())).keys
         shards = list(dict.fromkeys(shard for each in group.values() for shard in each.shards))
         storage = self._connection.storage(client, keys)
-        with understood():
+        with as_redis_errors():
             async with asyncio.timeout(ANSWER_SECONDS):
                 states = await storage.observe(shards, max(each.listed for each in group.values()), MOST_HOLDS)
         return {state.shard: state for state in states}
@@ -132,9 +133,9 @@ class Reader:
         without a text.
         """
         try:
-            with understood():
+            with as_redis_errors():
                 async with asyncio.timeout(ANSWER_SECONDS):
-                    await introduce(client, ANSWER_SECONDS)
+                    await discover_cluster(client, ANSWER_SECONDS)
                     await client.ping()
         except NoPermissionError:  # an answer too; the next read says which permission is missing
             return None

@@ -15,7 +15,8 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ResponseErr
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue import RedisCoordinator, RedisStorage, SettingsError
-from sharded_queue.backends.redis.client import Link, RedisOptions, connect, introduce, parse_address, twin
+from sharded_queue.backends.redis.client import RedisOptions, clone, connect, parse_address
+from sharded_queue.backends.redis.link import Link, discover_cluster
 from sharded_queue.backends.redis.scripts import may_pass
 
 
@@ -123,7 +124,7 @@ async def test_a_cancellation_that_was_forgotten_while_a_cluster_was_learned_sti
     learning = asyncio.Event()
     client = connect(RedisOptions(("127.0.0.1:1",), mode="Cluster"))
     monkeypatch.setattr(NodesManager, "initialize", initialize)
-    introducing = asyncio.create_task(introduce(client, 60))
+    introducing = asyncio.create_task(discover_cluster(client, 60))
     async with asyncio.timeout(2):
         await learning.wait()
         introducing.cancel()
@@ -165,7 +166,7 @@ def test_what_was_refused_for_good_is_not_tried_again(error: Exception) -> None:
 def test_a_twin_of_a_cluster_is_made_as_its_client_was() -> None:
     provider = UsernamePasswordCredentialProvider("worker", "words")
     client = RedisCluster("node", 7000, credential_provider=provider, require_full_coverage=False, ssl=True, protocol=3)
-    made = twin(client)
+    made = clone(client)
 
     assert isinstance(made, RedisCluster)
     assert made.connection_kwargs["credential_provider"] is provider
@@ -178,7 +179,7 @@ def test_a_twin_of_a_cluster_is_made_as_its_client_was() -> None:
 def test_a_twin_behind_sentinels_is_made_as_its_client_was(is_tls: bool) -> None:
     sentinel = Sentinel([("sentinel", 26379)], 1, {"ssl": is_tls, "password": "words"})
     client = sentinel.master_for("queues", ssl=is_tls, check_connection=True, max_connections=7)
-    pool = twin(client).connection_pool  # type: ignore[union-attr]
+    pool = clone(client).connection_pool  # type: ignore[union-attr]
     asking = pool.sentinel_manager.sentinels[0].connection_pool
 
     assert issubclass(pool.connection_class, SSLConnection) is is_tls

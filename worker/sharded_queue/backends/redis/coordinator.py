@@ -8,7 +8,8 @@ from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError
 
-from sharded_queue.backends.redis.client import Client, Link, close, twin
+from sharded_queue.backends.redis.client import Client, clone, close
+from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.scripts import Caller, Scripts, batch_of, refusal, text_of
 from sharded_queue.coordinator import Bound, Coordinator
 from sharded_queue.errors import SettingsError
@@ -63,7 +64,7 @@ class RedisCoordinator(Coordinator):
         self.keys = storage.keys
 
     def clone(self) -> "RedisCoordinator":
-        coordinator = RedisCoordinator(twin(self.link.redis))
+        coordinator = RedisCoordinator(clone(self.link.redis))
         coordinator.keys, coordinator._is_owner = self.keys, True
         return coordinator
 

@@ -29,7 +29,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
-from sharded_queue.backends.redis.client import Link, NotYet
+from sharded_queue.backends.redis.link import Link, NotYet
 from sharded_queue.errors import QueueFull, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings

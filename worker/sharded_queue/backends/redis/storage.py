@@ -9,7 +9,8 @@ from typing import Any, cast
 from uuid import uuid4
 
 from sharded_queue import timing
-from sharded_queue.backends.redis.client import Client, Link, NotYet
+from sharded_queue.backends.redis.client import Client
+from sharded_queue.backends.redis.link import Link, NotYet
 from sharded_queue.backends.redis.scripts import Scripts, batch_of, persist, text_of
 from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
