@@ -467,7 +467,7 @@ def test_the_annotation_keeps_replicas_from_rising_and_from_falling(queues: Queu
     pause("=up")
     queues.redis.register(threads=2, each=200)
     queues.wait(".status.reason", "Paused")
-    queues.wait(".status.message", "paused at 0; 400 requests in 2 threads ask for 2 workers, there are 0")
+    queues.wait(".status.message", "paused at 0; 400 requests in 2 threads ask for 2 workers; there are 0")
     assert queues.replicas() == 0
     pause("=down")
     queues.wait_for_replicas(2)

@@ -48,7 +48,7 @@ class CacheEntry:
         """Take in a newer version of the object; whether its author asks for something else."""
         before, self.body = self.body, compact(body)
         if accepted_loss(body) and accepted_loss(before) != accepted_loss(body):
-            self.history = self.history.from_here()
+            self.history = self.history.without_data()
         return spec_version(before) != spec_version(body)
 
     def wrote(self, body: Manifest) -> None:
@@ -65,7 +65,7 @@ class CacheEntry:
         if before and _question(before) != _question(resource):
             self.reading = None
         if before and before.spec.redis.home != resource.spec.redis.home:
-            self.history = self.history.from_here()
+            self.history = self.history.without_data()
         self.resource, self.complaint = resource, None
 
     def doubt(self, resource: Resource) -> None:
@@ -129,4 +129,4 @@ def restored_history(body: Manifest) -> History:
         for index, marker in enumerate(handler.get("born") or [])
         if marker and is_known
     }
-    return History.resumed(seconds, born)
+    return History.restored(seconds, born)

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
+from sharded_queue.printable import counted
 from sharded_queue.state import ShardState
-from sharded_queue_operator.scaling.decide import workers
-from sharded_queue_operator.scaling.demand import unserved
+from sharded_queue_operator.scaling.demand import waiting_threads
 from sharded_queue_operator.scaling.observation import Observation
 from sharded_queue_operator.scaling.policy import Policy
 
@@ -100,9 +100,9 @@ def starving(seen: Observation, policy: Policy, before: Conditions, running: Run
     end = f"for {policy.drain_seconds:.0f} s, "
     most = policy.max_replicas if is_at_maximum else running.desired
     if running.ready < most:
-        end += f"with {running.ready} of {workers(most)} ready"
+        end += f"with {running.ready} of {counted(most, 'worker')} ready"
     else:
-        end += f"and there can be no more than {workers(policy.max_replicas)}"
+        end += f"and there can be no more than {counted(policy.max_replicas, 'worker')}"
     found = sorted(((lag, who) for state in seen.shards for lag, who in waiting(state, patience)), reverse=True)
     return [f"{who} waited {end}" for _, who in found]
 
@@ -112,7 +112,7 @@ def waiting(state: ShardState, patience: float) -> list[tuple[float, str]]:
     The lag and the name of what waits for a worker for so long; beside threads that are blocked or parked, nobody is
     named.
     """
-    old = unserved(state, patience)
+    old = waiting_threads(state, patience)
     withheld = state.blocked + state.parked
     if state.is_paused or not state.ready or len(old) <= withheld:
         return []

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+from sharded_queue.printable import counted
 from sharded_queue_operator.resource.conditions import Condition, Conditions, age
-from sharded_queue_operator.scaling.decide import workers
 from sharded_queue_operator.scaling.policy import Policy
 
 PINNED = "Pinned"
@@ -26,7 +26,7 @@ def pin(policy: Policy, seconds: int | None, before: Conditions, now: str) -> Pi
     """*seconds*: after which a pin ends, counted from when it was first told of; None for never."""
     if policy.pinned is None:
         return Pin(Condition(PINNED, "False", "NotPinned", "the operator chooses the number of workers"), policy)
-    number, was = workers(policy.pinned), before.get(PINNED, {})
+    number, was = counted(policy.pinned, "worker"), before.get(PINNED, {})
     if seconds is None:
         message = f"spec.replicas pins {number} until it is removed"
         return Pin(Condition(PINNED, "True", "ReplicasSet", message), policy)

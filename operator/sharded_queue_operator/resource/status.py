@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal, NamedTuple
 
-from sharded_queue.printable import printable
+from sharded_queue.printable import counted, printable
 from sharded_queue_operator.resource.availability import Problem, worst
 from sharded_queue_operator.resource.conditions import CONCERNS, Condition, Running, age, concerns
 from sharded_queue_operator.resource.deployment import Manifest
 from sharded_queue_operator.resource.spec import Handler, Resource
 from sharded_queue_operator.resource.workload import Workload
-from sharded_queue_operator.scaling.decide import Decision, workers
+from sharded_queue_operator.scaling.decide import Decision
 from sharded_queue_operator.scaling.observation import Observation
 
 AVAILABLE = "WorkersAvailable"
@@ -122,10 +122,10 @@ def learned(handler: Handler, seen: Observation, decision: Decision, before: Map
     counters = [decision.history.counters.get(s.shard) for s in seen.shards if s.shard.handler == handler.name]
     if counters:
         entry["born"] = [(each and each.born) or 0 for each in counters]
-    if pace := decision.history.paces.get(handler.name):
+    if service_time := decision.history.service_times.get(handler.name):
         old = before.get("microsecondsPerRequest", 0) / 1e6
-        changed = abs(pace.seconds - old) > LEARNED_CHANGE * old
-        entry["microsecondsPerRequest"] = max(1, round(float(f"{pace.seconds if changed else old:.2g}") * 1e6))
+        changed = abs(service_time.seconds - old) > LEARNED_CHANGE * old
+        entry["microsecondsPerRequest"] = max(1, round(float(f"{service_time.seconds if changed else old:.2g}") * 1e6))
     return entry
 
 
@@ -134,7 +134,7 @@ def availability(desired: int, workload: Workload | None, problems: Sequence[Pro
     ready, of_workload = (workload.ready, workload.problem) if workload else (0, None)
     if ready >= desired:
         return Condition(AVAILABLE, "True", "AllReady", "all workers that were asked for are ready")
-    count = f"{ready} of {workers(desired)} ready"
+    count = f"{ready} of {counted(desired, 'worker')} ready"
     if problem := worst([*problems, *([of_workload] if of_workload else [])]):
         return Condition(AVAILABLE, "False", problem.reason, f"{count}: {problem.message}")
     return Condition(AVAILABLE, "True", "Starting", count)

@@ -1,5 +1,5 @@
 """
-How many workers there should be. Pure: from what was observed and what a user asked for to a number and its reason.
+How many workers a queue should have: from what was observed and what its user wants, to a number and its reason. Pure.
 
-What belongs here takes values and gives values: no clock, no network, no Kubernetes.
+Code here takes values and returns values. It reads no clock and no network, and knows no Kubernetes.
 """

@@ -1,4 +1,4 @@
-"""What a decision remembers of the ones before it."""
+"""What a decision needs to know of the decisions before it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -7,110 +7,115 @@ from typing import NamedTuple
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Shard
 from sharded_queue_operator.scaling.policy import Policy
-from sharded_queue_operator.scaling.service_time import Counters, Pace
+from sharded_queue_operator.scaling.service_time import Counters, ServiceTime
 
 
 class Bind(NamedTuple):
-    """One worker's time with one thread."""
+    """One bind of a thread; the fence tells it from the binds before and after."""
 
     shard: Shard
     thread: str
     fence: int
 
 
-class Span(NamedTuple):
+class HoldEstimate(NamedTuple):
     """
-    How long a bound thread keeps its worker: *asked_seconds* from its bind to its end, by what waited in it when it was
-    first seen; *busy_seconds* when it was last seen.
+    How long a worker should hold a bound thread. *expected_seconds* is from the bind until the thread is drained, by
+    the requests in it when it was first seen in the worker's hands; *busy_seconds* is how long it had been held when it
+    was last seen.
     """
 
-    asked_seconds: float
+    expected_seconds: float
     busy_seconds: float
 
 
 class Wish(NamedTuple):
+    """The replicas that the queue alone asked for at a moment."""
+
     at: float
     replicas: int
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What a decision needs of the ones before it; give `Decision.history` to the next."""
+    """Immutable: each decision returns the history for the next one."""
 
     wishes: tuple[Wish, ...] = ()
     """Those that may still be the highest of the window: each one higher than all later ones."""
 
-    reads: int = 0
-    """Known reads in a row."""
+    known_reads: int = 0
+    """Readings without a doubt, in a row."""
 
-    paces: Mapping[str, Pace] = field(default_factory=dict)
+    service_times: Mapping[str, ServiceTime] = field(default_factory=dict)
+    """By handler."""
+
     counters: Mapping[Shard, Counters] = field(default_factory=dict)
 
-    spans: Mapping[Bind, Span] = field(default_factory=dict)
-    """Of the threads that are held now."""
+    estimates: Mapping[Bind, HoldEstimate] = field(default_factory=dict)
+    """For the threads that are held now."""
 
     @classmethod
-    def resumed(cls, seconds: Mapping[str, float], born: Mapping[Shard, int]) -> "History":
-        """A start with what an earlier process learned: handling times, and the markers of the data it saw."""
+    def restored(cls, seconds: Mapping[str, float], born: Mapping[Shard, int]) -> "History":
+        """What an earlier process learned: seconds per request, and the markers of the data that it saw."""
         return cls(
-            paces={name: Pace.known(value) for name, value in seconds.items()},
+            service_times={handler: ServiceTime.restored(value) for handler, value in seconds.items()},
             counters={shard: Counters(marker, 0, 0.0) for shard, marker in born.items()},
         )
 
-    def seconds(self, handler: str, policy: Policy) -> float:
-        """Seconds per request: what the user gave, else what was learned, else a guess."""
+    @property
+    def highest_wish(self) -> int:
+        return self.wishes[0].replicas
+
+    def seconds_per_request(self, handler: str, policy: Policy) -> float:
+        """The user's value if there is one, else the learned one, else an assumption."""
         given = policy.seconds_per_request.get(handler)
-        return self.paces.get(handler, Pace()).seconds if given is None else given
+        return self.service_times.get(handler, ServiceTime()).seconds if given is None else given
 
     def is_wiped(self, state: ShardState) -> bool:
+        """Whether the shard once had other data than now."""
         before = self.counters.get(state.shard)
         return before is not None and before.born is not None and before.born != state.born
 
-    def learned(self, shards: Sequence[ShardState]) -> "History":
+    def with_counters(self, shards: Sequence[ShardState]) -> "History":
         """
-        With the counters of *shards* and the paces that follow from them.
+        With the counters of *shards* and the service times learned from them.
 
-        A marker that vanished stays remembered, so that the data count as lost until there are new ones.
+        A marker that vanished stays remembered, so that the data count as lost until there are new data.
         """
-        paces, counters = dict(self.paces), dict(self.counters)
+        service_times, counters = dict(self.service_times), dict(self.counters)
         for state in shards:
-            before, after = counters.get(state.shard), Counters.of(state)
+            handler, before, after = state.shard.handler, counters.get(state.shard), Counters.of(state)
             if before and before.is_followed_by(after) and after.settled > before.settled:
-                pace = paces.get(state.shard.handler, Pace())
-                spent = after.busy_seconds - before.busy_seconds
-                paces[state.shard.handler] = pace.after(after.settled - before.settled, spent)
+                settled, busy_seconds = after.settled - before.settled, after.busy_seconds - before.busy_seconds
+                service_times[handler] = service_times.get(handler, ServiceTime()).including(settled, busy_seconds)
             if after.born is not None or before is None:
                 counters[state.shard] = after
-        return replace(self, paces=paces, counters=counters)
+        return replace(self, service_times=service_times, counters=counters)
 
-    def spanned(self, shards: Sequence[ShardState], policy: Policy) -> "History":
-        """With what the threads in workers' hands ask for, each as it was when it was first seen there."""
+    def with_estimates(self, shards: Sequence[ShardState], policy: Policy) -> "History":
+        """With an estimate for each thread that workers hold, made when the thread was first seen in their hands."""
         answered = {state.shard for state in shards}
-        spans = {bind: span for bind, span in self.spans.items() if bind.shard not in answered}
+        estimates = {bind: estimate for bind, estimate in self.estimates.items() if bind.shard not in answered}
         for state in shards:
-            spans |= self.spans_of(state, self.seconds(state.shard.handler, policy), policy)
-        return replace(self, spans=spans)
+            estimates |= self._estimates_of(state, self.seconds_per_request(state.shard.handler, policy), policy)
+        return replace(self, estimates=estimates)
 
-    def spans_of(self, state: ShardState, seconds: float, policy: Policy) -> Mapping[Bind, Span]:
-        depths, spans = dict(state.deepest), {}
-        unlisted = min(depths.values(), default=1)
-        for hold in state.held:
-            bind = Bind(state.shard, hold.thread, hold.fence)
-            before = self.spans.get(bind)
-            asked = hold.busy_seconds + seconds * depths.get(hold.thread, unlisted) + policy.bind_seconds
-            if before and before.busy_seconds <= hold.busy_seconds:  # else it was emptied meanwhile, and began anew
-                asked = before.asked_seconds
-            spans[bind] = Span(asked, hold.busy_seconds)
-        return spans
-
-    def from_here(self) -> "History":
-        """Without what is known of the data: those to come may be others. Handling times are those of the handlers."""
-        return replace(self, counters={}, spans={}, reads=0)
-
-    def wished(self, replicas: int, policy: Policy, now: float) -> "History":
+    def with_wish(self, replicas: int, policy: Policy, now: float) -> "History":
         kept = [wish for wish in self.wishes if wish.at > now - policy.window and wish.replicas > replicas]
         return replace(self, wishes=(*kept, Wish(now, replicas)))
 
-    @property
-    def highest(self) -> int:
-        return self.wishes[0].replicas
+    def without_data(self) -> "History":
+        """Without what depends on the data in Redis, which may be other data from now on. Service times stay."""
+        return replace(self, counters={}, estimates={}, known_reads=0)
+
+    def _estimates_of(self, state: ShardState, seconds: float, policy: Policy) -> Mapping[Bind, HoldEstimate]:
+        depths, estimates = dict(state.deepest), {}
+        unlisted = min(depths.values(), default=1)
+        for hold in state.held:
+            bind = Bind(state.shard, hold.thread, hold.fence)
+            before = self.estimates.get(bind)
+            expected = hold.busy_seconds + seconds * depths.get(hold.thread, unlisted) + policy.bind_seconds
+            if before and before.busy_seconds <= hold.busy_seconds:  # else it was emptied and filled again meanwhile
+                expected = before.expected_seconds
+            estimates[bind] = HoldEstimate(expected, hold.busy_seconds)
+        return estimates

@@ -1,4 +1,4 @@
-"""What is known of a resource when a decision is made."""
+"""What is known of a queue at the time of a decision."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from sharded_queue.state import ShardState
 
 
 class Doubt(NamedTuple):
-    """Why a queue, or a part of it, is unknown: a word for machines and a sentence for people."""
+    """Why a queue, or part of it, is unknown: a word for machines and a sentence for people."""
 
     reason: str
     message: str
@@ -18,9 +18,9 @@ class Doubt(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Observation:
     """
-    What is known of a resource: the workload's replicas, and the shards that answered at *read_at*.
+    The replicas of the workload, and the shards that answered at *read_at*.
 
-    *doubt* is set when shards are missing from the answer; those that are there are true all the same.
+    *doubt* is set when shards are missing from the answer. Those that answered are correct all the same.
     """
 
     replicas: int
@@ -54,12 +54,12 @@ class Observation:
 
     @property
     def useful_lanes(self) -> int:
-        """Threads that a worker could hold now; a request whose time came a moment ago may be a thread of its own."""
+        """Threads that a worker could hold now. Each overdue request counts as one, as it may open a new thread."""
         return sum(state.threads - state.parked + state.overdue for state in self.shards if not state.is_paused)
 
     @property
     def loads(self) -> Counter[str]:
-        """Workers that hold threads with requests, and how many each."""
+        """How many threads with requests each worker holds."""
         return Counter(hold.worker for state in self.shards for hold in state.held if hold.busy_seconds > 0)
 
     @property

@@ -1,4 +1,4 @@
-"""What a user asks for: the bounds and wishes a decision is made within."""
+"""What a user wants of scaling: the limits and targets of a decision."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One resource's scaling, as the decision needs it; the resource itself is parsed elsewhere."""
+    """The scaling part of one resource's spec, as a decision needs it."""
 
     min_replicas: int = 0
     max_replicas: int = 10
@@ -17,38 +17,38 @@ class Policy:
 
     drain_seconds: float = 10.0
     """
-    The time within which what waits should be handled: D of the formula.
+    The time within which waiting requests should be handled: D of the formula.
 
-    Shorter means more workers, each of which costs its start and then stays for the window; drain time × worker-seconds
-    is least at √(start × window), about 8 s with a start of a second and a window of a minute.
+    A shorter time means more workers, and each one costs its start and then stays for the window. Drain time ×
+    worker-seconds is least at √(start × window): about 8 s with a start of a second and a window of a minute.
     """
 
     window_seconds: float = 60.0
-    """Replicas fall to the highest wish of so many seconds, and of *drain_seconds* at least."""
+    """Replicas fall to the highest wish of this time; `window` is at least *drain_seconds*."""
 
     bind_seconds: float = 0.01
     """
-    What a thread costs beside its requests: b of the formula. A bind takes a millisecond of Redis; the rest is for the
+    What a thread costs besides its requests: b of the formula. A bind takes a millisecond of Redis; the rest is for the
     handler's own `start` and `stop`. Larger values ask for more workers where many threads have few requests each.
     """
 
     seconds_per_request: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    """Handling time by handler, for those whose user gave one; it is learned for all others."""
+    """The user's value by handler; without one it is learned."""
 
     fallback_replicas: int = 0
-    """While the queue is unknown: at least so many. Replicas only rise to it, they never fall to it."""
+    """The least while the queue is unknown. Replicas rise to it and never fall to it."""
 
     stale_seconds: float = 10.0
-    """A read older than this says nothing about now."""
+    """A reading older than this says nothing about now."""
 
     pinned: int | None = None
-    """Somebody chose a number by hand; it is used as it is, also outside of the bounds."""
+    """A number that a person set. It applies as it is, even outside the limits."""
 
     is_suspended: bool = False
-    """No worker shall run."""
+    """No worker runs."""
 
     is_recommending: bool = False
-    """Decide and say so, change nothing."""
+    """Decisions are reported and not carried out."""
 
     may_rise: bool = True
     may_fall: bool = True

@@ -130,7 +130,7 @@ def lose(controller: Controller) -> None:
         controller.on_reading(NAME, Reading(monotonic(), (ShardState(Shard("a"), born=born),)))
         entry = controller.entries[NAME]
         assert entry.reading
-        entry.history = entry.history if born is None else entry.history.learned(entry.reading.shards)
+        entry.history = entry.history if born is None else entry.history.with_counters(entry.reading.shards)
 
 
 def reason(server: Server) -> str:

@@ -205,7 +205,7 @@ def test_what_is_paused_is_told() -> None:
 
     assert (
         Timeline().see(state(3), *paused[:2]).message
-        == "9 requests in 3 threads (a is paused) ask for 1 worker, there are 0"
+        == "9 requests in 3 threads (a is paused) ask for 1 worker; there are 0"
     )
     assert Timeline().see(*paused).message == "12 requests in 4 threads (2 handlers are paused) ask for 0 workers"
 
@@ -411,7 +411,7 @@ def test_new_data_after_a_wipe_are_believed_after_a_window() -> None:
 
 
 def test_a_wipe_during_a_restart_is_noticed() -> None:
-    resumed = History.resumed({}, {SHARD: 1})
+    resumed = History.restored({}, {SHARD: 1})
 
     assert Timeline(replicas=6, history=resumed).keep(1_000, state(born=None)) == 6
 
@@ -421,7 +421,7 @@ def test_a_queue_that_was_never_used_is_known_to_be_empty() -> None:
 
 
 def test_a_given_time_wins_over_the_learned_one() -> None:
-    assert History.resumed({SHARD.handler: 9.0}, {}).seconds(SHARD.handler, POLICY) == 0.1
+    assert History.restored({SHARD.handler: 9.0}, {}).seconds_per_request(SHARD.handler, POLICY) == 0.1
 
 
 def test_seconds_are_learned_from_what_was_settled() -> None:
@@ -431,7 +431,7 @@ def test_seconds_are_learned_from_what_was_settled() -> None:
     assert timeline.at(0, state(*[60] * 20, listed=51)) == 1
 
     timeline.at(1, state(*[60] * 20, listed=51, settled=1_000, busy_seconds=500.0))
-    assert timeline.history.seconds(SHARD.handler, timeline.policy) == pytest.approx(0.5, rel=0.01)
+    assert timeline.history.seconds_per_request(SHARD.handler, timeline.policy) == pytest.approx(0.5, rel=0.01)
     assert timeline.replicas == 20
 
 
@@ -439,7 +439,7 @@ def test_counters_from_before_the_first_read_teach_nothing() -> None:
     timeline = Timeline(Policy())
     timeline.at(0, state(1, settled=10**6, busy_seconds=1.0))
 
-    assert timeline.history.seconds(SHARD.handler, timeline.policy) == 0.02
+    assert timeline.history.seconds_per_request(SHARD.handler, timeline.policy) == 0.02
 
 
 def test_counters_that_went_back_teach_nothing() -> None:
@@ -449,7 +449,7 @@ def test_counters_that_went_back_teach_nothing() -> None:
     decision = timeline.see(state(1, settled=90, busy_seconds=45.0))
 
     assert decision.doubt is None
-    assert timeline.history.seconds(SHARD.handler, timeline.policy) == 0.02
+    assert timeline.history.seconds_per_request(SHARD.handler, timeline.policy) == 0.02
 
 
 def test_a_pinned_number_is_set_at_once_and_outside_of_the_bounds() -> None:
@@ -497,4 +497,4 @@ def test_the_remembered_wishes_stay_few() -> None:
 def test_the_message_says_what_was_seen() -> None:
     decision = Timeline().see(state(*[10_000] * 2))
 
-    assert decision.message == "20,000 requests in 2 threads ask for 2 workers, there are 0"
+    assert decision.message == "20,000 requests in 2 threads ask for 2 workers; there are 0"

@@ -8,4 +8,4 @@ def test_markers_of_an_earlier_operator_count_for_the_spec_that_it_knew() -> Non
 
     assert restored_history(same).counters
     assert not restored_history(other).counters
-    assert restored_history(other).paces.keys() == {"a"}
+    assert restored_history(other).service_times.keys() == {"a"}

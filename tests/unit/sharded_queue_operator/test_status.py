@@ -18,7 +18,7 @@ from sharded_queue_operator.resource.status import (
 from sharded_queue_operator.scaling.decide import Decision
 from sharded_queue_operator.scaling.history import History
 from sharded_queue_operator.scaling.observation import Doubt, Observation
-from sharded_queue_operator.scaling.service_time import Pace
+from sharded_queue_operator.scaling.service_time import ServiceTime
 
 EARLY, LATE = "2026-01-01T00:00:00Z", "2026-01-01T00:01:00Z"
 UNREACHABLE = Doubt("RedisUnreachable", "no answer from redis:6379")
@@ -59,8 +59,8 @@ def told(
 ) -> dict[str, Any]:
     before, observation = before or {}, observation or seen()
     born = {Shard("a"): handler["born"][0] for handler in before.get("handlers", [])}
-    paces = {"a": Pace(10, 10 * seconds)}
-    history = replace(History.resumed({}, born).learned(observation.shards), paces=paces)
+    service_times = {"a": ServiceTime(10, 10 * seconds)}
+    history = replace(History.restored({}, born).with_counters(observation.shards), service_times=service_times)
     decision = Decision(None, "AsWished", "as it is", history, wish=2, lanes=1.5, doubt=doubt)
     return status_of(RESOURCE, None, observation, decision, before=before, read=now, now=now)
 
