@@ -11,7 +11,8 @@ from math import ceil
 
 from bench.simulation.timeline import us
 from bench.simulation.world import World
-from sharded_queue_operator.cluster.victims import Member, victims
+from sharded_queue_operator.cluster.pod import Pod
+from sharded_queue_operator.cluster.victims import victims
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,8 +90,8 @@ class MessageCount:
 
 def newest(world: World, replicas: int) -> set[str]:
     """Whom the ReplicaSet takes when nobody tells it what pods do: those not ready, then the newest."""
-    return victims(members(world), {}, replicas)
+    return victims(pods(world), {}, replicas)
 
 
-def members(world: World) -> list[Member]:
-    return [Member(p.name, p.name, 3 if p.is_up else 2, is_leaving=p.is_leaving) for p in world.pods.values()]
+def pods(world: World) -> list[Pod]:
+    return [Pod(p.name, p.name, 3 if p.is_up else 2, is_leaving=p.is_leaving) for p in world.pods.values()]

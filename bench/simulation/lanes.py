@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from bench.simulation.hpa import members
+from bench.simulation.hpa import pods
 from bench.simulation.timeline import SECOND, us
 from bench.simulation.world import Thread, World
 from sharded_queue.state import Hold, ShardState, TubeLag
@@ -38,7 +38,7 @@ class Lanes:
             world.scale(decision.replicas, self.idle)
 
     def idle(self, world: World, replicas: int) -> set[str]:
-        return victims(members(world), self.loads, replicas)
+        return victims(pods(world), self.loads, replicas)
 
 
 def observed(world: World, listed: int) -> ShardState:

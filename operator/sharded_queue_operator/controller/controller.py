@@ -16,12 +16,12 @@ from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.cluster import contest
 from sharded_queue_operator.cluster.api import Api, core, is_newer
 from sharded_queue_operator.cluster.contest import Contests
-from sharded_queue_operator.cluster.pods import Members
+from sharded_queue_operator.cluster.pods import PodTracker
 from sharded_queue_operator.cluster.workloads import Workloads
 from sharded_queue_operator.controller.apply import Applier, now
 from sharded_queue_operator.controller.entry import CacheEntry
-from sharded_queue_operator.controller.lease_recovery import Healer
-from sharded_queue_operator.controller.scale_down import Dismissals
+from sharded_queue_operator.controller.lease_recovery import LeaseRecovery
+from sharded_queue_operator.controller.scale_down import ScaleDown
 from sharded_queue_operator.controller.sharing import Sharing
 from sharded_queue_operator.controller.watchdog import Watchdog
 from sharded_queue_operator.controller.workqueue import WorkQueue
@@ -64,12 +64,12 @@ class Controller:
         self.entries: dict[Name, CacheEntry] = {}
         self.queue: WorkQueue[Name] = WorkQueue()
         self.workloads = Workloads(api)
-        self.members = Members(api)
+        self.pods = PodTracker(api)
         self.observer = Observer(self.read_secret, self.on_reading, Allowed(settings.allowed_redis))
         self._watchdog = Watchdog(self.on_silence)
         self._applier = Applier(api, self.workloads, settings.identity, settings.status_seconds)
-        self._dismissals = Dismissals(self.members, self.observer.coordinator)
-        self._healer = Healer(self.members, self.observer.coordinator)
+        self._scale_down = ScaleDown(self.pods, self.observer.coordinator)
+        self._lease_recovery = LeaseRecovery(self.pods, self.observer.coordinator)
         self._contests = Contests()
         self._sharing = Sharing()
         self._progress_at = monotonic()
@@ -122,8 +122,8 @@ class Controller:
             self.observer,
             self._watchdog,
             self.workloads,
-            self.members,
-            self._dismissals,
+            self.pods,
+            self._scale_down,
             self._applier,
             self._contests,
             self._sharing,
@@ -141,10 +141,10 @@ class Controller:
             self.queue.hurry(owner)
 
     def pod_changed(self, body: Manifest) -> None:
-        self._pod_lost(self.members.keep(body))
+        self._pod_lost(self.pods.keep(body))
 
     def pod_gone(self, body: Manifest) -> None:
-        self._pod_lost(self.members.drop(body))
+        self._pod_lost(self.pods.drop(body))
 
     def _pod_lost(self, owner: Name | None) -> None:
         """A worker of *owner* has ended: read at once whether it held threads."""
@@ -229,9 +229,9 @@ class Controller:
         seen = entry.observation(workload, reading)
         decision, conditions = self._decide(entry, resource, workload, seen)
         if workload:
-            await self._applier.announce(entry.body, await self._healer.heal(resource, workload, seen))
+            await self._applier.announce(entry.body, await self._lease_recovery.reclaim(resource, workload, seen))
         if await self._may_apply(resource, workload, seen, decision):
-            problems = await self.members.problems(resource.name, workload)
+            problems = await self.pods.problems(resource.name, workload)
             body = await self._applier.apply(resource, entry.body, workload, seen, decision, problems, conditions)
             self._note_write(resource.name, workload, decision)
             entry.wrote(body)
@@ -266,9 +266,9 @@ class Controller:
     ) -> bool:
         """Whether to act on a decision now. Fewer workers take a second reading."""
         if workload is None or decision.replicas is None or decision.replicas >= workload.wanted:
-            await self._dismissals.recall(resource)
+            await self._scale_down.uncordon(resource)
             return True
-        return await self._dismissals.may_lower(resource, workload, seen, decision.replicas)
+        return await self._scale_down.prepare(resource, workload, seen, decision.replicas)
 
     def _note_write(self, name: Name, workload: Workload | None, decision: Decision) -> None:
         if decision.replicas is not None and (workload is None or decision.replicas != workload.wanted):

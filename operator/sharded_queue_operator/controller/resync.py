@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from sharded_queue_operator.cluster.api import Api, apps, core, queues, version_of
-from sharded_queue_operator.cluster.pods import slim_pod, watched_pods
+from sharded_queue_operator.cluster.pod import compact_pod
+from sharded_queue_operator.cluster.pods import watched_pods
 from sharded_queue_operator.controller.controller import Controller
 from sharded_queue_operator.errors import ApiRefused
 from sharded_queue_operator.resource.deployment import MANAGED_BY, MANAGER, Manifest
@@ -79,8 +80,8 @@ class Resync:
             self._controller.workload_changed(body)
 
     async def list_pods(self, namespace: str) -> None:
-        listing = await self._list(core("pods", namespace=namespace), watched_pods(), keep=slim_pod)
-        await self._controller.members.resynced(listing.items, namespace)
+        listing = await self._list(core("pods", namespace=namespace), watched_pods(), keep=compact_pod)
+        await self._controller.pods.replace_all(listing.items, namespace)
 
     async def list_resources(self, namespace: str) -> None:
         entries = self._controller.entries

@@ -1,19 +1,21 @@
 """
-Fewer workers, in two steps: those who will go are given no new threads; and when a reading that is younger than that
-shows who holds none, the pods are marked for the ReplicaSet and the replicas are lowered. A StatefulSet takes its
-highest ordinals and heeds no mark: they are given no new threads, and go.
+Scale-down takes two steps. First cordon the victims: their workers get no new threads. Once a reading taken after that
+shows which pods hold no thread, set their deletion cost for the ReplicaSet and lower the replicas.
+
+A StatefulSet takes its highest ordinals, whatever their cost: these are cordoned, and go.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence, Set
+from collections.abc import Set
 from time import monotonic
 from typing import NamedTuple
 
-from sharded_queue.coordinator import Coordinator
-from sharded_queue_operator.cluster.pods import Members, worker_of
-from sharded_queue_operator.cluster.victims import Member, costs, highest, victims
+from sharded_queue_operator.cluster.pod import worker_of
+from sharded_queue_operator.cluster.pods import PodTracker
+from sharded_queue_operator.cluster.victims import choose_victims, costs, is_stateful_set
 from sharded_queue_operator.polling.connection import ANSWER_SECONDS, REDIS_FAILURES
+from sharded_queue_operator.polling.observer import FindCoordinator
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
 from sharded_queue_operator.resource.workload import Workload
@@ -21,89 +23,71 @@ from sharded_queue_operator.scaling.observation import Observation
 
 log = logging.getLogger(__name__)
 
-DISMISSED_SECONDS = 15.0
-"""For the pods to be told to stop; a worker that is not, takes threads again after that."""
+CORDON_SECONDS = 15.0
+"""Time for the pods to be stopped. A worker that was not stopped by then takes threads again."""
 
 ROUNDS = 3
-"""Workers may take a thread just before they are dismissed; others are chosen then, but not for ever."""
+"""
+Choices of victims for one scale-down. A worker may take a thread just before it is cordoned, and then another one is
+chosen; but not for ever.
+"""
 
-Coordinate = Callable[[Name], Awaitable[Coordinator]]
 
-
-class Dismissed(NamedTuple):
-    """Pods whose workers were given notice, when, and how many choices it took so far."""
+class Cordoned(NamedTuple):
+    """Pods whose workers were cordoned, when, and how many choices it took so far."""
 
     names: frozenset[str] = frozenset()
     at: float = float("-inf")
     rounds: int = 0
 
 
-class Dismissals:
-    def __init__(self, members: Members, coordinate: Coordinate) -> None:
-        self.members = members
-        self.coordinate = coordinate
-        self.dismissed: dict[Name, Dismissed] = {}
+class ScaleDown:
+    def __init__(self, pods: PodTracker, find_coordinator: FindCoordinator) -> None:
+        self._pods = pods
+        self._find_coordinator = find_coordinator
+        self._cordoned: dict[Name, Cordoned] = {}
 
-    async def may_lower(self, resource: Resource, workload: Workload, seen: Observation, replicas: int) -> bool:
-        """Whether to lower the replicas now, the victims being marked; otherwise the next reading will tell."""
-        members = await self.members.of(resource, workload)
-        before = self.dismissed.get(resource.name, Dismissed())
-        going = chosen(resource, members, seen.loads, replicas, before.names)
+    async def prepare(self, resource: Resource, workload: Workload, seen: Observation, replicas: int) -> bool:
+        """Whether the victims are ready and the replicas may be lowered now. If not, ask again at the next reading."""
+        pods = await self._pods.of(resource, workload)
+        before = self._cordoned.get(resource.name, Cordoned())
+        going = choose_victims(resource, pods, seen.loads, replicas, before.names)
         if going - before.names and before.rounds < ROUNDS and seen.doubt is None:
-            if await self.exchange(resource, before, going):
+            if await self._replace_victims(resource, before, going):
                 return False
         elif before.at > seen.read_at:
             return False
-        if not is_ordinal(resource):
-            await self.members.mark(resource.name, costs(members, going))
+        if not is_stateful_set(resource):
+            await self._pods.set_deletion_costs(resource.name, costs(pods, going))
         self.forget(resource.name)
         return True
 
-    async def exchange(self, resource: Resource, before: Dismissed, going: Set[str]) -> bool:
-        """Dismiss *going* and recall whom they replace; whether Redis took it."""
-        if not await self.tell(resource, going, DISMISSED_SECONDS):
+    async def _replace_victims(self, resource: Resource, before: Cordoned, going: Set[str]) -> bool:
+        """Cordon *going* and uncordon the pods that they replace; whether Redis did it."""
+        if not await self._cordon(resource, going, CORDON_SECONDS):
             return False
-        await self.tell(resource, before.names - going, 0)
-        self.dismissed[resource.name] = Dismissed(frozenset(going), monotonic(), before.rounds + 1)
+        await self._cordon(resource, before.names - going, 0)
+        self._cordoned[resource.name] = Cordoned(frozenset(going), monotonic(), before.rounds + 1)
         return True
 
-    async def recall(self, resource: Resource) -> None:
-        """The replicas stay after all: whoever was dismissed for nothing may take threads again."""
-        if before := self.dismissed.pop(resource.name, None):
-            await self.tell(resource, before.names, 0)
+    async def uncordon(self, resource: Resource) -> None:
+        """The replicas stay after all: the workers that were cordoned may take threads again."""
+        if before := self._cordoned.pop(resource.name, None):
+            await self._cordon(resource, before.names, 0)
 
-    async def tell(self, resource: Resource, names: Set[str], seconds: float) -> bool:
+    async def _cordon(self, resource: Resource, names: Set[str], seconds: float) -> bool:
         if not names:
             return True
         workers = sorted(worker_of(resource.name, name) for name in names)
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                coordinator = await self.coordinate(resource.name)
+                coordinator = await self._find_coordinator(resource.name)
                 for shard in resource.spec.shards:
                     await coordinator.cordon(shard, workers, seconds)
             return True
         except REDIS_FAILURES as error:
-            log.warning("%s: workers could not be told to take no more threads: %s", resource.name, error)
+            log.warning("%s: its workers cannot be cordoned: %s", resource.name, error)
             return False
 
     def forget(self, resource: Name) -> None:
-        self.dismissed.pop(resource, None)
-
-
-def chosen(
-    resource: Resource, members: Sequence[Member], loads: Mapping[str, int], replicas: int, dismissed: Set[str]
-) -> set[str]:
-    """
-    The pods that go. A worker that bears the bare name of its pod, as those of earlier versions, holds threads as well
-    as one that is called as it should be.
-    """
-    if is_ordinal(resource):
-        return highest(members, replicas)
-    names = {member.name: (member.name, worker_of(resource.name, member.name)) for member in members}
-    held = {name: sum(loads.get(each, 0) for each in called) for name, called in names.items()}
-    return victims(members, held, replicas, dismissed)
-
-
-def is_ordinal(resource: Resource) -> bool:
-    ref = resource.spec.scale_target_ref
-    return ref is not None and ref.kind == "StatefulSet"
+        self._cordoned.pop(resource, None)

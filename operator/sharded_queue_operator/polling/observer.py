@@ -1,8 +1,10 @@
 """Redis in, readings out: a poller for each Redis, shared by the resources that name it."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.coordinator import Coordinator
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.polling.connection import ReadSecret, RedisTarget
@@ -10,6 +12,8 @@ from sharded_queue_operator.polling.poller import OnReading, Poller
 from sharded_queue_operator.polling.reader import Subscription
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
+
+FindCoordinator = Callable[[Name], Awaitable[Coordinator]]
 
 
 class NotObserved(ShardedQueueError):

@@ -1,15 +1,16 @@
-"""Who goes when there are to be fewer workers."""
+"""Which pods go when there are to be fewer workers."""
 
 from typing import Any
 
-from sharded_queue_operator.cluster.victims import COST, OWN_COST, VICTIM_COST, Member, costs, highest, victims
+from sharded_queue_operator.cluster.pod import COST, OWN_COST, Pod
+from sharded_queue_operator.cluster.victims import VICTIM_COST, costs, highest, victims
 
 
-def member(name: str, created: int = 0, **fields: Any) -> Member:
-    return Member(name, f"2026-01-01T00:00:{created:02}Z", **fields)
+def pod(name: str, created: int = 0, **fields: Any) -> Pod:
+    return Pod(name, f"2026-01-01T00:00:{created:02}Z", **fields)
 
 
-FOUR = [member(name, created) for created, name in enumerate("abcd")]
+FOUR = [pod(name, created) for created, name in enumerate("abcd")]
 
 
 def test_idle_workers_go_before_those_that_hold_threads() -> None:
@@ -29,16 +30,16 @@ def test_of_workers_that_hold_threads_those_with_the_fewest_go() -> None:
 
 
 def test_pods_that_are_not_ready_go_first_as_the_replica_set_takes_them_anyway() -> None:
-    assert victims([*FOUR, member("e", progress=1), member("f", progress=2)], {}, 5) == {"e"}
+    assert victims([*FOUR, pod("e", progress=1), pod("f", progress=2)], {}, 5) == {"e"}
 
 
 def test_pods_that_leave_already_are_counted_neither_way() -> None:
-    assert victims([*FOUR, member("e", is_leaving=True)], {}, 3) == {"d"}
+    assert victims([*FOUR, pod("e", is_leaving=True)], {}, 3) == {"d"}
 
 
-def test_who_was_dismissed_already_is_chosen_again() -> None:
-    assert victims(FOUR, {}, 3, dismissed={"a"}) == {"a"}
-    assert victims(FOUR, dict.fromkeys("a", 1), 3, dismissed={"a"}) == {"d"}
+def test_a_pod_that_was_cordoned_already_is_chosen_again() -> None:
+    assert victims(FOUR, {}, 3, cordoned={"a"}) == {"a"}
+    assert victims(FOUR, dict.fromkeys("a", 1), 3, cordoned={"a"}) == {"d"}
 
 
 def test_as_many_as_there_are_take_nobody() -> None:
@@ -46,39 +47,25 @@ def test_as_many_as_there_are_take_nobody() -> None:
 
 
 def test_only_costs_that_change_are_written() -> None:
-    members = [member("a", cost=VICTIM_COST), member("b", cost=VICTIM_COST), member("c"), member("d", cost="7")]
+    pods = [pod("a", cost=VICTIM_COST), pod("b", cost=VICTIM_COST), pod("c"), pod("d", cost="7")]
 
     marked, unmarked = {COST: VICTIM_COST, OWN_COST: None}, {COST: None, OWN_COST: None}
-    assert costs(members, {"a", "c"}) == {"b": unmarked, "c": marked}
-    assert costs([member("a", cost=VICTIM_COST), member("d", cost="7")], {"a"}) == {}
+    assert costs(pods, {"a", "c"}) == {"b": unmarked, "c": marked}
+    assert costs([pod("a", cost=VICTIM_COST), pod("d", cost="7")], {"a"}) == {}
 
 
 def test_a_cost_that_its_author_gave_is_given_back() -> None:
     """It was once replaced by 0 for ever."""
-    (marked,) = costs([member("a", cost="100")], {"a"}).values()
+    (marked,) = costs([pod("a", cost="100")], {"a"}).values()
     assert marked == {COST: VICTIM_COST, OWN_COST: "100"}
 
-    victim = member("a", cost=marked[COST], own_cost=marked[OWN_COST])
+    victim = pod("a", cost=marked[COST], own_cost=marked[OWN_COST])
     assert costs([victim], set()) == {"a": {COST: "100", OWN_COST: None}}
 
 
 def test_of_a_stateful_set_the_highest_ordinals_go() -> None:
-    ten = [member(f"w-{number}", created=9 - number) for number in range(11)]
+    ten = [pod(f"w-{number}", created=9 - number) for number in range(11)]
 
     assert highest(ten, 8) == {"w-8", "w-9", "w-10"}
-    assert highest([*ten[:-1], member("w-10", is_leaving=True)], 9) == {"w-9"}
+    assert highest([*ten[:-1], pod("w-10", is_leaving=True)], 9) == {"w-9"}
     assert highest(ten, 11) == highest(ten, 20) == set()
-
-
-def test_a_pod_is_read_as_far_as_it_has_come() -> None:
-    body: dict[str, Any] = {"metadata": {"name": "a", "annotations": {COST: "-5"}}}
-    assert Member.of(body) == Member("a", "", progress=0, cost="-5")
-
-    body |= {"spec": {"nodeName": "n"}, "status": {"phase": "Pending"}}
-    assert Member.of(body).progress == 1
-    body["status"] = {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]}
-    assert Member.of(body).progress == 2
-    body["status"]["conditions"][0]["status"] = "True"
-    assert Member.of(body).progress == 3
-    body["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "annotations": {COST: "dear"}}
-    assert Member.of(body) == Member("a", "", cost="dear", is_leaving=True)
