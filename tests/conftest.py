@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from tests import surroundings
-from tests.requirements import require_redis
+from tests.harness import surroundings
+from tests.harness.requirements import require_redis
 from tools.redis_server import Ask, RedisServer
 
 surroundings.neutral()  # the library reads its settings when it is imported, which the tests do after this

@@ -34,9 +34,9 @@ from sharded_queue.monitoring.health import Health
 from sharded_queue.state import ShardState
 from sharded_queue.storage import Failure
 from sharded_queue.tube import Shard
-from tests.certificates import Authority, TlsServer
-from tests.program import Program
-from tests.requirements import require_redis
+from tests.harness.certificates import Authority, TlsServer
+from tests.harness.cli_process import CliProcess
+from tests.harness.requirements import require_redis
 from tools.redis_server import RedisServer
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ class Job(Handler):
         await redis.rpush("done", *requests)
 '''
 
-Start = Callable[..., Program]
+Start = Callable[..., CliProcess]
 
 
 @pytest.fixture
@@ -74,11 +74,11 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(place: Path) -> Iterator[Start]:
-    programs: list[Program] = []
+    programs: list[CliProcess] = []
 
-    def started(*words: str, **environment: str) -> Program:
+    def started(*words: str, **environment: str) -> CliProcess:
         environment = {"QUEUE_METRICS_PORT": "0", "QUEUE_WORKER_BATCH_SIZE": "10", **environment}
-        programs.append(Program(*words, place=place, environment=environment))
+        programs.append(CliProcess(*words, place=place, environment=environment))
         return programs[-1]
 
     yield started
@@ -460,7 +460,7 @@ def test_schedules_are_shown_and_removed(redis: RedisServer, start: Start, jobs:
         async with Redis(host="127.0.0.1", port=redis.port) as raw:
             await Queue(RedisStorage(raw)).schedule(jobs, 7, name="beat", every_seconds=90)
 
-    def shown(*words: str) -> Program:
+    def shown(*words: str) -> CliProcess:
         return start("schedules", *words, QUEUE_REDIS_ADDRESS=redis.address)
 
     register(redis, jobs, 1)

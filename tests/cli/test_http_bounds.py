@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.http_flood import asked, bombs, drips, peak_mebibytes
-from tests.program import Program
+from tests.harness.cli_process import CliProcess
+from tests.harness.http_flood import asked, bombs, drips, peak_mebibytes
 from tools.redis_server import RedisServer
 
 pytestmark = [
@@ -28,22 +28,22 @@ class Job(Handler):
 
 
 @pytest.fixture
-def worker(redis_server: RedisServer, tmp_path: Path) -> Iterator[Program]:
+def worker(redis_server: RedisServer, tmp_path: Path) -> Iterator[CliProcess]:
     (tmp_path / "jobs.py").write_text(JOBS)
     environment = {"QUEUE_METRICS_PORT": "0", "QUEUE_REDIS_ADDRESS": f"127.0.0.1:{redis_server.port}"}
-    program = Program("worker", "jobs", place=tmp_path, environment=environment)
+    program = CliProcess("worker", "jobs", place=tmp_path, environment=environment)
     program.line("serving")
     yield program
     program.kill()
 
 
-def port_of(worker: Program) -> int:
+def port_of(worker: CliProcess) -> int:
     found = re.search(r"port (\d+)", worker.line("on port"))
     assert found
     return int(found[1])
 
 
-def test_sixty_heads_without_an_end_cost_a_worker_no_memory(worker: Program) -> None:
+def test_sixty_heads_without_an_end_cost_a_worker_no_memory(worker: CliProcess) -> None:
     port = port_of(worker)
     answers = []
     with bombs(port, 60):
@@ -56,7 +56,7 @@ def test_sixty_heads_without_an_end_cost_a_worker_no_memory(worker: Program) -> 
     assert peak <= MEBIBYTES
 
 
-def test_more_drips_than_a_worker_has_descriptors_keep_nobody_from_asking(worker: Program) -> None:
+def test_more_drips_than_a_worker_has_descriptors_keep_nobody_from_asking(worker: CliProcess) -> None:
     subprocess.run(["prlimit", "--nofile=128:128", "--pid", str(worker.process.pid)], check=True)
     port = port_of(worker)
     with drips(port, 200):

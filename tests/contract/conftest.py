@@ -8,12 +8,12 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect
-from tests.certificates import Authority, TlsServer
 from tests.contract.medium import Medium, MemoryMedium, RedisMedium
 from tests.contract.users import ROLES, UsersMedium, acl_file
 from tests.contract.users import client as client_of
-from tests.redis_groups import MASTER, Nodes, Sentinels
-from tests.requirements import ValkeyServer, require_redis
+from tests.harness.certificates import Authority, TlsServer
+from tests.harness.redis_groups import MASTER, Nodes, Sentinels
+from tests.harness.requirements import ValkeyServer, require_redis
 from tools.redis_server import RedisServer
 
 

@@ -17,7 +17,7 @@ from sharded_queue.storage import Entry, Schedule
 from sharded_queue.timing import Timing
 from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, MemoryMedium, RedisMedium, handed
 from tests.contract.shifted import ShiftedServer, require_compiler
-from tests.requirements import require_redis
+from tests.harness.requirements import require_redis
 
 HOUR = 3600
 MARGIN = 60.0

@@ -13,8 +13,8 @@ from sharded_queue.backends.redis.client import Client, RedisOptions, close, con
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Shard
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium
-from tests.redis_groups import Nodes, told
-from tests.requirements import require_redis
+from tests.harness.redis_groups import Nodes, told
+from tests.harness.requirements import require_redis
 from tools.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis

@@ -11,7 +11,7 @@ from sharded_queue.backends.redis.client import Client
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.storage import RedisStorage
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
-from tests.redis_groups import Nodes, told
+from tests.harness.redis_groups import Nodes, told
 from tools.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis

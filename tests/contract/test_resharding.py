@@ -381,7 +381,7 @@ async def test_many_parked_threads_become_ready_step_by_step(medium: Medium) -> 
     assert (after_another.ready, after_another.parked) == (1100, 0)
 
 
-class Crew:
+class Workers:
     """Workers that never wait: what each has in hand, and what was done of each key."""
 
     def __init__(self, medium: Medium, choices: random.Random) -> None:
@@ -419,18 +419,18 @@ async def test_the_order_of_each_key_survives_changes(medium: Medium, before: in
     """Producers register, with what they know, while workers work, fail and let go, and the layout changes twice."""
     choices = random.Random(f"{before}-{after}")
     producers = [Queue(medium.storage), Queue(another_storage(medium))]
-    crew, numbers, wishes = Crew(medium, choices), dict.fromkeys(range(40), 0), [after, before]
+    workers, numbers, wishes = Workers(medium, choices), dict.fromkeys(range(40), 0), [after, before]
     await medium.storage.reshard(SHARD, before)
     for step in range(300):
         if step > 50 and wishes and await is_changed(medium, wishes[0]):
             wishes.pop(0)
         await register_some(choices.choice(producers), choices, numbers)
         for _ in range(choices.randrange(5)):
-            await (crew.work() if crew.batches and choices.random() < 0.6 else crew.bind())
+            await (workers.work() if workers.batches and choices.random() < 0.6 else workers.bind())
     while (await medium.observe()).depth:
-        await (crew.work() if crew.batches else crew.bind())
+        await (workers.work() if workers.batches else workers.bind())
 
-    assert crew.done == {key: list(range(1, count + 1)) for key, count in numbers.items() if count}
+    assert workers.done == {key: list(range(1, count + 1)) for key, count in numbers.items() if count}
     assert (await medium.observe()).layout == Layout(3, before)
 
 
@@ -488,13 +488,13 @@ async def test_workers_keep_the_order_of_each_key_while_the_layout_changes(mediu
     queue = Queue(medium.storage)
     async with asyncio.timeout(30):
         await produce(range(1, 6))
-        crew = working()
+        workers = working()
         await queue.reshard(Slow, 32)
         await produce(range(6, 11))
         with pytest.raises(ReshardError):
             await queue.reshard(Slow, 12)
         gate.set()
-        await crew
+        await workers
         await queue.reshard(Slow, 12)
         await asyncio.gather(working(), produce(range(11, 16)))
 

@@ -8,9 +8,9 @@ import pytest
 from sharded_queue import SettingsError, StorageUnavailable, settings
 from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
-from tests.certificates import Authority, TlsServer
 from tests.contract.medium import LEASE_SECONDS, RedisMedium, handed
-from tests.requirements import require_redis
+from tests.harness.certificates import Authority, TlsServer
+from tests.harness.requirements import require_redis
 
 pytestmark = pytest.mark.redis
 

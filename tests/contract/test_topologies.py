@@ -20,11 +20,11 @@ from sharded_queue_operator.polling.observer import Observer
 from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import parsed
-from tests.certificates import Authority
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 from tests.contract.topologies import WAYS, Topology, Way
-from tests.program import Program
-from tests.requirements import require_redis
+from tests.harness.certificates import Authority
+from tests.harness.cli_process import CliProcess
+from tests.harness.requirements import require_redis
 
 pytestmark = pytest.mark.redis
 SECONDS = 60.0
@@ -101,7 +101,7 @@ async def test_who_waits_is_called_by_the_first_request(producer: RedisMedium, w
 
 async def test_the_commands_read(topology: Topology, producer: RedisMedium, tmp_path: Path) -> None:
     await producer.register("a", "1", "2")
-    program = Program("tubes", SHARD.handler, "--json", place=tmp_path, environment=topology.environment("admin"))
+    program = CliProcess("tubes", SHARD.handler, "--json", place=tmp_path, environment=topology.environment("admin"))
 
     assert await asyncio.to_thread(program.ended) == 0, program.text
     program.kill()

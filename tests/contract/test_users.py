@@ -17,7 +17,7 @@ from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Layout, Tube
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 from tests.contract.users import ROLES, USERS, client, granted, line_of, rights_on_a_cluster
-from tests.redis_groups import Nodes, told
+from tests.harness.redis_groups import Nodes, told
 from tools.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis

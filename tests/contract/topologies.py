@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sharded_queue.backends.redis.client import RedisOptions
-from tests.certificates import Authority, TlsServer
 from tests.contract.users import acl_file, rights_on_a_cluster
-from tests.redis_groups import MASTER
+from tests.harness.certificates import Authority, TlsServer
+from tests.harness.redis_groups import MASTER
 from tools.cluster.processes import poll_until
 from tools.redis_server import RedisServer
 

@@ -14,8 +14,8 @@ import pytest
 
 from sharded_queue.backends.redis.check import faults as shard_faults
 from sharded_queue.backends.redis.check import picture
-from tests.crash.crew import BATCH, LEASE_SECONDS, Crew, Producer, StepHandler
 from tests.crash.history import faults, read, replays
+from tests.crash.worker_processes import BATCH, LEASE_SECONDS, Producer, StepHandler, WorkerProcesses
 from tools.redis_server import RedisServer
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(3600)]
@@ -32,12 +32,12 @@ class Scene:
 
     def __init__(self, server: RedisServer, folder: Path) -> None:
         self.server, self.folder = server, folder
-        self.crew, self.producer = Crew(server, folder), Producer("127.0.0.1", server.port)
+        self.processes, self.producer = WorkerProcesses(server, folder), Producer("127.0.0.1", server.port)
         self.random = random.Random(SEED)
 
     async def play(self, times: int, strike: Callable[[], Awaitable[None]], workers: int = 3) -> int:
         """Strike so many times while requests come in, let everything drain, judge; how many requests were repeated."""
-        self.crew.start(workers)
+        self.processes.start(workers)
         feeding = asyncio.create_task(self.producer.feed())
         await self.work_has_begun()
         for _ in range(times):
@@ -47,7 +47,7 @@ class Scene:
         async with asyncio.timeout(DRAIN_SECONDS):
             await feeding
             await self.producer.drained()
-        codes = await self.crew.stop_all()
+        codes = await self.processes.stop_all()
         history = read(self.folder)
         (shard,) = StepHandler.all_shards()
         print(f"seed {SEED}: {times} strikes, {len(history)} requests done, {replays(history)} of them again")
@@ -71,15 +71,15 @@ class Scene:
 async def scene(own_redis: Callable[..., RedisServer], tmp_path: Path) -> AsyncIterator[Scene]:
     scene = Scene(own_redis(appendonly="yes", appendfsync="always"), tmp_path)
     yield scene
-    scene.crew.kill_all()
+    scene.processes.kill_all()
     await scene.producer.redis.aclose()
 
 
 async def test_kill_9_of_workers_loses_nothing_and_keeps_the_order(scene: Scene) -> None:
     async def kill_one() -> None:
         await scene.some_time(0.3)
-        scene.crew.kill(scene.random.choice(scene.crew.workers))
-        scene.crew.start()
+        scene.processes.kill(scene.random.choice(scene.processes.workers))
+        scene.processes.start()
 
     await scene.play(KILLS, kill_one)
 
@@ -87,23 +87,23 @@ async def test_kill_9_of_workers_loses_nothing_and_keeps_the_order(scene: Scene)
 async def test_a_worker_stopped_past_its_lease_does_no_harm_when_it_goes_on(scene: Scene) -> None:
     async def stop_two() -> None:
         await scene.some_time(0.2)
-        workers = scene.random.sample(scene.crew.workers, 2)
+        workers = scene.random.sample(scene.processes.workers, 2)
         for worker in workers:
-            scene.crew.pause(worker)
+            scene.processes.pause(worker)
         await asyncio.sleep(LEASE_SECONDS * 1.5)
         for worker in workers:
-            scene.crew.resume(worker)
+            scene.processes.resume(worker)
 
     await scene.play(STOPS // 2, stop_two, workers=4)
 
 
 async def test_a_rollout_repeats_no_request(scene: Scene) -> None:
     """A lease of its usual length: one that a machine under load outlasts would say nothing of rollouts."""
-    scene.crew.lease_seconds = 15
+    scene.processes.lease_seconds = 15
 
     async def roll_out_one() -> None:
         await scene.some_time(0.1)
-        assert await scene.crew.roll_out(scene.crew.workers[0]) == 0
+        assert await scene.processes.roll_out(scene.processes.workers[0]) == 0
 
     assert await scene.play(ROLLOUTS, roll_out_one) == 0
 

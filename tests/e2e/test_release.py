@@ -24,9 +24,9 @@ from sharded_queue import RedisStorage
 from sharded_queue.state import Hold
 from tests.chart.helm import CHART, Manifest
 from tests.chart.release import CRD, NAME, OPERATOR, OURS, REDIS, Release, queue
-from tests.crash.crew import BATCH, THREADS, Producer, StepHandler
 from tests.crash.history import Done, faults, replays
-from tests.e2e import steps
+from tests.crash.worker_processes import BATCH, THREADS, Producer, StepHandler
+from tests.e2e import recording_handler
 from tests.e2e.conftest import kill_processes_of, lose, pod_of, worker_of
 from tools.cluster.cluster import Cluster
 from tools.cluster.namespace import fresh_namespace
@@ -79,16 +79,16 @@ class Steps:
     @contextmanager
     def under_load(self) -> Iterator["Load"]:
         """All pods at work while the block runs; then everything is drained."""
-        self.redis.delete(steps.HISTORY)
+        self.redis.delete(recording_handler.HISTORY)
         load = Load(self.host)
         try:
-            until(lambda: self.redis.llen(steps.HISTORY) > 50, "work has begun", 60)
+            until(lambda: self.redis.llen(recording_handler.HISTORY) > 50, "work has begun", 60)
             ready = f"--for=jsonpath={{.status.readyReplicas}}={PODS}"
             self.release.kubectl("wait", "deployment/steps-worker", ready, "--timeout=60s")
             yield load
         finally:
             load.end()
-        load.history = [Done.of(line.decode()) for line in self.redis.lrange(steps.HISTORY, 0, -1)]
+        load.history = [Done.of(line.decode()) for line in self.redis.lrange(recording_handler.HISTORY, 0, -1)]
 
     @contextmanager
     def replicas_wanted(self) -> Iterator[list[int]]:
@@ -185,7 +185,7 @@ def release(
 
 @pytest.fixture(scope="module")
 def queued(release: Release) -> Steps:
-    source = {"steps.py": Path(steps.__file__).read_text()}
+    source = {"steps.py": Path(recording_handler.__file__).read_text()}
     release.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "handlers"}, "data": source})
     queued = Steps(release)
     queued.apply("first")
@@ -214,8 +214,8 @@ def test_an_upgrade_keeps_the_workers_and_the_requests_and_brings_the_new_defini
     with queued.under_load() as load, queued.replicas_wanted() as replicas:
         workers = set(queued.pods())
         release.helm("upgrade", NAME, str(CHART), "--reuse-values", "--wait", "--timeout=120s")
-        done = queued.redis.llen(steps.HISTORY)
-        until(lambda: queued.redis.llen(steps.HISTORY) > done + 100, "work goes on")
+        done = queued.redis.llen(recording_handler.HISTORY)
+        until(lambda: queued.redis.llen(recording_handler.HISTORY) > done + 100, "work goes on")
         assert set(queued.pods()) == workers
 
     new_version, new_columns, new_status = definition(release)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.program import Program
-from tests.requirements import require_redis
+from tests.harness.cli_process import CliProcess
+from tests.harness.requirements import require_redis
 from tools.redis_server import RedisServer
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "notifications"
@@ -19,7 +19,7 @@ FEW = "python -m notifications --requests 120 --seconds 0.5"
 
 SOME_BOUND = re.compile(r"\([1-9]\d* bound\)")
 
-Start = Callable[..., Program]
+Start = Callable[..., CliProcess]
 
 
 @pytest.fixture
@@ -32,10 +32,10 @@ def place(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(place: Path) -> Iterator[Start]:
-    programs: list[Program] = []
+    programs: list[CliProcess] = []
 
-    def started(*words: str) -> Program:
-        programs.append(Program("run", *words, place=place))
+    def started(*words: str) -> CliProcess:
+        programs.append(CliProcess("run", *words, place=place))
         return programs[-1]
 
     yield started
@@ -45,7 +45,7 @@ def start(place: Path) -> Iterator[Start]:
         program.kill()
 
 
-def port_of(program: Program) -> int:
+def port_of(program: CliProcess) -> int:
     return int(program.line("QUEUE_REDIS_ADDRESS=").partition("QUEUE_REDIS_ADDRESS=127.0.0.1:")[2].split()[0])
 
 

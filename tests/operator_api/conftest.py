@@ -16,7 +16,7 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry, Schedule, Settlement
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Shard
-from tests.requirements import require_redis
+from tests.harness.requirements import require_redis
 from tools.cluster.cluster import Cluster
 from tools.operator_process import PATIENCE, Operator, Start, install_crd, starting, until
 from tools.redis_server import RedisServer

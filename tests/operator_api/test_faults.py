@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.operator_api.conftest import Queues
-from tests.operator_api.door import Choose, Door, Fault, erring, hanging, is_watch, refusing, silent
+from tests.operator_api.fault_proxy import Choose, Door, Fault, erring, hanging, is_watch, refusing, silent
 from tools.cluster.cluster import Cluster
 from tools.operator_process import Operator, Start, ended, until
 

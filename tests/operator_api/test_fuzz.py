@@ -22,9 +22,9 @@ from sharded_queue_operator.errors import ApiRefused
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.status import AVAILABLE, condition
 from tests.conftest import MODEL_SEED
+from tests.harness.canned_server import GARBAGE, answering
 from tests.operator_api.conftest import Queues
 from tests.operator_api.specs import ANY, FORBIDDEN, REFUSED, Draft, World, drafts, edited, reading_deeply
-from tests.parrot import GARBAGE, answering
 from tools.cluster.cluster import Cluster
 from tools.operator_process import Operator, ended
 

@@ -1,6 +1,6 @@
 """The operator's port under clients that try to use it up: the figure is the memory of the process."""
 
-from tests.http_flood import asked, bombs, drips, peak_mebibytes
+from tests.harness.http_flood import asked, bombs, drips, peak_mebibytes
 from tools.operator_process import Operator
 
 MEBIBYTES = 14

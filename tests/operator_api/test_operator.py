@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-from tests.certificates import Authority, TlsServer
+from tests.harness.certificates import Authority, TlsServer
 from tests.operator_api.conftest import HANDLER, Queues, QueueServer
 from tools.operator_process import PATIENCE, Operator, Start, until
 from tools.ports import free_port

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.surroundings import NODE_ADDRESS
+from tests.harness.surroundings import NODE_ADDRESS
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,7 +33,7 @@ print(json.dumps({
 
 TEST = """
 import locale, subprocess, sys
-from tests import surroundings
+from tests.harness import surroundings
 
 surroundings.neutral()
 assert locale.getencoding() == "UTF-8"

@@ -20,9 +20,9 @@ from sharded_queue_operator.polling.poller import GATHER_SECONDS
 from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import parsed
-from tests.parrot import GARBAGE, answering
-from tests.redis_groups import MASTER, Nodes, Sentinels
-from tests.requirements import require_redis
+from tests.harness.canned_server import GARBAGE, answering
+from tests.harness.redis_groups import MASTER, Nodes, Sentinels
+from tests.harness.requirements import require_redis
 from tools.ports import free_port
 from tools.redis_server import RedisServer
 

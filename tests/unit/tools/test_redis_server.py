@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.requirements import require_redis
+from tests.harness.requirements import require_redis
 from tools import ports, redis_server
 from tools.ports import BUS, free_port
 from tools.redis_server import RedisServer

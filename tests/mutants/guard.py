@@ -7,7 +7,7 @@ import pytest
 
 import sharded_queue
 
-VARIABLE = "BROKEN_COPY"
+VARIABLE = "MUTANT"
 
 
 def pytest_configure() -> None:

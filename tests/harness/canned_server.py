@@ -20,7 +20,7 @@ GARBAGE = (
 """What they may say to everything."""
 
 
-class Parrot(asyncio.Protocol):
+class CannedServer(asyncio.Protocol):
     """Says the same to whatever it hears."""
 
     def __init__(self, answer: bytes, transports: list[asyncio.WriteTransport]) -> None:
@@ -39,7 +39,7 @@ class Parrot(asyncio.Protocol):
 async def answering(answer: bytes) -> AsyncIterator[str]:
     """The address of one."""
     transports: list[asyncio.WriteTransport] = []
-    server = await asyncio.get_running_loop().create_server(lambda: Parrot(answer, transports), "127.0.0.1", 0)
+    server = await asyncio.get_running_loop().create_server(lambda: CannedServer(answer, transports), "127.0.0.1", 0)
     try:
         yield "{}:{}".format(*server.sockets[0].getsockname())
     finally:

@@ -52,7 +52,7 @@ def work(address: str, folder: str, name: str, lease_seconds: float) -> None:
     asyncio.run(serve([StepHandler]))
 
 
-class Crew:
+class WorkerProcesses:
     """Workers over one Redis, each a process of its own, forked from one that has everything imported."""
 
     def __init__(self, server: RedisServer, folder: Path) -> None:
@@ -60,7 +60,7 @@ class Crew:
         self.workers: list[BaseProcess] = []
         self.lease_seconds = LEASE_SECONDS
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["tests.crash.crew"])
+        self._context.set_forkserver_preload(["tests.crash.worker_processes"])
         self._started = 0
 
     def start(self, count: int = 1) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 SECONDS = 30.0
 
 
-class Program:
+class CliProcess:
     """`python -m sharded_queue WORDS`; *environment* goes over ours."""
 
     def __init__(self, *words: str, place: Path, environment: Mapping[str, str] | None = None) -> None:

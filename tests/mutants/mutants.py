@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Variant(NamedTuple):
+class Mutant(NamedTuple):
     """In *file* of the package, *old* becomes *new*; at least one of *tests* (in tests/contract) has to fail then."""
 
     name: str
@@ -35,30 +35,30 @@ STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING,
 )
 EVERY_SCRIPT = "test_every_script.py::test_a_command_that_comes_late_changes_nothing[{}]"
 
-VARIANTS = [
+MUTANTS = [
     # One thread, one worker; order inside it.
-    Variant(
+    Mutant(
         "a held thread becomes ready on register",
         PRELUDE,
         "  if not held then\n    make_ready(thread, tubes)\n    return\n  end\n  held.since = whole(now)\n",
         "  make_ready(thread, tubes)\n  if not held then return end\n  held.since = whole(now)\n",
         (COORDINATOR + "others_are_not_called_for_a_held_thread",),
     ),
-    Variant(
+    Mutant(
         "the newest thread is bound first",
         BIND,
         "redis.call('ZRANGE', READY, 0, threads - 1)",
         "redis.call('ZREVRANGE', READY, 0, threads - 1)",
         (COORDINATOR + "the_thread_with_the_oldest_request_is_bound_first",),
     ),
-    Variant(
+    Mutant(
         "a ready thread does not get older",
         PRELUDE,
         "    if before > 0 then note_older(thread, priority) end\n",
         "",
         (COORDINATOR + "a_ready_thread_is_as_old_as_a_delayed_request_that_comes_to_it_later",),
     ),
-    Variant(
+    Mutant(
         "in memory a ready thread does not get older",
         "backends/memory/shard.py",
         "            self.ready.put(thread, stamp)\n",
@@ -68,42 +68,42 @@ VARIANTS = [
             COORDINATOR + "a_ready_thread_is_as_old_as_a_dead_letter_that_comes_back_to_it",
         ),
     ),
-    Variant(
+    Mutant(
         "priorities are compared as text",
         PRELUDE,
         "if tonumber(tube.priority) < tonumber(priority) then",
         "if tube.priority < priority then",
         (STORAGE + "priorities_are_compared_as_numbers",),
     ),
-    Variant(
+    Mutant(
         "priorities do not age",
         PRELUDE,
         "tonumber(tube.priority) - math.floor(waited / ageing)",
         "tonumber(tube.priority)",
         (STORAGE + "a_priority_counts_one_step_less_for_each_time_of_ageing",),
     ),
-    Variant(
+    Mutant(
         "in memory priorities do not age",
         "backends/memory/shard.py",
         " // ageing_ms",
         " // 10**12",
         (STORAGE + "priorities_age_while_their_thread_is_held",),
     ),
-    Variant(
+    Mutant(
         "a worker does not say how priorities age",
         "worker/loop.py",
         "return handler.ageing_seconds if handler else 0.0",
         "return 0.0",
         (WORKER + "a_worker_lets_priorities_age_as_the_handler_says",),
     ),
-    Variant(
+    Mutant(
         "a failure does not block its thread",
         FAIL,
         "redis.call('ZADD', BLOCKED, 'GT', now + delay, thread)",
         "make_ready(thread, tubes)",
         (STORAGE + "a_request_put_off_blocks_its_whole_thread",),
     ),
-    Variant(
+    Mutant(
         "a back-off ends a pause",
         FAIL,
         "redis.call('ZADD', BLOCKED, 'GT', now + delay, thread)",
@@ -111,126 +111,126 @@ VARIANTS = [
         (CONTROL + "a_failure_does_not_end_a_pause",),
     ),
     # Nothing is lost, nothing is settled that was not handled.
-    Variant(
+    Mutant(
         "a settlement drops one request too many",
         SETTLE,
         "drop(thread, tubes, i, through + 1 - tube.head)",
         "drop(thread, tubes, i, math.min(through + 2, tube.tail) - tube.head)",
         (STORAGE + "settling_a_part_leaves_the_rest_at_the_head",),
     ),
-    Variant(
+    Mutant(
         "a settlement removes by count",
         SETTLE,
         "  if was_settled or is_answered(held, call) then\n",
         "  through = through and held.last\n  if false then\n",
         (STORAGE + "settling_twice_removes_once_and_answers_the_same",),
     ),
-    Variant(
+    Mutant(
         "what was never handed out can be settled",
         SETTLE,
         "if held.priority ~= priority or through > held.last then return 0 end",
         "",
         (STORAGE + "what_was_never_handed_out_cannot_be_settled",),
     ),
-    Variant(
+    Mutant(
         "what was never handed out can be settled at the end of a thread",
         SETTLE,
         "last ~= through or",
         "",
         (STORAGE + "what_was_never_handed_out_cannot_be_settled",),
     ),
-    Variant(
+    Mutant(
         "a thread ends with a tube left",
         SETTLE,
         "'^(%-?%d+) (%-?%d+) (%-?%d+)$'",
         "'^(%-?%d+) (%-?%d+) (%-?%d+)'",
         (STORAGE + "a_settlement_with_release_hands_out_the_next_tube",),
     ),
-    Variant(
+    Mutant(
         "a thread ends with requests left",
         SETTLE,
         " or tail - through ~= 1",
         "",
         (STORAGE + "a_settlement_with_release_keeps_a_thread_that_has_more",),
     ),
-    Variant(
+    Mutant(
         "a lease that comes twice in one call settles twice",
         SETTLE,
         "if is_settled[thread] then",
         "if false then",
         (STORAGE + "a_lease_that_comes_twice_in_one_call_settles_once",),
     ),
-    Variant(
+    Mutant(
         "threads beyond the first thousands are forgotten",
         PRELUDE,
         "    for i, record in ipairs(part) do records[from + i - 1] = record end\n",
         "    records = part\n",
         (REDIS + "more_threads_than_lua_hands_over_at_a_time_are_bound_renewed_and_settled",),
     ),
-    Variant(
+    Mutant(
         "the end of a thread leaves its trouble",
         SETTLE,
         " or trouble_of(thread, priority)",
         "",
         (REDIS + "nothing_is_left_of_threads_that_ended",),
     ),
-    Variant(
+    Mutant(
         "the end of a thread leaves its depth",
         SETTLE,
         "  if count >= 2 then deep[#deep + 1] = thread end\n",
         "",
         (REDIS + "nothing_is_left_of_threads_that_ended",),
     ),
-    Variant(
+    Mutant(
         "a drained tube gives its numbers again",
         REGISTER,
         "local start = sequence + total\n",
         "local start = 0\n",
         (STORAGE + "a_tube_that_was_drained_never_gives_a_number_again",),
     ),
-    Variant(
+    Mutant(
         "a cancelled request keeps its time",
         "backends/redis/lua/cancel.lua",
         "    redis.call('ZREM', DUE, number)\n",
         "",
         (CONTROL + "cancelling_again_answers_the_same", CONTROL + "a_cancelled_request_is_never_handed_out"),
     ),
-    Variant(
+    Mutant(
         "what was cancelled is forgotten at once",
         "backends/redis/lua/cancel.lua",
         "    redis.call('ZADD', CANCELLED, now, number)\n",
         "",
         (CONTROL + "cancelling_again_answers_the_same",),
     ),
-    Variant(
+    Mutant(
         "in memory what was cancelled is forgotten at once",
         "backends/memory/steps/cancel.py",
         "        shard.cancelled[number] = now\n",
         "",
         (CONTROL + "cancelling_again_answers_the_same",),
     ),
-    Variant(
+    Mutant(
         "an ended lease holds its thread in what is observed",
         "backends/redis/lua/observe.lua",
         "is_listed[thread], holds[thread] = true, tonumber(till) > now",
         "is_listed[thread], holds[thread] = true, true",
         (CONTROL + "nobody_holds_a_thread_whose_lease_has_ended",),
     ),
-    Variant(
+    Mutant(
         "in memory an ended lease holds its thread in what is observed",
         "backends/memory/steps/observe.py",
         "if thread in shard.held and shard.leases[thread] > now:",
         "if thread in shard.held:",
         (CONTROL + "nobody_holds_a_thread_whose_lease_has_ended",),
     ),
-    Variant(
+    Mutant(
         "a delayed request gives its number again",
         PRELUDE,
         "return redis.call('HINCRBY', COUNTERS, 'sequence', 1) - 1",
         "return redis.call('HINCRBY', COUNTERS, 'sequence', 1)",
         (CONTROL + "the_number_of_a_delayed_request_is_never_given_again",),
     ),
-    Variant(
+    Mutant(
         "in memory a delayed request gives its number again",
         "backends/memory/shard.py",
         "            self.append(entry, self.sequence, due)\n            self.sequence += 1\n",
@@ -238,35 +238,35 @@ VARIANTS = [
         (CONTROL + "the_number_of_a_delayed_request_is_never_given_again",),
     ),
     # What comes late changes nothing, and what is sent again gets the first answer.
-    Variant(
+    Mutant(
         "a late settlement hands out anew",
         SETTLE,
         "if was_settled or is_answered(held, call) then",
         "if is_answered(held, call) then",
         (LATE + "a_late_settlement_does_not_end_the_turn_of_the_next_batch",),
     ),
-    Variant(
+    Mutant(
         "in memory a late settlement hands out anew",
         "backends/memory/steps/settle.py",
         "if was_settled or held.is_answered(call):",
         "if held.is_answered(call):",
         (LATE + "a_late_settlement_leaves_the_next_batch_in_hand_though_an_urgent_request_came",),
     ),
-    Variant(
+    Mutant(
         "the number of a call does not count",
         PRELUDE,
         "return call ~= nil and call <= held.call",
         "return false",
         (LATE + "a_late_call_for_more_releases_nothing_and_hands_out_nothing",),
     ),
-    Variant(
+    Mutant(
         "in memory the number of a call does not count",
         "backends/memory/shard.py",
         "return call is not None and call <= self.call",
         "return False",
         (LATE + "a_call_that_is_sent_again_gets_the_same_batch_though_an_urgent_request_came",),
     ),
-    Variant(
+    Mutant(
         "a late burial takes the next batch from its holder",
         FAIL,
         "if was_dealt_with or is_answered(held, call) then return 1 end\n"
@@ -274,56 +274,56 @@ VARIANTS = [
         "local i = place()\n",
         (LATE + "a_late_burial_leaves_the_next_batch_in_hand",),
     ),
-    Variant(
+    Mutant(
         "in memory a late burial is a lost lease",
         "backends/memory/steps/fail.py",
         "if tube is None or tube.head > sequence or held.is_answered(call):",
         "if held.is_answered(call):",
         (LATE + "a_late_burial_leaves_the_next_batch_in_hand",),
     ),
-    Variant(
+    Mutant(
         "a release sent again is a loss where the thread is bound anew",
         SETTLE,
         "and (was_settled or not through)",
         "and not held",
         (LATE + "a_release_whose_answer_was_lost_is_no_loss_though_another_worker_has_the_thread",),
     ),
-    Variant(
+    Mutant(
         "a put off sent again is a loss where the thread is bound anew",
         FAIL,
         "return again and delay >= 0 and (was_dealt_with or is_noted)",
         "return again and delay >= 0 and not held_of(thread)",
         (LATE + "a_put_off_whose_answer_was_lost_is_no_loss_though_another_worker_has_the_thread",),
     ),
-    Variant(
+    Mutant(
         "a lane does not number its calls",
         "worker/lane.py",
         "        self._calls += 1\n        return self._calls\n",
         "        return 1\n",
         (WORKER + "a_limit_is_met_exactly",),
     ),
-    Variant(
+    Mutant(
         "a registration sent again is carried out again",
         REGISTER,
         "if said ~= nil then\n",
         "if false then\n",
         (REDIS + "a_registration_whose_answer_was_lost_is_carried_out_once",),
     ),
-    Variant(
+    Mutant(
         "a late registration is carried out again",
         PRELUDE,
         "tonumber(last) < number then",
         "tonumber(last) ~= number then",
         (REDIS + "a_registration_that_comes_late_changes_nothing",),
     ),
-    Variant(
+    Mutant(
         "a bind sent again forgets what it bound",
         BIND,
         "if before > heard then take_back() end",
         "",
         (LATE + "a_bind_after_one_without_an_answer_has_the_threads_of_that",),
     ),
-    Variant(
+    Mutant(
         "a bind sent again binds anew",
         BIND,
         "if before == call then",
@@ -331,7 +331,7 @@ VARIANTS = [
         (LATE + "a_late_bind_takes_no_thread_from_its_own_worker_before_the_next_call",),
     ),
     *[
-        Variant(
+        Mutant(
             f"a late or repeated {script} is carried out",
             f"backends/redis/lua/{script}.lua",
             "if said ~= nil then return said end\n",
@@ -349,21 +349,21 @@ VARIANTS = [
             "unschedule": "unschedule",
         }.items()
     ],
-    Variant(
+    Mutant(
         "a refused registration that comes late is carried out",
         REGISTER,
         "return keep_answer(call, { now, 'full', depth, thread, priority })",
         "return { now, 'full', depth, thread, priority }",
         (EVERY_SCRIPT.format("register what has no room"),),
     ),
-    Variant(
+    Mutant(
         "a call that has no answer kept is answered",
         PRELUDE,
         "return tonumber(last) == number and is_readable and said",
         "return false",
         ("test_every_script.py::test_a_command_that_is_sent_again_has_the_answer_of_the_first[pause]",),
     ),
-    Variant(
+    Mutant(
         "a late bind binds",
         BIND,
         "if before > call then",
@@ -371,42 +371,42 @@ VARIANTS = [
         (LATE + "a_late_bind_binds_nothing",),
     ),
     # Duplicates.
-    Variant(
+    Mutant(
         "duplicates are registered",
         REGISTER,
         "if taken[identity] or known then",
         "if taken[identity] then",
         (DUPLICATES + "a_request_that_was_registered_before_is_left_out_and_names_the_first",),
     ),
-    Variant(
+    Mutant(
         "duplicates in one call are registered",
         REGISTER,
         "        taken[identity] = true\n",
         "",
         (DUPLICATES + "a_request_that_comes_twice_in_one_call_is_left_out",),
     ),
-    Variant(
+    Mutant(
         "a window never ends",
         REGISTER,
         "  forget(#ARGV)\n  entries, from = distinct(), 1\n",
         "  now = 0\n  entries, from = distinct(), 1\n",
         (DUPLICATES + "the_window_begins_with_the_registration_and_no_duplicate_prolongs_it",),
     ),
-    Variant(
+    Mutant(
         "a duplicate prolongs the window",
         REGISTER,
         "        repeated[#repeated + 1] =",
         "        redis.call('ZADD', IDENTITIES, now + window, identity)\n        repeated[#repeated + 1] =",
         (DUPLICATES + "the_window_begins_with_the_registration_and_no_duplicate_prolongs_it",),
     ),
-    Variant(
+    Mutant(
         "in memory a window never ends",
         "backends/memory/steps/register.py",
         "for identity in shard.identities.up_to(now):",
         "for identity in []:",
         (DUPLICATES + "the_window_begins_with_the_registration_and_no_duplicate_prolongs_it",),
     ),
-    Variant(
+    Mutant(
         "duplicates take room",
         REGISTER,
         "if capacity > 0 then\n  local at = from\n  while at <= #entries do\n"
@@ -415,7 +415,7 @@ VARIANTS = [
         "    local thread, priority, count = entries[at], entries[at + 1], tonumber(entries[at + 2]) + #repeated",
         (DUPLICATES + "duplicates_need_no_room_in_a_bounded_tube",),
     ),
-    Variant(
+    Mutant(
         "identities are noted before there is room",
         REGISTER,
         "        taken[identity] = true\n",
@@ -423,21 +423,21 @@ VARIANTS = [
         "        redis.call('HSET', FIRSTS, identity, '0 0 a')\n",
         (DUPLICATES + "what_found_no_room_keeps_nobody_out",),
     ),
-    Variant(
+    Mutant(
         "a registration sent again forgets its duplicates",
         REGISTER,
         "return keep_answer(call, reply)",
         "keep_answer(call, { unpack(reply, 1, #routes + 1) })\nreturn reply",
         (DUPLICATES + "a_registration_whose_answer_was_lost_is_no_duplicate_of_itself",),
     ),
-    Variant(
+    Mutant(
         "identities pile up",
         REGISTER,
         "'LIMIT', 0, SWEEP + count)",
         "'LIMIT', 0, 1)",
         (DUPLICATES + "more_identities_are_removed_than_a_call_can_add",),
     ),
-    Variant(
+    Mutant(
         "identities outlive their handler",
         REGISTER,
         "  redis.call('PEXPIREAT', FIRSTS, latest)\n",
@@ -445,98 +445,98 @@ VARIANTS = [
         (DUPLICATES + "redis_forgets_all_identities_when_the_last_window_is_over",),
     ),
     # Schedules.
-    Variant(
+    Mutant(
         "an occurrence is registered by all who come",
         REGISTER_DUE,
         "local is_due = moment <= now and tonumber(redis.call('ZSCORE', OCCURRENCES, name) or -1) == moment",
         "local is_due = moment <= now",
         (SCHEDULES + "who_comes_late_to_an_occurrence_registers_nothing",),
     ),
-    Variant(
+    Mutant(
         "an occurrence is registered before its time",
         REGISTER_DUE,
         "local is_due = moment <= now and",
         "local is_due =",
         (SCHEDULES + "what_is_not_due_yet_is_not_registered",),
     ),
-    Variant(
+    Mutant(
         "an occurrence of a timing that was replaced is registered",
         REGISTER_DUE,
         "schedule.timing == timing",
         "true",
         (SCHEDULES + "an_occurrence_of_a_timing_that_was_replaced_is_not_registered",),
     ),
-    Variant(
+    Mutant(
         "the next occurrence may lie behind",
         REGISTER_DUE,
         "and following > now",
         "",
         (SCHEDULES + "an_occurrence_whose_next_is_over_is_asked_for_again",),
     ),
-    Variant(
+    Mutant(
         "every missed occurrence is caught up",
         "timing.py",
         "return begin + self.every_ms * ((now_ms - begin) // self.every_ms + 1)",
         "return begin + self.every_ms",
         (SCHEDULES + "missed_occurrences_are_caught_up_once_and_the_beat_is_kept",),
     ),
-    Variant(
+    Mutant(
         "a schedule that two say at once is kept twice",
         "queue/queue.py",
         "        await self._keep_one(schedule, home, others, layout)\n",
         "",
         (f"{SCHEDULES}two_that_say_one_name_at_the_same_time_leave_one_schedule",),
     ),
-    Variant(
+    Mutant(
         "a schedule that is said again begins anew",
         "backends/redis/lua/schedule.lua",
         "if kept then",
         "if false then",
         (SCHEDULES + "the_same_schedule_said_again_changes_nothing",),
     ),
-    Variant(
+    Mutant(
         "in memory a schedule that is said again begins anew",
         "backends/memory/steps/schedule.py",
         "if known is None or known.timing != new.timing:",
         "if True:",
         (SCHEDULES + "the_same_schedule_said_again_changes_nothing",),
     ),
-    Variant(
+    Mutant(
         "an occurrence goes before a delayed request that was due",
         REGISTER_DUE,
         "promote()\n",
         "",
         (SCHEDULES + "a_delayed_request_that_was_due_before_goes_before",),
     ),
-    Variant(
+    Mutant(
         "a due schedule asks for nobody",
         "backends/redis/lua/observe.lua",
         " + redis.call('ZCOUNT', OCCURRENCES, '-inf', now)",
         "",
         (SCHEDULES + "a_due_schedule_asks_for_a_worker",),
     ),
-    Variant(
+    Mutant(
         "nobody hears of a new schedule",
         "backends/redis/lua/schedule.lua",
         "woken = woken + 1",
         "woken = woken",
         (SCHEDULES + "whoever_waits_for_work_hears_of_a_new_schedule",),
     ),
-    Variant(
+    Mutant(
         "a worker does not register what is due",
         "worker/loop.py",
         ", self._scheduler.running():",
         ":",
         (SCHEDULES + "many_workers_handle_each_occurrence_once_and_in_time",),
     ),
-    Variant(
+    Mutant(
         "a worker without room asks for nothing",
         "worker/scheduler.py",
         "LONGEST_SILENCE = 10\n",
         "LONGEST_SILENCE = 1e9\n",
         (SCHEDULES + "a_worker_without_room_registers_in_time",),
     ),
-    Variant(
+    Mutant(
         "a schedule that is unknown stops the others",
         "backends/redis/storage.py",
         "    except (ValueError, OverflowError) as error:\n        log.warning(",
@@ -544,105 +544,105 @@ VARIANTS = [
         (SCHEDULES + "a_schedule_that_is_unknown_here_stops_no_other",),
     ),
     # Another number of threads.
-    Variant(
+    Mutant(
         "new threads do not wait for old ones",
         PRELUDE,
         "  if residue then\n    redis.call('ZADD', PARKED, residue, thread)\n    return\n  end\n",
         "",
         (RESHARDING + "a_new_thread_waits_until_the_old_one_is_drained",),
     ),
-    Variant(
+    Mutant(
         "in memory new threads do not wait for old ones",
         "backends/memory/shard.py",
         "if not is_unparked and (residue := self._parking_class(thread)) is not None:",
         "if False and (residue := 0) is None:",
         (RESHARDING + "a_new_thread_waits_until_the_old_one_is_drained",),
     ),
-    Variant(
+    Mutant(
         "one drained old thread of several is enough",
         PRELUDE,
         "if not residue or redis.call('ZREM', OLD, thread) == 0 or has_old(residue) then return end",
         "if not residue or redis.call('ZREM', OLD, thread) == 0 then return end",
         (RESHARDING + "a_new_thread_waits_for_all_old_ones_that_it_may_share_keys_with",),
     ),
-    Variant(
+    Mutant(
         "in memory one drained old thread of several is enough",
         "backends/memory/shard.py",
         "if residue is not None and not self.old.at(residue, 1) and self.parked.at(residue, 1):",
         "if residue is not None and self.parked.at(residue, 1):",
         (RESHARDING + "a_new_thread_waits_for_all_old_ones_that_it_may_share_keys_with",),
     ),
-    Variant(
+    Mutant(
         "old threads wait with a rest of their own",
         RESHARD,
         "redis.call('ZADD', OLD, place % step, thread)",
         "redis.call('ZADD', OLD, place % threads, thread)",
         (RESHARDING + "the_order_of_each_key_survives_changes",),
     ),
-    Variant(
+    Mutant(
         "in memory the rest is that of the new layout",
         "backends/memory/shard.py",
         "residue = int(rank) % gcd(self.layout.threads, self.before)",
         "residue = int(rank) % self.layout.threads",
         (RESHARDING + "the_order_of_each_key_survives_changes",),
     ),
-    Variant(
+    Mutant(
         "an old thread that waits itself counts as drained",
         RESHARD,
         "if redis.call('HEXISTS', THREADS, thread) == 1 then",
         "if redis.call('HEXISTS', THREADS, thread) == 1 and not redis.call('ZSCORE', BLOCKED, thread) then",
         (RESHARDING + "an_old_thread_that_backs_off_is_not_drained",),
     ),
-    Variant(
+    Mutant(
         "an old thread in the hands of a worker counts as drained",
         RESHARD,
         "if redis.call('HEXISTS', THREADS, thread) == 1 then",
         "if redis.call('HEXISTS', THREADS, thread) == 1 and not redis.call('HGET', HELD, thread) then",
         (RESHARDING + "the_order_of_each_key_survives_changes",),
     ),
-    Variant(
+    Mutant(
         "a producer may place by an old layout",
         REGISTER,
         "  return keep_answer(call, { now, 'layout', layout.number, layout.threads })\n",
         "",
         (RESHARDING + "a_change_counts_for_all_producers_at_once",),
     ),
-    Variant(
+    Mutant(
         "a second change does not wait for the first",
         RESHARD,
         "if redis.call('EXISTS', OLD, OPENED) > 0 then return answer(-1, layout.number, layout.threads) end",
         "",
         (RESHARDING + "a_second_change_is_refused_until_the_first_is_finished",),
     ),
-    Variant(
+    Mutant(
         "delayed requests are placed as they were registered",
         PRELUDE,
         "      thread = place(thread, message)\n      length_of",
         "      length_of",
         (RESHARDING + "a_delayed_request_is_placed_by_the_layout_of_its_time",),
     ),
-    Variant(
+    Mutant(
         "dead letters return to where they died",
         "backends/redis/lua/settle_dead.lua",
         "  thread = place(thread, message)\n",
         "",
         (RESHARDING + "a_dead_letter_of_the_old_layout_is_placed_by_the_new_one",),
     ),
-    Variant(
+    Mutant(
         "a resumed thread does not wait for old ones",
         "backends/redis/lua/pause.lua",
         "make_ready(thread, tubes_of(thread)) end",
         "make_ready(thread, tubes_of(thread), true) end",
         (RESHARDING + "a_parked_thread_can_be_paused_and_resumed",),
     ),
-    Variant(
+    Mutant(
         "nobody is called for a thread that waited for old ones",
         PRELUDE,
         "    redis.call('ZADD', OPENED, residue, residue)\n    woken = woken + 1\n",
         "    redis.call('ZADD', OPENED, residue, residue)\n",
         (RESHARDING + "who_waits_is_called_when_a_parked_thread_is_free",),
     ),
-    Variant(
+    Mutant(
         "all parked threads become ready in one step",
         PRELUDE,
         "  local left = SWEEP\n  while left > 0 do",
@@ -650,42 +650,42 @@ VARIANTS = [
         (RESHARDING + "many_parked_threads_become_ready_step_by_step",),
     ),
     # Fences.
-    Variant(
+    Mutant(
         "the fence knows no time",
         BIND,
         "or 0) + 1, now_us)",
         "or 0) + 1, 1)",
         (COORDINATOR + "the_fence_grows_over_a_wiped_redis",),
     ),
-    Variant(
+    Mutant(
         "the fence knows no fence before it",
         BIND,
         "math.max((is_whole(tonumber(counted[1])) and counted[1] or 0) + 1, now_us)",
         "now_us",
         (COORDINATOR + "the_fence_grows_though_the_clock_of_redis_is_behind_it",),
     ),
-    Variant(
+    Mutant(
         "in memory the fence knows no fence before it",
         "backends/memory/steps/bind.py",
         "shard.fence = max(shard.fence + 1, now * 1000)",
         "shard.fence = now * 1000",
         (COORDINATOR + "the_fence_grows_though_the_clock_was_set_back",),
     ),
-    Variant(
+    Mutant(
         "the fence is not compared",
         PRELUDE,
         "return held and held.fence == fence and held or nil",
         "return held",
         (COORDINATOR + "expired_lease_cannot_fail", COORDINATOR + "expired_lease_cannot_release"),
     ),
-    Variant(
+    Mutant(
         "the fence is not compared by a settlement",
         SETTLE,
         " or held.fence ~= fence then",
         " then",
         (COORDINATOR + "expired_lease_cannot_settle",),
     ),
-    Variant(
+    Mutant(
         "the fence is not compared by a renewal",
         "backends/redis/lua/renew.lua",
         " and string.match(record, '^%d+') == ARGV[2 * i + 1]",
@@ -695,14 +695,14 @@ VARIANTS = [
             COORDINATOR + "a_lost_lease_cannot_be_renewed_into_life",
         ),
     ),
-    Variant(
+    Mutant(
         "the fence is not compared at the end of a thread",
         SETTLE,
         "held_fence ~= fence or",
         "",
         (COORDINATOR + "a_lease_that_was_given_back_cannot_settle",),
     ),
-    Variant(
+    Mutant(
         "in memory the fence is not compared",
         "backends/memory/shard.py",
         "return held if held and held.fence == lease.fence else None",
@@ -710,91 +710,91 @@ VARIANTS = [
         (COORDINATOR + "expired_lease_cannot_settle", COORDINATOR + "expired_lease_cannot_fail"),
     ),
     # Leases.
-    Variant(
+    Mutant(
         "leases never expire",
         BIND,
         "for _, thread in ipairs(over) do rarely().expire(thread, crash_limit) end\n",
         "",
         (COORDINATOR + "an_expired_thread_is_free",),
     ),
-    Variant(
+    Mutant(
         "a clock that was set back freezes threads",
         BIND,
         "redis.call('ZADD', LEASES, 'LT', now + (held and tonumber(held.lease) or 0), thread)",
         "",
         (COORDINATOR + "no_lease_ends_later_than_a_lease_from_now",),
     ),
-    Variant(
+    Mutant(
         "the renewer ignores the deadline",
         "worker/lease_renewer.py",
         "if lane.deadline <= self._clock():",
         "if False:",
         (WORKER + "a_worker_that_cannot_renew_stops_its_handler_before_its_lease_ends",),
     ),
-    Variant(
+    Mutant(
         "a lane ignores the deadline",
         "worker/lane.py",
         "if self.host.clock() >= self.deadline:",
         "if False:",
         (WORKER + "a_handler_does_not_begin_a_batch_after_the_end_of_its_lease",),
     ),
-    Variant(
+    Mutant(
         "leases are looked at with their renewals only",
         "worker/lease_renewer.py",
         "return min(LONGEST_NAP_SECONDS, max(0.0, self._watched - self._clock()))",
         "return self._lease_seconds / RENEWALS_PER_LEASE",
         (LEASE + "a_lane_is_told_at_the_deadline_of_its_lease_and_not_with_the_next_renewals",),
     ),
-    Variant(
+    Mutant(
         "a settlement under way is told that its lease is lost",
         "worker/lane.py",
         "return self.is_held and not self._is_settling",
         "return self.is_held",
         (LEASE + "a_release_whose_answer_comes_late_is_no_lost_lease",),
     ),
-    Variant(
+    Mutant(
         "a worker waits for ever for a start and a stop",
         "worker/lane.py",
         "async with asyncio.timeout(settings.coordinator_timeout):",
         "async with asyncio.timeout(None):",
         (LEASE + "a_handler_that_hangs_in_its_lifecycle_is_cut_off_as_in_a_batch",),
     ),
-    Variant(
+    Mutant(
         "a suspended machine trusts its leases",
         "worker/lease_renewer.py",
         "self._coordinator, self._lanes, self._clock = coordinator, lanes, clock",
         "self._coordinator, self._lanes, self._clock = coordinator, lanes, time.monotonic",
         (LEASE + "a_lease_that_ended_while_the_machine_was_suspended_is_not_trusted",),
     ),
-    Variant(
+    Mutant(
         "failed starts are not counted",
         FAIL,
         "delay * 2 ^ math.min(starts - 1, 60)",
         "delay",
         (WORKER + "a_handler_that_cannot_start_waits_longer_each_time_and_is_counted",),
     ),
-    Variant(
+    Mutant(
         "an error that nobody expected is repeated at once",
         "worker/lane.py",
         'log.exception("serving %s failed", self.lease)\n            await self._fail_try(batch or self._first, error)',
         'log.exception("serving %s failed", self.lease)',
         (WORKER + "an_error_that_a_lane_does_not_expect_is_a_failed_try",),
     ),
-    Variant(
+    Mutant(
         "an idle worker hears of no lease between its looks",
         "worker/loop.py",
         "due += [self._free_at + 0.001, self._asked_at + settings.coordinator_lease / CHECKS_PER_LEASE]",
         "due += [self._free_at + 0.001]",
         (LEASE + "what_a_crash_costs_does_not_grow_with_the_shards_of_the_survivor",),
     ),
-    Variant(
+    Mutant(
         "a batch may take as long as it likes",
         "handler.py",
         "async with asyncio.timeout(handler.timeout_seconds) as limit:",
         "async with asyncio.timeout(60) as limit:",
         (WORKER + "a_batch_that_takes_longer_than_its_handler_allows_is_a_failed_try",),
     ),
-    Variant(
+    Mutant(
         "a lifecycle moves between tasks",
         "worker/lane.py",
         "pool.start_alone if self.handler.has_lifecycle else pool.start",
@@ -802,21 +802,21 @@ VARIANTS = [
         (WORKER + "a_lifecycle_is_one_task",),
     ),
     # Stopping.
-    Variant(
+    Mutant(
         "a stopping worker takes new batches",
         "worker/loop.py",
         "        if self._stopping or self._draining:\n            return 0\n",
         "",
         (WORKER + "a_worker_that_was_told_to_stop_takes_nothing_new",),
     ),
-    Variant(
+    Mutant(
         "a handler is not stopped",
         "worker/lane.py",
         "await self._called(handler.stop())",
         "pass",
         (WORKER + "the_lifecycle_of_the_specification",),
     ),
-    Variant(
+    Mutant(
         "a handler that did not start is stopped",
         "worker/lane.py",
         "        await handler.start()\n",
@@ -828,35 +828,35 @@ VARIANTS = [
         (WORKER + "a_handler_whose_start_raised_is_not_stopped_and_the_next_one_is",),
     ),
     # Cost and promptness.
-    Variant(
+    Mutant(
         "a bind looks through keys",
         BIND,
         "promote()\n",
         "redis.call('KEYS', base .. '*')\npromote()\n",
         (REDIS + "no_script_looks_through_keys",),
     ),
-    Variant(
+    Mutant(
         "nobody is woken",
         PRELUDE,
         "math.min(WAKE_LIMIT, woken) do redis.call('RPUSH', WAKE, '1') end",
         "math.min(WAKE_LIMIT, woken) do end",
         (COORDINATOR + "waiting_ends_when_a_request_arrives",),
     ),
-    Variant(
+    Mutant(
         "a call that a worker has no room for is lost",
         "worker/wakeup.py",
         "                await self._coordinator.notify(called)\n",
         "                pass\n",
         (COORDINATOR + "who_waits_no_longer_passes_on_the_call_that_came_meanwhile",),
     ),
-    Variant(
+    Mutant(
         "a wait cannot be ended but by closing its connection",
         "backends/redis/coordinator.py",
         "        await asyncio.gather(*[self._call_off(shard, owner) for shard in ends], return_exceptions=True)\n",
         "",
         (COORDINATOR + "a_wait_is_ended_without_losing_a_call",),
     ),
-    Variant(
+    Mutant(
         "who is told to wait no longer takes it for a call",
         "backends/redis/coordinator.py",
         'return lists[key] if key.endswith(":wake") else None',
@@ -864,28 +864,28 @@ VARIANTS = [
         (COORDINATOR + "a_wait_is_ended_without_losing_a_call",),
     ),
     # Failures and crashes.
-    Variant(
+    Mutant(
         "failed attempts are not counted",
         PRELUDE,
         "trouble.attempts + trouble.crashes + 1 or 1",
         "trouble.crashes + 1 or 1",
         (STORAGE + "attempts_are_counted_over_back_offs",),
     ),
-    Variant(
+    Mutant(
         "crashes are not counted",
         PRELUDE,
         "if held then count_crash(thread, tubes, held, crash_limit) end",
         "",
         (COORDINATOR + "a_crash_counts_as_an_attempt_of_the_first_request",),
     ),
-    Variant(
+    Mutant(
         "a crashed batch is handed out whole",
         PRELUDE,
         "then count = math.min(count, 1) end",
         "",
         (COORDINATOR + "requests_of_a_crashed_batch_are_handed_out_one_by_one",),
     ),
-    Variant(
+    Mutant(
         "the offender of a batch is not searched",
         "worker/lane.py",
         "elif size == 1:",
@@ -893,28 +893,28 @@ VARIANTS = [
         (WORKER + "the_offender_of_a_failing_batch_is_found_by_splitting_it",),
     ),
     # Figures.
-    Variant(
+    Mutant(
         "the depth is not counted",
         PRELUDE,
         "try('HINCRBY', COUNTERS, 'depth', depth_change)",
         "0",
         (STORAGE + "depth_counts_what_is_not_yet_settled",),
     ),
-    Variant(
+    Mutant(
         "the age of a tube stays that of its first request",
         PRELUDE,
         "redis.call('ZADD', OLDEST, stamp_of(try('LINDEX', list, count)), member)",
         "",
         (STORAGE + "a_tube_whose_head_was_settled_is_as_old_as_the_next_request",),
     ),
-    Variant(
+    Mutant(
         "the depth of threads is not ranked",
         PRELUDE,
         "redis.call('ZADD', DEEP, after, thread)",
         "",
         (STORAGE + "the_deepest_threads_are_listed_deepest_first",),
     ),
-    Variant(
+    Mutant(
         "a look for threads is not remembered",
         BIND,
         "  redis.call('HSET', COUNTERS, 'looked', since)\n",
@@ -922,119 +922,119 @@ VARIANTS = [
         (STORAGE + "a_look_of_a_worker_is_remembered",),
     ),
     # Garbage in a key.
-    Variant(
+    Mutant(
         "a record of tubes that cannot be read counts as none",
         PRELUDE,
         "math.abs(tonumber(priority)) < 2 ^ 31) then return nil end\n    tubes[",
         "math.abs(tonumber(priority)) < 2 ^ 31) then return {} end\n    tubes[",
         (GARBAGE + "a_thread_that_cannot_be_read_is_in_quarantine_and_says_so",),
     ),
-    Variant(
+    Mutant(
         "a thread in quarantine is told nowhere",
         PRELUDE,
         "  redis.call('HSET', QUARANTINE, 'thread ' .. thread, reason)\n",
         "",
         (GARBAGE + "a_thread_that_cannot_be_read_is_in_quarantine_and_says_so",),
     ),
-    Variant(
+    Mutant(
         "a thread whose name is no text is given to workers",
         BIND,
         "if tubes and is_text(thread) then",
         "if tubes then",
         (GARBAGE + "what_cannot_be_read_harms_nothing_else",),
     ),
-    Variant(
+    Mutant(
         "a failure that cannot be read is one",
         PRELUDE,
         "is_whole(sequence) and is_whole(last) and is_whole(attempts) and is_whole(crashes)) then",
         "true) then",
         (GARBAGE + "what_cannot_be_read_harms_nothing_else",),
     ),
-    Variant(
+    Mutant(
         "a delayed request that is nowhere ends the look",
         PRELUDE,
         "read_delayed(text or '')",
         "read_delayed(text)",
         (GARBAGE + "what_cannot_be_read_harms_nothing_else",),
     ),
-    Variant(
+    Mutant(
         "a list of another kind ends the script",
         PRELUDE,
         "local length = try('LLEN', list)",
         "local length = redis.call('LLEN', list)",
         (GARBAGE + "what_cannot_be_read_harms_nothing_else",),
     ),
-    Variant(
+    Mutant(
         "requests for what is no list are lost",
         PRELUDE,
         "if not length then return rarely().put_off(thread, priority, start, source, first, last, now) end",
         "if not length then return start end",
         (GARBAGE + "a_request_for_what_is_no_list_waits_for_a_worker",),
     ),
-    Variant(
+    Mutant(
         "requests that the record has lost are passed",
         PRELUDE,
         "local unknown = math.max(0, length - count - (tube.tail - tube.head))",
         "local unknown = 0",
         (GARBAGE + "requests_that_the_record_has_lost_stay_before_those_that_come",),
     ),
-    Variant(
+    Mutant(
         "a held thread that is called ready is bound again",
         BIND,
         "  if read_hold(hold) and redis.call('ZSCORE', LEASES, thread) then return nil end\n",
         "",
         (GARBAGE + "a_held_thread_that_is_called_ready_is_not_bound_twice",),
     ),
-    Variant(
+    Mutant(
         "keys of another kind are met after the first write",
         PRELUDE,
         "    for _, key in ipairs(keys) do redis.call(size_of(kind, key)) end\n",
         "",
         (GARBAGE + "a_key_of_another_kind_is_refused_by_name_before_anything_is_written",),
     ),
-    Variant(
+    Mutant(
         "a registration meets keys of another kind after its first write",
         REGISTER,
         "  for _, key in ipairs({ READY, OLDEST, DEEP }) do redis.call('ZCARD', key) end\n",
         "",
         (GARBAGE + "a_key_of_another_kind_is_refused_by_name_before_anything_is_written",),
     ),
-    Variant(
+    Mutant(
         "a registration of more meets keys of another kind after its first write",
         REGISTER,
         "return redis.call('ZCARD', DEEP) end",
         "return nil end",
         (GARBAGE + "a_key_of_another_kind_is_refused_by_name_before_anything_is_written",),
     ),
-    Variant(
+    Mutant(
         "a settlement meets keys of another kind after its first write",
         SETTLE,
         "  if release == 2 or release > 0 and wanted == 0 then check_way_back() end\n",
         "",
         (GARBAGE + "a_settlement_that_gives_a_thread_back_needs_the_keys_for_it",),
     ),
-    Variant(
+    Mutant(
         "a layout that cannot be read counts as none",
         PRELUDE,
         "    if not text then\n      layout = false\n",
         "    layout = false\n    if not text then\n      layout = false\n",
         (GARBAGE + "without_the_layout_nothing_is_placed_by_it",),
     ),
-    Variant(
+    Mutant(
         "garbage in one shard hides the others",
         "storage.py",
         "        if len(shards) == 1:\n            return [], [error]\n",
         "        return [], [error]\n",
         (GARBAGE + "metrics_tell_what_cannot_be_read_and_go_on",),
     ),
-    Variant(
+    Mutant(
         "a repair leaves keys of another kind",
         "backends/redis/lua/repair.lua",
         "    if key ~= LAYOUT then remove_other_kind(name_of(key), key, kind) end\n",
         "",
         (GARBAGE + "a_key_of_another_kind_is_made_anew",),
     ),
-    Variant(
+    Mutant(
         "a repair does not look for the lists of a record that cannot be read",
         "backends/redis/check.py",
         "        if THREAD_RECORD.fullmatch(record):\n",
@@ -1042,21 +1042,21 @@ VARIANTS = [
         (GARBAGE + "what_cannot_be_read_harms_nothing_else",),
     ),
     # A repair.
-    Variant(
+    Mutant(
         "a repair takes a lease that is sound",
         "backends/redis/lua/repair.lua",
         "if held.last < held.first then return true end",
         "if held.last < held.first then return false end",
         ("test_repair.py::test_a_repair_of_what_is_true_writes_nothing",),
     ),
-    Variant(
+    Mutant(
         "a repair leaves other requests in a holder's hands",
         "backends/redis/lua/repair.lua",
         " and not tube.is_cut",
         "",
         ("test_repair.py::test_what_was_broken_is_put_right",),
     ),
-    Variant(
+    Mutant(
         "an eviction counts as a crash",
         "backends/redis/lua/evict.lua",
         "    let_go(thread)\n    make_ready(thread, tubes_of(thread))\n",
@@ -1064,14 +1064,14 @@ VARIANTS = [
         (CONTROL + "an_eviction_is_no_crash_of_what_the_worker_held",),
     ),
     # What Redis is and is not allowed to do.
-    Variant(
+    Mutant(
         "a full Redis does not drain",
         SETTLE,
         "#!lua flags=allow-oom\n",
         "#!lua\n",
         (REDIS + "a_redis_at_its_memory_limit_still_drains",),
     ),
-    Variant(
+    Mutant(
         "a Redis that evicts is used",
         "backends/redis/storage.py",
         'if policy not in (None, b"noeviction"):',
@@ -1079,7 +1079,7 @@ VARIANTS = [
         (REDIS + "a_redis_that_throws_requests_away_is_refused",),
     ),
     # Data of another format are left alone.
-    Variant(
+    Mutant(
         "nobody looks at the format",
         PRELUDE,
         "  if number ~= FORMAT then",
@@ -1087,28 +1087,28 @@ VARIANTS = [
         (FORMAT + "data_of_another_format_are_left_alone[bind]",),
     ),
     # A clock that is set back makes no wait longer.
-    Variant(
+    Mutant(
         "a clock that was set back is not followed",
         PRELUDE,
         "  for _, key in ipairs({ BLOCKED, DUE, IDENTITIES, DISMISSED }) do bring_forward(key, latest - now) end\n",
         "",
         (CLOCK + "a_delay_gets_no_longer",),
     ),
-    Variant(
+    Mutant(
         "in memory a clock that was set back is not followed",
         "backends/memory/shard.py",
         "        if back > 0:\n            self._bring_forward(back)\n",
         "",
         (CLOCK + "a_back_off_gets_no_longer",),
     ),
-    Variant(
+    Mutant(
         "a clock that is set back takes cron lines with it",
         PRELUDE,
         "'^%d+ %d+ %-?%d+ every '",
         "'^%d+ %d+ %-?%d+ '",
         (CLOCK + "a_cron_line_goes_by_the_clock_that_is_right",),
     ),
-    Variant(
+    Mutant(
         "only the first part of what waits is brought forward",
         PRELUDE,
         "    from = from + #moved / 2\n",
@@ -1116,35 +1116,35 @@ VARIANTS = [
         (CLOCK + "more_than_one_part_of_what_waits_is_brought_forward",),
     ),
     # What is handed out at once is bounded in bytes.
-    Variant(
+    Mutant(
         "a batch is not bounded in bytes",
         PRELUDE,
         "    if bytes + #message > room and not (is_first and n == 1) then\n",
         "    if false then\n",
         (SIZES + "a_batch_ends_where_its_bytes_are_used_up",),
     ),
-    Variant(
+    Mutant(
         "in memory a batch is not bounded in bytes",
         "backends/memory/shard.py",
         "        if taken and room < 0:\n",
         "        if False:\n",
         (SIZES + "a_batch_ends_where_its_bytes_are_used_up",),
     ),
-    Variant(
+    Mutant(
         "threads without room are forgotten",
         BIND,
         "in_chunks(taken, 'ZREM', READY)",
         "in_chunks(picked, 'ZREM', READY)",
         (SIZES + "threads_without_room_stay_where_they_were",),
     ),
-    Variant(
+    Mutant(
         "settled threads do not share the bytes",
         SETTLE,
         "share_of(room, #threads - i + 1)",
         "room",
         (SIZES + "threads_settled_at_once_share_the_bytes",),
     ),
-    Variant(
+    Mutant(
         "binds have no hash tag",
         "tube.py",
         'return f"{self.binds}{{{shard.tag}}}"',

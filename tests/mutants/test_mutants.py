@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.broken import copy_in_use
-from tests.broken.variants import VARIANTS, Variant
 from tests.contract.conftest import REDIS_MEDIA
-from tests.requirements import require_redis
+from tests.harness.requirements import require_redis
+from tests.mutants import guard
+from tests.mutants.mutants import MUTANTS, Mutant
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "worker" / "sharded_queue"
@@ -38,8 +38,8 @@ def copy(tmp_path: Path) -> Path:
 def run(copy: Path, tests: Iterable[str]) -> "subprocess.CompletedProcess[str]":
     """The named contract tests, on the copy."""
     paths = [str(path) for path in (copy.parent, ROOT, os.environ.get("PYTHONPATH")) if path]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), copy_in_use.VARIABLE: str(copy)}
-    options = ["-q", "-x", "-p", copy_in_use.__name__, "--timeout", "30", "-k", FAST_MEDIA]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), guard.VARIABLE: str(copy)}
+    options = ["-q", "-x", "-p", guard.__name__, "--timeout", "30", "-k", FAST_MEDIA]
     options += [f"-pno:{plugin}" for plugin in SLOW_PLUGINS]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, *[f"tests/contract/{test}" for test in tests]],
@@ -52,24 +52,24 @@ def run(copy: Path, tests: Iterable[str]) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def break_it(copy: Path, variant: Variant) -> None:
-    path = copy / variant.file
+def break_it(copy: Path, mutant: Mutant) -> None:
+    path = copy / mutant.file
     text = path.read_text()
-    assert text.count(variant.old) == 1, f"stale: {variant.file} does not hold the text to replace exactly once"
-    path.write_text(text.replace(variant.old, variant.new))
+    assert text.count(mutant.old) == 1, f"stale: {mutant.file} does not hold the text to replace exactly once"
+    path.write_text(text.replace(mutant.old, mutant.new))
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.name.replace(" ", "_"))
-def test_a_broken_engine_is_caught(copy: Path, variant: Variant) -> None:
-    break_it(copy, variant)
-    done = run(copy, variant.tests)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "_"))
+def test_a_broken_engine_is_caught(copy: Path, mutant: Mutant) -> None:
+    break_it(copy, mutant)
+    done = run(copy, mutant.tests)
     # 1 is "tests failed"; a test that is gone, or a package that cannot be imported, has another code.
     assert done.returncode == 1, done.stdout + done.stderr
     assert re.search(r"^1 failed\b(?!.*\berror)", done.stdout, re.MULTILINE), done.stdout
 
 
 def test_the_whole_engine_is_not_called_broken(copy: Path) -> None:
-    done = run(copy, sorted({test for variant in VARIANTS for test in variant.tests}))
+    done = run(copy, sorted({test for mutant in MUTANTS for test in mutant.tests}))
     assert done.returncode == 0, done.stdout + done.stderr
     assert "passed" in done.stdout
     assert "skipped" not in done.stdout, done.stdout
