@@ -42,7 +42,7 @@ def own_nodes(tmp_path: Path) -> Iterator[Nodes]:
 
 
 @pytest.fixture
-async def cluster(own_nodes: Nodes) -> AsyncIterator[Client]:
+async def on_own_nodes(own_nodes: Nodes) -> AsyncIterator[Client]:
     settings.redis_timeout = 1.0
     client = connect(RedisOptions(own_nodes.addresses, mode="Cluster", timeout_seconds=1.0))
     yield client
@@ -50,8 +50,8 @@ async def cluster(own_nodes: Nodes) -> AsyncIterator[Client]:
     await close(client)
 
 
-async def test_leases_at_other_nodes_are_renewed_while_one_node_hangs(own_nodes: Nodes, cluster: Client) -> None:
-    medium = RedisMedium(cluster)
+async def test_leases_at_other_nodes_are_renewed_while_one_node_hangs(own_nodes: Nodes, on_own_nodes: Client) -> None:
+    medium = RedisMedium(on_own_nodes)
     leases = []
     for shard in (HUNG, SOUND):
         await medium.storage.register(shard, [Entry("a", 0, [b"1"])])
@@ -68,7 +68,7 @@ async def test_leases_at_other_nodes_are_renewed_while_one_node_hangs(own_nodes:
     assert await both == []
 
 
-async def test_a_batch_at_another_node_goes_on_while_one_node_hangs(own_nodes: Nodes, cluster: Client) -> None:
+async def test_a_batch_at_another_node_goes_on_while_one_node_hangs(own_nodes: Nodes, on_own_nodes: Client) -> None:
     settings.coordinator_lease, settings.worker_concurrency = 3.0, 2
     began, cut_off, calls = asyncio.Event(), asyncio.Event(), []
 
@@ -95,10 +95,10 @@ async def test_a_batch_at_another_node_goes_on_while_one_node_hangs(own_nodes: N
             own_nodes.nodes[0].resume()
             worker.stop()
 
-    queue = Queue(RedisStorage(cluster))
+    queue = Queue(RedisStorage(on_own_nodes))
     await queue.register(HungHandler, 1)
     await queue.register(SoundHandler, 2)
-    worker = Worker(RedisCoordinator(cluster), queue, handlers=[HungHandler, SoundHandler])
+    worker = Worker(RedisCoordinator(on_own_nodes), queue, handlers=[HungHandler, SoundHandler])
     settings.worker_drain = 0.5
     async with asyncio.timeout(SECONDS):
         await worker.loop()
