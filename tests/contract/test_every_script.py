@@ -93,7 +93,7 @@ async def pipe(medium: RedisMedium) -> None:
 def drop_from_pipe(before: int) -> Step:
     async def act(medium: RedisMedium, _: Any) -> Any:
         keys, arguments = ["{p}pipe", "{p}progress"], ["pipe", before, 1, "1", "1"]
-        return await medium.redis_storage.scripts.run("drop_from_pipe", keys, lambda _: arguments, seconds=5)
+        return await medium.redis_storage.scripts.run("drop_from_pipe", keys, arguments, seconds=5)
 
     return act
 

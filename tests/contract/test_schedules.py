@@ -329,7 +329,7 @@ async def carry_out(medium: RedisMedium, name: str, moment: int, timing: str, fo
     """What waits after this occurrence was to be registered, by somebody who saw it due a while ago."""
     storage = medium.redis_storage
     arguments = [name, moment, timing, following]
-    await storage.scripts.run("register_due", storage.shard_keys(SHARD), lambda _: arguments, seconds=5)
+    await storage.scripts.run("register_due", storage.keys.of(SHARD), arguments, seconds=5)
     return await medium.waiting("a")
 
 

@@ -72,6 +72,10 @@ class Keys(NamedTuple):
         """Prefix of a shard's binds."""
         return f"{self.binds}{{{shard.tag}}}"
 
+    def of(self, shard: Shard) -> list[str]:
+        """The prefixes that each script of a shard gets as its first keys."""
+        return [self.base(shard), self.lock(shard)]
+
     @property
     def awake(self) -> str:
         """The channel that names a handler's shard when its first request arrives in an empty queue."""

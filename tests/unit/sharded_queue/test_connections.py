@@ -17,7 +17,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from sharded_queue import RedisCoordinator, RedisStorage, SettingsError
 from sharded_queue.backends.redis.client import RedisOptions, clone, connect, parse_address
 from sharded_queue.backends.redis.link import Link, discover_cluster
-from sharded_queue.backends.redis.scripts import may_pass
+from sharded_queue.backends.redis.scripts import is_transient
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ async def test_a_cancellation_that_was_forgotten_while_a_cluster_was_learned_sti
     ids=str,
 )
 def test_what_may_pass_is_tried_again(error: Exception) -> None:
-    assert may_pass(error)
+    assert is_transient(error)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_what_may_pass_is_tried_again(error: Exception) -> None:
     ids=str,
 )
 def test_what_was_refused_for_good_is_not_tried_again(error: Exception) -> None:
-    assert not may_pass(error)
+    assert not is_transient(error)
 
 
 def test_a_twin_of_a_cluster_is_made_as_its_client_was() -> None:

@@ -4,7 +4,7 @@ import pytest
 
 from sharded_queue import StorageUnavailable, settings
 from sharded_queue.backends.redis import scripts
-from sharded_queue.backends.redis.scripts import persist, source
+from sharded_queue.backends.redis.scripts import retry, source
 
 
 def test_a_script_begins_with_its_flags() -> None:
@@ -40,7 +40,7 @@ async def test_an_event_loop_that_stood_still_costs_no_answer(monkeypatch: pytes
     monkeypatch.setattr(scripts, "STANDSTILL_SECONDS", 0.1)
     settings.redis_timeout = 0.05
 
-    assert await persist(answer, 0.2) == "settled"
+    assert await retry(answer, 0.2) == "settled"
 
 
 async def test_a_redis_that_stays_away_is_asked_once_more_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,5 +54,5 @@ async def test_a_redis_that_stays_away_is_asked_once_more_and_not_for_ever(monke
     settings.redis_timeout = 0.05
 
     with pytest.raises(StorageUnavailable):
-        await persist(fail, 0.2)
+        await retry(fail, 0.2)
     assert tries == [False, True]

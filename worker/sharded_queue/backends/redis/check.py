@@ -13,7 +13,7 @@ from itertools import pairwise
 from math import gcd, inf
 from typing import Any, NamedTuple, TypeVar
 
-from sharded_queue.backends.redis.scripts import is_of_other_kind, text_of
+from sharded_queue.backends.redis.scripts import grouped, is_of_other_kind, text_of
 from sharded_queue.backends.redis.storage import RedisStorage, first_of
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.printable import counted
@@ -162,7 +162,7 @@ async def _thread_records(storage: RedisStorage, base: str) -> Iterator[Any]:
         if not is_of_other_kind(error):
             raise
         return iter(())
-    return iter(flat.items()) if isinstance(flat, dict) else _groups(flat, 2)  # RESP3 answers with a map
+    return iter(flat.items()) if isinstance(flat, dict) else grouped(flat, 2)  # RESP3 answers with a map
 
 
 def _key(name: bytes) -> str:
@@ -183,9 +183,7 @@ async def repair(storage: RedisStorage, shard: Shard, *, seconds: float = 60.0) 
     requests are not counted again, and delayed ones that lost their time are due now.
     """
     arguments = _arguments(await strays(storage, shard))
-    reply = await storage.scripts.run_once(
-        "repair", storage.shard_keys(shard), arguments, seconds=seconds, is_long=True
-    )
+    reply = await storage.scripts.run_once("repair", storage.keys.of(shard), arguments, seconds=seconds, is_long=True)
     return [Change(*map(text_of, change)) for change in reply]
 
 
@@ -196,17 +194,17 @@ async def picture(
     The picture of a shard in Redis, with the lists that were *found* beside those that its index knows. It costs Redis
     as much as reading the whole shard: not for every minute.
     """
-    reply = await storage.scripts.run_long("picture", storage.shard_keys(shard), _arguments(found), seconds=seconds)
+    reply = await storage.scripts.run_long("picture", storage.keys.of(shard), _arguments(found), seconds=seconds)
     counters, _, held, trouble, firsts, *rankings, later, letters, schedules, tubes, layout, old, parked, opened = (
         reply[:-2]
     )
     quarantine, flaws = reply[-2:]
     ready, blocked, oldest, deep, leases, due, dead, identities, occurrences = rankings
-    reader = _Reader([_unreadable(text_of(index), member, record) for index, member, record in _groups(flaws, 3)])
+    reader = _Reader([_unreadable(text_of(index), member, record) for index, member, record in grouped(flaws, 3)])
     return Picture(
         tubes={
             (text_of(thread), int(priority)): Line(int(head), int(tail), length, _stamp(first) if length > 0 else None)
-            for thread, priority, head, tail, length, first in _groups(tubes, 6)
+            for thread, priority, head, tail, length, first in grouped(tubes, 6)
         },
         held=reader.fields("held", held, text_of, _hold),
         trouble=reader.fields("trouble", trouble, _place, _suspects),
@@ -243,7 +241,7 @@ class _Reader:
         self, index: str, flat: Sequence[Any], key: Callable[[bytes], K], value: Callable[[bytes], T]
     ) -> dict[K, T]:
         read: dict[K, T] = {}
-        for member, record in _groups(flat, 2):
+        for member, record in grouped(flat, 2):
             try:
                 read[key(member)] = value(record)
             except ValueError:
@@ -261,7 +259,7 @@ def _unreadable(index: str, member: bytes, record: bytes) -> str:
 
 
 def _known_counters(flat: Sequence[bytes]) -> list[bytes]:
-    return [part for name, value in _groups(flat, 2) if text_of(name) in COUNTERS for part in (name, value)]
+    return [part for name, value in grouped(flat, 2) if text_of(name) in COUNTERS for part in (name, value)]
 
 
 def _number(text: bytes) -> int:
@@ -286,7 +284,7 @@ async def found_wrong(storage: RedisStorage, shard: Shard) -> list[str]:
     A sentence for each thing in a shard that does not add up. Where a key holds no value of ours, nothing but these
     keys can be told.
     """
-    if wrong := await storage.scripts.wrong_kinds(storage.shard_keys(shard)):
+    if wrong := await storage.scripts.wrong_kinds(storage.keys.of(shard)):
         return wrong
     return faults(await picture(storage, shard, await strays(storage, shard)))
 
@@ -423,8 +421,3 @@ def _hold(text: bytes) -> Hold:
 def _suspects(text: bytes) -> Suspects:
     sequence, last, attempts, crashes, _ = text.split(b" ", 4)
     return Suspects(int(sequence), int(last), int(attempts), int(crashes))
-
-
-def _groups(flat: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for at in range(0, len(flat), size):
-        yield flat[at : at + size]

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -10,7 +10,7 @@ from redis.exceptions import NoPermissionError, RedisError
 
 from sharded_queue.backends.redis.client import Client, clone, close
 from sharded_queue.backends.redis.link import Link
-from sharded_queue.backends.redis.scripts import Caller, Scripts, batch_of, refusal, text_of
+from sharded_queue.backends.redis.scripts import Caller, Scripts, batch_of, rejection_message, text_of
 from sharded_queue.coordinator import Bound, Coordinator
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
@@ -72,9 +72,6 @@ class RedisCoordinator(Coordinator):
         if self._is_owner:
             await close(self.link.redis)
 
-    def _shard_keys(self, shard: Shard) -> list[str]:
-        return [self.keys.base(shard), self.keys.lock(shard)]
-
     async def bind(
         self,
         shard: Shard,
@@ -86,13 +83,13 @@ class RedisCoordinator(Coordinator):
     ) -> Bound:
         binder = self._binders.setdefault((shard, owner), Binder())
         binder.call += 1
-        keys = [*self._shard_keys(shard), binder.key(self.keys.base(shard))]
+        keys = [*self.keys.of(shard), binder.key(self.keys.base(shard))]
         lease_ms, ageing_ms = int(lease_seconds * 1000), int(ageing_seconds * 1000)
         limits = [lease_ms, settings.crash_limit, ageing_ms, settings.worker_batch_bytes]
         arguments = [binder.call, binder.heard, binder.fence, owner, threads, wanted, *limits]
         # No longer than one answer may take: the worker looks again, and meanwhile hears that it is to stop.
         seconds = min(lease_seconds, settings.redis_timeout)
-        reply = await self.scripts.run("bind", keys, _always(arguments), seconds=seconds)
+        reply = await self.scripts.run("bind", keys, arguments, seconds=seconds)
         binder.heard = binder.call
         next_ms, others_wait, occurs_ms, *grants = reply
         batches = [
@@ -126,7 +123,7 @@ class RedisCoordinator(Coordinator):
             shards.setdefault(lease.shard, []).append(lease)
         answers = await asyncio.gather(
             *[
-                self.scripts.run(name, self._shard_keys(shard), _always([*first, *_fences(held)]), seconds=seconds)
+                self.scripts.run(name, self.keys.of(shard), [*first, *_fences(held)], seconds=seconds)
                 for shard, held in shards.items()
             ],
             return_exceptions=True,
@@ -137,12 +134,12 @@ class RedisCoordinator(Coordinator):
         return dict(zip(shards, answers, strict=True))
 
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
-        freed = await self.scripts.run_once("evict", self._shard_keys(shard), names, seconds=settings.coordinator_lease)
+        freed = await self.scripts.run_once("evict", self.keys.of(shard), names, seconds=settings.coordinator_lease)
         return [text_of(thread) for thread in freed]
 
     async def cordon(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
         arguments = [int(seconds * 1000), *names]
-        await self.scripts.run_once("cordon", self._shard_keys(shard), arguments, seconds=settings.coordinator_lease)
+        await self.scripts.run_once("cordon", self.keys.of(shard), arguments, seconds=settings.coordinator_lease)
 
     async def free_in(self, shards: Sequence[Shard]) -> float | None:
         """One command for all shards; on a Cluster one each, as the keys of a command must share a slot."""
@@ -158,7 +155,7 @@ class RedisCoordinator(Coordinator):
             for base, lock in [(self.keys.base(shard), self.keys.lock(shard))]
             for key in (f"{lock}:leases", f"{base}:blocked", f"{base}:due")
         ]
-        return int(await self.scripts.run("soonest", keys, _always([]), seconds=settings.redis_timeout))
+        return int(await self.scripts.run("soonest", keys, [], seconds=settings.redis_timeout))
 
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
         try:
@@ -166,7 +163,7 @@ class RedisCoordinator(Coordinator):
                 return await self._wait_each(shards, owner, seconds)
             return await self._block(shards, owner, seconds)
         except NoPermissionError as error:  # every look may be allowed, and nobody would ever be called
-            log.warning("cannot wait for calls: %s", refusal(error))
+            log.warning("cannot wait for calls: %s", rejection_message(error))
             await asyncio.sleep(min(seconds, settings.coordinator_delay))
         except (RedisError, OSError, TimeoutError):  # the next look will say what is wrong
             await asyncio.sleep(min(seconds, 0.1))
@@ -219,11 +216,6 @@ class RedisCoordinator(Coordinator):
                 block.cancel()
             answers = await asyncio.gather(*blocks, return_exceptions=True)
         return next((answer for answer in answers if isinstance(answer, Shard)), None)
-
-
-def _always(arguments: Sequence[Any]) -> Callable[[bool], Sequence[Any]]:
-    """The arguments of a script that need not know whether it is sent again."""
-    return lambda _: arguments
 
 
 def _fences(leases: Sequence[Lease]) -> list[object]:

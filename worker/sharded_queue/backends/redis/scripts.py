@@ -11,7 +11,7 @@ is over.
 import asyncio
 import random
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import cache
 from hashlib import sha1
 from importlib.resources import files
@@ -131,13 +131,13 @@ class Scripts:
         self,
         name: str,
         keys: Sequence[str],
-        arguments: Callable[[bool], Sequence[Any]],
+        arguments: Sequence[Any] | Callable[[bool], Sequence[Any]],
         *,
         seconds: float | None = None,
     ) -> Any:
         """
-        The answer of script *name*; `arguments(is_resent)` gives what it is called with. *seconds* bounds all tries
-        (None: for ever).
+        The answer of script *name*. *arguments*: what it is called with, or a function of "is it sent again?" that
+        returns it. *seconds* bounds all tries (None: for ever).
 
         Raises:
             QueueFull: Redis is at its memory limit and the script writes.
@@ -146,9 +146,9 @@ class Scripts:
         """
 
         async def attempt(is_resent: bool) -> Any:
-            return await self.call(name, keys, arguments(is_resent))
+            return await self.call(name, keys, arguments(is_resent) if callable(arguments) else arguments)
 
-        return await persist(attempt, seconds)
+        return await retry(attempt, seconds)
 
     async def run_long(self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, seconds: float) -> Any:
         """
@@ -159,7 +159,7 @@ class Scripts:
         async def attempt(_: bool) -> Any:
             return await self.call(name, keys, arguments, seconds)
 
-        return await persist(attempt, seconds, seconds)
+        return await retry(attempt, seconds, seconds)
 
     async def run_once(
         self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, seconds: float, is_long: bool = False
@@ -174,7 +174,7 @@ class Scripts:
         if is_long:
             answer = await self.run_long(name, keys, arguments, seconds=seconds)
         else:
-            answer = await self.run(name, keys, lambda _: arguments, seconds=seconds)
+            answer = await self.run(name, keys, arguments, seconds=seconds)
         self._idle_callers.append(caller)  # not one that was given up: it has a call under way
         return answer
 
@@ -184,7 +184,7 @@ class Scripts:
         async def attempt(_: bool) -> Any:
             return await self.link.send(key, *command, seconds=settings.redis_timeout)
 
-        return await persist(attempt, seconds)
+        return await retry(attempt, seconds)
 
     async def ask_all(self, key: str, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """The answers to several such commands in one round trip; one try."""
@@ -204,12 +204,12 @@ class Scripts:
             return await self._send_all(name, key, commands)
 
         async def attempt(_: bool) -> list[Any]:
-            parts = await asyncio.gather(*[ask(key, group) for key, group in self._groups(calls)])
+            parts = await asyncio.gather(*[ask(key, group) for key, group in self._by_node(calls)])
             return [answer for part in parts for answer in part]
 
-        return list(await persist(attempt, seconds))
+        return list(await retry(attempt, seconds))
 
-    def _groups(self, calls: Sequence[Any]) -> list[tuple[str, Sequence[Any]]]:
+    def _by_node(self, calls: Sequence[Any]) -> list[tuple[str, Sequence[Any]]]:
         """On a Cluster each shard may be on another node, and all are asked at the same time; elsewhere in one go."""
         if self.link.is_cluster:
             return [(call[0], [call]) for call in calls]
@@ -270,7 +270,7 @@ class Scripts:
         await self.link.send(key, "SCRIPT", "LOAD", source(name), seconds=settings.redis_timeout)
 
 
-async def persist(
+async def retry(
     attempt: Callable[[bool], Awaitable[Any]], seconds: float | None, try_seconds: float | None = None
 ) -> Any:
     """
@@ -293,8 +293,8 @@ async def persist(
             # Sent again, it may have been carried out the first time: then "nothing was written" would be a lie.
             if isinstance(error, OutOfMemoryError) and not is_resent:
                 raise QueueFull(f"Redis is at its memory limit and refuses new requests: {error}") from error
-            if not may_pass(error):
-                raise StorageUnavailable(refusal(error), is_uncertain=is_resent) from error
+            if not is_transient(error):
+                raise StorageUnavailable(rejection_message(error), is_uncertain=is_resent) from error
             is_resent = is_resent or not isinstance(error, NotYet)
             is_over, stood_still = clock() + pause > deadline, clock() - began > longest + STANDSTILL_SECONDS
             if is_over and (is_last or not stood_still):
@@ -306,14 +306,14 @@ async def persist(
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
 
-def may_pass(error: Exception) -> bool:
+def is_transient(error: Exception) -> bool:
     """Whether the same command may succeed later: all but what the server refused for good."""
     if isinstance(error, AuthenticationError | NoPermissionError | DataError):
         return False
     return type(error) is not ResponseError or str(error).startswith(TRANSIENT_ERRORS)
 
 
-def refusal(error: Exception) -> str:
+def rejection_message(error: Exception) -> str:
     if other := OTHER_FORMAT.match(str(error)):
         found, own, key = other.groups()
         return (
@@ -340,6 +340,11 @@ def remedy(key: str, kind: str) -> str:
 def is_of_other_kind(error: StorageUnavailable) -> bool:
     """Whether a command was refused because its key holds another kind of value."""
     return str(error.__cause__).startswith(UNREADABLE)
+
+
+def grouped(flat: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """The parts of a flat answer, each of *size* values."""
+    return (flat[at : at + size] for at in range(0, len(flat), size))
 
 
 def batch_of(lease: Lease, handed: Sequence[Any]) -> Batch:

@@ -11,7 +11,7 @@ from uuid import uuid4
 from sharded_queue import timing
 from sharded_queue.backends.redis.client import Client
 from sharded_queue.backends.redis.link import Link, NotYet
-from sharded_queue.backends.redis.scripts import Scripts, batch_of, persist, text_of
+from sharded_queue.backends.redis.scripts import Scripts, batch_of, grouped, retry, text_of
 from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.serializer import STAMP_DIGITS
@@ -135,9 +135,6 @@ class RedisStorage(Storage):
     def keys(self) -> Keys:
         return self._keys or Keys(settings.tube_prefix, settings.coordinator_prefix)
 
-    def shard_keys(self, shard: Shard) -> list[str]:
-        return [self.keys.base(shard), self.keys.lock(shard)]
-
     async def register(
         self,
         shard: Shard,
@@ -159,7 +156,7 @@ class RedisStorage(Storage):
     ) -> Registered:
         window_ms = max(1, int(window_seconds * 1000))
         reply = await self._register(shard, entries, _limits(capacity, delay_seconds, window_ms, layout))
-        firsts, duplicates = reply[: len(entries)], _groups(reply[len(entries) :], 3)
+        firsts, duplicates = reply[: len(entries)], grouped(reply[len(entries) :], 3)
         return Registered(firsts, {(entry, place): first_of(text) for entry, place, text in duplicates})
 
     async def _register(self, shard: Shard, entries: Sequence[Entry], limits: Limits) -> list[Any]:
@@ -184,7 +181,7 @@ class RedisStorage(Storage):
 
     async def _sent(self, shard: Shard, producer: Producer, entries: Sequence[Entry], limits: Limits) -> list[Any]:
         """The answer to a registration, which is stamped anew each time that it is sent."""
-        keys = [*self.shard_keys(shard), f"{self.keys.base(shard)}:producer:{producer.name}"]
+        keys = [*self.keys.of(shard), f"{self.keys.base(shard)}:producer:{producer.name}"]
         elapsed = asyncio.get_running_loop().time
         rest = (self.keys.awake, shard.tag, *limits, _largest(entries))
         way_seconds, give_up_at = _way_seconds(entries), elapsed() + settings.redis_retry
@@ -203,7 +200,7 @@ class RedisStorage(Storage):
             return reply
 
         try:
-            return cast("list[Any]", await persist(attempt, settings.redis_retry, settings.redis_retry))
+            return cast("list[Any]", await retry(attempt, settings.redis_retry, settings.redis_retry))
         except StorageUnavailable as error:
             if not error.is_uncertain:
                 raise
@@ -216,7 +213,7 @@ class RedisStorage(Storage):
     async def schedule(self, shard: Shard, schedule: Schedule, layout: Layout | None = None) -> int:
         following: int | str = ""
         while True:
-            arguments = [schedule.name, following, str(schedule.timing), *schedule[2:], _spelled(layout)]
+            arguments = [schedule.name, following, str(schedule.timing), *schedule[2:], _encode_layout(layout)]
             now, *known = await self._order("schedule", shard, arguments, settings.redis_retry)
             if known:
                 return int(known[0])
@@ -243,7 +240,7 @@ class RedisStorage(Storage):
 
     async def _page_of_schedules(self, shard: Shard, begin: int) -> list[Any]:
         page: list[Any] = await self.scripts.run(
-            "schedules", self.shard_keys(shard), lambda _: [begin, PAGE], seconds=settings.redis_timeout
+            "schedules", self.keys.of(shard), [begin, PAGE], seconds=settings.redis_timeout
         )
         return page
 
@@ -267,16 +264,14 @@ class RedisStorage(Storage):
 
     async def _ask(self, script: str, shard: Shard, arguments: Sequence[Any]) -> Any:
         """For a person, who would rather know soon that there is no answer."""
-        return await self.scripts.run(
-            script, self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_timeout
-        )
+        return await self.scripts.run(script, self.keys.of(shard), arguments, seconds=settings.redis_timeout)
 
     async def _order(self, script: str, shard: Shard, arguments: Sequence[Any], seconds: float) -> Any:
         """Carried out once, however often and late it arrives."""
-        return await self.scripts.run_once(script, self.shard_keys(shard), arguments, seconds=seconds)
+        return await self.scripts.run_once(script, self.keys.of(shard), arguments, seconds=seconds)
 
     async def _write(self, script: str, shard: Shard, arguments: Sequence[Any]) -> Any:
-        return await self.scripts.run(script, self.shard_keys(shard), lambda _: arguments, seconds=settings.redis_retry)
+        return await self.scripts.run(script, self.keys.of(shard), arguments, seconds=settings.redis_retry)
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         shard = settlements[0].lease.shard
@@ -284,7 +279,7 @@ class RedisStorage(Storage):
         room = settings.worker_batch_bytes
         reply = await self.scripts.run(
             "settle",
-            self.shard_keys(shard),
+            self.keys.of(shard),
             lambda again: [int(again), room, *flat],
             seconds=settings.coordinator_lease,
         )
@@ -294,33 +289,31 @@ class RedisStorage(Storage):
         lease, delay = failure.lease, failure.delay_seconds
         rest = [lease.thread, lease.fence, failure.priority, failure.sequence, failure.attempt]
         reason = f"{failure.error}\n{failure.traceback}" if failure.traceback and delay is None else failure.error
-        rest += [TO_THE_DEAD if delay is None else int(delay * 1000), reason, _spelled_call(failure.call)]
+        rest += [TO_THE_DEAD if delay is None else int(delay * 1000), reason, _encode_call(failure.call)]
         rest += ["" if failure.cap_seconds is None else int(failure.cap_seconds * 1000)]
         return bool(
             await self.scripts.run(
                 "fail",
-                self.shard_keys(lease.shard),
+                self.keys.of(lease.shard),
                 lambda again: [int(again), *rest],
                 seconds=settings.coordinator_lease,
             )
         )
 
     async def observe(self, shards: Sequence[Shard], worst: int = 10, holds: int = 1000) -> list[ShardState]:
-        calls = [(self.keys.base(shard), self.shard_keys(shard), [worst, holds]) for shard in shards]
+        calls = [(self.keys.base(shard), self.keys.of(shard), [worst, holds]) for shard in shards]
         replies = await self.scripts.run_all("observe", calls, seconds=settings.redis_timeout)
         return [_readable_state(shard, reply) for shard, reply in zip(shards, replies, strict=True)]
 
     async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
         arguments = [tube.thread, tube.priority, count, settings.worker_batch_bytes]
         first, messages = await self.scripts.run(
-            "peek", self.shard_keys(tube.shard), lambda _: arguments, seconds=settings.redis_timeout
+            "peek", self.keys.of(tube.shard), arguments, seconds=settings.redis_timeout
         )
         return list(enumerate(messages, first))
 
     async def explain(self, shard: Shard, thread: str) -> ThreadState:
-        reply = await self.scripts.run(
-            "explain", self.shard_keys(shard), lambda _: [thread], seconds=settings.redis_timeout
-        )
+        reply = await self.scripts.run("explain", self.keys.of(shard), [thread], seconds=settings.redis_timeout)
         return _thread_state(thread, reply)
 
     async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
@@ -375,7 +368,7 @@ class RedisStorage(Storage):
     async def _verify(self, seconds: float) -> None:
         if self._is_verified or settings.redis_eviction == "Accepted":
             return
-        info = await self._introduced(seconds)
+        info = await self._memory_info(seconds)
         policy = dict(line.split(b":", 1) for line in info.splitlines() if b":" in line).get(b"maxmemory_policy")
         if policy not in (None, b"noeviction"):
             raise SettingsError(
@@ -384,7 +377,7 @@ class RedisStorage(Storage):
             )
         self._is_verified = True
 
-    async def _introduced(self, seconds: float) -> bytes:
+    async def _memory_info(self, seconds: float) -> bytes:
         """What Redis says of its memory; its time as well, so that the first registration has the right one."""
         elapsed = asyncio.get_running_loop().time
 
@@ -394,7 +387,7 @@ class RedisStorage(Storage):
             self._clock.learn(stamp, elapsed() - sent_at, int(time_s) * 1000 + int(time_us) // 1000)
             return cast("bytes", info)
 
-        return cast("bytes", await persist(attempt, seconds))
+        return cast("bytes", await retry(attempt, seconds))
 
     async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
         base = self.keys.base(shard)
@@ -415,7 +408,7 @@ class RedisStorage(Storage):
 
 
 def _limits(capacity: int | None, delay_seconds: float, window_ms: int, layout: Layout | None) -> Limits:
-    return capacity or 0, int(delay_seconds * 1000), window_ms, _spelled(layout)
+    return capacity or 0, int(delay_seconds * 1000), window_ms, _encode_layout(layout)
 
 
 def _way_seconds(entries: Sequence[Entry]) -> float:
@@ -424,7 +417,7 @@ def _way_seconds(entries: Sequence[Entry]) -> float:
     return size / SLOWEST_BYTES_A_SECOND
 
 
-def _spelled(layout: Layout | None) -> str:
+def _encode_layout(layout: Layout | None) -> str:
     return f"{layout.number} {layout.threads}" if layout else ""
 
 
@@ -473,11 +466,11 @@ def _settlement(settlement: Settlement) -> tuple[Any, ...]:
         busy_us,
         wanted,
         2 if is_over else int(release),
-        _spelled_call(call),
+        _encode_call(call),
     )
 
 
-def _spelled_call(call: int | None) -> int | str:
+def _encode_call(call: int | None) -> int | str:
     return "" if call is None else call
 
 
@@ -506,7 +499,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
     schedules, layout, undrained, parked, parked_depth, letters, paused, quarantined = later
     fields = {text_of(name): value for name, value in _pairs(counted)}
     counters = {name: _counted(name, value) for name, value in fields.items() if name in COUNTERS}
-    lags = [_tube_lag(now, *triple) for triple in _groups(oldest, 4)]
+    lags = [_tube_lag(now, *triple) for triple in grouped(oldest, 4)]
     return ShardState(
         shard=shard,
         depth=counters.get("depth", 0),
@@ -517,7 +510,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         lag_seconds=lags[0].lag_seconds if lags else 0.0,
         deepest=[(text_of(thread), _counted("the depth of a thread", depth)) for thread, depth in _pairs(deepest)],
         oldest=lags,
-        held=[_hold(now, *fields) for fields in _groups(held, 5)],
+        held=[_hold(now, *fields) for fields in grouped(held, 5)],
         registered=counters.get("registered", 0),
         settled=counters.get("settled", 0),
         dead=counters.get("dead", 0),
@@ -613,8 +606,3 @@ def _died_ms(score: bytes | float) -> int:
 
 def _pairs(flat: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     return zip(flat[::2], flat[1::2], strict=True)
-
-
-def _groups(flat: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    for at in range(0, len(flat), size):
-        yield flat[at : at + size]

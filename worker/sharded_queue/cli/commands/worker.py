@@ -15,7 +15,7 @@ import click
 from sharded_queue import logs
 from sharded_queue.backends.redis.client import close, connect
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
-from sharded_queue.backends.redis.scripts import may_pass
+from sharded_queue.backends.redis.scripts import is_transient
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import handlers_in
 from sharded_queue.errors import ShardedQueueError, StorageUnavailable, UnreadableData
@@ -172,5 +172,5 @@ def refuse_for_good(where: str, error: StorageUnavailable) -> None:
     """
     cause = error.__cause__
     is_untrusted = cause is not None and isinstance(cause.__cause__, ssl.SSLCertVerificationError)
-    if is_untrusted or (isinstance(cause, Exception) and not may_pass(cause)):
+    if is_untrusted or (isinstance(cause, Exception) and not is_transient(cause)):
         raise StorageUnavailable(f"Redis at {where}: {error}") from error
