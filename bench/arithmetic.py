@@ -1,4 +1,4 @@
-"""What a list of measurements comes to."""
+"""Statistics of a list of measurements."""
 
 import math
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ def percentile(values: Sequence[float], percent: float) -> float:
 
 
 def paired_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
-    """The median of the ratios round by round: what slows the machine for a while slows both sides of a round."""
+    """The median of the ratios of each round. Whatever slows the machine for a while slows both sides of a round."""
     if not ours or len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} and {len(theirs)} rounds make no pairs")
     return median(mine / other for mine, other in zip(ours, theirs, strict=True))
 
 
 def spread(values: Sequence[float]) -> float:
-    """How many times the smallest value the largest is."""
+    """The ratio of the largest value to the smallest."""
     return max(values) / min(values)

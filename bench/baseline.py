@@ -1,4 +1,4 @@
-"""What the engine is measured against: the few Redis commands that do the job without any of its promises."""
+"""The baseline of the engine: the few Redis commands that do the same job without any of its guarantees."""
 
 from redis.asyncio import Redis
 
@@ -7,7 +7,7 @@ from sharded_queue.backends.redis.link import Link
 
 
 async def fill(redis: Redis, count: int, threads: int) -> list[str]:
-    """The same messages in as many lists; their names."""
+    """Put the same messages into one list per thread. Returns the names of the lists."""
     keys = [f"bare:{thread}" for thread in range(threads)]
     for thread, key in enumerate(keys):
         await redis.rpush(key, *[STAMP + encode(request) for request in requests(count)[thread::threads]])

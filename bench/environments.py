@@ -14,7 +14,7 @@ SECONDS = 180
 
 @dataclass(frozen=True, slots=True)
 class Competitor:
-    """*packages* pin what is measured, *count* is how many requests: enough for a second or so."""
+    """*packages* pins the measured versions. *count* is the number of requests: enough for a second or so."""
 
     name: str
     script: str
@@ -50,7 +50,7 @@ OTHERS = (
 
 
 def python_of(competitor: Competitor) -> Path:
-    """The interpreter of a competitor's environment, which is made when it is not there or pins something else."""
+    """The interpreter of a competitor's environment, which is made anew if it is missing or has other versions."""
     folder = PLACE / competitor.script.removesuffix(".py")
     python, note = folder / "bin" / "python", folder / "packages"
     wanted = "\n".join(competitor.packages)
@@ -63,7 +63,7 @@ def python_of(competitor: Competitor) -> Path:
 
 
 def run(python: Path, script: str, port: int, count: int, threads: int) -> dict[str, Any]:
-    """What a script of `competitors/` reports of one run."""
+    """Run a script of `competitors/` once, and return its report."""
     command = [python, ROOT / "bench" / "competitors" / script, str(port), str(count), str(threads)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False, cwd=PLACE)
     if ended.returncode:

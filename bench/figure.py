@@ -1,4 +1,4 @@
-"""One line of the table: what was measured, and what was to be reached."""
+"""One line of the table: a measurement and its target."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -6,7 +6,7 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """*bound* None: there is no target, the figure is told for what it says about another one."""
+    """*bound* None: the figure has no target, and only explains another one."""
 
     name: str
     measured: float
@@ -17,7 +17,7 @@ class Figure:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the target was reached, None without a target; judged as shown, so that the table agrees with it."""
+        """Whether the target is met; None without a target. It compares the value as shown in the table."""
         if self.bound is None:
             return None
         shown = float(number(self.measured).replace(",", ""))
@@ -41,7 +41,7 @@ class Figure:
 
 
 def number(value: float) -> str:
-    """Three digits that count, and no more."""
+    """Three significant digits."""
     if value == 0 or abs(value) >= 1000:
         return f"{value:,.0f}"
     if abs(value) >= 100:

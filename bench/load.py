@@ -14,10 +14,10 @@ from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Route,
 
 BATCH = 128
 CONCURRENCY = 128
-"""Threads that the measured worker binds at a time, where the table does not say otherwise."""
+"""Number of threads that the measured worker holds at the same time, unless the table says otherwise."""
 LONGEST_RUN_SECONDS = 120
 STAMP = b"%013d" % 1_700_000_000_000
-"""The bare messages carry a time as ours do, where both sides must decode the same bytes."""
+"""The messages of the baseline carry a time as ours do, so that both sides decode the same number of bytes."""
 
 
 class Small(NamedTuple):
@@ -36,7 +36,7 @@ def requests(count: int) -> list[Small]:
 
 
 class Counted(Handler):
-    """Does nothing but count; what it costs is what every handler costs. *spread*: how many threads requests go to."""
+    """Only counts, so it costs what every handler costs. *spread*: the number of threads that requests go to."""
 
     name = "bench.counted"
     spread = 1
@@ -58,7 +58,7 @@ class Counted(Handler):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One timed run: wall-clock and CPU seconds of this process for so many requests."""
+    """One timed run: wall-clock and CPU seconds of this process, and the number of requests."""
 
     count: int
     seconds: float
@@ -83,7 +83,7 @@ class Stopwatch:
 
 @contextmanager
 def configured(**values: Any) -> Iterator[None]:
-    """Settings for one measurement, and back."""
+    """Change settings for one measurement, and restore them."""
     before = {name: getattr(settings, name) for name in values}
     for name, value in values.items():
         setattr(settings, name, value)
@@ -103,7 +103,7 @@ async def fill(redis: Redis, count: int, threads: int, handler: type[Handler] = 
 
 
 async def serve(redis: Redis, count: int, concurrency: int = CONCURRENCY) -> Run:
-    """Let a new worker handle the *count* requests that wait; from its start until it has settled and left."""
+    """Let a new worker handle the *count* waiting requests, from its start until it has settled and stopped."""
     worker = Worker(RedisCoordinator(redis), Queue(RedisStorage(redis)), handlers=[Counted])
     Counted.remaining, Counted.done = count, staticmethod(worker.stop)
     with configured(worker_concurrency=concurrency, worker_batch_size=BATCH):

@@ -1,4 +1,4 @@
-"""Parts of a page that programs write, between comments that name them; what stands around them is written by hand."""
+"""Generated parts of a page, between comments that name them. The rest of the page is written by hand."""
 
 import re
 from pathlib import Path

@@ -44,7 +44,7 @@ def text(figures: Sequence[Figure], rates: Sequence[Rates]) -> str:
 
 
 def page(machine: dict[str, str], figures: Sequence[Figure], rates: Sequence[Rates]) -> str:
-    """`prose.md` with what was measured in the places it names."""
+    """`prose.md` with the measurements in its placeholders."""
     places = {
         "date": date.today().isoformat(),
         "machine": "\n".join(f"- {name}: {value}" for name, value in machine.items()),

@@ -1,4 +1,4 @@
-"""How much of everything: a full run for the report, a quick one to see where a change leads."""
+"""Sizes of a run: a full one for the report, a quick one to see the effect of a change."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,16 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Scale:
     rounds: int = 9
-    """Times that every pair is measured, in turns."""
+    """Number of rounds in which each pair is measured in turns."""
     requests: int = 50_000
-    """Requests of one run of handling or registering."""
+    """Number of requests in one run of handling or registering."""
     small_threads: int = 10_000
-    """Threads of one request each."""
+    """Number of threads with one request each."""
     waiting: tuple[int, ...] = (100, 100_000, 1_000_000)
-    """Threads that wait while one is bound."""
+    """Numbers of threads that wait while one is bound."""
     binds: int = 400
     wakes: int = 1000
-    """Hand-overs of each kind to an idle worker."""
+    """Number of hand-overs of each kind to an idle worker."""
     idle_seconds: float = 12.0
     waits_for_leases: bool = True
     """Whether to kill a worker and wait for the end of its lease: 15 seconds."""

@@ -1,13 +1,13 @@
-"""What a Redis server tells about itself."""
+"""Statistics of a Redis server."""
 
 from redis.asyncio import Redis
 
 SENT_BY_WORKERS = ("evalsha", "blpop", "script|load", "eval")
-"""Commands of a worker on the wire; all others of the statistics are carried out inside its scripts."""
+"""Commands that a worker sends. All others in the statistics run inside its scripts."""
 
 
 async def calls(redis: Redis) -> dict[str, int]:
-    """How often each command was carried out since the last `reset`, those inside scripts included."""
+    """The number of runs of each command since the last `reset`, including those inside scripts."""
     stats = await redis.info("commandstats")
     return {name.removeprefix("cmdstat_"): int(values["calls"]) for name, values in stats.items()}
 

@@ -1,1 +1,1 @@
-"""A module per promise about speed; each has a `measure` that yields its lines of the table."""
+"""One module for each promise about speed. Its `measure` yields its lines of the table."""

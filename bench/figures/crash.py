@@ -1,4 +1,4 @@
-"""A worker process is killed, its thread goes on elsewhere: when?"""
+"""The time from the kill of a worker process until another worker continues its thread."""
 
 import asyncio
 import os
@@ -21,7 +21,7 @@ PATIENCE_SECONDS = 60.0
 
 
 class Slow(Handler):
-    """Tells who handled when, by the clock that all processes of a machine share."""
+    """Prints the worker and the time of each batch, by the clock that all processes of a machine share."""
 
     name = "bench.slow"
 
@@ -76,7 +76,7 @@ async def handled_by(redis: Redis, name: str) -> float:
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
             for line in await redis.lrange(HANDLED, 0, -1):
-                who, when = line.decode().split()
-                if who == name:
-                    return float(when)
+                worker, handled_at = line.decode().split()
+                if worker == name:
+                    return float(handled_at)
             await asyncio.sleep(0.05)

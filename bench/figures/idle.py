@@ -1,4 +1,4 @@
-"""What a worker without work costs Redis."""
+"""The cost of an idle worker for Redis."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -12,7 +12,7 @@ from bench.scale import Scale
 from sharded_queue import Queue, RedisCoordinator, RedisStorage, Worker
 
 SETTLE_SECONDS = 8.0
-"""Until an idle worker's looks have grown as far apart as they get."""
+"""Until the polls of an idle worker are as far apart as they get."""
 
 
 async def measure(redis: Redis, scale: Scale) -> AsyncIterator[Figure]:

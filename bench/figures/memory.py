@@ -1,4 +1,4 @@
-"""What a queued request takes in Redis, against the bare list of the same requests."""
+"""Redis memory per queued request, against a bare list of the same requests."""
 
 from collections.abc import AsyncIterator
 
@@ -24,7 +24,7 @@ async def ours_bytes(redis: Redis, count: int, threads: int) -> float:
 
 
 async def bare_bytes(redis: Redis, count: int, threads: int) -> float:
-    """The encoded requests alone: what somebody would keep who needs no time of registration."""
+    """The memory of the encoded requests alone, without a time of registration."""
     before = await emptied(redis)
     waiting = load.requests(count)
     for thread in range(threads):

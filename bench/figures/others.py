@@ -1,4 +1,4 @@
-"""Other queues on jobs that are as alike as they can be made: small requests in order, one worker process."""
+"""Other queues with jobs as similar as possible: small requests in order, one worker process."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -45,6 +45,6 @@ async def once(redis: Redis, python: Path, each: Competitor, count: int, threads
     await redis.flushall()
     before = await server.cpu_seconds(redis)
     port = redis.connection_pool.connection_kwargs["port"]
-    told = environments.run(python, each.script, port, count, threads)
+    report = environments.run(python, each.script, port, count, threads)
     redis_us = (await server.cpu_seconds(redis) - before) / count * 1e6
-    return told["register"]["rate"], told["handle"]["rate"], told["handle"]["cpu_us"], redis_us
+    return report["register"]["rate"], report["handle"]["rate"], report["handle"]["cpu_us"], redis_us

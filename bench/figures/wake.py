@@ -17,12 +17,12 @@ from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Route,
 BLOCK = 25
 """Hand-overs of one kind before the turn of the next."""
 PAUSE_SECONDS = 0.003
-"""Between hand-overs: both sides have fallen asleep again."""
+"""Pause between hand-overs, after which both sides are asleep again."""
 BARE_KEY = "bare:wake"
 
 
 class Arrival:
-    """Where a handler says that it was called."""
+    """Receives the moment at which a handler is called."""
 
     def __init__(self) -> None:
         self.at, self._came = 0.0, asyncio.Event()

@@ -41,7 +41,7 @@ class Found:
             self.drains += drain_cost.rows(workload, found)
 
     def tables(self) -> dict[str, list[tuple[str, ...]]]:
-        """By the part of the page that each is; those that were not measured are empty."""
+        """The tables by their part of the page. Those that were not measured are empty."""
         total = sum(step.measured for step in self.steps)
         steps = [(step.name, step.value, f"{step.measured / total:.0%}") for step in self.steps]
         return {
@@ -60,7 +60,7 @@ def parsed() -> argparse.Namespace:
 
 @contextmanager
 def cluster_of_ours() -> Iterator[Cluster]:
-    """The one of `make cluster`, or a new one that goes in the end, with the images as they are now."""
+    """The cluster of `make cluster`, or a new one that is removed in the end, with the current images."""
     if kubernetes.given():
         raise SystemExit("KUBECONFIG names a cluster; this needs the one of `make cluster`, whose node it looks into")
     kubernetes.prepare()

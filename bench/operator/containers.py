@@ -1,4 +1,4 @@
-"""What containerd tells of its containers, as it happens: pods' own status comes a second or two later."""
+"""Container events of containerd as they happen. The status of a pod follows a second or two later."""
 
 import asyncio
 import json
@@ -51,11 +51,11 @@ class Containers:
                 found[labels[KIND]] = at
             if len(found) == 2:
                 return found["sandbox"], found["container"]
-        raise RuntimeError(f"containerd told nothing of the containers of {pod}")
+        raise RuntimeError(f"containerd reported no container of {pod}")
 
     def labels(self, container: str) -> dict[str, str]:
         try:
             labels: dict[str, str] = json.loads(self.node.ctr("containers", "info", container))["Labels"]
-        except RuntimeError:  # somebody else's, and gone already
+        except RuntimeError:  # a container of another pod, which has gone already
             return {}
         return labels

@@ -51,7 +51,7 @@ class Drain:
 
 
 class Clock:
-    """A timeline whose time passes by itself."""
+    """A timeline on the real clock."""
 
     def __init__(self) -> None:
         self.planned: list[tuple[float, int, float, Callable[[], None]]] = []
@@ -69,7 +69,7 @@ class Clock:
         heapq.heappush(self.planned, (at, next(self.numbers), period, event))
 
     async def run(self, before: Callable[[], Awaitable[None]], after: Callable[[], Awaitable[None]]) -> None:
-        """For ever, each event between two awaited steps."""
+        """Run all events for ever, each between two awaited steps."""
         while True:
             at, _, period, event = heapq.heappop(self.planned)
             await asyncio.sleep(at - self.seconds)
@@ -80,7 +80,7 @@ class Clock:
 
 
 class Reality:
-    """What a rule of the simulation looks at and acts on, of a real queue and a real Deployment."""
+    """A real queue and a real Deployment, with the interface of the simulated world."""
 
     def __init__(self, harness: Harness, deployment: str) -> None:
         self.harness, self.deployment = harness, Name(harness.namespace, deployment)
@@ -92,7 +92,7 @@ class Reality:
         self.depths = depths
 
     def scale(self, replicas: int, _: object) -> None:
-        """Who goes is left to the ReplicaSet, as the rival leaves it."""
+        """The ReplicaSet chooses the pods to remove, as it does for the rival."""
         self.wanted = replicas
 
     async def run(self) -> None:
@@ -124,7 +124,7 @@ async def measure(cluster: Cluster, scale: Scale) -> AsyncIterator[tuple[Workloa
                 for contender in CONTENDERS:
                     phase = (each + 0.5) / scale.rounds
                     drain = await drained(harness, watch, pods, workload, contender, phase)
-                    print(f"  {workload.name}, {contender.name}: {told(drain)}", flush=True)
+                    print(f"  {workload.name}, {contender.name}: {summary(drain)}", flush=True)
                     drains[contender.name].append(drain)
             yield workload, drains
 
@@ -132,7 +132,7 @@ async def measure(cluster: Cluster, scale: Scale) -> AsyncIterator[tuple[Workloa
 async def drained(
     harness: Harness, watch: Watch, pods: Watch, workload: Workload, contender: Contender, phase: float
 ) -> Drain:
-    """One drain of a queue that has just been made."""
+    """One drain of a new queue."""
     is_ours = contender is OURS
     name = f"{workload.name}-{'lanes' if is_ours else 'messages'}-{phase * 100:.0f}"
     await harness.redis.flushall()
@@ -160,7 +160,7 @@ async def ruled(reality: Reality, contender: Contender, phase: float) -> None:
 
 
 async def last_handled(harness: Harness, count: int) -> float:
-    """When the last of so many requests was handled; asked for by a blocking command, so that nobody polls."""
+    """When the last of *count* requests was handled. A blocking command waits for it, so no polls disturb."""
     handled, ended = 0, 0.0
     async with asyncio.timeout(LONGEST_SECONDS):
         while handled < count:
@@ -171,7 +171,7 @@ async def last_handled(harness: Harness, count: int) -> float:
 
 
 def summed(sightings: Sequence[Sighting], prefix: str, began: float, ended: float) -> Drain:
-    """Pods count from when they are there until they are gone, or until the queue is drained."""
+    """Each pod counts from its creation until it is gone, or until the queue is drained."""
     made_at: dict[str, float] = {}
     gone_at: dict[str, float] = {}
     for seen in sightings:
@@ -184,7 +184,7 @@ def summed(sightings: Sequence[Sighting], prefix: str, began: float, ended: floa
     return Drain(ended - began, most, sum(end - begin for begin, end in lives))
 
 
-def told(drain: Drain) -> str:
+def summary(drain: Drain) -> str:
     return f"{number(drain.seconds)} s with up to {drain.most} pods, {number(drain.pod_seconds)} pod-seconds"
 
 

@@ -30,13 +30,13 @@ from sharded_queue_operator.resource.deployment import Manifest
 from tools.cluster.cluster import Cluster
 
 PAUSES = (0.1, 0.5)
-"""Seconds between two first requests: they come anywhere between two polls."""
+"""Seconds between two first requests, random so that they fall anywhere between two polls."""
 
 MANY_THREADS, EACH, MANY_WORKERS = 30, 100, 7
 """30 × (0.02 s × 100 + 0.01 s) / 10 s = 6.03 lanes."""
 
 FILES = {"timestamps.py": Path(timestamps.__file__).read_text(), "sitecustomize.py": NOTE_START}
-"""What pods get mounted."""
+"""The files that are mounted into pods."""
 
 STEPS = (
     "registered → Deployment patched (operator)",
@@ -53,7 +53,7 @@ STEPS = (
 
 @dataclass(frozen=True, slots=True)
 class Journey:
-    """When each of `STEPS` began, and the last one ended."""
+    """The times at which each of `STEPS` began, and at which the last one ended."""
 
     timestamps: Sequence[float]
 
@@ -95,7 +95,7 @@ async def patched(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
 
 
 async def made(harness: Harness, watch: Watch, manifests: Sequence[Manifest]) -> None:
-    """The resources, and their Deployments without workers."""
+    """Create the resources, and wait for their Deployments, which have no workers yet."""
     await harness.create(manifests)
     for manifest in manifests:
         await watch.first(named(worker_of(manifest["metadata"]["name"])), "a Deployment of each resource")
@@ -109,7 +109,7 @@ async def until_patched(harness: Harness, watch: Watch, each: int) -> float:
 
 
 async def writes_to_many(harness: Harness, watch: Watch) -> int:
-    """How often the Deployment was written to when many workers were needed at once."""
+    """The number of writes to the Deployment when many workers are needed at once."""
     name, shard = "many", Shard("bench.many")
     await made(harness, watch, [harness.queue(name, shard.handler)])
     entries = [Entry(str(thread), 0, [b"[1]"] * EACH) for thread in range(MANY_THREADS)]
@@ -149,7 +149,7 @@ async def handled(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
 
 
 def running(harness: Harness, name: str, handler: str, **spec: object) -> Manifest:
-    """A ShardedQueue whose pods do run, with the handlers of `timestamps`."""
+    """A ShardedQueue whose pods run the handlers of `timestamps`."""
     container = {
         "name": "worker",
         "imagePullPolicy": "IfNotPresent",
@@ -188,7 +188,7 @@ async def journey(harness: Harness, watch: Watch, pods: Watch, containers: Conta
 
 
 async def noted(harness: Harness) -> Mapping[str, float]:
-    """What the worker wrote down; asked for by a blocking command, so that nobody polls beside it."""
+    """The timestamps of the worker. A blocking command waits for it, so no polls disturb."""
     line = await harness.redis.blpop([JOURNAL], 30)
     if line is None:
         raise TimeoutError("the first request was not handled within 30 s")

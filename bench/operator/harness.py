@@ -1,4 +1,4 @@
-"""A place to measure in, and ears of our own: what the API server tells us, and when it came."""
+"""A namespace to measure in, and independent watches of the API server with the times of their events."""
 
 import asyncio
 import json
@@ -27,12 +27,12 @@ from tools.redis_server import RedisServer
 PATIENCE_SECONDS = 60.0
 LARGEST_LINE = 2**24
 AT_ONCE = 16
-"""Calls to the API server that are under way at the same time, where many objects are made."""
+"""Number of concurrent calls to the API server when many objects are created."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """An object as the API server told it. *at* is when the line came, by the clock that all pods share."""
+    """An object as the API server reported it. *at* is when the event arrived, by the clock that all pods share."""
 
     at: float
     kind: str
@@ -42,7 +42,7 @@ class Sighting:
 
 
 class Watch:
-    """`kubectl get --watch` of one kind, as events with the moments at which they came."""
+    """The events of `kubectl get --watch` of one kind, with the times at which they arrived."""
 
     def __init__(self) -> None:
         self.sightings: list[Sighting] = []
@@ -60,7 +60,7 @@ class Watch:
                 self.news.notify_all()
 
     async def first(self, holds: Callable[[Sighting], object], what: str) -> Sighting:
-        """The first sighting of all so far and to come of which this is true."""
+        """The first sighting, past or future, for which *holds* is true."""
         looked = 0
         async with asyncio.timeout(PATIENCE_SECONDS), self.news:
             while True:
@@ -73,7 +73,7 @@ class Watch:
 
     @property
     def living(self) -> set[str]:
-        """Names of what is there now."""
+        """Names of the objects that exist now."""
         names: set[str] = set()
         for seen in self.sightings:
             names.discard(seen.name) if seen.is_gone else names.add(seen.name)
@@ -92,11 +92,11 @@ class Harness:
 
     @property
     def address(self) -> str:
-        """Of the Redis, for pods and for the operator."""
+        """Address of the Redis, for pods and for the operator."""
         return f"{NODE_ADDRESS}:{self.server.port}"
 
     def queue(self, name: str, handler: str, **spec: Any) -> Manifest:
-        """A ShardedQueue whose pods, unless *spec* says otherwise, find no node: they cost nothing, and never run."""
+        """A ShardedQueue. Unless *spec* says otherwise, its pods find no node: they never run and cost nothing."""
         template = {"spec": {"nodeSelector": {"bench": "nowhere"}}}
         asked = {
             "redis": {"addresses": [self.address]},
@@ -107,7 +107,7 @@ class Harness:
         return {"apiVersion": API_VERSION, "kind": KIND, "metadata": metadata, "spec": asked | spec}
 
     async def create(self, manifests: Sequence[Manifest]) -> None:
-        """All of them, many at once."""
+        """Create all of them concurrently."""
         gate = asyncio.Semaphore(AT_ONCE)
 
         async def created(manifest: Manifest) -> None:
@@ -120,13 +120,13 @@ class Harness:
         await self.api.call("DELETE", queues(Name(self.namespace, name)))
 
     async def share(self, name: str, files: Mapping[str, str]) -> None:
-        """A ConfigMap, for pods to mount."""
+        """Create a ConfigMap that pods can mount."""
         manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": dict(files)}
         await self.api.create(core("configmaps", namespace=self.namespace), manifest)
 
     @asynccontextmanager
     async def watching(self, kind: str, *options: str) -> AsyncIterator[Watch]:
-        """What happens to the objects of a kind in this namespace from now on, and those that are there."""
+        """Watch the objects of a kind in this namespace, including those that exist already."""
         command = ["kubectl", "get", kind, "--namespace", self.namespace]
         command += ["--watch", "--output-watch-events", "--output=json", *options]
         process = await asyncio.create_subprocess_exec(
@@ -150,7 +150,7 @@ class Harness:
 @asynccontextmanager
 async def set_up(cluster: Cluster, purpose: str, **options: str) -> AsyncIterator[tuple[Harness, Start]]:
     """
-    A namespace with a Redis of these options, and the start of operators for it; all of it goes when the block ends.
+    A namespace with a Redis of these options, and a function that starts operators for it. All end with the block.
     """
     settings = Configuration()
     await config.load_kube_config(config_file=str(cluster.kubeconfig), client_configuration=settings)

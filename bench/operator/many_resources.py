@@ -1,4 +1,4 @@
-"""A thousand resources on one Redis: what the operator takes for them while nothing happens."""
+"""A thousand resources on one Redis: the cost of the operator while nothing changes."""
 
 import asyncio
 import json
@@ -31,10 +31,10 @@ THREADS, EACH = 10, 3
 PERIOD_SECONDS = 1
 SETTLE_SECONDS = 5.0
 FIRSTS = 30
-"""First requests of queues among the thousand."""
+"""Number of queues beside the thousand that get a first request."""
 
 SCALING = {"mode": "Recommend", "pollPeriodSeconds": PERIOD_SECONDS}
-"""Requests wait, and no pod is made for them: there is nothing to do but to look."""
+"""Requests wait and no pod is made for them, so the operator only reads."""
 
 POLL = "sharded_queue_operator_poll_seconds"
 WRITES = frozenset({"create", "update", "patch", "delete"})
@@ -42,7 +42,7 @@ WRITES = frozenset({"create", "update", "patch", "delete"})
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """What the operator had used up at a moment."""
+    """The resources that the operator had used at a moment."""
 
     at: float
     polls: float
@@ -70,7 +70,7 @@ async def measure(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
         await harness.create([resource(harness, each) for each in range(scale.resources)])
         await until_known(operator, scale.resources)
         known = time.monotonic() - began
-        with suppress(AssertionError):  # then the writes at rest tell
+        with suppress(AssertionError):  # the number of writes at rest then shows it
             await asyncio.to_thread(until, lambda: is_at_rest(operator), "nothing is written any more", 30)
         async for figure in at_rest(harness, operator, scale):
             yield figure
@@ -138,7 +138,7 @@ async def at_rest(harness: Harness, operator: Operator, scale: Scale) -> AsyncIt
 
 
 async def awakened(harness: Harness, operator: Operator, scale: Scale, known: float) -> AsyncIterator[Figure]:
-    """First requests to some queues more, beside all that rest."""
+    """First requests to additional queues, beside all that rest."""
     times = []
     count = min(FIRSTS, scale.firsts)
     async with harness.watching("deployments", "--watch-only") as watch:
@@ -154,7 +154,7 @@ async def awakened(harness: Harness, operator: Operator, scale: Scale, known: fl
 
 
 async def round_trips(harness: Harness, operator: Operator, scale: Scale) -> Figure:
-    """Redis moves, and a proxy that counts takes its place."""
+    """Count round trips: Redis moves to another port, and a counting proxy takes its place."""
     port = harness.server.port
     await asyncio.to_thread(harness.server.stop)
     harness.server.port = free_port()
@@ -171,7 +171,7 @@ async def round_trips(harness: Harness, operator: Operator, scale: Scale) -> Fig
 
 
 def written(log: Path, start: int, namespace: str) -> int:
-    """Writes of people and programs that are no part of Kubernetes to a namespace, from a place in the audit log on."""
+    """The writes to a namespace by anything outside Kubernetes itself, after position *start* of the audit log."""
     with log.open() as lines:
         lines.seek(start)
         events = [json.loads(line) for line in lines if f'"{namespace}"' in line]

@@ -1,4 +1,4 @@
-"""How much of everything: a full run for the page, a quick one to see where a change leads."""
+"""Sizes of a run: a full one for the page, a quick one to see the effect of a change."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,15 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Scale:
     firsts: int = 100
-    """First requests of which nothing runs but the operator."""
+    """Number of first requests for which only the operator runs."""
     journeys: int = 20
-    """First requests that a new pod handles."""
+    """Number of first requests that a new pod handles."""
     resources: int = 1000
     rest_seconds: float = 60.0
     polls: int = 10
-    """Polls whose round trips are counted."""
+    """Number of polls whose round trips are counted."""
     rounds: int = 2
-    """Drains of each workload by each side, in turns."""
+    """Number of drains of each workload by each side, in turns."""
 
 
 FULL = Scale()

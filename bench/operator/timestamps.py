@@ -17,7 +17,7 @@ from sharded_queue.backends.redis.client import connect
 JOURNAL = "bench:timestamps"
 STARTED = "BENCH_PYTHON_STARTED"
 NOTE_START = f"import os, time\nos.environ['{STARTED}'] = str(time.time())\n"
-"""The text of a `sitecustomize.py`: the first line of ours that an interpreter comes to."""
+"""The text of a `sitecustomize.py`, which the interpreter runs before any other code of ours."""
 
 IMPORTED_AT = time.time()
 QUEUES = 100
@@ -29,7 +29,7 @@ class Task(NamedTuple):
 
 
 class Noted(Handler):
-    """Each request takes the time that it says."""
+    """Takes the time that each request asks for."""
 
     name = "bench.noted"
     bound_at = 0.0
@@ -60,7 +60,7 @@ def first_of(number: int) -> str:
 
 
 FIRST = [type(f"First{number}", (Noted,), {"name": first_of(number)}) for number in range(QUEUES)]
-"""A queue of its own for each repetition: it is empty, and was never scaled."""
+"""A separate queue for each repetition, which is empty and was never scaled."""
 
 
 @cache

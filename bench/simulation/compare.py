@@ -1,4 +1,4 @@
-"""All workloads under all rules: what each came to on average over the moments at which its periods may begin."""
+"""All workloads under all rules: the means over the phases of their periods."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from sharded_queue_operator.scaling.policy import Policy
 
 PODS = 20
 PHASES = [(number + 0.5) / 15 for number in range(15)]
-"""Nobody chooses when the first request comes between two polls: the mean over these."""
+"""The first request may come at any moment between two polls, so figures are means over these phases."""
 
 MIDDLE = PHASES[7]
 
@@ -22,7 +22,7 @@ MIDDLE = PHASES[7]
 class Contender:
     name: str
     rule: Callable[[float], Rule]
-    """Made for a phase of its periods."""
+    """Makes the rule for a phase of its periods."""
 
 
 def rival(name: str, settings: hpa.Settings) -> Contender:

@@ -17,30 +17,30 @@ from sharded_queue_operator.cluster.victims import victims
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The defaults are those of KEDA and of Kubernetes, but for *threshold* and *max_replicas*."""
+    """The defaults of KEDA and of Kubernetes, except *threshold* and *max_replicas*."""
 
     threshold: int = 10
-    """Messages a pod: `listLength`."""
+    """Messages per pod: `listLength`."""
     max_replicas: int = 20
     polling_seconds: float = 30.0
     cooldown_seconds: float = 300.0
     sync_seconds: float = 15.0
-    """A flag of the controller manager: not for users of a cluster to set."""
+    """A flag of the controller manager, which users of a cluster cannot set."""
     tolerance: float = 0.1
     stabilization_seconds: float = 300.0
     is_stepwise: bool = True
-    """Rises by 4 pods or 100 % a sync, whichever is more; False: as far as it wishes at once."""
+    """True: rise by at most 4 pods or 100 % per sync, whichever is more. False: rise without a limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Autoscaler:
-    """The HPA: what it remembers between two syncs."""
+    """The state of the HPA between two syncs."""
 
     settings: Settings
     wishes: tuple[tuple[float, int], ...] = ()
 
     def synced(self, messages: int, replicas: int, now: float) -> tuple["Autoscaler", int]:
-        """The replicas after a sync, and the autoscaler that knows of it. It does nothing at 0 replicas."""
+        """The replicas after a sync, and the autoscaler with its new state. It does nothing at 0 replicas."""
         if replicas == 0:
             return self, 0
         wish = max(1, min(self.recommended(messages, replicas), self.settings.max_replicas))
@@ -56,12 +56,12 @@ class Autoscaler:
         return replicas if is_tolerable else ceil(messages / self.settings.threshold)
 
     def limit(self, replicas: int) -> int:
-        """How far one sync may rise; the period of the policies is that of the syncs."""
+        """The most replicas after one sync. The period of the policies equals that of the syncs."""
         return max(replicas + 4, 2 * replicas) if self.settings.is_stepwise else self.settings.max_replicas
 
 
 class MessageCount:
-    """KEDA and the HPA at work in a world. *phase*, 0 to 1: where in their periods they are when the world begins."""
+    """KEDA and the HPA in a world. *phase*, from 0 to 1: their position in their periods when the world begins."""
 
     def __init__(self, settings: Settings, phase: float) -> None:
         self.settings, self.phase = settings, phase
@@ -89,7 +89,7 @@ class MessageCount:
 
 
 def newest(world: World, replicas: int) -> set[str]:
-    """Whom the ReplicaSet takes when nobody tells it what pods do: those not ready, then the newest."""
+    """The pods that a ReplicaSet removes without deletion costs: those that are not ready, then the newest."""
     return victims(pods(world), {}, replicas)
 
 

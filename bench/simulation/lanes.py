@@ -1,4 +1,4 @@
-"""Ours: the operator's own decision, fed with what a poll of a simulated world would see."""
+"""Our rule: the operator's own decision, fed with what a poll of a simulated world would read."""
 
 from collections.abc import Mapping
 
@@ -18,7 +18,7 @@ SHARD = Shard("simulated")
 
 
 class Lanes:
-    """Polls each *period* seconds, and at once when an empty queue gets its first request."""
+    """Polls every *period* seconds, and at once when an empty queue gets its first request."""
 
     def __init__(self, policy: Policy, period: float = 1.0, phase: float = 0.0) -> None:
         self.policy, self.period, self.phase = policy, us(period), phase
@@ -42,7 +42,7 @@ class Lanes:
 
 
 def observed(world: World, listed: int) -> ShardState:
-    """What `observe.lua` would answer."""
+    """The answer that `observe.lua` would give."""
     waiting = [thread for thread in world.threads.values() if thread.depth]
     deepest = sorted((t for t in waiting if t.depth > 1), key=lambda thread: -thread.depth)[:listed]
     oldest = sorted(waiting, key=lambda thread: thread.oldest)[:listed]

@@ -1,4 +1,4 @@
-"""Pods over time, a panel for each workload."""
+"""Pods over time, with one panel for each workload."""
 
 from collections.abc import Sequence
 from html import escape

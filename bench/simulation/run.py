@@ -1,4 +1,4 @@
-"""One workload under one rule, and what it came to."""
+"""One workload under one rule, and its outcome."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -12,7 +12,7 @@ LONGEST = us(3_600)
 
 class Rule(Protocol):
     def attend(self, world: World) -> None:
-        """Look at *world* whenever the rule would, and scale it."""
+        """Read *world* whenever the rule would, and scale it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ def simulated(workload: Workload, rule: Rule, costs: Costs = MEASURED) -> Outcom
 
 
 def watched(world: World, workload: Workload, span: int) -> Outcome:
-    """Up to the end of the span; singles that were not handled by then count as handled at its end."""
+    """Up to the end of the span. Singles that are not handled by then count as handled at its end."""
     world.timeline.run(span)
     ends = [span if t.drained_at is None else t.drained_at for t in world.threads.values() if not t.refill]
     return outcome(world, max(ends) - us(workload.counts_from), span, span)

@@ -1,4 +1,4 @@
-"""What happens when: events in order of time, times in whole microseconds, so that no remainder is ever too small."""
+"""Events in order of time. Times are whole microseconds, so that rounding never loses a remainder."""
 
 import heapq
 from collections.abc import Callable
@@ -11,7 +11,7 @@ def us(seconds: float) -> int:
 
 
 class Timeline:
-    """Events of the same moment happen in the order in which they were planned."""
+    """Events at the same moment happen in the order in which they were planned."""
 
     def __init__(self) -> None:
         self.now = 0
@@ -30,7 +30,7 @@ class Timeline:
         heapq.heappush(self._events, (self.now + delay, self._planned, event))
 
     def every(self, period: int, event: Callable[[], None], *, first: int) -> None:
-        """*event* after *first* microseconds, and each *period* from then on."""
+        """Plan *event* after *first* microseconds, and then every *period*."""
 
         def again() -> None:
             self.after(period, again)
@@ -39,7 +39,7 @@ class Timeline:
         self.after(first, again)
 
     def run(self, until: int, is_over: Callable[[], bool] = lambda: False) -> None:
-        """Let happen what is planned up to and including *until*, or less, if it is over before."""
+        """Run what is planned up to and including *until*, or until it is over."""
         while self._events and self._events[0][0] <= until and not is_over():
             self.now, _, event = heapq.heappop(self._events)
             event()

@@ -1,4 +1,4 @@
-"""The five workloads, each a plan of what is registered when."""
+"""The five workloads. Each plans what is registered at which time."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from bench.simulation.world import World
 THREADS = 100
 FED_DEPTH = 5
 FED_SECONDS = 20.0
-"""For how long the ten threads are busy before the single requests come."""
+"""The time for which the ten threads are busy before the single requests come."""
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """*span*: a queue that never drains is watched for so many seconds; its drain time is that of its singles."""
+    """*span*: seconds for which a queue that never drains is watched; its drain time is that of its singles."""
 
     name: str
     title: str
@@ -26,7 +26,7 @@ class Workload:
 
 
 def at_once(name: str, title: str, depths: list[int]) -> Workload:
-    """All requests in one call; which thread comes first is left to a shuffle that is always the same."""
+    """Registers all requests in one call. A shuffle with a fixed seed orders the threads."""
     mixed = Random(5).sample(depths, len(depths))
     named = {f"t{number:03d}": depth for number, depth in enumerate(mixed)}
     return Workload(name, title, lambda world: world.register(named))

@@ -18,23 +18,23 @@ TURN = us(30)
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What takes time, in seconds; the same for every rule."""
+    """Times of each step in seconds, the same for every rule."""
 
     request: float = 0.02
-    """In the handler, each."""
+    """Time of one request in the handler."""
 
     bind: float = 0.002
-    """For a worker to take a thread: one script of Redis, and the handler's `start`."""
+    """Time to bind a thread: one script of Redis, and the handler's `start`."""
 
     start: float = 1.0
-    """From the patch of the replicas to a worker that looks for threads."""
+    """Time from the patch of the replicas to a worker that looks for threads."""
 
     batch: int = 128
     """Requests in one call of the handler, `settings.worker_batch_size`."""
 
 
 MEASURED = Costs()
-"""The figures of docs/scaling.md, from a node of this project's tests."""
+"""The figures of docs/scaling.md, measured on a node of this project."""
 
 
 @dataclass(slots=True)
@@ -44,9 +44,9 @@ class Thread:
     name: str
     refill: bool = False
     arrivals: deque[tuple[int, int]] = field(default_factory=deque)
-    """When, and how many at once, of the requests that wait; the oldest first."""
+    """The time and the number of requests of each registration that still waits, oldest first."""
     lines_up_at: int = 0
-    """Its place among the threads that wait: when its oldest request came, or when its last turn was over."""
+    """Its place among the waiting threads: when its oldest request came, or when its last turn was over."""
     holder: "Pod | None" = None
     held_since: int = 0
     fence: int = 0
@@ -78,7 +78,7 @@ class Pod:
 
 
 Choice = Callable[["World", int], set[str]]
-"""Names of the pods to go, so that so many stay."""
+"""Names of the pods to remove, so that the given number stays."""
 
 
 @dataclass(slots=True)
@@ -92,12 +92,12 @@ class World:
     registered: int = 0
     settled: int = 0
     busy: int = 0
-    """Microseconds in the handler, of what was settled."""
+    """Microseconds in the handler, for settled requests."""
     writes: int = 0
     """Of the replicas."""
     created: int = 0
     replicas: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0)])
-    """Pods that run or start, from each moment on at which their number changed."""
+    """Number of pods that run or start, from each moment on at which it changed."""
     arrived: Callable[[], None] = lambda: None
     """Called when an empty queue gets a request."""
 
@@ -112,7 +112,7 @@ class World:
     # Requests
 
     def register(self, depths: Mapping[str, int], *, refill: bool = False) -> None:
-        """All at once, as one call of `register` does."""
+        """Register all at once, as one call of `register` does."""
         was_empty = self.depth == 0
         for name, count in depths.items():
             self.put(self.threads.setdefault(name, Thread(name, refill)), count)
@@ -129,7 +129,7 @@ class World:
     # Pods
 
     def scale(self, replicas: int, going: Choice) -> None:
-        """Set the replicas; *going* says who leaves when there are to be fewer."""
+        """Set the replicas. *going* chooses the pods to remove if there are fewer."""
         self.wanted = replicas
         self.writes += 1
         for name in going(self, replicas):
@@ -154,7 +154,7 @@ class World:
             self.serve()
 
     def dismiss(self, pod: Pod) -> None:
-        """It finishes its batch; one without a thread is gone at once."""
+        """A pod finishes its batch first. A pod without a thread is gone at once."""
         pod.is_leaving = True
         if pod.thread is None:
             self.end(pod)
@@ -201,7 +201,7 @@ class World:
             self.release(pod, thread)
 
     def is_over(self, thread: Thread) -> bool:
-        """Whether a thread has had its turn, so that it lines up behind those that wait."""
+        """Whether a thread has had its turn, so that it queues behind those that wait."""
         return self.timeline.now - thread.held_since > TURN and bool(self.ready)
 
     def release(self, pod: Pod, thread: Thread) -> None:
