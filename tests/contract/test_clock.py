@@ -12,7 +12,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from sharded_queue import timing
-from sharded_queue.backends.redis.check import faults, picture
+from sharded_queue.backends.redis.check import faults
+from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.storage import Entry, Schedule
 from sharded_queue.timing import Timing
 from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, MemoryMedium, RedisMedium, handed
@@ -235,7 +236,7 @@ async def test_everything_adds_up_after_a_step(clocked: Clocked) -> None:
     state = await clocked.medium.observe()
     assert (state.depth, state.blocked, state.delayed, state.schedules) == (1, 1, 1, 1)
     if isinstance(clocked.medium, RedisMedium):
-        assert faults(await picture(clocked.medium.redis_storage, SHARD)) == []
+        assert faults(await snapshot(clocked.medium.redis_storage, SHARD)) == []
 
 
 async def test_more_than_one_part_of_what_waits_is_brought_forward(clocked: Clocked) -> None:

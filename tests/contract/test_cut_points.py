@@ -13,7 +13,8 @@ from redis.asyncio.retry import Retry as ClientRetry
 from redis.backoff import NoBackoff
 
 from sharded_queue import Handler, KeyRoute, Queue, RedisCoordinator, RedisStorage, Retry, Worker, settings
-from sharded_queue.backends.redis.check import faults, picture
+from sharded_queue.backends.redis.check import faults
+from sharded_queue.backends.redis.snapshot import snapshot
 from tools.redis_proxy import CUTS, Cut, CuttingProxy
 from tools.redis_server import RedisServer
 
@@ -81,7 +82,7 @@ async def live(server: RedisServer, proxy: CuttingProxy) -> Life:
         ["poison" for message in dead if "poison" in message],
         (state.registered, state.settled, state.dead, state.depth),
         [job.name for job, receipt in zip(new, receipts, strict=True) if receipt.is_duplicate],
-        faults(await picture(storage, shard)),
+        faults(await snapshot(storage, shard)),
     )
     await through.aclose()
     await direct.aclose()

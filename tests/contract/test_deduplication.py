@@ -4,7 +4,7 @@ import pytest
 from redis.asyncio import Redis
 
 from sharded_queue import QueueFull
-from sharded_queue.backends.redis.check import picture
+from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.storage import Entry, First, Registered
 from sharded_queue.tube import Shard
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
@@ -140,13 +140,13 @@ async def test_a_registration_whose_answer_was_lost_is_no_duplicate_of_itself(
 async def test_identities_whose_time_is_over_are_removed(on_redis: RedisMedium) -> None:
     for batch in range(4):
         await once(on_redis, ("a", "".join(chr(0x4E00 + 1000 * batch + n) for n in range(1000))))
-    before = len((await picture(on_redis.redis_storage, SHARD)).identities)
+    before = len((await snapshot(on_redis.redis_storage, SHARD)).identities)
     await on_redis.advance(WINDOW_SECONDS + 1)
     await once(on_redis, ("a", "x"))
-    halfway = len((await picture(on_redis.redis_storage, SHARD)).identities)
+    halfway = len((await snapshot(on_redis.redis_storage, SHARD)).identities)
     for letter in "abc":
         await once(on_redis, ("a", letter))
-    seen = await picture(on_redis.redis_storage, SHARD)
+    seen = await snapshot(on_redis.redis_storage, SHARD)
 
     assert before == 4000
     assert 1 < halfway < 4000
@@ -159,7 +159,7 @@ async def test_more_identities_are_removed_than_a_call_can_add(on_redis: RedisMe
         await once(on_redis, ("a", "".join(chr(0x4E00 + 5000 * batch + n) for n in range(5000))))
         await on_redis.advance(WINDOW_SECONDS + 1)
 
-    assert len((await picture(on_redis.redis_storage, SHARD)).identities) == 5000
+    assert len((await snapshot(on_redis.redis_storage, SHARD)).identities) == 5000
 
 
 @pytest.mark.redis

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import pytest
 from redis.asyncio import Redis
 
-from sharded_queue.backends.redis.check import faults, picture, repair
+from sharded_queue.backends.redis.check import faults, repair
 from sharded_queue.backends.redis.scripts import source
+from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.errors import QueueFull
 from sharded_queue.storage import Batch, Entry, Failure, Schedule, Settlement
 from sharded_queue.timing import every
@@ -276,7 +277,7 @@ async def done(medium: RedisMedium, deed: Deed, fate: str) -> tuple[Any, dict[st
         link.fates.clear()
     state = await medium.observe()
     counts = ("depth", "bound", "ready", "blocked", "registered", "settled", "dead", "schedules", "layout", "is_paused")
-    assert faults(await picture(medium.redis_storage, SHARD)) == []
+    assert faults(await snapshot(medium.redis_storage, SHARD)) == []
     return answer, {name: getattr(state, name) for name in counts}
 
 

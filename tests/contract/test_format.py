@@ -20,7 +20,8 @@ from redis.asyncio import Redis
 
 import sharded_queue
 from sharded_queue import Handler, KeyRoute, Queue, Route, StorageUnavailable, Worker
-from sharded_queue.backends.redis.check import faults, picture, repair
+from sharded_queue.backends.redis.check import faults, repair
+from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.storage import Entry, Schedule, Settlement
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Shard, Tube
@@ -54,7 +55,7 @@ STEPS: dict[str, Step] = {
     "cancel": lambda m: m.storage.cancel(SHARD, [1]),
     "evict": lambda m: m.coordinator.evict(SHARD, ["w"]),
     "cordon": lambda m: m.coordinator.cordon(SHARD, ["w"], 5),
-    "check": lambda m: picture(m.redis_storage, SHARD),
+    "check": lambda m: snapshot(m.redis_storage, SHARD),
     "repair": lambda m: repair(m.redis_storage, SHARD),
 }
 
@@ -166,7 +167,7 @@ async def test_what_earlier_releases_wrote_is_read(on_redis: RedisMedium) -> Non
     StoredJob.handled = []
     queue = Queue(on_redis.storage)
 
-    assert faults(await picture(on_redis.redis_storage, shard)) == []
+    assert faults(await snapshot(on_redis.redis_storage, shard)) == []
     assert [letter.error for letter in await on_redis.storage.dead(shard)] == ["RuntimeError: no"]
     assert (await on_redis.storage.explain(shard, "b")).blocked_seconds == float("inf")
     await on_redis.storage.pause(shard, "b", False)
@@ -186,4 +187,4 @@ async def test_what_earlier_releases_wrote_is_read(on_redis: RedisMedium) -> Non
         "once-0": ["1"],
         "pulse-0": ["1"],
     }
-    assert faults(await picture(on_redis.redis_storage, shard)) == []
+    assert faults(await snapshot(on_redis.redis_storage, shard)) == []

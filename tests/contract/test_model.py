@@ -29,9 +29,17 @@ from redis.asyncio import Redis
 from sharded_queue import QueueFull, ReshardError, settings
 from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
 from sharded_queue.backends.memory.storage import RuntimeStorage
-from sharded_queue.backends.redis.check import Hold, Laid, Line, Picture, Suspects, faults, picture, repair
+from sharded_queue.backends.redis.check import faults, repair
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.scripts import digest
+from sharded_queue.backends.redis.snapshot import (
+    HoldRecord,
+    LayoutRecord,
+    PoisonSuspects,
+    Snapshot,
+    TubeRecord,
+    snapshot,
+)
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.serializer import STAMP_DIGITS, mark_in, marked
 from sharded_queue.state import ShardState
@@ -450,8 +458,8 @@ class Machine(RuleBasedStateMachine):
     @invariant()
     def everything_adds_up_and_is_the_same(self) -> None:
         self.lose([])
-        redis = self.run(picture(self.redis_storage, SHARD))
-        memory = memory_picture(self.memory_storage)
+        redis = self.run(snapshot(self.redis_storage, SHARD))
+        memory = memory_snapshot(self.memory_storage)
 
         assert faults(redis) == []
         assert self.run(repair(self.redis_storage, SHARD)) == []
@@ -521,21 +529,21 @@ def unfenced(batch: Batch) -> Batch:
     return batch._replace(lease=batch.lease._replace(fence=0))
 
 
-def memory_picture(storage: RuntimeStorage) -> Picture:
+def memory_snapshot(storage: RuntimeStorage) -> Snapshot:
     shard = storage.shards[SHARD]
-    return Picture(
+    return Snapshot(
         tubes={
-            (thread, priority): Line(
+            (thread, priority): TubeRecord(
                 tube.head, tube.tail, len(tube.messages), tube.oldest_ms if tube.messages else None
             )
             for thread, tubes in shard.threads.items()
             for priority, tube in tubes.items()
         },
         held={
-            thread: Hold(held.owner, held.fence, held.since_ms != 0, held.priority, held.first, held.last)
+            thread: HoldRecord(held.owner, held.fence, held.since_ms != 0, held.priority, held.first, held.last)
             for thread, held in shard.held.items()
         },
-        trouble={place: Suspects(*failure[:4]) for place, failure in shard.failures.items()},
+        trouble={place: PoisonSuspects(*failure[:4]) for place, failure in shard.failures.items()},
         ready=dict(shard.ready.lowest(10_000)),
         blocked=dict(shard.blocked.lowest(10_000)),
         oldest={split(name): score for name, score in shard.oldest.lowest(10_000)},
@@ -556,7 +564,7 @@ def memory_picture(storage: RuntimeStorage) -> Picture:
             "dead": shard.dead,
             "born": shard.born or 0,
         },
-        layout=Laid(*shard.layout, shard.before) if shard.layout else None,
+        layout=LayoutRecord(*shard.layout, shard.before) if shard.layout else None,
         old=dict(shard.old.lowest(10_000)),
         parked=dict(shard.parked.lowest(10_000)),
         opened=set(shard.unparking),
@@ -568,7 +576,7 @@ def split(name: str) -> tuple[str, int]:
     return thread, int(priority)
 
 
-def timeless(seen: Picture) -> dict[str, Any]:
+def timeless(seen: Snapshot) -> dict[str, Any]:
     """What must be the same though the clocks of the media are not: order in place of times, and no fences."""
     return {
         "tubes": seen.tubes,

@@ -11,7 +11,8 @@ import pytest
 from redis.asyncio import Redis
 
 from sharded_queue import Handler, Queue, Route, Worker, settings
-from sharded_queue.backends.redis.check import faults, picture, repair, strays
+from sharded_queue.backends.redis.check import faults, repair
+from sharded_queue.backends.redis.snapshot import snapshot, unindexed_tubes
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.storage import Batch, Entry, Schedule
 from sharded_queue.timing import every
@@ -92,7 +93,7 @@ async def bind_thread(medium: RedisMedium, thread: str, wanted: int = 128) -> Ba
 async def wrong(medium: RedisMedium) -> list[str]:
     storage = medium.redis_storage
     try:
-        return faults(await picture(storage, SHARD, await strays(storage, SHARD)))
+        return faults(await snapshot(storage, SHARD, await unindexed_tubes(storage, SHARD)))
     except StorageUnavailable as error:
         return [str(error)]
 

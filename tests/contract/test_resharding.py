@@ -9,7 +9,8 @@ from typing import NamedTuple
 import pytest
 
 from sharded_queue import Handler, KeyRoute, Queue, ReshardError, Retry, Worker, settings
-from sharded_queue.backends.redis.check import faults, picture, repair
+from sharded_queue.backends.redis.check import faults, repair
+from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.route import mark_of
 from sharded_queue.serializer import unpack
@@ -237,7 +238,7 @@ async def test_a_thread_paused_when_it_was_about_to_become_ready_leaves_nothing_
     await on_redis.settle(await on_redis.bind_one(), release=True)
     await on_redis.storage.pause(SHARD, "2:3", True)
 
-    assert faults(await picture(on_redis.redis_storage, SHARD)) == []
+    assert faults(await snapshot(on_redis.redis_storage, SHARD)) == []
     assert await repair(on_redis.redis_storage, SHARD) == []
     await on_redis.storage.pause(SHARD, "2:3", False)
     assert await bound(on_redis) == ["2:3"]

@@ -10,8 +10,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from sharded_queue import Handler, Queue, QueueFull, Route, RuntimeCoordinator, RuntimeStorage, Worker, settings
-from sharded_queue.backends.redis.check import faults, picture
+from sharded_queue.backends.redis.check import faults
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.context import current
 from sharded_queue.storage import Entry, Schedule, Settlement
@@ -318,7 +319,7 @@ async def test_a_cut_at_any_command_of_a_schedule_changes_nothing(redis_server: 
             await storage.unschedule(SHARD, "n")
             await through.aclose()
             assert (at, await medium.waiting("a")) == (at, ["x"])
-            assert faults(await picture(medium.redis_storage, SHARD)) == []
+            assert faults(await snapshot(medium.redis_storage, SHARD)) == []
             has_cut, at = proxy.has_cut, at + 1
     await direct.aclose()
 

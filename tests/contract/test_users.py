@@ -9,8 +9,9 @@ from redis.asyncio import Redis
 from redis.exceptions import NoPermissionError
 
 from sharded_queue import StorageUnavailable
-from sharded_queue.backends.redis.check import picture, repair, strays
+from sharded_queue.backends.redis.check import repair
 from sharded_queue.backends.redis.client import RedisOptions, close, connect
+from sharded_queue.backends.redis.snapshot import snapshot, unindexed_tubes
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry, Schedule
 from sharded_queue.timing import every
@@ -163,7 +164,7 @@ async def administer(user: Watched) -> None:
         await storage.dead(SHARD)
         for number, target in enumerate(("head", "tail", "drop"), 1):
             await storage.settle_dead(SHARD, [number], target)
-        await picture(storage, SHARD, await strays(storage, SHARD))
+        await snapshot(storage, SHARD, await unindexed_tubes(storage, SHARD))
     await hands.redis.delete(f"{BASE}:ready", f"{BASE}:threads")
     await hands.redis.zadd(f"{BASE}:deep", {"nobody": 7})
     await hands.redis.hset(f"{BASE}:trouble", "nobody/0", "?")

@@ -28,7 +28,7 @@ SCRIPTS = {
         "explain",
         "pause",
         "peek",
-        "picture",
+        "snapshot",
         "repair",
         "reshard",
         "schedules",

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sharded_queue.backends.redis.check import faults as shard_faults
-from sharded_queue.backends.redis.check import picture
+from sharded_queue.backends.redis.snapshot import snapshot
 from tests.crash.history import faults, read, replays
 from tests.crash.worker_processes import BATCH, LEASE_SECONDS, Producer, StepHandler, WorkerProcesses
 from tools.redis_server import RedisServer
@@ -54,7 +54,7 @@ class Scene:
 
         assert codes == [0] * len(codes)
         assert faults(self.producer.registered, history, BATCH) == []
-        assert shard_faults(await picture(self.producer.storage, shard)) == []
+        assert shard_faults(await snapshot(self.producer.storage, shard)) == []
         return replays(history)
 
     async def work_has_begun(self) -> None:

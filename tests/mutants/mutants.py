@@ -1036,7 +1036,7 @@ MUTANTS = [
     ),
     Mutant(
         "a repair does not look for the lists of a record that cannot be read",
-        "backends/redis/check.py",
+        "backends/redis/snapshot.py",
         "        if THREAD_RECORD.fullmatch(record):\n",
         "        if record:\n",
         (GARBAGE + "what_cannot_be_read_harms_nothing_else",),

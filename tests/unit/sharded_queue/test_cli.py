@@ -7,6 +7,7 @@ NOT_FOR_A_WORKER = {
     "aiohttp",
     "rich",
     "sharded_queue.backends.redis.check",
+    "sharded_queue.backends.redis.snapshot",
     "sharded_queue.cli.commands.tubes",
     "sharded_queue.testing",
     "sharded_queue.cli.tables",

@@ -8,7 +8,7 @@ from sharded_queue.backends.redis import scripts
 REDIS_ONLY = {
     "drop_from_pipe": "moves requests of the predecessor, which kept them in Redis",
     "kinds": "memory holds no values of others",
-    "picture": "tests read the state of a shard in memory as it is",
+    "snapshot": "tests read the state of a shard in memory as it is",
     "read_pipe": "reads requests of the predecessor, which kept them in Redis",
     "repair": "nothing but the steps writes to memory",
 }

@@ -1,0 +1,269 @@
+"""
+Everything that is known of a shard, read in one atomic step: for `check`, and for tests. It costs Redis as much as
+reading the whole shard.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import gcd, inf
+from typing import Any, NamedTuple, TypeVar
+
+from sharded_queue.backends.redis.scripts import grouped, is_of_other_kind, text_of
+from sharded_queue.backends.redis.storage import RedisStorage, first_of
+from sharded_queue.errors import StorageUnavailable
+from sharded_queue.serializer import STAMP_DIGITS
+from sharded_queue.settings import settings
+from sharded_queue.storage import First
+from sharded_queue.tube import Shard
+
+TubeName = tuple[str, int]
+"""Thread and priority."""
+LIST_NAME = re.compile(r"(.+)/(0|-?[1-9]\d{0,9})\Z", re.DOTALL)
+THREAD_RECORD = re.compile(rb"(-?\d{1,10} -?\d{1,16} -?\d{1,16}( (?!\Z)|\Z))*")
+COUNTERS = (
+    "depth",
+    "sequence",
+    "fence",
+    "dead",
+    "registered",
+    "settled",
+    "duplicates",
+    "busy_us",
+    "mended",
+    "born",
+    "looked",
+)
+FIRST_LONG_MOMENT = 10**13
+"""No time of ours has more than thirteen digits."""
+K = TypeVar("K")
+T = TypeVar("T")
+
+
+class TubeRecord(NamedTuple):
+    """
+    A tube: what its index says (*head* to *tail*, exclusive), and what is there; a length of -1: no list. No
+    *oldest_ms* where nothing is, or the first message has no time.
+    """
+
+    head: int
+    tail: int
+    length: int
+    oldest_ms: int | None
+
+
+class HoldRecord(NamedTuple):
+    """A bound thread; nothing is in hand while *last* < *first*, and it is drained while not *is_busy*."""
+
+    owner: str
+    fence: int
+    is_busy: bool
+    priority: int
+    first: int
+    last: int
+
+
+class PoisonSuspects(NamedTuple):
+    """Requests that are handed out one by one, and what is known of the first."""
+
+    sequence: int
+    last: int
+    attempts: int
+    crashes: int
+
+
+class LayoutRecord(NamedTuple):
+    """The layout in force, and how many threads the one before had (0: there was none)."""
+
+    number: int
+    threads: int
+    before: int
+
+    def residue(self, thread: str, number: int) -> int | None:
+        """Residue class of a thread of layout *number*; None for another thread."""
+        layout, _, place = thread.partition(":")
+        return int(place) % gcd(self.threads, self.before) if layout == str(number) and place.isdecimal() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything that is known of a shard."""
+
+    tubes: dict[TubeName, TubeRecord]
+    held: dict[str, HoldRecord]
+    trouble: dict[TubeName, PoisonSuspects]
+    ready: dict[str, float]
+    blocked: dict[str, float]
+    oldest: dict[TubeName, float]
+    deep: dict[str, float]
+    leases: dict[str, float]
+    due: set[int]
+    later: set[int]
+    dead: set[int]
+    letters: set[int]
+    identities: dict[str, float]
+    firsts: dict[str, First]
+    occurrences: dict[str, float]
+    schedules: set[str]
+    counters: dict[str, int]
+    layout: LayoutRecord | None
+    old: dict[str, float]
+    parked: dict[str, float]
+    opened: set[int]
+    quarantine: dict[str, str] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def depths(self) -> dict[str, int]:
+        depths: dict[str, int] = {}
+        for (thread, _), line in self.tubes.items():
+            depths[thread] = depths.get(thread, 0) + line.length
+        return depths
+
+
+async def unindexed_tubes(storage: RedisStorage, shard: Shard) -> list[TubeName]:
+    """
+    Tubes that have a list in Redis and are not in the index, found by a look through all keys. Bytes of a name that are
+    no UTF-8 are escaped as in `os.fsdecode`.
+    """
+    base = storage.keys.base(shard)
+    found = await storage.look_through(f"{base}/", "*", "list")
+    for thread, record in await _thread_records(storage, base):
+        if THREAD_RECORD.fullmatch(record):
+            priorities = record.split(b" ")[::3]
+            found.difference_update(_key(f"{base}/".encode() + thread + b"/" + priority) for priority in priorities)
+    names = [LIST_NAME.match(key.removeprefix(f"{base}/")) for key in found]
+    return [(name[1], int(name[2])) for name in names if name]
+
+
+async def _thread_records(storage: RedisStorage, base: str) -> Iterator[Any]:
+    """Threads and their records; none where what is there is no hash, which a repair removes."""
+    try:
+        flat = await storage.scripts.ask(base, "HGETALL", f"{base}:threads", seconds=settings.redis_timeout)
+    except StorageUnavailable as error:
+        if not is_of_other_kind(error):
+            raise
+        return iter(())
+    return iter(flat.items()) if isinstance(flat, dict) else grouped(flat, 2)  # RESP3 answers with a map
+
+
+def _key(name: bytes) -> str:
+    return name.decode(errors="surrogateescape")
+
+
+def tube_arguments(found: Sequence[TubeName]) -> list[Any]:
+    return [part for thread, priority in found for part in (thread.encode(errors="surrogateescape"), priority)]
+
+
+async def snapshot(
+    storage: RedisStorage, shard: Shard, found: Sequence[TubeName] = (), *, seconds: float = 60.0
+) -> Snapshot:
+    """
+    A snapshot of a shard in Redis, with the lists that were *found* beside those that its index knows. It costs Redis
+    as much as reading the whole shard: not for every minute.
+    """
+    reply = await storage.scripts.run_long("snapshot", storage.keys.of(shard), tube_arguments(found), seconds=seconds)
+    counters, _, held, trouble, firsts, *rankings, later, letters, schedules, tubes, layout, old, parked, opened = (
+        reply[:-2]
+    )
+    quarantine, flaws = reply[-2:]
+    ready, blocked, oldest, deep, leases, due, dead, identities, occurrences = rankings
+    reader = _Reader([_unreadable(text_of(index), member, record) for index, member, record in grouped(flaws, 3)])
+    return Snapshot(
+        tubes={
+            (text_of(thread), int(priority)): TubeRecord(
+                int(head), int(tail), length, _stamp(first) if length > 0 else None
+            )
+            for thread, priority, head, tail, length, first in grouped(tubes, 6)
+        },
+        held=reader.fields("held", held, text_of, _hold),
+        trouble=reader.fields("trouble", trouble, _tube_name, _suspects),
+        ready=reader.fields("ready", ready, text_of, _moment),
+        blocked=reader.fields("blocked", blocked, text_of, _moment_or_never),
+        oldest=reader.fields("oldest", oldest, _tube_name, float),
+        deep=reader.fields("deep", deep, text_of, float),
+        leases=reader.fields("leases", leases, text_of, _moment),
+        due=set(reader.fields("due", due, _number, _moment)),
+        later=reader.members("later", later, _number),
+        dead=set(reader.fields("dead", dead, _number, _moment)),
+        letters=reader.members("letters", letters, _number),
+        identities=reader.fields("identities", identities, text_of, _moment),
+        firsts=reader.fields("firsts", firsts, text_of, first_of),
+        occurrences=reader.fields("occurrences", occurrences, text_of, _moment),
+        schedules=reader.members("schedules", schedules, text_of),
+        counters=reader.fields("counters", _known_counters(counters), text_of, _number),
+        layout=LayoutRecord(*map(int, layout.split())) if layout else None,
+        old=reader.fields("old", old, text_of, float),
+        parked=reader.fields("parked", parked, text_of, float),
+        opened=set(reader.fields("opened", opened, int, float)),
+        quarantine=reader.fields("quarantine", quarantine, text_of, text_of),
+        unreadable=reader.flaws,
+    )
+
+
+class _Reader:
+    """Reads records and notes a sentence on each that cannot be read."""
+
+    def __init__(self, flaws: list[str]) -> None:
+        self.flaws = flaws
+
+    def fields(
+        self, index: str, flat: Sequence[Any], key: Callable[[bytes], K], value: Callable[[bytes], T]
+    ) -> dict[K, T]:
+        read: dict[K, T] = {}
+        for member, record in grouped(flat, 2):
+            try:
+                read[key(member)] = value(record)
+            except ValueError:
+                self.flaws.append(_unreadable(index, member, record))
+        return read
+
+    def members(self, index: str, names: Sequence[bytes], key: Callable[[bytes], K]) -> set[K]:
+        return set(self.fields(index, [part for name in names for part in (name, b"")], key, bytes))
+
+
+def _unreadable(index: str, member: bytes, record: bytes) -> str:
+    return (
+        f"{index} {text_of(member)}: {record!r:.80} cannot be read; it is not our data, and `check --repair` drops it"
+    )
+
+
+def _known_counters(flat: Sequence[bytes]) -> list[bytes]:
+    return [part for name, value in grouped(flat, 2) if text_of(name) in COUNTERS for part in (name, value)]
+
+
+def _number(text: bytes) -> int:
+    if not re.fullmatch(rb"-?[0-9]{1,16}", text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _moment(score: bytes) -> float:
+    moment = float(score)
+    if not 0 <= moment < FIRST_LONG_MOMENT:
+        raise ValueError(score)
+    return moment
+
+
+def _moment_or_never(score: bytes) -> float:
+    return inf if float(score) == inf else _moment(score)
+
+
+def _stamp(message: bytes) -> int | None:
+    """The time of a message; None for one without, which counts as new."""
+    return int(message[:STAMP_DIGITS]) if message[:STAMP_DIGITS].isdigit() else None
+
+
+def _tube_name(name: bytes) -> TubeName:
+    thread, _, priority = text_of(name).rpartition("/")
+    return thread, int(priority)
+
+
+def _hold(text: bytes) -> HoldRecord:
+    fence, owner, since, _, priority, first, last, *_ = text_of(text).split(" ")
+    return HoldRecord(owner, int(fence), since != "0", int(priority), int(first), int(last))
+
+
+def _suspects(text: bytes) -> PoisonSuspects:
+    sequence, last, attempts, crashes, _ = text.split(b" ", 4)
+    return PoisonSuspects(int(sequence), int(last), int(attempts), int(crashes))
