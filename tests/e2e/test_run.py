@@ -158,7 +158,7 @@ def test_a_producer_that_fails_ends_the_run_with_the_reason(start: Start) -> Non
     ("words", "code", "sentence"),
     [
         (["nothing.yaml"], 2, "Error: nothing.yaml cannot be read: No such file or directory"),
-        (["redis.yaml"], 2, "Error: redis.yaml holds no ShardedQueue, but Deployment, Service"),
+        (["redis.yaml"], 2, "Error: redis.yaml contains no ShardedQueue, only Deployment, Service"),
         ([FILE, "--redis", "nowhere"], 2, "Error: redis_address 'nowhere' must be host:port"),
         ([FILE, "--redis", "127.0.0.1:1"], 1, "Error: Redis at 127.0.0.1:1: no answer"),
     ],

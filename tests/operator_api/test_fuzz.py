@@ -19,8 +19,8 @@ from kubernetes.aio.client import ApiClient, Configuration
 from sharded_queue_operator.cluster.api import Api, apps, core
 from sharded_queue_operator.cluster.api import queues as shq
 from sharded_queue_operator.errors import ApiRefused
+from sharded_queue_operator.resource.conditions import AVAILABLE, condition
 from sharded_queue_operator.resource.name import Name
-from sharded_queue_operator.resource.status import AVAILABLE, condition
 from tests.conftest import MODEL_SEED
 from tests.harness.canned_server import GARBAGE, answering
 from tests.operator_api.conftest import Queues

@@ -5,7 +5,7 @@ What the object of one pod says: how far the pod has come, whether it has ended,
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sharded_queue_operator.resource.availability import Problem, of_pod
+from sharded_queue_operator.resource.availability import Problem, pod_problem
 from sharded_queue_operator.resource.deployment import QUEUE, Manifest, worker_name
 from sharded_queue_operator.resource.name import Name
 
@@ -64,7 +64,7 @@ class Pod(NamedTuple):
             annotations.get(OWN_COST),
             bool(metadata.get("deletionTimestamp")),
             ControllerRef.of(body),
-            of_pod(body),
+            pod_problem(body),
         )
 
     @property

@@ -16,6 +16,7 @@ from sharded_queue_operator.resource import status
 from sharded_queue_operator.resource.availability import Problem
 from sharded_queue_operator.resource.conditions import Condition
 from sharded_queue_operator.resource.deployment import MANAGER, Manifest
+from sharded_queue_operator.resource.events import Event, events_of, scaled_event
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import API_VERSION, KIND, Resource
 from sharded_queue_operator.resource.workload import Workload
@@ -61,20 +62,28 @@ class Applier:
         if await self.workloads.settle(resource, workload, replicas):
             workload = await self.workloads.find(resource)
             if decision.replicas is not None:
-                await self.announce(body, [status.scaled_event(decision, seen.replicas)])
+                await self.announce(body, [scaled_event(decision, seen.replicas)])
                 count_scaling(resource.name, seen.replicas, replicas)
                 scaled_at = {"lastScaleTime": now()}
         before: Manifest = body.get("status") or {}
         read = clock(seen.read_at) if seen.shards else now()
         after = status.status_of(
-            resource, workload, seen, decision, before=before, read=read, now=now(), problems=problems, besides=besides
+            resource,
+            workload,
+            seen,
+            decision,
+            before=before,
+            read_at=read,
+            now=now(),
+            problems=problems,
+            other_conditions=besides,
         )
         return await self.tell(body, after | scaled_at)
 
     async def tell(self, body: Manifest, after: Manifest) -> Manifest:
         """
-        Write a status that changed: what is loud at once; what is notable when the last write is some seconds old; the
-        rest when it is a multiple of that.
+        Write a status that changed: what is urgent at once, what is worth writing when the last write is some seconds
+        old, and the rest when it is a multiple of that.
         """
         name, before = Name.of(body), body.get("status") or {}
         change = {key: value for key, value in status.patch(before, after).items() if key not in self.unkept}
@@ -87,16 +96,16 @@ class Applier:
             return body
         kept = told.get("status") or {}
         self.unkept.update(key for key, value in change.items() if value is not None and key not in kept)
-        await self.announce(body, status.events_of(before, after))
+        await self.announce(body, events_of(before, after))
         return told
 
     def is_due(self, name: Name, before: Manifest, after: Manifest) -> bool:
         age = monotonic() - self.told_at.get(name, float("-inf"))
         if status.is_emptied_or_filled(before, after):
             return age >= min(EMPTIED_SECONDS, self.status_seconds)
-        return age >= self.status_seconds * (1 if status.is_notable(before, after, now()) else SLOWER)
+        return age >= self.status_seconds * (1 if status.is_worth_writing(before, after, now()) else SLOWER)
 
-    async def announce(self, body: Manifest, events: list[status.Event]) -> None:
+    async def announce(self, body: Manifest, events: list[Event]) -> None:
         for event in events:
             log.info("%s: %s: %s", Name.of(body), event.reason, event.message)
             try:
@@ -104,7 +113,7 @@ class Applier:
             except ApiRefused as error:
                 log.warning("%s: the event was lost: %s", Name.of(body), error)
 
-    def event(self, body: Manifest, event: status.Event) -> Manifest:
+    def event(self, body: Manifest, event: Event) -> Manifest:
         name, time = Name.of(body), now()
         return {
             "apiVersion": "v1",

@@ -30,7 +30,7 @@ from sharded_queue_operator.polling.observer import Observer
 from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.polling.timetable import LONGEST_PAUSE_SECONDS
 from sharded_queue_operator.resource import status
-from sharded_queue_operator.resource.conditions import Condition
+from sharded_queue_operator.resource.conditions import AVAILABLE, Condition, by_type, condition
 from sharded_queue_operator.resource.deployment import Manifest, deployment
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.pin import PINNED, pin
@@ -246,7 +246,7 @@ class Controller:
         self, entry: CacheEntry, resource: Resource, workload: Workload | None, seen: Observation
     ) -> tuple[Decision, Sequence[Condition]]:
         """The decision, and the conditions that it does not make itself."""
-        before = status.by_type(entry.body.get("status") or {})
+        before = by_type(entry.body.get("status") or {})
         pinned = pin(resource.policy, resource.spec.pin_seconds, before, now())
         decision = decide(seen, pinned.policy, entry.history, monotonic())
         contested = self._contested(resource.name, workload)
@@ -303,6 +303,6 @@ def export_metrics(name: Name, workload: Workload | None, seen: Observation, dec
 
 def export_conditions(name: Name, told: Manifest) -> None:
     """Alerts say what the status says."""
-    is_kept = status.condition(told, status.AVAILABLE).get("status") == "False"
+    is_kept = condition(told, AVAILABLE).get("status") == "False"
     metrics.workers_available.labels(*name).set(not is_kept)
-    metrics.pinned.labels(*name).set(status.condition(told, PINNED).get("status") == "True")
+    metrics.pinned.labels(*name).set(condition(told, PINNED).get("status") == "True")

@@ -20,9 +20,9 @@ from sharded_queue_operator.cluster.victims import is_stateful_set
 from sharded_queue_operator.errors import ApiRefused
 from sharded_queue_operator.polling.connection import ANSWER_SECONDS, REDIS_FAILURES
 from sharded_queue_operator.polling.observer import FindCoordinator
+from sharded_queue_operator.resource.events import Event
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
-from sharded_queue_operator.resource.status import Event
 from sharded_queue_operator.resource.workload import Workload
 from sharded_queue_operator.scaling.observation import Observation
 

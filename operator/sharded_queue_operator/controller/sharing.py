@@ -5,7 +5,7 @@ Handlers that more than one resource names: each would scale its workers by the 
 from collections.abc import Iterator
 
 from sharded_queue_operator.polling.connection import RedisTarget
-from sharded_queue_operator.resource.conditions import SHARED, Condition
+from sharded_queue_operator.resource.conditions import SHARED_HANDLERS, Condition
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
 
@@ -35,8 +35,8 @@ class Sharing:
                 message = (
                     f"handler {key[2]} is scaled by {told(min(others), resource.name)} too; name it in one of them"
                 )
-                return Condition(SHARED, "True", "NamedTwice", message)
-        return Condition(SHARED, "False", "NamedOnce", "no other ShardedQueue names one of these handlers")
+                return Condition(SHARED_HANDLERS, "True", "NamedTwice", message)
+        return Condition(SHARED_HANDLERS, "False", "NamedOnce", "no other ShardedQueue names one of these handlers")
 
 
 def keys_of(resource: Resource) -> Iterator[Key]:

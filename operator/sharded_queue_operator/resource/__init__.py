@@ -1,5 +1,5 @@
 """
-A ShardedQueue: what is asked for (its spec), what is made from it (a Deployment), and what is said of it (its status).
+A ShardedQueue: what its user asks for (spec), what is made from it (a Deployment), and what is reported of it (status).
 
-Pure values, as dicts of the Kubernetes API or read from them. Sending or fetching them belongs to `cluster`.
+Pure values, as dicts of the Kubernetes API or parsed from them. Sending and fetching them belongs to `cluster`.
 """

@@ -1,8 +1,8 @@
 """
-Whether the workers that were asked for can run, and if not, what keeps them from it. Pure.
+What keeps wanted workers from running. Pure.
 
-A Deployment tells of pods that cannot be made and of a roll-out that does not come to its end. A pod tells of a node,
-an image or a program that is missing.
+A Deployment reports pods that cannot be created, and a rollout that makes no progress. A pod reports a missing node, an
+image that cannot be pulled, or a program that exits.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +23,7 @@ class Problem(NamedTuple):
     message: str
 
 
-ORDER = (
+PRECEDENCE = (
     "QuotaExceeded",
     "PodsRefused",
     "ImagePullBackOff",
@@ -32,11 +32,11 @@ ORDER = (
     "Unschedulable",
     "ProgressDeadlineExceeded",
 )
-"""What is named where several are true: what is nearest to the cause first."""
+"""If several are true, the first one here is named: it is nearest to the cause."""
 
 
-def of_deployment(body: Manifest) -> Problem | None:
-    """What a Deployment says about pods that it cannot make, or that do not become ready in time."""
+def deployment_problem(body: Manifest) -> Problem | None:
+    """Why a Deployment cannot create its pods, or why they are not ready in time."""
     conditions = {each["type"]: each for each in (body.get("status") or {}).get("conditions") or []}
     failure, progress = conditions.get("ReplicaFailure", {}), conditions.get("Progressing", {})
     if failure.get("status") == "True":
@@ -47,34 +47,34 @@ def of_deployment(body: Manifest) -> Problem | None:
     return None
 
 
-def of_pod(body: Manifest) -> Problem | None:
-    """What keeps a pod from becoming ready; None for one that is ready, or on its way."""
+def pod_problem(body: Manifest) -> Problem | None:
+    """What keeps a pod from becoming ready; None if it is ready or still starting."""
     status, name = body.get("status") or {}, body["metadata"]["name"]
     conditions = {each["type"]: each for each in status.get("conditions") or []}
     if conditions.get("Ready", {}).get("status") == "True":
         return None
     scheduled = conditions.get("PodScheduled", {})
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
-        return Problem("Unschedulable", f"pod {name} has no node: {scheduled.get('message', '')}")
+        return Problem("Unschedulable", f"pod {name} cannot be scheduled: {scheduled.get('message', '')}")
     containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
-    return next((found for each in containers for found in _of_container(name, each)), None)
+    return next((found for each in containers for found in _container_problem(name, each)), None)
 
 
-def _of_container(pod: str, container: Manifest) -> Iterator[Problem]:
+def _container_problem(pod: str, container: Manifest) -> Iterator[Problem]:
     where = f"container {container['name']} of pod {pod}"
     waiting = (container.get("state") or {}).get("waiting") or {}
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
     ended = (container.get("lastState") or {}).get("terminated") or {}
     if reason in IMAGE_REASONS:
-        # The kubelet's own message is another one at each try, and a status would follow it.
+        # The kubelet's message changes with each try; a status that quoted it would be written each time.
         yield Problem("ImagePullBackOff", f"the image {container.get('image', '')!r} of {where} cannot be pulled")
     elif reason in CONFIG_REASONS:
         yield Problem("ContainerRefused", f"{where} cannot be created: {message or reason}")
     elif ended and container.get("restartCount", 0) and not container.get("ready"):
-        exit_code, times = ended.get("exitCode"), container["restartCount"]
-        yield Problem("CrashLooping", f"{where} ended with exit code {exit_code} and was started again {times} times")
+        restarts = f"restarted {container['restartCount']} times, last after exit code {ended.get('exitCode')}"
+        yield Problem("CrashLooping", f"{where} was {restarts}")
 
 
 def worst(problems: Sequence[Problem]) -> Problem | None:
-    """The one to name; always the same of the same ones, so that a status does not alternate."""
-    return min(problems, key=lambda each: (ORDER.index(each.reason), each.message), default=None)
+    """The problem to name. It depends on the set alone, so that a status does not alternate."""
+    return min(problems, key=lambda each: (PRECEDENCE.index(each.reason), each.message), default=None)

@@ -1,12 +1,12 @@
 """
-What a person should look at although the operator does all it can: threads that no worker has time for, and threads
-that never let go of theirs. Pure.
+Conditions of a status, and those that name a thread for a person to look at although the operator does all it can:
+`HotThreads`, which workers never drain, and `Starving`, which no worker has time for. Pure.
 
-A queue changes by the second, and conditions must not: one that ended, which is said at once, comes back after a minute
-at the earliest, and one that came goes on naming the thread it named for as long as that is true.
+A queue changes by the second, and conditions must not. So a condition that became False, which is reported at once,
+stays so for a minute, and one that became True keeps naming the same thread for as long as that is true.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, NamedTuple
 
@@ -16,8 +16,24 @@ from sharded_queue_operator.scaling.demand import waiting_threads
 from sharded_queue_operator.scaling.observation import Observation
 from sharded_queue_operator.scaling.policy import Policy
 
-LEAST_SECONDS = 60.0
-"""From the end of a concern until it may come again: a thread that goes and comes does not write all the time."""
+AVAILABLE = "WorkersAvailable"
+HOT_THREADS, STARVING = "HotThreads", "Starving"
+SHARED_HANDLERS, CONTESTED = "SharedHandlers", "Contested"
+
+ABNORMAL_TRUE = (HOT_THREADS, STARVING, SHARED_HANDLERS, CONTESTED)
+"""Conditions that are False when all is well; each one that becomes True is an event."""
+
+ENDED = "NoLonger"
+"""The reason of a condition that was True a short while ago."""
+
+COOLDOWN_SECONDS = 60.0
+"""From when a condition became False until it may be True again: a thread that comes and goes causes few writes."""
+
+STARVING_ENDS_AT = 0.5
+"""The part of the drain time that waiting threads must fall below before `Starving` ends."""
+
+Conditions = Mapping[str, Mapping[str, Any]]
+"""The conditions of a status, by type."""
 
 
 class Condition(NamedTuple):
@@ -27,99 +43,102 @@ class Condition(NamedTuple):
     message: str
 
 
-class Running(NamedTuple):
-    """Workers that are ready, of those that were asked for; *is_kept*: something keeps the others from running."""
+class Readiness(NamedTuple):
+    """Ready workers, of the desired ones; *is_failing*: something keeps the others from running."""
 
     ready: int
     desired: int
-    is_kept: bool = False
+    is_failing: bool = False
 
 
-HOT, STARVING = "HotThreads", "Starving"
-OVER = "NoLonger"
-"""Reason of a concern that has ended; it may come back when `LEAST_SECONDS` have passed."""
-SHARED, CONTESTED = "SharedHandlers", "Contested"
-CONCERNS = (HOT, STARVING, SHARED, CONTESTED)
-"""Conditions that are well while they are false; a person hears of each that becomes true."""
-
-Conditions = Mapping[str, Mapping[str, Any]]
-"""Those of a status, by their type."""
+def by_type(status: Mapping[str, Any]) -> dict[str, Any]:
+    return {condition["type"]: condition for condition in status.get("conditions") or []}
 
 
-def concerns(seen: Observation, policy: Policy, before: Conditions, now: str, running: Running) -> list[Condition]:
-    """Nothing when the queue is not known: what was told stays."""
+def condition(status: Mapping[str, Any], type_: str) -> Mapping[str, Any]:
+    """One condition of a status; empty if there is none of this type."""
+    found: Mapping[str, Any] = by_type(status).get(type_, {})
+    return found
+
+
+def seconds_between(earlier: str, later: str) -> float:
+    return (datetime.fromisoformat(later) - datetime.fromisoformat(earlier)).total_seconds()
+
+
+def thread_conditions(
+    seen: Observation, policy: Policy, before: Conditions, now: str, workers: Readiness
+) -> list[Condition]:
+    """`HotThreads` and `Starving`. None while the queue is unknown: those of the status before stay."""
     if not seen.shards or seen.doubt:
         return []
-    limit = f"{policy.drain_seconds:.0f} s"
-    cold = Condition(HOT, "False", "NoneHeldForLong", f"no thread has kept a worker busy for {limit} without a break")
-    served = Condition(STARVING, "False", "NoneWaitsForLong", f"no thread waits for {limit} for want of a worker")
-    reason = "AtMaximum" if running.ready >= policy.max_replicas else "TooFewReady"
+    seconds = f"{policy.drain_seconds:.0f} s"
+    calm = Condition(
+        HOT_THREADS, "False", "NoneHeldForLong", f"no thread has kept a worker busy for {seconds} without a break"
+    )
+    hot = _hot_threads(seen, policy)
+    served = Condition(STARVING, "False", "NoneWaitsForLong", f"no thread has waited {seconds} for a worker")
+    starving = _starving_threads(seen, policy, before, workers)
+    cause = "AtMaximum" if workers.ready >= policy.max_replicas else "TooFewReady"
     return [
-        stated(HOT, "HeldForLong", hot(seen, policy), cold, before.get(HOT, {}), now),
-        stated(STARVING, reason, starving(seen, policy, before, running), served, before.get(STARVING, {}), now),
+        _next(before.get(HOT_THREADS, {}), hot, "HeldForLong", calm, now),
+        _next(before.get(STARVING, {}), starving, cause, served, now),
     ]
 
 
-def stated(
-    type_: str, reason: str, sentences: Iterable[str], otherwise: Condition, before: Mapping[str, Any], now: str
-) -> Condition:
-    """The sentence that was told already, if it is still true; else the worst one, which comes first."""
-    true = list(sentences)
-    was_true = before.get("status") == "True"
-    is_over = before.get("reason") == OVER
-    if is_over and (not true or age(before["lastTransitionTime"], now) < LEAST_SECONDS):
-        return Condition(type_, "False", OVER, before["message"])
-    if true:
-        return Condition(
-            type_, "True", reason, before["message"] if was_true and before["message"] in true else true[0]
-        )
-    return otherwise._replace(reason=OVER) if was_true else otherwise
+def _next(before: Mapping[str, Any], messages: Sequence[str], reason: str, calm: Condition, now: str) -> Condition:
+    """
+    The condition after *before*: True with one of *messages*, or False as in *calm*.
+
+    *messages* are what is true now, the worst first. The one reported before is kept for as long as it is among them.
+    """
+    was_true, has_ended = before.get("status") == "True", before.get("reason") == ENDED
+    if has_ended and (not messages or seconds_between(before["lastTransitionTime"], now) < COOLDOWN_SECONDS):
+        return calm._replace(reason=ENDED, message=before["message"])
+    if not messages:
+        return calm._replace(reason=ENDED) if was_true else calm
+    message = before["message"] if was_true and before["message"] in messages else messages[0]
+    return Condition(calm.type, "True", reason, message)
 
 
-def hot(seen: Observation, policy: Policy) -> list[str]:
-    """A sentence for each thread that was held for the drain time without being emptied, the longest held first."""
+def _hot_threads(seen: Observation, policy: Policy) -> list[str]:
+    """A message for each thread held for the drain time without being drained, the longest held first."""
     held = [(hold.busy_seconds, hold.thread, state.shard.handler) for state in seen.shards for hold in state.held]
     return [
         f"thread {thread} of {handler} has kept a worker busy for {policy.drain_seconds:.0f} s without a break;"
-        " more workers do not help it"
+        " more workers do not help"
         for busy_seconds, thread, handler in sorted(held, reverse=True)
         if busy_seconds >= policy.drain_seconds
     ]
 
 
-def starving(seen: Observation, policy: Policy, before: Conditions, running: Running) -> list[str]:
+def _starving_threads(seen: Observation, policy: Policy, before: Conditions, workers: Readiness) -> list[str]:
     """
-    A sentence for each thread that waited for the drain time while no more workers could be asked for, or those that
-    were could not run.
+    A message for each thread that has waited for the drain time although the maximum of workers was asked for, or
+    because something keeps workers from running. The longest waiting first.
     """
     is_at_maximum = seen.replicas >= policy.max_replicas
-    if not is_at_maximum and not running.is_kept:
+    if not is_at_maximum and not workers.is_failing:
         return []
     was_starving = before.get(STARVING, {}).get("status") == "True"
-    patience = policy.drain_seconds / (2 if was_starving else 1)
-    end = f"for {policy.drain_seconds:.0f} s, "
-    most = policy.max_replicas if is_at_maximum else running.desired
-    if running.ready < most:
-        end += f"with {running.ready} of {counted(most, 'worker')} ready"
+    seconds = policy.drain_seconds * (STARVING_ENDS_AT if was_starving else 1)
+    waiting = sorted((found for state in seen.shards for found in _waiting_in(state, seconds)), reverse=True)
+    most = policy.max_replicas if is_at_maximum else workers.desired
+    if workers.ready < most:
+        cause = f"with {workers.ready} of {counted(most, 'worker')} ready"
     else:
-        end += f"and there can be no more than {counted(policy.max_replicas, 'worker')}"
-    found = sorted(((lag, who) for state in seen.shards for lag, who in waiting(state, patience)), reverse=True)
-    return [f"{who} waited {end}" for _, who in found]
+        cause = f"and maxReplicas allows {counted(most, 'worker')}"
+    return [f"{thread} has waited for {policy.drain_seconds:.0f} s, {cause}" for _, thread in waiting]
 
 
-def waiting(state: ShardState, patience: float) -> list[tuple[float, str]]:
+def _waiting_in(state: ShardState, seconds: float) -> list[tuple[float, str]]:
     """
-    The lag and the name of what waits for a worker for so long; beside threads that are blocked or parked, nobody is
-    named.
+    The lag and the name of each thread that has waited for a worker for *seconds*. If some threads of the shard are
+    blocked or parked, we cannot tell which ones wait for a worker, so no thread is named.
     """
-    old = waiting_threads(state, patience)
+    waiting = waiting_threads(state, seconds)
     withheld = state.blocked + state.parked
-    if state.is_paused or not state.ready or len(old) <= withheld:
+    if state.is_paused or not state.ready or len(waiting) <= withheld:
         return []
     if withheld:
-        return [(min(old.values()), f"a thread of {state.shard.handler}")]
-    return [(lag, f"thread {thread} of {state.shard.handler}") for thread, lag in old.items()]
-
-
-def age(since: str, now: str) -> float:
-    return (datetime.fromisoformat(now) - datetime.fromisoformat(since)).total_seconds()
+        return [(min(waiting.values()), f"a thread of {state.shard.handler}")]
+    return [(lag, f"thread {thread} of {state.shard.handler}") for thread, lag in waiting.items()]

@@ -1,7 +1,7 @@
 """
-The worker Deployment of a resource: a hardened default, and the user's partial pod template merged over it.
+The worker Deployment of a resource: a hardened default with the user's partial pod template merged over it. Pure.
 
-Pure: manifests are dicts that are applied by the server, so a field that is not in them is not ours.
+Manifests are sent as server-side apply, so a field that is not in them belongs to somebody else.
 """
 
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ Manifest = dict[str, Any]
 MANAGER = "sharded-queue-operator"
 MANAGED_BY = "app.kubernetes.io/managed-by"
 QUEUE = f"{GROUP}/queue"
-"""Label: the ShardedQueue whose workers these are."""
+"""Label: the ShardedQueue that a worker belongs to."""
 
 USER = 65532
 METRICS_PORT = 9090
 GRACE_SECONDS = 10
-"""What a pod has left after its drain to release its threads and to exit."""
+"""For a pod to release its threads and exit after its drain."""
 
 POD_NAME = "POD_NAME"
-"""The variable of a worker that its own name is made from."""
+"""The environment variable that a worker's own name is made from."""
 
 AUTH_FOLDER = "/etc/sharded-queue/redis-auth"
 CA_FOLDER = "/etc/sharded-queue/redis-ca"
@@ -41,7 +41,7 @@ def deployment(resource: Resource, replicas: int) -> Manifest:
     The Deployment of a resource that has a `worker`.
 
     Raises:
-        BadSpec: the template does not fit the rest of the spec.
+        BadSpec: the template contradicts the rest of the spec.
     """
     return {
         "apiVersion": "apps/v1",
@@ -50,7 +50,7 @@ def deployment(resource: Resource, replicas: int) -> Manifest:
             "namespace": resource.name.namespace,
             "name": deployment_name(resource.name).name,
             "labels": {**selector(resource.name), MANAGED_BY: MANAGER},
-            "ownerReferences": [owner(resource)],
+            "ownerReferences": [_owner(resource)],
         },
         "spec": {
             "replicas": replicas,
@@ -63,8 +63,8 @@ def deployment(resource: Resource, replicas: int) -> Manifest:
 
 def worker_name(pod: Name) -> str:
     """
-    What a worker calls itself in its leases. It has the namespace in it, because anyone who may create pods chooses
-    their names, and must not speak for workers of another namespace that share the Redis.
+    The name that a worker has in its leases. It contains the namespace: whoever may create pods chooses their names,
+    and must not pass for a worker of another namespace that shares the Redis.
     """
     return f"{pod.namespace}.{pod.name}"
 
@@ -77,7 +77,7 @@ def selector_text(labels: Mapping[str, str]) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(labels.items()))
 
 
-def owner(resource: Resource) -> Manifest:
+def _owner(resource: Resource) -> Manifest:
     return {
         "apiVersion": API_VERSION,
         "kind": KIND,
@@ -89,7 +89,7 @@ def owner(resource: Resource) -> Manifest:
 
 def pod_template(resource: Resource) -> Manifest:
     assert resource.spec.worker is not None
-    template: Manifest = merged(default_template(resource, resource.spec.worker), resource.spec.worker.template)
+    template: Manifest = merged(_default_template(resource, resource.spec.worker), resource.spec.worker.template)
     template["metadata"]["labels"] |= selector(resource.name)
     grace, drain = template["spec"]["terminationGracePeriodSeconds"], resource.spec.drain.timeout_seconds
     if not isinstance(grace, int) or grace <= drain:
@@ -100,7 +100,7 @@ def pod_template(resource: Resource) -> Manifest:
     return template
 
 
-def default_template(resource: Resource, worker: Worker) -> Manifest:
+def _default_template(resource: Resource, worker: Worker) -> Manifest:
     redis = resource.spec.redis
     return {
         "metadata": {"labels": {}},
@@ -115,34 +115,34 @@ def default_template(resource: Resource, worker: Worker) -> Manifest:
                 "fsGroup": USER,
                 "seccompProfile": {"type": "RuntimeDefault"},
             },
-            "containers": [container(resource, worker)],
-            "volumes": [{"name": "tmp", "emptyDir": {}}, *secret_volumes(redis)],
+            "containers": [_container(resource, worker)],
+            "volumes": [{"name": "tmp", "emptyDir": {}}, *_secret_volumes(redis)],
         },
     }
 
 
-def container(resource: Resource, worker: Worker) -> Manifest:
+def _container(resource: Resource, worker: Worker) -> Manifest:
     return {
         "name": "worker",
         "image": worker.image,
         "args": list(worker.modules),
-        "env": environment(resource),
+        "env": _environment(resource),
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
-        # A worker is as slow to start as what its modules import.
-        "startupProbe": probe("/livez", period=2, failures=150),
-        "livenessProbe": probe("/livez", period=10, failures=6),
-        "readinessProbe": probe("/readyz", period=2, failures=3),
+        # A worker starts as slowly as its modules import.
+        "startupProbe": _probe("/livez", period=2, failures=150),
+        "livenessProbe": _probe("/livez", period=10, failures=6),
+        "readinessProbe": _probe("/readyz", period=2, failures=3),
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "runAsNonRoot": True,
             "capabilities": {"drop": ["ALL"]},
         },
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *secret_mounts(resource.spec.redis)],  # noqa: S108
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, *_secret_mounts(resource.spec.redis)],  # noqa: S108
     }
 
 
-def probe(path: str, *, period: int, failures: int) -> Manifest:
+def _probe(path: str, *, period: int, failures: int) -> Manifest:
     return {
         "httpGet": {"path": path, "port": "metrics"},
         "periodSeconds": period,
@@ -151,11 +151,11 @@ def probe(path: str, *, period: int, failures: int) -> Manifest:
     }
 
 
-def environment(resource: Resource) -> list[Manifest]:
-    """What the library reads; a user's template may replace each by its name."""
+def _environment(resource: Resource) -> list[Manifest]:
+    """The settings of the library; a user's template may replace each by its name."""
     spec = resource.spec
     values = {
-        **redis_values(spec.redis),
+        **_redis_values(spec.redis),
         "QUEUE_WORKER_CONCURRENCY": str(spec.scaling.threads_per_replica),
         "QUEUE_WORKER_DRAIN": str(spec.drain.timeout_seconds),
         "QUEUE_WORKER_HANDLERS": ",".join(handler.name for handler in spec.handlers),
@@ -166,7 +166,7 @@ def environment(resource: Resource) -> list[Manifest]:
     return [pod, *({"name": name, "value": value} for name, value in values.items())]
 
 
-def redis_values(redis: Redis) -> dict[str, str]:
+def _redis_values(redis: Redis) -> dict[str, str]:
     values = {
         "QUEUE_REDIS_ADDRESS": ",".join(redis.addresses),
         "QUEUE_REDIS_MODE": redis.mode,
@@ -174,7 +174,7 @@ def redis_values(redis: Redis) -> dict[str, str]:
         "QUEUE_TUBE_PREFIX": redis.keys.tubes,
         "QUEUE_COORDINATOR_PREFIX": redis.keys.binds,
     }
-    if redis.auth_secret_name:  # a folder and no variables: a password that is changed there reaches running workers
+    if redis.auth_secret_name:  # files, not variables: a changed password reaches running workers
         values["QUEUE_REDIS_AUTH_FOLDER"] = AUTH_FOLDER
     if redis.sentinel_master_name:
         values["QUEUE_REDIS_SENTINEL_MASTER"] = redis.sentinel_master_name
@@ -183,8 +183,8 @@ def redis_values(redis: Redis) -> dict[str, str]:
     return values
 
 
-def secret_volumes(redis: Redis) -> list[Manifest]:
-    """Both Secrets as files, which the kubelet keeps up to date."""
+def _secret_volumes(redis: Redis) -> list[Manifest]:
+    """Both Secrets as files, which the kubelet updates."""
     volumes = []
     if redis.auth_secret_name:  # optional, as each of its keys is
         volumes.append({"name": "redis-auth", "secret": {"secretName": redis.auth_secret_name, "optional": True}})
@@ -193,7 +193,7 @@ def secret_volumes(redis: Redis) -> list[Manifest]:
     return volumes
 
 
-def secret_mounts(redis: Redis) -> list[Manifest]:
+def _secret_mounts(redis: Redis) -> list[Manifest]:
     folders = {"redis-auth": AUTH_FOLDER, "redis-ca": CA_FOLDER}
-    names = [volume["name"] for volume in secret_volumes(redis)]
+    names = [volume["name"] for volume in _secret_volumes(redis)]
     return [{"name": name, "mountPath": folders[name], "readOnly": True} for name in names]

@@ -1,4 +1,4 @@
-"""A ShardedQueue from a file that no API server has seen."""
+"""A ShardedQueue from a file, for `sharded-queue run`."""
 
 import re
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from sharded_queue_operator.resource.deployment import pod_template
 from sharded_queue_operator.resource.spec import GROUP, KIND, Resource, parsed
 
 PRODUCER = f"{GROUP}/producer"
-"""Annotation: the command that `sharded-queue run` starts to have something to handle. Clusters do not look at it."""
+"""Annotation: the command that `sharded-queue run` starts to register requests. Clusters ignore it."""
 
-PLACE = re.compile(r"`\$\.?([^`]*)`")
+FIELD_PATH = re.compile(r"`\$\.?([^`]*)`")
 
 
 def read(file: Path) -> tuple[Resource, str | None]:
@@ -22,43 +22,45 @@ def read(file: Path) -> tuple[Resource, str | None]:
     The resource of a file, and the command of its producer.
 
     Raises:
-        BadSpec: there is no file, no YAML, no ShardedQueue, or one that asks for what cannot be; a sentence says which.
+        BadSpec: the file is missing, is not YAML, or does not contain exactly one valid ShardedQueue.
     """
-    body = queue_of(file, documents(file))
+    body = _queue_of(file, _documents(file))
     try:
         resource = parsed(body)
         if resource.spec.worker is None:
-            raise BadSpec("spec.worker is missing: scaleTargetRef names a workload of a cluster, and here is none")
+            raise BadSpec(
+                "spec.worker is missing: scaleTargetRef names a workload in a cluster, and `run` has no cluster"
+            )
         pod_template(resource)
     except BadSpec as error:
-        raise BadSpec(f"{file}: {error}{value_of(str(error), body)}") from None
+        raise BadSpec(f"{file}: {error}{_value_of(str(error), body)}") from None
     return resource, (body["metadata"].get("annotations") or {}).get(PRODUCER)
 
 
-def documents(file: Path) -> list[Any]:
+def _documents(file: Path) -> list[Any]:
     try:
         return [body for body in yaml.safe_load_all(file.read_text("utf-8")) if body is not None]
     except (OSError, UnicodeDecodeError) as error:
         raise BadSpec(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
     except yaml.YAMLError as error:
-        raise BadSpec(f"{file} is no YAML: {' '.join(str(error).split())}") from None
+        raise BadSpec(f"{file} is not YAML: {' '.join(str(error).split())}") from None
 
 
-def queue_of(file: Path, bodies: list[Any]) -> Mapping[str, Any]:
+def _queue_of(file: Path, bodies: list[Any]) -> Mapping[str, Any]:
     """The one ShardedQueue among a file's documents."""
     objects = [body for body in bodies if isinstance(body, Mapping)]
     queues = [body for body in objects if body.get("kind") == KIND]
     if len(queues) == 1:
         return queues[0]
     if queues:
-        raise BadSpec(f"{file} holds {len(queues)} objects of kind {KIND}; run takes one")
+        raise BadSpec(f"{file} contains {len(queues)} objects of kind {KIND}; run takes one")
     kinds = ", ".join(str(body.get("kind")) for body in objects if body.get("kind"))
-    raise BadSpec(f"{file} holds no {KIND}{f', but {kinds}' if kinds else ''}")
+    raise BadSpec(f"{file} contains no {KIND}{f', only {kinds}' if kinds else ''}")
 
 
-def value_of(complaint: str, body: Mapping[str, Any]) -> str:
-    """What stands at the place that a complaint speaks of."""
-    found = PLACE.search(complaint)
+def _value_of(complaint: str, body: Mapping[str, Any]) -> str:
+    """The value of the field that a complaint names."""
+    found = FIELD_PATH.search(complaint)
     if not found:
         return ""
     value: Any = body.get("spec")

@@ -1,4 +1,4 @@
-"""Which object of the cluster is meant."""
+"""The names of objects in the cluster."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

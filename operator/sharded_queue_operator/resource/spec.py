@@ -1,8 +1,8 @@
 """
-A ShardedQueue as typed values, checked again in code.
+A ShardedQueue as typed values, validated again in code. Pure.
 
-The API server refuses most of what is wrong, but a CRD may be older than the operator, and `sharded-queue run` reads
-files that no server has seen. Every complaint is a `BadSpec` with a sentence for the author of the resource.
+The API server refuses most mistakes. But a CRD may be older than the operator, and `sharded-queue run` reads files that
+no server has validated. Every mistake is a `BadSpec` with a sentence for the author of the resource.
 """
 
 from collections.abc import Mapping
@@ -25,7 +25,7 @@ PAUSE = f"{GROUP}/pause"
 """Annotation: `up`, `down` or `both` stop the operator from changing replicas in that direction."""
 
 ACCEPT = f"{GROUP}/accept-data-loss"
-"""Annotation: with each new value a person says that what Redis holds now is right, whatever it held before."""
+"""Annotation: each new value accepts the data that Redis holds now, whatever it held before."""
 
 PAUSES = ("up", "down", "both")
 
@@ -46,7 +46,7 @@ Module = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\
 
 
 class Part(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
-    """A part of a spec; a field that nobody knows is a typing error, not a wish to be ignored."""
+    """A part of a spec. An unknown field is a typo, and refused rather than ignored."""
 
 
 class Tls(Part, frozen=True):
@@ -64,7 +64,7 @@ class Redis(Part, frozen=True):
 
     @property
     def home(self) -> tuple[object, ...]:
-        """Where its data are: at another place there are other data. User, password and TLS make no difference."""
+        """Identifies the data: a Redis with another home holds other data. User, password and TLS do not count."""
         return self.mode, frozenset(self.addresses), self.sentinel_master_name, self.key_prefix
 
     @property
@@ -127,7 +127,7 @@ class Spec(Part, frozen=True):
 
 
 class Resource(NamedTuple):
-    """A ShardedQueue whose spec is known to make sense."""
+    """A ShardedQueue with a valid spec."""
 
     name: Name
     uid: str
@@ -142,7 +142,7 @@ def parsed(body: Mapping[str, Any]) -> Resource:
     The resource that a manifest describes.
 
     Raises:
-        BadSpec: it is no ShardedQueue, or asks for something that cannot be.
+        BadSpec: it is not a ShardedQueue, or its spec is invalid.
     """
     if (body.get("apiVersion"), body.get("kind")) != (API_VERSION, KIND):
         raise BadSpec(f"this is {body.get('apiVersion')} {body.get('kind')}, not {API_VERSION} {KIND}")
@@ -151,24 +151,24 @@ def parsed(body: Mapping[str, Any]) -> Resource:
         raise BadSpec("metadata.name is missing")
     if len(metadata["name"]) > NAME_CHARACTERS:
         raise BadSpec(f"the name {metadata['name']} has more than {NAME_CHARACTERS} characters")
-    spec = spec_of(body.get("spec"))
-    policy = policy_of(spec, (metadata.get("annotations") or {}).get(PAUSE))
+    spec = _spec_of(body.get("spec"))
+    policy = _policy_of(spec, (metadata.get("annotations") or {}).get(PAUSE))
     uid, generation, created = (metadata.get(key) for key in ("uid", "generation", "creationTimestamp"))
     return Resource(Name.of(body), uid or "", generation or 0, spec, policy, created or "")
 
 
-def spec_of(raw: object) -> Spec:
+def _spec_of(raw: object) -> Spec:
     try:
         spec = convert(raw, Spec)
     except ValidationError as error:
         raise BadSpec(f"spec: {error}") from None
-    for complaint in complaints(spec):
-        raise BadSpec(complaint)
+    for violation in _violations(spec):
+        raise BadSpec(violation)
     return spec
 
 
-def complaints(spec: Spec) -> list[str]:
-    """What no single field can know to be wrong, a sentence each."""
+def _violations(spec: Spec) -> list[str]:
+    """A sentence for each rule between fields that is violated."""
     redis, scaling, names = spec.redis, spec.scaling, [handler.name for handler in spec.handlers]
     rules = {
         "exactly one of worker and scaleTargetRef must be set": (spec.worker is None)
@@ -179,7 +179,7 @@ def complaints(spec: Spec) -> list[str]:
             (redis.mode == "Sentinel") == (redis.sentinel_master_name is not None)
         ),
         "redis.tls.caSecretName needs mode Verify": redis.tls.ca_secret_name is None or redis.tls.mode == "Verify",
-        "handlers: a name stands twice": len(set(names)) == len(names),
+        "handlers: a name occurs twice": len(set(names)) == len(names),
         "scaling.minReplicas must not be greater than maxReplicas": scaling.min_replicas <= scaling.max_replicas,
         "scaling.fallback.replicas is required with policy AtLeast, and not allowed without it": (
             (scaling.fallback.policy == "AtLeast") == (scaling.fallback.replicas is not None)
@@ -188,10 +188,10 @@ def complaints(spec: Spec) -> list[str]:
             (scaling.fallback.replicas or 0) <= scaling.max_replicas
         ),
     }
-    return [complaint for complaint, holds in rules.items() if not holds]
+    return [rule for rule, holds in rules.items() if not holds]
 
 
-def policy_of(spec: Spec, pause: str | None = None) -> Policy:
+def _policy_of(spec: Spec, pause: str | None = None) -> Policy:
     if pause is not None and pause not in PAUSES:
         raise BadSpec(f"the annotation {PAUSE} is up, down or both, not {pause!r}")
     scaling = spec.scaling

@@ -1,14 +1,14 @@
-"""A workload as the API server knows it."""
+"""The Deployment or StatefulSet that runs the workers, as the API server has it. Pure."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sharded_queue_operator.resource.availability import Problem, of_deployment
+from sharded_queue_operator.resource.availability import Problem, deployment_problem
 from sharded_queue_operator.resource.deployment import MANAGER, Manifest, selector_text
 
 
 class Workload(NamedTuple):
-    """A workload as the API server knows it: replicas that are wanted, that exist, and that are ready."""
+    """*wanted* replicas are those of its spec, *existing* and *ready* ones those of its status."""
 
     wanted: int
     existing: int
@@ -17,7 +17,7 @@ class Workload(NamedTuple):
     uid: str = ""
     problem: Problem | None = None
     writer: str = ""
-    """The manager that set the wanted replicas."""
+    """The field manager that set the wanted replicas."""
 
     @classmethod
     def of(cls, body: Manifest) -> "Workload":
@@ -28,13 +28,15 @@ class Workload(NamedTuple):
             status.get("readyReplicas", 0),
             selector_text((spec.get("selector") or {}).get("matchLabels") or {}),
             body["metadata"].get("uid", ""),
-            of_deployment(body),
+            deployment_problem(body),
             writer_of(body),
         )
 
 
 def writer_of(body: Mapping[str, Any]) -> str:
-    """The manager of a workload's `spec.replicas`, another one before ourselves; empty where the server names none."""
+    """
+    The field manager of `spec.replicas`; of several, one that is not the operator. Empty if the server names none.
+    """
     fields = body["metadata"].get("managedFields") or []
     managers = [each.get("manager", "") for each in fields if "f:replicas" in _spec_of(each)]
     return next((manager for manager in managers if manager != MANAGER), MANAGER if managers else "")

@@ -6,9 +6,11 @@ import pytest
 
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Shard
-from sharded_queue_operator.resource.availability import Problem, of_deployment, of_pod, worst
+from sharded_queue_operator.resource.availability import Problem, deployment_problem, pod_problem, worst
+from sharded_queue_operator.resource.conditions import condition
+from sharded_queue_operator.resource.events import events_of
 from sharded_queue_operator.resource.spec import parsed
-from sharded_queue_operator.resource.status import condition, events_of, is_urgent, status_of
+from sharded_queue_operator.resource.status import is_urgent, status_of
 from sharded_queue_operator.resource.workload import Workload
 from sharded_queue_operator.scaling.decide import Decision
 from sharded_queue_operator.scaling.history import History
@@ -57,7 +59,7 @@ def pod(*containers: dict[str, Any], conditions: tuple[dict[str, Any], ...] = ()
     ],
 )
 def test_what_a_deployment_says(body: dict[str, Any], reason: str | None) -> None:
-    problem = of_deployment(body)
+    problem = deployment_problem(body)
 
     assert (problem.reason if problem else None) == reason
 
@@ -77,7 +79,7 @@ def test_what_a_deployment_says(body: dict[str, Any], reason: str | None) -> Non
     ],
 )
 def test_what_a_pod_says(body: dict[str, Any], reason: str | None) -> None:
-    problem = of_pod(body)
+    problem = pod_problem(body)
 
     assert (problem.reason if problem else None) == reason
 
@@ -93,7 +95,7 @@ def told(ready: int, *problems: Problem, doubt: Doubt | None = None, of_workload
     workload = Workload(3, 3, ready, "app=n", "uid", of_workload)
     decision = Decision(None, "AsWished", "as it is", History(), wish=3, doubt=doubt)
     seen = Observation(3, [ShardState(Shard("a"), depth=9, threads=3)], 0.0)
-    return status_of(RESOURCE, workload, seen, decision, before={}, read=NOW, now=NOW, problems=problems)
+    return status_of(RESOURCE, workload, seen, decision, before={}, read_at=NOW, now=NOW, problems=problems)
 
 
 def test_a_resource_whose_workers_cannot_run_is_not_ready() -> None:

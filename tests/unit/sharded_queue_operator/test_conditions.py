@@ -4,7 +4,7 @@ from typing import Any
 
 from sharded_queue.state import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
-from sharded_queue_operator.resource.conditions import Running, concerns
+from sharded_queue_operator.resource.conditions import Readiness, thread_conditions
 from sharded_queue_operator.scaling.observation import Doubt, Observation
 from sharded_queue_operator.scaling.policy import Policy
 
@@ -25,11 +25,13 @@ class Told:
         replicas: int = 2,
         doubt: Doubt | None = None,
         ready: int = 2,
-        is_kept: bool = False,
+        is_failing: bool = False,
     ) -> None:
         now = f"2026-01-01T00:{seconds // 60:02}:{seconds % 60:02}Z"
-        running = Running(ready, replicas, is_kept)
-        for each in concerns(Observation(replicas, [state], 0.0, doubt), POLICY, self.conditions, now, running):
+        workers = Readiness(ready, replicas, is_failing)
+        for each in thread_conditions(
+            Observation(replicas, [state], 0.0, doubt), POLICY, self.conditions, now, workers
+        ):
             old = self.conditions.get(each.type, {})
             since = old["lastTransitionTime"] if old.get("status") == each.status else now
             self.conditions[each.type] = {**each._asdict(), "lastTransitionTime": since}
@@ -114,14 +116,14 @@ def test_a_thread_that_waits_while_there_can_be_no_more_workers_starves() -> Non
     told.at(1, waiting(w1=29))
     assert told.says("Starving") == ""
     told.at(2, waiting(w1=31, w2=40))
-    assert told.says("Starving") == "thread w2 of a.A waited for 30 s, and there can be no more than 2 workers"
+    assert told.says("Starving") == "thread w2 of a.A has waited for 30 s, and maxReplicas allows 2 workers"
 
 
 def test_a_thread_that_waits_for_workers_that_do_not_run_is_told_so() -> None:
     told = Told()
     told.at(0, waiting(w1=31), ready=1)
 
-    assert told.says("Starving") == "thread w1 of a.A waited for 30 s, with 1 of 2 workers ready"
+    assert told.says("Starving") == "thread w1 of a.A has waited for 30 s, with 1 of 2 workers ready"
     assert told.conditions["Starving"]["reason"] == "TooFewReady"
 
 
@@ -131,8 +133,8 @@ def test_a_thread_starves_below_the_maximum_too_where_workers_cannot_run() -> No
     told.at(0, waiting(w1=31), replicas=1, ready=0)
     assert told.says("Starving") == "", "they may be on their way"
 
-    told.at(1, waiting(w1=32), replicas=1, ready=0, is_kept=True)
-    assert told.says("Starving") == "thread w1 of a.A waited for 30 s, with 0 of 1 worker ready"
+    told.at(1, waiting(w1=32), replicas=1, ready=0, is_failing=True)
+    assert told.says("Starving") == "thread w1 of a.A has waited for 30 s, with 0 of 1 worker ready"
 
     told.at(2, waiting(w1=33), replicas=1, ready=1)
     assert told.says("Starving") == ""
@@ -154,7 +156,7 @@ def test_threads_that_are_blocked_or_paused_do_not_starve() -> None:
     assert told.says("Starving") == ""
 
     told.at(1, waiting(w1=40, w2=35, blocked=1))
-    assert told.says("Starving").startswith("a thread of a.A waited")
+    assert told.says("Starving").startswith("a thread of a.A has waited")
 
 
 def test_threads_that_wait_for_an_old_layout_do_not_starve() -> None:
@@ -163,7 +165,7 @@ def test_threads_that_wait_for_an_old_layout_do_not_starve() -> None:
     assert told.says("Starving") == ""
 
     told.at(1, waiting(w1=40, w2=35, parked=1))
-    assert told.says("Starving").startswith("a thread of a.A waited")
+    assert told.says("Starving").startswith("a thread of a.A has waited")
 
 
 def test_what_is_not_known_changes_nothing() -> None:

@@ -86,7 +86,7 @@ REDIS = {"addresses": ["redis:6379"]}
         ({"handlers": []}, "length >= 1"),
         ({"handlers": [{"name": "9x"}]}, "matching regex"),
         ({"handlers": [{"name": "x\n"}]}, "matching regex"),
-        ({"handlers": [{"name": "a"}, {"name": "a"}]}, "a name stands twice"),
+        ({"handlers": [{"name": "a"}, {"name": "a"}]}, "a name occurs twice"),
         ({"handlers": [{"name": "a", "shards": 65}]}, "<= 64"),
         ({"worker": None}, "exactly one of worker and scaleTargetRef"),
         ({"scaleTargetRef": {"name": "workers"}}, "exactly one of worker and scaleTargetRef"),

@@ -3,13 +3,13 @@ from typing import Any
 
 from sharded_queue.state import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
+from sharded_queue_operator.resource.conditions import condition
+from sharded_queue_operator.resource.events import events_of
 from sharded_queue_operator.resource.spec import Resource, parsed
 from sharded_queue_operator.resource.status import (
     MOST_CHARACTERS,
-    condition,
-    events_of,
-    is_notable,
     is_urgent,
+    is_worth_writing,
     patch,
     refused_status,
     short,
@@ -62,7 +62,7 @@ def told(
     service_times = {"a": ServiceTime(10, 10 * seconds)}
     history = replace(History.restored({}, born).with_counters(observation.shards), service_times=service_times)
     decision = Decision(None, "AsWished", "as it is", history, wish=2, lanes=1.5, doubt=doubt)
-    return status_of(RESOURCE, None, observation, decision, before=before, read=now, now=now)
+    return status_of(RESOURCE, None, observation, decision, before=before, read_at=now, now=now)
 
 
 def test_what_was_seen_and_decided_is_told() -> None:
@@ -111,7 +111,7 @@ def test_a_younger_oldest_request_is_worth_a_line_before_long() -> None:
     after = told(before, observation=lagging(5), now=LATE)
 
     assert after["oldestRequestTime"] == "2026-01-01T00:00:55Z"
-    assert is_notable(before, after, LATE)
+    assert is_worth_writing(before, after, LATE)
 
 
 def test_without_requests_there_is_no_oldest_one() -> None:
