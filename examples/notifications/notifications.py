@@ -15,8 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import click
 
-from sharded_queue import Handler, Queue, RedisStorage, Route
-from sharded_queue.backends.redis.client import connect
+from sharded_queue import Handler, Queue, RedisStorage, Route, connect
 
 THREADS = 30
 SLOW_THREAD = 7

@@ -1,5 +1,6 @@
 """Work that must stay in order, spread over machines that come and go."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sharded_queue import logs as _logs  # noqa: F401 - first: it shields the logger that all others use
@@ -30,6 +31,7 @@ from sharded_queue.tube import Tube
 from sharded_queue.worker.loop import Worker
 
 if TYPE_CHECKING:
+    from sharded_queue.backends.redis.client import RedisOptions, connect
     from sharded_queue.backends.redis.coordinator import RedisCoordinator
     from sharded_queue.backends.redis.storage import RedisStorage
 
@@ -46,6 +48,7 @@ __all__ = [
     "QueueFull",
     "Receipt",
     "RedisCoordinator",
+    "RedisOptions",
     "RedisStorage",
     "ReshardError",
     "Retry",
@@ -60,19 +63,22 @@ __all__ = [
     "StorageUnavailable",
     "Tube",
     "Worker",
+    "connect",
     "current",
     "settings",
 ]
 
+_ON_REDIS = {
+    "RedisCoordinator": "coordinator",
+    "RedisOptions": "client",
+    "RedisStorage": "storage",
+    "connect": "client",
+}
+"""What needs Redis, and the module of its backend that has it."""
+
 
 def __getattr__(name: str) -> Any:
     """Redis is imported when it is asked for: a user in memory need not have it."""
-    if name == "RedisStorage":
-        from sharded_queue.backends.redis.storage import RedisStorage
-
-        return RedisStorage
-    if name == "RedisCoordinator":
-        from sharded_queue.backends.redis.coordinator import RedisCoordinator
-
-        return RedisCoordinator
+    if module := _ON_REDIS.get(name):
+        return getattr(import_module(f"{__name__}.backends.redis.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -18,6 +18,8 @@ PROMISED = {
     "RuntimeCoordinator",
     "RedisStorage",
     "RedisCoordinator",
+    "RedisOptions",
+    "connect",
     "settings",
 }
 
