@@ -1,4 +1,4 @@
-"""What `sharded-queue run` shows: a live table on a terminal, a line a change where there is none."""
+"""What a session shows while it runs: a live table on a terminal, elsewhere a line for each change."""
 
 from collections.abc import Sequence
 from time import monotonic
@@ -12,108 +12,113 @@ from rich.text import Text
 
 from sharded_queue.cli.tables import count, duration, handlers_table, tubes_table
 from sharded_queue.printable import printable
-from sharded_queue_operator.local.processes import Crew, Member
+from sharded_queue_operator.local.workers import LocalWorkers, WorkerProcess
 from sharded_queue_operator.scaling.decide import Decision
 from sharded_queue_operator.scaling.observation import Observation
 
-WORST = 8
-"""Tubes that are listed: the table fits a terminal of 24 lines."""
+MOST_TUBES = 8
+"""With that many, the table fits a terminal of 24 lines."""
 
 QUIET_SECONDS = 5.0
-"""Without a terminal, a line comes so often even if nothing changes."""
+"""Without a terminal, a line comes at least this often, even if nothing changes."""
 
 
 class Frame(NamedTuple):
-    """One look: what was seen, what was decided, and who works."""
+    """What one step observed and decided, and the workers at that time."""
 
     name: str
     seconds: float
     seen: Observation
     decision: Decision
-    crew: Crew
+    workers: LocalWorkers
     handled: int
 
 
 class View(Protocol):
+    def start(self) -> None: ...
+
     def show(self, frame: Frame) -> None: ...
 
     def say(self, text: str) -> None: ...
 
-    def close(self) -> None: ...
+    def stop(self) -> None: ...
 
 
-def view(console: Console) -> View:
+def view_on(console: Console) -> View:
     return LiveTable(console) if console.is_terminal else Lines(console)
 
 
 class LiveTable:
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.live = Live(console=console, auto_refresh=False)
-        self.live.start()
+        self._live = Live(console=console, auto_refresh=False)
+
+    def start(self) -> None:
+        self._live.start()
 
     def show(self, frame: Frame) -> None:
-        self.live.update(drawn(frame), refresh=True)
+        self._live.update(_layout(frame), refresh=True)
 
     def say(self, text: str) -> None:
-        self.live.console.print(Text(text))
+        self._live.console.print(Text(text))
 
-    def close(self) -> None:
-        self.live.stop()
+    def stop(self) -> None:
+        self._live.stop()
 
 
 class Lines:
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.shown: tuple[int, str] | None = None
-        self.shown_at = float("-inf")
+        self._console = console
+        self._shown: tuple[int, str] | None = None
+        self._shown_at = float("-inf")
+
+    def start(self) -> None: ...
 
     def show(self, frame: Frame) -> None:
-        now, state = monotonic(), (frame.crew.wanted, frame.decision.reason)
-        if state != self.shown or now >= self.shown_at + QUIET_SECONDS:
-            self.shown, self.shown_at = state, now
-            self.console.print(Text(line(frame)), soft_wrap=True)
+        now, state = monotonic(), (frame.workers.wanted, frame.decision.reason)
+        if state != self._shown or now >= self._shown_at + QUIET_SECONDS:
+            self._shown, self._shown_at = state, now
+            self._console.print(Text(_line(frame)), soft_wrap=True)
 
     def say(self, text: str) -> None:
-        self.console.print(Text(text), soft_wrap=True)
+        self._console.print(Text(text), soft_wrap=True)
 
-    def close(self) -> None: ...
+    def stop(self) -> None: ...
 
 
-def line(frame: Frame) -> str:
+def _line(frame: Frame) -> str:
     seen, decision = frame.seen, frame.decision
     return (
         f"{frame.seconds:6.1f} s  depth {count(seen.depth)}  lag {duration(seen.lag_seconds)}"
         f"  threads {seen.threads} ({seen.bound} bound)  handled {count(frame.handled)}"
-        f"  workers {frame.crew.wanted}  {decision.reason}: {printable(decision.message)}"
+        f"  workers {frame.workers.wanted}  {decision.reason}: {printable(decision.message)}"
     )
 
 
-def drawn(frame: Frame) -> RenderableType:
+def _layout(frame: Frame) -> RenderableType:
     title = Text.assemble((frame.name, "bold"), f"  {duration(frame.seconds)}  handled {count(frame.handled)}")
-    parts: list[RenderableType] = [title, Text(), *queues(frame.seen), Text(), facts(frame)]
+    parts: list[RenderableType] = [title, Text(), *_queue(frame.seen), Text(), _decision(frame)]
     return Padding(Group(*parts), (1, 0, 0, 0))
 
 
-def queues(seen: Observation) -> Sequence[RenderableType]:
+def _queue(seen: Observation) -> Sequence[RenderableType]:
     if not any(state.oldest for state in seen.shards):
         return [handlers_table(seen.shards)]
-    return [handlers_table(seen.shards), Text(), tubes_table(seen.shards, WORST)]
+    return [handlers_table(seen.shards), Text(), tubes_table(seen.shards, MOST_TUBES)]
 
 
-def facts(frame: Frame) -> Table:
+def _decision(frame: Frame) -> Table:
     reason = Text(frame.decision.reason, style="yellow" if frame.decision.doubt else "green")
     rows = Table.grid(padding=(0, 2))
-    rows.add_row("workers", crew_text(frame.crew))
+    rows.add_row("workers", _workers(frame.workers))
     rows.add_row("decision", Text.assemble(reason, "  ", printable(frame.decision.message)))
     return rows
 
 
-def crew_text(crew: Crew) -> Text:
-    """A sign a worker, the leaving ones hollow."""
-    signs = "".join("◯" if member.is_leaving else "●" for member in ordered(crew.running))
-    return Text.assemble((signs or "none", "cyan"), f"  {len(crew.staying)} of {crew.wanted} wanted")
+def _workers(workers: LocalWorkers) -> Text:
+    """A circle for each worker, hollow for one that is leaving."""
+    signs = "".join("◯" if worker.is_leaving else "●" for worker in _ordered(workers.running))
+    return Text.assemble((signs or "none", "cyan"), f"  {len(workers.staying)} of {workers.wanted} wanted")
 
 
-def ordered(members: Sequence[Member]) -> list[Member]:
-    return sorted(members, key=lambda member: (member.is_leaving, member.started_at))
+def _ordered(workers: Sequence[WorkerProcess]) -> list[WorkerProcess]:
+    return sorted(workers, key=lambda worker: (worker.is_leaving, worker.started_at))

@@ -1,4 +1,4 @@
-"""What a run came to, and whether that is what was promised."""
+"""The report at the end of a session: what happened, and whether that is what was promised."""
 
 from typing import NamedTuple
 
@@ -14,8 +14,8 @@ GOOD, BAD, OPEN = "green", "bold red", "yellow"
 
 class Outcome(NamedTuple):
     """
-    What happened since the run began, by the counters of Redis; *verdict* is the check of the journals, None when
-    nobody kept one. *drain_seconds* is None when not all was handled.
+    What happened since the session began, by the counters of Redis. *verdict* is the check of the journal, None when
+    there is no journal. *drain_seconds* is None when not all requests were handled.
     """
 
     name: str
@@ -29,22 +29,22 @@ class Outcome(NamedTuple):
 
     @property
     def lost(self) -> int:
-        """Requests that are in no place where they could be."""
+        """Requests that were neither handled, nor wait, nor are in the dead letters."""
         return 0 if self.verdict is None else max(0, self.verdict.missing - self.waiting - self.dead)
 
     @property
     def is_as_promised(self) -> bool:
-        return self.verdict is None or not (self.lost or self.verdict.strange or self.verdict.breach)
+        return self.verdict is None or not (self.lost or self.verdict.unregistered or self.verdict.breach)
 
 
-def printed(outcome: Outcome, console: Console) -> None:
+def print_report(outcome: Outcome, console: Console) -> None:
     rows = Table.grid(padding=(0, 2))
     for word, text in (
-        ("handled", handled(outcome)),
-        ("order", order(outcome)),
-        ("duplicates", duplicates(outcome)),
-        ("lost", losses(outcome)),
-        ("drained in", drained(outcome)),
+        ("handled", _handled(outcome)),
+        ("order", _order(outcome.verdict)),
+        ("duplicates", _duplicates(outcome.verdict)),
+        ("lost", _lost(outcome)),
+        ("drained in", _drain_time(outcome)),
         ("workers", Text(f"at most {outcome.workers}, {outcome.worker_seconds:.1f} worker-seconds in all")),
     ):
         rows.add_row(word, text)
@@ -52,21 +52,14 @@ def printed(outcome: Outcome, console: Console) -> None:
     console.print(rows)
 
 
-def drained(outcome: Outcome) -> Text:
-    if outcome.drain_seconds is not None:
-        return Text(duration(outcome.drain_seconds))
-    return Text("not yet" if outcome.waiting else "not measured: the run had no end of its own")
-
-
-def handled(outcome: Outcome) -> Text:
+def _handled(outcome: Outcome) -> Text:
     text = (
         f"{count(outcome.handled)} requests; {count(outcome.waiting)} wait, {count(outcome.dead)} in the dead letters"
     )
     return Text(text, style=OPEN if outcome.waiting or outcome.dead else GOOD)
 
 
-def order(outcome: Outcome) -> Text:
-    verdict = outcome.verdict
+def _order(verdict: Verdict | None) -> Text:
     if verdict is None:
         return Text("not checked: no handler kept a journal", style=OPEN)
     if verdict.breach:
@@ -75,14 +68,21 @@ def order(outcome: Outcome) -> Text:
     return Text(f"kept in all {tubes}", style=GOOD)
 
 
-def duplicates(outcome: Outcome) -> Text:
-    if outcome.verdict is None:
+def _duplicates(verdict: Verdict | None) -> Text:
+    if verdict is None:
         return Text("not checked", style=OPEN)
-    return Text(count(outcome.verdict.duplicates), style=OPEN if outcome.verdict.duplicates else GOOD)
+    return Text(count(verdict.duplicates), style=OPEN if verdict.duplicates else GOOD)
 
 
-def losses(outcome: Outcome) -> Text:
+def _lost(outcome: Outcome) -> Text:
     if outcome.verdict is None:
         return Text("not checked", style=OPEN)
-    strange = f"; {outcome.verdict.strange} handled that nobody registered" if outcome.verdict.strange else ""
-    return Text(f"{count(outcome.lost)}{strange}", style=BAD if outcome.lost or strange else GOOD)
+    unregistered = outcome.verdict.unregistered
+    besides = f"; {unregistered} handled that were never registered" if unregistered else ""
+    return Text(f"{count(outcome.lost)}{besides}", style=BAD if outcome.lost or unregistered else GOOD)
+
+
+def _drain_time(outcome: Outcome) -> Text:
+    if outcome.drain_seconds is not None:
+        return Text(duration(outcome.drain_seconds))
+    return Text("not yet" if outcome.waiting else "not measured: the run had no end of its own")
