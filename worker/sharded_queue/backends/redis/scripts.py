@@ -38,6 +38,7 @@ from sharded_queue.tube import Tube
 
 COMMENT, NAME, RARE = re.compile(r"--.*"), re.compile(r"\w+"), re.compile(r"rarely\(\)\.(\w+)")
 STATEMENT, DEFINED = re.compile(r"^(?=local )", re.MULTILINE), re.compile(r"local (?:function )?(\w+(?:, \w+)*)")
+FUNCTION = "local function "
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 1.0
 STANDSTILL_SECONDS = 1.0
 """A try that takes longer by this than it may was held up by the event loop itself."""
@@ -63,27 +64,36 @@ OTHER_FORMAT = re.compile(r"FORMAT (\d+) (\d+) (.*?)(?:,? script: .*)?$", re.DOT
 
 @cache
 def source(name: str) -> str:
-    """A script's text: its own first line (which sets its flags), what it needs of the prelude, and its body."""
+    """
+    A script's text: its own first line (which sets its flags), what it needs of the prelude, and its body.
+
+    Functions and body are inside a function of their own, and the values that they use outside of it. For each variable
+    that a new function takes over from where it is made, Lua goes through a list of all those that were taken over
+    before; what the function around it has taken over already is at hand.
+    """
     folder = files("sharded_queue.backends.redis") / "lua"
     flags, _, body = (folder / f"{name}.lua").read_text("utf-8").partition("\n")
-    return "\n".join([flags, *_needed((folder / "_prelude.lua").read_text("utf-8"), body), body])
+    values, functions = _needed((folder / "_prelude.lua").read_text("utf-8"), COMMENT.sub("", body))
+    return "\n".join([flags, *values, "return (function()\n", *functions, body, "end)()\n"])
 
 
-def _needed(prelude: str, body: str) -> list[str]:
+def _needed(prelude: str, body: str) -> tuple[list[str], list[str]]:
     """
-    The statements of the prelude that *body* needs: Redis carries out all of a script at every call, and to make the
-    functions that nobody calls took longer than most scripts need for their work. So what is needed only by way of
-    `rarely()` is made by the function `make_rare`, when a call comes that needs it.
+    The statements of the prelude that *body* needs, values and functions: Redis carries out all of a script at every
+    call, and to make the functions that nobody calls took longer than most scripts need for their work. So what is
+    needed only by way of `rarely()` is made by the function `make_rare`, when a call comes that needs it.
     """
     _, *statements = STATEMENT.split(COMMENT.sub("", prelude))
     usual = _reached(statements, {*NAME.findall(RARE.sub("rarely", body))}, RARE)
     called = {name for text in (body, *usual) for name in RARE.findall(text)}
+    values = [statement for statement in usual if not statement.startswith(FUNCTION)]
+    functions = [statement for statement in usual if statement.startswith(FUNCTION)]
     if not called:
-        return usual
+        return values, functions
     seldom = [statement for statement in _reached(statements, {*called}) if statement not in usual]
     called |= {name for statement in seldom for name in RARE.findall(statement)}
     table = ", ".join(f"{name} = {name}" for name in sorted(called))
-    return [*usual, "make_rare = function()\n", *seldom, f"return {{ {table} }}\nend\n"]
+    return values, [*functions, "make_rare = function()\n", *seldom, f"return {{ {table} }}\nend\n"]
 
 
 def _reached(statements: Sequence[str], named: set[str], rare: re.Pattern[str] | None = None) -> list[str]:
