@@ -40,15 +40,16 @@ MUTANTS = [
     Mutant(
         "a held thread becomes ready on register",
         PRELUDE,
-        "  if not held then\n    make_ready(thread, tubes)\n    return\n  end\n  held.since = whole(now)\n",
-        "  make_ready(thread, tubes)\n  if not held then return end\n  held.since = whole(now)\n",
+        "  if not held then\n    make_ready(thread, tubes, false, oldest)\n    return\n  end\n"
+        "  held.since = now_text\n",
+        "  make_ready(thread, tubes, false, oldest)\n  if not held then return end\n  held.since = now_text\n",
         (COORDINATOR + "others_are_not_called_for_a_held_thread",),
     ),
     Mutant(
         "the newest thread is bound first",
         BIND,
-        "redis.call('ZRANGE', READY, 0, threads - 1)",
-        "redis.call('ZREVRANGE', READY, 0, threads - 1)",
+        "redis.call('ZRANGEBYSCORE', READY, '-inf', '+inf',",
+        "redis.call('ZREVRANGEBYSCORE', READY, '+inf', '-inf',",
         (COORDINATOR + "the_thread_with_the_oldest_request_is_bound_first",),
     ),
     Mutant(
@@ -71,8 +72,8 @@ MUTANTS = [
     Mutant(
         "priorities are compared as text",
         PRELUDE,
-        "if tonumber(tube.priority) < tonumber(priority) then",
-        "if tube.priority < priority then",
+        "if tonumber(tubes[i].priority) < tonumber(priority) then",
+        "if tubes[i].priority < priority then",
         (STORAGE + "priorities_are_compared_as_numbers",),
     ),
     Mutant(
@@ -114,8 +115,8 @@ MUTANTS = [
     Mutant(
         "a settlement drops one request too many",
         SETTLE,
-        "drop(thread, tubes, i, through + 1 - tube.head)",
-        "drop(thread, tubes, i, math.min(through + 2, tube.tail) - tube.head)",
+        "local count = through + 1 - tubes[place].head",
+        "local count = math.min(through + 2, tubes[place].tail) - tubes[place].head",
         (STORAGE + "settling_a_part_leaves_the_rest_at_the_head",),
     ),
     Mutant(
@@ -255,7 +256,7 @@ MUTANTS = [
     Mutant(
         "the number of a call does not count",
         PRELUDE,
-        "return call ~= nil and call <= held.call",
+        "return call ~= '' and tonumber(call) <= tonumber(held.call)",
         "return false",
         (LATE + "a_late_call_for_more_releases_nothing_and_hands_out_nothing",),
     ),
@@ -270,8 +271,8 @@ MUTANTS = [
         "a late burial takes the next batch from its holder",
         FAIL,
         "if was_dealt_with or is_answered(held, call) then return 1 end\n"
-        "local i = place()\nif not i then return 0 end\n",
-        "local i = place()\n",
+        "local i = place_at_head()\nif not i then return 0 end\n",
+        "local i = place_at_head()\n",
         (LATE + "a_late_burial_leaves_the_next_batch_in_hand",),
     ),
     Mutant(
@@ -409,10 +410,8 @@ MUTANTS = [
     Mutant(
         "duplicates take room",
         REGISTER,
-        "if capacity > 0 then\n  local at = from\n  while at <= #entries do\n"
-        "    local thread, priority, count = entries[at], entries[at + 1], tonumber(entries[at + 2])",
-        "if capacity > 0 then\n  local at = from\n  while at <= #entries do\n"
-        "    local thread, priority, count = entries[at], entries[at + 1], tonumber(entries[at + 2]) + #repeated",
+        "    local priority, count = entries[places[i] + 1], tonumber(entries[places[i] + 2])",
+        "    local priority, count = entries[places[i] + 1], tonumber(entries[places[i] + 2]) + #repeated",
         (DUPLICATES + "duplicates_need_no_room_in_a_bounded_tube",),
     ),
     Mutant(
@@ -426,14 +425,14 @@ MUTANTS = [
     Mutant(
         "a registration sent again forgets its duplicates",
         REGISTER,
-        "return keep_answer(call, reply)",
+        "return keep_answer(ARGV[1], reply)",
         "keep_answer(call, { unpack(reply, 1, #routes + 1) })\nreturn reply",
         (DUPLICATES + "a_registration_whose_answer_was_lost_is_no_duplicate_of_itself",),
     ),
     Mutant(
         "identities pile up",
         REGISTER,
-        "'LIMIT', 0, SWEEP + count)",
+        "'LIMIT', '0', SWEEP + count)",
         "'LIMIT', 0, 1)",
         (DUPLICATES + "more_identities_are_removed_than_a_call_can_add",),
     ),
@@ -547,8 +546,8 @@ MUTANTS = [
     Mutant(
         "new threads do not wait for old ones",
         PRELUDE,
-        "  if residue then\n    redis.call('ZADD', PARKED, residue, thread)\n    return\n  end\n",
-        "",
+        "  redis.call('ZADD', PARKED, residue, thread)\n  return true\n",
+        "  return false\n",
         (RESHARDING + "a_new_thread_waits_until_the_old_one_is_drained",),
     ),
     Mutant(
@@ -617,14 +616,14 @@ MUTANTS = [
     Mutant(
         "delayed requests are placed as they were registered",
         PRELUDE,
-        "      thread = place(thread, message)\n      length_of",
+        "      thread = placed(thread, message)\n      length_of",
         "      length_of",
         (RESHARDING + "a_delayed_request_is_placed_by_the_layout_of_its_time",),
     ),
     Mutant(
         "dead letters return to where they died",
         "backends/redis/lua/settle_dead.lua",
-        "  thread = place(thread, message)\n",
+        "  thread = placed(thread, message)\n",
         "",
         (RESHARDING + "a_dead_letter_of_the_old_layout_is_placed_by_the_new_one",),
     ),
@@ -645,7 +644,7 @@ MUTANTS = [
     Mutant(
         "all parked threads become ready in one step",
         PRELUDE,
-        "  local left = SWEEP\n  while left > 0 do",
+        "  local left = tonumber(SWEEP)\n  while left > 0 do",
         "  local left = 1000000\n  while left > 0 do",
         (RESHARDING + "many_parked_threads_become_ready_step_by_step",),
     ),
@@ -881,7 +880,7 @@ MUTANTS = [
     Mutant(
         "a crashed batch is handed out whole",
         PRELUDE,
-        "then count = math.min(count, 1) end",
+        "  if trouble and tube.head <= trouble.last then count = 1 end\n",
         "",
         (COORDINATOR + "requests_of_a_crashed_batch_are_handed_out_one_by_one",),
     ),
@@ -903,7 +902,7 @@ MUTANTS = [
     Mutant(
         "the age of a tube stays that of its first request",
         PRELUDE,
-        "redis.call('ZADD', OLDEST, stamp_of(try('LINDEX', list, count)), member)",
+        "redis.call('ZADD', OLDEST, stamp_of(try('LINDEX', list, rest)), member)",
         "",
         (STORAGE + "a_tube_whose_head_was_settled_is_as_old_as_the_next_request",),
     ),
@@ -917,7 +916,7 @@ MUTANTS = [
     Mutant(
         "a look for threads is not remembered",
         BIND,
-        "  redis.call('HSET', COUNTERS, 'looked', since)\n",
+        "  redis.call('HSET', COUNTERS, 'looked', now_text)\n",
         "",
         (STORAGE + "a_look_of_a_worker_is_remembered",),
     ),
@@ -925,8 +924,8 @@ MUTANTS = [
     Mutant(
         "a record of tubes that cannot be read counts as none",
         PRELUDE,
-        "math.abs(tonumber(priority)) < 2 ^ 31) then return nil end\n    tubes[",
-        "math.abs(tonumber(priority)) < 2 ^ 31) then return {} end\n    tubes[",
+        "tail > 2 ^ 52 then return nil end\n",
+        "tail > 2 ^ 52 then return {} end\n",
         (GARBAGE + "a_thread_that_cannot_be_read_is_in_quarantine_and_says_so",),
     ),
     Mutant(
@@ -981,7 +980,7 @@ MUTANTS = [
     Mutant(
         "a held thread that is called ready is bound again",
         BIND,
-        "  if read_hold(hold) and redis.call('ZSCORE', LEASES, thread) then return nil end\n",
+        "  if hold and read_hold(hold) and redis.call('ZSCORE', LEASES, thread) then return nil end\n",
         "",
         (GARBAGE + "a_held_thread_that_is_called_ready_is_not_bound_twice",),
     ),
@@ -1119,8 +1118,8 @@ MUTANTS = [
     Mutant(
         "a batch is not bounded in bytes",
         PRELUDE,
-        "    if bytes + #message > room and not (is_first and n == 1) then\n",
-        "    if false then\n",
+        "  if bytes <= room then return bytes end\n",
+        "  if true then return bytes end\n",
         (SIZES + "a_batch_ends_where_its_bytes_are_used_up",),
     ),
     Mutant(
@@ -1140,7 +1139,7 @@ MUTANTS = [
     Mutant(
         "settled threads do not share the bytes",
         SETTLE,
-        "share_of(room, #threads - i + 1)",
+        "room / (#threads - i + 1)",
         "room",
         (SIZES + "threads_settled_at_once_share_the_bytes",),
     ),

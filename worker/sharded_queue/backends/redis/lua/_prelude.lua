@@ -68,8 +68,8 @@ local LEASES = lock .. ':leases'
 local HELD = lock .. ':held'
 local DISMISSED = lock .. ':dismissed'
 local QUARANTINE = base .. ':quarantine'
-local WAKE_LIMIT, SWEEP, CHUNK, STEP = 16, 1000, 4000, 1000
-local CALLER_SECONDS = 600
+local WAKE_LIMIT, CHUNK, STEP = 16, 4000, 1000
+local SWEEP, CALLER_SECONDS = '1000', '600'
 
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
@@ -99,6 +99,7 @@ end
 
 -- `%d` takes a third of the time of `%.0f`, but has no room for our numbers where Redis was built for 32 bits.
 local WHOLE = string.format('%d', 2 ^ 53) == '9007199254740992' and '%d' or '%.0f'
+local now_text = string.format(WHOLE, now)
 
 local function whole(number)
   return string.format(WHOLE, number)
@@ -123,13 +124,14 @@ local function kept_answer(number)
 end
 
 local function keep_answer(number, answer)
-  redis.call('SET', KEYS[3], whole(number) .. ' ' .. cmsgpack.pack(answer), 'EX', CALLER_SECONDS)
+  redis.call('SET', KEYS[3], number .. ' ' .. cmsgpack.pack(answer), 'EX', CALLER_SECONDS)
   return answer
 end
 
 -- The records of many threads, false where there is none.
 local function records_of(key, threads)
   local records = {}
+  if #threads > 0 and #threads <= CHUNK then return redis.call('HMGET', key, unpack(threads)) end
   for from = 1, #threads, CHUNK do
     local part = redis.call('HMGET', key, unpack(threads, from, math.min(from + CHUNK - 1, #threads)))
     for i, record in ipairs(part) do records[from + i - 1] = record end
@@ -197,7 +199,7 @@ end
 
 -- When a message was registered; one without a time, which somebody else wrote, counts as new.
 local function stamp_of(message)
-  return string.match(message or '', '^%d%d%d%d%d%d%d%d%d%d%d%d%d') or whole(now)
+  return string.match(message or '', '^%d%d%d%d%d%d%d%d%d%d%d%d%d') or now_text
 end
 
 -- The tubes of a thread's record, none where there is no record; nil where it cannot be read.
@@ -206,7 +208,8 @@ local function read_tubes(text)
   while text and at <= #text do
     local priority, first, last, after = string.match(text, '^(%-?%d+) (%-?%d+) (%-?%d+) ?()', at)
     local head, tail = tonumber(first), tonumber(last)
-    if not (is_whole(head) and is_whole(tail) and head < tail and math.abs(tonumber(priority)) < 2 ^ 31) then return nil end
+    if not head or head < -2 ^ 52 or head >= tail or tail > 2 ^ 52 then return nil end
+    if #priority > 9 and math.abs(tonumber(priority)) >= 2 ^ 31 then return nil end
     tubes[#tubes + 1] = { priority = priority, head = head, tail = tail }
     at = after
   end
@@ -215,11 +218,6 @@ end
 
 local function tubes_of(thread)
   return read_tubes(redis.call('HGET', THREADS, thread))
-end
-
-local function common_divisor(a, b)
-  while b > 0 do a, b = b, a % b end
-  return a
 end
 
 -- False where there is none, nil where it cannot be read.
@@ -232,7 +230,7 @@ local function known_layout()
     if not text then
       layout = false
     elseif is_whole(number) and is_whole(threads) and is_whole(before) and threads > 0 then
-      layout = { number = number, threads = threads, before = before, step = common_divisor(threads, before) }
+      layout = { number = number, threads = threads, before = before }
     end
   end
   return layout
@@ -257,7 +255,7 @@ local function sound()
 end
 
 -- A request that was routed by key is placed by the layout in force, whatever was in force when it was registered.
-local function place(thread, message)
+local function placed(thread, message)
   local mark = string.match(message, '^#(%x%x%x%x%x%x%x%x)', 14)
   if not mark or not layout_in_force() then return thread end
   return layout.number .. ':' .. tonumber(mark, 16) % layout.threads
@@ -267,26 +265,33 @@ end
 local is_moving
 local function may_move(thread)
   if not string.find(thread, ':', 1, true) then return false end
-  if is_moving == nil then is_moving = redis.call('EXISTS', OLD, OPENED) > 0 end
+  if is_moving == nil then is_moving = redis.call('EXISTS', base .. ':old', base .. ':opened') > 0 end
   return is_moving
+end
+
+local function common_divisor(a, b)
+  while b > 0 do a, b = b, a % b end
+  return a
 end
 
 -- Residue class and layout of a thread that may move; nil for a thread of no layout.
 local function residue_of(thread)
   local number, rank = string.match(thread, '^(%d+):(%d+)$')
   if not layout_in_force() or not number then return nil end
-  return tonumber(rank) % layout.step, tonumber(number)
+  return tonumber(rank) % common_divisor(layout.threads, layout.before), tonumber(number)
 end
 
 local function has_old(residue)
   return redis.call('ZCOUNT', OLD, residue, residue) > 0
 end
 
--- Its residue class, if a thread waits for old ones.
-local function parking_of(thread)
+-- Put a thread that waits for old ones to where it waits; whether it does.
+local function park(thread)
   local residue, number = residue_of(thread)
-  if not residue or number ~= layout.number then return nil end
-  return (has_old(residue) or redis.call('ZSCORE', OPENED, residue)) and residue
+  if not residue or number ~= layout.number then return false end
+  if not has_old(residue) and not redis.call('ZSCORE', OPENED, residue) then return false end
+  redis.call('ZADD', PARKED, residue, thread)
+  return true
 end
 
 -- With the last old thread of its residue class, those that wait for it may be bound.
@@ -301,11 +306,13 @@ end
 
 -- The record of a thread's tubes; none where it has none.
 local function spelled(tubes)
-  local parts = {}
-  for i, tube in ipairs(tubes) do
-    parts[i] = tube.priority .. ' ' .. whole(tube.head) .. ' ' .. whole(tube.tail)
+  local record
+  for i = 1, #tubes do
+    local tube = tubes[i]
+    local one = tube.priority .. ' ' .. whole(tube.head) .. ' ' .. whole(tube.tail)
+    record = record and record .. ' ' .. one or one
   end
-  return #parts > 0 and table.concat(parts, ' ') or nil
+  return record
 end
 
 local function keep_tubes(thread, tubes)
@@ -319,7 +326,7 @@ end
 
 local function depth_of(tubes)
   local depth = 0
-  for _, tube in ipairs(tubes) do depth = depth + tube.tail - tube.head end
+  for i = 1, #tubes do depth = depth + tubes[i].tail - tubes[i].head end
   return depth
 end
 
@@ -366,7 +373,7 @@ end
 
 -- Drop the first `count` requests of the thread's tube number i.
 local function drop(thread, tubes, i, count)
-  local tube, before = tubes[i], depth_of(tubes)
+  local tube, before, rest = tubes[i], depth_of(tubes), whole(count)
   local list, member = list_of(thread, tube.priority), thread .. '/' .. tube.priority
   tube.head = tube.head + count
   if trouble_of(thread, tube.priority) then rarely().clear_trouble(thread, tube.priority, tube.head - 1) end
@@ -375,13 +382,13 @@ local function drop(thread, tubes, i, count)
     redis.call('ZREM', OLDEST, member)
     table.remove(tubes, i)
   else
-    redis.call('ZADD', OLDEST, stamp_of(try('LINDEX', list, count)), member)
+    redis.call('ZADD', OLDEST, stamp_of(try('LINDEX', list, rest)), member)
   end
   note_depth(thread, before, before - count)
   keep_tubes(thread, tubes)
   depth_change = depth_change - count
   -- The list comes last: whatever ended the steps before, its first request is still the one that the record names.
-  try('LTRIM', list, count, '-1')
+  try('LTRIM', list, rest, '-1')
 end
 
 -- The number of the next dead letter. Where they are not counted any more, it is one above all that were given.
@@ -408,11 +415,15 @@ local function blocked_until(thread)
   return any_blocked and redis.call('ZSCORE', BLOCKED, thread)
 end
 
--- Whether new requests of a thread are withheld: the handler or the thread is paused.
-local all_paused
+-- Whether new requests of a thread are withheld: the handler or the thread is paused. `largest`: bytes of the largest
+-- message that the shard may hold, which is read with it.
+local all_paused, largest
 local function is_paused(thread)
-  if all_paused == nil then all_paused = redis.call('HEXISTS', COUNTERS, 'paused') == 1 end
-  return all_paused or thread and blocked_until(thread) == 'inf'
+  if all_paused == nil then
+    local counted = redis.call('HMGET', COUNTERS, 'paused', 'largest')
+    all_paused, largest = counted[1] ~= false, tonumber(counted[2] or 0) or 0
+  end
+  return all_paused or blocked_until(thread) == 'inf'
 end
 
 -- Nil also where it cannot be read: nobody holds the thread then, and whoever thinks so finds its fence refused.
@@ -420,9 +431,10 @@ local function read_hold(text)
   local fence, owner, since, lease, priority, first, last, ageing, call =
     string.match(text or '', '^(%d+) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*) ?(%d*)$')
   first, last = tonumber(first), tonumber(last)
-  if not (is_whole(tonumber(fence)) and is_whole(first) and is_whole(last)) or #since + #lease > 30 then return nil end
+  if not first or first < -2 ^ 52 or first > 2 ^ 52 or last < -2 ^ 52 or last > 2 ^ 52 then return nil end
+  if #fence > 16 or #since + #lease > 30 then return nil end
   return { fence = fence, owner = owner, since = since, lease = lease, priority = priority, first = first, last = last,
-           ageing = tonumber(ageing) or 0, call = tonumber(call) or 0 }
+           ageing = ageing ~= '' and ageing or '0', call = call ~= '' and call or '0' }
 end
 
 local function held_of(thread)
@@ -433,8 +445,8 @@ end
 local function spelled_hold(held)
   local first = whole(held.first)
   local last = held.last == held.first and first or whole(held.last)
-  local rest = held.call > 0 and ' ' .. whole(held.ageing) .. ' ' .. whole(held.call)
-    or held.ageing > 0 and ' ' .. whole(held.ageing) or ''
+  local rest = held.call ~= '0' and ' ' .. held.ageing .. ' ' .. held.call
+    or held.ageing ~= '0' and ' ' .. held.ageing or ''
   return held.fence .. ' ' .. held.owner .. ' ' .. held.since .. ' ' .. held.lease .. ' ' .. held.priority
     .. ' ' .. first .. ' ' .. last .. rest
 end
@@ -451,15 +463,20 @@ end
 -- A holder numbers its calls: one that was carried out is not carried out again, however late it comes. A call without
 -- a number is told by the numbers of its requests alone.
 local function is_answered(held, call)
-  return call ~= nil and call <= held.call
+  return call ~= '' and tonumber(call) <= tonumber(held.call)
+end
+
+-- Which of a thread's tubes it is; nil where the thread has none of that priority.
+local function place_of(tubes, priority)
+  for i = 1, #tubes do
+    if tubes[i].priority == priority then return i end
+  end
 end
 
 -- Whether no request up to a number is left in its tube.
 local function is_done(tubes, priority, through)
-  for _, tube in ipairs(tubes) do
-    if tube.priority == priority then return tube.head > through end
-  end
-  return true
+  local tube = tubes[place_of(tubes, priority)]
+  return not tube or tube.head > through
 end
 
 -- Which attempt it is to handle the first request of a tube.
@@ -481,17 +498,13 @@ end
 
 local UNREADABLE = 'the record of its tubes cannot be read'
 
-local function make_ready(thread, tubes, is_unparked)
+-- `oldest`: the time of its oldest request, if the caller knows it.
+local function make_ready(thread, tubes, is_unparked, oldest)
   if tubes and #tubes == 0 or blocked_until(thread) then return end
   if not tubes then return rarely().quarantine(thread, UNREADABLE) end
-  local residue = not is_unparked and may_move(thread) and rarely().parking_of(thread)
-  if residue then
-    redis.call('ZADD', PARKED, residue, thread)
-    return
-  end
-  local oldest
-  for _, tube in ipairs(tubes) do
-    local stamp = redis.call('ZSCORE', OLDEST, thread .. '/' .. tube.priority) or whole(now)
+  if not is_unparked and may_move(thread) and rarely().park(thread) then return end
+  for i = 1, oldest and 0 or #tubes do
+    local stamp = redis.call('ZSCORE', OLDEST, thread .. '/' .. tubes[i].priority) or now_text
     if not oldest or tonumber(stamp) < tonumber(oldest) then oldest = stamp end
   end
   redis.call('ZADD', READY, oldest, thread)
@@ -574,7 +587,7 @@ end
 
 -- Which tube goes next: the lowest priority, counting a step less for each `ageing` ms that its first request waited.
 local function next_tube(thread, tubes, ageing)
-  if ageing == 0 or #tubes == 1 then return 1 end
+  if tonumber(ageing) == 0 then return 1 end
   local next, lowest
   for i, tube in ipairs(tubes) do
     local waited = math.max(0, now - tonumber(redis.call('ZSCORE', OLDEST, thread .. '/' .. tube.priority) or now))
@@ -584,47 +597,47 @@ local function next_tube(thread, tubes, ageing)
   return next
 end
 
--- Bytes of the largest message that the shard may hold.
-local largest
 local function largest_message()
   if largest == nil then largest = tonumber(redis.call('HGET', COUNTERS, 'largest')) or 0 end
   return largest
 end
 
--- The bytes that each of `sharing` threads may take of what is left.
-local function share_of(room, sharing)
-  return math.max(0, math.floor(room / sharing))
-end
-
 -- Cut off what has no room in so many bytes, but never the first if `is_first`; the bytes of the rest.
 local function cut(messages, room, is_first)
   local bytes = 0
-  for n, message in ipairs(messages) do
-    if bytes + #message > room and not (is_first and n == 1) then
-      for k = #messages, n, -1 do messages[k] = nil end
-      break
-    end
-    bytes = bytes + #message
+  for n = 1, #messages do bytes = bytes + #messages[n] end
+  if bytes <= room then return bytes end
+  for n = #messages, is_first and 2 or 1, -1 do
+    bytes, messages[n] = bytes - #messages[n], nil
+    if bytes <= room then break end
   end
   return bytes
+end
+
+-- What comes after those messages of a list that were read, in parts. Returns as first_messages does.
+local function read_on(list, messages, bytes, count, part, room)
+  while #messages < count do
+    local asked, from = math.min(part, count - #messages), #messages
+    local read = try('LRANGE', list, from, from + asked - 1) or {}
+    local found = #read
+    bytes = bytes + cut(read, room - bytes, false)
+    for _, message in ipairs(read) do messages[#messages + 1] = message end
+    if #read < found then break end
+    if found < asked then return messages, bytes, true end
+  end
+  return messages, bytes, false
 end
 
 -- The first `count` messages of a list, or as many as have room in so many bytes, at least one; how many bytes they are;
 -- and whether the list ended before. They are read in parts that have room whatever their messages are.
 local function first_messages(list, count, room)
   local part = count
-  if count > 1 and largest_message() > 0 then part = math.max(1, math.floor(room / largest)) end
-  local messages, bytes = {}, 0
-  while #messages < count do
-    local asked = math.min(part, count - #messages)
-    local read = try('LRANGE', list, #messages, #messages + asked - 1) or {}
-    local is_cut, before = #read < asked, #read
-    bytes = bytes + cut(read, room - bytes, #messages == 0)
-    if #messages == 0 then messages = read else for _, message in ipairs(read) do messages[#messages + 1] = message end end
-    if #read < before then return messages, bytes, false end
-    if is_cut then return messages, bytes, true end
-  end
-  return messages, bytes, false
+  if count > 1 and count * largest_message() > room then part = math.max(1, math.floor(room / largest)) end
+  local messages = try('LRANGE', list, '0', part == 1 and '0' or part - 1) or {}
+  local found = #messages
+  local bytes = cut(messages, room, true)
+  if #messages == part and part < count then return rarely().read_on(list, messages, bytes, count, part, room) end
+  return messages, bytes, #messages == found and found < part
 end
 
 -- The next requests of a bound thread: at most `wanted` of one tube, in at most `room` bytes or one alone, one by one
@@ -633,19 +646,19 @@ end
 -- keeps.
 local function hand_out(thread, tubes, held, wanted, room)
   if #tubes == 0 then return nil end
-  local i = next_tube(thread, tubes, held.ageing)
+  local i = #tubes == 1 and 1 or next_tube(thread, tubes, held.ageing)
   local tube = tubes[i]
-  local count = math.min(wanted, tube.tail - tube.head)
-  local trouble = trouble_of(thread, tube.priority)
-  if trouble and tube.head <= trouble.last then count = math.min(count, 1) end
+  local count, trouble = tube.tail - tube.head, trouble_of(thread, tube.priority)
+  if count > wanted then count = wanted end
+  if trouble and tube.head <= trouble.last then count = 1 end
   local messages, bytes, is_cut = first_messages(list_of(thread, tube.priority), count, room)
   if is_cut then
     rarely().mend(thread, tubes, i)
     return hand_out(thread, tubes, held, wanted, room)
   end
   held.priority, held.first, held.last = tube.priority, tube.head, tube.head + #messages - 1
-  if held.since == '0' then held.since = whole(now) end
-  return tube.priority, tube.head, attempt_at(trouble, tube), messages, bytes
+  if held.since == '0' then held.since = now_text end
+  return tube.priority, tube.head, trouble and rarely().attempt_at(trouble, tube) or 1, messages, bytes
 end
 
 -- What `hand_out` gave, said again; nothing where nothing is in hand.
@@ -661,23 +674,25 @@ end
 -- The tube of a priority, made if it is not there; `start` must be above every number it ever gave.
 local function tube_for(tubes, priority, start)
   local place = 1
-  for i, tube in ipairs(tubes) do
-    if tube.priority == priority then return tube end
-    if tonumber(tube.priority) < tonumber(priority) then place = i + 1 end
+  for i = 1, #tubes do
+    if tubes[i].priority == priority then return tubes[i] end
+    if tonumber(tubes[i].priority) < tonumber(priority) then place = i + 1 end
   end
   local tube = { priority = priority, head = start, tail = start }
   table.insert(tubes, place, tube)
   return tube
 end
 
--- The first request of an empty thread: its holder is called, or the thread becomes ready.
-local function arrive(thread, tubes)
-  local held = held_of(thread)
+-- The first request of an empty thread: its holder is called, or the thread becomes ready. `hold`: what is known of its
+-- holder, if the caller has read that; `oldest` as in make_ready.
+local function arrive(thread, tubes, hold, oldest)
+  local held
+  if hold == nil then held = held_of(thread) elseif hold then held = read_hold(hold) end
   if not held then
-    make_ready(thread, tubes)
+    make_ready(thread, tubes, false, oldest)
     return
   end
-  held.since = whole(now)
+  held.since = now_text
   keep_held(thread, held)
   try('RPUSH', WAKE .. ':' .. held.owner, '1')
   redis.call('PEXPIRE', WAKE .. ':' .. held.owner, 60000)
@@ -695,11 +710,11 @@ local function put_off(thread, priority, start, source, first, last, due)
 end
 
 -- Append source[first..last] to a tube; returns the sequence number of the first. `start` as in tube_for; `tubes` those of
--- the thread, if the caller has read them. Requests for
+-- the thread and `hold` as in arrive, if the caller has read them. Requests for
 -- what is no list wait until the next look of a worker, who may remove it; those of a thread whose record cannot be read
 -- wait in their list. Requests in the list that the record knows nothing of are before them: it was lost, or somebody else
 -- put them there.
-local function append(thread, priority, start, source, first, last, tubes)
+local function append(thread, priority, start, source, first, last, tubes, hold)
   local list, count, length = list_of(thread, priority), last - first + 1, nil
   tubes = tubes or tubes_of(thread)
   for chunk = first, last, CHUNK do
@@ -714,8 +729,9 @@ local function append(thread, priority, start, source, first, last, tubes)
   local before = depth_of(tubes)
   local tube = tube_for(tubes, priority, start)
   local unknown = math.max(0, length - count - (tube.tail - tube.head))
+  local stamp = stamp_of(source[first])
   if tube.head == tube.tail then
-    redis.call('ZADD', OLDEST, stamp_of(source[first]), thread .. '/' .. priority)
+    redis.call('ZADD', OLDEST, stamp, thread .. '/' .. priority)
     if before > 0 then note_older(thread, priority) end
   end
   if unknown > 0 then redis.call('HINCRBY', COUNTERS, 'sequence', unknown) end
@@ -724,7 +740,7 @@ local function append(thread, priority, start, source, first, last, tubes)
   depth_change = depth_change + count
   keep_tubes(thread, tubes)
   note_depth(thread, before, before + unknown + count)
-  if before == 0 then arrive(thread, tubes) end
+  if before == 0 then arrive(thread, tubes, hold, stamp) end
   return sequence
 end
 
@@ -761,7 +777,7 @@ end
 -- It is later than the latest time that was noted, or much earlier; nil where that is no time at all.
 local function note_time(latest)
   if latest and latest > now then sound() end
-  redis.call('HSET', COUNTERS, 'latest', whole(now))
+  redis.call('HSET', COUNTERS, 'latest', now_text)
   if not latest or latest < now then return end
   for _, key in ipairs({ BLOCKED, DUE, IDENTITIES, DISMISSED }) do bring_forward(key, latest - now) end
   bring_intervals_forward(latest - now)
@@ -834,7 +850,7 @@ local function promote_ripe(ripe)
     local thread, priority, body = read_delayed(text or '')
     if thread then
       local message = spelled_moment(redis.call('ZSCORE', DUE, number)) .. body
-      thread = place(thread, message)
+      thread = placed(thread, message)
       length_of(list_of(thread, priority))
       append(thread, priority, take_number(), { message }, 1, 1)
       redis.call('HDEL', LATER, number)
@@ -847,7 +863,7 @@ end
 
 local function promote()
   if redis.call('ZCARD', DUE) == 0 then return end
-  local ripe = redis.call('ZRANGEBYSCORE', DUE, '-inf', now, 'LIMIT', 0, SWEEP)
+  local ripe = redis.call('ZRANGEBYSCORE', DUE, '-inf', now_text, 'LIMIT', '0', SWEEP)
   if #ripe > 0 then rarely().promote_ripe(ripe) end
 end
 
@@ -885,7 +901,7 @@ end
 -- Parked threads whose old ones are drained become ready, so many at a time.
 local function unpark_opened()
   sound()
-  local left = SWEEP
+  local left = tonumber(SWEEP)
   while left > 0 do
     local residue = redis.call('ZRANGE', OPENED, 0, 0)[1]
     if not residue then return end

@@ -10,7 +10,7 @@
 
 local call, heard, known = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local owner, threads, wanted = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
-local lease, crash_limit, ageing, room = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10])
+local lease, crash_limit, ageing, room = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[10])
 
 local reply = { -1, 0, -1 }
 
@@ -86,9 +86,10 @@ end
 follow_clock(counted[3])
 
 -- A clock that was set back must not freeze a thread: no lease ends later than a full lease from now.
-local late = redis.call('ZRANGEBYSCORE', LEASES, '(' .. whole(now + lease), '+inf', 'LIMIT', 0, SWEEP)
-local over = redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, SWEEP)
-local ripe = redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now, 'LIMIT', 0, SWEEP)
+local till = whole(now + lease)
+local late = redis.call('ZRANGEBYSCORE', LEASES, '(' .. till, '+inf', 'LIMIT', '0', SWEEP)
+local over = redis.call('ZRANGEBYSCORE', LEASES, '-inf', now_text, 'LIMIT', '0', SWEEP)
+local ripe = redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now_text, 'LIMIT', '0', SWEEP)
 if #late + #over + #ripe > 0 or before > heard then rarely().sound() end
 for _, thread in ipairs(late) do
   local held = rarely().held_of(thread)
@@ -105,17 +106,16 @@ if before > heard then take_back() end
 
 local dismissed = is_dismissed()
 if wanted < 1 or dismissed then threads = 0 end
-local picked = threads > 0 and not counted[4] and redis.call('ZRANGE', READY, 0, threads - 1) or {}
+local picked = threads > 0 and not counted[4] and redis.call('ZRANGEBYSCORE', READY, '-inf', '+inf', 'LIMIT', '0', ARGV[5]) or {}
 local taken, records, leases = {}, {}, {}
 local fence = math.max((is_whole(tonumber(counted[1])) and counted[1] or 0) + 1, now_us)
 largest = tonumber(counted[2]) or 0
-local since, till = whole(now), whole(now + lease)
 local occurs = next_occurrence()
 
 -- The first requests of a thread that is ready. One that is held all the same has its worker; one whose name or record
 -- cannot be read has none.
 local function first_of(thread, record, hold, held, share)
-  if read_hold(hold) and redis.call('ZSCORE', LEASES, thread) then return nil end
+  if hold and read_hold(hold) and redis.call('ZSCORE', LEASES, thread) then return nil end
   local tubes = read_tubes(record)
   if tubes and is_text(thread) then return hand_out(thread, tubes, held, wanted, share) end
   rarely().quarantine(thread, tubes and 'its name is not UTF-8' or UNREADABLE)
@@ -126,10 +126,10 @@ for i, record in ipairs(records_of(THREADS, picked)) do
   if i > 1 and room <= 0 then break end -- those that are left stay where they are
   local thread = picked[i]
   taken[i] = thread
-  local held = { fence = whole(fence), owner = owner, since = since, lease = ARGV[7], priority = '0', first = 0, last = -1,
-                 ageing = ageing, call = 0 }
+  local held = { fence = whole(fence), owner = owner, since = now_text, lease = ARGV[7], priority = '0', first = 0, last = -1,
+                 ageing = ageing, call = '0' }
   local priority, first, attempt, messages, bytes =
-    first_of(thread, record, holds[i], held, share_of(room, #picked - i + 1))
+    first_of(thread, record, holds[i], held, room / (#picked - i + 1))
   if messages then
     room = room - bytes
     local n = #leases
@@ -143,9 +143,9 @@ in_chunks(taken, 'ZREM', READY)
 in_chunks(records, 'HSET', HELD)
 in_chunks(leases, 'ZADD', LEASES)
 if #reply > 3 then
-  redis.call('HSET', COUNTERS, 'looked', since, 'fence', whole(fence - 1))
+  redis.call('HSET', COUNTERS, 'looked', now_text, 'fence', whole(fence - 1))
 elseif threads > 0 then
-  redis.call('HSET', COUNTERS, 'looked', since)
+  redis.call('HSET', COUNTERS, 'looked', now_text)
 end
 
 -- Whoever was called and leaves work behind calls the next one.

@@ -10,7 +10,7 @@
 
 local again, thread, fence, priority = ARGV[1] == '1', ARGV[2], ARGV[3], ARGV[4]
 local sequence, attempt, delay, reason = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]) or -1, ARGV[8]
-local call, cap = tonumber(ARGV[9]), tonumber(ARGV[10])
+local call, cap = ARGV[9], tonumber(ARGV[10])
 if ARGV[7] ~= 'dead' then delay = math.max(delay, 0) end
 
 sound()
@@ -25,7 +25,7 @@ local function was_put_off()
 end
 
 -- Its place among the tubes, where the request is at the head and was handed out.
-local function place()
+local function place_at_head()
   for i, tube in ipairs(tubes) do
     if tube.priority == priority and tube.head == sequence then
       return held.priority == priority and sequence <= held.last and i
@@ -40,10 +40,10 @@ if not tubes then
   return 0
 end
 if was_dealt_with or is_answered(held, call) then return 1 end
-local i = place()
+local i = place_at_head()
 if not i then return 0 end
 
-held.call = call or held.call
+if call ~= '' then held.call = call end
 if delay >= 0 then
   follow_clock()
   local trouble = trouble_of(thread, priority)

@@ -7,6 +7,7 @@ check_format()
 for _, tube in ipairs(tubes_of(ARGV[1]) or {}) do
   if tube.priority == ARGV[2] then
     local count = math.min(tonumber(ARGV[3]), tube.tail - tube.head)
+    if count < 1 then break end
     return { tube.head, (first_messages(list_of(ARGV[1], ARGV[2]), count, tonumber(ARGV[4]))) }
   end
 end

@@ -33,82 +33,86 @@ end
 -- also the first of it if it was registered before}.
 local fresh, repeated = {}, {}
 
--- The identities whose time is over go, always more of them than this call can add.
-local function forget(count)
-  local over = redis.call('ZRANGEBYSCORE', IDENTITIES, '-inf', now, 'LIMIT', 0, SWEEP + count)
-  in_chunks(over, 'ZREM', IDENTITIES)
-  in_chunks(over, 'HDEL', FIRSTS)
-end
-
--- The arguments per tube, without duplicates and without identities.
-local function distinct()
-  local kept, taken, at, tube = {}, {}, FIRST, 0
-  while at <= #ARGV do
-    local count, head = tonumber(ARGV[at + 2]), #kept + 1
-    kept[head], kept[head + 1], kept[head + 2] = ARGV[at], ARGV[at + 1], 0
-    local first, last, tills = at + 3 + count, at + 2 + 2 * count, nil
-    for place = 0, count - 1 do
-      if place % CHUNK == 0 then
-        tills = redis.call('ZMSCORE', IDENTITIES, unpack(ARGV, first + place, math.min(first + place + CHUNK - 1, last)))
-      end
-      local identity, till = ARGV[first + place], tills[place % CHUNK + 1]
-      local known = till and tonumber(till) > now and redis.call('HGET', FIRSTS, identity)
-      if taken[identity] or known then
-        repeated[#repeated + 1] = { tube, place, identity, known }
-      else
-        taken[identity] = true
-        fresh[#fresh + 1] = { tube, kept[head + 2], identity }
-        kept[head + 2] = kept[head + 2] + 1
-        kept[#kept + 1] = ARGV[at + 3 + place]
-      end
-    end
-    at, tube = at + 3 + 2 * count, tube + 1
-  end
-  return kept
-end
-
-if delay > 0 or window > 0 then follow_clock() end
-
 local entries, from = ARGV, FIRST
+if delay > 0 or window > 0 then rarely().follow_clock() end
 if window > 0 then
+  -- The identities whose time is over go, always more of them than this call can add.
+  local function forget(count)
+    local over = redis.call('ZRANGEBYSCORE', IDENTITIES, '-inf', now_text, 'LIMIT', '0', SWEEP + count)
+    in_chunks(over, 'ZREM', IDENTITIES)
+    in_chunks(over, 'HDEL', FIRSTS)
+  end
+
+  -- The arguments per tube, without duplicates and without identities.
+  local function distinct()
+    local kept, taken, at, tube = {}, {}, FIRST, 0
+    while at <= #ARGV do
+      local count, head = tonumber(ARGV[at + 2]), #kept + 1
+      kept[head], kept[head + 1], kept[head + 2] = ARGV[at], ARGV[at + 1], 0
+      local first, last, tills = at + 3 + count, at + 2 + 2 * count, nil
+      for place = 0, count - 1 do
+        if place % CHUNK == 0 then
+          tills = redis.call('ZMSCORE', IDENTITIES, unpack(ARGV, first + place, math.min(first + place + CHUNK - 1, last)))
+        end
+        local identity, till = ARGV[first + place], tills[place % CHUNK + 1]
+        local known = till and tonumber(till) > now and redis.call('HGET', FIRSTS, identity)
+        if taken[identity] or known then
+          repeated[#repeated + 1] = { tube, place, identity, known }
+        else
+          taken[identity] = true
+          fresh[#fresh + 1] = { tube, kept[head + 2], identity }
+          kept[head + 2] = kept[head + 2] + 1
+          kept[#kept + 1] = ARGV[at + 3 + place]
+        end
+      end
+      at, tube = at + 3 + 2 * count, tube + 1
+    end
+    return kept
+  end
+
   forget(#ARGV)
   entries, from = distinct(), 1
 end
 
+-- Where the arguments of each tube begin, and the thread it is of.
+local places, threads, at = {}, {}, from
+while at <= #entries do
+  places[#places + 1], threads[#threads + 1] = at, entries[at]
+  at = at + 3 + tonumber(entries[at + 2])
+end
+
+-- The tubes of each thread; false where its record cannot be read.
+local tubes_of_each = {}
+for i, record in ipairs(records_of(THREADS, threads)) do
+  if tubes_of_each[threads[i]] == nil then tubes_of_each[threads[i]] = read_tubes(record) or false end
+end
+
 if capacity > 0 then
-  local at = from
-  while at <= #entries do
-    local thread, priority, count = entries[at], entries[at + 1], tonumber(entries[at + 2])
-    for _, tube in ipairs(tubes_of(thread) or {}) do
-      local depth = tube.tail - tube.head
-      if count > 0 and tube.priority == priority and depth + count > capacity then
-        return keep_answer(call, { now, 'full', depth, thread, priority })
-      end
+  for i, thread in ipairs(threads) do
+    local priority, count = entries[places[i] + 1], tonumber(entries[places[i] + 2])
+    local tubes = tubes_of_each[thread] or {}
+    local tube = tubes[place_of(tubes, priority)]
+    local depth = tube and tube.tail - tube.head or 0
+    if count > 0 and depth + count > capacity then
+      return keep_answer(call, { now, 'full', depth, thread, priority })
     end
-    if count > capacity then return keep_answer(call, { now, 'full', 0, thread, priority }) end
-    at = at + 3 + count
   end
 end
 
--- The tubes of the thread, where all requests are for one tube.
-local only_thread = #entries == from + 2 + tonumber(entries[from + 2] or 0) and tubes_of(entries[from])
-
--- Whether they come to others that wait there: then nothing is written about the thread but its tubes and its depth.
-local function has_company()
-  if delay > 0 or window > 0 then return false end
-  for _, tube in ipairs(only_thread or {}) do
-    if tube.priority == entries[from + 1] then return true end
-  end
-  return false
-end
-
--- What is written below was not read yet: a key of another kind ends the script before it has written.
+-- What is written below was not read yet: a key of another kind ends the script before it has written. Where requests
+-- come to others that wait in their tube, nothing is written about the thread but its tubes and its depth.
+local holds = {}
 local function check_keys()
-  if has_company() then return redis.call('ZCARD', DEEP) end
-  any_blocked = redis.call('ZCARD', BLOCKED) > 0
-  for _, key in ipairs({ READY, OLDEST, DEEP }) do redis.call('ZCARD', key) end
-  redis.call('HLEN', HELD)
-  if delay > 0 then redis.call('ZCARD', DUE) redis.call('HLEN', LATER) end
+  local tubes = #threads == 1 and delay == 0 and window == 0 and tubes_of_each[threads[1]]
+  if tubes and place_of(tubes, entries[from + 1]) then return redis.call('ZCARD', DEEP) end
+  if delay > 0 then
+    redis.call('ZCARD', base .. ':due')
+    redis.call('HLEN', base .. ':later')
+  else
+    any_blocked = redis.call('ZCARD', BLOCKED) > 0
+    for _, key in ipairs({ READY, OLDEST, DEEP }) do redis.call('ZCARD', key) end
+    holds = records_of(HELD, threads)
+  end
   if window > 0 then redis.call('HLEN', FIRSTS) end
 end
 
@@ -117,26 +121,29 @@ local sequence = begun(tonumber(ARGV[10]))
 
 if placed_by ~= '' and not layout then redis.call('SET', LAYOUT, placed_by .. ' 0') end
 
-local reply, routes, at, total = { now }, {}, from, 0
-while at <= #entries do
-  local thread, priority, count = entries[at], entries[at + 1], tonumber(entries[at + 2])
-  local first, last = at + 3, at + 2 + count
+local reply, routes, total = { now }, {}, 0
+for i, thread in ipairs(threads) do
+  local first = places[i] + 3
+  local priority, last = entries[first - 2], first - 1 + tonumber(entries[first - 1])
   -- Above every number this tube ever gave: the counter of the shard grows by every request of every tube.
   local start = sequence + total
-  if count == 0 then
-    reply[#reply + 1] = 0
+  if last < first then
+    reply[i + 1] = 0
   elseif delay > 0 then
-    reply[#reply + 1] = rarely().put_off(thread, priority, start, entries, first, last, now + delay)
+    reply[i + 1] = rarely().put_off(thread, priority, start, entries, first, last, now + delay)
   else
-    reply[#reply + 1] = append(thread, priority, start, entries, first, last, only_thread)
+    reply[i + 1] = append(thread, priority, start, entries, first, last, tubes_of_each[thread], holds[i])
   end
-  if window > 0 then routes[#routes + 1] = priority .. ' ' .. thread end
-  total = total + count
-  at = last + 1
+  if window > 0 then routes[i] = priority .. ' ' .. thread end
+  total = total + last - first + 1
 end
 
+local count = whole(total)
+redis.call('HINCRBY', COUNTERS, 'sequence', count)
+try('HINCRBY', COUNTERS, 'registered', count)
+
 -- What is new keeps others of its identity out from here on. All of it goes by itself when nobody registers any more.
-local function remember()
+if #fresh > 0 then
   local tills, firsts = {}, {}
   for i, new in ipairs(fresh) do
     local tube, place, identity = new[1] + 1, new[2], new[3]
@@ -149,10 +156,6 @@ local function remember()
   redis.call('PEXPIREAT', IDENTITIES, latest)
   redis.call('PEXPIREAT', FIRSTS, latest)
 end
-
-redis.call('HINCRBY', COUNTERS, 'sequence', total)
-try('HINCRBY', COUNTERS, 'registered', total)
-if #fresh > 0 then remember() end
 if #repeated > 0 then try('HINCRBY', COUNTERS, 'duplicates', #repeated) end
 local depth = finish()
 if depth_change > 0 and depth == depth_change then
@@ -163,4 +166,4 @@ for _, duplicate in ipairs(repeated) do
   local tube, place, first = duplicate[1], duplicate[2], duplicate[4] or redis.call('HGET', FIRSTS, duplicate[3])
   reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = tube, place, first
 end
-return keep_answer(call, reply)
+return keep_answer(ARGV[1], reply)

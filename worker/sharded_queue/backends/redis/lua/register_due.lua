@@ -18,7 +18,7 @@ for at = 1, #ARGV, 4 do
   if schedule and schedule.timing == timing and is_due and following > now and is_numbered()
       and known_layout() ~= nil then
     local message = spelled_moment(moment) .. schedule.message
-    local thread = place(schedule.thread, message)
+    local thread = placed(schedule.thread, message)
     length_of(list_of(thread, schedule.priority))
     append(thread, schedule.priority, take_number(), { message }, 1, 1)
     redis.call('ZADD', OCCURRENCES, following, name)

@@ -318,7 +318,7 @@ end
 -- them wait, and so do those that a bind is about to make ready.
 local function place_in(thread, number)
   local place = layout_in_force() and string.match(thread, '^' .. number .. ':(%d+)$')
-  return place and tonumber(place) % layout.step
+  return place and tonumber(place) % common_divisor(layout.threads, layout.before)
 end
 
 local old, parked, opened, is_closed = {}, {}, {}, {}

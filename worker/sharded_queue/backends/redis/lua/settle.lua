@@ -35,6 +35,7 @@ end
 
 -- Keys that were not read come first: one of another kind ends the script before a request is gone.
 local function write_ends()
+  if #ended == 0 then return end
   in_chunks(members, 'ZREM', OLDEST)
   in_chunks(ended, 'ZREM', LEASES)
   in_chunks(deep, 'ZREM', DEEP)
@@ -56,8 +57,8 @@ end
 -- more become ready with the next call of bind, which nobody makes while all workers are busy.
 local function others_wait(thread)
   write_ends()
-  if redis.call('EXISTS', READY, OPENED) > 0 or redis.call('ZCOUNT', BLOCKED, '-inf', now) > 0 then return true end
-  for _, expired in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now, 'LIMIT', 0, 2)) do
+  if redis.call('EXISTS', READY, OPENED) > 0 or redis.call('ZCOUNT', BLOCKED, '-inf', now_text) > 0 then return true end
+  for _, expired in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now_text, 'LIMIT', '0', '2')) do
     if expired ~= thread then return true end
   end
   return false
@@ -65,7 +66,8 @@ end
 
 local function settle(hold, record, thread, fence, priority, through, busy, wanted, release, call, share)
   local held, tubes = read_hold(hold), read_tubes(record)
-  local was_settled = through and tubes and is_done(tubes, priority, through)
+  local place = through and tubes and place_of(tubes, priority)
+  local was_settled = through and tubes and not (place and tubes[place].head <= through)
   if not held or held.fence ~= fence then
     local was_released = again and (release > 0 or wanted > 0 and is_paused(thread)) and (was_settled or not through)
     return was_released and 2 or 0
@@ -79,19 +81,14 @@ local function settle(hold, record, thread, fence, priority, through, busy, want
     local handed = { 3, rarely().in_hand(thread, tubes, held) }
     return #handed > 1 and handed or 1
   end
-  held.call = call or held.call
+  if call ~= '' then held.call = call end
   if wanted > 0 and is_paused(thread) then wanted, release = 0, 1 end
   if release == 2 or release > 0 and wanted == 0 then check_way_back() end
   if through then
     if held.priority ~= priority or through > held.last then return 0 end -- was never handed out
-    for i, tube in ipairs(tubes) do
-      if tube.priority == priority then
-        settled = settled + through + 1 - tube.head
-        busy_us = busy_us + busy
-        drop(thread, tubes, i, through + 1 - tube.head)
-        break
-      end
-    end
+    local count = through + 1 - tubes[place].head
+    settled, busy_us = settled + count, busy_us + busy
+    drop(thread, tubes, place, count)
   end
   if release == 2 and #tubes > 0 and wanted > 0 and others_wait(thread) then return yield(thread) end
   if wanted > 0 and #tubes > 0 then
@@ -105,7 +102,7 @@ local function settle(hold, record, thread, fence, priority, through, busy, want
   end
   if release > 0 then
     let_go(thread)
-    make_ready(thread, tubes)
+    if #tubes > 0 then rarely().make_ready(thread, tubes) end
     return 2
   end
   held.first = held.last + 1
@@ -130,7 +127,7 @@ for i, thread in ipairs(threads) do
     reply[i] = 2
   else
     reply[i] = settle(held[i], tubes[i], thread, fence, priority, tonumber(through), tonumber(busy),
-      tonumber(ARGV[at + 5]), tonumber(release), tonumber(ARGV[at + 7]), share_of(room, #threads - i + 1))
+      tonumber(ARGV[at + 5]), tonumber(release), ARGV[at + 7], room / (#threads - i + 1))
   end
 end
 write_ends()

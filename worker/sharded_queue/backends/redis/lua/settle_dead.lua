@@ -37,7 +37,7 @@ end
 local function is_put_back(letter)
   local thread, priority, message = read_letter(letter)
   if not thread or known_layout() == nil then return false end
-  thread = place(thread, message)
+  thread = placed(thread, message)
   local tubes = tubes_of(thread)
   if not tubes or target == 'head' and held_of(thread) then return false end
   put_back(thread, priority, message, tubes)
