@@ -36,7 +36,7 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 @pytest.mark.parametrize("page", ["docs/architecture.md", "CONTRIBUTING.md"])
 def test_every_file_that_is_named_exists(page: str) -> None:
-    names = re.findall(r"`([\w./]+(?:\.py|\.lua|\.md|\.toml|/))`", (ROOT / page).read_text())
+    names = re.findall(r"`([\w./]+(?:\.py|\.lua|\.md|\.toml|\.yaml|/))`", (ROOT / page).read_text())
     assert names
 
     missing = [name for name in names if not any(ROOT.glob(name)) and not is_of_ours(name)]
