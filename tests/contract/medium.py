@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from redis.asyncio import Redis
 
 from sharded_queue import Coordinator, Lease, RuntimeCoordinator, RuntimeStorage, Storage
+from sharded_queue.backends.redis.clock import Clock
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.state import ShardState
@@ -95,9 +96,9 @@ class MemoryMedium(Medium):
 class RedisMedium(Medium):
     """Time goes by on Redis by moving everything that waits for a moment closer to it: its clock cannot be set."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, clock: Clock | None = None) -> None:
         self.redis = redis
-        self.storage = self.redis_storage = RedisStorage(redis)
+        self.storage = self.redis_storage = RedisStorage(redis, clock=clock)
         self.coordinator = self.another_coordinator()
 
     def another_coordinator(self) -> Coordinator:

@@ -9,7 +9,7 @@ MODEL_STEPS sets the number of steps (default 3,000, and 30,000 in CI), MODEL_SE
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from typing import Any, NamedTuple, TypeVar
 
 import pytest
@@ -29,7 +29,9 @@ from redis.asyncio import Redis
 from sharded_queue import QueueFull, ReshardError, settings
 from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
 from sharded_queue.backends.memory.storage import RuntimeStorage
+from sharded_queue.backends.redis import scripts
 from sharded_queue.backends.redis.check import faults, repair
+from sharded_queue.backends.redis.clock import Clock
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.scripts import digest
 from sharded_queue.backends.redis.snapshot import (
@@ -77,10 +79,11 @@ class Pair(NamedTuple):
     redis: Batch
 
 
-class Clock:
+class OneClock(Clock):
     """The real milliseconds, each once; both media write them into requests, and Redis must not be behind them."""
 
     def __init__(self) -> None:
+        super().__init__(tolerance_ms=3_600_000, now=lambda: (self.ms + 0.5) / 1000)
         self.ms = 0
 
     def tick(self) -> None:
@@ -88,18 +91,21 @@ class Clock:
             time.sleep(0.0001)
         self.ms = now
 
-    def time(self) -> float:
-        return (self.ms + 0.5) / 1000
+    def learn(self, stamp: int, took_seconds: float, redis_ms: int) -> None:
+        """Redis is asked a moment after the tick, on a busy machine a second: no stamp is corrected for that."""
 
 
 class Machine(RuleBasedStateMachine):
-    def __init__(self, port: int, clock: Clock) -> None:
+    def __init__(self, port: int, clock: OneClock) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.clock = clock
         self.redis = Redis(host="127.0.0.1", port=port)
         self.run(self.redis.flushall())
-        self.memory_storage, self.redis_storage = RuntimeStorage(lambda: self.clock.ms), RedisStorage(self.redis)
+        self.memory_storage, self.redis_storage = (
+            RuntimeStorage(lambda: self.clock.ms),
+            RedisStorage(self.redis, clock=clock),
+        )
         self.memory_coordinator, self.redis_coordinator = RuntimeCoordinator(), RedisCoordinator(self.redis)
         self.memory_coordinator.attach(self.memory_storage)
         self.redis_coordinator.attach(self.redis_storage)
@@ -609,24 +615,15 @@ def spoken(state: ShardState) -> dict[str, Any]:
     }
 
 
-@pytest.fixture
-def one_clock(monkeypatch: pytest.MonkeyPatch) -> Iterator[Clock]:
-    clock = Clock()
-    monkeypatch.setattr("sharded_queue.backends.redis.storage.time", clock)
-    # Redis is asked a moment after the tick, on a busy machine a second: the stamps of one medium would be corrected.
-    monkeypatch.setattr("sharded_queue.backends.redis.storage.CLOCK_TOLERANCE_MS", 3_600_000)
-    monkeypatch.setattr("sharded_queue.backends.redis.storage.Clock.learn", lambda *_: None)
-    monkeypatch.setattr("sharded_queue.backends.redis.scripts.PAUSE_SECONDS", 0.0001)
-    return clock
-
-
 @pytest.mark.redis
 @pytest.mark.timeout(3600)
-def test_memory_and_redis_are_the_same_queue(redis_server: RedisServer, one_clock: Clock) -> None:
+def test_memory_and_redis_are_the_same_queue(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scripts, "PAUSE_SECONDS", 0.0001)
     settings.crash_limit = 3
+    clock = OneClock()
 
     def make() -> Machine:
-        return Machine(redis_server.port, one_clock)
+        return Machine(redis_server.port, clock)
 
     make._hypothesis_internal_use_seed = MODEL_SEED  # type: ignore[attr-defined] # what @seed writes on a test
     run_state_machine_as_test(

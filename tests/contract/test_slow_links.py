@@ -2,15 +2,15 @@
 
 import asyncio
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue import StorageUnavailable, settings
-from sharded_queue.backends.redis import storage as storages_redis
 from sharded_queue.backends.redis.client import Client
+from sharded_queue.backends.redis.clock import Clock
 from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry
@@ -44,10 +44,15 @@ def slow(storage: RedisStorage, seconds: float, lost: int = 0) -> SlowLink:
     return link
 
 
-@pytest.fixture(autouse=True)
-def _narrow_tolerance(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def clock() -> Clock:
     """A tenth of a second stands for what takes longer than a second."""
-    monkeypatch.setattr(storages_redis, "CLOCK_TOLERANCE_MS", TOLERANCE_MS)
+    return Clock(TOLERANCE_MS)
+
+
+@pytest.fixture
+def on_redis(redis: Redis, clock: Clock) -> RedisMedium:
+    return RedisMedium(redis, clock)
 
 
 async def test_a_registration_that_is_long_on_its_way_is_carried_out_once(on_redis: RedisMedium) -> None:
@@ -72,13 +77,10 @@ async def test_a_registration_has_the_time_of_the_try_that_arrives(on_redis: Red
 
 
 @pytest.mark.parametrize("ahead_seconds", [3600, -3600])
-async def test_a_wrong_clock_is_corrected(
-    on_redis: RedisMedium, monkeypatch: pytest.MonkeyPatch, ahead_seconds: int
-) -> None:
-    wrong = SimpleNamespace(time=lambda: time.time() + ahead_seconds)
-    monkeypatch.setattr(storages_redis, "time", wrong)
+async def test_a_wrong_clock_is_corrected(on_redis: RedisMedium, clock: Clock, ahead_seconds: int) -> None:
+    clock.now = lambda: time.time() + ahead_seconds
     await on_redis.register("a", "1")
-    wrong.time = time.time
+    clock.now = time.time
     await on_redis.register("b", "2")
     state = await on_redis.observe()
 

@@ -868,7 +868,7 @@ async def test_a_worker_that_runs_ends_in_good_order_by_a_signal(medium: Medium)
         await soon(began["b"])
         os.kill(os.getpid(), signal.SIGTERM)
         async with asyncio.timeout(SOON):
-            while not all(worker._stopping for worker in workers):  # noqa: ASYNC110
+            while not all(worker.is_stopping for worker in workers):  # noqa: ASYNC110
                 await asyncio.sleep(0)
         go_on.set()
         async with asyncio.timeout(SOON):

@@ -150,6 +150,10 @@ class Worker:
             lane.abort()
 
     @property
+    def is_stopping(self) -> bool:
+        return self._stopping
+
+    @property
     def lanes(self) -> Collection[Lane]:
         """One lane for each thread that this worker holds."""
         return self._lanes

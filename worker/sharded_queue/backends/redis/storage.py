@@ -3,14 +3,14 @@
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 from uuid import uuid4
 
 from sharded_queue import timing
 from sharded_queue.backends.redis.client import Client
-from sharded_queue.backends.redis.link import Link, NotYet
+from sharded_queue.backends.redis.clock import Clock
+from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.scripts import Scripts, batch_of, grouped, retry, text_of
 from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
@@ -46,10 +46,6 @@ from sharded_queue.tube import SHARD_TAG, Keys, Layout, Shard, Tube
 
 log = logging.getLogger("sharded_queue")
 
-CLOCK_TOLERANCE_MS = 1000
-"""How far the time that a client writes into its requests may be from that of Redis, before it is corrected."""
-WIDEST_TOLERANCE_MS = 300_000
-"""Less than the ten minutes for which Redis knows a registration: one that comes later than that is refused."""
 SLOWEST_BYTES_A_SECOND = 125_000
 """Of a line that is still given the time for a large registration: a megabit a second."""
 BYTES_OF_ARGUMENT = 64
@@ -80,39 +76,6 @@ class Producer:
         self.name, self.call = uuid4().hex, 0
 
 
-class Clock:
-    """
-    The time of Redis, as far as the answers of a process tell it: it was read between a sending and its answer.
-
-    What takes long on its way is no wrong clock: when a stamp was refused, as much more is tolerated afterwards.
-    """
-
-    def __init__(self) -> None:
-        self._ahead_ms, self._tolerance_ms = 0, CLOCK_TOLERANCE_MS
-
-    def stamp(self) -> int:
-        return int(time.time() * 1000) + self._ahead_ms
-
-    def tolerance(self, way_seconds: float) -> int:
-        """How many milliseconds a stamp may differ for what may be *way_seconds* on its way."""
-        return min(self._tolerance_ms + int(way_seconds * 1000), WIDEST_TOLERANCE_MS)
-
-    def learn(self, stamp: int, took_seconds: float, redis_ms: int) -> None:
-        """Redis read *redis_ms* within *took_seconds* after *stamp*."""
-        difference = redis_ms - stamp
-        off = min(difference, 0) or max(difference - int(took_seconds * 1000), 0)
-        if abs(off) > CLOCK_TOLERANCE_MS:
-            self._ahead_ms += off
-
-    def refused(self, stamp: int, took_seconds: float, redis_ms: int) -> NotYet:
-        """Stamps may differ by more from now on."""
-        self._tolerance_ms = max(self._tolerance_ms, CLOCK_TOLERANCE_MS + int(took_seconds * 2000))
-        return NotYet(
-            f"the time of a registration differed by {(redis_ms - stamp) / 1000:g} s from the clock of Redis, which "
-            f"got it within {took_seconds:.1f} s: see that clocks agree, or register fewer requests in one call"
-        )
-
-
 class RedisStorage(Storage):
     """
     Keeps tubes in Redis lists.
@@ -123,12 +86,12 @@ class RedisStorage(Storage):
 
     medium = "redis"
 
-    def __init__(self, redis: Client, *, keys: Keys | None = None) -> None:
+    def __init__(self, redis: Client, *, keys: Keys | None = None, clock: Clock | None = None) -> None:
         self.link = Link(redis)
         self.scripts = Scripts(self.link)
         self._keys = keys
         self._idle_producers: list[Producer] = []
-        self._clock = Clock()
+        self._clock = clock or Clock()
         self._is_verified = False
 
     @property
