@@ -30,8 +30,10 @@ ACCEPT = f"{GROUP}/accept-data-loss"
 PAUSES = ("up", "down", "both")
 
 NAME_CHARACTERS = 52
+
 POLLS_UNTIL_STALE = 3
 STALE_SECONDS = 10.0
+"""A reading is stale after `POLLS_UNTIL_STALE` poll periods, and never sooner than this."""
 
 Replicas = Annotated[int, Meta(ge=0, le=10_000)]
 Positive = Annotated[int, Meta(ge=1, le=10_000)]
@@ -45,16 +47,16 @@ HandlerName = Annotated[str, Meta(min_length=1, max_length=200, pattern=r"^[A-Za
 Module = Annotated[str, Meta(max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*\Z")]
 
 
-class Part(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
+class _Part(Struct, frozen=True, kw_only=True, rename="camel", forbid_unknown_fields=True):
     """A part of a spec. An unknown field is a typo, and refused rather than ignored."""
 
 
-class Tls(Part, frozen=True):
+class Tls(_Part, frozen=True):
     mode: Literal["Disabled", "Verify"] = "Disabled"
     ca_secret_name: ObjectName | None = None
 
 
-class Redis(Part, frozen=True):
+class Redis(_Part, frozen=True):
     addresses: Annotated[tuple[Address, ...], Meta(min_length=1, max_length=16)]
     mode: Literal["Standalone", "Sentinel", "Cluster"] = "Standalone"
     sentinel_master_name: Annotated[str, Meta(min_length=1, max_length=128)] | None = None
@@ -72,30 +74,30 @@ class Redis(Part, frozen=True):
         return Keys(tubes=f"{self.key_prefix}tube_", binds=f"{self.key_prefix}lock_")
 
 
-class Handler(Part, frozen=True):
+class Handler(_Part, frozen=True):
     name: HandlerName
     microseconds_per_request: Annotated[int, Meta(ge=1, le=86_400_000_000)] | None = None
     shards: Annotated[int, Meta(ge=1, le=64)] = 1
 
 
-class Worker(Part, frozen=True):
+class Worker(_Part, frozen=True):
     image: Annotated[str, Meta(min_length=1, max_length=512, pattern=r"^[^\s]+\Z")]
     modules: Annotated[list[Module], Meta(min_length=1, max_length=32)]
     template: dict[str, Any] = field(default_factory=dict)
 
 
-class ScaleTargetRef(Part, frozen=True):
+class ScaleTargetRef(_Part, frozen=True):
     name: ObjectName
     api_version: Literal["apps/v1"] = "apps/v1"
     kind: Literal["Deployment", "StatefulSet"] = "Deployment"
 
 
-class Fallback(Part, frozen=True):
+class Fallback(_Part, frozen=True):
     policy: Literal["KeepCurrent", "AtLeast"] = "KeepCurrent"
     replicas: Positive | None = None
 
 
-class Scaling(Part, frozen=True):
+class Scaling(_Part, frozen=True):
     mode: Literal["Automatic", "Recommend"] = "Automatic"
     min_replicas: Replicas = 0
     max_replicas: Positive = 10
@@ -106,11 +108,11 @@ class Scaling(Part, frozen=True):
     fallback: Fallback = Fallback()
 
 
-class Drain(Part, frozen=True):
+class Drain(_Part, frozen=True):
     timeout_seconds: Annotated[int, Meta(ge=1, le=3_600)] = 30
 
 
-class Spec(Part, frozen=True):
+class Spec(_Part, frozen=True):
     redis: Redis
     handlers: Annotated[list[Handler], Meta(min_length=1, max_length=32)]
     worker: Worker | None = None

@@ -44,23 +44,23 @@ REQUIRED = frozenset(
 """Without these there is no worker, or none that can be identified and configured."""
 
 
-class Location(NamedTuple):
+class _Location(NamedTuple):
     """Where a value stands: *path* for people, and *schema_path* without the names of list items."""
 
     path: str
     schema_path: str
 
-    def field(self, name: str) -> "Location":
-        return Location(f"{self.path}.{name}", f"{self.schema_path}.{name}")
+    def field(self, name: str) -> "_Location":
+        return _Location(f"{self.path}.{name}", f"{self.schema_path}.{name}")
 
-    def item(self, name: object) -> "Location":
-        return Location(f"{self.path}[{name}]", f"{self.schema_path}[]")
-
-
-ROOT = Location(TEMPLATE, TEMPLATE)
+    def item(self, name: object) -> "_Location":
+        return _Location(f"{self.path}[{name}]", f"{self.schema_path}[]")
 
 
-def merged(ours: Any, theirs: Any, at: Location = ROOT) -> Any:
+ROOT = _Location(TEMPLATE, TEMPLATE)
+
+
+def merged(ours: Any, theirs: Any, at: _Location = ROOT) -> Any:
     """
     *theirs* over *ours*.
 
@@ -74,7 +74,7 @@ def merged(ours: Any, theirs: Any, at: Location = ROOT) -> Any:
     return theirs
 
 
-def _merged_object(ours: Json, theirs: Any, at: Location) -> Json:
+def _merged_object(ours: Json, theirs: Any, at: _Location) -> Json:
     if not isinstance(theirs, dict):
         raise BadSpec(f"{at.path} must be an object")
     if at.schema_path in PROBES and PROBE_ACTIONS.intersection(theirs):
@@ -88,13 +88,13 @@ def _merged_object(ours: Json, theirs: Any, at: Location) -> Json:
     return {name: value for name, value in {**ours, **theirs, **both}.items() if value is not None}
 
 
-def _check_required(theirs: Mapping[str, Any], at: Location) -> None:
+def _check_required(theirs: Mapping[str, Any], at: _Location) -> None:
     for name, value in theirs.items():
         if value is None and at.field(name).schema_path in REQUIRED:
             raise BadSpec(f"{at.field(name).path} cannot be removed: leave it out, or set a value")
 
 
-def _merged_list(ours: list[Json], theirs: Any, at: Location) -> list[Json]:
+def _merged_list(ours: list[Json], theirs: Any, at: _Location) -> list[Json]:
     items: dict[object, Json] = {item[ITEM_KEYS[at.schema_path]]: item for item in ours}
     for name, item in _named_items(theirs, at):
         is_merged = at.schema_path == CONTAINERS and name in items
@@ -102,7 +102,7 @@ def _merged_list(ours: list[Json], theirs: Any, at: Location) -> list[Json]:
     return list(items.values())
 
 
-def _named_items(theirs: Any, at: Location) -> list[tuple[object, Json]]:
+def _named_items(theirs: Any, at: _Location) -> list[tuple[object, Json]]:
     """The user's items, each with its name; one without has its number."""
     key = ITEM_KEYS[at.schema_path]
     if not isinstance(theirs, list) or not all(_is_item(item, key, at) for item in theirs):
@@ -113,5 +113,5 @@ def _named_items(theirs: Any, at: Location) -> list[tuple[object, Json]]:
     return list(zip(names, theirs, strict=True))
 
 
-def _is_item(item: Any, key: str, at: Location) -> bool:
+def _is_item(item: Any, key: str, at: _Location) -> bool:
     return isinstance(item, dict) and bool(item.get(key) or at.schema_path in UNKEYED)

@@ -80,7 +80,7 @@ def test_the_thread_that_was_named_stays_named_while_it_is_true() -> None:
     assert told.says("HotThreads").startswith("thread t2 ")
 
 
-def test_a_concern_that_ends_is_said_at_once() -> None:
+def test_a_condition_that_ends_is_reported_at_once() -> None:
     told = Told()
     told.at(0, held(t1=40))
     told.at(1, held(t1=1))
@@ -89,7 +89,7 @@ def test_a_concern_that_ends_is_said_at_once() -> None:
     assert told.conditions["HotThreads"]["message"] == "no thread has kept a worker busy for 30 s without a break"
 
 
-def test_a_concern_that_ended_comes_again_after_a_minute_at_the_earliest() -> None:
+def test_a_condition_that_ended_comes_again_after_a_minute_at_the_earliest() -> None:
     told = Told()
     told.at(0, held(t1=40))
     told.at(1, held(t1=1))
@@ -100,7 +100,7 @@ def test_a_concern_that_ended_comes_again_after_a_minute_at_the_earliest() -> No
     assert told.says("HotThreads").startswith("thread t1 ")
 
 
-def test_a_concern_that_was_never_told_comes_at_once() -> None:
+def test_a_condition_that_was_never_true_comes_at_once() -> None:
     told = Told()
     told.at(0, held(t1=1))
     told.at(1, held(t1=30))

@@ -127,7 +127,7 @@ def test_a_depth_can_wait_and_a_condition_cannot() -> None:
     assert is_urgent(before, told(before, doubt=UNREACHABLE))
 
 
-def test_a_pace_that_wavers_is_not_told_anew() -> None:
+def test_a_service_time_that_wavers_is_not_written_anew() -> None:
     before = told(seconds=0.5)
 
     assert told(before, seconds=0.55)["handlers"] == before["handlers"]
@@ -151,7 +151,7 @@ def test_losing_and_finding_redis_are_one_event_each() -> None:
     assert [event.reason for event in events_of(lost, found)] == ["RedisFound"]
 
 
-def test_a_concern_is_one_event_when_it_comes() -> None:
+def test_a_condition_is_one_event_when_it_becomes_true() -> None:
     calm = told()
     hot = told(calm, observation=seen(held=[Hold("t1", "pod/f00d", 1, 90.0)]))
 
