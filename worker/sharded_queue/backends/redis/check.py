@@ -20,7 +20,7 @@ from sharded_queue.tube import Shard
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a repair wrote: a member of an index (or a field of a record), as it was and as it is; empty: not there."""
+    """A change made by a repair: a member of an index (or a field of a record), before and after; empty if absent."""
 
     index: str
     member: str
@@ -33,12 +33,12 @@ class Change:
 
 async def repair(storage: RedisStorage, shard: Shard, *, seconds: float = 60.0) -> list[Change]:
     """
-    Put the indices and counters of a shard right, from its lists and records; returns what was changed.
+    Put the indices and counters of a shard right, from its lists and records; returns the changes.
 
-    One atomic step, so workers may go on meanwhile, though Redis serves nobody else for its length: seconds for 100,000
-    threads. Order and leases are kept, but for a lease whose holder has something else in hand than its tube begins
-    with now: that is taken, and the batch is handled again. Of what cannot be known any more, registered and settled
-    requests are not counted again, and delayed ones that lost their time are due now.
+    One atomic step, so workers may go on meanwhile, but Redis answers nothing else until it ends: seconds for 100,000
+    threads. Order and leases are kept, except a lease whose holder has other requests in hand than its tube now begins
+    with: the thread is taken back, and the batch is handled again. Some facts cannot be restored: the counts of
+    registered and settled requests stay as they are, and delayed requests that lost their time are due now.
     """
     arguments = tube_arguments(await unindexed_tubes(storage, shard))
     reply = await storage.scripts.run_once("repair", storage.keys.of(shard), arguments, seconds=seconds, is_long=True)
@@ -47,8 +47,8 @@ async def repair(storage: RedisStorage, shard: Shard, *, seconds: float = 60.0) 
 
 async def found_wrong(storage: RedisStorage, shard: Shard) -> list[str]:
     """
-    A sentence for each thing in a shard that does not add up. Where a key holds no value of ours, nothing but these
-    keys can be told.
+    A sentence for each fault in a shard. Where keys hold values of another kind than ours, only those keys can be
+    named.
     """
     if wrong := await storage.scripts.wrong_kinds(storage.keys.of(shard)):
         return wrong
@@ -56,7 +56,7 @@ async def found_wrong(storage: RedisStorage, shard: Shard) -> list[str]:
 
 
 def faults(seen: Snapshot) -> list[str]:
-    """A sentence for each thing that does not add up; none when all is well."""
+    """A sentence for each fault; none when all is well."""
     return [
         *seen.unreadable,
         *(f"in quarantine: {name}: {reason}" for name, reason in seen.quarantine.items()),

@@ -23,18 +23,17 @@ DISMISSED = -2
 GRANT = 6
 """How many parts of the answer of `bind.lua` describe one thread."""
 SHARDS_AT_ONCE = 1000
-"""Shards in one question when something becomes free: about a millisecond of Redis."""
+"""Shards per command that asks when a thread becomes free: about a millisecond of Redis."""
 CALL_MS = 60_000
-"""How long a token for one owner is kept: the owner may be gone."""
+"""The lifetime of a token for one owner, because the owner may be gone."""
 BLOCK_MARGIN_SECONDS = 5.0
-"""How much longer than a blocking command may block its answer is waited for."""
+"""The extra time that the answer to a blocking command may take."""
 
 
 class Binder(Caller):
     """
-    Binds for one owner. The next call after one without an answer has the next number, which tells Redis that the
-    worker does not know what that one bound. *heard* is the last call with an answer, *fence* the last fence that was
-    given.
+    The numbered binds of one owner. *heard* is the last call that was answered, *fence* the last fence received. From
+    the two Redis knows which threads it bound in calls whose answers were lost.
     """
 
     __slots__ = ("fence", "heard")
@@ -87,7 +86,7 @@ class RedisCoordinator(Coordinator):
         lease_ms, ageing_ms = int(lease_seconds * 1000), int(ageing_seconds * 1000)
         limits = [lease_ms, settings.crash_limit, ageing_ms, settings.worker_batch_bytes]
         arguments = [binder.call, binder.heard, binder.fence, owner, threads, wanted, *limits]
-        # No longer than one answer may take: the worker looks again, and meanwhile hears that it is to stop.
+        # Not longer than one answer may take: the worker polls again, and can stop in between.
         seconds = min(lease_seconds, settings.redis_timeout)
         reply = await self.scripts.run("bind", keys, arguments, seconds=seconds)
         binder.heard = binder.call
@@ -117,7 +116,7 @@ class RedisCoordinator(Coordinator):
     async def _run_each(
         self, name: str, leases: Sequence[Lease], first: list[object], seconds: float
     ) -> dict[Shard, Any]:
-        """The answer of a script for each shard of *leases*: no node of a Cluster holds up another."""
+        """The answer of a script for each shard of *leases*, side by side: no node of a Cluster delays another."""
         shards: dict[Shard, list[Lease]] = {}
         for lease in leases:
             shards.setdefault(lease.shard, []).append(lease)
@@ -162,41 +161,41 @@ class RedisCoordinator(Coordinator):
             if self.link.is_cluster:
                 return await self._wait_each(shards, owner, seconds)
             return await self._block(shards, owner, seconds)
-        except NoPermissionError as error:  # every look may be allowed, and nobody would ever be called
+        except NoPermissionError as error:  # polls may be allowed, so nothing else would report this
             log.warning("cannot wait for calls: %s", rejection_message(error))
             await asyncio.sleep(min(seconds, settings.coordinator_delay))
-        except (RedisError, OSError, TimeoutError):  # the next look will say what is wrong
+        except (RedisError, OSError, TimeoutError):  # the next poll will report it
             await asyncio.sleep(min(seconds, 0.1))
         return None
 
     async def notify(self, shard: Shard) -> None:
         wake, _ = self._wake_keys(shard, "")
-        with suppress(RedisError, OSError, TimeoutError):  # looks come anyway
+        with suppress(RedisError, OSError, TimeoutError):  # workers poll anyway
             await self.link.send(wake, "RPUSH", wake, 1, seconds=settings.redis_timeout)
 
     async def cancel_wait(self, shards: Sequence[Shard], owner: str) -> bool:
         """
-        To close the connection would end the wait as well, and lose a call that Redis has just answered with.
+        Closing the connection would end the wait as well, but could lose a token that Redis has just sent.
 
-        Outside a Cluster one command waits for all shards: the list of one of them ends it, over one connection.
+        Outside a Cluster one command waits for all shards, so a token for any of them ends it.
         """
         ends = shards if self.link.is_cluster else shards[:1]
         await asyncio.gather(*[self._call_off(shard, owner) for shard in ends], return_exceptions=True)
         return True
 
     async def _call_off(self, shard: Shard, owner: str) -> None:
-        """Answer a wait of *owner* ourselves."""
+        """Send *owner* a token of its own."""
         _, own = self._wake_keys(shard, owner)
         commands = [("RPUSH", own, 1), ("PEXPIRE", own, CALL_MS)]
         await self.link.send_all(own, commands, seconds=settings.redis_timeout)
 
     def _wake_keys(self, shard: Shard, owner: str) -> tuple[str, str]:
-        """Where anybody is called, and where only *owner* is."""
+        """The list whose tokens wake any worker, and the one that wakes only *owner*."""
         wake = f"{self.keys.base(shard)}:wake"
         return wake, f"{wake}:{owner}"
 
     async def _block(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
-        """A token that is lost with a broken connection is no loss: it only says "look", and looks come anyway."""
+        """A token may get lost with its connection: it only says "poll", and workers poll anyway."""
         lists = {key: shard for shard in shards for key in self._wake_keys(shard, owner)}
         command = ("BLPOP", *lists, f"{seconds:.3f}")
         popped = await self.link.send(next(iter(lists)), *command, seconds=seconds + BLOCK_MARGIN_SECONDS)

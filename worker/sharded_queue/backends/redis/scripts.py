@@ -1,11 +1,10 @@
 """
 The Lua scripts, and the one place that sends a command again.
 
-Nobody comes between two commands of a script, but Redis does not roll back what a script wrote before it failed. So
-each reads what it needs before it writes, and keeps away from a record that it cannot read (see `lua/_prelude.lua`).
-And each is written to be sent twice: the second time it changes nothing and answers the same. So whatever goes wrong on
-the way (a cut connection, a late answer, a failover), sending again is the right thing to do, until the caller's time
-is over.
+A script is atomic, but Redis does not roll back what a script wrote before it failed. So each script reads all that it
+needs before it writes, and leaves alone a record that it cannot read (see `lua/_prelude.lua`). Each is written to be
+sent twice: the second time it changes nothing and gives the same answer. So whatever goes wrong on the way (a cut
+connection, a late answer, a failover), sending again is right, until the caller's time is over.
 """
 
 import asyncio
@@ -41,7 +40,7 @@ STATEMENT, DEFINED = re.compile(r"^(?=local )", re.MULTILINE), re.compile(r"loca
 FUNCTION = "local function "
 PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.01, 1.0
 STANDSTILL_SECONDS = 1.0
-"""A try that takes longer by this than it may was held up by the event loop itself."""
+"""A try that takes longer than its time-out plus this was held up by the event loop itself."""
 TRANSIENT_ERRORS = (
     "LOADING",
     "READONLY",
@@ -55,11 +54,11 @@ TRANSIENT_ERRORS = (
 )
 KINDS = {"hash": "hash", "zset": "sorted set", "list": "list", "string": "text", "layout": "layout"}
 UNREADABLE = ("WRONGTYPE", "GARBAGE")
-"""How the errors of a script begin that met a key with another kind of value, or one that it cannot do without."""
+"""How the errors of a script begin that met a key with another kind of value, or unreadable data that it needs."""
 
 
 OTHER_FORMAT = re.compile(r"FORMAT (\d+) (\d+) (.*?)(?:,? script: .*)?$", re.DOTALL)
-"""What `check_format` of the scripts says: the format of the data, that of this release, and the keys."""
+"""The error of `check_format` in the scripts: the format of the data, that of this release, and the keys."""
 
 
 @cache
@@ -68,8 +67,8 @@ def source(name: str) -> str:
     A script's text: its own first line (which sets its flags), what it needs of the prelude, and its body.
 
     Functions and body are inside a function of their own, and the values that they use outside of it. For each variable
-    that a new function takes over from where it is made, Lua goes through a list of all those that were taken over
-    before; what the function around it has taken over already is at hand.
+    that a new function captures from the scope around it, Lua searches a list of all variables captured there before;
+    what the enclosing function has captured already needs no search.
     """
     folder = files("sharded_queue.backends.redis") / "lua"
     flags, _, body = (folder / f"{name}.lua").read_text("utf-8").partition("\n")
@@ -79,9 +78,9 @@ def source(name: str) -> str:
 
 def _needed(prelude: str, body: str) -> tuple[list[str], list[str]]:
     """
-    The statements of the prelude that *body* needs, values and functions: Redis carries out all of a script at every
-    call, and to make the functions that nobody calls took longer than most scripts need for their work. So what is
-    needed only by way of `rarely()` is made by the function `make_rare`, when a call comes that needs it.
+    The statements of the prelude that *body* needs, values and functions: Redis runs a whole script at every call, and
+    creating functions that nobody calls took longer than the work of most scripts. So what is needed only by way of
+    `rarely()` is created by the function `make_rare`, in the calls that need it.
     """
     _, *statements = STATEMENT.split(COMMENT.sub("", prelude))
     usual = _reached(statements, {*NAME.findall(RARE.sub("rarely", body))}, RARE)
@@ -97,7 +96,7 @@ def _needed(prelude: str, body: str) -> tuple[list[str], list[str]]:
 
 
 def _reached(statements: Sequence[str], named: set[str], rare: re.Pattern[str] | None = None) -> list[str]:
-    """The statements that define what is *named*, and what those name in turn; but what is called as *rare* says."""
+    """The statements that define what is *named*, and what those name in turn, except what is called as *rare* says."""
     reached: list[str] = []
     found = _defining(named, statements)
     while len(found) > len(reached):
@@ -118,7 +117,7 @@ def digest(name: str) -> str:
 
 
 class Caller:
-    """A row of numbered calls, at most one under way: what makes one that comes again, or late, recognisable."""
+    """A series of numbered calls, at most one under way, by which Redis recognises one that comes again, or late."""
 
     __slots__ = ("call", "name")
 
@@ -126,12 +125,12 @@ class Caller:
         self.name, self.call = uuid4().hex, 0
 
     def key(self, base: str) -> str:
-        """Where a shard keeps the number of its last call."""
+        """The key that holds the number of the last call, and its answer."""
         return f"{base}:caller:{self.name}"
 
 
 class Scripts:
-    """Runs scripts on a `Link`, again and again until one answer arrives or the time is over."""
+    """Runs scripts on a `Link`, and sends them again until an answer arrives or the time is over."""
 
     def __init__(self, link: Link) -> None:
         self.link = link
@@ -152,7 +151,7 @@ class Scripts:
         Raises:
             QueueFull: Redis is at its memory limit and the script writes.
             StorageUnavailable: no usable answer within *seconds*; the script may have been carried out.
-            UnreadableData: a key of the shard holds something else than our data.
+            UnreadableData: a key of the shard holds data that are not ours.
         """
 
         async def attempt(is_resent: bool) -> Any:
@@ -162,8 +161,8 @@ class Scripts:
 
     async def run_long(self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, seconds: float) -> Any:
         """
-        As `run`, for a script that looks at everything: its one answer may take *seconds*. To send it again while Redis
-        is at it would only double the work.
+        As `run`, for a script that reads the whole shard: its answer may take *seconds*. Sending it again while Redis
+        runs it would only double the work.
         """
 
         async def attempt(_: bool) -> Any:
@@ -175,8 +174,8 @@ class Scripts:
         self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, seconds: float, is_long: bool = False
     ) -> Any:
         """
-        As `run` (or `run_long`), for a script that keeps its answer for some minutes: sent again it has the answer of
-        the first time, and what arrives late, when newer calls were answered, changes nothing.
+        As `run` (or `run_long`), for a script that keeps its answer for some minutes: sent again, it gives the first
+        answer; and a call that arrives late, after newer calls were answered, changes nothing.
         """
         caller = self._idle_callers.pop() if self._idle_callers else Caller()
         caller.call += 1
@@ -185,11 +184,11 @@ class Scripts:
             answer = await self.run_long(name, keys, arguments, seconds=seconds)
         else:
             answer = await self.run(name, keys, arguments, seconds=seconds)
-        self._idle_callers.append(caller)  # not one that was given up: it has a call under way
+        self._idle_callers.append(caller)  # not after an error: its call may still be under way
         return answer
 
     async def ask(self, key: str, *command: Any, seconds: float) -> Any:
-        """The answer to a command that changes nothing, with the same patience and errors as a script's."""
+        """The answer to a command that changes nothing, with the retries and errors of `run`."""
 
         async def attempt(_: bool) -> Any:
             return await self.link.send(key, *command, seconds=settings.redis_timeout)
@@ -197,7 +196,7 @@ class Scripts:
         return await retry(attempt, seconds)
 
     async def ask_all(self, key: str, commands: Sequence[Sequence[Any]]) -> list[Any]:
-        """The answers to several such commands in one round trip; one try."""
+        """The answers to several such commands in one round trip, without retries."""
         answers = await self.link.send_all(key, commands, seconds=settings.redis_timeout)
         for answer in answers:
             if isinstance(answer, Exception):
@@ -207,7 +206,7 @@ class Scripts:
     async def run_all(
         self, name: str, calls: Sequence[tuple[str, Sequence[str], Sequence[Any]]], *, seconds: float
     ) -> list[Any]:
-        """The answers of a reading script called once per (key, keys, arguments), in the time of one round trip."""
+        """The answers of a reading script, called once for each (key, keys, arguments), in one round trip."""
 
         async def ask(key: str, group: Sequence[Any]) -> list[Any]:
             commands = [("EVALSHA", digest(name), len(keys), *keys, *arguments) for _, keys, arguments in group]
@@ -220,7 +219,7 @@ class Scripts:
         return list(await retry(attempt, seconds))
 
     def _by_node(self, calls: Sequence[Any]) -> list[tuple[str, Sequence[Any]]]:
-        """On a Cluster each shard may be on another node, and all are asked at the same time; elsewhere in one go."""
+        """On a Cluster each shard may be on another node, so each gets its own request; elsewhere all share one."""
         if self.link.is_cluster:
             return [(call[0], [call]) for call in calls]
         return [(calls[0][0], calls)] if calls else []
@@ -241,7 +240,7 @@ class Scripts:
 
     async def call(self, name: str, keys: Sequence[str], arguments: Sequence[Any], seconds: float | None = None) -> Any:
         """
-        One try of what `run` does: the answer within *seconds* (by default `settings.redis_timeout`).
+        One try of `run`: the answer within *seconds* (by default `settings.redis_timeout`).
 
         Raises:
             RedisError, OSError, TimeoutError: as `Link.send`.
@@ -257,22 +256,22 @@ class Scripts:
     async def _send(self, name: str, keys: Sequence[str], command: Sequence[Any], seconds: float) -> Any:
         try:
             return await self.link.send(keys[0], *command, seconds=seconds)
-        except NoScriptError:  # not carried out: loading it and sending once more is no second time
+        except NoScriptError:  # not carried out: loading it and sending it again runs it once
             await self.load(name, keys[0])
             return await self.link.send(keys[0], *command, seconds=seconds)
 
     async def _explain(self, error: Exception, shards: Sequence[Sequence[str]]) -> None:
         """
         Raises:
-            UnreadableData: *error* says that a key of one of *shards* is not as it should be; the message names it, and
-                what to do.
+            UnreadableData: by *error*, a key of one of *shards* holds data that are not ours; the message names the key
+                and the remedy.
         """
         if str(error).startswith(UNREADABLE):
             wrong = [sentence for keys in shards for sentence in await self.wrong_kinds(keys)]
             raise UnreadableData("; ".join(wrong) or f"Redis refused: {error}") from error
 
     async def wrong_kinds(self, keys: Sequence[str]) -> list[str]:
-        """A sentence for each key of a shard that holds something else than our data."""
+        """A sentence for each key of a shard that holds data that are not ours."""
         found = await self.call("kinds", keys, [])
         return [remedy(key.decode(errors="backslashreplace"), kind.decode()) for key, kind in found]
 
@@ -284,10 +283,10 @@ async def retry(
     attempt: Callable[[bool], Awaitable[Any]], seconds: float | None, try_seconds: float | None = None
 ) -> Any:
     """
-    Try, and try again with growing pauses while the failure may pass; the argument of *attempt* says "again".
+    Call *attempt* until it succeeds or fails for good, with growing pauses; its argument says whether it is a retry.
 
     After the event loop stood still there is one more try, whatever the time, because the answer may have been waiting
-    unread. *try_seconds*: how long one try may take, `settings.redis_timeout` by default.
+    unread. *try_seconds*: the time-out of one try, `settings.redis_timeout` by default.
 
     Raises:
         QueueFull, StorageUnavailable: see `Scripts.run`.
@@ -300,7 +299,7 @@ async def retry(
         try:
             return await attempt(is_resent)
         except (RedisError, OSError, TimeoutError) as error:
-            # Sent again, it may have been carried out the first time: then "nothing was written" would be a lie.
+            # A retry may follow a try that was carried out, so "nothing was written" could be false.
             if isinstance(error, OutOfMemoryError) and not is_resent:
                 raise QueueFull(f"Redis is at its memory limit and refuses new requests: {error}") from error
             if not is_transient(error):
@@ -317,7 +316,7 @@ async def retry(
 
 
 def is_transient(error: Exception) -> bool:
-    """Whether the same command may succeed later: all but what the server refused for good."""
+    """Whether the same command may succeed later: anything but what the server refuses for good."""
     if isinstance(error, AuthenticationError | NoPermissionError | DataError):
         return False
     return type(error) is not ResponseError or str(error).startswith(TRANSIENT_ERRORS)
@@ -336,7 +335,7 @@ def rejection_message(error: Exception) -> str:
 
 
 def remedy(key: str, kind: str) -> str:
-    """What to do about a *key* that holds no value of our *kind*."""
+    """The fault of a *key* that does not hold our *kind* of value, and what to do about it."""
     handler = key.partition("{")[2].partition("}")[0].partition(":")[0]
     cure = f"`sharded-queue check {handler} --repair` removes it, and makes anew what the tubes tell"
     if key.endswith(":layout"):
@@ -358,11 +357,11 @@ def grouped(flat: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 
 
 def batch_of(lease: Lease, handed: Sequence[Any]) -> Batch:
-    """A batch as `hand_out` of the scripts describes it: priority, first, attempt, messages."""
+    """A batch from what `hand_out` of the scripts returns: priority, first, attempt, messages."""
     priority, first, attempt, messages = handed
     return Batch(lease, Tube(lease.shard, lease.thread, int(priority)), first, messages, attempt)
 
 
 def text_of(name: bytes) -> str:
-    """A name as people read it; no worker is given a thread whose name is not UTF-8."""
+    """A name as text; threads whose names are not UTF-8 are never handed out."""
     return name.decode(errors="backslashreplace")

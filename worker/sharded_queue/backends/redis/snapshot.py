@@ -35,15 +35,15 @@ COUNTERS = (
     "looked",
 )
 FIRST_LONG_MOMENT = 10**13
-"""No time of ours has more than thirteen digits."""
+"""Our times have thirteen digits at most."""
 K = TypeVar("K")
 T = TypeVar("T")
 
 
 class TubeRecord(NamedTuple):
     """
-    A tube: what its index says (*head* to *tail*, exclusive), and what is there; a length of -1: no list. No
-    *oldest_ms* where nothing is, or the first message has no time.
+    A tube: from *head* to *tail* (exclusive) by its index, and the length of its list, -1 where the key is not a list.
+    *oldest_ms* is None where the list is empty, or its first message has no time.
     """
 
     head: int
@@ -53,7 +53,7 @@ class TubeRecord(NamedTuple):
 
 
 class HoldRecord(NamedTuple):
-    """A bound thread; nothing is in hand while *last* < *first*, and it is drained while not *is_busy*."""
+    """A bound thread. Its holder has nothing in hand while *last* < *first*. It is drained while not *is_busy*."""
 
     owner: str
     fence: int
@@ -64,7 +64,7 @@ class HoldRecord(NamedTuple):
 
 
 class PoisonSuspects(NamedTuple):
-    """Requests that are handed out one by one, and what is known of the first."""
+    """Requests handed out one by one, to find the one that fails; and the failures of the first of them."""
 
     sequence: int
     last: int
@@ -73,14 +73,14 @@ class PoisonSuspects(NamedTuple):
 
 
 class LayoutRecord(NamedTuple):
-    """The layout in force, and how many threads the one before had (0: there was none)."""
+    """The layout in force, and the number of threads of the layout before (0: there was none)."""
 
     number: int
     threads: int
     before: int
 
     def residue(self, thread: str, number: int) -> int | None:
-        """Residue class of a thread of layout *number*; None for another thread."""
+        """The residue class of a thread of layout *number*; None for other threads."""
         layout, _, place = thread.partition(":")
         return int(place) % gcd(self.threads, self.before) if layout == str(number) and place.isdecimal() else None
 
@@ -123,8 +123,8 @@ class Snapshot:
 
 async def unindexed_tubes(storage: RedisStorage, shard: Shard) -> list[TubeName]:
     """
-    Tubes that have a list in Redis and are not in the index, found by a look through all keys. Bytes of a name that are
-    no UTF-8 are escaped as in `os.fsdecode`.
+    Tubes that have a list in Redis and are missing from the index, found by a scan of all keys. Bytes of a name that
+    are not UTF-8 are escaped as in `os.fsdecode`.
     """
     base = storage.keys.base(shard)
     found = await storage.look_through(f"{base}/", "*", "list")
@@ -137,7 +137,7 @@ async def unindexed_tubes(storage: RedisStorage, shard: Shard) -> list[TubeName]
 
 
 async def _thread_records(storage: RedisStorage, base: str) -> Iterator[Any]:
-    """Threads and their records; none where what is there is no hash, which a repair removes."""
+    """Threads and their records; none where the key is not a hash, which a repair removes."""
     try:
         flat = await storage.scripts.ask(base, "HGETALL", f"{base}:threads", seconds=settings.redis_timeout)
     except StorageUnavailable as error:
@@ -159,8 +159,8 @@ async def snapshot(
     storage: RedisStorage, shard: Shard, found: Sequence[TubeName] = (), *, seconds: float = 60.0
 ) -> Snapshot:
     """
-    A snapshot of a shard in Redis, with the lists that were *found* beside those that its index knows. It costs Redis
-    as much as reading the whole shard: not for every minute.
+    A snapshot of a shard, with the lists that were *found* beside those in its index. It costs Redis as much as reading
+    the whole shard: do not take one every minute.
     """
     reply = await storage.scripts.run_long("snapshot", storage.keys.of(shard), tube_arguments(found), seconds=seconds)
     counters, _, held, trouble, firsts, *rankings, later, letters, schedules, tubes, layout, old, parked, opened = (
@@ -171,9 +171,7 @@ async def snapshot(
     reader = _Reader([_unreadable(text_of(index), member, record) for index, member, record in grouped(flaws, 3)])
     return Snapshot(
         tubes={
-            (text_of(thread), int(priority)): TubeRecord(
-                int(head), int(tail), length, _stamp(first) if length > 0 else None
-            )
+            (text_of(thread), int(priority)): _tube(head, tail, length, first)
             for thread, priority, head, tail, length, first in grouped(tubes, 6)
         },
         held=reader.fields("held", held, text_of, _hold),
@@ -202,7 +200,7 @@ async def snapshot(
 
 
 class _Reader:
-    """Reads records and notes a sentence on each that cannot be read."""
+    """Reads records, and collects a sentence on each that cannot be read."""
 
     def __init__(self, flaws: list[str]) -> None:
         self.flaws = flaws
@@ -250,8 +248,12 @@ def _moment_or_never(score: bytes) -> float:
 
 
 def _stamp(message: bytes) -> int | None:
-    """The time of a message; None for one without, which counts as new."""
+    """The time of a message; None for one without a time, which counts as new."""
     return int(message[:STAMP_DIGITS]) if message[:STAMP_DIGITS].isdigit() else None
+
+
+def _tube(head: bytes, tail: bytes, length: int, first: bytes) -> TubeRecord:
+    return TubeRecord(int(head), int(tail), length, _stamp(first) if length > 0 else None)
 
 
 def _tube_name(name: bytes) -> TubeName:

@@ -5,13 +5,12 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
-from uuid import uuid4
 
 from sharded_queue import timing
 from sharded_queue.backends.redis.client import Client
 from sharded_queue.backends.redis.clock import Clock
 from sharded_queue.backends.redis.link import Link
-from sharded_queue.backends.redis.scripts import Scripts, batch_of, grouped, retry, text_of
+from sharded_queue.backends.redis.scripts import Caller, Scripts, batch_of, grouped, retry, text_of
 from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.serializer import STAMP_DIGITS
@@ -47,12 +46,12 @@ from sharded_queue.tube import SHARD_TAG, Keys, Layout, Shard, Tube
 log = logging.getLogger("sharded_queue")
 
 SLOWEST_BYTES_A_SECOND = 125_000
-"""Of a line that is still given the time for a large registration: a megabit a second."""
+"""The slowest connection that a large registration is given time for: a megabit a second."""
 BYTES_OF_ARGUMENT = 64
-"""About how much a request takes on its way beside its body, or Redis takes for it in time."""
+"""The overhead of a request beside its body, on the way and in the time that Redis takes for it."""
 SCAN_COUNT = 1000
 PAGE = 100
-"""Dead letters and schedules that are read in one step: each may be as large as a request may be."""
+"""Dead letters and schedules read in one step: each may be as large as a request."""
 COUNTERS = {"depth", "registered", "settled", "dead", "busy_us", "born", "looked", "duplicates"}
 """Those that `observe` reports."""
 COUNTED = re.compile(rb"-?[0-9]{1,16}")
@@ -62,18 +61,7 @@ FIRST_MOMENT_MS, LAST_MOMENT_MS = 10**12, 10**13
 LOST, KEPT, RELEASED, HANDED = range(4)
 TO_THE_DEAD = "dead"
 Limits = tuple[int, int, int, str]
-"""Of a registration: capacity of a tube, delay and window in milliseconds, 0 for none; layout, empty for none."""
-
-
-class Producer:
-    """
-    One line of numbered calls, at most one under way: what makes a registration that is sent again recognisable.
-    """
-
-    __slots__ = ("call", "name")
-
-    def __init__(self) -> None:
-        self.name, self.call = uuid4().hex, 0
+"""Of a registration: capacity of a tube, delay and window in milliseconds, each 0 for none; layout, empty for none."""
 
 
 class RedisStorage(Storage):
@@ -90,7 +78,7 @@ class RedisStorage(Storage):
         self.link = Link(redis)
         self.scripts = Scripts(self.link)
         self._keys = keys
-        self._idle_producers: list[Producer] = []
+        self._idle_producers: list[Caller] = []
         self._clock = clock or Clock()
         self._is_verified = False
 
@@ -124,7 +112,7 @@ class RedisStorage(Storage):
 
     async def _register(self, shard: Shard, entries: Sequence[Entry], limits: Limits) -> list[Any]:
         await self._verify(settings.redis_retry)
-        producer = self._idle_producers.pop() if self._idle_producers else Producer()
+        producer = self._idle_producers.pop() if self._idle_producers else Caller()
         producer.call += 1
         reply = await self._sent(shard, producer, entries, limits)
         if len(reply) > 1 and reply[1] == b"full":
@@ -142,15 +130,15 @@ class RedisStorage(Storage):
         self._idle_producers.append(producer)
         return reply[1:]
 
-    async def _sent(self, shard: Shard, producer: Producer, entries: Sequence[Entry], limits: Limits) -> list[Any]:
-        """The answer to a registration, which is stamped anew each time that it is sent."""
+    async def _sent(self, shard: Shard, producer: Caller, entries: Sequence[Entry], limits: Limits) -> list[Any]:
+        """The answer to a registration. Each time it is sent, its requests get a new stamp."""
         keys = [*self.keys.of(shard), f"{self.keys.base(shard)}:producer:{producer.name}"]
         elapsed = asyncio.get_running_loop().time
         rest = (self.keys.awake, shard.tag, *limits, _largest(entries))
         way_seconds, give_up_at = _way_seconds(entries), elapsed() + settings.redis_retry
 
         async def attempt(_: bool) -> list[Any]:
-            if way_seconds > 1:  # rather than to learn from the answer that it is not there
+            if way_seconds > 1:  # a late NOSCRIPT would cost another way
                 await self.scripts.load("register", keys[0])
             stamp, sent_at = self._clock.stamp(), elapsed()
             head = [producer.call, stamp, self._clock.tolerance(way_seconds), *rest]
@@ -192,7 +180,7 @@ class RedisStorage(Storage):
         )
 
     async def schedules(self, shard: Shard) -> list[Upcoming]:
-        found: dict[str, Upcoming] = {}  # one that occurs meanwhile moves to a later page, and may be read twice
+        found: dict[str, Upcoming] = {}  # one that occurs meanwhile moves to a later page: it may be read twice
         begin, names = 0, PAGE
         while names == PAGE:
             names, *page = await self._page_of_schedules(shard, begin)
@@ -226,11 +214,11 @@ class RedisStorage(Storage):
                 return coming_ms / 1000 if coming_ms >= 0 else None
 
     async def _ask(self, script: str, shard: Shard, arguments: Sequence[Any]) -> Any:
-        """For a person, who would rather know soon that there is no answer."""
+        """For an interactive user, who prefers an early error to a long wait."""
         return await self.scripts.run(script, self.keys.of(shard), arguments, seconds=settings.redis_timeout)
 
     async def _order(self, script: str, shard: Shard, arguments: Sequence[Any], seconds: float) -> Any:
-        """Carried out once, however often and late it arrives."""
+        """Carried out once, however often or late it arrives."""
         return await self.scripts.run_once(script, self.keys.of(shard), arguments, seconds=seconds)
 
     async def _write(self, script: str, shard: Shard, arguments: Sequence[Any]) -> Any:
@@ -300,8 +288,8 @@ class RedisStorage(Storage):
 
     async def known_shards(self) -> list[Shard]:
         """
-        All shards of which Redis holds something, by a look through all its keys. A key whose tag cannot be that of a
-        handler is none of ours.
+        All shards with data in Redis, found by a scan of its keys. A key whose tag cannot be that of a handler is not
+        ours.
 
         Raises:
             SettingsError: it is a Cluster, whose keys are on many nodes.
@@ -341,7 +329,7 @@ class RedisStorage(Storage):
         self._is_verified = True
 
     async def _memory_info(self, seconds: float) -> bytes:
-        """What Redis says of its memory; its time as well, so that the first registration has the right one."""
+        """What Redis reports of its memory; also reads its time, so that the first registration has the right stamp."""
         elapsed = asyncio.get_running_loop().time
 
         async def attempt(_: bool) -> bytes:
@@ -375,7 +363,7 @@ def _limits(capacity: int | None, delay_seconds: float, window_ms: int, layout: 
 
 
 def _way_seconds(entries: Sequence[Entry]) -> float:
-    """How long a registration may be on its way to Redis, and in its hands, because it is large."""
+    """The extra time for a registration to reach Redis and be carried out, by its size."""
     size = sum(sum(map(len, bodies)) + BYTES_OF_ARGUMENT * len(bodies) for _, _, bodies, _ in entries)
     return size / SLOWEST_BYTES_A_SECOND
 
@@ -405,7 +393,7 @@ def first_of(text: bytes) -> First:
 
 
 def _moved_on(shard: Shard, occurrence: Sequence[Any], now: int) -> Sequence[Any]:
-    """What moves a schedule on from an occurrence that is due; nothing for a timing that is unknown here."""
+    """The arguments that move a schedule on from a due occurrence; none for a timing that this release cannot read."""
     name, moment, text = occurrence
     try:
         return name, moment, text, timing.read(text.decode()).after(now, moment)
@@ -529,7 +517,7 @@ def _tube_lag(now: int, name: bytes, stamp: bytes, depth: int, state: bytes) -> 
 
 
 def _age_seconds(now: int, stamp: bytes) -> float:
-    """Since a moment; one that is none counts as now, as where messages have no time."""
+    """The seconds since a moment; what is not a moment counts as now, as in messages without a time."""
     moment = float(stamp)
     return max(0.0, (now - moment) / 1000) if moment >= FIRST_MOMENT_MS else 0.0
 
@@ -562,7 +550,7 @@ def _dead(number: bytes, died_ms: bytes | float, letter: bytes) -> Dead:
 
 
 def _died_ms(score: bytes | float) -> int:
-    """The time of a death; 0, long ago, where a score is none."""
+    """The time of a death; 0, long ago, where the score is not a time."""
     moment = float(score)
     return int(moment) if FIRST_MOMENT_MS <= moment < LAST_MOMENT_MS else 0
 
