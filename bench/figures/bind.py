@@ -12,6 +12,7 @@ from bench.figure import Figure, number
 from bench.load import BATCH
 from bench.scale import Scale
 from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Route
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.tube import Shard
 
 CHUNK = 10_000
@@ -58,7 +59,7 @@ async def in_turns(redis: Redis, handlers: list[type[Handler]], binds: int) -> l
     for _ in range(binds):
         for taken, handler in zip(times, handlers, strict=True):
             started = time.perf_counter()
-            bound = await coordinator.bind(Shard(handler.name), "bench/bind", 1, BATCH, LEASE_SECONDS)
+            bound = await coordinator.bind(Shard(handler.name), BindRequest("bench/bind", 1, BATCH, LEASE_SECONDS))
             taken.append(time.perf_counter() - started)
             await coordinator.release([batch.lease for batch in bound.batches])
     return times

@@ -24,7 +24,7 @@ from bench.operator.harness import Harness, Watch, set_up
 from bench.operator.scale import Scale
 from bench.operator.timestamps import FIRST, JOURNAL, NOTE_START, Task, first_of
 from sharded_queue import Queue, RedisStorage
-from sharded_queue.storage import Entry
+from sharded_queue.storage import Entry, Registration
 from sharded_queue.tube import Shard
 from sharded_queue_operator.resource.deployment import Manifest
 from tools.cluster.cluster import Cluster
@@ -113,7 +113,7 @@ async def writes_to_many(harness: Harness, watch: Watch) -> int:
     name, shard = "many", Shard("bench.many")
     await made(harness, watch, [harness.queue(name, shard.handler)])
     entries = [Entry(str(thread), 0, [b"[1]"] * EACH) for thread in range(MANY_THREADS)]
-    await RedisStorage(harness.redis).register(shard, entries)
+    await RedisStorage(harness.redis).register(shard, Registration(entries))
     seen = await watch.first(
         lambda it: it.name == worker_of(name) and it.body["spec"]["replicas"] == MANY_WORKERS, "all workers"
     )

@@ -19,7 +19,7 @@ from bench.operator.harness import Harness, set_up
 from bench.operator.scale import Scale
 from bench.operator.timestamps import first_of
 from sharded_queue import RedisStorage
-from sharded_queue.storage import Entry
+from sharded_queue.storage import Entry, Registration
 from sharded_queue.tube import Shard
 from tools.cluster.cluster import Cluster
 from tools.cluster.paths import NODE_ADDRESS
@@ -91,7 +91,7 @@ async def fill(harness: Harness, resources: int) -> None:
     storage = RedisStorage(harness.redis)
     entries = [Entry(str(thread), 0, [b"[1]"] * EACH) for thread in range(THREADS)]
     for each in range(resources):
-        await storage.register(Shard(handler_of(each)), entries)
+        await storage.register(Shard(handler_of(each)), Registration(entries))
 
 
 async def until_known(operator: Operator, resources: int) -> None:

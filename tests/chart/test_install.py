@@ -7,6 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage
+from sharded_queue.coordinator import BindRequest
 from tests.chart.release import CRD, NAME, OPERATOR, REDIS, Release, Right, queue, workload
 from tools.operator_process import until
 
@@ -118,7 +119,7 @@ def hold(host: str, worker: str) -> None:
             coordinator.attach(storage)
             await Queue(storage).register(Owned, 1)
             (shard,) = Owned.all_shards()
-            assert (await coordinator.bind(shard, f"{worker}/1", 1, 1, 300)).batches
+            assert (await coordinator.bind(shard, BindRequest(f"{worker}/1", 1, 1, 300))).batches
 
     asyncio.run(held())
 

@@ -30,6 +30,7 @@ from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.cli import arguments as naming
 from sharded_queue.cli import program
 from sharded_queue.cli.commands.worker import serving_http
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.monitoring.health import Health
 from sharded_queue.state import ShardState
 from sharded_queue.storage import Failure
@@ -485,7 +486,7 @@ def test_dead_list_shows_the_reason(redis: RedisServer, start: Start, jobs: type
         async with raw:
             storage, coordinator = RedisStorage(raw), RedisCoordinator(raw)
             coordinator.attach(storage)
-            (batch,) = (await coordinator.bind(SHARD, "w/1", 1, 1, settings.coordinator_lease)).batches
+            (batch,) = (await coordinator.bind(SHARD, BindRequest("w/1", 1, 1, settings.coordinator_lease))).batches
             await storage.fail(Failure(batch.lease, 0, batch.first, 3, "ValueError: no such user"))
 
     register(redis, jobs, 42)

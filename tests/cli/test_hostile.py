@@ -18,9 +18,10 @@ from sharded_queue import Handler, Queue, RedisStorage, Retry, Worker, logs, set
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.cli.answers import ANSWERS, schema
 from sharded_queue.cli.program import main
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.monitoring import metrics
 from sharded_queue.serializer import pack
-from sharded_queue.storage import Entry, Failure, Schedule
+from sharded_queue.storage import Entry, Failure, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Shard
 from tools.redis_server import Ask
@@ -69,17 +70,19 @@ async def fill(redis: Redis, chance: random.Random, thread: str) -> None:
     def body() -> bytes:
         return pack(json.dumps([hostile(chance)]).encode(), {hostile(chance): hostile(chance)})
 
-    await storage.register(SHARD, [Entry(hostile(chance), 0, [body(), b"\xff\x1b[2J", body()])])
-    (dying,) = (await coordinator.bind(SHARD, "w/1", 1, 1, 15.0)).batches
+    await storage.register(SHARD, Registration([Entry(hostile(chance), 0, [body(), b"\xff\x1b[2J", body()])]))
+    (dying,) = (await coordinator.bind(SHARD, BindRequest("w/1", 1, 1, 15.0))).batches
     await storage.fail(Failure(dying.lease, 0, dying.first, 3, hostile(chance), traceback=hostile(chance)))
     await coordinator.release([dying.lease])
-    (held,) = (await coordinator.bind(SHARD, re.sub(r"\s", "", hostile(chance)) + "/x", 1, 1, 15.0)).batches
-    await storage.register(SHARD, [Entry(thread, 0, [body(), body()])])
-    await storage.register(SHARD, [Entry(hostile(chance), 0, [body()])], delay_seconds=60)
+    (held,) = (
+        await coordinator.bind(SHARD, BindRequest(re.sub(r"\s", "", hostile(chance)) + "/x", 1, 1, 15.0))
+    ).batches
+    await storage.register(SHARD, Registration([Entry(thread, 0, [body(), body()])]))
+    await storage.register(SHARD, Registration([Entry(hostile(chance), 0, [body()])], delay_seconds=60))
     await storage.schedule(SHARD, Schedule(hostile(chance), every(60), thread, 0, body()))
-    await storage.register(SHARD, [Entry(paused := hostile(chance), 0, [body()])])
+    await storage.register(SHARD, Registration([Entry(paused := hostile(chance), 0, [body()])]))
     await storage.pause(SHARD, paused, True)
-    await storage.register(Shard(f"evil{hostile(chance)}".replace("}", "")), [Entry(thread, 0, [body()])])
+    await storage.register(Shard(f"evil{hostile(chance)}".replace("}", "")), Registration([Entry(thread, 0, [body()])]))
     assert held
 
 
@@ -184,10 +187,10 @@ def test_logs_and_metrics_of_a_worker_carry_nothing_raw(ask: Ask, written: Writt
         storage = RedisStorage(redis)
         for _ in range(3):
             body = pack(b'{"a":1', {hostile(chance): "x"}) if chance.random() < 0.3 else b"[1]"
-            await storage.register(SHARD, [Entry(hostile(chance), 0, [body])])
+            await storage.register(SHARD, Registration([Entry(hostile(chance), 0, [body])]))
         worker = Worker(RedisCoordinator(redis), Queue(storage), handlers=[Evil])
         await worker.loop(3)
-        await storage.register(SHARD, [Entry(hostile(chance), 0, [b"[1]"])])
+        await storage.register(SHARD, Registration([Entry(hostile(chance), 0, [b"[1]"])]))
         return await metrics.exposition(worker, [SHARD])
 
     settings.worker_empty_limit = 1

@@ -10,8 +10,9 @@ from sharded_queue import Coordinator, Lease, RuntimeCoordinator, RuntimeStorage
 from sharded_queue.backends.redis.clock import Clock
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.storage import RedisStorage
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.state import ShardState
-from sharded_queue.storage import Batch, Entry, Failure, Settled, Settlement
+from sharded_queue.storage import Batch, Entry, Failure, Registration, Settled, Settlement
 from sharded_queue.tube import Shard, Tube
 
 SHARD = Shard("tests.Handler")
@@ -35,13 +36,15 @@ class Medium(ABC):
     async def register(self, thread: str, *bodies: str, priority: int = 0, capacity: int | None = None) -> int:
         """Registers in one tube; the sequence number of the first request."""
         entry = Entry(thread, priority, [body.encode() for body in bodies])
-        (first,) = await self.storage.register(SHARD, [entry], capacity)
-        return first
+        registered = await self.storage.register(SHARD, Registration([entry], capacity=capacity))
+        return registered.firsts[0]
 
     async def bind(
         self, owner: str = "w/1", threads: int = 1, wanted: int = 128, ageing_seconds: float = 0.0
     ) -> list[Batch]:
-        return (await self.coordinator.bind(SHARD, owner, threads, wanted, LEASE_SECONDS, ageing_seconds)).batches
+        return (
+            await self.coordinator.bind(SHARD, BindRequest(owner, threads, wanted, LEASE_SECONDS, ageing_seconds))
+        ).batches
 
     async def bind_one(self, owner: str = "w/1", wanted: int = 128) -> Batch:
         (batch,) = await self.bind(owner, 1, wanted)

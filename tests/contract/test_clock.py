@@ -14,7 +14,8 @@ from redis.backoff import NoBackoff
 from sharded_queue import timing
 from sharded_queue.backends.redis.check import faults
 from sharded_queue.backends.redis.snapshot import snapshot
-from sharded_queue.storage import Entry, Schedule
+from sharded_queue.coordinator import BindRequest
+from sharded_queue.storage import Entry, Registration, Schedule
 from sharded_queue.timing import Timing
 from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, MemoryMedium, RedisMedium, handed
 from tests.contract.shifted import ShiftedServer, require_compiler
@@ -59,7 +60,7 @@ async def clocked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
 
 async def look(medium: Medium) -> float | None:
     """A worker looks for threads and finds none; seconds until something is due."""
-    bound = await medium.coordinator.bind(SHARD, "w/look", 1, 128, LEASE_SECONDS)
+    bound = await medium.coordinator.bind(SHARD, BindRequest("w/look", 1, 128, LEASE_SECONDS))
     assert not bound.batches
     return bound.next_seconds
 
@@ -93,7 +94,7 @@ async def look_at_nothing(medium: Medium) -> None:
 
 
 async def test_a_delay_gets_no_longer(clocked: Clocked) -> None:
-    await clocked.medium.storage.register(SHARD, [Entry("a", 0, [b"1"])], delay_seconds=100)
+    await clocked.medium.storage.register(SHARD, Registration([Entry("a", 0, [b"1"])], delay_seconds=100))
 
     clocked.step(-HOUR)
     until = await look(clocked.medium)
@@ -106,11 +107,11 @@ async def test_a_delay_gets_no_longer(clocked: Clocked) -> None:
 
 async def test_delayed_requests_keep_their_order(clocked: Clocked) -> None:
     for body, delay in ((b"3", 300), (b"1", 100), (b"2", 200)):
-        await clocked.medium.storage.register(SHARD, [Entry("a", 0, [body])], delay_seconds=delay)
+        await clocked.medium.storage.register(SHARD, Registration([Entry("a", 0, [body])], delay_seconds=delay))
 
     clocked.step(-HOUR)
     await look(clocked.medium)
-    await clocked.medium.storage.register(SHARD, [Entry("a", 0, [b"4"])], delay_seconds=400)
+    await clocked.medium.storage.register(SHARD, Registration([Entry("a", 0, [b"4"])], delay_seconds=400))
     await clocked.medium.advance(500)
 
     assert handed(await clocked.medium.bind_one()) == ["1", "2", "3", "4"]
@@ -120,7 +121,7 @@ async def test_an_interval_gets_no_longer(clocked: Clocked) -> None:
     await clocked.medium.storage.schedule(SHARD, Schedule("pulse", Timing(every_ms=100_000), "a", 0, b"1"))
 
     clocked.step(-HOUR)
-    bound = await clocked.medium.coordinator.bind(SHARD, "w/1", 1, 1, LEASE_SECONDS)
+    bound = await clocked.medium.coordinator.bind(SHARD, BindRequest("w/1", 1, 1, LEASE_SECONDS))
     coming = await clocked.medium.storage.register_due(SHARD)
 
     assert bound.occurs_seconds is not None
@@ -156,20 +157,20 @@ async def test_a_dismissal_gets_no_longer(clocked: Clocked) -> None:
     await clocked.medium.coordinator.cordon(SHARD, ["w"], 1)
 
     clocked.step(-HOUR)
-    await clocked.medium.coordinator.bind(SHARD, "other/1", 0, 0, LEASE_SECONDS)
+    await clocked.medium.coordinator.bind(SHARD, BindRequest("other/1", 0, 0, LEASE_SECONDS))
     clocked.step(10)
 
-    assert not (await clocked.medium.coordinator.bind(SHARD, "w/1", 1, 1, LEASE_SECONDS)).is_cordoned
+    assert not (await clocked.medium.coordinator.bind(SHARD, BindRequest("w/1", 1, 1, LEASE_SECONDS))).is_cordoned
 
 
 async def test_a_window_for_duplicates_gets_no_longer(clocked: Clocked) -> None:
     once = Entry("a", 0, [b"1"], ["identity"])
-    await clocked.medium.storage.register_once(SHARD, [once], 1)
+    await clocked.medium.storage.register(SHARD, Registration([once], window_seconds=1))
 
     clocked.step(-HOUR)
-    await clocked.medium.storage.register_once(SHARD, [Entry("a", 0, [b"2"], ["other"])], 1)
+    await clocked.medium.storage.register(SHARD, Registration([Entry("a", 0, [b"2"], ["other"])], window_seconds=1))
     clocked.step(10)
-    again = await clocked.medium.storage.register_once(SHARD, [once], 1)
+    again = await clocked.medium.storage.register(SHARD, Registration([once], window_seconds=1))
 
     assert not again.duplicates
 
@@ -191,7 +192,7 @@ async def test_what_was_put_off_since_waits_as_long_as_it_should(clocked: Clocke
 
     clocked.step(-HOUR)
     await clocked.medium.fail(await clocked.medium.bind_one(), 1000)
-    await clocked.medium.storage.register(SHARD, [Entry("b", 0, [b"1"])], delay_seconds=1000)
+    await clocked.medium.storage.register(SHARD, Registration([Entry("b", 0, [b"1"])], delay_seconds=1000))
     await look(clocked.medium)
     state = await clocked.medium.storage.explain(SHARD, "a")
 
@@ -227,7 +228,7 @@ async def test_fences_grow_over_every_step(clocked: Clocked) -> None:
 async def test_everything_adds_up_after_a_step(clocked: Clocked) -> None:
     await clocked.medium.register("a", "1")
     await clocked.medium.fail(await clocked.medium.bind_one(), 100)
-    await clocked.medium.storage.register(SHARD, [Entry("b", 0, [b"1"])], delay_seconds=100)
+    await clocked.medium.storage.register(SHARD, Registration([Entry("b", 0, [b"1"])], delay_seconds=100))
     await clocked.medium.storage.schedule(SHARD, Schedule("pulse", Timing(every_ms=100_000), "c", 0, b"1"))
 
     clocked.step(-HOUR)
@@ -240,12 +241,12 @@ async def test_everything_adds_up_after_a_step(clocked: Clocked) -> None:
 
 
 async def test_more_than_one_part_of_what_waits_is_brought_forward(clocked: Clocked) -> None:
-    await clocked.medium.storage.register(SHARD, [Entry("a", 0, [b"1"] * 4500)], delay_seconds=100)
+    await clocked.medium.storage.register(SHARD, Registration([Entry("a", 0, [b"1"] * 4500)], delay_seconds=100))
 
     clocked.step(-HOUR)
     await look(clocked.medium)
     await clocked.medium.advance(101)
     for _ in range(5):
-        await clocked.medium.coordinator.bind(SHARD, "w/1", 0, 0, LEASE_SECONDS)
+        await clocked.medium.coordinator.bind(SHARD, BindRequest("w/1", 0, 0, LEASE_SECONDS))
 
     assert (await clocked.medium.observe()).depth == 4500

@@ -12,8 +12,9 @@ from redis.asyncio import Redis
 from sharded_queue import RedisStorage
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.cli.program import main
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.settings import settings
-from sharded_queue.storage import Entry, Failure
+from sharded_queue.storage import Entry, Failure, Registration
 from sharded_queue.tube import Layout, Shard
 from tools.redis_server import Ask
 
@@ -27,7 +28,7 @@ def typed(*words: str) -> Result:
 
 
 def register(ask: Ask, thread: str, *bodies: bytes) -> None:
-    ask(lambda redis: RedisStorage(redis).register(SHARD, [Entry(thread, 0, list(bodies))]))
+    ask(lambda redis: RedisStorage(redis).register(SHARD, Registration([Entry(thread, 0, list(bodies))])))
 
 
 def die(ask: Ask) -> None:
@@ -36,7 +37,7 @@ def die(ask: Ask) -> None:
     async def died(redis: Redis) -> None:
         storage, coordinator = RedisStorage(redis), RedisCoordinator(redis)
         coordinator.attach(storage)
-        (batch,) = (await coordinator.bind(SHARD, "w/1", 1, 1, 15.0)).batches
+        (batch,) = (await coordinator.bind(SHARD, BindRequest("w/1", 1, 1, 15.0))).batches
         where = 'Traceback (most recent call last):\n  File "shop.py", line 7, in charge\nValueError: declined'
         await storage.fail(Failure(batch.lease, 0, batch.first, 1, "ValueError: declined", traceback=where))
         await coordinator.release([batch.lease])
@@ -122,7 +123,7 @@ def test_a_handler_that_was_never_seen_is_refused_and_the_nearest_named(ask: Ask
 
 
 def test_the_number_of_shards_is_told_where_it_is_another(ask: Ask) -> None:
-    ask(lambda redis: RedisStorage(redis).register(Shard("shop.Split", 3, 4), [Entry("7", 0, [b"1"])]))
+    ask(lambda redis: RedisStorage(redis).register(Shard("shop.Split", 3, 4), Registration([Entry("7", 0, [b"1"])])))
     said = typed("tubes", "shop.Split")
 
     assert (said.exit_code, "use --shards 4" in said.stderr) == (2, True)
@@ -233,7 +234,9 @@ def test_a_letter_whose_thread_is_held_is_named(ask: Ask) -> None:
 
 def test_delayed_requests_are_listed_and_cancelled(ask: Ask) -> None:
     bodies = [b"[1]", b'+{"from": "shop"}\n[2]']
-    (first,) = ask(lambda redis: RedisStorage(redis).register(SHARD, [Entry("7", 0, bodies)], delay_seconds=60))
+    (first,), _ = ask(
+        lambda redis: RedisStorage(redis).register(SHARD, Registration([Entry("7", 0, bodies)], delay_seconds=60))
+    )
     listed = [json.loads(line) for line in typed("delayed", "list", "shop.Charge", "--json").output.splitlines()]
     table = typed("delayed", "list", "shop.Charge").output
     once, again = (typed("delayed", "cancel", "shop.Charge", str(first)) for _ in range(2))
@@ -347,7 +350,7 @@ def bind(ask: Ask, threads: int = 1) -> None:
     async def bound(redis: Redis) -> None:
         coordinator = RedisCoordinator(redis)
         coordinator.attach(RedisStorage(redis))
-        await coordinator.bind(SHARD, "worker-1/x", threads, 1, 15.0)
+        await coordinator.bind(SHARD, BindRequest("worker-1/x", threads, 1, 15.0))
 
     ask(bound)
 
@@ -406,7 +409,11 @@ def test_requests_that_a_worker_asked_for_are_served(ask: Ask) -> None:
 
 def test_all_finds_the_shards_of_a_handler(ask: Ask) -> None:
     for number in (0, 1):
-        ask(lambda redis, number=number: RedisStorage(redis).register(Shard("a.B", number, 2), [Entry("7", 0, [b"1"])]))
+        ask(
+            lambda redis, number=number: RedisStorage(redis).register(
+                Shard("a.B", number, 2), Registration([Entry("7", 0, [b"1"])])
+            )
+        )
     register(ask, "7", b"[1]")
     told = json.loads(typed("tubes", "--all", "--json").output)
 
@@ -419,7 +426,7 @@ def test_all_finds_the_shards_of_a_handler(ask: Ask) -> None:
 
 def register_by_key(ask: Ask, layout: Layout, *threads: int) -> None:
     entries = [Entry(layout.thread(thread), 0, [b"[1]"]) for thread in threads]
-    ask(lambda redis: RedisStorage(redis).register(SHARD, entries, layout=layout))
+    ask(lambda redis: RedisStorage(redis).register(SHARD, Registration(entries, layout=layout)))
 
 
 def test_reshard_says_what_is_left_of_the_old_layout(ask: Ask) -> None:
@@ -469,7 +476,7 @@ def test_reshard_says_what_makes_no_sense(ask: Ask, words: list[str], complaint:
 def test_a_spread_handler_is_resharded_in_all_its_shards(ask: Ask) -> None:
     shards = [Shard(SHARD.handler, number, 2) for number in range(2)]
     layout = Layout(1, 4)
-    ask(lambda redis: RedisStorage(redis).register(shards[1], [Entry("1:3", 0, [b"[1]"])], layout=layout))
+    ask(lambda redis: RedisStorage(redis).register(shards[1], Registration([Entry("1:3", 0, [b"[1]"])], layout=layout)))
     typed("reshard", "shop.Charge", "6", "--shards", "2")
 
     states = ask(lambda redis: RedisStorage(redis).observe(shards))
@@ -500,7 +507,7 @@ def spoil(*command: Any) -> Callable[[Redis], Awaitable[Any]]:
 async def both(redis: Redis) -> None:
     """Two handlers with a request each."""
     for handler in (SHARD, Shard("shop.Refund")):
-        await RedisStorage(redis).register(handler, [Entry("a", 0, [b"1"])])
+        await RedisStorage(redis).register(handler, Registration([Entry("a", 0, [b"1"])]))
 
 
 @pytest.mark.parametrize("command", ["tubes", "lag"])

@@ -2,9 +2,10 @@
 
 from math import inf
 
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.settings import settings
 from sharded_queue.state import Delayed
-from sharded_queue.storage import Entry, Settlement
+from sharded_queue.storage import Entry, Registration, Settlement
 from sharded_queue.tube import Tube
 from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, handed
 
@@ -128,7 +129,7 @@ async def test_a_dead_letter_makes_its_drained_thread_ready(medium: Medium) -> N
 async def test_a_letter_with_the_number_of_a_handled_request_is_not_taken_for_it(medium: Medium) -> None:
     """The handler of that one repeats all of its writes, and its identity is registered again."""
     entry = Entry("a", 0, [b"1", b"2", b"3"], ["1", "2", "3"])
-    await medium.storage.register_once(SHARD, [entry], 60)
+    await medium.storage.register(SHARD, Registration([entry], window_seconds=60))
     died = await medium.bind_one("w/1", wanted=1)
     await medium.fail(died, delay=None)
     (settled,) = await medium.storage.settle([Settlement(died.lease, wanted=1)])
@@ -138,7 +139,7 @@ async def test_a_letter_with_the_number_of_a_handled_request_is_not_taken_for_it
     await medium.storage.settle_dead(SHARD, [1], "head")
     letter = await medium.bind_one("w/2", wanted=1)
     late = await medium.settle(handled, wanted=1), await medium.fail(handled, delay=None)
-    again = await medium.storage.register_once(SHARD, [entry], 60)
+    again = await medium.storage.register(SHARD, Registration([entry], window_seconds=60))
 
     assert (letter.first, letter.attempt, handed(letter)) == (handled.first, 1, ["1"])
     assert (late[0].is_lost, late[1]) == (True, False)
@@ -167,7 +168,7 @@ async def test_a_dropped_dead_letter_is_gone(medium: Medium) -> None:
 
 async def delay(medium: Medium, thread: str, seconds: float, *bodies: str) -> int:
     entry = Entry(thread, 0, [body.encode() for body in bodies])
-    (first,) = await medium.storage.register(SHARD, [entry], delay_seconds=seconds)
+    ((first,), _) = await medium.storage.register(SHARD, Registration([entry], delay_seconds=seconds))
     return first
 
 
@@ -216,7 +217,7 @@ async def test_a_delayed_request_joins_a_thread_that_is_held(medium: Medium) -> 
 
 async def test_the_next_look_is_due_with_the_next_delayed_request(medium: Medium) -> None:
     await delay(medium, "a", 10, "1")
-    bound = await medium.coordinator.bind(SHARD, "w/1", 1, 1, 15.0)
+    bound = await medium.coordinator.bind(SHARD, BindRequest("w/1", 1, 1, 15.0))
 
     assert bound.next_seconds is not None
     assert 9 < bound.next_seconds <= 10

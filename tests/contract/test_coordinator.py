@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from sharded_queue.storage import Entry, Failure, Settlement
+from sharded_queue.coordinator import BindRequest
+from sharded_queue.storage import Entry, Failure, Registration, Settlement
 from sharded_queue.tube import Shard
 from sharded_queue.worker.wakeup import WakeupListener
 from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, MemoryMedium, RedisMedium, handed
@@ -34,7 +35,7 @@ async def test_coordinators_over_one_storage_exclude_each_other(medium: Medium) 
     await medium.register("a", "1")
     await medium.bind_one("w/1")
 
-    assert (await medium.another_coordinator().bind(SHARD, "w/2", 1, 128, LEASE_SECONDS)).batches == []
+    assert (await medium.another_coordinator().bind(SHARD, BindRequest("w/2", 1, 128, LEASE_SECONDS))).batches == []
 
 
 async def test_even_its_own_owner_cannot_bind_a_bound_thread_again(medium: Medium) -> None:
@@ -54,7 +55,7 @@ async def test_the_thread_with_the_oldest_request_is_bound_first(medium: Medium)
 
 
 async def test_a_ready_thread_is_as_old_as_a_delayed_request_that_comes_to_it_later(medium: Medium) -> None:
-    await medium.storage.register(SHARD, [Entry("b", 5, [b"delayed"])], delay_seconds=10)
+    await medium.storage.register(SHARD, Registration([Entry("b", 5, [b"delayed"])], delay_seconds=10))
     await medium.advance(11)
     await medium.register("a", "1")
     await medium.register("b", "1")
@@ -301,7 +302,7 @@ async def test_no_lease_ends_later_than_a_lease_from_now(medium: Medium) -> None
 async def test_a_bind_says_when_the_next_lease_expires(medium: Medium) -> None:
     await medium.register("a", "1")
     await medium.bind_one("w/1")
-    bound = await medium.coordinator.bind(SHARD, "w/2", 1, 1, LEASE_SECONDS)
+    bound = await medium.coordinator.bind(SHARD, BindRequest("w/2", 1, 1, LEASE_SECONDS))
 
     assert bound.next_seconds == pytest.approx(LEASE_SECONDS, abs=1)
 
@@ -309,13 +310,13 @@ async def test_a_bind_says_when_the_next_lease_expires(medium: Medium) -> None:
 async def test_a_bind_says_when_the_next_back_off_ends(medium: Medium) -> None:
     await medium.register("a", "1")
     await medium.fail(await medium.bind_one("w/1"), delay=5)
-    bound = await medium.coordinator.bind(SHARD, "w/2", 1, 1, LEASE_SECONDS)
+    bound = await medium.coordinator.bind(SHARD, BindRequest("w/2", 1, 1, LEASE_SECONDS))
 
     assert bound.next_seconds == pytest.approx(5, abs=1)
 
 
 async def test_a_bind_expects_nothing_where_nothing_is_bound_or_blocked(medium: Medium) -> None:
-    assert (await medium.coordinator.bind(SHARD, "w/1", 1, 1, LEASE_SECONDS)).next_seconds is None
+    assert (await medium.coordinator.bind(SHARD, BindRequest("w/1", 1, 1, LEASE_SECONDS))).next_seconds is None
 
 
 async def test_a_crash_counts_as_an_attempt_of_the_first_request(medium: Medium) -> None:

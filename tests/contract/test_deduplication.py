@@ -5,7 +5,7 @@ from redis.asyncio import Redis
 
 from sharded_queue import QueueFull
 from sharded_queue.backends.redis.snapshot import snapshot
-from sharded_queue.storage import Entry, First, Registered
+from sharded_queue.storage import Entry, First, Registered, Registration
 from sharded_queue.tube import Shard
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
 from tests.contract.medium import SHARD, Medium, RedisMedium, handed
@@ -18,7 +18,7 @@ async def once(
 ) -> Registered:
     """Register requests, of which each letter is one and the identity of it, in a tube per (thread, letters)."""
     entries = [Entry(thread, 0, [letter.encode() for letter in letters], letters) for thread, letters in lines]
-    return await medium.storage.register_once(SHARD, entries, window, capacity)
+    return await medium.storage.register(SHARD, Registration(entries, capacity=capacity, window_seconds=window))
 
 
 async def test_a_request_that_was_registered_before_is_left_out_and_names_the_first(medium: Medium) -> None:
@@ -38,7 +38,7 @@ async def test_a_request_that_comes_twice_in_one_call_is_left_out(medium: Medium
 
 
 async def test_a_duplicate_names_the_route_of_the_first(medium: Medium) -> None:
-    await medium.storage.register_once(SHARD, [Entry("a b", -7, [b"x"], ["x"])], WINDOW_SECONDS)
+    await medium.storage.register(SHARD, Registration([Entry("a b", -7, [b"x"], ["x"])], window_seconds=WINDOW_SECONDS))
     done = await once(medium, ("b", "x"))
 
     assert (done.firsts, done.duplicates[0, 0].thread, done.duplicates[0, 0].priority) == ([0], "a b", -7)
@@ -68,7 +68,7 @@ async def test_the_window_begins_with_the_registration_and_no_duplicate_prolongs
 
 async def test_a_delayed_request_keeps_others_out_from_its_registration_on(medium: Medium) -> None:
     entry = Entry("a", 0, [b"x"], ["x"])
-    done = await medium.storage.register_once(SHARD, [entry], WINDOW_SECONDS, delay_seconds=10)
+    done = await medium.storage.register(SHARD, Registration([entry], delay_seconds=10, window_seconds=WINDOW_SECONDS))
     again = await once(medium, ("a", "x"))
     await medium.advance(11)
 
@@ -114,7 +114,9 @@ async def test_duplicates_are_counted_apart(medium: Medium) -> None:
 
 async def test_another_shard_knows_nothing_of_it(medium: Medium) -> None:
     await once(medium, ("a", "x"))
-    other = await medium.storage.register_once(Shard("tests.Other"), [Entry("a", 0, [b"x"], ["x"])], WINDOW_SECONDS)
+    other = await medium.storage.register(
+        Shard("tests.Other"), Registration([Entry("a", 0, [b"x"], ["x"])], window_seconds=WINDOW_SECONDS)
+    )
 
     assert other.duplicates == {}
 

@@ -15,7 +15,7 @@ from sharded_queue.backends.redis.check import faults, repair
 from sharded_queue.backends.redis.scripts import source
 from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.errors import QueueFull
-from sharded_queue.storage import Batch, Entry, Failure, Schedule, Settlement
+from sharded_queue.storage import Batch, Entry, Failure, Registration, Schedule, Settlement
 from sharded_queue.timing import every
 from tests.contract.lossy import ANSWER_LOST, FINE, HELD_UP, make_lossy
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
@@ -72,7 +72,7 @@ async def due(medium: RedisMedium) -> None:
 
 
 async def put_off(medium: RedisMedium, _: Any = None) -> int:
-    (number,) = await medium.storage.register(SHARD, [Entry("a", 0, [b"later"])], None, 60)
+    ((number,), _) = await medium.storage.register(SHARD, Registration([Entry("a", 0, [b"later"])], delay_seconds=60))
     return number
 
 

@@ -22,7 +22,7 @@ import sharded_queue
 from sharded_queue import Handler, KeyRoute, Queue, Route, StorageUnavailable, Worker
 from sharded_queue.backends.redis.check import faults, repair
 from sharded_queue.backends.redis.snapshot import snapshot
-from sharded_queue.storage import Entry, Schedule, Settlement
+from sharded_queue.storage import Entry, Registration, Schedule, Settlement
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Shard, Tube
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium
@@ -37,8 +37,8 @@ PULSE = Schedule("pulse", Timing(every_ms=1000), "a", 0, b"1")
 
 STEPS: dict[str, Step] = {
     "register": lambda m: m.register("a", "2"),
-    "register delayed": lambda m: m.storage.register(SHARD, [Entry("a", 0, [b"1"])], delay_seconds=5),
-    "register once": lambda m: m.storage.register_once(SHARD, [ONCE], 5),
+    "register delayed": lambda m: m.storage.register(SHARD, Registration([Entry("a", 0, [b"1"])], delay_seconds=5)),
+    "register once": lambda m: m.storage.register(SHARD, Registration([ONCE], window_seconds=5)),
     "schedule": lambda m: m.storage.schedule(SHARD, PULSE),
     "unschedule": lambda m: m.storage.unschedule(SHARD, "pulse"),
     "schedules": lambda m: m.storage.schedules(SHARD),

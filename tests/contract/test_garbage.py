@@ -20,9 +20,10 @@ from redis.exceptions import ResponseError
 
 from sharded_queue import Handler, Queue, Route, Worker, settings
 from sharded_queue.backends.redis.check import found_wrong, repair
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.errors import UnreadableData
 from sharded_queue.monitoring import metrics
-from sharded_queue.storage import Batch, Entry, Schedule
+from sharded_queue.storage import Batch, Entry, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard
 from tests.conftest import MODEL_SEED
@@ -241,7 +242,9 @@ async def test_a_resumed_thread_is_read_again(on_redis: RedisMedium) -> None:
 async def test_a_request_for_what_is_no_list_waits_for_a_worker(on_redis: RedisMedium) -> None:
     """The others of its call are registered with it, all or nothing; a user with the right to remove it does so."""
     await on_redis.redis.set(f"{BASE}/bad/0", "no list")
-    await on_redis.storage.register(SHARD, [Entry(thread, 0, [b"1", b"2"]) for thread in ("a", "bad", "c")])
+    await on_redis.storage.register(
+        SHARD, Registration([Entry(thread, 0, [b"1", b"2"]) for thread in ("a", "bad", "c")])
+    )
     await on_redis.register("bad", "3")
 
     assert await drained(on_redis) == {"a": ["1", "2"], "bad": ["1", "2", "3"], "c": ["1", "2"]}
@@ -287,8 +290,8 @@ async def scene(medium: RedisMedium) -> Scene:
     await medium.bind(threads=0)
     await medium.register("paused", "p1")
     await storage.pause(SHARD, "paused", True)
-    await storage.register(SHARD, [Entry("later", 0, [b"l1"])], None, 3600.0)
-    await storage.register_once(SHARD, [Entry("once", 0, [b"o1", b"o2"], ["i1", "i2"])], 7200.0)
+    await storage.register(SHARD, Registration([Entry("later", 0, [b"l1"])], delay_seconds=3600.0))
+    await storage.register(SHARD, Registration([Entry("once", 0, [b"o1", b"o2"], ["i1", "i2"])], window_seconds=7200.0))
     await storage.schedule(SHARD, Schedule("daily", every(86400), "once", 0, b"again"))
     await medium.coordinator.cordon(SHARD, ["going"], 3600.0)
     await medium.register("held", "h1", "h2", "h3")
@@ -306,14 +309,17 @@ async def steps(medium: RedisMedium, at: Scene) -> AsyncIterator[tuple[str, Call
     storage, coordinator = medium.redis_storage, medium.coordinator
     identified = [Entry("once", 0, [b"o3"], ["i3"])]
     schedule = Schedule("hourly", every(3600), "once", 0, b"more")
-    yield "register", lambda: storage.register(SHARD, [Entry("new", 0, [b"1", b"2"]), Entry("many", 0, [b"3", b"4"])])
-    yield "register more", lambda: storage.register(SHARD, [Entry("held", 0, [b"4"])])
-    yield "put off", lambda: storage.register(SHARD, [Entry("new", 0, [b"1"])], None, 3600.0)
-    yield "register once", lambda: storage.register_once(SHARD, identified, 3600.0)
+    yield (
+        "register",
+        lambda: storage.register(SHARD, Registration([Entry("new", 0, [b"1", b"2"]), Entry("many", 0, [b"3", b"4"])])),
+    )
+    yield "register more", lambda: storage.register(SHARD, Registration([Entry("held", 0, [b"4"])]))
+    yield "put off", lambda: storage.register(SHARD, Registration([Entry("new", 0, [b"1"])], delay_seconds=3600.0))
+    yield "register once", lambda: storage.register(SHARD, Registration(identified, window_seconds=3600.0))
     yield "schedule", lambda: storage.schedule(SHARD, schedule)
     yield "unschedule", lambda: storage.unschedule(SHARD, "daily")
     yield "register_due", lambda: storage.register_due(SHARD)
-    yield "bind", lambda: coordinator.bind(SHARD, "w/3", 64, 8, LEASE_SECONDS)
+    yield "bind", lambda: coordinator.bind(SHARD, BindRequest("w/3", 64, 8, LEASE_SECONDS))
     yield "renew", lambda: coordinator.renew([at.held.lease], LEASE_SECONDS)
     yield "settle", lambda: medium.settle(at.held, wanted=2, release=True)
     yield "fail", lambda: medium.fail(at.failing, 3600.0)
@@ -363,11 +369,11 @@ async def test_a_key_of_another_kind_is_refused_by_name_before_anything_is_writt
 @pytest.mark.parametrize("layout", ["", "garbage", "1 0 0", "0 0 0 0", f"1 {HUGE} 0", b"\xff"])
 async def test_without_the_layout_nothing_is_placed_by_it(on_redis: RedisMedium, layout: str | bytes) -> None:
     """A wrong guess may let requests of one key pass each other: the key is named, and what to write into it."""
-    await on_redis.storage.register(SHARD, [Entry("1:0", 0, [b"1"])], layout=Layout(1, 2))
+    await on_redis.storage.register(SHARD, Registration([Entry("1:0", 0, [b"1"])], layout=Layout(1, 2)))
     await on_redis.redis.set(f"{BASE}:layout", layout)
     was = await contents(on_redis.redis)
     entries = [Entry("1:1", 0, [b"2"])]
-    refused = await refusal(lambda: on_redis.storage.register(SHARD, entries, layout=Layout(1, 2)))
+    refused = await refusal(lambda: on_redis.storage.register(SHARD, Registration(entries, layout=Layout(1, 2))))
 
     assert refused
     assert 'write "NUMBER THREADS 0" into it' in refused
@@ -450,9 +456,9 @@ async def spoil(redis: Redis, name: str, kind: str) -> str:
 async def test_metrics_tell_what_cannot_be_read_and_go_on(on_redis: RedisMedium) -> None:
     """Nothing else is said of a handler whose sums would be wrong."""
     other = Shard("tests.Other")
-    await on_redis.storage.register(other, [Entry("a", 0, [b"1"]), Entry("b", 0, [b"2"])])
+    await on_redis.storage.register(other, Registration([Entry("a", 0, [b"1"]), Entry("b", 0, [b"2"])]))
     await on_redis.redis.hset("tube_{tests.Other}:threads", "b", "?")
-    await on_redis.coordinator.bind(other, "w/1", 8, 8, LEASE_SECONDS)
+    await on_redis.coordinator.bind(other, BindRequest("w/1", 8, 8, LEASE_SECONDS))
     await on_redis.register("a", "1")
     await spoil(on_redis.redis, "ready", "string")
     states = await metrics.observed(on_redis.storage, [SHARD, other])

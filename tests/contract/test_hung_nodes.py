@@ -10,7 +10,8 @@ from redis.crc import key_slot
 
 from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, StorageUnavailable, Worker, settings
 from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect
-from sharded_queue.storage import Entry
+from sharded_queue.coordinator import BindRequest
+from sharded_queue.storage import Entry, Registration
 from sharded_queue.tube import Shard
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium
 from tests.harness.redis_groups import Nodes, told
@@ -54,8 +55,8 @@ async def test_leases_at_other_nodes_are_renewed_while_one_node_hangs(own_nodes:
     medium = RedisMedium(on_own_nodes)
     leases = []
     for shard in (HUNG, SOUND):
-        await medium.storage.register(shard, [Entry("a", 0, [b"1"])])
-        (batch,) = (await medium.coordinator.bind(shard, "w/1", 1, 1, LEASE_SECONDS)).batches
+        await medium.storage.register(shard, Registration([Entry("a", 0, [b"1"])]))
+        (batch,) = (await medium.coordinator.bind(shard, BindRequest("w/1", 1, 1, LEASE_SECONDS))).batches
         leases.append(batch.lease)
     own_nodes.nodes[0].pause()
     with pytest.raises(StorageUnavailable):  # that it hangs is known then

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sharded_queue import Handler, Lease, Queue, Route, Worker, settings
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.lease import clock
 from sharded_queue.storage import Settled, Settlement
 from sharded_queue.tube import Shard
@@ -239,7 +240,7 @@ async def test_what_a_crash_costs_does_not_grow_with_the_shards_of_the_survivor(
     await polled.wait()
     await queue.register(ManyShardsHandler, 7)
     shard = ManyShardsHandler.shard_of("7")
-    assert (await medium.coordinator.bind(shard, "dead/1", 1, 1, settings.coordinator_lease)).batches
+    assert (await medium.coordinator.bind(shard, BindRequest("dead/1", 1, 1, settings.coordinator_lease))).batches
     async with asyncio.timeout(SOON):
         while not handled.is_set():
             await asyncio.sleep(0.05)

@@ -43,9 +43,21 @@ from sharded_queue.backends.redis.snapshot import (
     snapshot,
 )
 from sharded_queue.backends.redis.storage import RedisStorage
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.serializer import STAMP_DIGITS, mark_in, marked
 from sharded_queue.state import ShardState
-from sharded_queue.storage import Batch, Entry, Failure, LayoutChanged, Resharded, Schedule, Settlement, Storage
+from sharded_queue.storage import (
+    Batch,
+    Entry,
+    Failure,
+    LayoutChanged,
+    Registered,
+    Registration,
+    Resharded,
+    Schedule,
+    Settlement,
+    Storage,
+)
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout
 from tests.conftest import MODEL_SEED
@@ -165,8 +177,8 @@ class Machine(RuleBasedStateMachine):
         self.clock.tick()
         self.lose(fates)
         self.same_answer(
-            self.memory_storage.register(SHARD, list(written.values())),
-            self.redis_storage.register(SHARD, list(written.values())),
+            self.memory_storage.register(SHARD, Registration(list(written.values()))),
+            self.redis_storage.register(SHARD, Registration(list(written.values()))),
         )
 
     @rule(thread=threads, priority=priorities, count=counts, fates=losses)
@@ -174,9 +186,10 @@ class Machine(RuleBasedStateMachine):
         entries = [Entry(thread, priority, [b"bounded"] * count)]
         self.clock.tick()
         self.lose(fates)
+        registration = Registration(entries, capacity=4)
         self.same_answer(
-            unless_full(self.memory_storage.register(SHARD, entries, 4)),
-            unless_full(self.redis_storage.register(SHARD, entries, 4)),
+            unless_full(self.memory_storage.register(SHARD, registration)),
+            unless_full(self.redis_storage.register(SHARD, registration)),
         )
 
     @rule(
@@ -193,9 +206,10 @@ class Machine(RuleBasedStateMachine):
             written[thread, priority] = Entry(thread, priority, [name.encode() for name in named], named)
         self.clock.tick()
         self.lose(fates)
-        call = (SHARD, list(written.values()), WINDOW_SECONDS, capacity, delay)
+        registration = Registration(list(written.values()), capacity, delay, window_seconds=WINDOW_SECONDS)
         self.same_answer(
-            unless_full(self.memory_storage.register_once(*call)), unless_full(self.redis_storage.register_once(*call))
+            unless_full(self.memory_storage.register(SHARD, registration)),
+            unless_full(self.redis_storage.register(SHARD, registration)),
         )
 
     @rule(name=names, seconds=st.sampled_from([600, 900]), thread=threads, priority=priorities, fates=losses)
@@ -300,8 +314,11 @@ class Machine(RuleBasedStateMachine):
     def bind(self, owner: str, wanted_threads: int, wanted: int, ageing: float, fates: list[str]) -> None:
         self.clock.tick()
         self.lose(fates)
-        call = (SHARD, owner, wanted_threads, wanted, LEASE_SECONDS, ageing)
-        memory, redis = self.both(self.memory_coordinator.bind(*call), self.redis_coordinator.bind(*call))
+        request = BindRequest(owner, wanted_threads, wanted, LEASE_SECONDS, ageing)
+        memory, redis = self.both(
+            self.memory_coordinator.bind(SHARD, request),
+            self.redis_coordinator.bind(SHARD, request),
+        )
         pairs = [Pair(*batches) for batches in zip(memory.batches, redis.batches, strict=True)]
         for pair in pairs:
             assert unfenced(pair.memory) == unfenced(pair.redis)
@@ -501,14 +518,16 @@ class Machine(RuleBasedStateMachine):
         assert in_memory == on_redis
 
 
-async def placed(storage: Storage, bodies: list[bytes], layout: Layout, delay: float) -> tuple[Layout, list[int]]:
+async def placed(storage: Storage, bodies: list[bytes], layout: Layout, delay: float) -> tuple[Layout, Registered]:
     while True:
         entries: dict[str, Entry] = {}
         for body in bodies:
             thread = layout.thread(mark_in(body) or 0)
             entries.setdefault(thread, Entry(thread, 0, [])).bodies.append(body)
         try:
-            return layout, await storage.register(SHARD, list(entries.values()), None, delay, layout)
+            return layout, await storage.register(
+                SHARD, Registration(list(entries.values()), delay_seconds=delay, layout=layout)
+            )
         except LayoutChanged as changed:
             layout = changed.layout
 

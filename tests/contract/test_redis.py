@@ -10,8 +10,9 @@ from redis.asyncio import Redis
 from sharded_queue import Queue, QueueFull, SettingsError, StorageUnavailable, Worker, settings
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.storage import RedisStorage
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.handler import Handler
-from sharded_queue.storage import Entry, Schedule, Settlement
+from sharded_queue.storage import Entry, Registration, Schedule, Settlement
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Shard, Tube
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
@@ -263,7 +264,7 @@ async def test_binding_costs_the_same_commands_whatever_number_of_threads(on_red
     costs = []
     for threads in (100, 10_000):
         await on_redis.redis.flushall()
-        await on_redis.storage.register(SHARD, [Entry(f"t{n}", 0, [b"1"]) for n in range(threads)])
+        await on_redis.storage.register(SHARD, Registration([Entry(f"t{n}", 0, [b"1"]) for n in range(threads)]))
         await on_redis.bind()
         before = await commands_of(on_redis.redis)
         await on_redis.bind()
@@ -300,7 +301,7 @@ async def test_no_script_looks_through_keys(on_redis: RedisMedium) -> None:
 
 
 async def test_many_threads_are_settled_in_one_command(on_redis: RedisMedium) -> None:
-    await on_redis.storage.register(SHARD, [Entry(f"t{n}", 0, [b"1"]) for n in range(100)])
+    await on_redis.storage.register(SHARD, Registration([Entry(f"t{n}", 0, [b"1"]) for n in range(100)]))
     batches = await on_redis.bind(threads=100)
     before = await commands_of(on_redis.redis)
     await on_redis.storage.settle([Settlement(batch.lease, 0, batch.last, release=True) for batch in batches])
@@ -310,7 +311,7 @@ async def test_many_threads_are_settled_in_one_command(on_redis: RedisMedium) ->
 
 
 async def test_more_threads_than_lua_hands_over_at_a_time_are_bound_renewed_and_settled(on_redis: RedisMedium) -> None:
-    await on_redis.storage.register(SHARD, [Entry(f"t{n}", 0, [b"1"]) for n in range(9000)])
+    await on_redis.storage.register(SHARD, Registration([Entry(f"t{n}", 0, [b"1"]) for n in range(9000)]))
     batches = await on_redis.bind(threads=9000)
     lost = await on_redis.coordinator.renew([batch.lease for batch in batches], LEASE_SECONDS)
     settled = await on_redis.storage.settle([Settlement(batch.lease, 0, batch.last, release=True) for batch in batches])
@@ -357,7 +358,7 @@ async def test_reading_a_state_costs_the_same_whatever_number_of_threads(on_redi
     costs = []
     for threads in (100, 10_000):
         await on_redis.redis.flushall()
-        await on_redis.storage.register(SHARD, [Entry(f"t{n}", 0, [b"1", b"2"]) for n in range(threads)])
+        await on_redis.storage.register(SHARD, Registration([Entry(f"t{n}", 0, [b"1", b"2"]) for n in range(threads)]))
         before = await commands_of(on_redis.redis)
         await on_redis.observe()
         costs.append(await spent(on_redis.redis, before))
@@ -371,7 +372,7 @@ async def test_all_keys_of_a_script_share_a_hash_tag(on_redis: RedisMedium) -> N
     batch = await on_redis.bind_one()
     await on_redis.fail(batch, delay=None)
     await on_redis.fail(batch._replace(first=batch.first + 1), delay=5)
-    await on_redis.storage.register_once(SHARD, [Entry("a", 0, [b"5"], ["5"])], 60)
+    await on_redis.storage.register(SHARD, Registration([Entry("a", 0, [b"5"], ["5"])], window_seconds=60))
     await on_redis.storage.schedule(SHARD, Schedule("n", every(60), "a", 0, b"6"))
     keys = [key.decode() async for key in on_redis.redis.scan_iter("*")]
 
@@ -502,6 +503,6 @@ async def test_storages_and_coordinators_that_come_and_go_take_no_connections_wi
             storage, coordinator = RedisStorage(client), RedisCoordinator(client)
             coordinator.attach(storage)
             await storage.observe([SHARD])
-            bound = await coordinator.bind(SHARD, "owner/1", 1, 1, LEASE_SECONDS)
+            bound = await coordinator.bind(SHARD, BindRequest("owner/1", 1, 1, LEASE_SECONDS))
 
             assert bound.batches == []

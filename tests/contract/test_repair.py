@@ -13,8 +13,9 @@ from redis.asyncio import Redis
 from sharded_queue import Handler, Queue, Route, Worker, settings
 from sharded_queue.backends.redis.check import faults, repair
 from sharded_queue.backends.redis.snapshot import snapshot, unindexed_tubes
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.errors import StorageUnavailable
-from sharded_queue.storage import Batch, Entry, Schedule
+from sharded_queue.storage import Batch, Entry, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout
 from tests.conftest import MODEL_SEED
@@ -56,7 +57,7 @@ async def busy(on_redis: RedisMedium) -> Busy:
 async def keep_busy(on_redis: RedisMedium) -> Busy:
     """Puts something in every index and every record of the shard."""
     await on_redis.register("suspect", "s1", "s2", "s3")
-    await on_redis.coordinator.bind(SHARD, "dead/1", 1, 2, 0)
+    await on_redis.coordinator.bind(SHARD, BindRequest("dead/1", 1, 2, 0))
     await on_redis.release((await on_redis.bind_one()).lease)
     await on_redis.register("failing", "f1", "f2")
     await on_redis.fail(await bind_thread(on_redis, "failing"), HOUR, "declined")
@@ -73,12 +74,16 @@ async def keep_busy(on_redis: RedisMedium) -> Busy:
     await on_redis.register("many", "m0", priority=-1)
     await on_redis.register("paused", "p1", "p2")
     await on_redis.storage.pause(SHARD, "paused", True)
-    await on_redis.storage.register(SHARD, [Entry("later", 0, [b"l1"])], None, HOUR)
-    await on_redis.storage.register_once(SHARD, [Entry("once", 0, [b"o1", b"o2"], ["i1", "i2"])], 2 * HOUR)
+    await on_redis.storage.register(SHARD, Registration([Entry("later", 0, [b"l1"])], delay_seconds=HOUR))
+    await on_redis.storage.register(
+        SHARD, Registration([Entry("once", 0, [b"o1", b"o2"], ["i1", "i2"])], window_seconds=2 * HOUR)
+    )
     await on_redis.storage.schedule(SHARD, Schedule("daily", every(24 * HOUR), "once", 0, b"again"))
-    await on_redis.storage.register(SHARD, [Entry("1:0", 0, [b"k1"])], layout=Layout(1, 2))
+    await on_redis.storage.register(SHARD, Registration([Entry("1:0", 0, [b"k1"])], layout=Layout(1, 2)))
     await on_redis.storage.reshard(SHARD, 4)
-    await on_redis.storage.register(SHARD, [Entry("2:1", 0, [b"k2"]), Entry("2:2", 0, [b"k3"])], layout=Layout(2, 4))
+    await on_redis.storage.register(
+        SHARD, Registration([Entry("2:1", 0, [b"k2"]), Entry("2:2", 0, [b"k3"])], layout=Layout(2, 4))
+    )
     assert await wrong(on_redis) == []
     return Busy(held, drained)
 
@@ -288,7 +293,7 @@ async def test_repair_reaches_shards_of_a_cluster(on_cluster: Any) -> None:
 async def test_an_identity_that_lost_its_first_request_keeps_nobody_out(on_redis: RedisMedium, busy: Busy) -> None:
     await on_redis.redis.hdel(f"{BASE}:firsts", "i1")
     again = [Entry("once", 0, [b"o3", b"o4"], ["i1", "i2"])]
-    done = await on_redis.storage.register_once(SHARD, again, HOUR)
+    done = await on_redis.storage.register(SHARD, Registration(again, window_seconds=HOUR))
 
     assert list(done.duplicates) == [(0, 1)]
     assert await on_redis.waiting("once") == ["o1", "o2", "o3"]

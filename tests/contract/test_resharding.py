@@ -14,7 +14,7 @@ from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.route import mark_of
 from sharded_queue.serializer import unpack
-from sharded_queue.storage import Batch, Entry, Settlement, Storage
+from sharded_queue.storage import Batch, Entry, Registration, Settlement, Storage
 from sharded_queue.tube import Layout, Tube
 from tests.contract.medium import SHARD, Medium, RedisMedium
 
@@ -368,10 +368,10 @@ async def test_who_waits_is_called_when_a_parked_thread_is_free(medium: Medium, 
 async def test_many_parked_threads_become_ready_step_by_step(medium: Medium) -> None:
     """No call of a worker takes longer for what others wait for."""
     await medium.storage.reshard(SHARD, 1)
-    await medium.storage.register(SHARD, [Entry("1:0", 0, [b"old"])], layout=Layout(1, 1))
+    await medium.storage.register(SHARD, Registration([Entry("1:0", 0, [b"old"])], layout=Layout(1, 1)))
     await medium.storage.reshard(SHARD, 1100)
     entries = [Entry(f"2:{number}", 0, [b"new"]) for number in range(1100)]
-    await medium.storage.register(SHARD, entries, layout=Layout(2, 1100))
+    await medium.storage.register(SHARD, Registration(entries, layout=Layout(2, 1100)))
     await medium.settle(await medium.bind_one(), release=True)
     await medium.bind(threads=0)
     after_a_look = await medium.observe()

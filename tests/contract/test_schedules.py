@@ -15,7 +15,8 @@ from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.context import current
-from sharded_queue.storage import Entry, Schedule, Settlement
+from sharded_queue.coordinator import BindRequest
+from sharded_queue.storage import Entry, Registration, Schedule, Settlement
 from sharded_queue.timing import Timing, by_cron, every
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
 from tests.contract.medium import SHARD, STAMP, Medium, RedisMedium, handed
@@ -32,7 +33,7 @@ def plan(name: str = "n", timing: Timing = TEN, body: str = "x", thread: str = "
 
 async def seconds_left(medium: Medium) -> list[float | None]:
     """Until the next occurrence, as told by those who register and by those who bind."""
-    bound = await medium.coordinator.bind(SHARD, "w/1", 0, 0, 15.0)
+    bound = await medium.coordinator.bind(SHARD, BindRequest("w/1", 0, 0, 15.0))
     return [await medium.storage.register_due(SHARD), bound.occurs_seconds]
 
 
@@ -100,7 +101,7 @@ async def test_what_is_due_is_told_to_those_who_bind(medium: Medium) -> None:
     await medium.storage.schedule(SHARD, plan())
     await medium.advance(11)
 
-    assert (await medium.coordinator.bind(SHARD, "w/1", 1, 1, 15.0)).occurs_seconds == 0
+    assert (await medium.coordinator.bind(SHARD, BindRequest("w/1", 1, 1, 15.0))).occurs_seconds == 0
 
 
 async def test_whoever_waits_for_work_hears_of_a_new_schedule(medium: Medium) -> None:
@@ -215,7 +216,7 @@ async def test_what_is_due_joins_the_tail_in_the_order_of_its_times(medium: Medi
 
 async def test_a_delayed_request_that_was_due_before_goes_before(medium: Medium) -> None:
     await medium.storage.schedule(SHARD, plan(body="2"))
-    await medium.storage.register(SHARD, [Entry("a", 0, [b"1"])], delay_seconds=5)
+    await medium.storage.register(SHARD, Registration([Entry("a", 0, [b"1"])], delay_seconds=5))
     await medium.advance(11)
     await medium.storage.register_due(SHARD)
 

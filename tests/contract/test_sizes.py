@@ -3,8 +3,9 @@
 import pytest
 
 from sharded_queue import Handler, Queue, Route, Worker, settings
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.errors import SerializationError
-from sharded_queue.storage import Entry, Settlement
+from sharded_queue.storage import Entry, Registration, Settlement
 from sharded_queue.tube import Tube
 from tests.contract.medium import SHARD, STAMP, Medium, RedisMedium, bodies
 
@@ -86,7 +87,7 @@ async def test_others_are_called_for_threads_without_room(medium: Medium) -> Non
     await medium.register("a", KILOBYTE * 8)
     await medium.register("b", "1")
 
-    bound = await medium.coordinator.bind(SHARD, "w/1", 2, 128, 15.0)
+    bound = await medium.coordinator.bind(SHARD, BindRequest("w/1", 2, 128, 15.0))
 
     assert bound.others_wait
     assert await medium.another_coordinator().wait([SHARD], "w/2", 5.0) == SHARD
@@ -120,7 +121,7 @@ async def test_requests_of_many_sizes_come_whole_and_in_order(medium: Medium) ->
 
 async def test_a_delayed_request_counts_by_its_bytes(medium: Medium) -> None:
     entry = Entry("a", 0, [KILOBYTE.encode()] * 6)
-    await medium.storage.register(SHARD, [entry], delay_seconds=60)
+    await medium.storage.register(SHARD, Registration([entry], delay_seconds=60))
     await medium.advance(61)
 
     assert len((await medium.bind_one()).messages) == 4

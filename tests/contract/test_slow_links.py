@@ -13,7 +13,7 @@ from sharded_queue.backends.redis.client import Client
 from sharded_queue.backends.redis.clock import Clock
 from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.storage import Entry
+from sharded_queue.storage import Entry, Registration
 from tests.contract.medium import SHARD, RedisMedium
 
 pytestmark = pytest.mark.redis
@@ -94,7 +94,7 @@ async def test_a_large_registration_is_given_the_time_that_it_needs(on_redis: Re
     given = []
     for size in (1, 1_000_000, 10_000_000):
         link.given.clear()
-        await on_redis.storage.register(SHARD, [Entry("a", 0, [b"x" * size])])
+        await on_redis.storage.register(SHARD, Registration([Entry("a", 0, [b"x" * size])]))
         given.append(link.given[0])
 
     assert given[:2] == [pytest.approx(2.0, abs=0.1), pytest.approx(10.0, abs=0.1)]

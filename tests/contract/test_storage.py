@@ -3,7 +3,7 @@
 import pytest
 
 from sharded_queue import QueueFull
-from sharded_queue.storage import Entry, Settlement
+from sharded_queue.storage import Entry, Registration, Settlement
 from sharded_queue.tube import Shard, Tube
 from tests.contract.medium import SHARD, Medium, bodies, handed
 
@@ -23,7 +23,7 @@ async def test_sequence_numbers_of_a_tube_follow_each_other(medium: Medium) -> N
 
 async def test_a_registration_answers_for_each_of_its_tubes(medium: Medium) -> None:
     entries = [Entry("a", 0, [b"1", b"2"]), Entry("b", 0, [b"3"]), Entry("a", 1, [b"4"])]
-    firsts = await medium.storage.register(SHARD, entries)
+    firsts, _ = await medium.storage.register(SHARD, Registration(entries))
 
     tubes = [("a", 0), ("b", 0), ("a", 1)]
     assert firsts == [(await medium.storage.peek(Tube(SHARD, *tube)))[0][0] for tube in tubes]
@@ -42,7 +42,7 @@ async def test_registering_is_all_or_nothing(medium: Medium) -> None:
     entries = [Entry("empty", 0, [b"2"]), Entry("full", 0, [b"3", b"4"])]
 
     with pytest.raises(QueueFull):
-        await medium.storage.register(SHARD, entries, capacity=2)
+        await medium.storage.register(SHARD, Registration(entries, capacity=2))
 
     assert await medium.waiting("empty") == []
     assert (await medium.observe()).depth == 1
@@ -536,13 +536,13 @@ async def test_any_printable_text_is_a_thread(medium: Medium, thread: str) -> No
 
 async def test_any_bytes_are_a_message(medium: Medium) -> None:
     body = bytes(range(256))
-    await medium.storage.register(SHARD, [Entry("a", 0, [body])])
+    await medium.storage.register(SHARD, Registration([Entry("a", 0, [body])]))
 
     assert (await medium.bind_one()).messages[0][13:] == body
 
 
 async def test_shards_know_nothing_of_each_other(medium: Medium) -> None:
-    await medium.storage.register(Shard("tests.Other"), [Entry("a", 0, [b"1"])])
+    await medium.storage.register(Shard("tests.Other"), Registration([Entry("a", 0, [b"1"])]))
     await medium.register("a", "2")
 
     assert handed(await medium.bind_one()) == ["2"]

@@ -14,7 +14,7 @@ import pytest
 
 from sharded_queue import Handler, Queue, RedisCoordinator, Worker, settings
 from sharded_queue.backends.redis.client import close, connect
-from sharded_queue.storage import Entry
+from sharded_queue.storage import Entry, Registration
 from sharded_queue.tube import Shard
 from sharded_queue_operator.polling.observer import Observer
 from sharded_queue_operator.polling.reader import Reading
@@ -94,7 +94,7 @@ async def test_who_waits_is_called_by_the_first_request(producer: RedisMedium, w
     shards = [SHARD, ELSEWHERE]
     async with asyncio.timeout(SECONDS):
         waiting = asyncio.create_task(worker.coordinator.wait(shards, "w/1", SECONDS))
-        await producer.storage.register(ELSEWHERE, [Entry("a", 0, [b"1"])])
+        await producer.storage.register(ELSEWHERE, Registration([Entry("a", 0, [b"1"])]))
 
         assert await waiting == ELSEWHERE
 

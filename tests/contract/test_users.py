@@ -13,7 +13,7 @@ from sharded_queue.backends.redis.check import repair
 from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.snapshot import snapshot, unindexed_tubes
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.storage import Entry, Schedule
+from sharded_queue.storage import Entry, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Layout, Tube
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
@@ -66,7 +66,9 @@ async def produce(user: Watched) -> None:
 async def register_once(user: RedisMedium) -> None:
     """Also after the window of one of two identities has passed."""
     for identity, window_seconds in (("long", 60.0), ("short", 0.001), ("long", 60.0)):
-        await user.storage.register_once(SHARD, [Entry("once", 0, [b"1"], [identity])], window_seconds)
+        await user.storage.register(
+            SHARD, Registration([Entry("once", 0, [b"1"], [identity])], window_seconds=window_seconds)
+        )
         await asyncio.sleep(0.002)
 
 
@@ -80,11 +82,11 @@ async def schedule(user: RedisMedium) -> None:
 
 async def register_by_key(user: RedisMedium, layout: Layout, *threads: int) -> None:
     entries = [Entry(layout.thread(thread), 0, [b"1"]) for thread in threads]
-    await user.storage.register(SHARD, entries, layout=layout)
+    await user.storage.register(SHARD, Registration(entries, layout=layout))
 
 
 async def put_off(user: RedisMedium) -> None:
-    await user.storage.register(SHARD, [Entry("later", 0, [b"z"])], None, 60.0)
+    await user.storage.register(SHARD, Registration([Entry("later", 0, [b"z"])], delay_seconds=60.0))
 
 
 async def work(user: Watched) -> None:
@@ -231,7 +233,7 @@ async def test_keys_of_others_are_refused_with_a_sentence(watched: Watched) -> N
     others = RedisStorage(watched.redis, keys=Keys("other_tube_", "other_lock_"))
 
     with pytest.raises(StorageUnavailable, match=r"Redis refused.*keys.*see docs/redis\.md"):
-        await others.register(SHARD, [Entry("a", 0, [b"1"])])
+        await others.register(SHARD, Registration([Entry("a", 0, [b"1"])]))
 
 
 @pytest.mark.parametrize("watched", ["producer"], indirect=True)

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import pytest
@@ -23,8 +24,9 @@ from sharded_queue import (
     current,
     settings,
 )
+from sharded_queue.coordinator import BindRequest, Bound
 from sharded_queue.handler import call
-from sharded_queue.storage import Batch, Entry
+from sharded_queue.storage import Batch, Entry, Registration
 from sharded_queue.tube import Shard
 from sharded_queue.worker import lane as lane_module
 from tests.contract.medium import SHARD, Medium, MemoryMedium, RedisMedium
@@ -284,11 +286,11 @@ async def test_a_worker_stopped_while_it_binds_binds_no_more(bench: Bench) -> No
     binds = 0
     bind = worker.coordinator.bind
 
-    async def stop_then_bind(shard: Shard, owner: str, threads: int, *rest: Any) -> Any:
+    async def stop_then_bind(shard: Shard, request: BindRequest) -> Bound:
         nonlocal binds
         binds += 1
         worker.stop()
-        return await bind(shard, owner, 1, *rest)
+        return await bind(shard, replace(request, threads=1))
 
     worker.coordinator.bind = stop_then_bind  # type: ignore[method-assign]
     await worker.loop()
@@ -398,7 +400,7 @@ async def test_a_worker_without_room_does_not_eat_calls_meant_for_others(bench: 
     settings.coordinator_delay = 60
     await bench.queue.register(FullHandler, Job(1, "left behind"))
     (shard,) = FullHandler.all_shards()
-    await bench.medium.another_coordinator().bind(shard, "dead/1", 1, 1, 0.3)
+    await bench.medium.another_coordinator().bind(shard, BindRequest("dead/1", 1, 1, 0.3))
     if isinstance(bench.medium, RedisMedium):
         await bench.medium.redis.delete(f"{bench.medium.redis_storage.keys.base(shard)}:wake")
     async with bench.working(FullHandler):
@@ -635,7 +637,7 @@ async def test_a_message_that_cannot_be_read_goes_to_the_dead_letters(bench: Ben
     done: list[int] = []
     (shard,) = ReadingHandler.all_shards()
     await bench.queue.register(ReadingHandler, Job(1))
-    await bench.medium.storage.register(shard, [Entry("a", 0, [b"\xff garbage", b'["text"]'])])
+    await bench.medium.storage.register(shard, Registration([Entry("a", 0, [b"\xff garbage", b'["text"]'])]))
     await bench.queue.register(ReadingHandler, Job(2))
     await bench.worker(ReadingHandler).loop(2)
 
@@ -688,7 +690,7 @@ async def test_a_handler_whose_requests_cannot_be_described_does_not_spin(bench:
         async def perform(self, *requests: "NowhereToBeFound") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     (shard,) = BrokenHandler.all_shards()
-    await bench.medium.storage.register(shard, [Entry("a", 0, [b"[1]"])])
+    await bench.medium.storage.register(shard, Registration([Entry("a", 0, [b"[1]"])]))
     async with bench.working(BrokenHandler) as worker:
         await asyncio.sleep(0.1)
 

@@ -13,7 +13,8 @@ from redis.asyncio import Redis
 
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.storage import Entry, Schedule, Settlement
+from sharded_queue.coordinator import BindRequest
+from sharded_queue.storage import Entry, Registration, Schedule, Settlement
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Shard
 from tests.harness.requirements import require_redis
@@ -44,7 +45,10 @@ class QueueServer(RedisServer):
         """Requests as a producer would leave them; nobody here handles them."""
         entries = [Entry(str(thread), 0, [b"[1]"] * each) for thread in range(threads)]
         keys = Keys(f"{prefix}tube_", f"{prefix}lock_")
-        self.run(lambda client: RedisStorage(client, keys=keys).register(Shard(handler), entries), **credentials)
+        self.run(
+            lambda client: RedisStorage(client, keys=keys).register(Shard(handler), Registration(entries)),
+            **credentials,
+        )
 
     def schedule(self, every_seconds: float) -> None:
         """A request that is to come again and again; nobody here registers it."""
@@ -57,7 +61,7 @@ class QueueServer(RedisServer):
         async def bound(client: Redis) -> None:
             coordinator = RedisCoordinator(client)
             coordinator.attach(RedisStorage(client))
-            assert (await coordinator.bind(Shard(HANDLER), owner, 1, 1, lease_seconds)).batches
+            assert (await coordinator.bind(Shard(HANDLER), BindRequest(owner, 1, 1, lease_seconds))).batches
 
         self.run(bound)
 
@@ -70,7 +74,7 @@ class QueueServer(RedisServer):
         async def handled(client: Redis) -> None:
             coordinator, storage = RedisCoordinator(client), RedisStorage(client)
             coordinator.attach(storage)
-            while batches := (await coordinator.bind(Shard(HANDLER), "laptop/f00d", 1, 1_000, 60)).batches:
+            while batches := (await coordinator.bind(Shard(HANDLER), BindRequest("laptop/f00d", 1, 1_000, 60))).batches:
                 done = [Settlement(b.lease, b.tube.priority, b.last, 0.01, 0, release=True) for b in batches]
                 await storage.settle(done)
 

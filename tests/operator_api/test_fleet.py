@@ -6,7 +6,7 @@ import yaml
 from redis.asyncio import Redis
 
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.storage import Entry
+from sharded_queue.storage import Entry, Registration
 from sharded_queue.tube import Shard
 from tests.operator_api.conftest import Queues
 from tools.operator_process import Operator, until
@@ -40,7 +40,7 @@ async def test_many_resources_take_one_round_trip_a_poll_one_script_each_and_no_
 async def fill(redis: Redis) -> None:
     entries = [Entry(str(thread), 0, [b"[1]"] * 3) for thread in range(THREADS)]
     for name in NAMES:
-        await RedisStorage(redis).register(Shard(name), entries)
+        await RedisStorage(redis).register(Shard(name), Registration(entries))
 
 
 def create(queues: Queues, proxy: CountingProxy) -> None:

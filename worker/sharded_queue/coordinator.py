@@ -7,11 +7,28 @@ storage from the moment the thread is bound again.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from sharded_queue.lease import Lease
 from sharded_queue.storage import Batch, Storage
 from sharded_queue.tube import Shard
+
+
+@dataclass(frozen=True, slots=True)
+class BindRequest:
+    """
+    What a worker asks of a shard: at most *threads* threads, with at most *wanted* requests of each.
+
+    While the lease lasts, a tube's priority number drops by one for every *ageing_seconds* its oldest request has
+    waited; 0 disables ageing.
+    """
+
+    owner: str
+    threads: int
+    wanted: int
+    lease_seconds: float
+    ageing_seconds: float = 0.0
 
 
 class Bound(NamedTuple):
@@ -44,21 +61,11 @@ class Coordinator(ABC):
         """
 
     @abstractmethod
-    async def bind(
-        self,
-        shard: Shard,
-        owner: str,
-        threads: int,
-        wanted: int,
-        lease_seconds: float,
-        ageing_seconds: float = 0.0,
-    ) -> Bound:
+    async def bind(self, shard: Shard, request: BindRequest) -> Bound:
         """
-        Bind up to *threads* threads that are free and have requests, and hand out up to *wanted* requests of each.
+        Bind threads that are free and have requests, and hand out the first requests of each. Never waits.
 
-        Threads whose lease expired and threads whose back-off ended are free again. Never waits. While the lease lasts,
-        a tube's priority number counts as one less for each *ageing_seconds* that its oldest request has waited; 0 for
-        no ageing.
+        A thread whose lease expired or whose back-off ended is free again.
         """
 
     @abstractmethod

@@ -7,6 +7,14 @@ from sharded_queue.printable import printable
 from sharded_queue.tube import Shard
 
 
+def worker_of(owner: str) -> str:
+    """
+    The name of the worker that an owner is: owners are spelled `worker/incarnation`, and a worker that is started again
+    is another incarnation.
+    """
+    return owner.partition("/")[0]
+
+
 def clock() -> float:
     """
     The seconds by which a worker judges its leases. They go on while the machine is suspended, where its system has

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from math import inf
 from typing import Literal, NamedTuple
 
+from sharded_queue.lease import worker_of
 from sharded_queue.tube import Layout, Shard, Tube
 
 DESERTED_SECONDS = 60.0
@@ -78,8 +79,7 @@ class Hold(NamedTuple):
 
     @property
     def worker(self) -> str:
-        """The name of the worker: an owner is written `worker/incarnation`."""
-        return self.owner.partition("/")[0]
+        return worker_of(self.owner)
 
 
 class Dead(NamedTuple):

@@ -7,10 +7,11 @@ clock (for Redis: its `TIME`), never of the caller's.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
-from sharded_queue.errors import ReshardError, ShardedQueueError, UnreadableData
+from sharded_queue.errors import QueueFull, ReshardError, ShardedQueueError, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.printable import counted
 from sharded_queue.state import Dead, Delayed, ShardState, ThreadState, Upcoming
@@ -32,6 +33,27 @@ class Entry(NamedTuple):
     priority: int
     bodies: list[bytes]
     identities: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """
+    What is appended to the tubes of one shard, all or nothing.
+
+    *capacity*: requests that one tube may hold, None for no bound. Requests with a delay get their places in their
+    tubes when their time has come; until then their number is that of the registration. *layout*: what requests
+    with marks were placed by; the first one to come is in force from then on.
+
+    With *window_seconds*, a request is left out when its identity was registered in this shard before and is still
+    known, or comes twice in this very call. What is new is known for *window_seconds* from now, whatever becomes of
+    it; a duplicate prolongs nothing, needs no room, and is counted. 0: duplicates are not looked for.
+    """
+
+    entries: Sequence[Entry]
+    capacity: int | None = None
+    delay_seconds: float = 0.0
+    layout: Layout | None = None
+    window_seconds: float = 0.0
 
 
 class First(NamedTuple):
@@ -165,6 +187,10 @@ class Resharded(NamedTuple):
     is_changed: bool
 
 
+def queue_full(tube: Tube, depth: int, capacity: int) -> QueueFull:
+    return QueueFull(f"tube {tube} holds {depth} of {capacity} requests; try again when workers have caught up")
+
+
 def unfinished(shard: Shard, layout: Layout, undrained: int, threads: int) -> ReshardError:
     have = "has" if undrained == 1 else "have"
     return ReshardError(
@@ -191,43 +217,14 @@ class Storage(ABC):
         return Keys()
 
     @abstractmethod
-    async def register(
-        self,
-        shard: Shard,
-        entries: Sequence[Entry],
-        capacity: int | None = None,
-        delay_seconds: float = 0.0,
-        layout: Layout | None = None,
-    ) -> list[int]:
+    async def register(self, shard: Shard, registration: Registration) -> Registered:
         """
-        Append to tubes, all or nothing; returns the sequence number of each entry's first request.
-
-        *capacity*: requests that one tube may hold, None for no bound. Requests with a delay get their places in their
-        tubes when their time has come; until then their number is that of the registration. *layout*: what requests
-        with marks were placed by; the first one to come is in force from then on.
+        Append to tubes, all or nothing.
 
         Raises:
             LayoutChanged: another layout is in force; nothing was written.
             QueueFull: there is no room; nothing was written.
             StorageUnavailable: no answer in time; the requests may or may not be in their tubes.
-        """
-
-    @abstractmethod
-    async def register_once(
-        self,
-        shard: Shard,
-        entries: Sequence[Entry],
-        window_seconds: float,
-        capacity: int | None = None,
-        delay_seconds: float = 0.0,
-        layout: Layout | None = None,
-    ) -> Registered:
-        """
-        As `register`, in the same one step, but without the requests whose identity was registered in this shard
-        before and is still known, and without those that come twice in this very call.
-
-        What is new is known for *window_seconds* from now, whatever becomes of it; a duplicate prolongs nothing, needs
-        no room, and is counted.
         """
 
     @abstractmethod

@@ -5,20 +5,21 @@ The handlers run as in a worker, with its batches, retries and dead letters; onl
 what a worker would wait for is skipped.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from math import inf
 from typing import Any, NamedTuple
 
 from sharded_queue import tracing
 from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
 from sharded_queue.backends.memory.storage import RuntimeStorage, wall_ms
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.errors import SerializationError
 from sharded_queue.handler import Handler, find
 from sharded_queue.lease import Lease, clock
 from sharded_queue.queue.queue import Queue
 from sharded_queue.serializer import STAMP_DIGITS, unpack
 from sharded_queue.settings import settings
-from sharded_queue.storage import Batch, Entry, Failure, Registered, Schedule, Settled, Settlement
+from sharded_queue.storage import Batch, Entry, Failure, Registered, Registration, Schedule, Settled, Settlement
 from sharded_queue.tube import Layout, Shard
 from sharded_queue.worker.lane import Lane
 from sharded_queue.worker.latency import Latency
@@ -116,7 +117,7 @@ class Sandbox:
         for shard in self.storage.used_shards:
             await self.storage.register_due(shard)
             ageing, wanted = find(shard.handler).ageing_seconds, settings.worker_batch_size
-            bound = await self._coordinator.bind(shard, OWNER, 1, wanted, LEASE_SECONDS, ageing)
+            bound = await self._coordinator.bind(shard, BindRequest(OWNER, 1, wanted, LEASE_SECONDS, ageing))
             if bound.batches:
                 return bound.batches[0]
         return None
@@ -143,35 +144,15 @@ class RecordingStorage(RuntimeStorage):
     def used_shards(self) -> list[Shard]:
         return list(dict.fromkeys([*(shard for shard, *_ in self.registrations), *self._scheduled]))
 
-    async def register(
-        self,
-        shard: Shard,
-        entries: Sequence[Entry],
-        capacity: int | None = None,
-        delay_seconds: float = 0.0,
-        layout: Layout | None = None,
-    ) -> list[int]:
-        numbers = await super().register(shard, entries, capacity, delay_seconds, layout)
-        self.registrations += [(shard, entry, body, delay_seconds) for entry in entries for body in entry.bodies]
-        return numbers
-
-    async def register_once(
-        self,
-        shard: Shard,
-        entries: Sequence[Entry],
-        window_seconds: float,
-        capacity: int | None = None,
-        delay_seconds: float = 0.0,
-        layout: Layout | None = None,
-    ) -> Registered:
-        done = await super().register_once(shard, entries, window_seconds, capacity, delay_seconds, layout)
+    async def register(self, shard: Shard, registration: Registration) -> Registered:
+        registered = await super().register(shard, registration)
         self.registrations += [
-            (shard, entry, body, delay_seconds)
-            for number, entry in enumerate(entries)
+            (shard, entry, body, registration.delay_seconds)
+            for number, entry in enumerate(registration.entries)
             for place, body in enumerate(entry.bodies)
-            if (number, place) not in done.duplicates
+            if (number, place) not in registered.duplicates
         ]
-        return done
+        return registered
 
     async def schedule(self, shard: Shard, schedule: Schedule, layout: Layout | None = None) -> int:
         self._scheduled.append(shard)

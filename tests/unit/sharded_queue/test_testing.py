@@ -6,7 +6,7 @@ from typing import NamedTuple
 import pytest
 
 from sharded_queue import Handler, Retry, Route, SerializationError, settings
-from sharded_queue.storage import Entry
+from sharded_queue.storage import Entry, Registration
 from sharded_queue.testing import Recorded, Sandbox
 
 
@@ -127,7 +127,7 @@ async def test_tries_take_no_time_and_end_with_the_dead(sandbox: Sandbox) -> Non
 async def test_a_message_that_cannot_be_read_is_shown_as_it_is(sandbox: Sandbox) -> None:
     handler, _ = collecting()
     (shard,) = handler.all_shards()
-    await sandbox.storage.register(shard, [Entry("a", 0, [b"nonsense"])])
+    await sandbox.storage.register(shard, Registration([Entry("a", 0, [b"nonsense"])]))
     with pytest.raises(SerializationError):
         await sandbox.run()
     (letter,) = await sandbox.dead(handler)

@@ -12,7 +12,7 @@ import pytest
 
 from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.storage import Entry
+from sharded_queue.storage import Entry, Registration
 from sharded_queue.tube import Shard
 from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.polling.observer import Observer
@@ -109,7 +109,7 @@ async def test_a_cluster_is_read_and_its_first_request_is_heard(nodes: Nodes) ->
             while not (await client.pubsub_numsub("tube_awake", target_nodes="all"))[0][1]:  # noqa: ASYNC110 - nobody is told
                 await asyncio.sleep(0.05)
 
-        await RedisStorage(client).register(Shard(HANDLER), [Entry("0", 0, [b"[1]"])])
+        await RedisStorage(client).register(Shard(HANDLER), Registration([Entry("0", 0, [b"[1]"])]))
         assert (await watcher.told(1))["n"].shards[0].depth == 1
     await close(client)
 
@@ -277,7 +277,7 @@ async def test_garbage_in_one_queue_leaves_the_others_known(
     client = connect(RedisOptions((redis_server.address,)))
     await client.flushall()
     for handler in (HANDLER, "broken.H"):
-        await RedisStorage(client).register(Shard(handler), [Entry("0", 0, [b"[1]"])])
+        await RedisStorage(client).register(Shard(handler), Registration([Entry("0", 0, [b"[1]"])]))
     await client.execute_command(*command)
     async with watching() as watcher:
         watcher.watch("well", {"addresses": [redis_server.address]})

@@ -13,7 +13,7 @@ from sharded_queue.queue.receipts import Receipt, Receipts
 from sharded_queue.serializer import pack
 from sharded_queue.settings import settings
 from sharded_queue.state import Delayed, Upcoming
-from sharded_queue.storage import LayoutChanged, Registered, Resharded, Schedule, Storage
+from sharded_queue.storage import LayoutChanged, Registered, Registration, Resharded, Schedule, Storage
 from sharded_queue.tube import Layout, Shard, Tube, threads_fault
 
 LONGEST_DELAY_SECONDS = 315_360_000
@@ -114,11 +114,9 @@ class Queue:
         while True:
             layout = self._layout(handler, shard)
             tubes = part.tubes(shard, layout)
-            entries, limits = part.entries(tubes), (handler.capacity, delay_seconds, layout)
+            registration = Registration(part.entries(tubes), handler.capacity, delay_seconds, layout, window)
             try:
-                if window:
-                    return tubes, await self.storage.register_once(shard, entries, window, *limits)
-                return tubes, Registered(await self.storage.register(shard, entries, *limits), {})
+                return tubes, await self.storage.register(shard, registration)
             except LayoutChanged as changed:
                 self.storage.layouts[shard] = changed.layout
 

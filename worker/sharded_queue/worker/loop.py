@@ -12,7 +12,7 @@ from math import inf
 from uuid import uuid4
 
 from sharded_queue import tracing
-from sharded_queue.coordinator import Bound, Coordinator
+from sharded_queue.coordinator import BindRequest, Bound, Coordinator
 from sharded_queue.errors import SettingsError, StorageUnavailable
 from sharded_queue.handler import Handler, find, known, shards
 from sharded_queue.lease import Lease, clock
@@ -279,9 +279,9 @@ class Worker:
         wanted, asked_at = self._quota.reserve_each(settings.worker_batch_size, room), self.clock()
         bound = Bound([])
         try:
-            bound = await self.coordinator.bind(
-                shard, self.owner, room, wanted, settings.coordinator_lease, self._ageing_seconds(shard)
-            )
+            lease_seconds, ageing_seconds = settings.coordinator_lease, self._ageing_seconds(shard)
+            request = BindRequest(self.owner, room, wanted, lease_seconds, ageing_seconds)
+            bound = await self.coordinator.bind(shard, request)
             self._scheduler.hear(shard, bound.occurs_seconds)
         except StorageUnavailable as error:
             log.warning("cannot poll for threads of %s: %s", shard.tag, error)

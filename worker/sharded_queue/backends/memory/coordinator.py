@@ -10,7 +10,7 @@ from sharded_queue.backends.memory.steps.evict import evict
 from sharded_queue.backends.memory.steps.release import release
 from sharded_queue.backends.memory.steps.renew import renew
 from sharded_queue.backends.memory.steps.soonest import soonest
-from sharded_queue.coordinator import Bound, Coordinator
+from sharded_queue.coordinator import BindRequest, Bound, Coordinator
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
@@ -34,18 +34,9 @@ class RuntimeCoordinator(Coordinator):
             )
         self._shards = shards
 
-    async def bind(
-        self,
-        shard: Shard,
-        owner: str,
-        threads: int,
-        wanted: int,
-        lease_seconds: float,
-        ageing_seconds: float = 0.0,
-    ) -> Bound:
-        lease_ms, ageing_ms = int(lease_seconds * 1000), int(ageing_seconds * 1000)
-        limits = lease_ms, ageing_ms, settings.crash_limit, settings.worker_batch_bytes
-        return bind(self._shards[shard], owner, threads, wanted, *limits, self._shards.clock())
+    async def bind(self, shard: Shard, request: BindRequest) -> Bound:
+        limits = settings.crash_limit, settings.worker_batch_bytes
+        return bind(self._shards[shard], request, *limits, self._shards.clock())
 
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
         now, lease_ms = self._shards.clock(), int(lease_seconds * 1000)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sortedcontainers import SortedDict, SortedList, SortedSet
 
 from sharded_queue.backends.memory.scored_set import ScoredSet
-from sharded_queue.lease import Lease
+from sharded_queue.lease import Lease, worker_of
 from sharded_queue.serializer import STAMP_DIGITS, mark_in
 from sharded_queue.state import Dead
 from sharded_queue.storage import Batch, Entry, First, Schedule
@@ -118,7 +118,7 @@ class MemoryShard:
         return self.blocked.at(inf, len(self.blocked))
 
     def is_cordoned(self, owner: str, now: int) -> bool:
-        return self.cordoned.get(owner.partition("/")[0], 0) > now
+        return self.cordoned.get(worker_of(owner), 0) > now
 
     def seconds_to_occurrence(self, now: int) -> float | None:
         """Until the next occurrence of a schedule; None if there are no schedules."""

@@ -11,7 +11,7 @@ from sharded_queue.backends.memory.steps.fail import fail
 from sharded_queue.backends.memory.steps.observe import observe
 from sharded_queue.backends.memory.steps.pause import pause
 from sharded_queue.backends.memory.steps.peek import peek
-from sharded_queue.backends.memory.steps.register import register, register_once
+from sharded_queue.backends.memory.steps.register import register
 from sharded_queue.backends.memory.steps.register_due import register_due
 from sharded_queue.backends.memory.steps.reshard import reshard
 from sharded_queue.backends.memory.steps.schedule import put_schedule
@@ -21,7 +21,17 @@ from sharded_queue.backends.memory.steps.settle_dead import settle_dead
 from sharded_queue.backends.memory.steps.unschedule import unschedule
 from sharded_queue.settings import settings
 from sharded_queue.state import Dead, Delayed, ShardState, ThreadState, Upcoming
-from sharded_queue.storage import Entry, Failure, Registered, Resharded, Schedule, Settled, Settlement, Storage, Target
+from sharded_queue.storage import (
+    Failure,
+    Registered,
+    Registration,
+    Resharded,
+    Schedule,
+    Settled,
+    Settlement,
+    Storage,
+    Target,
+)
 from sharded_queue.tube import Layout, Shard, Tube
 
 
@@ -41,27 +51,8 @@ class RuntimeStorage(Storage):
     def __init__(self, clock: Callable[[], int] = wall_ms) -> None:
         self.shards = MemoryShards(clock)
 
-    async def register(
-        self,
-        shard: Shard,
-        entries: Sequence[Entry],
-        capacity: int | None = None,
-        delay_seconds: float = 0.0,
-        layout: Layout | None = None,
-    ) -> list[int]:
-        return register(self.shards[shard], entries, capacity, int(delay_seconds * 1000), layout, self.shards.clock())
-
-    async def register_once(
-        self,
-        shard: Shard,
-        entries: Sequence[Entry],
-        window_seconds: float,
-        capacity: int | None = None,
-        delay_seconds: float = 0.0,
-        layout: Layout | None = None,
-    ) -> Registered:
-        window_ms, delay_ms = max(1, int(window_seconds * 1000)), int(delay_seconds * 1000)
-        return register_once(self.shards[shard], entries, window_ms, capacity, delay_ms, layout, self.shards.clock())
+    async def register(self, shard: Shard, registration: Registration) -> Registered:
+        return register(self.shards[shard], registration, self.shards.clock())
 
     async def schedule(self, shard: Shard, schedule: Schedule, layout: Layout | None = None) -> int:
         return put_schedule(self.shards[shard], schedule, layout, self.shards.clock())

@@ -11,7 +11,7 @@ from redis.exceptions import NoPermissionError, RedisError
 from sharded_queue.backends.redis.client import Client, clone, close
 from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.scripts import Caller, Scripts, batch_of, rejection_message, text_of
-from sharded_queue.coordinator import Bound, Coordinator
+from sharded_queue.coordinator import BindRequest, Bound, Coordinator
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
@@ -71,21 +71,14 @@ class RedisCoordinator(Coordinator):
         if self._is_owner:
             await close(self.link.redis)
 
-    async def bind(
-        self,
-        shard: Shard,
-        owner: str,
-        threads: int,
-        wanted: int,
-        lease_seconds: float,
-        ageing_seconds: float = 0.0,
-    ) -> Bound:
+    async def bind(self, shard: Shard, request: BindRequest) -> Bound:
+        owner, lease_seconds, ageing_seconds = request.owner, request.lease_seconds, request.ageing_seconds
         binder = self._binders.setdefault((shard, owner), Binder())
         binder.call += 1
         keys = [*self.keys.of(shard), binder.key(self.keys.base(shard))]
         lease_ms, ageing_ms = int(lease_seconds * 1000), int(ageing_seconds * 1000)
         limits = [lease_ms, settings.crash_limit, ageing_ms, settings.worker_batch_bytes]
-        arguments = [binder.call, binder.heard, binder.fence, owner, threads, wanted, *limits]
+        arguments = [binder.call, binder.heard, binder.fence, owner, request.threads, request.wanted, *limits]
         # Not longer than one answer may take: the worker polls again, and can stop in between.
         seconds = min(lease_seconds, settings.redis_timeout)
         reply = await self.scripts.run("bind", keys, arguments, seconds=seconds)

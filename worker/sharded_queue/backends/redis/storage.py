@@ -11,7 +11,7 @@ from sharded_queue.backends.redis.client import Client
 from sharded_queue.backends.redis.clock import Clock
 from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.scripts import Caller, Scripts, batch_of, grouped, retry, text_of
-from sharded_queue.errors import QueueFull, SettingsError, StorageUnavailable, UnreadableData
+from sharded_queue.errors import SettingsError, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
@@ -33,12 +33,14 @@ from sharded_queue.storage import (
     First,
     LayoutChanged,
     Registered,
+    Registration,
     Resharded,
     Schedule,
     Settled,
     Settlement,
     Storage,
     Target,
+    queue_full,
     unfinished,
 )
 from sharded_queue.tube import SHARD_TAG, Keys, Layout, Shard, Tube
@@ -86,27 +88,9 @@ class RedisStorage(Storage):
     def keys(self) -> Keys:
         return self._keys or Keys(settings.tube_prefix, settings.coordinator_prefix)
 
-    async def register(
-        self,
-        shard: Shard,
-        entries: Sequence[Entry],
-        capacity: int | None = None,
-        delay_seconds: float = 0.0,
-        layout: Layout | None = None,
-    ) -> list[int]:
-        return await self._register(shard, entries, _limits(capacity, delay_seconds, 0, layout))
-
-    async def register_once(
-        self,
-        shard: Shard,
-        entries: Sequence[Entry],
-        window_seconds: float,
-        capacity: int | None = None,
-        delay_seconds: float = 0.0,
-        layout: Layout | None = None,
-    ) -> Registered:
-        window_ms = max(1, int(window_seconds * 1000))
-        reply = await self._register(shard, entries, _limits(capacity, delay_seconds, window_ms, layout))
+    async def register(self, shard: Shard, registration: Registration) -> Registered:
+        entries = registration.entries
+        reply = await self._register(shard, entries, _limits(registration))
         firsts, duplicates = reply[: len(entries)], grouped(reply[len(entries) :], 3)
         return Registered(firsts, {(entry, place): first_of(text) for entry, place, text in duplicates})
 
@@ -119,7 +103,7 @@ class RedisStorage(Storage):
             self._idle_producers.append(producer)
             depth, thread, priority = reply[2], reply[3].decode(), int(reply[4])
             tube = Tube(shard, thread, priority)
-            raise QueueFull(f"tube {tube} holds {depth} of {limits[0]} requests; try again when workers have caught up")
+            raise queue_full(tube, depth, limits[0])
         if len(reply) > 1 and reply[1] == b"layout":
             self._idle_producers.append(producer)
             raise LayoutChanged(Layout(*reply[2:]))
@@ -358,8 +342,10 @@ class RedisStorage(Storage):
         ]
 
 
-def _limits(capacity: int | None, delay_seconds: float, window_ms: int, layout: Layout | None) -> Limits:
-    return capacity or 0, int(delay_seconds * 1000), window_ms, _encode_layout(layout)
+def _limits(registration: Registration) -> Limits:
+    window_ms = max(1, int(registration.window_seconds * 1000)) if registration.window_seconds else 0
+    delay_ms, layout = int(registration.delay_seconds * 1000), _encode_layout(registration.layout)
+    return registration.capacity or 0, delay_ms, window_ms, layout
 
 
 def _way_seconds(entries: Sequence[Entry]) -> float:

@@ -2,7 +2,7 @@
 
 from sharded_queue.backends.memory.shard import FailureRecord, HoldRecord, MemoryShard, share_of
 from sharded_queue.backends.memory.steps.soonest import soonest
-from sharded_queue.coordinator import Bound
+from sharded_queue.coordinator import BindRequest, Bound
 from sharded_queue.lease import Lease
 from sharded_queue.printable import counted
 from sharded_queue.storage import Batch
@@ -11,25 +11,15 @@ SWEEP = 1000
 """Parked threads that one bind makes ready at most."""
 
 
-def bind(
-    shard: MemoryShard,
-    owner: str,
-    threads: int,
-    wanted: int,
-    lease_ms: int,
-    ageing_ms: int,
-    crash_limit: int,
-    room: int,
-    now: int,
-) -> Bound:
+def bind(shard: MemoryShard, request: BindRequest, crash_limit: int, room: int, now: int) -> Bound:
     """All messages together take at most *room* bytes, unless a single one is larger."""
     shard.follow_clock(now)
-    _clamp_leases(shard, now + lease_ms, now)
+    _clamp_leases(shard, now + int(request.lease_seconds * 1000), now)
     _free_threads(shard, crash_limit, now)
     shard.promote(now)
     _unpark(shard)
-    is_cordoned = shard.is_cordoned(owner, now)
-    threads = 0 if wanted < 1 or is_cordoned else threads
+    is_cordoned = shard.is_cordoned(request.owner, now)
+    threads = 0 if request.wanted < 1 or is_cordoned else request.threads
     shard.looked_ms = now if threads > 0 else shard.looked_ms
     batches: list[Batch] = []
     sharing = 0 if shard.is_paused else min(threads, len(shard.ready))
@@ -37,8 +27,8 @@ def bind(
         if batches and room <= 0:
             break
         thread = shard.ready.pop_lowest()
-        lease, held = _hold(shard, thread, owner, lease_ms, ageing_ms, now)
-        batches.append(shard.hand_out(lease, held, wanted, share_of(room, left), now))
+        lease, held = _hold(shard, thread, request, now)
+        batches.append(shard.hand_out(lease, held, request.wanted, share_of(room, left), now))
         room -= batches[-1].bytes
     others_wait = (bool(batches) or is_cordoned) and len(shard.ready) > 0
     next_ms = soonest(shard, now)
@@ -97,10 +87,9 @@ def _unpark(shard: MemoryShard) -> None:
         left -= len(threads)
 
 
-def _hold(
-    shard: MemoryShard, thread: str, owner: str, lease_ms: int, ageing_ms: int, now: int
-) -> tuple[Lease, HoldRecord]:
+def _hold(shard: MemoryShard, thread: str, request: BindRequest, now: int) -> tuple[Lease, HoldRecord]:
+    lease_ms, ageing_ms = int(request.lease_seconds * 1000), int(request.ageing_seconds * 1000)
     shard.fence = max(shard.fence + 1, now * 1000)
-    held = shard.held[thread] = HoldRecord(shard.fence, owner, now, lease_ms, ageing_ms)
+    held = shard.held[thread] = HoldRecord(shard.fence, request.owner, now, lease_ms, ageing_ms)
     shard.leases.put(thread, now + lease_ms)
-    return Lease(shard.id, thread, owner, shard.fence), held
+    return Lease(shard.id, thread, request.owner, shard.fence), held

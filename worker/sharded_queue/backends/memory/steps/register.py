@@ -3,19 +3,31 @@
 from collections.abc import Sequence
 
 from sharded_queue.backends.memory.shard import MemoryShard
-from sharded_queue.errors import QueueFull
-from sharded_queue.storage import Entry, First, LayoutChanged, Registered
+from sharded_queue.storage import Entry, First, LayoutChanged, Registered, Registration, queue_full
 from sharded_queue.tube import Layout, Tube
 
 
-def register(
-    shard: MemoryShard, entries: Sequence[Entry], capacity: int | None, delay_ms: int, layout: Layout | None, now: int
-) -> list[int]:
-    _check_layout(shard, layout)
+def register(shard: MemoryShard, registration: Registration, now: int) -> Registered:
+    """Without a window nobody looks for duplicates, and no request needs an identity."""
+    _check_layout(shard, registration.layout)
+    if not registration.window_seconds:
+        return Registered(_append(shard, registration.entries, registration, now), {})
+    shard.follow_clock(now)
+    _forget_identities(shard, now)
+    fresh, repeated = _distinct(shard, registration.entries)
+    firsts = _append(shard, fresh, registration, now)
+    _remember_identities(shard, fresh, firsts, now + max(1, int(registration.window_seconds * 1000)))
+    shard.duplicates += len(repeated)
+    return Registered(firsts, {place: shard.firsts[identity] for place, identity in repeated.items()})
+
+
+def _append(shard: MemoryShard, entries: Sequence[Entry], registration: Registration, now: int) -> list[int]:
+    """The sequence number of each entry's first request; 0 where the entry is empty."""
+    delay_ms = int(registration.delay_seconds * 1000)
     for entry in entries:
-        _check_room(shard, entry, capacity)
+        _check_room(shard, entry, registration.capacity)
     shard.begin(now)
-    shard.layout = shard.layout or layout
+    shard.layout = shard.layout or registration.layout
     if delay_ms:
         shard.follow_clock(now)
     start, total, firsts = shard.sequence, 0, []
@@ -25,25 +37,6 @@ def register(
     shard.sequence += total
     shard.registered += total
     return firsts
-
-
-def register_once(
-    shard: MemoryShard,
-    entries: Sequence[Entry],
-    window_ms: int,
-    capacity: int | None,
-    delay_ms: int,
-    layout: Layout | None,
-    now: int,
-) -> Registered:
-    _check_layout(shard, layout)
-    shard.follow_clock(now)
-    _forget_identities(shard, now)
-    fresh, repeated = _distinct(shard, entries)
-    firsts = register(shard, fresh, capacity, delay_ms, layout, now)
-    _remember_identities(shard, fresh, firsts, now + window_ms)
-    shard.duplicates += len(repeated)
-    return Registered(firsts, {place: shard.firsts[identity] for place, identity in repeated.items()})
 
 
 def _check_layout(shard: MemoryShard, layout: Layout | None) -> None:
@@ -56,7 +49,7 @@ def _check_room(shard: MemoryShard, entry: Entry, capacity: int | None) -> None:
     depth = len(buffer.messages) if buffer else 0
     if capacity and entry.bodies and depth + len(entry.bodies) > capacity:
         tube = Tube(shard.id, entry.thread, entry.priority)
-        raise QueueFull(f"tube {tube} holds {depth} of {capacity} requests; try again when workers have caught up")
+        raise queue_full(tube, depth, capacity)
 
 
 def _keep(shard: MemoryShard, entry: Entry, start: int, delay_ms: int, now: int) -> int:
