@@ -38,7 +38,7 @@ default: one such resource would end the watch, and the list, of all.
 
 
 def main() -> None:
-    parser().parse_args()
+    _parser().parse_args()
     try:
         settings = read()
     except SettingsError as error:
@@ -48,16 +48,16 @@ def main() -> None:
     sys.setrecursionlimit(NESTED)
     try:
         with suppress(asyncio.CancelledError, KeyboardInterrupt):
-            collect_garbage_seldom()
-            asyncio.run(serve(settings))
+            _collect_garbage_seldom()
+            asyncio.run(_serve(settings))
     except (Deposed, ConfigException) as error:
-        sys.exit(f"sharded-queue-operator: {explained(error)}")
+        sys.exit(f"sharded-queue-operator: {_explained(error)}")
 
 
-def parser() -> ArgumentParser:
+def _parser() -> ArgumentParser:
     """The only arguments are `--help` and `--version`."""
     lines = [
-        f"  OPERATOR_{name.upper():20} {as_variable(field.get_default(call_default_factory=True))}"
+        f"  OPERATOR_{name.upper():20} {_as_variable(field.get_default(call_default_factory=True))}"
         for name, field in Settings.model_fields.items()
     ]
     arguments = ArgumentParser(
@@ -72,11 +72,11 @@ def parser() -> ArgumentParser:
     return arguments
 
 
-def as_variable(value: object) -> str:
+def _as_variable(value: object) -> str:
     return ",".join(value) if isinstance(value, tuple) else str(value)
 
 
-def collect_garbage_seldom() -> None:
+def _collect_garbage_seldom() -> None:
     """
     With ten thousand pods, each full collection held the event loop for half a second. It finds little: our objects are
     in no cycles but those of a traceback.
@@ -85,13 +85,13 @@ def collect_garbage_seldom() -> None:
     gc.set_threshold(10_000, 50, 100)
 
 
-def explained(error: Exception) -> str:
+def _explained(error: Exception) -> str:
     if isinstance(error, ConfigException):
         return f"found no cluster: neither a pod's service account nor a kubeconfig (KUBECONFIG): {error}"
     return str(error)
 
 
-async def serve(settings: Settings) -> None:
+async def _serve(settings: Settings) -> None:
     """Run until SIGTERM or SIGINT. A failure that is not one resource's own ends the process, to be started anew."""
     install_signal_handlers(stop := asyncio.Event())
     api = await Api.connected(settings.api_seconds)
@@ -100,25 +100,25 @@ async def serve(settings: Settings) -> None:
         async with http_server.serving(
             settings.http_port,
             setting="OPERATOR_HTTP_PORT",
-            livez=livez(controller, settings),
-            readyz=readyz(controller),
+            livez=_livez(controller, settings),
+            readyz=_readyz(controller),
             metrics=metrics.exposition,
             content_type=metrics.CONTENT_TYPE,
         ) as port:
             log.info("serving /livez, /readyz and /metrics on port %s", port)
-            await race(stop.wait(), lead(api, controller, settings, stop))
+            await race(stop.wait(), _lead(api, controller, settings, stop))
     finally:
         await api.close()
 
 
-async def lead(api: Api, controller: Controller, settings: Settings, stop: asyncio.Event) -> None:
-    await crd_installed(api, settings)
-    async with leadership(api, settings) as lost:
+async def _lead(api: Api, controller: Controller, settings: Settings, stop: asyncio.Event) -> None:
+    await _crd_installed(api, settings)
+    async with _leadership(api, settings) as lost:
         resync = Resync(api, controller, settings)
         await race(watch(controller, resync, settings, stop), controller.run(), resync.run(), lost)
 
 
-async def crd_installed(api: Api, settings: Settings) -> None:
+async def _crd_installed(api: Api, settings: Settings) -> None:
     """Return when the API server knows ShardedQueues: the CRD may be installed after the operator."""
     while True:
         try:
@@ -130,7 +130,7 @@ async def crd_installed(api: Api, settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def leadership(api: Api, settings: Settings) -> AsyncIterator["asyncio.Future[None]"]:
+async def _leadership(api: Api, settings: Settings) -> AsyncIterator["asyncio.Future[None]"]:
     """Lead while the body runs. The future ends when another operator may lead; without an election it never ends."""
     if not settings.lease_namespace:
         metrics.leading.set(1)
@@ -147,7 +147,7 @@ async def leadership(api: Api, settings: Settings) -> AsyncIterator["asyncio.Fut
         await leader.resign()
 
 
-def livez(controller: Controller, settings: Settings) -> Check:
+def _livez(controller: Controller, settings: Settings) -> Check:
     async def check() -> str:
         idle = controller.idle_seconds()
         return f"no progress for {idle:.0f} s" if idle > settings.stuck_seconds else ""
@@ -155,7 +155,7 @@ def livez(controller: Controller, settings: Settings) -> Check:
     return check
 
 
-def readyz(controller: Controller) -> Check:
+def _readyz(controller: Controller) -> Check:
     async def check() -> str:
         return "" if controller.is_running else "waiting for the Lease"
 

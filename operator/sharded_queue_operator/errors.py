@@ -1,35 +1,35 @@
 """
-What the operator raises on purpose.
+Everything the operator raises on purpose.
 
     ShardedQueueError
-    ├── BadSpec       a resource asks for something that cannot be (also ValueError)
-    ├── NotOurs       a workload of the wanted name exists and belongs to somebody else
+    ├── BadSpec       a resource's spec is invalid (also ValueError)
+    ├── NotOurs       a workload of the wanted name exists and has another owner
     │   └── Claimed   another resource scales the workload that this one names
-    └── ApiRefused    the API server answered, and did not do it; `status` is the HTTP status
-        └── ApiGone   the object is not there (also LookupError)
+    └── ApiRefused    the API server did not do what was asked; `status` is the HTTP status, 0 without an answer
+        └── ApiGone   the object does not exist (also LookupError)
 """
 
 from sharded_queue.errors import ShardedQueueError
 
 
 class BadSpec(ShardedQueueError, ValueError):
-    """A resource asks for something that cannot be; the sentence is meant for its author."""
+    """A resource's spec is invalid; the message is meant for its author."""
 
 
 class NotOurs(ShardedQueueError):
-    """A workload of the wanted name exists and belongs to somebody else; it stays as it is."""
+    """A workload of the wanted name exists and has another owner; it stays as it is."""
 
     reason = "NameTaken"
 
 
 class Claimed(NotOurs):
-    """Another resource scales the workload that this one names; two would never agree."""
+    """Another resource scales the workload that this one names; two resources would never agree."""
 
     reason = "TargetTaken"
 
 
 class ApiRefused(ShardedQueueError):
-    """The API server answered, and did not do what was asked."""
+    """The API server did not do what was asked. *status* is the HTTP status, 0 when there was no answer."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -37,4 +37,4 @@ class ApiRefused(ShardedQueueError):
 
 
 class ApiGone(ApiRefused, LookupError):
-    """The object is not there."""
+    """The object does not exist."""

@@ -18,31 +18,33 @@ desired_replicas = Gauge(
 current_replicas = Gauge("sharded_queue_current_replicas", "Worker pods that exist", QUEUE, registry=registry)
 ready_replicas = Gauge("sharded_queue_ready_replicas", "Worker pods that are ready", QUEUE, registry=registry)
 lanes = Gauge(
-    "sharded_queue_lanes", "Lanes that the requests fill, before rounding and bounds", QUEUE, registry=registry
+    "sharded_queue_lanes", "Lanes that the requests fill, before rounding and limits", QUEUE, registry=registry
 )
-depth = Gauge("sharded_queue_depth", "Requests that are not handled yet", QUEUE, registry=registry)
+depth = Gauge("sharded_queue_depth", "Requests not handled yet", QUEUE, registry=registry)
 lag_seconds = Gauge("sharded_queue_lag_seconds", "Age of the oldest request", QUEUE, registry=registry)
 deserted_depth = Gauge(
     "sharded_queue_deserted_depth",
-    "Requests of handlers that no worker asked for in a minute",
+    "Requests of handlers that no worker has asked for in the last minute",
     QUEUE,
     registry=registry,
 )
 workers_available = Gauge(
     "sharded_queue_workers_available",
-    "1 while the workers that were asked for run or are on their way, 0 while something keeps them from it",
+    "1 while the wanted workers run or are starting, 0 while something keeps them from running",
     QUEUE,
     registry=registry,
 )
-pinned = Gauge("sharded_queue_pinned", "1 while a person's number of workers holds, else 0", QUEUE, registry=registry)
+pinned = Gauge(
+    "sharded_queue_pinned", "1 while a person's number of workers is in force, else 0", QUEUE, registry=registry
+)
 known = Gauge("sharded_queue_known", "1 while Redis answers for the queue, else 0", QUEUE, registry=registry)
-accepted = Gauge("sharded_queue_accepted", "1 when the resource's spec makes sense, else 0", QUEUE, registry=registry)
+accepted = Gauge("sharded_queue_accepted", "1 while the resource's spec is valid, else 0", QUEUE, registry=registry)
 
 scalings = Counter(
     "sharded_queue_scalings_total", "Changes of the number of workers", (*QUEUE, "direction"), registry=registry
 )
 freed = Counter(
-    "sharded_queue_freed_threads_total", "Threads taken from pods that have ended", QUEUE, registry=registry
+    "sharded_queue_freed_threads_total", "Threads freed from pods that have ended", QUEUE, registry=registry
 )
 polls = Counter(
     "sharded_queue_operator_polls_total",
@@ -51,45 +53,48 @@ polls = Counter(
     registry=registry,
 )
 for outcome in ("known", "unknown"):
-    polls.labels(outcome)  # from zero on, as a rate does not see the value that a series begins with
+    polls.labels(outcome)  # from zero on, as in `initialise`
 poll_seconds = Histogram(
     "sharded_queue_operator_poll_seconds",
-    "Time of one read of a Redis that answered, for all resources that share it",
+    "Duration of one reading of a Redis that answered, for all resources that share it",
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
     registry=registry,
 )
 api_calls = Counter(
-    "sharded_queue_operator_api_calls_total", "Calls of the Kubernetes API", ("verb", "status"), registry=registry
+    "sharded_queue_operator_api_calls_total",
+    "Calls of the Kubernetes API, by verb and HTTP status",
+    ("verb", "status"),
+    registry=registry,
 )
 failures = Counter(
-    "sharded_queue_operator_failures_total", "Reconciliations that failed and are tried again", registry=registry
+    "sharded_queue_operator_failures_total", "Reconciliations that failed and were retried", registry=registry
 )
 watch_failures = Counter(
-    "sharded_queue_operator_watch_failures_total", "Ends of the watches, which then begin anew", registry=registry
+    "sharded_queue_operator_watch_failures_total", "Ends of the watches, which then start again", registry=registry
 )
 leading = Gauge("sharded_queue_operator_leading", "1 while this process may write", registry=registry)
 
 READ = (lanes, depth, lag_seconds, deserted_depth, known)
-"""What is known of a resource only as long as its Redis is read."""
+"""Known only while the Redis of a resource is read."""
 
 OF_A_QUEUE = (desired_replicas, current_replicas, ready_replicas, workers_available, pinned, *READ, accepted)
 
 
-def meet(namespace: str, queue: str) -> None:
-    """The counters of a resource begin at zero: a rate does not see the value that a series begins with."""
+def initialise(namespace: str, queue: str) -> None:
+    """Start the counters of a resource at zero: `rate` does not see the value that a series begins with."""
     for direction in ("up", "down"):
         scalings.labels(namespace, queue, direction)
     freed.labels(namespace, queue)
 
 
-def unread(namespace: str, queue: str) -> None:
-    """Nothing is said of what nobody reads any more: the last values would stand as if they were new."""
+def drop_readings(namespace: str, queue: str) -> None:
+    """Drop what nobody reads any more: the last values would stand as if they were new."""
     for gauge in READ:
         gauge.remove_by_labels({"namespace": namespace, "queue": queue})
 
 
 def forget(namespace: str, queue: str) -> None:
-    """Nothing is said any more of a resource that is gone."""
+    """Drop all series of a resource that is gone."""
     for gauge in OF_A_QUEUE:
         gauge.remove_by_labels({"namespace": namespace, "queue": queue})
     for counter in (scalings, freed):

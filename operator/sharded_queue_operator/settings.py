@@ -1,6 +1,4 @@
-"""
-The operator's own settings, from the environment. `QUEUE_…` belongs to the library, so these begin with `OPERATOR_`.
-"""
+"""The operator's own settings, from the environment: `OPERATOR_…`, as `QUEUE_…` belongs to the library."""
 
 import socket
 from typing import Annotated, Literal
@@ -16,48 +14,49 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="OPERATOR_", frozen=True, extra="forbid")
 
     namespaces: Annotated[tuple[str, ...], NoDecode] = ()
-    """Namespaces to serve, separated by commas; none means all, which needs rights on the whole cluster."""
+    """Namespaces to serve, separated by commas. Empty means all, which takes rights on the whole cluster."""
 
     allowed_redis: Annotated[tuple[str, ...], NoDecode] = ALL
     """
-    Servers that ShardedQueues may have the operator ask, as patterns of `host:port` separated by commas, in which `*`
-    stands for any text. A short name of a Service is matched as `NAME.NAMESPACE.svc`. Link-local addresses never are.
+    Redis servers that the operator may connect to, as patterns of `host:port` separated by commas; `*` stands for any
+    text. The short name of a Service is matched as `NAME.NAMESPACE.svc`. Link-local addresses are never allowed.
     """
 
     identity: str = Field(default_factory=socket.gethostname)
-    """How this process calls itself in its Lease and in events; in a pod, the pod's name."""
+    """The name of this process in its Lease and in events; in a pod, the pod's name."""
 
     lease_namespace: str = ""
-    """Where the Lease is that one operator of several holds. Without it there is no election: run one operator only."""
+    """The namespace of the Lease by which operators elect a leader. Empty means no election: run one operator only."""
 
     lease_name: str = "sharded-queue-operator"
 
     lease_seconds: float = Field(default=15.0, ge=3, le=600)
-    """How long a leader is believed without renewal. Shorter costs more writes (three a lease), takes over sooner."""
+    """How long a leader leads without renewing its Lease. A shorter lease is taken over sooner and costs more writes,
+    three per lease."""
 
     http_port: int = Field(default=9090, ge=0, le=65535)
     """Port of `/metrics`, `/livez` and `/readyz`; 0 picks a free one."""
 
     workers: int = Field(default=8, ge=1, le=100)
-    """Resources that are worked on at the same time. Each waits for the API server, so more help when many change."""
+    """Resources that are reconciled at the same time. Each waits for the API server, so more help when many change."""
 
     api_seconds: float = Field(default=15.0, ge=1, le=120)
-    """How long one answer of the API server may take."""
+    """How long the API server may take for one answer."""
 
     resync_seconds: float = Field(default=300.0, ge=1, le=86_400)
-    """How often everything is listed anew, in case a watch went silent. Two lists, and no write when all is well."""
+    """Between two lists of everything, in case a watch went silent. Three lists, and no write when all is well."""
 
     status_seconds: float = Field(default=30.0, ge=0, le=300)
-    """Seconds between two writes of depth and lag to one status, and twice as long where they changed little. Decisions
-    and conditions are written at once. A thousand busy queues are 33 writes a second at the default."""
+    """Between two writes of depth and lag to one status, and twice as long when they changed little. Decisions and
+    conditions are written at once. A thousand busy queues are 33 writes a second at the default."""
 
     stuck_seconds: float = Field(default=900.0, ge=10, le=86_400)
-    """Without any progress for so long, `/livez` says no. Above `resync_seconds`: an idle operator only does that."""
+    """Without progress for this time, `/livez` fails. Above `resync_seconds`: an idle operator only reads lists."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     log_format: Literal["text", "json"] = "text"
-    """A line of text, or a JSON object, for each entry of the log."""
+    """Each entry of the log is a line of text or a JSON object."""
 
     @field_validator("namespaces", "allowed_redis", mode="before")
     @classmethod

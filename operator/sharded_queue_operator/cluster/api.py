@@ -21,14 +21,14 @@ from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import API_VERSION, PLURAL
 
 PAGE = 250
-"""Objects of a list that are read at a time: some 3 MB of pods, which take 20 ms to parse."""
+"""Objects in one page of a list: some 3 MB of pods, which take 20 ms to parse."""
 
 GONE = 404
 REFUSED = 400
 NO_ANSWER = 0
 
 APPLY = "application/apply-patch+yaml; charset=utf-8"
-HALVES = re.compile(r"\\\\|(\\ud[89ab]\w\w\\ud[c-f]\w\w)")
+SURROGATES = re.compile(r"\\\\|(\\ud[89ab]\w\w\\ud[c-f]\w\w)")
 
 
 def core(kind: str, name: Name | None = None, namespace: str = "") -> str:
@@ -59,15 +59,15 @@ def is_newer(body: Manifest, known: Manifest) -> bool:
 
 
 class Api:
-    """Every method raises `ApiRefused` when the server did not do it; status 0 means that it did not answer."""
+    """Every method raises `ApiRefused` when the server did not do what was asked, with status 0 for no answer."""
 
     def __init__(self, client: ApiClient, timeout_seconds: float) -> None:
-        self.client = client
-        self.timeout_seconds = timeout_seconds
+        self._client = client
+        self._timeout_seconds = timeout_seconds
 
     @classmethod
     async def connected(cls, timeout_seconds: float) -> "Api":
-        """With the service account of this pod, or the user's kubeconfig."""
+        """With the service account of this pod, or else the user's kubeconfig."""
         settings = Configuration()
         await config.load_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # unlike its package
         client = ApiClient(settings)
@@ -75,12 +75,12 @@ class Api:
         return cls(client, timeout_seconds)
 
     async def get(self, path: str, **query: str) -> Manifest:
-        return await self.call("GET", path, query=query)
+        return await self._call("GET", path, query=query)
 
     async def pages(self, path: str, selector: str = "") -> AsyncIterator[tuple[list[Manifest], int]]:
         """
-        All objects of a list, a page at a time, each with the version of the list: to parse 10,000 pods in one piece
-        takes seconds, and a memory of hundreds of MiB.
+        All objects of a list, a page at a time, and with each page the version of the list. To parse 10,000 pods in one
+        piece takes seconds and hundreds of MiB.
         """
         query = {"labelSelector": selector, "limit": str(PAGE)}
         while True:
@@ -92,28 +92,28 @@ class Api:
             query["continue"] = metadata["continue"]
 
     async def find(self, path: str) -> Manifest | None:
-        """Like `get`; None when there is no such object."""
+        """As `get`; None when the object does not exist."""
         try:
             return await self.get(path)
         except ApiGone:
             return None
 
     async def apply(self, path: str, manifest: Manifest) -> Manifest:
-        """Server-side apply: our fields become what *manifest* says, all others stay as they are."""
+        """Server-side apply: the fields of *manifest* become ours, and all others stay as they are."""
         query = {"fieldManager": MANAGER, "force": "true"}
-        return await self.call("PATCH", path, as_yaml(manifest), APPLY, query)
+        return await self._call("PATCH", path, as_yaml(manifest), APPLY, query)
 
     async def merge(self, path: str, patch: Manifest) -> Manifest:
-        return await self.call("PATCH", path, patch, "application/merge-patch+json", {"fieldManager": MANAGER})
+        return await self._call("PATCH", path, patch, "application/merge-patch+json", {"fieldManager": MANAGER})
 
     async def create(self, path: str, manifest: Manifest) -> Manifest:
-        return await self.call("POST", path, manifest)
+        return await self._call("POST", path, manifest)
 
     async def replace(self, path: str, manifest: Manifest) -> Manifest:
-        """Refused with status 409 when somebody wrote since *manifest* was read."""
-        return await self.call("PUT", path, manifest)
+        """Refused with status 409 when the object was written after *manifest* was read."""
+        return await self._call("PUT", path, manifest)
 
-    async def call(
+    async def _call(
         self,
         verb: str,
         path: str,
@@ -122,40 +122,42 @@ class Api:
         query: Mapping[str, str] | None = None,
     ) -> Manifest:
         try:
-            status, text = await self.exchange(verb, path, body, content, query or {})
+            status, text = await self._send(verb, path, body, content, query or {})
         except (ClientError, OSError, TimeoutError) as error:
             metrics.api_calls.labels(verb, "none").inc()
             raise ApiRefused(NO_ANSWER, f"{verb} {path}: {type(error).__name__} {error}") from error
         metrics.api_calls.labels(verb, str(status)).inc()
         if status >= REFUSED:
-            raise refusal(status, text, f"{verb} {path}")
+            raise _refusal(status, text, f"{verb} {path}")
         answer: Manifest = json.loads(text)
         return answer
 
-    async def exchange(
+    async def _send(
         self, verb: str, path: str, body: Manifest | str | None, content: str, query: Mapping[str, str]
     ) -> tuple[int, bytes]:
-        method, url, headers, _, _ = await self.client.param_serialize(
+        method, url, headers, _, _ = await self._client.param_serialize(
             verb,
             path,
             query_params=list(query.items()),
             header_params={"Accept": "application/json", "Content-Type": content},
             auth_settings=["BearerToken"],
         )
-        async with asyncio.timeout(self.timeout_seconds):
-            answer = await self.client.call_api(method, url, headers, body=body, _request_timeout=self.timeout_seconds)
+        async with asyncio.timeout(self._timeout_seconds):
+            answer = await self._client.call_api(
+                method, url, headers, body=body, _request_timeout=self._timeout_seconds
+            )
             return answer.status, await answer.read()  # type: ignore[no-untyped-call]  # unlike its package
 
     async def close(self) -> None:
-        await self.client.close()  # type: ignore[no-untyped-call]  # unlike its package
+        await self._client.close()  # type: ignore[no-untyped-call]  # unlike its package
 
 
 def as_yaml(manifest: Manifest) -> str:
-    """JSON is YAML, but for letters beyond U+FFFF: JSON writes each as two halves, which YAML takes for mistakes."""
-    return HALVES.sub(lambda found: json.loads(f'"{found[1]}"') if found[1] else found[0], json.dumps(manifest))
+    """JSON is YAML, except for characters beyond U+FFFF: JSON writes surrogate pairs, which YAML does not accept."""
+    return SURROGATES.sub(lambda found: json.loads(f'"{found[1]}"') if found[1] else found[0], json.dumps(manifest))
 
 
-def refusal(status: int, text: bytes, call: str) -> ApiRefused:
+def _refusal(status: int, text: bytes, call: str) -> ApiRefused:
     try:
         message = str(json.loads(text).get("message", ""))
     except (ValueError, AttributeError):

@@ -1,9 +1,9 @@
 """
-Others who write the replicas of the same workload: an HPA, a ScaledObject, a number in Git. Pure.
+Other writers of the same workload's replicas: an HPA, a ScaledObject, a number in Git. Pure.
 
-A write that is undone once may have met a person's, so the operator writes again. When a second write is undone within
-a minute, the two writers would go on for ever: the operator rests, names the other writer, and tries again after five
-minutes.
+A write that is undone once may have collided with a person's, so the operator writes again. When a second write is
+undone within a minute, the two writers would go on for ever: the operator rests, names the other writer in a condition,
+and tries again after five minutes.
 """
 
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from sharded_queue_operator.resource.deployment import MANAGER
 from sharded_queue_operator.resource.name import Name
 
 UNDOS = 2
-"""Undone writes after which the other writer is taken for a program: an HPA undoes one every 15 s."""
+"""Writes undone until the other writer counts as a program: an HPA undoes one every 15 s."""
 UNDONE_SECONDS = 60.0
-"""A number that stood for longer than this was not undone, but changed."""
+"""Replicas that stood longer than this were not undone but changed."""
 REST_SECONDS = 300.0
-"""From the last foreign write until the operator tries again; then a single undo is enough."""
+"""From the other writer's last write until the operator tries again; then one undone write is enough."""
 
 
 @dataclass(slots=True)
 class Contest:
-    """The operator's last number for one workload, and what became of it."""
+    """The operator's last write of one workload's replicas, and what became of it."""
 
     written: int
     at: float
@@ -34,19 +34,19 @@ class Contest:
 
 class Contests:
     def __init__(self) -> None:
-        self.known: dict[Name, Contest] = {}
+        self._known: dict[Name, Contest] = {}
 
     def wrote(self, name: Name, replicas: int, now: float) -> None:
         """The operator set the replicas of a workload."""
-        before = self.known.get(name)
-        self.known[name] = Contest(replicas, now, min(before.undos, UNDOS - 1) if before else 0)
+        before = self._known.get(name)
+        self._known[name] = Contest(replicas, now, min(before.undos, UNDOS - 1) if before else 0)
 
     def forget(self, name: Name) -> None:
-        self.known.pop(name, None)
+        self._known.pop(name, None)
 
     def rests(self, name: Name, wanted: int, writer: str, now: float) -> bool:
-        """Whether to leave the replicas alone. *wanted*: the server's number; *writer*: the manager that set it."""
-        contest = self.known.get(name)
+        """Whether to leave the replicas alone, which *writer* set to *wanted* as the server says."""
+        contest = self._known.get(name)
         if contest is None:
             return False
         if wanted == contest.written or writer in {"", MANAGER}:

@@ -1,9 +1,9 @@
 """
-One operator of several: who holds the Lease works, the others wait.
+Leader election: of several operators the one that holds the Lease works, and the others wait.
 
-A leader that could not renew in time must stop before another one begins, so it judges by its own monotonic clock, from
-the moment *before* its last renewal; the others judge by how long they saw the same renewal, never by its timestamp.
-The Lease may be deleted. Its holder makes it again at its next renewal, and the other operators wait long enough for
+A leader that could not renew in time must stop before another one starts. So it counts by its own monotonic clock, from
+the moment *before* its last renewal; the others count from when they first saw that renewal, never by its timestamp.
+The Lease may be deleted: its holder makes it again at its next renewal, and the other operators wait long enough for
 that.
 """
 
@@ -25,35 +25,35 @@ RENEWALS = 3
 """Renewals within a lease."""
 
 TRIES = 5
-"""Tries for one renewal, as long as the API server refuses it."""
+"""Tries for one renewal that the API server refuses."""
 
 
 class Deposed(ShardedQueueError):
-    """The Lease was not renewed in time, or is another's: another operator may be at work."""
+    """The Lease was not renewed in time, or another operator holds it: another one may be at work."""
 
 
 class Leader:
     def __init__(self, api: Api, name: Name, identity: str, lease_seconds: float) -> None:
-        self.api = api
-        self.name = name
-        self.identity = identity
-        self.lease_seconds = lease_seconds
-        self.held_until = float("-inf")
-        self.seen: tuple[str, float] = ("", float("-inf"))
-        """The version of another's Lease that was seen last, and since when."""
-        self.seen_uid: str | None = None
-        self.is_leading = False
+        self._api = api
+        self._name = name
+        self._identity = identity
+        self._lease_seconds = lease_seconds
+        self._held_until = float("-inf")
+        self._seen: tuple[str, float] = ("", float("-inf"))
+        """The last version of another operator's Lease, and when it was first seen."""
+        self._seen_uid: str | None = None
+        self._is_leading = False
 
     @property
-    def path(self) -> str:
-        return path_of("/apis/coordination.k8s.io/v1", "leases", self.name, "")
+    def _path(self) -> str:
+        return path_of("/apis/coordination.k8s.io/v1", "leases", self._name, "")
 
     async def acquire(self) -> None:
-        """Return when this process is the leader."""
+        """Return once this process is the leader."""
         while not await self.attempt():  # noqa: ASYNC110 - the event is another process's
-            await asyncio.sleep(self.lease_seconds / RENEWALS)
-        self.is_leading = True
-        log.info("%s leads", self.identity)
+            await asyncio.sleep(self._lease_seconds / RENEWALS)
+        self._is_leading = True
+        log.info("%s leads", self._identity)
         metrics.leading.set(1)
 
     async def keep(self) -> None:
@@ -61,95 +61,97 @@ class Leader:
         Renew for ever.
 
         Raises:
-            Deposed: that did not work in time, or another operator holds the Lease.
+            Deposed: the Lease could not be renewed in time, or another operator holds it.
         """
         is_held = True
         while True:
-            await asyncio.sleep(self.lease_seconds / RENEWALS / (1 if is_held else TRIES))
+            await asyncio.sleep(self._lease_seconds / RENEWALS / (1 if is_held else TRIES))
             is_held = await self.attempt()
-            if monotonic() + self.lease_seconds / RENEWALS > self.held_until:
-                raise Deposed(f"{self.identity} could not renew {self.name} for {self.lease_seconds:.0f} s")
+            if monotonic() + self._lease_seconds / RENEWALS > self._held_until:
+                raise Deposed(f"{self._identity} could not renew {self._name} for {self._lease_seconds:.0f} s")
 
     async def attempt(self) -> bool:
         """
-        Take or renew the Lease if it may be taken; whether this process leads now.
+        Take or renew the Lease if possible; whether this process leads now.
 
         Raises:
-            Deposed: it led, and another one does.
+            Deposed: this process was the leader, and another one is now.
         """
         begun = monotonic()
         try:
-            async with asyncio.timeout(self.lease_seconds / RENEWALS):
+            async with asyncio.timeout(self._lease_seconds / RENEWALS):
                 is_held = await self.claim()
         except (ApiRefused, TimeoutError) as error:
             log.warning("the Lease was not renewed: %s", error)
             return False
         if is_held:
-            self.held_until = begun + self.lease_seconds
+            self._held_until = begun + self._lease_seconds
         return is_held
 
     async def claim(self) -> bool:
-        lease = await self.api.find(self.path)
-        if not self.is_leading and self.is_replaced(lease):
+        lease = await self._api.find(self._path)
+        if not self._is_leading and self._is_replaced(lease):
             return False
         if lease is None:
-            await self.api.create(
-                path_of("/apis/coordination.k8s.io/v1", "leases", None, self.name.namespace), self.lease()
+            await self._api.create(
+                path_of("/apis/coordination.k8s.io/v1", "leases", None, self._name.namespace), self._lease()
             )
             return True
         spec = lease.get("spec") or {}
         holder = spec.get("holderIdentity")
-        if holder not in {self.identity, None, ""}:
-            if self.is_leading:
-                raise Deposed(f"{holder} holds {self.name}, and no longer {self.identity}")
-            if not self.is_abandoned(lease):
+        if holder not in {self._identity, None, ""}:
+            if self._is_leading:
+                raise Deposed(f"{holder} holds {self._name} now, not {self._identity}")
+            if not self._is_abandoned(lease):
                 return False
         lease["spec"] = {
             **spec,
-            **self.lease()["spec"],
-            "leaseTransitions": spec.get("leaseTransitions", 0) + (holder != self.identity),
+            **self._lease()["spec"],
+            "leaseTransitions": spec.get("leaseTransitions", 0) + (holder != self._identity),
         }
-        await self.api.replace(self.path, lease)
+        await self._api.replace(self._path, lease)
         return True
 
-    def is_replaced(self, lease: Manifest | None) -> bool:
+    def _is_replaced(self, lease: Manifest | None) -> bool:
         """
-        Whether the Lease of another operator was deleted and its holder may not know yet. A new one without a holder
-        may exist, for example from a chart. An operator that gives a Lease back leaves the object in place.
+        Whether the Lease of another operator was deleted, and its holder may not know yet. A new Lease without a holder
+        may exist, for example from a chart. An operator that gives the Lease back leaves the object in place.
         """
-        if lease and (lease["metadata"].get("uid") == self.seen_uid or (lease.get("spec") or {}).get("holderIdentity")):
+        if lease and (
+            lease["metadata"].get("uid") == self._seen_uid or (lease.get("spec") or {}).get("holderIdentity")
+        ):
             return False
-        return monotonic() < self.seen[1] + self.lease_seconds
+        return monotonic() < self._seen[1] + self._lease_seconds
 
-    def is_abandoned(self, lease: Manifest) -> bool:
-        version, since = self.seen
-        self.seen_uid = lease["metadata"].get("uid")
+    def _is_abandoned(self, lease: Manifest) -> bool:
+        version, since = self._seen
+        self._seen_uid = lease["metadata"].get("uid")
         if version != lease["metadata"]["resourceVersion"]:
-            self.seen = lease["metadata"]["resourceVersion"], monotonic()
+            self._seen = lease["metadata"]["resourceVersion"], monotonic()
             return False
-        return monotonic() > since + float(lease["spec"].get("leaseDurationSeconds", self.lease_seconds))
+        return monotonic() > since + float(lease["spec"].get("leaseDurationSeconds", self._lease_seconds))
 
     async def resign(self) -> None:
-        """Let the next one begin at once."""
+        """Let the next operator start at once."""
         metrics.leading.set(0)
-        if monotonic() > self.held_until:
+        if monotonic() > self._held_until:
             return
         try:
-            lease = await self.api.get(self.path)
-            if lease["spec"].get("holderIdentity") == self.identity:
+            lease = await self._api.get(self._path)
+            if lease["spec"].get("holderIdentity") == self._identity:
                 lease["spec"]["holderIdentity"] = ""
-                await self.api.replace(self.path, lease)
+                await self._api.replace(self._path, lease)
         except ApiRefused as error:
             log.warning("the Lease was not given back: %s", error)
 
-    def lease(self) -> Manifest:
+    def _lease(self) -> Manifest:
         return {
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
-            "metadata": {"namespace": self.name.namespace, "name": self.name.name},
+            "metadata": {"namespace": self._name.namespace, "name": self._name.name},
             "spec": {
-                "holderIdentity": self.identity,
-                "leaseDurationSeconds": int(self.lease_seconds),
+                "holderIdentity": self._identity,
+                "leaseDurationSeconds": int(self._lease_seconds),
                 "renewTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
             },
         }

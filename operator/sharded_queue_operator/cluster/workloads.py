@@ -1,7 +1,7 @@
 """
-What runs the workers: the Deployment that a resource owns, or one of the user's that it scales.
+What runs the workers: the Deployment that a resource owns, or a workload of the user's that it scales.
 
-Known Deployments come from a watch; what is not known yet is asked for. A write happens only where the server's object
+A watch reports our own Deployments; what is not known yet is read. A write happens only where the server's object
 differs from what it should be.
 """
 
@@ -20,39 +20,39 @@ from sharded_queue_operator.resource.spec import Resource, ScaleTargetRef
 from sharded_queue_operator.resource.workload import Workload
 
 TARGET_SECONDS = 60.0
-"""From one look at a workload of the user's to the next; it is not watched. It is looked at before it is scaled too."""
+"""Between two reads of a user's workload, which no watch reports. It is read before it is scaled too."""
 MOVING_SECONDS = 5.0
-"""The same while its pods are fewer or more than it wants, or not all ready, and while a write may be undone."""
+"""The same while its pods are fewer or more than it wants, or not all ready, and while our write may be undone."""
 
 ITEM_KEYS = ("name", "mountPath", "uid")
-"""What tells the items of a list apart, whatever others add between them."""
+"""What identifies the items of a list, whatever other writers add between them."""
 
 
 class Known(NamedTuple):
-    """A Deployment of ours, packed: thousands of them as dicts would be most of this process."""
+    """A Deployment of our own, encoded: thousands of them as dicts would be most of this process."""
 
     version: int
     workload: Workload
     owners: tuple[str, ...]
     is_leaving: bool
-    packed: bytes
+    encoded: bytes
 
     @classmethod
     def of(cls, body: Manifest) -> "Known":
         metadata = body["metadata"]
-        slim = {**body, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
+        compact = {**body, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
         owners = tuple(owner["uid"] for owner in metadata.get("ownerReferences") or [])
         is_leaving = bool(metadata.get("deletionTimestamp"))
-        return cls(version_of(body), Workload.of(body), owners, is_leaving, json.encode(slim))
+        return cls(version_of(body), Workload.of(body), owners, is_leaving, json.encode(compact))
 
     @property
     def body(self) -> Manifest:
-        body: Manifest = json.decode(self.packed)
+        body: Manifest = json.decode(self.encoded)
         return body
 
 
 class Applied(NamedTuple):
-    """What was applied, and what the server made of it: defaults and spellings of its own are no drift."""
+    """Digests of what was applied and of what the server made of it: its own defaults and spellings are not drift."""
 
     ours: str
     theirs: str
@@ -60,16 +60,17 @@ class Applied(NamedTuple):
 
 class Workloads:
     def __init__(self, api: Api) -> None:
-        self.api = api
+        self._api = api
         self.known: dict[Name, Known] = {}
-        self.applied: dict[Name, Applied] = {}
-        self.settled: dict[Name, tuple[Resource, int]] = {}
-        """The resource and the version of its Deployment that were found to agree."""
-        self.targets: dict[Name, tuple[float, Workload]] = {}
-        self.scaled_at: dict[Name, float] = {}
-        """When the replicas of a workload of the user's were last written."""
         self.claims: dict[str, dict[Name, str]] = {}
-        """Workloads of users, the resources that name each, and when those were created."""
+        """Users' workloads, the resources that name each, and when these were created."""
+        self._applied: dict[Name, Applied] = {}
+        self._compared: dict[Name, tuple[Resource, int]] = {}
+        """The resource and the version of its Deployment that were found to agree."""
+        self._targets: dict[Name, tuple[float, Workload]] = {}
+        """Users' workloads, by the resource that scales each, and when they were read."""
+        self._scaled_at: dict[Name, float] = {}
+        """When the replicas of a user's workload were last written."""
 
     def keep(self, body: Manifest) -> Name | None:
         """Note a Deployment from the watch; the name of the resource that owns it."""
@@ -83,7 +84,7 @@ class Workloads:
         return owner_of(body)
 
     def lose(self, name: Name) -> None:
-        for known in (self.known, self.applied, self.settled):
+        for known in (self.known, self._applied, self._compared):
             known.pop(name, None)
 
     def forget_versions(self) -> None:
@@ -91,13 +92,13 @@ class Workloads:
         self.known = {name: known._replace(version=0) for name, known in self.known.items()}
 
     def claim(self, resource: Resource) -> None:
-        """Note which workload of a user's a resource names, in place of the one it named before."""
+        """Note which user's workload a resource names, in place of the one it named before."""
         self.forget(resource.name)
         if ref := resource.spec.scale_target_ref:
-            self.claims.setdefault(target_path(resource, ref), {})[resource.name] = resource.created
+            self.claims.setdefault(_target_path(resource, ref), {})[resource.name] = resource.created
 
     def forget(self, resource: Name) -> None:
-        for known in (self.targets, self.scaled_at):
+        for known in (self._targets, self._scaled_at):
             known.pop(resource, None)
         for path in [path for path, claimants in self.claims.items() if resource in claimants]:
             del self.claims[path][resource]
@@ -109,23 +110,23 @@ class Workloads:
         The workload of a resource; None when it is not there.
 
         Raises:
-            NotOurs: a Deployment of that name belongs to somebody else, or is still being deleted; or another resource
-                scales it.
+            NotOurs: a Deployment of that name has another owner, or is still being deleted; or another resource scales
+                it.
         """
         if resource.spec.scale_target_ref:
-            return await self.target(resource, resource.spec.scale_target_ref)
-        known = await self.owned(resource)
+            return await self._target(resource, resource.spec.scale_target_ref)
+        known = await self._owned(resource)
         return known.workload if known else None
 
-    async def owned(self, resource: Resource) -> Known | None:
+    async def _owned(self, resource: Resource) -> Known | None:
         name = deployment_name(resource.name)
         known = self.known.get(name)
         if known is None:
-            found = await self.api.find(apps("deployments", name))
+            found = await self._api.find(apps("deployments", name))
             if found is None:
                 return None
             known = Known.of(found)
-            if resource.uid in known.owners:  # nobody tells us what becomes of the others
+            if resource.uid in known.owners:  # the watch does not report the Deployments of others
                 self.keep(found)
         if resource.uid not in known.owners:
             raise NotOurs(f"Deployment {name.name} exists already and is not owned by this resource")
@@ -133,72 +134,72 @@ class Workloads:
             raise NotOurs(f"Deployment {name.name} is being deleted")
         return known
 
-    async def target(self, resource: Resource, ref: ScaleTargetRef) -> Workload:
-        path = target_path(resource, ref)
-        if first := self.claimant(path, resource.name):
+    async def _target(self, resource: Resource, ref: ScaleTargetRef) -> Workload:
+        path = _target_path(resource, ref)
+        if first := self._claimant(path, resource.name):
             raise Claimed(f"{ref.kind} {ref.name} is scaled by the ShardedQueue {first.name}, which is older")
-        read_at, workload = self.targets.get(resource.name, (float("-inf"), None))
-        stood_seconds = read_at - self.scaled_at.get(resource.name, float("-inf"))
+        read_at, workload = self._targets.get(resource.name, (float("-inf"), None))
+        stood_seconds = read_at - self._scaled_at.get(resource.name, float("-inf"))
         if workload is None or monotonic() > read_at + pause(workload, stood_seconds):
-            body = await self.api.get(path)
+            body = await self._api.get(path)
             if owner := owner_of(body):
                 raise Claimed(f"{ref.kind} {ref.name} is owned by the ShardedQueue {owner.name}")
             workload = Workload.of(body)
-            self.targets[resource.name] = monotonic(), workload
+            self._targets[resource.name] = monotonic(), workload
         return workload
 
-    def claimant(self, path: str, resource: Name) -> Name | None:
-        """Who scales a workload instead of *resource*: of those that name it, the oldest does."""
+    def _claimant(self, path: str, resource: Name) -> Name | None:
+        """The resource that scales a workload instead of *resource*: the oldest of those that name it."""
         claims = self.claims.get(path, {resource: ""})
         first = min(claims, key=lambda name: (claims[name], name))
         return first if first != resource else None
 
-    async def settle(self, resource: Resource, workload: Workload | None, replicas: int) -> bool:
-        """Make the workload what it should be; whether that took a write."""
+    async def ensure(self, resource: Resource, workload: Workload | None, replicas: int) -> bool:
+        """Make the workload what it should be, with *replicas*; whether that took a write."""
         if resource.spec.scale_target_ref:
-            return await self.scale(resource, resource.spec.scale_target_ref, workload, replicas)
+            return await self._scale(resource, resource.spec.scale_target_ref, workload, replicas)
         name = deployment_name(resource.name)
-        if workload and workload.wanted == replicas and self.is_settled(name, resource):
+        if workload and workload.wanted == replicas and self._agrees(name, resource):
             return False
         manifest = deployment(resource, replicas)
-        body = await self.api.apply(apps("deployments", name), manifest)
+        body = await self._api.apply(apps("deployments", name), manifest)
         self.keep(body)
-        self.applied[name] = Applied(digest(manifest), digest(part_of(body, manifest)))
+        self._applied[name] = Applied(digest(manifest), digest(part_of(body, manifest)))
         return True
 
-    async def scale(self, resource: Resource, ref: ScaleTargetRef, workload: Workload | None, replicas: int) -> bool:
+    async def _scale(self, resource: Resource, ref: ScaleTargetRef, workload: Workload | None, replicas: int) -> bool:
         if workload and workload.wanted == replicas:
             return False
-        self.targets.pop(resource.name, None)
-        self.scaled_at[resource.name] = monotonic()
-        await self.api.merge(f"{target_path(resource, ref)}/scale", {"spec": {"replicas": replicas}})
+        self._targets.pop(resource.name, None)
+        self._scaled_at[resource.name] = monotonic()
+        await self._api.merge(f"{_target_path(resource, ref)}/scale", {"spec": {"replicas": replicas}})
         return True
 
-    def is_settled(self, name: Name, resource: Resource) -> bool:
-        """Whether the Deployment says, replicas aside, what it should; compared once for each version of the two."""
+    def _agrees(self, name: Name, resource: Resource) -> bool:
+        """Whether the Deployment is as it should be, replicas aside; compared once for each version of the two."""
         known = self.known[name]
-        before, at = self.settled.get(name, (None, 0))
+        before, at = self._compared.get(name, (None, 0))
         if before is resource and at == known.version:
             return True
         manifest = deployment(resource, known.workload.wanted)
         ours, theirs = digest(manifest), digest(part_of(known.body, manifest))
-        applied = self.applied.get(name)
-        is_settled = theirs == (applied.theirs if applied and applied.ours == ours else ours)
-        if is_settled:
-            self.settled[name] = resource, known.version
-        return is_settled
+        applied = self._applied.get(name)
+        is_same = theirs == (applied.theirs if applied and applied.ours == ours else ours)
+        if is_same:
+            self._compared[name] = resource, known.version
+        return is_same
 
 
 def pause(workload: Workload, stood_seconds: float) -> float:
     """
-    How long what was read of a workload of the user's may stand. *stood_seconds*: from our last write of its replicas
-    to the reading; who undoes it is to be noticed in time.
+    How long a read of a user's workload stays valid. *stood_seconds*: from our last write of its replicas to the read.
+    A writer that undoes our write must be noticed in time.
     """
     is_at_rest = workload.wanted == workload.existing == workload.ready
     return TARGET_SECONDS if is_at_rest and stood_seconds > UNDONE_SECONDS else MOVING_SECONDS
 
 
-def target_path(resource: Resource, ref: ScaleTargetRef) -> str:
+def _target_path(resource: Resource, ref: ScaleTargetRef) -> str:
     return apps(f"{ref.kind.lower()}s", Name(resource.name.namespace, ref.name))
 
 
@@ -209,33 +210,33 @@ def owner_of(body: Manifest) -> Name | None:
 
 
 def part_of(theirs: Any, ours: Any) -> Any:
-    """What *theirs* says about all that *ours* speaks of."""
+    """Of *theirs*, only the fields that *ours* has."""
     if isinstance(ours, dict) and isinstance(theirs, dict):
         return {key: part_of(theirs.get(key), value) for key, value in ours.items()}
     if isinstance(ours, list) and isinstance(theirs, list):
-        return part_of_list(theirs, ours)
+        return _part_of_list(theirs, ours)
     return theirs
 
 
-def part_of_list(theirs: list[Any], ours: list[Any]) -> list[Any]:
-    key = next((key for key in ITEM_KEYS if ours and tells_apart(key, ours)), None)
+def _part_of_list(theirs: list[Any], ours: list[Any]) -> list[Any]:
+    key = next((key for key in ITEM_KEYS if ours and _identifies(key, ours)), None)
     if key is None:
         return theirs
-    items = {key_of(item, key): item for item in theirs}
+    items = {_key_of(item, key): item for item in theirs}
     return [part_of(items.get(item[key]), item) for item in ours]
 
 
-def tells_apart(key: str, items: list[Any]) -> bool:
-    names = {key_of(item, key) for item in items}
+def _identifies(key: str, items: list[Any]) -> bool:
+    names = {_key_of(item, key) for item in items}
     return None not in names and len(names) == len(items)
 
 
-def key_of(item: Any, key: str) -> str | None:
+def _key_of(item: Any, key: str) -> str | None:
     value = item.get(key) if isinstance(item, dict) else None
     return value if isinstance(value, str) else None
 
 
 def digest(manifest: Manifest) -> str:
-    """Of everything but the replicas, which are compared as numbers."""
+    """The replicas are left out: they are compared as numbers."""
     spec = {key: value for key, value in (manifest.get("spec") or {}).items() if key != "replicas"}
     return sha256(json.encode({**manifest, "spec": spec}, order="sorted")).hexdigest()

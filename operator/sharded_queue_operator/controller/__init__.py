@@ -1,6 +1,6 @@
 """
-The operator at work: news come in, one resource at a time is reconciled.
+The operator at work: news comes in, and each resource is reconciled.
 
-What belongs here brings the other folders together. A rule that can be told without the API server or Redis is a
-value of `scaling` or `resource`.
+Code here brings the other folders together. A rule that needs neither the API server nor Redis belongs in `scaling` or
+`resource`.
 """

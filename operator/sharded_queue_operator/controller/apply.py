@@ -1,6 +1,4 @@
-"""
-Decisions out: the workload, the status, events. What did not change is not written.
-"""
+"""Decisions out: the workload, the status, events. What did not change is not written."""
 
 import logging
 from collections.abc import Sequence
@@ -25,25 +23,24 @@ from sharded_queue_operator.scaling.observation import Observation
 
 log = logging.getLogger(__name__)
 
-
 EMPTIED_SECONDS = 5.0
-"""Between two writes of a status at most when its queue was emptied, or got its first request: people wait for that."""
+"""Between two writes of a status when its queue was emptied or got its first request: people wait for that."""
 
 SLOWER = 2
-"""Times `status_seconds` between two writes of what is hardly worth one."""
+"""A change that is hardly worth a write waits this many times `status_seconds`."""
 
 
 class Applier:
     def __init__(self, api: Api, workloads: Workloads, identity: str, status_seconds: float) -> None:
-        self.api = api
-        self.workloads = workloads
-        self.identity = identity
-        self.status_seconds = status_seconds
-        self.told_at: dict[Name, float] = {}
-        self.unkept: set[str] = set()
+        self._api = api
+        self._workloads = workloads
+        self._identity = identity
+        self._status_seconds = status_seconds
+        self._written_at: dict[Name, float] = {}
+        self._unknown_fields: set[str] = set()
         """
-        Fields of a status that the API server drops, as its CRD is older than this process: told again at each look,
-        they would be a write at each look. An upgrade of the CRD comes with a new process, which tries anew.
+        Fields of a status that the API server drops, since its CRD is older than this process. They would be written
+        at each reconciliation. An upgrade of the CRD comes with a new process, which tries them anew.
         """
 
     async def apply(
@@ -54,19 +51,19 @@ class Applier:
         seen: Observation,
         decision: Decision,
         problems: Sequence[Problem] = (),
-        besides: Sequence[Condition] = (),
+        other_conditions: Sequence[Condition] = (),
     ) -> Manifest:
         """Carry a decision out; the resource as the server knows it afterwards."""
         replicas = seen.replicas if decision.replicas is None else decision.replicas
         scaled_at = {}
-        if await self.workloads.settle(resource, workload, replicas):
-            workload = await self.workloads.find(resource)
+        if await self._workloads.ensure(resource, workload, replicas):
+            workload = await self._workloads.find(resource)
             if decision.replicas is not None:
-                await self.announce(body, [scaled_event(decision, seen.replicas)])
-                count_scaling(resource.name, seen.replicas, replicas)
+                await self.emit(body, [scaled_event(decision, seen.replicas)])
+                _count_scaling(resource.name, seen.replicas, replicas)
                 scaled_at = {"lastScaleTime": now()}
         before: Manifest = body.get("status") or {}
-        read = clock(seen.read_at) if seen.shards else now()
+        read = _clock(seen.read_at) if seen.shards else now()
         after = status.status_of(
             resource,
             workload,
@@ -76,44 +73,44 @@ class Applier:
             read_at=read,
             now=now(),
             problems=problems,
-            other_conditions=besides,
+            other_conditions=other_conditions,
         )
-        return await self.tell(body, after | scaled_at)
+        return await self.write_status(body, after | scaled_at)
 
-    async def tell(self, body: Manifest, after: Manifest) -> Manifest:
+    async def write_status(self, body: Manifest, after: Manifest) -> Manifest:
         """
         Write a status that changed: what is urgent at once, what is worth writing when the last write is some seconds
         old, and the rest when it is a multiple of that.
         """
         name, before = Name.of(body), body.get("status") or {}
-        change = {key: value for key, value in status.patch(before, after).items() if key not in self.unkept}
-        if not change or not (status.is_urgent(before, after) or self.is_due(name, before, after)):
+        change = {key: value for key, value in status.patch(before, after).items() if key not in self._unknown_fields}
+        if not change or not (status.is_urgent(before, after) or self._is_due(name, before, after)):
             return body
-        self.told_at[name] = monotonic()
+        self._written_at[name] = monotonic()
         try:
-            told = await self.api.merge(f"{queues(name)}/status", {"status": change})
+            written = await self._api.merge(f"{queues(name)}/status", {"status": change})
         except ApiGone:
             return body
-        kept = told.get("status") or {}
-        self.unkept.update(key for key, value in change.items() if value is not None and key not in kept)
-        await self.announce(body, events_of(before, after))
-        return told
+        kept = written.get("status") or {}
+        self._unknown_fields.update(key for key, value in change.items() if value is not None and key not in kept)
+        await self.emit(body, events_of(before, after))
+        return written
 
-    def is_due(self, name: Name, before: Manifest, after: Manifest) -> bool:
-        age = monotonic() - self.told_at.get(name, float("-inf"))
+    def _is_due(self, name: Name, before: Manifest, after: Manifest) -> bool:
+        age = monotonic() - self._written_at.get(name, float("-inf"))
         if status.is_emptied_or_filled(before, after):
-            return age >= min(EMPTIED_SECONDS, self.status_seconds)
-        return age >= self.status_seconds * (1 if status.is_worth_writing(before, after, now()) else SLOWER)
+            return age >= min(EMPTIED_SECONDS, self._status_seconds)
+        return age >= self._status_seconds * (1 if status.is_worth_writing(before, after, now()) else SLOWER)
 
-    async def announce(self, body: Manifest, events: list[Event]) -> None:
+    async def emit(self, body: Manifest, events: list[Event]) -> None:
         for event in events:
             log.info("%s: %s: %s", Name.of(body), event.reason, event.message)
             try:
-                await self.api.create(core("events", namespace=Name.of(body).namespace), self.event(body, event))
+                await self._api.create(core("events", namespace=Name.of(body).namespace), self._manifest(body, event))
             except ApiRefused as error:
                 log.warning("%s: the event was lost: %s", Name.of(body), error)
 
-    def event(self, body: Manifest, event: Event) -> Manifest:
+    def _manifest(self, body: Manifest, event: Event) -> Manifest:
         name, time = Name.of(body), now()
         return {
             "apiVersion": "v1",
@@ -135,21 +132,21 @@ class Applier:
             "count": 1,
             "source": {"component": MANAGER},
             "reportingComponent": MANAGER,
-            "reportingInstance": self.identity,
+            "reportingInstance": self._identity,
         }
 
     def forget(self, name: Name) -> None:
-        self.told_at.pop(name, None)
+        self._written_at.pop(name, None)
 
 
-def count_scaling(name: Name, before: int, after: int) -> None:
+def _count_scaling(name: Name, before: int, after: int) -> None:
     metrics.scalings.labels(*name, "up" if after > before else "down").inc()
 
 
 def now() -> str:
-    return clock(monotonic())
+    return _clock(monotonic())
 
 
-def clock(at: float) -> str:
+def _clock(at: float) -> str:
     """A moment of the monotonic clock, as the API server writes times."""
     return (datetime.now(UTC) + timedelta(seconds=at - monotonic())).strftime(status.TIME)

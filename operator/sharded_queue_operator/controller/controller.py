@@ -65,8 +65,8 @@ class Controller:
         self.queue: WorkQueue[Name] = WorkQueue()
         self.workloads = Workloads(api)
         self.pods = PodTracker(api)
-        self.observer = Observer(self.read_secret, self.on_reading, Allowed(settings.allowed_redis))
-        self._watchdog = Watchdog(self.on_silence)
+        self.observer = Observer(self._read_secret, self.on_reading, Allowed(settings.allowed_redis))
+        self._watchdog = Watchdog(self._on_silence)
         self._applier = Applier(api, self.workloads, settings.identity, settings.status_seconds)
         self._scale_down = ScaleDown(self.pods, self.observer.coordinator)
         self._lease_recovery = LeaseRecovery(self.pods, self.observer.coordinator)
@@ -160,7 +160,7 @@ class Controller:
             self._watchdog.expect(name, entry.resource.policy.stale_seconds + pause)
             self.queue.add(name)
 
-    def on_silence(self, name: Name) -> None:
+    def _on_silence(self, name: Name) -> None:
         entry = self.entries.get(name)
         if entry and entry.resource:
             entry.doubt(entry.resource)
@@ -178,11 +178,11 @@ class Controller:
             self._watchdog.expect(resource.name, resource.policy.stale_seconds)
             self.observer.subscribe(resource)
         except Exception as error:
-            entry.complaint = error if isinstance(error, BadSpec) else unexpected(entry, error)
+            entry.complaint = error if isinstance(error, BadSpec) else _unexpected(entry, error)
             self.observer.forget(entry.name)
             self._watchdog.forget(entry.name)
 
-    async def read_secret(self, name: Name) -> Manifest | None:
+    async def _read_secret(self, name: Name) -> Manifest | None:
         return await self._api.find(core("secrets", name))
 
     # Work
@@ -202,23 +202,23 @@ class Controller:
         entry = self.entries.get(name)
         if entry is None:
             return
-        metrics.meet(*name)
+        metrics.initialise(*name)
         metrics.accepted.labels(*name).set(entry.complaint is None)
         if entry.complaint:
-            metrics.unread(*name)
+            metrics.drop_readings(*name)
             await self._refuse(entry, "BadSpec", str(entry.complaint))
         elif entry.resource and entry.reading:
             await self._follow(entry, entry.resource, entry.reading)
 
     async def _follow(self, entry: CacheEntry, resource: Resource, reading: Reading) -> None:
-        """Act on a reading. The status tells of a refusal that would only come again, and the resource rests."""
+        """Act on a reading. A refusal that would only come again goes into the status, and the resource rests."""
         try:
             await self._act(entry, resource, reading)
         except NotOurs as error:
             await self._refuse(entry, error.reason, str(error))
             self.queue.rest(resource.name)
         except ApiRefused as error:
-            if is_transient(error) and self.queue.failures_of(resource.name) < TRIES:
+            if _is_transient(error) and self.queue.failures_of(resource.name) < TRIES:
                 raise
             await self._refuse(entry, "WorkloadRefused", str(error))
             self.queue.rest(resource.name)
@@ -229,7 +229,7 @@ class Controller:
         seen = entry.observation(workload, reading)
         decision, conditions = self._decide(entry, resource, workload, seen)
         if workload:
-            await self._applier.announce(entry.body, await self._lease_recovery.reclaim(resource, workload, seen))
+            await self._applier.emit(entry.body, await self._lease_recovery.reclaim(resource, workload, seen))
         if await self._may_apply(resource, workload, seen, decision):
             problems = await self.pods.problems(resource.name, workload)
             body = await self._applier.apply(resource, entry.body, workload, seen, decision, problems, conditions)
@@ -239,8 +239,8 @@ class Controller:
             self.observer.hurry(resource.name)
         if entry.history is history:  # else the spec changed meanwhile, and what was learned is void
             entry.history = decision.history
-        export_metrics(resource.name, workload, seen, decision)
-        export_conditions(resource.name, entry.body.get("status") or {})
+        _export_metrics(resource.name, workload, seen, decision)
+        _export_conditions(resource.name, entry.body.get("status") or {})
 
     def _decide(
         self, entry: CacheEntry, resource: Resource, workload: Workload | None, seen: Observation
@@ -276,20 +276,20 @@ class Controller:
 
     async def _refuse(self, entry: CacheEntry, reason: str, message: str) -> None:
         after = status.refused_status(entry.body, reason, message, now())
-        entry.wrote(await self._applier.tell(entry.body, after))
+        entry.wrote(await self._applier.write_status(entry.body, after))
 
 
-def is_transient(error: ApiRefused) -> bool:
+def _is_transient(error: ApiRefused) -> bool:
     return error.status not in UNPROCESSABLE and not any(words in str(error) for words in UNREADABLE)
 
 
-def unexpected(entry: CacheEntry, error: Exception) -> BadSpec:
+def _unexpected(entry: CacheEntry, error: Exception) -> BadSpec:
     """No spec of one resource ends the work for all others, whatever it makes this process do."""
     log.error("%s: its spec cannot be read", entry.name, exc_info=error)
     return BadSpec(f"the operator cannot read this spec: {error!r}")
 
 
-def export_metrics(name: Name, workload: Workload | None, seen: Observation, decision: Decision) -> None:
+def _export_metrics(name: Name, workload: Workload | None, seen: Observation, decision: Decision) -> None:
     metrics.desired_replicas.labels(*name).set(seen.replicas if decision.replicas is None else decision.replicas)
     metrics.current_replicas.labels(*name).set(workload.existing if workload else 0)
     metrics.ready_replicas.labels(*name).set(workload.ready if workload else 0)
@@ -301,8 +301,8 @@ def export_metrics(name: Name, workload: Workload | None, seen: Observation, dec
         metrics.deserted_depth.labels(*name).set(sum(state.depth for state in seen.shards if state.is_deserted))
 
 
-def export_conditions(name: Name, told: Manifest) -> None:
+def _export_conditions(name: Name, written: Manifest) -> None:
     """Alerts say what the status says."""
-    is_kept = condition(told, AVAILABLE).get("status") == "False"
+    is_kept = condition(written, AVAILABLE).get("status") == "False"
     metrics.workers_available.labels(*name).set(not is_kept)
-    metrics.pinned.labels(*name).set(condition(told, PINNED).get("status") == "True")
+    metrics.pinned.labels(*name).set(condition(written, PINNED).get("status") == "True")

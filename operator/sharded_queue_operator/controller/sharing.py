@@ -1,6 +1,4 @@
-"""
-Handlers that more than one resource names: each would scale its workers by the same requests.
-"""
+"""Handlers that more than one resource names: each of these would scale its workers by the same requests."""
 
 from collections.abc import Iterator
 
@@ -15,37 +13,36 @@ Key = tuple[frozenset[str], str, str]
 
 class Sharing:
     def __init__(self) -> None:
-        self.named: dict[Key, set[Name]] = {}
+        self._named: dict[Key, set[Name]] = {}
 
     def claim(self, resource: Resource) -> None:
-        """Note which handlers a resource names, in place of those it named before."""
+        """Note which handlers a resource names, in place of the ones that it named before."""
         self.forget(resource.name)
-        for key in keys_of(resource):
-            self.named.setdefault(key, set()).add(resource.name)
+        for key in _keys_of(resource):
+            self._named.setdefault(key, set()).add(resource.name)
 
     def forget(self, name: Name) -> None:
-        for key in [key for key, names in self.named.items() if name in names]:
-            self.named[key].discard(name)
-            if not self.named[key]:
-                del self.named[key]
+        for key in [key for key, names in self._named.items() if name in names]:
+            self._named[key].discard(name)
+            if not self._named[key]:
+                del self._named[key]
 
     def condition(self, resource: Resource) -> Condition:
-        for key in keys_of(resource):
-            if others := self.named.get(key, set()) - {resource.name}:
-                message = (
-                    f"handler {key[2]} is scaled by {told(min(others), resource.name)} too; name it in one of them"
-                )
+        for key in _keys_of(resource):
+            if others := self._named.get(key, set()) - {resource.name}:
+                other = _description(min(others), resource.name)
+                message = f"handler {key[2]} is scaled by {other} too; name it in one of them"
                 return Condition(SHARED_HANDLERS, "True", "NamedTwice", message)
         return Condition(SHARED_HANDLERS, "False", "NamedOnce", "no other ShardedQueue names one of these handlers")
 
 
-def keys_of(resource: Resource) -> Iterator[Key]:
+def _keys_of(resource: Resource) -> Iterator[Key]:
     redis = resource.spec.redis
     addresses = frozenset(RedisTarget.of(resource).redis.addresses)
     return ((addresses, redis.key_prefix, handler.name) for handler in resource.spec.handlers)
 
 
-def told(other: Name, ours: Name) -> str:
-    """What is another tenant's is not named."""
+def _description(other: Name, ours: Name) -> str:
+    """A resource of another namespace is not named: it may be another tenant's."""
     same = other.namespace == ours.namespace
     return f"the ShardedQueue {other.name}" if same else "a ShardedQueue of another namespace"

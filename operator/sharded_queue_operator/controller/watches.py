@@ -54,7 +54,7 @@ async def watch(controller: Controller, resync: Resync, settings: Settings, stop
     while not stop.is_set():
         begun = monotonic()
         try:
-            await watch_once(controller, settings, stop)
+            await _watch_once(controller, settings, stop)
         except Exception as error:
             pause = FIRST_PAUSE_SECONDS if monotonic() > begun + LONGEST_PAUSE_SECONDS else pause
             log.warning("the watches ended: %r; they begin anew in %.0f s", error, pause)
@@ -64,20 +64,20 @@ async def watch(controller: Controller, resync: Resync, settings: Settings, stop
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
 
 
-async def watch_once(controller: Controller, settings: Settings, stop: asyncio.Event) -> None:
+async def _watch_once(controller: Controller, settings: Settings, stop: asyncio.Event) -> None:
     try:
-        await race(*await kopf_tasks(controller, settings, stop))
+        await race(*await _kopf_tasks(controller, settings, stop))
     finally:
         await cancel_leftover_kopf_tasks()
 
 
-async def kopf_tasks(
+async def _kopf_tasks(
     controller: Controller, settings: Settings, stop: asyncio.Event
 ) -> Collection["asyncio.Task[None]"]:
     """`kopf.operator` would take all tasks of this loop for its own at the end, and wait for them."""
     tasks = await kopf.spawn_tasks(
-        registry=registered(controller),
-        settings=configured(),
+        registry=_registered(controller),
+        settings=_configured(),
         standalone=True,
         clusterwide=not settings.namespaces,
         namespaces=settings.namespaces,
@@ -88,7 +88,7 @@ async def kopf_tasks(
     return tasks
 
 
-def registered(controller: Controller) -> kopf.OperatorRegistry:
+def _registered(controller: Controller) -> kopf.OperatorRegistry:
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry)
@@ -113,7 +113,7 @@ def registered(controller: Controller) -> kopf.OperatorRegistry:
     return registry
 
 
-def configured() -> kopf.OperatorSettings:
+def _configured() -> kopf.OperatorSettings:
     settings = kopf.OperatorSettings()
     settings.posting.enabled = False
     settings.scanning.disabled = True  # the operator may not read all CRDs; ours exists before it starts
@@ -133,7 +133,7 @@ async def cancel_leftover_kopf_tasks() -> None:
     outlive the watches and keep this process from ending.
     """
     for _ in range(CANCELLATIONS):
-        left = [task for task in asyncio.all_tasks() if is_of_kopf(task)]
+        left = [task for task in asyncio.all_tasks() if _is_of_kopf(task)]
         if not left:
             return
         for task in left:
@@ -142,6 +142,6 @@ async def cancel_leftover_kopf_tasks() -> None:
     log.error("kopf does not end %s", ", ".join(task.get_name() for task in left))
 
 
-def is_of_kopf(task: "asyncio.Task[object]") -> bool:
+def _is_of_kopf(task: "asyncio.Task[object]") -> bool:
     code = getattr(task.get_coro(), "cr_code", None)
     return code is not None and Path(code.co_filename).is_relative_to(KOPF)

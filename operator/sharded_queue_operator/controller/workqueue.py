@@ -1,5 +1,6 @@
 """
-Names that need work: each once, never two workers on one, failures again after a growing pause at the latest.
+Names that need work. Each is queued once and never worked on twice at a time; after a failure it comes again, after a
+pause that grows.
 """
 
 import asyncio
@@ -13,76 +14,82 @@ from sharded_queue_operator import metrics
 T = TypeVar("T", bound=Hashable)
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
-"""A longer one saves little; by a shorter one, an API server would hear too often from a thousand that it refuses."""
+"""A longer pause saves little; with a shorter one, an API server is asked too often by a thousand that it refuses."""
 
 
 class WorkQueue(Generic[T]):
     def __init__(self) -> None:
-        self.ready: asyncio.Queue[T] = asyncio.Queue()
-        self.waiting: set[T] = set()
-        self.running: set[T] = set()
-        self.again: set[T] = set()
-        self.failures: Counter[T] = Counter()
-        """In a row."""
-        self.rests: Counter[T] = Counter()
-        self.resting: dict[T, asyncio.TimerHandle] = {}
+        self._ready: asyncio.Queue[T] = asyncio.Queue()
+        self._waiting: set[T] = set()
+        self._running: set[T] = set()
+        self._again: set[T] = set()
+        self._failures: Counter[T] = Counter()
+        self._rests: Counter[T] = Counter()
+        """Both in a row: a success begins them anew."""
+        self._resting: dict[T, asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        """Names that may be worked on now."""
+        return self._ready.qsize()
 
     def add(self, name: T) -> None:
         """
-        Work on *name* soon; when that is under way already, once more afterwards; and while it rests, when the pause
-        is over.
+        Work on *name* soon. If it is being worked on, do so once more afterwards; if it rests, when its pause is over.
         """
-        if name in self.running:
-            self.again.add(name)
-        elif name not in self.waiting and name not in self.resting:
-            self.waiting.add(name)
-            self.ready.put_nowait(name)
+        if name in self._running:
+            self._again.add(name)
+        elif name not in self._waiting and not self.is_resting(name):
+            self._waiting.add(name)
+            self._ready.put_nowait(name)
 
     def hurry(self, name: T) -> None:
-        """As `add`, for news by which what failed may succeed: no pause any more."""
+        """As `add`, for news by which what failed may succeed: without the pause."""
         self.forget(name)
         self.add(name)
 
     @asynccontextmanager
     async def next(self) -> AsyncIterator[T]:
-        """The next name. A body that raises is tried again later, and its error goes on to the caller."""
-        name = await self.ready.get()
-        self.waiting.discard(name)
-        self.running.add(name)
+        """The next name. When the body raises, the name comes again later, and the error is raised to the caller."""
+        name = await self._ready.get()
+        self._waiting.discard(name)
+        self._running.add(name)
         try:
             yield name
-            if name not in self.resting:
+            if not self.is_resting(name):
                 self.forget(name)
         except Exception:
             metrics.failures.inc()
-            asyncio.get_running_loop().call_later(pause_after(self.failures[name]), self.add, name)
-            self.failures[name] += 1
+            asyncio.get_running_loop().call_later(_pause_after(self._failures[name]), self.add, name)
+            self._failures[name] += 1
             raise
         finally:
-            self.running.discard(name)
-            if name in self.again:
-                self.again.discard(name)
+            self._running.discard(name)
+            if name in self._again:
+                self._again.discard(name)
                 self.add(name)
 
     def failures_of(self, name: T) -> int:
         """In a row."""
-        return self.failures[name]
+        return self._failures[name]
 
     def rest(self, name: T) -> None:
-        """Whatever news comes, do not work on *name* for a while: each time in a row twice as long."""
-        self.resting[name] = asyncio.get_running_loop().call_later(pause_after(self.rests[name]), self.wake, name)
-        self.rests[name] += 1
+        """Do not work on *name* for a while, whatever news comes: each time in a row twice as long."""
+        self._resting[name] = asyncio.get_running_loop().call_later(_pause_after(self._rests[name]), self.wake, name)
+        self._rests[name] += 1
+
+    def is_resting(self, name: T) -> bool:
+        return name in self._resting
 
     def wake(self, name: T) -> None:
-        self.resting.pop(name, None)
+        self._resting.pop(name, None)
         self.add(name)
 
     def forget(self, name: T) -> None:
-        self.failures.pop(name, None)
-        self.rests.pop(name, None)
-        if timer := self.resting.pop(name, None):
+        self._failures.pop(name, None)
+        self._rests.pop(name, None)
+        if timer := self._resting.pop(name, None):
             timer.cancel()
 
 
-def pause_after(times: int) -> float:
+def _pause_after(times: int) -> float:
     return min(FIRST_PAUSE_SECONDS * 2.0**times, LONGEST_PAUSE_SECONDS)

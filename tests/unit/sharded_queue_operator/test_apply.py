@@ -22,12 +22,12 @@ class Server:
         return self.body
 
 
-async def test_a_field_that_the_server_drops_is_told_once() -> None:
+async def test_a_field_that_the_server_drops_is_written_once() -> None:
     server = Server("depth")
     applier = Applier(cast("Api", server), cast("Workloads", None), "operator", status_seconds=0)
 
     for depth in (7, 7, 9, 9):
-        await applier.tell(server.body, {"depth": depth, "oldestRequestTime": "2026-01-01T00:00:00Z"})
+        await applier.write_status(server.body, {"depth": depth, "oldestRequestTime": "2026-01-01T00:00:00Z"})
 
     assert server.body["status"] == {"depth": 9}
     assert server.writes == 2
@@ -43,7 +43,7 @@ async def test_depths_wait_for_their_time_but_for_the_first_and_the_last_request
     told = []
     for second, depth in ((0, 5), (3, 500), (10, 500), (10, 0), (12, 9), (15, 9), (44, 90), (45, 90)):
         clock[0] = second
-        await applier.tell(server.body, {"depth": depth})
+        await applier.write_status(server.body, {"depth": depth})
         told.append(server.body["status"]["depth"])
 
     assert told == [5, 5, 5, 0, 0, 9, 9, 90]

@@ -79,7 +79,7 @@ async def test_what_was_refused_is_not_asked_for_at_each_reading(controller: Con
     await reconcile(controller)
     hear(controller)
 
-    assert controller.queue.ready.empty()
+    assert len(controller.queue) == 0
     assert server.applied == 1
 
     controller.resource_changed(body(version=2, suspend=True))

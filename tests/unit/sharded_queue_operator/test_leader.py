@@ -97,5 +97,5 @@ async def test_a_leader_that_sees_another_one_ends_its_term_at_once(server: Serv
     server.lease = None
     await leader(server, "second").acquire()
 
-    with pytest.raises(Deposed, match="second holds op/lease, and no longer first"):
+    with pytest.raises(Deposed, match="second holds op/lease now, not first"):
         await first.attempt()

@@ -161,7 +161,7 @@ async def test_a_number_that_is_undone_is_noticed_though_the_target_is_at_rest(m
     server = Server()
     workloads = Workloads(cast("Api", server))
     queue = resource("n", scaleTargetRef={"name": "mine"})
-    await workloads.settle(queue, await workloads.find(queue), 3)
+    await workloads.ensure(queue, await workloads.find(queue), 3)
     assert await wanted(workloads, queue) == 3
 
     server.scale(6)

@@ -17,7 +17,7 @@ async def test_a_name_stands_once() -> None:
     queue.add("b")
 
     assert [await taken(queue), await taken(queue)] == ["a", "b"]
-    assert queue.ready.empty()
+    assert len(queue) == 0
 
 
 async def test_news_during_the_work_is_worked_on_afterwards() -> None:
@@ -26,10 +26,10 @@ async def test_news_during_the_work_is_worked_on_afterwards() -> None:
     async with queue.next() as name:
         queue.add(name)
         queue.add(name)
-        assert queue.ready.empty()
+        assert len(queue) == 0
 
     assert await taken(queue) == "a"
-    assert queue.ready.empty()
+    assert len(queue) == 0
 
 
 async def fail(queue: WorkQueue[str]) -> None:
@@ -57,7 +57,7 @@ async def test_after_a_failure_news_is_worked_on_at_once() -> None:
     await fail(queue)
     queue.add("a")
 
-    assert not queue.ready.empty()
+    assert len(queue) == 1
 
 
 async def test_a_name_that_rests_is_not_worked_on_whatever_news_comes() -> None:
@@ -67,7 +67,7 @@ async def test_a_name_that_rests_is_not_worked_on_whatever_news_comes() -> None:
         queue.add(name)
         queue.rest(name)
     queue.add("a")
-    assert queue.ready.empty()
+    assert len(queue) == 0
 
     assert await taken(queue) == "a"
 
@@ -90,8 +90,8 @@ async def test_news_that_may_help_ends_the_rest() -> None:
     queue.rest("a")
     queue.hurry("a")
 
-    assert not queue.ready.empty()
-    assert queue.resting == {}
+    assert len(queue) == 1
+    assert not queue.is_resting("a")
 
 
 async def test_success_forgets_earlier_failures() -> None:
@@ -101,4 +101,4 @@ async def test_success_forgets_earlier_failures() -> None:
     queue.wake("a")
     await taken(queue)
 
-    assert queue.failures["a"] == 0
+    assert queue.failures_of("a") == 0
