@@ -4,6 +4,7 @@ import pytest
 from redis.exceptions import AuthenticationError, InvalidResponse, NoPermissionError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from sharded_queue.backends.redis.scripts import rejection_message, remedy
 from sharded_queue.errors import StorageUnavailable, UnreadableData
 from sharded_queue_operator.polling.redaction import redacted
 
@@ -60,6 +61,17 @@ def test_what_helps_is_told(error: Exception, sentence: str) -> None:
     told = redacted(error)
     assert told
     assert sentence in told
+
+
+def test_sentences_of_the_library_are_repeated() -> None:
+    """A status names the key that is wrong and its remedy, however the library words them."""
+    wrong_kind = redacted(UnreadableData(remedy("tube_{a.H}:ready", "zset")))
+    other_format = redacted(StorageUnavailable(rejection_message(ResponseError("FORMAT 9 1 tube_{a.H}:counters"))))
+
+    assert wrong_kind
+    assert wrong_kind.count("tube_{a.H}:ready") == wrong_kind.count("`sharded-queue check a.H --repair`") == 1
+    assert other_format
+    assert "tube_{a.H}:counters" in other_format
 
 
 def test_what_is_to_be_done_about_records_is_told() -> None:
