@@ -938,7 +938,7 @@ MUTANTS = [
     Mutant(
         "a thread whose name is no text is given to workers",
         BIND,
-        "if tubes and is_text(thread) then",
+        "if tubes and (are_texts or is_text(thread)) then",
         "if tubes then",
         (GARBAGE + "what_cannot_be_read_harms_nothing_else",),
     ),

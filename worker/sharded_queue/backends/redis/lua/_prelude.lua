@@ -98,8 +98,8 @@ local function check_format(format, sequence)
 end
 
 -- `%d` takes a third of the time of `%.0f`, but has no room for our numbers where Redis was built for 32 bits.
-local WHOLE = string.format('%d', 2 ^ 53) == '9007199254740992' and '%d' or '%.0f'
-local now_text = string.format(WHOLE, now)
+local now_text, WHOLE = string.format('%d', now), '%d'
+if tonumber(now_text) ~= now then now_text, WHOLE = string.format('%.0f', now), '%.0f' end
 
 local function whole(number)
   return string.format(WHOLE, number)
@@ -687,7 +687,7 @@ end
 -- holder, if the caller has read that; `oldest` as in make_ready.
 local function arrive(thread, tubes, hold, oldest)
   local held
-  if hold == nil then held = held_of(thread) elseif hold then held = read_hold(hold) end
+  if hold == nil then held = rarely().held_of(thread) elseif hold then held = read_hold(hold) end
   if not held then
     make_ready(thread, tubes, false, oldest)
     return
@@ -716,7 +716,7 @@ end
 -- put them there.
 local function append(thread, priority, start, source, first, last, tubes, hold)
   local list, count, length = list_of(thread, priority), last - first + 1, nil
-  tubes = tubes or tubes_of(thread)
+  tubes = tubes or rarely().tubes_of(thread)
   for chunk = first, last, CHUNK do
     length = try('RPUSH', list, unpack(source, chunk, math.min(chunk + CHUNK - 1, last)))
     if not length then return rarely().put_off(thread, priority, start, source, first, last, now) end

@@ -112,12 +112,14 @@ local fence = math.max((is_whole(tonumber(counted[1])) and counted[1] or 0) + 1,
 largest = tonumber(counted[2]) or 0
 local occurs = next_occurrence()
 
+local are_texts = is_text(table.concat(picked, ' '))
+
 -- The first requests of a thread that is ready. One that is held all the same has its worker; one whose name or record
 -- cannot be read has none.
 local function first_of(thread, record, hold, held, share)
   if hold and read_hold(hold) and redis.call('ZSCORE', LEASES, thread) then return nil end
   local tubes = read_tubes(record)
-  if tubes and is_text(thread) then return hand_out(thread, tubes, held, wanted, share) end
+  if tubes and (are_texts or is_text(thread)) then return hand_out(thread, tubes, held, wanted, share) end
   rarely().quarantine(thread, tubes and 'its name is not UTF-8' or UNREADABLE)
 end
 
