@@ -8,6 +8,8 @@ image that cannot be pulled, or a program that exits.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sharded_queue_operator.resource.conditions import condition
+
 IMAGE_REASONS = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"}
 )
@@ -37,8 +39,8 @@ PRECEDENCE = (
 
 def deployment_problem(body: Manifest) -> Problem | None:
     """Why a Deployment cannot create its pods, or why they are not ready in time."""
-    conditions = {each["type"]: each for each in (body.get("status") or {}).get("conditions") or []}
-    failure, progress = conditions.get("ReplicaFailure", {}), conditions.get("Progressing", {})
+    status = body.get("status") or {}
+    failure, progress = condition(status, "ReplicaFailure"), condition(status, "Progressing")
     if failure.get("status") == "True":
         message = failure.get("message", "")
         return Problem("QuotaExceeded" if "exceeded quota" in message else "PodsRefused", message)
@@ -50,10 +52,9 @@ def deployment_problem(body: Manifest) -> Problem | None:
 def pod_problem(body: Manifest) -> Problem | None:
     """What keeps a pod from becoming ready; None if it is ready or still starting."""
     status, name = body.get("status") or {}, body["metadata"]["name"]
-    conditions = {each["type"]: each for each in status.get("conditions") or []}
-    if conditions.get("Ready", {}).get("status") == "True":
+    if condition(status, "Ready").get("status") == "True":
         return None
-    scheduled = conditions.get("PodScheduled", {})
+    scheduled = condition(status, "PodScheduled")
     if scheduled.get("status") == "False" and scheduled.get("reason") == "Unschedulable":
         return Problem("Unschedulable", f"pod {name} cannot be scheduled: {scheduled.get('message', '')}")
     containers = [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
