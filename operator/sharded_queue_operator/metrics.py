@@ -22,8 +22,8 @@ lanes = Gauge(
 )
 depth = Gauge("sharded_queue_depth", "Requests not handled yet", QUEUE, registry=registry)
 lag_seconds = Gauge("sharded_queue_lag_seconds", "Age of the oldest request", QUEUE, registry=registry)
-deserted_depth = Gauge(
-    "sharded_queue_deserted_depth",
+unconsumed_depth = Gauge(
+    "sharded_queue_unconsumed_depth",
     "Requests of handlers that no worker has asked for in the last minute",
     QUEUE,
     registry=registry,
@@ -74,7 +74,7 @@ watch_failures = Counter(
 )
 leading = Gauge("sharded_queue_operator_leading", "1 while this process may write", registry=registry)
 
-READ = (lanes, depth, lag_seconds, deserted_depth, known)
+READ = (lanes, depth, lag_seconds, unconsumed_depth, known)
 """Known only while the Redis of a resource is read."""
 
 OF_A_QUEUE = (desired_replicas, current_replicas, ready_replicas, workers_available, pinned, *READ, accepted)

@@ -393,7 +393,7 @@ def test_requests_that_nobody_serves_are_told(ask: Ask) -> None:
 
     assert "no worker serves" not in early
     assert sentence in typed("tubes", "--all").output
-    assert json.loads(typed("tubes", "--all", "--json").output)[0]["is_deserted"]
+    assert json.loads(typed("tubes", "--all", "--json").output)[0]["is_unconsumed"]
     assert "no worker serves its handler: none has ever polled" in typed("lag", "--all").output
 
 

@@ -443,12 +443,12 @@ async def test_a_paused_thread_whose_lease_has_ended_is_paused(medium: Medium) -
     assert (state.ready, state.bound, state.blocked, state.oldest[0].state) == (0, 0, 1, "paused")
 
 
-async def test_requests_whose_only_holder_died_are_deserted(medium: Medium) -> None:
+async def test_requests_whose_only_holder_died_are_unconsumed(medium: Medium) -> None:
     await medium.register("a", "1")
     await medium.crash_with()
     await medium.advance(100)
 
-    assert (await medium.observe()).is_deserted
+    assert (await medium.observe()).is_unconsumed
 
 
 async def test_a_held_thread_says_what_is_in_hand_and_who_else_works(medium: Medium) -> None:

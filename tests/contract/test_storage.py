@@ -584,14 +584,14 @@ async def test_a_look_without_room_is_none(medium: Medium) -> None:
     assert (await medium.observe()).looked_seconds is None
 
 
-async def test_requests_are_deserted_once_nobody_asked_for_them_in_a_minute(medium: Medium) -> None:
+async def test_requests_are_unconsumed_once_nobody_asked_for_them_in_a_minute(medium: Medium) -> None:
     await medium.register("a", "1")
-    fresh = (await medium.observe()).is_deserted
+    fresh = (await medium.observe()).is_unconsumed
     await medium.advance(61)
-    old = (await medium.observe()).is_deserted
+    old = (await medium.observe()).is_unconsumed
     await medium.bind_one()
 
-    assert (fresh, old, (await medium.observe()).is_deserted) == (False, True, False)
+    assert (fresh, old, (await medium.observe()).is_unconsumed) == (False, True, False)
 
 
 async def test_few_of_many_holds_are_listed_and_those_of_the_oldest_tubes(medium: Medium) -> None:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 from sharded_queue.lease import worker_of
 from sharded_queue.tube import Layout, Shard, Tube
 
-DESERTED_SECONDS = 60.0
+UNCONSUMED_SECONDS = 60.0
 """Longer than a worker that serves a handler takes between two looks for threads: an idle one looks every few seconds,
 and a busy one when a thread has had its turn."""
 
@@ -207,10 +207,10 @@ class ShardState:
         return max(0, self.bound - sum(hold.lease_seconds > 0 for hold in self.held))
 
     @property
-    def is_deserted(self) -> bool:
+    def is_unconsumed(self) -> bool:
         """Whether requests wait that nobody serves: no worker holds one of their threads, or has asked for them."""
-        is_looked_at = self.looked_seconds is not None and self.looked_seconds < DESERTED_SECONDS
-        return self.lag_seconds >= DESERTED_SECONDS and not self.bound and not is_looked_at
+        is_looked_at = self.looked_seconds is not None and self.looked_seconds < UNCONSUMED_SECONDS
+        return self.lag_seconds >= UNCONSUMED_SECONDS and not self.bound and not is_looked_at
 
 
 def busy_seconds(since_ms: int, now: int) -> float:

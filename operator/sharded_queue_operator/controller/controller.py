@@ -298,7 +298,7 @@ def _export_metrics(name: Name, workload: Workload | None, seen: Observation, de
         metrics.lanes.labels(*name).set(decision.lanes)
         metrics.depth.labels(*name).set(seen.depth)
         metrics.lag_seconds.labels(*name).set(seen.lag_seconds)
-        metrics.deserted_depth.labels(*name).set(sum(state.depth for state in seen.shards if state.is_deserted))
+        metrics.unconsumed_depth.labels(*name).set(sum(state.depth for state in seen.shards if state.is_unconsumed))
 
 
 def _export_conditions(name: Name, written: Manifest) -> None:

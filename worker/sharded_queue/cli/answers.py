@@ -58,7 +58,7 @@ class Shard(Answer, frozen=True):
     dead: int
     dead_ever: int
     looked_seconds: float | None
-    is_deserted: bool
+    is_unconsumed: bool
     quarantined: int
     tubes: list[Tube]
 

@@ -157,13 +157,13 @@ def withheld(states: Sequence[ShardState]) -> list[str]:
     return said
 
 
-def deserted(states: Sequence[ShardState]) -> list[str]:
+def unconsumed(states: Sequence[ShardState]) -> list[str]:
     """A sentence for each shard whose requests no worker serves."""
     return [
         f"no worker serves {state.shard.tag}: {counted(state.depth, 'request')} "
         f"{'waits' if state.depth == 1 else 'wait'}, and {looked(state.looked_seconds)}"
         for state in states
-        if state.is_deserted
+        if state.is_unconsumed
     ]
 
 

@@ -11,7 +11,7 @@ from sharded_queue.cli.arguments import NAME, Named, module_options, must_have, 
 from sharded_queue.cli.output import emit, read_about
 from sharded_queue.cli.tables import duration
 from sharded_queue.printable import be, counted, printable
-from sharded_queue.state import DESERTED_SECONDS, ThreadState, TubeState
+from sharded_queue.state import UNCONSUMED_SECONDS, ThreadState, TubeState
 
 
 @click.command()
@@ -102,7 +102,7 @@ def waiting(state: ThreadState) -> str:
 
 def service(state: ThreadState) -> str:
     """Whether a worker will bind it: a worker with room polls for threads every few seconds."""
-    if state.looked_seconds is not None and state.looked_seconds < DESERTED_SECONDS:
+    if state.looked_seconds is not None and state.looked_seconds < UNCONSUMED_SECONDS:
         asked = f"a worker polled for threads {duration(state.looked_seconds)} ago"
         return f"{asked} and binds it at its next poll" if state.owner else f"{asked}, and none has room now"
     ever = "ever polled" if state.looked_seconds is None else f"polled for {duration(state.looked_seconds)}"

@@ -11,7 +11,7 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli import answers
 from sharded_queue.cli.arguments import NAME, Sought, everything_option, module_options
 from sharded_queue.cli.output import observed
-from sharded_queue.cli.tables import deserted, handlers_table, holders, tubes_table, withheld
+from sharded_queue.cli.tables import handlers_table, holders, tubes_table, unconsumed, withheld
 from sharded_queue.cli.watch import Shape, show
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
@@ -55,14 +55,14 @@ def tubes(
 
 AS_OBSERVED = (
     *("depth", "delayed", "schedules", "threads", "ready", "bound", "blocked", "parked", "is_paused", "lag_seconds"),
-    *("registered", "duplicates", "settled", "looked_seconds", "is_deserted", "quarantined"),
+    *("registered", "duplicates", "settled", "looked_seconds", "is_unconsumed", "quarantined"),
 )
 """The fields of `tubes --json` that are those of `ShardState`."""
 
 
 def view(states: Sequence[ShardState], worst: int) -> RenderableType:
     notes = [Text(printable(sentence), style="yellow") for sentence in withheld(states)]
-    warnings = [Text(printable(sentence), style="red") for sentence in deserted(states)]
+    warnings = [Text(printable(sentence), style="red") for sentence in unconsumed(states)]
     if not worst or not any(state.oldest for state in states):
         return Group(handlers_table(states), *notes, *warnings)
     return Group(handlers_table(states), Text(), tubes_table(states, worst), *notes, *warnings)
