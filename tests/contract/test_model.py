@@ -44,7 +44,7 @@ from sharded_queue.backends.redis.snapshot import (
 )
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.coordinator import BindRequest
-from sharded_queue.serializer import STAMP_DIGITS, mark_in, marked
+from sharded_queue.serializer import STAMP_DIGITS, key_hash_in, with_key_hash
 from sharded_queue.state import ShardState
 from sharded_queue.storage import (
     Batch,
@@ -76,7 +76,7 @@ priorities = st.sampled_from([-1, 0, 10])
 owners = st.sampled_from(["w/1", "w/2"])
 counts = st.integers(1, 5)
 places = st.integers(0, 20)
-marks = st.integers(0, 11)
+key_hashes = st.integers(0, 11)
 layouts = st.builds(Layout, st.integers(1, 3), st.sampled_from([1, 2, 3, 4, 6]))
 ageings = st.sampled_from([0.0, 3600.0])
 names = st.sampled_from(["n", "o p", "q"])
@@ -272,14 +272,14 @@ class Machine(RuleBasedStateMachine):
         self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:identities", {identity: 1}, xx=True))
 
     @rule(
-        keys=st.lists(marks, min_size=1, max_size=4),
+        keys=st.lists(key_hashes, min_size=1, max_size=4),
         guess=layouts,
         delay=st.sampled_from([0.0, 0.0, DELAY_SECONDS]),
         fates=losses,
     )
     def register_by_key(self, keys: list[int], guess: Layout, delay: float, fates: list[str]) -> None:
         """By any producer: one that has never heard of the layout in force learns it from the storage."""
-        bodies = [marked(mark, b"%d" % (self.registered + place)) for place, mark in enumerate(keys)]
+        bodies = [with_key_hash(key_hash, b"%d" % (self.registered + place)) for place, key_hash in enumerate(keys)]
         self.registered += len(keys)
         self.clock.tick()
         self.lose(fates)
@@ -499,9 +499,9 @@ class Machine(RuleBasedStateMachine):
             if thread in shard.parked or (is_new and thread in shard.blocked):
                 continue
             messages = [message for tube in tubes.values() for message in tube.messages]
-            for mark in {mark_in(message[STAMP_DIGITS:]) for message in messages} - {None}:
-                assert mark not in seen, f"{mark} is in {seen[mark]} and in {thread}"
-                seen[mark] = thread
+            for key_hash in {key_hash_in(message[STAMP_DIGITS:]) for message in messages} - {None}:
+                assert key_hash not in seen, f"{key_hash} is in {seen[key_hash]} and in {thread}"
+                seen[key_hash] = thread
 
     @invariant()
     def both_say_the_same_of_themselves(self) -> None:
@@ -522,7 +522,7 @@ async def placed(storage: Storage, bodies: list[bytes], layout: Layout, delay: f
     while True:
         entries: dict[str, Entry] = {}
         for body in bodies:
-            thread = layout.thread(mark_in(body) or 0)
+            thread = layout.thread(key_hash_in(body) or 0)
             entries.setdefault(thread, Entry(thread, 0, [])).bodies.append(body)
         try:
             return layout, await storage.register(

@@ -12,7 +12,7 @@ from sharded_queue import Handler, KeyRoute, Queue, ReshardError, Retry, Worker,
 from sharded_queue.backends.redis.check import faults, repair
 from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.route import mark_of
+from sharded_queue.route import key_hash
 from sharded_queue.serializer import unpack
 from sharded_queue.storage import Batch, Entry, Registration, Settlement, Storage
 from sharded_queue.tube import Layout, Tube
@@ -64,7 +64,7 @@ def producer(medium: Medium) -> Producer:
 
 def key_of(thread: int, threads: int = MANY) -> int:
     """A key that a layout of so many threads places on this one."""
-    return next(key for key in range(10_000) if mark_of(key) % threads == thread)
+    return next(key for key in range(10_000) if key_hash(key) % threads == thread)
 
 
 def jobs(batch: Batch | None) -> list[Job]:

@@ -33,14 +33,14 @@ class KeyRoute(NamedTuple):
     priority: int = 0
 
 
-def mark_of(key: int | str) -> int:
-    """What places a key: the CRC-32 of its text, the same in every process and release."""
+def key_hash(key: int | str) -> int:
+    """What a key's thread derives from: the CRC-32 of its text, the same in every process and release."""
     return crc32(str(key).encode("utf-8", "surrogatepass"))
 
 
 def checked_key(route: object) -> tuple[int, int]:
     """
-    Mark and priority of a route by key, once they are known to be usable.
+    The hash of the key, and the priority, of a route by key whose parts are usable.
 
     Raises:
         RouteError: not a `KeyRoute`, or a part of it is out of its bounds.
@@ -49,7 +49,7 @@ def checked_key(route: object) -> tuple[int, int]:
         raise RouteError(f"the handler declares its threads, so its routes are KeyRoute(key, priority), not {route!r}")
     if isinstance(route.key, bool) or not isinstance(route.key, int | str):
         raise RouteError(f"key {route.key!r} must be an int or a str, not {type(route.key).__name__}")
-    return mark_of(route.key), checked_priority(route.priority)
+    return key_hash(route.key), checked_priority(route.priority)
 
 
 def checked(route: object) -> tuple[str, int]:

@@ -3,7 +3,7 @@ Requests as text, and back.
 
 A *body* is what a handler's request looks like as JSON. A *message* is what waits in a tube: the time of registration
 (13 digits of milliseconds), then the body; with headers, a `+`, the headers as JSON and a line feed stand between them.
-What was routed by key has a `#` and the 8 hexadecimal digits of the key's mark after the time.
+What was routed by key has a `#` and the 8 hexadecimal digits of the key's hash after the time.
 The type to read is known from the handler's annotation: nothing is imported or unpickled because of what was read.
 """
 
@@ -19,7 +19,7 @@ import msgspec
 from sharded_queue.errors import SerializationError
 
 STAMP_DIGITS = 13
-MARK_BYTES = 9
+KEY_HASH_BYTES = 9
 READ_BACK = 8
 """Requests of one call that are read again as soon as they were written."""
 PLAIN = {int: frozenset({int}), float: frozenset({float, int}), str: frozenset({str}), bool: frozenset({bool})}
@@ -48,19 +48,19 @@ def pack(body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
     return body if not headers else b"+" + msgspec.json.encode(headers) + b"\n" + body
 
 
-def marked(mark: int, packed: bytes) -> bytes:
-    """A request with the mark of its key, by which a storage places it."""
-    return b"#%08x%b" % (mark, packed)
+def with_key_hash(key_hash: int, packed: bytes) -> bytes:
+    """A request with the hash of its key, from which a storage derives its thread."""
+    return b"#%08x%b" % (key_hash, packed)
 
 
-def mark_in(packed: bytes) -> int | None:
-    """The mark of the key that a request was routed by, if it was."""
-    return int(packed[1:MARK_BYTES], 16) if packed.startswith(b"#") else None
+def key_hash_in(packed: bytes) -> int | None:
+    """The hash of the key that a request was routed by; None where it names its thread itself."""
+    return int(packed[1:KEY_HASH_BYTES], 16) if packed.startswith(b"#") else None
 
 
 def body_of(packed: bytes) -> bytes:
-    """The request in what a storage keeps, without its mark and headers."""
-    rest = packed[MARK_BYTES:] if packed.startswith(b"#") else packed
+    """The request in what a storage keeps, without its key hash and headers."""
+    rest = packed[KEY_HASH_BYTES:] if packed.startswith(b"#") else packed
     return rest.partition(b"\n")[2] if rest.startswith(b"+") else rest
 
 
@@ -73,7 +73,7 @@ def unpack(message: bytes) -> Message:
     if len(stamp) != STAMP_DIGITS or not stamp.isdigit():
         raise SerializationError(f"a message begins with {STAMP_DIGITS} digits of its time, not with {stamp!r}")
     if rest.startswith(b"#"):
-        rest = rest[MARK_BYTES:]
+        rest = rest[KEY_HASH_BYTES:]
     if not rest.startswith(b"+"):
         return Message(int(stamp), rest, {})
     headers, _, body = rest[1:].partition(b"\n")
@@ -160,7 +160,7 @@ class Serializer:
         """The requests of *messages*, up to the first that cannot be read, and what is wrong with that one."""
         decode = self._decode
         try:
-            start = STAMP_DIGITS + MARK_BYTES * messages[0].startswith(b"#", STAMP_DIGITS)
+            start = STAMP_DIGITS + KEY_HASH_BYTES * messages[0].startswith(b"#", STAMP_DIGITS)
             return [decode(message[start:]) for message in messages], None
         except Exception:  # one has headers, or is broken
             return self._read_one_by_one(messages)

@@ -41,8 +41,8 @@ class Registration:
     What is appended to the tubes of one shard, all or nothing.
 
     *capacity*: requests that one tube may hold, None for no bound. Requests with a delay get their places in their
-    tubes when their time has come; until then their number is that of the registration. *layout*: what requests
-    with marks were placed by; the first one to come is in force from then on.
+    tubes when their time has come; until then their number is that of the registration. *layout*: the one
+    that requests routed by key were placed by; the first layout to come is in force from then on.
 
     With *window_seconds*, a request is left out when its identity was registered in this shard before and is still
     known, or comes twice in this very call. What is new is known for *window_seconds* from now, whatever becomes of
@@ -232,8 +232,9 @@ class Storage(ABC):
         """
         Put a schedule in the place of the one of its name; returns when it occurs next, in milliseconds.
 
-        As long as the timing is the same, that does not change: to say the same again does no harm. *layout*: what a
-        request with a mark was placed by, in force if it is the first; each occurrence goes by the one in force then.
+        As long as the timing is the same, that does not change: to say the same again does no harm. *layout*: the
+        one that a request routed by key was placed by, in force if it is the first. Each occurrence is placed by the
+        layout in force at its time.
         """
 
     @abstractmethod

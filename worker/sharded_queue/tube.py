@@ -43,8 +43,8 @@ class Layout(NamedTuple):
     number: int
     threads: int
 
-    def thread(self, mark: int) -> str:
-        return f"{self.number}:{mark % self.threads}"
+    def thread(self, key_hash: int) -> str:
+        return f"{self.number}:{key_hash % self.threads}"
 
 
 class Tube(NamedTuple):
@@ -86,14 +86,14 @@ def shard_of(handler: str, thread: str, spread: int) -> Shard:
     """
     The shard that keeps a thread: the same in every process and release, hence a checksum and not `hash`.
 
-    A thread of a layout goes by its number. The number of threads is a multiple of *spread*, so a key is in the shard
-    of its mark whatever the layout, and the threads that a key moves between never are in two shards.
+    A thread of a layout goes by its number. The number of threads is a multiple of *spread*, so a key is in
+    the same shard under every layout, and never moves between threads of two shards.
     """
     if spread == 1:
         return Shard(handler)
     numbered = NUMBERED.match(thread)
-    mark = int(numbered[1]) if numbered else crc32(thread.encode())
-    return Shard(handler, mark % spread, spread)
+    number = int(numbered[1]) if numbered else crc32(thread.encode())
+    return Shard(handler, number % spread, spread)
 
 
 def shards_of(handler: str, spread: int) -> list[Shard]:

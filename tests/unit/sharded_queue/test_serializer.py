@@ -9,7 +9,7 @@ import pydantic
 import pytest
 
 from sharded_queue import Handler, Queue, RuntimeStorage, SerializationError
-from sharded_queue.serializer import Serializer, mark_in, marked, pack, unpack
+from sharded_queue.serializer import Serializer, key_hash_in, pack, unpack, with_key_hash
 
 STAMP = b"1234567890123"
 
@@ -158,18 +158,20 @@ def test_a_message_that_is_none_is_refused(message: bytes) -> None:
 
 @pytest.mark.parametrize("headers", [None, {"trace": "7"}])
 def test_a_message_carries_the_mark_of_its_key(headers: dict[str, str] | None) -> None:
-    packed = marked(0xE8B7BE43, pack(b'["#"]', headers))
+    packed = with_key_hash(0xE8B7BE43, pack(b'["#"]', headers))
 
-    assert mark_in(packed) == 0xE8B7BE43
+    assert key_hash_in(packed) == 0xE8B7BE43
     assert unpack(STAMP + packed) == (int(STAMP), b'["#"]', headers or {})
 
 
 def test_a_message_without_a_key_has_no_mark() -> None:
-    assert mark_in(pack(b"[1]", {"#": "#"})) is None
+    assert key_hash_in(pack(b"[1]", {"#": "#"})) is None
 
 
-def test_a_batch_is_read_with_and_without_marks() -> None:
-    messages = [STAMP + packed for packed in (marked(7, b"0"), b"1", marked(8, pack(b"2", {"a": "b"})), b"3")]
+def test_a_batch_is_read_with_and_without_key_hashes() -> None:
+    messages = [
+        STAMP + packed for packed in (with_key_hash(7, b"0"), b"1", with_key_hash(8, pack(b"2", {"a": "b"})), b"3")
+    ]
 
     for first in range(len(messages)):
         rotated = messages[first:] + messages[:first]

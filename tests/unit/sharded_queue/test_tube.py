@@ -3,7 +3,7 @@
 import pytest
 
 from sharded_queue import KeyRoute, Route, RouteError, Tube
-from sharded_queue.route import checked, checked_key, mark_of
+from sharded_queue.route import checked, checked_key, key_hash
 from sharded_queue.tube import Keys, Layout, Shard, shard_of, shards_of, threads_fault
 
 
@@ -83,16 +83,16 @@ def test_a_tube_names_its_handler_thread_and_priority() -> None:
 
 def test_a_key_has_the_same_mark_in_every_release() -> None:
     """These numbers may never change: requests that wait would be passed by others of their key."""
-    marks = [1790921346, 2537939745, 1675192789, 808273962]
+    key_hashes = [1790921346, 2537939745, 1675192789, 808273962]
 
-    assert [mark_of(key) for key in ("7", "user-7", "ü", -1)] == marks
+    assert [key_hash(key) for key in ("7", "user-7", "ü", -1)] == key_hashes
 
 
 @pytest.mark.parametrize("threads", [2, 8, 12, 32, 100])
 def test_keys_are_spread_evenly(threads: int) -> None:
     counts = [0] * threads
     for key in range(100 * threads):
-        counts[mark_of(key) % threads] += 1
+        counts[key_hash(key) % threads] += 1
 
     assert 50 < min(counts) <= max(counts) < 150
 
@@ -100,13 +100,13 @@ def test_keys_are_spread_evenly(threads: int) -> None:
 def test_a_key_keeps_its_shard_in_every_layout() -> None:
     for key in range(200):
         layouts = [Layout(number, threads) for number, threads in enumerate((4, 8, 12, 32), 1)]
-        threads = [layout.thread(mark_of(key)) for layout in layouts]
+        threads = [layout.thread(key_hash(key)) for layout in layouts]
 
-        assert {shard_of("app.Handler", thread, 4).number for thread in threads} == {mark_of(key) % 4}
+        assert {shard_of("app.Handler", thread, 4).number for thread in threads} == {key_hash(key) % 4}
 
 
 def test_a_usable_key_is_taken() -> None:
-    assert checked_key(KeyRoute("user-7", -1)) == (mark_of("user-7"), -1)
+    assert checked_key(KeyRoute("user-7", -1)) == (key_hash("user-7"), -1)
     assert checked_key(KeyRoute(7)) == checked_key(KeyRoute("7"))
 
 

@@ -8,7 +8,7 @@ from sharded_queue.errors import RouteError
 from sharded_queue.handler import Handler
 from sharded_queue.printable import counted
 from sharded_queue.route import KeyRoute, Route, checked, checked_key
-from sharded_queue.serializer import marked
+from sharded_queue.serializer import with_key_hash
 from sharded_queue.storage import Entry
 from sharded_queue.tube import Layout, Shard, Tube
 
@@ -70,7 +70,7 @@ def partition(
     """
     destinations = _destinations(handler, routes)
     if handler.threads is not None:
-        bodies = [marked(int(destinations[route][0]), body) for route, body in zip(routes, bodies, strict=True)]
+        bodies = [with_key_hash(int(destinations[route][0]), body) for route, body in zip(routes, bodies, strict=True)]
     if handler.shards == 1:
         return {Shard(handler.name): Partition(destinations, routes, bodies, identities)}
     shards = {route: _shard(handler, target) for route, (target, _) in destinations.items()}

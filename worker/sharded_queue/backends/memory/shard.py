@@ -15,7 +15,7 @@ from sortedcontainers import SortedDict, SortedList, SortedSet
 
 from sharded_queue.backends.memory.scored_set import ScoredSet
 from sharded_queue.lease import Lease, worker_of
-from sharded_queue.serializer import STAMP_DIGITS, mark_in
+from sharded_queue.serializer import STAMP_DIGITS, key_hash_in
 from sharded_queue.state import Dead
 from sharded_queue.storage import Batch, Entry, First, Schedule
 from sharded_queue.tube import Layout, Shard, Tube
@@ -188,8 +188,8 @@ class MemoryShard:
 
     def thread_in_force(self, thread: str, body: bytes) -> str:
         """Where a request goes now: one routed by key follows the layout in force, whenever it was registered."""
-        mark = mark_in(body)
-        return thread if mark is None or self.layout is None else self.layout.thread(mark)
+        key_hash = key_hash_in(body)
+        return thread if key_hash is None or self.layout is None else self.layout.thread(key_hash)
 
     def _parking_class(self, thread: str) -> int | None:
         """

@@ -256,9 +256,9 @@ end
 
 -- A request that was routed by key is placed by the layout in force, whatever was in force when it was registered.
 local function placed(thread, message)
-  local mark = string.match(message, '^#(%x%x%x%x%x%x%x%x)', 14)
-  if not mark or not layout_in_force() then return thread end
-  return layout.number .. ':' .. tonumber(mark, 16) % layout.threads
+  local key_hash = string.match(message, '^#(%x%x%x%x%x%x%x%x)', 14)
+  if not key_hash or not layout_in_force() then return thread end
+  return layout.number .. ':' .. tonumber(key_hash, 16) % layout.threads
 end
 
 -- Whether old threads are being drained, and this one may be one of a layout.
