@@ -53,7 +53,7 @@ class Leader:
         while not await self.attempt():  # noqa: ASYNC110 - the event is another process's
             await asyncio.sleep(self._lease_seconds / RENEWALS)
         self._is_leading = True
-        log.info("%s leads", self._identity)
+        log.info("%s is the leader", self._identity)
         metrics.leading.set(1)
 
     async def keep(self) -> None:

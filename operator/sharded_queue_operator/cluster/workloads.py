@@ -5,14 +5,14 @@ A watch reports our own Deployments; what is not known yet is read. A write happ
 differs from what it should be.
 """
 
-from hashlib import sha256
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from msgspec import json
 
 from sharded_queue_operator.cluster.api import Api, apps, version_of
 from sharded_queue_operator.cluster.contest import UNDONE_SECONDS
+from sharded_queue_operator.cluster.drift import Applied, digest, part_of
 from sharded_queue_operator.errors import Claimed, NotOurs
 from sharded_queue_operator.resource.deployment import Manifest, deployment, deployment_name
 from sharded_queue_operator.resource.name import Name
@@ -23,9 +23,6 @@ TARGET_SECONDS = 60.0
 """Between two reads of a user's workload, which no watch reports. It is read before it is scaled too."""
 MOVING_SECONDS = 5.0
 """The same while its pods are fewer or more than it wants, or not all ready, and while our write may be undone."""
-
-ITEM_KEYS = ("name", "mountPath", "uid")
-"""What identifies the items of a list, whatever other writers add between them."""
 
 
 class Known(NamedTuple):
@@ -49,13 +46,6 @@ class Known(NamedTuple):
     def body(self) -> Manifest:
         body: Manifest = json.decode(self.encoded)
         return body
-
-
-class Applied(NamedTuple):
-    """Digests of what was applied and of what the server made of it: its own defaults and spellings are not drift."""
-
-    ours: str
-    theirs: str
 
 
 class Workloads:
@@ -207,36 +197,3 @@ def owner_of(body: Manifest) -> Name | None:
     metadata = body["metadata"]
     owners = [owner["name"] for owner in metadata.get("ownerReferences") or [] if owner["kind"] == "ShardedQueue"]
     return Name(metadata["namespace"], owners[0]) if owners else None
-
-
-def part_of(theirs: Any, ours: Any) -> Any:
-    """Of *theirs*, only the fields that *ours* has."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        return {key: part_of(theirs.get(key), value) for key, value in ours.items()}
-    if isinstance(ours, list) and isinstance(theirs, list):
-        return _part_of_list(theirs, ours)
-    return theirs
-
-
-def _part_of_list(theirs: list[Any], ours: list[Any]) -> list[Any]:
-    key = next((key for key in ITEM_KEYS if ours and _identifies(key, ours)), None)
-    if key is None:
-        return theirs
-    items = {_key_of(item, key): item for item in theirs}
-    return [part_of(items.get(item[key]), item) for item in ours]
-
-
-def _identifies(key: str, items: list[Any]) -> bool:
-    names = {_key_of(item, key) for item in items}
-    return None not in names and len(names) == len(items)
-
-
-def _key_of(item: Any, key: str) -> str | None:
-    value = item.get(key) if isinstance(item, dict) else None
-    return value if isinstance(value, str) else None
-
-
-def digest(manifest: Manifest) -> str:
-    """The replicas are left out: they are compared as numbers."""
-    spec = {key: value for key, value in (manifest.get("spec") or {}).items() if key != "replicas"}
-    return sha256(json.encode({**manifest, "spec": spec}, order="sorted")).hexdigest()

@@ -56,7 +56,7 @@ async def _run_session(resource: Resource, folder: Path, options: RunOptions) ->
         storage = await stack.enter_async_context(_storage(resource))
         session = LocalSession(resource, storage, folder, logs, options)
         if own:
-            session.watch(own.ended)
+            session.end_with(own.ended)
         return await session.run()
 
 

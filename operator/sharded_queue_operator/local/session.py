@@ -87,7 +87,7 @@ class LocalSession:
         self._before = await self._count()
         self._introduce()
         self._listen_to_signals()
-        self.watch(self._poll)
+        self.end_with(self._poll)
         self._view.start()
         try:
             await self._work()
@@ -113,8 +113,8 @@ class LocalSession:
 
     # News
 
-    def watch(self, ending: Callable[[], Awaitable[RunFailed | None]]) -> None:
-        """Wait for something to end beside all else; a failure that it ends with ends the session."""
+    def end_with(self, ending: Callable[[], Awaitable[RunFailed | None]]) -> None:
+        """Wait for something to end beside all else; if it ends with a failure, end the session with it."""
 
         async def waited() -> None:
             try:
@@ -150,7 +150,7 @@ class LocalSession:
             return None
         log = self._logs / "producer.log"
         process = await start_process(words(self._options.producer), self._folder, self._environment, log)
-        self.watch(lambda: self._produced(process, log))
+        self.end_with(lambda: self._produced(process, log))
         return process
 
     async def _produced(self, process: Process, log: Path) -> RunFailed | None:

@@ -61,7 +61,7 @@ class LocalWorkers:
         self.all: list[WorkerProcess] = []
         self._command, self._environment, self._folder, self._logs = command, environment, folder, logs
         self._on_kill, self._on_failure = on_kill, on_failure
-        self._watching: set[asyncio.Task[None]] = set()
+        self._waiting: set[asyncio.Task[None]] = set()
         self._kills, self._paused_until = 0, 0.0
 
     @property
@@ -97,11 +97,11 @@ class LocalWorkers:
         worker = WorkerProcess(name, process, monotonic(), log)
         self.all.append(worker)
         self.most = max(self.most, len(self.running))
-        watching = asyncio.create_task(self._watch(worker))
-        self._watching.add(watching)
-        watching.add_done_callback(self._watching.discard)
+        waiting = asyncio.create_task(self._await_end(worker))
+        self._waiting.add(waiting)
+        waiting.add_done_callback(self._waiting.discard)
 
-    async def _watch(self, worker: WorkerProcess) -> None:
+    async def _await_end(self, worker: WorkerProcess) -> None:
         code = await worker.process.wait()
         worker.ended_at = monotonic()
         if worker.is_leaving:
@@ -121,10 +121,10 @@ class LocalWorkers:
         """Let all workers finish what they have begun; kill those that do not in time."""
         self.wanted = 0
         self.signal_all(signal.SIGTERM)
-        if self._watching:
-            await asyncio.wait(set(self._watching), timeout=drain_seconds + GRACE_SECONDS)
+        if self._waiting:
+            await asyncio.wait(set(self._waiting), timeout=drain_seconds + GRACE_SECONDS)
         self.signal_all(signal.SIGKILL)
-        await asyncio.gather(*self._watching)
+        await asyncio.gather(*self._waiting)
 
 
 def environment(resource: Resource, folder: Path, journal: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""An API server that is made up: it has no workloads, refuses to make any, and takes every status."""
+"""A fake API server: it has no workloads, refuses to create any, and takes every status."""
 
 from typing import Any
 

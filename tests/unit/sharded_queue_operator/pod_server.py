@@ -1,4 +1,4 @@
-"""Pods of a workload, an API server that has them, and a coordinator that records what it is asked for."""
+"""Pods of a workload, a fake API server that has them, and a coordinator that records its calls."""
 
 from collections.abc import Sequence
 from time import monotonic

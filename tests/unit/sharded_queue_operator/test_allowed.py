@@ -1,4 +1,4 @@
-"""Which servers the operator asks."""
+"""Which servers the operator connects to."""
 
 import pytest
 
@@ -6,15 +6,15 @@ from sharded_queue_operator.allowed import Allowed
 
 
 @pytest.mark.parametrize("address", ["redis.shop.svc:6379", "10.0.0.1:6379", "[fd00::1]:6379", "127.0.0.1:1"])
-def test_all_are_asked_by_default(address: str) -> None:
+def test_every_server_is_allowed_by_default(address: str) -> None:
     assert Allowed().covers(address)
 
 
 @pytest.mark.parametrize(
     "host", ["169.254.169.254", "[fe80::1]", "[fe80::1%eth0]", "[::ffff:169.254.169.254]", "[fd00:ec2::254]"]
 )
-def test_link_local_addresses_are_never_asked(host: str) -> None:
-    """Clouds tell a machine its secrets there."""
+def test_link_local_addresses_are_never_allowed(host: str) -> None:
+    """Clouds serve a machine's credentials there."""
     assert not Allowed().covers(f"{host}:80")
     assert not Allowed((f"{host}:80",)).covers(f"{host}:80")
 
@@ -29,11 +29,11 @@ def test_link_local_addresses_are_never_asked(host: str) -> None:
         ("10.0.0.1:6379", False),
     ],
 )
-def test_patterns_are_of_whole_addresses(address: str, is_covered: bool) -> None:
+def test_patterns_match_whole_addresses(address: str, is_covered: bool) -> None:
     assert Allowed(("*.svc:6379", "redis.example:6380")).covers(address) is is_covered
 
 
-def test_whoever_answers_is_known_by_name_or_by_address() -> None:
+def test_a_peer_is_allowed_by_its_name_or_by_its_address() -> None:
     allowed = Allowed(("redis.shop.svc:6379", "10.0.0.*:6379", "[[]fd00::*]:6379"))
 
     assert allowed.covers_peer("redis.shop.svc:6379", "192.0.2.7", 6379)

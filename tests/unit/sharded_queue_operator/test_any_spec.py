@@ -3,7 +3,7 @@
 from itertools import islice
 from random import Random
 
-from sharded_queue_operator.cluster.workloads import digest, part_of
+from sharded_queue_operator.cluster.drift import digest, part_of
 from sharded_queue_operator.errors import BadSpec
 from sharded_queue_operator.resource.deployment import Manifest, deployment
 from sharded_queue_operator.resource.spec import parsed

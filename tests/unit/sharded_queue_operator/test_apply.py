@@ -36,7 +36,7 @@ async def test_a_field_that_the_server_drops_is_written_once() -> None:
 async def test_depths_wait_for_their_time_but_for_the_first_and_the_last_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Whoever watches a queue waits for it to be empty."""
+    """People who watch a queue wait for it to be empty."""
     server, clock = Server("depth"), [0.0]
     monkeypatch.setattr(apply, "monotonic", lambda: clock[0])
     applier = Applier(cast("Api", server), cast("Workloads", None), "operator", status_seconds=30)

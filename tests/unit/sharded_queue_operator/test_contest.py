@@ -1,4 +1,4 @@
-"""Others who write the replicas of the same workload, as timelines."""
+"""Other writers of the same workload's replicas, as timelines."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def undone_twice() -> Contests:
     return contests
 
 
-def test_a_number_that_stays_is_contested_by_nobody() -> None:
+def test_a_number_that_stays_is_not_contested() -> None:
     contests = Contests()
     contests.wrote(NAME, 6, 0)
 
@@ -35,14 +35,14 @@ def test_one_change_by_a_person_is_put_right() -> None:
     assert not contests.rests(NAME, 2, "kubectl", 11), "one change counts once, however often it is seen"
 
 
-def test_changes_far_apart_are_those_of_people() -> None:
+def test_changes_far_apart_count_as_those_of_people() -> None:
     contests = Contests()
     for minute in range(5):
         contests.wrote(NAME, 6, 120 * minute)
         assert not contests.rests(NAME, 2, "kubectl", 120 * minute + 61)
 
 
-def test_who_undoes_two_writes_is_left_alone() -> None:
+def test_after_two_undone_writes_the_operator_rests() -> None:
     contests = undone_twice()
 
     assert contests.rests(NAME, 0, HPA, 30 + REST_SECONDS - 1)
@@ -86,6 +86,6 @@ def test_the_writer_of_the_replicas_is_found() -> None:
     assert writer_of({"metadata": {}}) == ""
 
 
-def test_the_condition_names_who_it_is() -> None:
+def test_the_condition_names_the_other_writer() -> None:
     assert condition(rests=True, writer=HPA).message.startswith(f"{HPA} keeps undoing the operator's number")
     assert condition(rests=False, writer=HPA).status == "False"

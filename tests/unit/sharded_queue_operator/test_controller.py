@@ -1,4 +1,4 @@
-"""What becomes of resources that cannot be served, before an API server that is made up."""
+"""What becomes of resources that cannot be served, before a fake API server."""
 
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -44,10 +44,10 @@ async def reconcile(controller: Controller) -> None:
             await controller.reconcile(name)
 
 
-async def test_a_workload_that_is_refused_as_if_by_chance_is_told_after_some_tries(
+async def test_a_refusal_that_may_be_transient_is_reported_after_some_tries(
     controller: Controller, server: Server
 ) -> None:
-    """It may be for ever, as where a webhook fails; the resource once had no condition then."""
+    """It may be permanent, as where a webhook fails; the resource once had no condition then."""
     controller.resource_changed(body())
     hear(controller)
     for _ in range(TRIES):
@@ -61,7 +61,9 @@ async def test_a_workload_that_is_refused_as_if_by_chance_is_told_after_some_tri
     assert server.message in ready["message"]
 
 
-async def test_a_template_that_the_server_cannot_read_is_told_at_once(controller: Controller, server: Server) -> None:
+async def test_a_template_that_the_server_cannot_read_is_reported_at_once(
+    controller: Controller, server: Server
+) -> None:
     """It is answered with 500; the resource once had no condition for ever."""
     server.message = "failed to create typed patch object: .spec.unheard: field not declared in schema"
     controller.resource_changed(body())
@@ -72,7 +74,7 @@ async def test_a_template_that_the_server_cannot_read_is_told_at_once(controller
     assert ready["message"] == server.message
 
 
-async def test_what_was_refused_is_not_asked_for_at_each_reading(controller: Controller, server: Server) -> None:
+async def test_a_refused_write_is_not_repeated_at_each_reading(controller: Controller, server: Server) -> None:
     server.status = 422
     controller.resource_changed(body())
     hear(controller)
@@ -102,10 +104,10 @@ async def test_no_spec_ends_the_work_for_others(
     assert "of all things" in ready["message"]
 
 
-async def test_a_resource_of_which_no_reading_comes_is_told_as_unknown(
+async def test_a_resource_without_readings_is_reported_as_unknown(
     controller: Controller, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A poller that forgot it once left it as it was, and every condition fine."""
+    """A poller that forgot a resource once left every condition of it fine."""
     monkeypatch.setattr(controller.observer, "subscribe", lambda _: None)
     monkeypatch.setattr(resources, "STALE_SECONDS", 0.01)
     monkeypatch.setattr(resources, "POLLS_UNTIL_STALE", 0.01)

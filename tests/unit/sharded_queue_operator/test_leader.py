@@ -1,4 +1,4 @@
-"""Who leads, before an API server that keeps one Lease."""
+"""Leader election, before a fake API server with one Lease."""
 
 from copy import deepcopy
 from typing import Any
@@ -47,7 +47,7 @@ def leader(server: Server, identity: str, lease_seconds: float = 600) -> Leader:
 
 
 async def test_a_lease_that_was_deleted_is_left_to_its_holder(server: Server) -> None:
-    """An operator that waited for it once took it at once, and two led until the first one's lease was over."""
+    """An operator that waited once took it at once, and two led until the first one's lease was over."""
     first, second = leader(server, "first"), leader(server, "second")
     await first.acquire()
     assert not await second.attempt()
@@ -58,7 +58,7 @@ async def test_a_lease_that_was_deleted_is_left_to_its_holder(server: Server) ->
     assert not await second.attempt()
 
 
-async def test_a_lease_that_a_chart_made_anew_is_left_to_its_holder(server: Server) -> None:
+async def test_a_lease_that_a_chart_made_again_is_left_to_its_holder(server: Server) -> None:
     """It names no holder, and its former holder does not know yet."""
     first, second = leader(server, "first"), leader(server, "second")
     await first.acquire()
@@ -78,7 +78,7 @@ async def test_a_lease_that_was_given_back_is_taken_at_once(server: Server) -> N
     assert await second.attempt()
 
 
-async def test_whoever_waits_takes_a_deleted_lease_when_its_holder_does_not(server: Server) -> None:
+async def test_a_waiting_operator_takes_a_deleted_lease_when_its_holder_does_not(server: Server) -> None:
     first, second = leader(server, "first"), leader(server, "second", lease_seconds=0)
     await first.acquire()
     await second.claim()
@@ -87,7 +87,7 @@ async def test_whoever_waits_takes_a_deleted_lease_when_its_holder_does_not(serv
     assert await second.claim()
 
 
-async def test_the_first_to_come_takes_a_lease_that_nobody_ever_held(server: Server) -> None:
+async def test_the_first_operator_takes_a_lease_without_a_holder(server: Server) -> None:
     assert await leader(server, "first").attempt()
 
 

@@ -59,7 +59,7 @@ async def test_threads_of_a_pod_that_has_ended_are_freed_once(
 async def test_of_a_pod_that_is_merely_gone_the_lease_decides(
     lease_recovery: LeaseRecovery, pods: PodTracker, server: PodServer, coordinator: RecordingCoordinator
 ) -> None:
-    """A forced deletion: its process lived on, and two workers had one thread in their hands."""
+    """A forced deletion: its process lived on, and two workers held one thread."""
     assert pods.drop(server.pods.pop("b")) is None
     del server.pods["c"]
     await pods.replace_all(list(server.pods.values()), "")
@@ -71,7 +71,7 @@ async def test_of_a_pod_that_is_merely_gone_the_lease_decides(
 async def test_of_a_pod_that_failed_with_its_node_the_lease_decides(
     lease_recovery: LeaseRecovery, pods: PodTracker, server: PodServer, coordinator: RecordingCoordinator
 ) -> None:
-    """The collector of pods says that it failed; no kubelet has seen its containers end."""
+    """The pod garbage collector says that it failed; no kubelet has seen its containers end."""
     server.pods["b"]["status"]["phase"] = "Failed"
     for body in (server.pods["b"], pod("c") | {"status": {"phase": "Failed"}}):
         assert pods.keep(body) is None
@@ -110,10 +110,10 @@ async def test_a_name_that_another_pod_has_by_now_is_left_alone(
     assert coordinator.evicted == []
 
 
-async def test_pods_that_another_made_free_nothing(
+async def test_pods_with_a_foreign_controller_free_nothing(
     lease_recovery: LeaseRecovery, pods: PodTracker, server: PodServer, coordinator: RecordingCoordinator
 ) -> None:
-    """They may have the labels of ours, the names of workers, and a controller that is called as ours is."""
+    """They may have the labels of our pods, the names of workers, and a controller with the name of ours."""
     forged = pod("x", "other")
     forged["metadata"]["ownerReferences"][0]["name"] = "n-77"
     for body in (forged, pod("y", "other")):
@@ -125,7 +125,7 @@ async def test_pods_that_another_made_free_nothing(
     assert coordinator.evicted == []
 
 
-async def test_workers_of_another_namespace_are_not_spoken_for(
+async def test_workers_of_another_namespace_are_left_alone(
     lease_recovery: LeaseRecovery, pods: PodTracker, server: PodServer, coordinator: RecordingCoordinator
 ) -> None:
     """A pod with the name of one that runs elsewhere once freed its threads."""
@@ -145,10 +145,10 @@ async def test_pods_of_a_stateful_set_are_left_to_their_leases(
     assert await lease_recovery.reclaim(theirs, FOUR, seen("b")) == []
 
 
-async def test_a_pod_of_the_users_deployment_that_a_list_tells_of_is_freed(
+async def test_threads_of_a_listed_pod_of_the_users_deployment_are_freed(
     lease_recovery: LeaseRecovery, server: PodServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As one that its node evicted, and that is kept to be looked at."""
+    """As a pod that its node evicted, whose object is kept for inspection."""
     monkeypatch.setattr(module, "LIST_SECONDS", 0.0)
     server.pods = {name: pod(name, "mine") for name in "wx"}
     mine, workload = resource(scaleTargetRef={"name": "mine"}), FOUR._replace(uid="deployment-mine")
@@ -187,7 +187,7 @@ async def test_without_redis_reclaiming_is_tried_again(
     assert len(await lease_recovery.reclaim(resource(), FOUR, seen("b"))) == 1
 
 
-async def test_a_pod_that_went_in_peace_is_not_remembered(
+async def test_a_pod_that_ended_without_threads_is_forgotten(
     lease_recovery: LeaseRecovery, pods: PodTracker, server: PodServer
 ) -> None:
     pods.drop(ended(server.pods.pop("b"), phase="Succeeded"))
@@ -196,7 +196,7 @@ async def test_a_pod_that_went_in_peace_is_not_remembered(
     assert pods.ended_holders(NAME, {"shop.b"}, monotonic()) == {}
 
 
-async def test_a_list_makes_up_for_an_end_that_no_watch_told(
+async def test_a_list_makes_up_for_an_end_that_no_watch_reported(
     lease_recovery: LeaseRecovery, pods: PodTracker, server: PodServer, coordinator: RecordingCoordinator
 ) -> None:
     ended(server.pods["b"])

@@ -19,7 +19,7 @@ def test_without_a_redis_to_start_run_says_how_to_get_one(monkeypatch: pytest.Mo
 async def test_a_port_that_another_program_took_meanwhile_is_not_insisted_on(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nor is the word of a run before that logged into the same folder taken for ours."""
+    """The log of an earlier run in the same folder does not count either."""
     (tmp_path / "redis.log").write_text("Ready to accept connections tcp\n")
     ports = [local_redis.free_port(), redis_server.port]
     monkeypatch.setattr(local_redis, "free_port", ports.pop)

@@ -22,7 +22,7 @@ def test_help_needs_no_cluster_and_lists_the_settings(tmp_path: Path) -> None:
     assert "Traceback" not in said.stdout
 
 
-def test_words_that_make_no_sense_are_refused(tmp_path: Path) -> None:
+def test_unknown_arguments_are_refused(tmp_path: Path) -> None:
     said = typed("--namespace", "x", home=tmp_path)
 
     assert (said.returncode, "unrecognized arguments: --namespace" in said.stderr) == (2, True)

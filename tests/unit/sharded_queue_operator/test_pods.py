@@ -1,4 +1,4 @@
-"""What is known of pods: from a watch, from lists, and from whoever made them."""
+"""What is known of pods: from a watch, from lists, and from their controllers."""
 
 import pytest
 
@@ -23,7 +23,7 @@ def pods(server: PodServer) -> PodTracker:
     return tracking(server)
 
 
-async def test_a_list_makes_up_for_what_no_watch_told_also_after_the_pods_were_listed(
+async def test_a_list_makes_up_for_missed_news_also_after_the_pods_were_listed(
     pods: PodTracker, server: PodServer
 ) -> None:
     """Such a resource was once left out of all lists for ever."""

@@ -21,6 +21,6 @@ def test_missing_requests_are_lost_unless_they_wait_or_died() -> None:
 @pytest.mark.parametrize(
     "handled", [journal("a2", "a1", "a3", "b1", "b2"), journal("a1"), journal("a1", "a2", "a3", "b1", "b2", "c1")]
 )
-def test_a_broken_promise_is_no_success(handled: list[str]) -> None:
+def test_a_broken_promise_is_a_failure(handled: list[str]) -> None:
     assert not outcome(check_order(REGISTERED, handled)).is_as_promised
     assert outcome(check_order(REGISTERED, REGISTERED)).is_as_promised

@@ -55,7 +55,7 @@ async def test_a_list_is_read_to_its_last_page(resync: Resync, controller: Contr
 async def test_a_list_replaces_what_is_known_also_when_versions_went_back(
     resync: Resync, controller: Controller, server: Server, listed_at: int, handler: str
 ) -> None:
-    """After a restored etcd every version is older, and the watch once was believed for ever."""
+    """After etcd is restored every version is older, and the news of the watch once stayed for ever."""
     controller.resource_changed(body(version=9))
     restored = body(version=5, handlers=[{"name": "b"}])
     server.lists = [{"metadata": {"resourceVersion": str(listed_at)}, "items": [restored]}]
@@ -77,7 +77,7 @@ async def test_a_restored_deployment_is_believed(resync: Resync, controller: Con
 
 
 async def test_a_deployment_that_a_list_does_not_hold_is_gone(resync: Resync, controller: Controller) -> None:
-    """When the watch did not tell of its end, it was once taken to be there for ever."""
+    """When the watch missed its end, it once counted as existing for ever."""
     controller.workload_changed(DEPLOYMENT)
     assert len(controller.workloads.known) == 1
     await resync.list_workloads("")

@@ -56,7 +56,7 @@ async def test_victims_are_cordoned_first_and_marked_at_the_next_reading(
     assert server.costs == {"c": VICTIM_COST, "d": VICTIM_COST}
 
 
-async def test_a_reading_from_before_the_cordon_does_not_do(scale_down: ScaleDown, server: PodServer) -> None:
+async def test_a_reading_from_before_the_cordon_does_not_count(scale_down: ScaleDown, server: PodServer) -> None:
     early = seen("a", "b")
     assert not await scale_down.prepare(resource(), FOUR, early, 2)
 
@@ -77,7 +77,7 @@ async def test_a_worker_that_took_a_thread_meanwhile_is_uncordoned_and_another_g
     assert server.costs == {other: VICTIM_COST}
 
 
-async def test_choosing_ends(scale_down: ScaleDown) -> None:
+async def test_the_choice_of_victims_ends(scale_down: ScaleDown) -> None:
     """Workers that are always just about to take a thread cannot keep the replicas up for ever."""
     holders = [("c", "d"), ("a", "b"), ("c", "d"), ("a", "b")]
     answers = [await scale_down.prepare(resource(), FOUR, seen(*busy), 2) for busy in holders]
@@ -124,7 +124,7 @@ async def test_pods_of_the_users_deployment_are_found_by_its_selector(scale_down
 async def test_the_highest_ordinals_of_a_stateful_set_are_cordoned_and_go(
     scale_down: ScaleDown, server: PodServer, coordinator: RecordingCoordinator
 ) -> None:
-    """They went without notice once: each could take a thread as it was stopped."""
+    """They once went without a cordon: each could take a thread as it was stopped."""
     names = [f"w-{number}" for number in range(4)]
     server.pods = {name: pod(name, kind="StatefulSet") for name in names}
     theirs, workload = resource(scaleTargetRef={"name": "n", "kind": "StatefulSet"}), FOUR._replace(uid="set-n")
@@ -138,7 +138,7 @@ async def test_the_highest_ordinals_of_a_stateful_set_are_cordoned_and_go(
 async def test_a_worker_that_bears_the_bare_name_of_its_pod_is_busy_too(
     scale_down: ScaleDown, coordinator: RecordingCoordinator
 ) -> None:
-    """Those of earlier versions do, until their Deployments were rolled out anew."""
+    """Workers of earlier versions do, until their Deployments are rolled out anew."""
     early = seen()
     (state,) = early.shards
     old = [Hold("t", "d/f00d", 1, 1.0), Hold("u", "c/f00d", 1, 1.0)]

@@ -11,6 +11,6 @@ def test_the_python_of_a_producer_is_ours() -> None:
 
 
 @pytest.mark.parametrize("command", ["", "'"])
-def test_a_producer_that_is_no_command_is_refused(command: str) -> None:
+def test_a_producer_that_is_not_a_command_is_refused(command: str) -> None:
     with pytest.raises(RunFailed, match="cannot be read"):
         words(command)

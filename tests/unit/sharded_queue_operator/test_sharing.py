@@ -21,7 +21,7 @@ def resource(name: str, *handlers: str, namespace: str = "shop", **redis: Any) -
     )
 
 
-def test_a_handler_that_two_resources_name_is_told_of_on_both() -> None:
+def test_a_handler_that_two_resources_name_is_reported_on_both() -> None:
     sharing, first, second = Sharing(), resource("first", "a", "b"), resource("second", "b")
     sharing.claim(first)
     assert sharing.condition(first).status == "False"

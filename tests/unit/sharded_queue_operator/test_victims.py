@@ -42,7 +42,7 @@ def test_a_pod_that_was_cordoned_already_is_chosen_again() -> None:
     assert victims(FOUR, dict.fromkeys("a", 1), 3, cordoned={"a"}) == {"d"}
 
 
-def test_as_many_as_there_are_take_nobody() -> None:
+def test_without_fewer_replicas_no_pod_goes() -> None:
     assert victims(FOUR, {}, 4) == victims(FOUR, {}, 9) == set()
 
 
@@ -55,7 +55,7 @@ def test_only_costs_that_change_are_written() -> None:
 
 
 def test_a_cost_that_its_author_gave_is_given_back() -> None:
-    """It was once replaced by 0 for ever."""
+    """It was once replaced by 0 for good."""
     (marked,) = costs([pod("a", cost="100")], {"a"}).values()
     assert marked == {COST: VICTIM_COST, OWN_COST: "100"}
 

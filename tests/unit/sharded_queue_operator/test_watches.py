@@ -1,4 +1,4 @@
-"""The watches of the operator: what it does about what kopf leaves behind."""
+"""The watches of the operator, and the tasks that kopf leaves behind."""
 
 import asyncio
 

@@ -52,7 +52,7 @@ async def local(tmp_path: Path, told: Told) -> AsyncIterator[LocalWorkers]:
     await made.stop(0)
 
 
-async def test_idle_workers_leave_first_and_then_the_youngest(local: LocalWorkers) -> None:
+async def test_idle_workers_leave_first_and_then_the_newest(local: LocalWorkers) -> None:
     await local.scale(4, {})
     await local.scale(2, dict.fromkeys(("worker-1", "worker-3", "worker-4"), 1))
 

@@ -10,7 +10,7 @@ async def taken(queue: WorkQueue[str]) -> str:
         return name
 
 
-async def test_a_name_stands_once() -> None:
+async def test_a_name_is_queued_once() -> None:
     queue: WorkQueue[str] = WorkQueue()
     queue.add("a")
     queue.add("a")
