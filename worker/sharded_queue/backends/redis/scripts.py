@@ -15,7 +15,7 @@ from functools import cache
 from hashlib import sha1
 from importlib.resources import files
 from math import inf
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 from redis.exceptions import (
@@ -61,6 +61,32 @@ OTHER_FORMAT = re.compile(r"FORMAT (\d+) (\d+) (.*?)(?:,? script: .*)?$", re.DOT
 """The error of `check_format` in the scripts: the format of the data, that of this release, and the keys."""
 
 
+class Statement(NamedTuple):
+    """What a text of Lua defines, and the names in it: those called by `rarely()`, and the others."""
+
+    text: str
+    defined: frozenset[str]
+    named: frozenset[str]
+    rare: frozenset[str]
+
+
+def _statement(text: str) -> Statement:
+    defined = DEFINED.match(text)
+    return Statement(
+        text,
+        frozenset(NAME.findall(defined[1])) if defined else frozenset(),
+        frozenset(NAME.findall(RARE.sub("rarely", text))),
+        frozenset(RARE.findall(text)),
+    )
+
+
+@cache
+def _prelude() -> list[Statement]:
+    text = (files("sharded_queue.backends.redis") / "lua" / "_prelude.lua").read_text("utf-8")
+    _, *statements = STATEMENT.split(COMMENT.sub("", text))
+    return [_statement(statement) for statement in statements]
+
+
 @cache
 def source(name: str) -> str:
     """
@@ -72,43 +98,36 @@ def source(name: str) -> str:
     """
     folder = files("sharded_queue.backends.redis") / "lua"
     flags, _, body = (folder / f"{name}.lua").read_text("utf-8").partition("\n")
-    values, functions = _needed((folder / "_prelude.lua").read_text("utf-8"), COMMENT.sub("", body))
+    values, functions = _needed(_statement(COMMENT.sub("", body)))
     return "\n".join([flags, *values, "return (function()\n", *functions, body, "end)()\n"])
 
 
-def _needed(prelude: str, body: str) -> tuple[list[str], list[str]]:
+def _needed(body: Statement) -> tuple[list[str], list[str]]:
     """
     The statements of the prelude that *body* needs, values and functions: Redis runs a whole script at every call, and
     creating functions that nobody calls took longer than the work of most scripts. So what is needed only by way of
     `rarely()` is created by the function `make_rare`, in the calls that need it.
     """
-    _, *statements = STATEMENT.split(COMMENT.sub("", prelude))
-    usual = _reached(statements, {*NAME.findall(RARE.sub("rarely", body))}, RARE)
-    called = {name for text in (body, *usual) for name in RARE.findall(text)}
-    values = [statement for statement in usual if not statement.startswith(FUNCTION)]
-    functions = [statement for statement in usual if statement.startswith(FUNCTION)]
+    usual = _reached(body.named)
+    called = body.rare.union(*[statement.rare for statement in usual])
+    values = [statement.text for statement in usual if not statement.text.startswith(FUNCTION)]
+    functions = [statement.text for statement in usual if statement.text.startswith(FUNCTION)]
     if not called:
         return values, functions
-    seldom = [statement for statement in _reached(statements, {*called}) if statement not in usual]
-    called |= {name for statement in seldom for name in RARE.findall(statement)}
+    seldom = [statement for statement in _reached(called, with_rare=True) if statement not in usual]
+    called = called.union(*[statement.rare for statement in seldom])
     table = ", ".join(f"{name} = {name}" for name in sorted(called))
-    return values, [*functions, "make_rare = function()\n", *seldom, f"return {{ {table} }}\nend\n"]
+    rare = [statement.text for statement in seldom]
+    return values, [*functions, "make_rare = function()\n", *rare, f"return {{ {table} }}\nend\n"]
 
 
-def _reached(statements: Sequence[str], named: set[str], rare: re.Pattern[str] | None = None) -> list[str]:
-    """The statements that define what is *named*, and what those name in turn, except what is called as *rare* says."""
-    reached: list[str] = []
-    found = _defining(named, statements)
-    while len(found) > len(reached):
+def _reached(named: frozenset[str], with_rare: bool = False) -> list[Statement]:
+    """What of the prelude defines what is *named*, and what that names in turn; *with_rare*: also by `rarely()`."""
+    reached: list[Statement] = []
+    while len(found := [statement for statement in _prelude() if statement.defined & named]) > len(reached):
         reached = found
-        for one in found:
-            named.update(NAME.findall(rare.sub("rarely", one) if rare else one))
-        found = _defining(named, statements)
-    return found
-
-
-def _defining(named: set[str], statements: Sequence[str]) -> list[str]:
-    return [one for one in statements if named.intersection(NAME.findall(DEFINED.findall(one)[0]))]
+        named = named.union(*[one.named | one.rare if with_rare else one.named for one in found])
+    return reached
 
 
 @cache
