@@ -29,11 +29,12 @@ from sharded_queue_operator.settings import Settings, read
 log = logging.getLogger("sharded_queue_operator")
 
 CRD_SECONDS = 2.0
+"""Between two looks whether the CRD is installed."""
 
 NESTED = 20_000
 """
-How deep calls may go. The API server takes objects that are nested 10,000 deep, ten times what Python reads by
-default: one such resource would end the watch, and the list, of all.
+Python's recursion limit. The API server accepts objects that are nested 10,000 deep, ten times what Python reads by
+default: one such resource would end the watch and the list of all resources.
 """
 
 
@@ -92,7 +93,7 @@ def _explained(error: Exception) -> str:
 
 
 async def _serve(settings: Settings) -> None:
-    """Run until SIGTERM or SIGINT. A failure that is not one resource's own ends the process, to be started anew."""
+    """Run until SIGTERM or SIGINT. A failure beyond one resource ends the process, for its supervisor to restart."""
     install_signal_handlers(stop := asyncio.Event())
     api = await Api.connected(settings.api_seconds)
     controller = Controller(api, settings)

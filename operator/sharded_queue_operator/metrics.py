@@ -24,7 +24,7 @@ depth = Gauge("sharded_queue_depth", "Requests not handled yet", QUEUE, registry
 lag_seconds = Gauge("sharded_queue_lag_seconds", "Age of the oldest request", QUEUE, registry=registry)
 unconsumed_depth = Gauge(
     "sharded_queue_unconsumed_depth",
-    "Requests of handlers that no worker has asked for in the last minute",
+    "Requests of handlers that no worker has polled for a minute",
     QUEUE,
     registry=registry,
 )
@@ -88,7 +88,7 @@ def initialise(namespace: str, queue: str) -> None:
 
 
 def drop_readings(namespace: str, queue: str) -> None:
-    """Drop what nobody reads any more: the last values would stand as if they were new."""
+    """Drop the gauges of a resource that is no longer read: the last values would look current."""
     for gauge in READ:
         gauge.remove_by_labels({"namespace": namespace, "queue": queue})
 

@@ -2,7 +2,7 @@
 Other writers of the same workload's replicas: an HPA, a ScaledObject, a number in Git. Pure.
 
 A write that is undone once may have collided with a person's, so the operator writes again. When a second write is
-undone within a minute, the two writers would go on for ever: the operator rests, names the other writer in a condition,
+undone within a minute, the two writers would never stop: the operator rests, names the other writer in a condition,
 and tries again after five minutes.
 """
 

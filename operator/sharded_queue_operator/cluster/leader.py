@@ -58,7 +58,7 @@ class Leader:
 
     async def keep(self) -> None:
         """
-        Renew for ever.
+        Renew until it fails.
 
         Raises:
             Deposed: the Lease could not be renewed in time, or another operator holds it.

@@ -91,7 +91,7 @@ def is_final(body: Manifest) -> bool:
 
 def has_ended(body: Manifest) -> bool:
     """
-    Whether a kubelet says that all containers have ended for ever.
+    Whether a kubelet says that all containers have ended and will not restart.
 
     A missing object proves nothing, and neither does the phase alone: after a forced deletion, or the loss of a node,
     the API server says that a pod has ended while its processes may go on.

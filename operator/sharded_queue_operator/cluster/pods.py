@@ -1,9 +1,9 @@
 """
-The worker pods of each resource: the pods that exist, and the pods whose containers have ended as a kubelet reports.
+The worker pods of each resource: the pods that exist, and the pods that have ended by the word of a kubelet.
 
-A watch reports the pods of our own Deployments; the pods of a workload of the user's are listed when they are needed.
-Anyone may give a pod names and labels, so the uids of its owners say which resource it belongs to. A pod that was never
-seen here is left alone: a worker may run anywhere.
+A watch reports the pods of the Deployments that resources own; the pods of a user's workload are listed when needed.
+Anyone may choose a pod's name and labels, so the uids of its owners say which resource it belongs to. A pod that was
+never seen here is left alone: a worker may run anywhere.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ mostly end before. A thousand busy queues are 17 lists a second.
 
 
 class Ended(NamedTuple):
-    """A pod whose containers have ended for ever, and since when that is known."""
+    """A pod whose containers have ended and will not restart, and when that became known."""
 
     uid: str
     controller: ControllerRef
@@ -66,7 +66,7 @@ class PodTracker:
         return None
 
     def drop(self, body: Manifest) -> Name | None:
-        """Note that a pod exists no more; the resource whose worker it was, if it has ended for certain."""
+        """Note that a pod was deleted; the resource whose worker it was, if a kubelet has seen it end."""
         resource = resource_of(body)
         if resource is None or self._known.get(resource, {}).pop(body["metadata"]["name"], None) is None:
             return None
@@ -116,7 +116,7 @@ class PodTracker:
         return [pod.problem for pod in pods if pod.problem and not pod.is_leaving]
 
     async def of(self, resource: Resource, workload: Workload) -> Sequence[Pod]:
-        """The pods of a workload. They are listed anew when fewer are known than exist, and when no watch has them."""
+        """The pods of a workload, from a list when fewer are known than exist, or when no watch reports them."""
         found = await self._known_of(resource.name, workload)
         if resource.spec.scale_target_ref or len(found) < workload.existing:
             await self._list(resource, workload.selector)

@@ -1,8 +1,8 @@
 """
 What runs the workers: the Deployment that a resource owns, or a workload of the user's that it scales.
 
-A watch reports our own Deployments; what is not known yet is read. A write happens only where the server's object
-differs from what it should be.
+A watch reports the Deployments that resources own; what is not known yet is read. A write happens only where the
+server's object differs from what it should be.
 """
 
 from time import monotonic
@@ -26,7 +26,7 @@ MOVING_SECONDS = 5.0
 
 
 class Known(NamedTuple):
-    """A Deployment of our own, encoded: thousands of them as dicts would be most of this process."""
+    """A Deployment that a resource owns. Its object is encoded: thousands of dicts would be most of this process."""
 
     version: int
     workload: Workload

@@ -40,7 +40,7 @@ class Applier:
         self._unknown_fields: set[str] = set()
         """
         Fields of a status that the API server drops, since its CRD is older than this process. They would be written
-        at each reconciliation. An upgrade of the CRD comes with a new process, which tries them anew.
+        at each reconciliation. An upgrade of the CRD comes with a new process, which tries them again.
         """
 
     async def apply(

@@ -1,8 +1,8 @@
 """
 Each resource again and again: observe, decide, apply.
 
-News comes from watches, from Redis and from lists of everything, and only ever says which resource to look at. So it
-does not matter whether one piece of news is lost, late, or comes twice.
+News comes from watches, from Redis and from lists of everything, and only ever says which resource to reconcile. So
+it does not matter whether one piece of news is lost, late, or comes twice.
 """
 
 import asyncio
@@ -90,7 +90,7 @@ class Controller:
         self._progress_at = monotonic()
 
     def idle_seconds(self) -> float:
-        """How long ago a resource was last looked at, or the last list of them was read."""
+        """Since a resource was last reconciled, or the last list was read."""
         return monotonic() - self._progress_at
 
     def check_pollers(self) -> None:
@@ -167,7 +167,7 @@ class Controller:
             self.queue.add(name)
 
     def _read_spec(self, entry: CacheEntry, body: Manifest) -> None:
-        """A spec that makes no sense changes nothing: the workers stay as they are until it does."""
+        """An invalid spec changes nothing: the workers stay as they are until the spec is valid."""
         try:
             resource = parsed(body)
             if resource.spec.worker:
@@ -284,7 +284,7 @@ def _is_transient(error: ApiRefused) -> bool:
 
 
 def _unexpected(entry: CacheEntry, error: Exception) -> BadSpec:
-    """No spec of one resource ends the work for all others, whatever it makes this process do."""
+    """Whatever error the spec of one resource causes, the work for the others goes on."""
     log.error("%s: its spec cannot be read", entry.name, exc_info=error)
     return BadSpec(f"the operator cannot read this spec: {error!r}")
 

@@ -1,8 +1,8 @@
 """
 What the controller keeps of one resource between two reconciliations.
 
-A resource comes as an object of the API server. Its spec is kept as values, and of the object itself only what is asked
-again and again: of a thousand resources, the whole objects would be most of this process.
+The spec is kept as values, and of the API server's object only what each reconciliation reads: a thousand whole objects
+would be most of this process.
 """
 
 from dataclasses import dataclass, field
@@ -58,8 +58,8 @@ class CacheEntry:
 
     def accept(self, resource: Resource) -> None:
         """
-        Take in a spec that makes sense. A reading answers the question that was asked, and markers are those of the
-        Redis that holds them: neither outlives a change of that.
+        Take in a valid spec. A reading answers the question that was asked, and markers are those of the Redis that
+        holds them: neither outlives a change of these.
         """
         before = self.resource
         if before and _question(before) != _question(resource):
@@ -69,7 +69,7 @@ class CacheEntry:
         self.resource, self.complaint = resource, None
 
     def doubt(self, resource: Resource) -> None:
-        """No reading came, not even one that tells of a doubt: something in this process is at fault."""
+        """No reading came, not even one with a doubt: something in this process is at fault."""
         read_at = self.reading.read_at if self.reading else float("-inf")
         period = resource.spec.scaling.poll_period_seconds
         message = f"no reading came for {resource.policy.stale_seconds:.0f} s, though one is due every {period} s"
@@ -87,12 +87,12 @@ class CacheEntry:
 
 
 def _question(resource: Resource) -> tuple[RedisTarget, Subscription]:
-    """Which Redis is asked, and for what."""
+    """What a reading answers: which Redis was read, and for what."""
     return RedisTarget.of(resource), Subscription.of(resource)
 
 
 def compact(body: Manifest) -> Manifest:
-    """What is asked again and again: most of an object is its spec, a copy of that by kubectl, and bookkeeping."""
+    """What each reconciliation reads. Most of an object is its spec, a copy of that by kubectl, and bookkeeping."""
     metadata = body["metadata"]
     kept = {key: metadata[key] for key in KEPT if key in metadata}
     annotations = {k: value for k, value in (metadata.get("annotations") or {}).items() if k in {PAUSE, ACCEPT}}

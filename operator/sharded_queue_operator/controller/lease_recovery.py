@@ -58,7 +58,7 @@ class LeaseRecovery:
         return [_event(ended, freed)] if freed else []
 
     async def _ended(self, resource: Name, workload: Workload, holders: Set[str], read_at: float) -> set[str]:
-        """Pods of the workload that hold threads and have ended for certain; the others are no longer suspected."""
+        """Pods of the workload that hold threads and have certainly ended; the others are no longer suspected."""
         suspects = self._pods.ended_holders(resource, holders, read_at)
         ended = {name for name, each in suspects.items() if await self._is_certain(resource, workload, name, each)}
         self._pods.forget_ended(resource, suspects.keys() - ended)

@@ -22,7 +22,7 @@ from sharded_queue_operator.settings import Settings
 log = logging.getLogger(__name__)
 
 RELIST_SECONDS = 1.0
-"""Until a list that was refused is asked for again."""
+"""Before a list that was refused is read again."""
 
 
 class Listing(NamedTuple):
@@ -41,7 +41,7 @@ class Resync:
         self._due = asyncio.Event()
 
     def hasten(self) -> None:
-        """The watches ended: until they begin anew, only lists report what happens."""
+        """The watches ended: until they restart, only lists report what happens."""
         self._due.set()
 
     async def run(self) -> None:
@@ -107,6 +107,6 @@ class Resync:
         """All objects of a list, of each what *keep* keeps of it."""
         items: list[Manifest] = []
         version = 0
-        async for page, version in self._api.pages(path, selector):  # noqa: B007 - that of the last page counts
+        async for page, version in self._api.pages(path, selector):  # noqa: B007 - the last page's version counts
             items.extend(map(keep, page) if keep else page)
         return Listing(items, version)

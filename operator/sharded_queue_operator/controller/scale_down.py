@@ -29,7 +29,7 @@ CORDON_SECONDS = 15.0
 ROUNDS = 3
 """
 Choices of victims for one scale-down. A worker may take a thread just before it is cordoned, and then another one is
-chosen; but not for ever.
+chosen: a limit ends that.
 """
 
 

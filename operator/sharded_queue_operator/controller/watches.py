@@ -1,8 +1,8 @@
 """
-News from Kubernetes: what kopf watches, and how its watches begin anew whatever ends them.
+News from Kubernetes: what kopf watches, and how its watches restart, whatever ends them.
 
-Only `on.event`, which writes nothing to the objects; the work is done elsewhere, from a queue of our own. The functions
-are async to stay on the event loop: kopf would run plain functions in another OS thread.
+The only decorator of kopf here is `on.event`, which writes nothing to the objects: the controller does the work, from a
+queue of its own. The functions are async to stay on the event loop: kopf would run plain ones in another OS thread.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ KOPF = Path(kopf.__file__).parent
 
 REQUEST_SECONDS = 15.0
 BACKOFF_SECONDS = (0.5, 1.0, 2.0)
-"""kopf gives up soon: then the watches begin anew, and lists take their place until they do."""
+"""kopf gives up soon; then the watches restart, and lists take their place until they do."""
 
 EXIT_SECONDS = 0.5
-"""Our handlers only put names into a queue, so nothing is worth waiting for when the process is to end."""
+"""Our handlers only put names into a queue, so nothing is worth waiting for when the process ends."""
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1.0, 30.0
-"""Between two beginnings of the watches, while they end at once."""
+"""Before the watches restart; longer each time while they end at once."""
 
 CANCELLATIONS, CANCELLED_SECONDS = 5, 0.5
 """How often a task of kopf is cancelled, and how long it may take to end each time."""
@@ -44,11 +44,9 @@ CANCELLATIONS, CANCELLED_SECONDS = 5, 0.5
 
 async def watch(controller: Controller, resync: Resync, settings: Settings, stop: asyncio.Event) -> None:
     """
-    Report news to *controller* until *stop*. Whatever ends the watches, they begin anew, and lists report what was
-    missed.
+    Report news to *controller* until *stop*. Whatever ends the watches, they restart; lists report what they missed.
 
-    kopf gives up for good on an answer that it does not expect, such as a conflict, or a watch that is gone as it
-    begins.
+    kopf stops for good on an answer that it does not expect, such as a conflict, or 410 to a watch that has just begun.
     """
     pause = FIRST_PAUSE_SECONDS
     while not stop.is_set():
@@ -57,7 +55,7 @@ async def watch(controller: Controller, resync: Resync, settings: Settings, stop
             await _watch_once(controller, settings, stop)
         except Exception as error:
             pause = FIRST_PAUSE_SECONDS if monotonic() > begun + LONGEST_PAUSE_SECONDS else pause
-            log.warning("the watches ended: %r; they begin anew in %.0f s", error, pause)
+            log.warning("the watches ended: %r; they restart in %.0f s", error, pause)
             metrics.watch_failures.inc()
             resync.hasten()
             await asyncio.sleep(pause)
@@ -74,7 +72,7 @@ async def _watch_once(controller: Controller, settings: Settings, stop: asyncio.
 async def _kopf_tasks(
     controller: Controller, settings: Settings, stop: asyncio.Event
 ) -> Collection["asyncio.Task[None]"]:
-    """`kopf.operator` would take all tasks of this loop for its own at the end, and wait for them."""
+    """Not by `kopf.operator`: at its end, it would take all tasks of this loop for its own and wait for them."""
     tasks = await kopf.spawn_tasks(
         registry=_registered(controller),
         settings=_configured(),
@@ -120,7 +118,7 @@ def _configured() -> kopf.OperatorSettings:
     settings.queueing.idle_timeout = settings.queueing.exit_timeout = EXIT_SECONDS
     settings.networking.request_timeout = REQUEST_SECONDS
     settings.networking.error_backoffs = BACKOFF_SECONDS
-    settings.process.ultimate_exiting_timeout = None  # kopf may end and begin anew; this process lives on
+    settings.process.ultimate_exiting_timeout = None  # kopf may end and restart within this process
     settings.watching.chunk_size = PAGE  # its first list would be one page, whatever its length
     settings.watching.label_selectors["apps", "v1", "deployments"] = f"{MANAGED_BY}={MANAGER}"
     settings.watching.label_selectors["", "v1", "pods"] = watched_pods()
@@ -129,7 +127,7 @@ def _configured() -> kopf.OperatorSettings:
 
 async def cancel_leftover_kopf_tasks() -> None:
     """
-    End what kopf leaves behind: watchers that take their first cancellation for a pause of their own. They would
+    Cancel what kopf leaves behind: watchers that mistake their first cancellation for a pause of their own. They would
     outlive the watches and keep this process from ending.
     """
     for _ in range(CANCELLATIONS):

@@ -14,7 +14,7 @@ from sharded_queue_operator import metrics
 T = TypeVar("T", bound=Hashable)
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
-"""A longer pause saves little; with a shorter one, an API server is asked too often by a thousand that it refuses."""
+"""A longer pause saves little. With a shorter one, a thousand refused resources would burden the API server."""
 
 
 class WorkQueue(Generic[T]):
@@ -25,7 +25,7 @@ class WorkQueue(Generic[T]):
         self._again: set[T] = set()
         self._failures: Counter[T] = Counter()
         self._rests: Counter[T] = Counter()
-        """Both in a row: a success begins them anew."""
+        """Both in a row: a success resets them."""
         self._resting: dict[T, asyncio.TimerHandle] = {}
 
     def __len__(self) -> int:

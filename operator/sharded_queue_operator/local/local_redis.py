@@ -37,7 +37,7 @@ class LocalRedis:
         return self.address
 
     async def _has_started(self, port: int) -> bool:
-        """False where another program took the port first. Only the log tells which of the two answers there."""
+        """False when another program took the port first. Only the log shows which of the two answers there."""
         begin = self._log.stat().st_size if self._log.exists() else 0
         command = [*self.command(), "--port", str(port)]
         self._process = await start_process(command, self._folder, os.environ, self._log)

@@ -3,7 +3,7 @@ Whether order was kept: what handlers say they did, against what was registered.
 
 A producer and handlers that keep a journal append a line for each request to two Redis lists, `…:registered` and
 `…:handled`, whose name they find in the variable SHARDED_QUEUE_JOURNAL. A line names the tube and, after a space, the
-request, by a word that no other request of the tube has. Nothing of it comes from the engine whose work is checked.
+request, by a word that no other request of the tube has. The engine whose work is checked writes none of it.
 """
 
 from collections.abc import Awaitable, Sequence

@@ -100,7 +100,9 @@ class LocalSession:
     def _introduce(self) -> None:
         handlers = " ".join(handler.name for handler in self._resource.spec.handlers)
         address = self._resource.spec.redis.addresses[0]
-        click.echo(f"look in from elsewhere: QUEUE_REDIS_ADDRESS={address} sharded-queue tubes --watch {handlers}")
+        click.echo(
+            f"watch it from another terminal: QUEUE_REDIS_ADDRESS={address} sharded-queue tubes --watch {handlers}"
+        )
         if not self._options.producer and not self._options.is_endless:
             click.echo("there is no producer (--produce COMMAND): this ends as soon as no requests wait")
 
@@ -114,7 +116,7 @@ class LocalSession:
     # News
 
     def end_with(self, ending: Callable[[], Awaitable[RunFailed | None]]) -> None:
-        """Wait for something to end beside all else; if it ends with a failure, end the session with it."""
+        """Await *ending* in the background; if it returns or raises a failure, end the session with that."""
 
         async def waited() -> None:
             try:
@@ -132,7 +134,9 @@ class LocalSession:
     def _listen_to_signals(self) -> None:
         def received(number: signal.Signals) -> None:
             self._signals.append(number)
-            if len(self._signals) > 1:  # asked again: the workers give up what they have begun, and are then killed
+            if (
+                len(self._signals) > 1
+            ):  # the second signal makes workers give up what they have begun, the third kills them
                 self._workers.signal_all(signal.SIGTERM if len(self._signals) == 2 else signal.SIGKILL)
             self._news.put_nowait(None)
 

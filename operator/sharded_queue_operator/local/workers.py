@@ -66,7 +66,7 @@ class LocalWorkers:
 
     @property
     def running(self) -> list[WorkerProcess]:
-        """All that exist. Leaving workers count too, as the leaving pods of a Deployment do."""
+        """All that have not ended. Leaving workers count too, as the leaving pods of a Deployment do."""
         return [worker for worker in self.all if worker.ended_at is None]
 
     @property
