@@ -33,6 +33,7 @@ STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING,
         "garbage",
     )
 )
+SYNC = "test_sync.py::test_"
 EVERY_SCRIPT = "test_every_script.py::test_a_command_that_comes_late_changes_nothing[{}]"
 
 MUTANTS = [
@@ -1149,5 +1150,31 @@ MUTANTS = [
         'return f"{self.binds}{{{shard.tag}}}"',
         'return f"{self.binds}{shard.tag}"',
         (REDIS + "all_keys_of_a_script_share_a_hash_tag",),
+    ),
+    # Producers that are not async.
+    Mutant(
+        "a fork keeps the event loop of its parent",
+        "sync.py",
+        "os.register_at_fork(after_in_child=_forget_all)\n",
+        "",
+        (SYNC + "parent_and_child_of_a_fork_register_each_for_itself",),
+    ),
+    Mutant(
+        "a queue closes under a call",
+        "sync.py",
+        "        await asyncio.gather(*calls, return_exceptions=True)\n",
+        "",
+        (SYNC + "closing_waits_for_a_call_that_is_under_way",),
+    ),
+    Mutant(
+        "an event loop is blocked in silence",
+        "sync.py",
+        """        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return self._open().run(call)
+""",
+        "        return self._open().run(call)\n",
+        (SYNC + "a_call_in_an_event_loop_is_refused_with_what_to_do",),
     ),
 ]

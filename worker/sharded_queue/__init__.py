@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from sharded_queue.backends.redis.client import RedisOptions, connect
     from sharded_queue.backends.redis.coordinator import RedisCoordinator
     from sharded_queue.backends.redis.storage import RedisStorage
+    from sharded_queue.sync import SyncQueue
 
 __all__ = [
     "Context",
@@ -61,6 +62,7 @@ __all__ = [
     "ShardedQueueError",
     "Storage",
     "StorageUnavailable",
+    "SyncQueue",
     "Tube",
     "Worker",
     "connect",
@@ -69,16 +71,17 @@ __all__ = [
 ]
 
 _ON_REDIS = {
-    "RedisCoordinator": "coordinator",
-    "RedisOptions": "client",
-    "RedisStorage": "storage",
-    "connect": "client",
+    "RedisCoordinator": "backends.redis.coordinator",
+    "RedisOptions": "backends.redis.client",
+    "RedisStorage": "backends.redis.storage",
+    "SyncQueue": "sync",
+    "connect": "backends.redis.client",
 }
-"""What needs Redis, and the module of its backend that has it."""
+"""What needs Redis, and the module that has it."""
 
 
 def __getattr__(name: str) -> Any:
     """Redis is imported when it is asked for: a user in memory need not have it."""
     if module := _ON_REDIS.get(name):
-        return getattr(import_module(f"{__name__}.backends.redis.{module}"), name)
+        return getattr(import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

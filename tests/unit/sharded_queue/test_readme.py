@@ -10,9 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tools.redis_server import RedisServer
+
 ROOT = Path(__file__).parents[3]
 README = ROOT / "README.md"
 GUIDE = ROOT / "docs" / "handlers.md"
+PRODUCERS = ROOT / "docs" / "producers.md"
 
 
 def examples(page: Path, language: str) -> list[str]:
@@ -69,3 +72,9 @@ def test_the_tests_of_a_user_pass(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stdout
     assert "2 passed" in done.stdout
+
+
+def test_the_example_of_a_producer_that_is_not_async_runs(redis_server: RedisServer) -> None:
+    (example,) = examples(PRODUCERS, "python")
+
+    assert ran(f"{example}\nprint(len(receipts))", QUEUE_REDIS_ADDRESS=redis_server.address).stdout == "2\n"

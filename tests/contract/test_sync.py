@@ -1,0 +1,245 @@
+"""A queue for code without an event loop keeps the promises of `Queue`: in OS threads, after forks, through outages."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextvars import ContextVar
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from sharded_queue import (
+    Handler,
+    QueueFull,
+    RedisOptions,
+    Route,
+    ShardedQueueError,
+    StorageUnavailable,
+    SyncQueue,
+    settings,
+)
+from sharded_queue.serializer import body_of
+from tools.redis_server import Ask, RedisServer
+
+pytestmark = pytest.mark.redis
+SECONDS = 20
+CALLER: ContextVar[str] = ContextVar("CALLER", default="")
+
+
+class Numbered(Handler):
+    """Requests are (thread, number)."""
+
+    name = "sync.Numbered"
+    callers: ClassVar[list[str]] = []
+
+    @classmethod
+    async def route(cls, *requests: tuple[str, int]) -> list[Route]:
+        cls.callers.append(CALLER.get())
+        return [Route(thread) for thread, _ in requests]
+
+    async def perform(self, *requests: tuple[str, int]) -> None: ...
+
+
+class Narrow(Numbered):
+    name = "sync.Narrow"
+    capacity = 1
+
+
+class Signalled(Numbered):
+    """Says when a registration is under way."""
+
+    name = "sync.Signalled"
+    began = threading.Event()
+
+    @classmethod
+    async def route(cls, *requests: tuple[str, int]) -> list[Route]:
+        cls.began.set()
+        return await super().route(*requests)
+
+
+@pytest.fixture
+def queue(ask: Ask) -> Iterator[SyncQueue]:
+    with SyncQueue() as made:
+        yield made
+
+
+def waiting(ask: Ask, thread: str) -> list[int]:
+    """The numbers in the tube of a thread, from its head."""
+    messages = ask(lambda redis: redis.lrange(f"tube_{{sync.Numbered}}/{thread}/{settings.default_priority}", 0, -1))
+    return [int(body_of(message[13:]).rpartition(b",")[2].strip(b"]")) for message in messages]
+
+
+def test_requests_of_many_os_threads_keep_their_order(queue: SyncQueue, ask: Ask) -> None:
+    def produce(name: str) -> None:
+        for number in range(50):
+            queue.register(Numbered, (name, number))
+
+    with ThreadPoolExecutor(8) as pool:
+        for done in [pool.submit(produce, name) for name in "abcdefgh"]:
+            done.result(SECONDS)
+
+    assert {name: waiting(ask, name) for name in "abcdefgh"} == {name: list(range(50)) for name in "abcdefgh"}
+
+
+def test_one_call_opens_one_os_thread_that_close_ends(queue: SyncQueue) -> None:
+    before = threading.active_count()
+    queue.register(Numbered, ("a", 1))
+    queue.register(Numbered, ("a", 2))
+    assert threading.active_count() == before + 1
+
+    queue.close()
+    assert threading.active_count() == before
+
+
+def test_a_receipt_cancels_a_delayed_request(queue: SyncQueue) -> None:
+    (receipt,) = queue.register(Numbered, ("a", 1), delay_seconds=600)
+
+    assert [each.sequence for each in queue.delayed(Numbered)] == [receipt.sequence]
+    assert queue.cancel(receipt) == [receipt]
+    assert queue.delayed(Numbered) == []
+
+
+def test_a_schedule_is_made_listed_and_removed(queue: SyncQueue) -> None:
+    when = queue.schedule(Numbered, ("a", 1), name="beat", every_seconds=3600)
+
+    (upcoming,) = queue.schedules(Numbered)
+    assert (upcoming.name, upcoming.next_ms) == ("beat", when.timestamp() * 1000)
+    assert queue.unschedule(Numbered, "beat")
+    assert not queue.unschedule(Numbered, "beat")
+
+
+def test_what_a_queue_refuses_is_raised_in_the_caller(queue: SyncQueue) -> None:
+    queue.register(Narrow, ("a", 1))
+
+    with pytest.raises(QueueFull, match="holds 1"):
+        queue.register(Narrow, ("a", 2))
+
+
+def test_a_route_runs_in_the_context_of_the_caller(queue: SyncQueue) -> None:
+    Numbered.callers.clear()
+    CALLER.set("a view")
+    queue.register(Numbered, ("a", 1))
+
+    assert Numbered.callers == ["a view"]
+
+
+async def test_a_call_in_an_event_loop_is_refused_with_what_to_do(ask_free_queue: SyncQueue) -> None:
+    with pytest.raises(ShardedQueueError, match="await a Queue instead"):
+        ask_free_queue.register(Numbered, ("a", 1))
+
+
+@pytest.fixture
+def ask_free_queue() -> Iterator[SyncQueue]:
+    """One that never connects."""
+    with SyncQueue() as made:
+        yield made
+
+
+async def test_the_event_loop_of_the_caller_is_not_touched(redis_server: RedisServer) -> None:
+    """As Django does for sync views: an OS thread beside a running event loop."""
+    settings.redis_address = (redis_server.address,)
+    with SyncQueue() as queue:
+        receipts = await asyncio.to_thread(queue.register, Numbered, ("beside", 1))
+        assert len(receipts) == 1
+        await asyncio.to_thread(queue.close)
+
+
+def test_a_closed_queue_says_so(queue: SyncQueue) -> None:
+    queue.close()
+    queue.close()
+
+    with pytest.raises(ShardedQueueError, match="closed: make another"):
+        queue.register(Numbered, ("a", 1))
+
+
+def test_a_restart_of_redis_costs_no_request(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis(appendonly="yes")
+    with SyncQueue(RedisOptions((server.address,))) as queue:
+        first = queue.register(Numbered, ("a", 1))[0].sequence
+        server.kill()
+        restarting = threading.Timer(0.3, server.start)
+        restarting.start()
+        second = queue.register(Numbered, ("a", 2))[0].sequence
+        restarting.join()
+
+        assert second == first + 1
+
+
+def test_a_redis_that_stays_away_is_an_error_in_time(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    settings.redis_retry = settings.redis_timeout = 0.2
+    with SyncQueue(RedisOptions((server.address,), timeout_seconds=0.2)) as queue:
+        queue.register(Numbered, ("a", 1))
+        server.kill()
+
+        with pytest.raises(StorageUnavailable):
+            queue.register(Numbered, ("a", 2))
+
+
+def test_closing_waits_for_a_call_that_is_under_way(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    queue = SyncQueue(RedisOptions((server.address,)))
+    queue.register(Numbered, ("a", 1))
+    server.pause()
+    with ThreadPoolExecutor(2) as pool:
+        registering = pool.submit(queue.register, Signalled, ("a", 2))
+        assert Signalled.began.wait(SECONDS)
+        closing = pool.submit(queue.close)
+        assert wait([closing], timeout=0.5).not_done, "it would be closed by now, if it did not wait"
+        server.resume()
+
+        assert len(registering.result(SECONDS)) == 1
+        closing.result(SECONDS)
+
+
+FORKING = """
+import os, sys, threading
+from sharded_queue import Handler, RedisOptions, Route, SyncQueue
+
+class Numbered(Handler):
+    name = "sync.Numbered"
+    @classmethod
+    async def route(cls, *requests):
+        return [Route(thread) for thread, _ in requests]
+    async def perform(self, *requests): ...
+
+queue = SyncQueue(RedisOptions((sys.argv[1],)))
+queue.register(Numbered, ("parent", 0))
+queue._lock.acquire()  # as another OS thread of the parent may have at that moment
+pid = os.fork()
+if pid == 0:
+    for number in range(20):
+        queue.register(Numbered, ("child", number))
+    sys.exit(0)
+queue._lock.release()
+for number in range(1, 20):
+    queue.register(Numbered, ("parent", number))
+_, status = os.waitpid(pid, 0)
+sys.exit(os.waitstatus_to_exitcode(status))
+"""
+
+
+def test_parent_and_child_of_a_fork_register_each_for_itself(ask: Ask, redis_server: RedisServer) -> None:
+    done = run(FORKING, redis_server.address)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (waiting(ask, "parent"), waiting(ask, "child")) == (list(range(20)), list(range(20)))
+
+
+LEAVING = FORKING.partition("queue._lock")[0]
+
+
+def test_a_program_that_closes_nothing_ends_in_silence(redis_server: RedisServer, tmp_path: Path) -> None:
+    done = run(LEAVING, redis_server.address)
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def run(script: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    # A fork with OS threads is deprecated, from Python 3.12 on: servers that fork do it all the same.
+    command = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", script, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
