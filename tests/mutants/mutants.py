@@ -56,7 +56,7 @@ MUTANTS = [
     Mutant(
         "a ready thread does not get older",
         PRELUDE,
-        "    if before > 0 then note_older(thread, priority) end\n",
+        "    if before > 0 then index_older(thread, priority) end\n",
         "",
         (COORDINATOR + "a_ready_thread_is_as_old_as_a_delayed_request_that_comes_to_it_later",),
     ),
@@ -172,7 +172,7 @@ MUTANTS = [
     Mutant(
         "the end of a thread leaves its trouble",
         SETTLE,
-        " or trouble_of(thread, priority)",
+        " or failure_of(thread, priority)",
         "",
         (REDIS + "nothing_is_left_of_threads_that_ended",),
     ),
@@ -307,7 +307,7 @@ MUTANTS = [
     Mutant(
         "a registration sent again is carried out again",
         REGISTER,
-        "if said ~= nil then\n",
+        "if earlier ~= nil then\n",
         "if false then\n",
         (REDIS + "a_registration_whose_answer_was_lost_is_carried_out_once",),
     ),
@@ -336,7 +336,7 @@ MUTANTS = [
         Mutant(
             f"a late or repeated {script} is carried out",
             f"backends/redis/lua/{script}.lua",
-            "if said ~= nil then return said end\n",
+            "if earlier ~= nil then return earlier end\n",
             "",
             (EVERY_SCRIPT.format(deed),),
         )
@@ -354,14 +354,14 @@ MUTANTS = [
     Mutant(
         "a refused registration that comes late is carried out",
         REGISTER,
-        "return keep_answer(call, { now, 'full', depth, thread, priority })",
+        "return store_answer(call, { now, 'full', depth, thread, priority })",
         "return { now, 'full', depth, thread, priority }",
         (EVERY_SCRIPT.format("register what has no room"),),
     ),
     Mutant(
         "a call that has no answer kept is answered",
         PRELUDE,
-        "return tonumber(last) == number and is_readable and said",
+        "return tonumber(last) == number and is_readable and earlier",
         "return false",
         ("test_every_script.py::test_a_command_that_is_sent_again_has_the_answer_of_the_first[pause]",),
     ),
@@ -426,8 +426,8 @@ MUTANTS = [
     Mutant(
         "a registration sent again forgets its duplicates",
         REGISTER,
-        "return keep_answer(ARGV[1], reply)",
-        "keep_answer(call, { unpack(reply, 1, #routes + 1) })\nreturn reply",
+        "return store_answer(ARGV[1], reply)",
+        "store_answer(call, { unpack(reply, 1, #routes + 1) })\nreturn reply",
         (DUPLICATES + "a_registration_whose_answer_was_lost_is_no_duplicate_of_itself",),
     ),
     Mutant(
@@ -603,7 +603,7 @@ MUTANTS = [
     Mutant(
         "a producer may place by an old layout",
         REGISTER,
-        "  return keep_answer(call, { now, 'layout', layout.number, layout.threads })\n",
+        "  return store_answer(call, { now, 'layout', layout.number, layout.threads })\n",
         "",
         (RESHARDING + "a_change_counts_for_all_producers_at_once",),
     ),
@@ -617,14 +617,14 @@ MUTANTS = [
     Mutant(
         "delayed requests are placed as they were registered",
         PRELUDE,
-        "      thread = placed(thread, message)\n      length_of",
+        "      thread = thread_in_force(thread, message)\n      length_of",
         "      length_of",
         (RESHARDING + "a_delayed_request_is_placed_by_the_layout_of_its_time",),
     ),
     Mutant(
         "dead letters return to where they died",
         "backends/redis/lua/settle_dead.lua",
-        "  thread = placed(thread, message)\n",
+        "  thread = thread_in_force(thread, message)\n",
         "",
         (RESHARDING + "a_dead_letter_of_the_old_layout_is_placed_by_the_new_one",),
     ),
@@ -660,7 +660,7 @@ MUTANTS = [
     Mutant(
         "the fence knows no fence before it",
         BIND,
-        "math.max((is_whole(tonumber(counted[1])) and counted[1] or 0) + 1, now_us)",
+        "math.max((is_integer(tonumber(counted[1])) and counted[1] or 0) + 1, now_us)",
         "now_us",
         (COORDINATOR + "the_fence_grows_though_the_clock_of_redis_is_behind_it",),
     ),
@@ -867,8 +867,8 @@ MUTANTS = [
     Mutant(
         "failed attempts are not counted",
         PRELUDE,
-        "trouble.attempts + trouble.crashes + 1 or 1",
-        "trouble.crashes + 1 or 1",
+        "failure.attempts + failure.crashes + 1 or 1",
+        "failure.crashes + 1 or 1",
         (STORAGE + "attempts_are_counted_over_back_offs",),
     ),
     Mutant(
@@ -881,7 +881,7 @@ MUTANTS = [
     Mutant(
         "a crashed batch is handed out whole",
         PRELUDE,
-        "  if trouble and tube.head <= trouble.last then count = 1 end\n",
+        "  if failure and tube.head <= failure.last then count = 1 end\n",
         "",
         (COORDINATOR + "requests_of_a_crashed_batch_are_handed_out_one_by_one",),
     ),
@@ -946,7 +946,7 @@ MUTANTS = [
     Mutant(
         "a failure that cannot be read is one",
         PRELUDE,
-        "is_whole(sequence) and is_whole(last) and is_whole(attempts) and is_whole(crashes)) then",
+        "is_integer(sequence) and is_integer(last) and is_integer(attempts) and is_integer(crashes)) then",
         "true) then",
         (GARBAGE + "what_cannot_be_read_harms_nothing_else",),
     ),

@@ -17,14 +17,14 @@ def test_a_script_begins_with_its_flags() -> None:
         ("renew", "records_of", True),
         ("renew", "hand_out", False),
         ("bind", "hand_out", True),
-        ("bind", "mend", True),
+        ("bind", "reconcile_length", True),
         ("renew", "rarely", False),
         ("bind", "promote_ripe", True),
         ("bind", "schedule_of", False),
     ],
 )
 def test_a_script_carries_what_it_needs_of_the_prelude(script: str, function: str, is_needed: bool) -> None:
-    """Also what only those functions need that it names, as `mend`, which is called by `hand_out` alone."""
+    """Also what only those functions need that it names, as `reconcile_length`, which is called by `hand_out` alone."""
     assert (f"local function {function}(" in source(script)) == is_needed
 
 

@@ -39,7 +39,7 @@
 -- calls `sound` before it writes to keys that it has not read: a key of another kind ends it there. A record that
 -- cannot be read never ends a script: its reader answers nil, and the thread or request that it is about stays behind.
 --
--- Numbers above 1e14 must be written by `whole`: Lua's own way to write them rounds. To write a number takes as long as
+-- Numbers above 1e14 must be written by `integer`: Lua's own way to write them rounds. To write a number takes as long as
 -- a short command: what only passes through stays the text that it came as.
 
 local base, lock = KEYS[1], KEYS[2]
@@ -98,11 +98,11 @@ local function check_format(format, sequence)
 end
 
 -- `%d` takes a third of the time of `%.0f`, but has no room for our numbers where Redis was built for 32 bits.
-local now_text, WHOLE = string.format('%d', now), '%d'
-if tonumber(now_text) ~= now then now_text, WHOLE = string.format('%.0f', now), '%.0f' end
+local now_text, INTEGER = string.format('%d', now), '%d'
+if tonumber(now_text) ~= now then now_text, INTEGER = string.format('%.0f', now), '%.0f' end
 
-local function whole(number)
-  return string.format(WHOLE, number)
+local function integer(number)
+  return string.format(INTEGER, number)
 end
 
 -- One command on a key with any number of arguments: for many threads, that takes a part of the time of many commands.
@@ -116,14 +116,14 @@ end
 -- What was said to a call of a caller who numbers them (the third key keeps the last one): nil to a new call, the answer
 -- of the first time where it comes again, and false where it comes late, when nobody listens any more. It is carried out
 -- in the first case only.
-local function kept_answer(number)
+local function stored_answer(number)
   local last, answer = string.match(redis.call('GET', KEYS[3]) or '', '^(%d+) (.*)$')
   if not last or tonumber(last) < number then return nil end
-  local is_readable, said = pcall(cmsgpack.unpack, answer)
-  return tonumber(last) == number and is_readable and said
+  local is_readable, earlier = pcall(cmsgpack.unpack, answer)
+  return tonumber(last) == number and is_readable and earlier
 end
 
-local function keep_answer(number, answer)
+local function store_answer(number, answer)
   redis.call('SET', KEYS[3], number .. ' ' .. cmsgpack.pack(answer), 'EX', CALLER_SECONDS)
   return answer
 end
@@ -177,7 +177,7 @@ end
 
 -- Whether this is a number as we count requests: whole, and neither huge, nor infinite, nor NaN. There is room for as
 -- many above it, so what comes after is exact as well.
-local function is_whole(number)
+local function is_integer(number)
   return number ~= nil and number >= -2 ^ 52 and number <= 2 ^ 52 and number % 1 == 0
 end
 
@@ -229,7 +229,7 @@ local function known_layout()
     number, threads, before = tonumber(number), tonumber(threads), tonumber(before)
     if not text then
       layout = false
-    elseif is_whole(number) and is_whole(threads) and is_whole(before) and threads > 0 then
+    elseif is_integer(number) and is_integer(threads) and is_integer(before) and threads > 0 then
       layout = { number = number, threads = threads, before = before }
     end
   end
@@ -244,18 +244,18 @@ end
 
 -- Ends the script before it writes, if a key of the shard holds values of another kind. It takes as long as 25 commands:
 -- where a script is called often, only for the steps that are rare.
-local is_sound
-local function sound()
-  if is_sound then return end
+local are_kinds_checked
+local function check_kinds()
+  if are_kinds_checked then return end
   for kind, keys in pairs(keys_by_kind()) do
     for _, key in ipairs(keys) do redis.call(size_of(kind, key)) end
   end
   if redis.call('EXISTS', base .. ':old', base .. ':opened') > 0 then layout_in_force() end
-  is_sound = true
+  are_kinds_checked = true
 end
 
 -- A request that was routed by key is placed by the layout in force, whatever was in force when it was registered.
-local function placed(thread, message)
+local function thread_in_force(thread, message)
   local key_hash = string.match(message, '^#(%x%x%x%x%x%x%x%x)', 14)
   if not key_hash or not layout_in_force() then return thread end
   return layout.number .. ':' .. tonumber(key_hash, 16) % layout.threads
@@ -295,7 +295,7 @@ local function park(thread)
 end
 
 -- With the last old thread of its residue class, those that wait for it may be bound.
-local function note_drained(thread)
+local function index_drained(thread)
   local residue = residue_of(thread)
   if not residue or redis.call('ZREM', OLD, thread) == 0 or has_old(residue) then return end
   if redis.call('ZCOUNT', PARKED, residue, residue) > 0 then
@@ -305,21 +305,21 @@ local function note_drained(thread)
 end
 
 -- The record of a thread's tubes; none where it has none.
-local function spelled(tubes)
+local function encode_tubes(tubes)
   local record
   for i = 1, #tubes do
     local tube = tubes[i]
-    local one = tube.priority .. ' ' .. whole(tube.head) .. ' ' .. whole(tube.tail)
+    local one = tube.priority .. ' ' .. integer(tube.head) .. ' ' .. integer(tube.tail)
     record = record and record .. ' ' .. one or one
   end
   return record
 end
 
-local function keep_tubes(thread, tubes)
+local function store_tubes(thread, tubes)
   if #tubes > 0 then
-    redis.call('HSET', THREADS, thread, spelled(tubes))
+    redis.call('HSET', THREADS, thread, encode_tubes(tubes))
   else
-    if may_move(thread) then rarely().note_drained(thread) end
+    if may_move(thread) then rarely().index_drained(thread) end
     redis.call('HDEL', THREADS, thread)
   end
 end
@@ -330,7 +330,7 @@ local function depth_of(tubes)
   return depth
 end
 
-local function note_depth(thread, before, after)
+local function index_depth(thread, before, after)
   if after >= 2 then
     redis.call('ZADD', DEEP, after, thread)
   elseif before >= 2 then
@@ -339,44 +339,44 @@ local function note_depth(thread, before, after)
 end
 
 -- Nil also where it cannot be read: then the tries of a request are counted anew.
-local function read_trouble(text)
+local function read_failure(text)
   local sequence, last, attempts, crashes, reason =
     string.match(text or '', '^(%-?%d+) (%-?%d+) (%-?%d+) (%d+) (.*)$')
   sequence, last, attempts, crashes = tonumber(sequence), tonumber(last), tonumber(attempts), tonumber(crashes)
-  if not (is_whole(sequence) and is_whole(last) and is_whole(attempts) and is_whole(crashes)) then return nil end
+  if not (is_integer(sequence) and is_integer(last) and is_integer(attempts) and is_integer(crashes)) then return nil end
   return { sequence = sequence, last = last, attempts = attempts, crashes = crashes, reason = reason }
 end
 
-local any_trouble
-local function trouble_of(thread, priority)
-  if any_trouble == nil then any_trouble = redis.call('HLEN', TROUBLE) > 0 end
-  local record = any_trouble and redis.call('HGET', TROUBLE, thread .. '/' .. priority)
-  return record and rarely().read_trouble(record) or nil
+local any_failures
+local function failure_of(thread, priority)
+  if any_failures == nil then any_failures = redis.call('HLEN', TROUBLE) > 0 end
+  local record = any_failures and redis.call('HGET', TROUBLE, thread .. '/' .. priority)
+  return record and rarely().read_failure(record) or nil
 end
 
-local function keep_trouble(thread, priority, trouble)
-  any_trouble = true
-  redis.call('HSET', TROUBLE, thread .. '/' .. priority, whole(trouble.sequence) .. ' ' .. whole(trouble.last) .. ' '
-    .. trouble.attempts .. ' ' .. trouble.crashes .. ' ' .. trouble.reason)
+local function store_failure(thread, priority, failure)
+  any_failures = true
+  redis.call('HSET', TROUBLE, thread .. '/' .. priority, integer(failure.sequence) .. ' ' .. integer(failure.last) .. ' '
+    .. failure.attempts .. ' ' .. failure.crashes .. ' ' .. failure.reason)
 end
 
 -- What was suspected up to `through` proved innocent; the rest of the span stays under suspicion.
-local function clear_trouble(thread, priority, through)
-  local trouble = trouble_of(thread, priority)
-  if through < trouble.sequence then return end
-  if through >= trouble.last then
+local function clear_failure(thread, priority, through)
+  local failure = failure_of(thread, priority)
+  if through < failure.sequence then return end
+  if through >= failure.last then
     redis.call('HDEL', TROUBLE, thread .. '/' .. priority)
   else
-    keep_trouble(thread, priority, { sequence = through + 1, last = trouble.last, attempts = 0, crashes = 0, reason = '' })
+    store_failure(thread, priority, { sequence = through + 1, last = failure.last, attempts = 0, crashes = 0, reason = '' })
   end
 end
 
 -- Drop the first `count` requests of the thread's tube number i.
-local function drop(thread, tubes, i, count)
-  local tube, before, rest = tubes[i], depth_of(tubes), whole(count)
+local function pop_requests(thread, tubes, i, count)
+  local tube, before, rest = tubes[i], depth_of(tubes), integer(count)
   local list, member = list_of(thread, tube.priority), thread .. '/' .. tube.priority
   tube.head = tube.head + count
-  if trouble_of(thread, tube.priority) then rarely().clear_trouble(thread, tube.priority, tube.head - 1) end
+  if failure_of(thread, tube.priority) then rarely().clear_failure(thread, tube.priority, tube.head - 1) end
   local is_drained = tube.head >= tube.tail
   if is_drained then
     redis.call('ZREM', OLDEST, member)
@@ -384,8 +384,8 @@ local function drop(thread, tubes, i, count)
   else
     redis.call('ZADD', OLDEST, stamp_of(try('LINDEX', list, rest)), member)
   end
-  note_depth(thread, before, before - count)
-  keep_tubes(thread, tubes)
+  index_depth(thread, before, before - count)
+  store_tubes(thread, tubes)
   depth_change = depth_change - count
   -- The list comes last: whatever ended the steps before, its first request is still the one that the record names.
   try('LTRIM', list, rest, '-1')
@@ -395,18 +395,18 @@ end
 local function next_letter()
   local number = try('HINCRBY', COUNTERS, 'dead', 1)
   if number and number > 0 then return number end
-  redis.call('HSET', COUNTERS, 'dead', whole(now_us))
-  return whole(now_us)
+  redis.call('HSET', COUNTERS, 'dead', integer(now_us))
+  return integer(now_us)
 end
 
 -- The first request of tube number i goes to the dead letters.
-local function bury(thread, tubes, i, attempts, reason)
+local function dead_letter(thread, tubes, i, attempts, reason)
   local tube = tubes[i]
   local number, message = next_letter(), try('LINDEX', list_of(thread, tube.priority), 0) or ''
   redis.call('ZADD', DEAD, now, number)
-  redis.call('HSET', LETTERS, number, string.len(thread) .. ' ' .. tube.priority .. ' ' .. whole(tube.head) .. ' '
+  redis.call('HSET', LETTERS, number, string.len(thread) .. ' ' .. tube.priority .. ' ' .. integer(tube.head) .. ' '
     .. attempts .. ' ' .. string.len(reason) .. ' ' .. thread .. reason .. message)
-  drop(thread, tubes, i, 1)
+  pop_requests(thread, tubes, i, 1)
 end
 
 local any_blocked
@@ -442,17 +442,17 @@ local function held_of(thread)
 end
 
 -- The record of a hold. Nothing is in the holder's hands while last < first; the thread is drained while since is '0'.
-local function spelled_hold(held)
-  local first = whole(held.first)
-  local last = held.last == held.first and first or whole(held.last)
+local function encode_hold(held)
+  local first = integer(held.first)
+  local last = held.last == held.first and first or integer(held.last)
   local rest = held.call ~= '0' and ' ' .. held.ageing .. ' ' .. held.call
     or held.ageing ~= '0' and ' ' .. held.ageing or ''
   return held.fence .. ' ' .. held.owner .. ' ' .. held.since .. ' ' .. held.lease .. ' ' .. held.priority
     .. ' ' .. first .. ' ' .. last .. rest
 end
 
-local function keep_held(thread, held)
-  redis.call('HSET', HELD, thread, spelled_hold(held))
+local function store_hold(thread, held)
+  redis.call('HSET', HELD, thread, encode_hold(held))
 end
 
 local function held_by(thread, fence)
@@ -467,7 +467,7 @@ local function is_answered(held, call)
 end
 
 -- Which of a thread's tubes it is; nil where the thread has none of that priority.
-local function place_of(tubes, priority)
+local function position_of(tubes, priority)
   for i = 1, #tubes do
     if tubes[i].priority == priority then return i end
   end
@@ -475,20 +475,20 @@ end
 
 -- Whether no request up to a number is left in its tube.
 local function is_done(tubes, priority, through)
-  local tube = tubes[place_of(tubes, priority)]
+  local tube = tubes[position_of(tubes, priority)]
   return not tube or tube.head > through
 end
 
 -- Which attempt it is to handle the first request of a tube.
-local function attempt_at(trouble, tube)
-  return trouble and tube.head == trouble.sequence and trouble.attempts + trouble.crashes + 1 or 1
+local function attempt_at(failure, tube)
+  return failure and tube.head == failure.sequence and failure.attempts + failure.crashes + 1 or 1
 end
 
 -- A thread whose record cannot be read is given to no worker: `check --repair` makes the record anew, from its lists.
 -- Until then it counts as paused; so one that is paused already is met again when it is resumed.
 local function quarantine(thread, reason)
   if redis.call('ZSCORE', BLOCKED, thread) == 'inf' then return end
-  sound()
+  check_kinds()
   redis.call('HSET', QUARANTINE, 'thread ' .. thread, reason)
   redis.call('ZADD', BLOCKED, '+inf', thread)
   redis.call('ZREM', READY, thread)
@@ -512,7 +512,7 @@ local function make_ready(thread, tubes, is_unparked, oldest)
 end
 
 -- A thread that is ready is as old as its oldest request, also if that comes later: put off before, or handled in vain.
-local function note_older(thread, priority)
+local function index_older(thread, priority)
   redis.call('ZADD', READY, 'XX', 'LT', redis.call('ZSCORE', OLDEST, thread .. '/' .. priority), thread)
 end
 
@@ -537,16 +537,16 @@ local function count_crash(thread, tubes, held, crash_limit)
   if held.last < held.first then return end
   for i, tube in ipairs(tubes or {}) do
     if tube.priority == held.priority and tube.head <= held.last then
-      local trouble = trouble_of(thread, tube.priority)
-      if not trouble or trouble.last < tube.head or tube.head < trouble.sequence then
-        trouble = { sequence = tube.head, last = held.last, attempts = 0, crashes = 0, reason = '' }
+      local failure = failure_of(thread, tube.priority)
+      if not failure or failure.last < tube.head or tube.head < failure.sequence then
+        failure = { sequence = tube.head, last = held.last, attempts = 0, crashes = 0, reason = '' }
       end
-      trouble.crashes = trouble.crashes + 1
-      if held.first == held.last and trouble.crashes >= crash_limit then
-        local workers = trouble.crashes == 1 and '1 worker' or trouble.crashes .. ' workers'
-        bury(thread, tubes, i, trouble.attempts + trouble.crashes, workers .. ' died with this request in hand')
+      failure.crashes = failure.crashes + 1
+      if held.first == held.last and failure.crashes >= crash_limit then
+        local workers = failure.crashes == 1 and '1 worker' or failure.crashes .. ' workers'
+        dead_letter(thread, tubes, i, failure.attempts + failure.crashes, workers .. ' died with this request in hand')
       else
-        keep_trouble(thread, tube.priority, trouble)
+        store_failure(thread, tube.priority, failure)
       end
       return
     end
@@ -570,8 +570,8 @@ local function length_of(list)
 end
 
 -- A list that holds less than its index says was cut behind our back: the list is what there is.
-local function mend(thread, tubes, i)
-  sound()
+local function reconcile_length(thread, tubes, i)
+  check_kinds()
   local tube, before = tubes[i], depth_of(tubes)
   local missing = tube.tail - tube.head - length_of(list_of(thread, tube.priority))
   tube.tail = tube.tail - missing
@@ -581,8 +581,8 @@ local function mend(thread, tubes, i)
     redis.call('ZREM', OLDEST, thread .. '/' .. tube.priority)
     table.remove(tubes, i)
   end
-  note_depth(thread, before, before - missing)
-  keep_tubes(thread, tubes)
+  index_depth(thread, before, before - missing)
+  store_tubes(thread, tubes)
 end
 
 -- Which tube goes next: the lowest priority, counting a step less for each `ageing` ms that its first request waited.
@@ -648,17 +648,17 @@ local function hand_out(thread, tubes, held, wanted, room)
   if #tubes == 0 then return nil end
   local i = #tubes == 1 and 1 or next_tube(thread, tubes, held.ageing)
   local tube = tubes[i]
-  local count, trouble = tube.tail - tube.head, trouble_of(thread, tube.priority)
+  local count, failure = tube.tail - tube.head, failure_of(thread, tube.priority)
   if count > wanted then count = wanted end
-  if trouble and tube.head <= trouble.last then count = 1 end
+  if failure and tube.head <= failure.last then count = 1 end
   local messages, bytes, is_cut = first_messages(list_of(thread, tube.priority), count, room)
   if is_cut then
-    rarely().mend(thread, tubes, i)
+    rarely().reconcile_length(thread, tubes, i)
     return hand_out(thread, tubes, held, wanted, room)
   end
   held.priority, held.first, held.last = tube.priority, tube.head, tube.head + #messages - 1
   if held.since == '0' then held.since = now_text end
-  return tube.priority, tube.head, trouble and rarely().attempt_at(trouble, tube) or 1, messages, bytes
+  return tube.priority, tube.head, failure and rarely().attempt_at(failure, tube) or 1, messages, bytes
 end
 
 -- What `hand_out` gave, said again; nothing where nothing is in hand.
@@ -666,7 +666,7 @@ local function in_hand(thread, tubes, held)
   for _, tube in ipairs(held.first <= held.last and tubes or {}) do
     if tube.priority == held.priority then
       local messages = try('LRANGE', list_of(thread, tube.priority), '0', held.last - held.first)
-      if messages then return tube.priority, held.first, attempt_at(trouble_of(thread, tube.priority), tube), messages end
+      if messages then return tube.priority, held.first, attempt_at(failure_of(thread, tube.priority), tube), messages end
     end
   end
 end
@@ -693,7 +693,7 @@ local function arrive(thread, tubes, hold, oldest)
     return
   end
   held.since = now_text
-  keep_held(thread, held)
+  store_hold(thread, held)
   try('RPUSH', WAKE .. ':' .. held.owner, '1')
   redis.call('PEXPIRE', WAKE .. ':' .. held.owner, 60000)
 end
@@ -732,14 +732,14 @@ local function append(thread, priority, start, source, first, last, tubes, hold)
   local stamp = stamp_of(source[first])
   if tube.head == tube.tail then
     redis.call('ZADD', OLDEST, stamp, thread .. '/' .. priority)
-    if before > 0 then note_older(thread, priority) end
+    if before > 0 then index_older(thread, priority) end
   end
   if unknown > 0 then redis.call('HINCRBY', COUNTERS, 'sequence', unknown) end
   local sequence = tube.tail + unknown
   tube.tail = sequence + count
   depth_change = depth_change + count
-  keep_tubes(thread, tubes)
-  note_depth(thread, before, before + unknown + count)
+  store_tubes(thread, tubes)
+  index_depth(thread, before, before + unknown + count)
   if before == 0 then arrive(thread, tubes, hold, stamp) end
   return sequence
 end
@@ -754,7 +754,7 @@ local function bring_forward(key, by)
     for i = 1, #found, 2 do
       local score = tonumber(found[i + 1])
       if score < math.huge then
-        moved[i], moved[i + 1] = whole(score - by), found[i]
+        moved[i], moved[i + 1] = integer(score - by), found[i]
       end
     end
     if #moved == 0 then return end
@@ -769,14 +769,14 @@ local function bring_intervals_forward(by)
   for i = 1, #found, 2 do
     local record = redis.call('HGET', SCHEDULES, found[i])
     if record and string.find(record, '^%d+ %d+ %-?%d+ every ') then
-      redis.call('ZADD', OCCURRENCES, whole(tonumber(found[i + 1]) - by), found[i])
+      redis.call('ZADD', OCCURRENCES, integer(tonumber(found[i + 1]) - by), found[i])
     end
   end
 end
 
 -- It is later than the latest time that was noted, or much earlier; nil where that is no time at all.
-local function note_time(latest)
-  if latest and latest > now then sound() end
+local function store_time(latest)
+  if latest and latest > now then check_kinds() end
   redis.call('HSET', COUNTERS, 'latest', now_text)
   if not latest or latest < now then return end
   for _, key in ipairs({ BLOCKED, DUE, IDENTITIES, DISMISSED }) do bring_forward(key, latest - now) end
@@ -794,14 +794,14 @@ local function follow_clock(latest)
   end
   latest = tonumber(latest or nil)
   if latest and not (latest > 0 and latest < 1e13 and latest % 1 == 0) then latest = nil end -- no time at all
-  if not latest or math.abs(latest - now) >= STEP then rarely().note_time(latest) end
+  if not latest or math.abs(latest - now) >= STEP then rarely().store_time(latest) end
 end
 
 -- Nothing is numbered while the number of the next request cannot be read. `sequence` is what the counter says, if the
 -- caller has read it.
 local function is_numbered(sequence)
   sequence = tonumber(sequence or redis.call('HGET', COUNTERS, 'sequence') or 0)
-  return is_whole(sequence) and sequence >= 0
+  return is_integer(sequence) and sequence >= 0
 end
 
 -- A number above all that were given; only for one request.
@@ -833,7 +833,7 @@ local function read_letter(text)
 end
 
 -- A moment as messages have it; one that is none is now.
-local function spelled_moment(score)
+local function encode_moment(score)
   local moment = tonumber(score)
   return string.format('%013.0f', moment >= 0 and moment < 1e13 and moment or now)
 end
@@ -844,13 +844,13 @@ local has_waiting
 local function promote_ripe(ripe)
   has_waiting = not is_numbered() or known_layout() == nil
   if has_waiting then return end
-  sound()
+  check_kinds()
   for _, number in ipairs(ripe) do
     local text = redis.call('HGET', LATER, number)
     local thread, priority, body = read_delayed(text or '')
     if thread then
-      local message = spelled_moment(redis.call('ZSCORE', DUE, number)) .. body
-      thread = placed(thread, message)
+      local message = encode_moment(redis.call('ZSCORE', DUE, number)) .. body
+      thread = thread_in_force(thread, message)
       length_of(list_of(thread, priority))
       append(thread, priority, take_number(), { message }, 1, 1)
       redis.call('HDEL', LATER, number)
@@ -878,29 +878,29 @@ local function schedule_of(name)
            message = string.sub(text, after + thread_length) }
 end
 
-local function keep_schedule(name, schedule)
+local function store_schedule(name, schedule)
   redis.call('HSET', SCHEDULES, name, string.len(schedule.timing) .. ' ' .. string.len(schedule.thread) .. ' '
     .. schedule.priority .. ' ' .. schedule.timing .. schedule.thread .. schedule.message)
 end
 
 -- The number that the next request gets; with the first one, the shard gets its marker. `bytes`: of the largest message
 -- that is about to come.
-local function begun(bytes)
+local function next_sequence(bytes)
   local found = redis.call('HMGET', COUNTERS, 'sequence', 'largest', 'format')
   check_format(found[3], found[1])
   local sequence, largest_before = found[1], tonumber(found[2] or 0)
   if not is_numbered(sequence) then
     error({ err = 'GARBAGE ' .. COUNTERS .. ' has no number in its field sequence' })
   end
-  if not is_whole(largest_before) or bytes > largest_before then redis.call('HSET', COUNTERS, 'largest', bytes) end
+  if not is_integer(largest_before) or bytes > largest_before then redis.call('HSET', COUNTERS, 'largest', bytes) end
   if sequence then return tonumber(sequence) end
-  redis.call('HSET', COUNTERS, 'born', whole(now_us), 'sequence', 0, 'format', FORMAT)
+  redis.call('HSET', COUNTERS, 'born', integer(now_us), 'sequence', 0, 'format', FORMAT)
   return 0
 end
 
 -- Parked threads whose old ones are drained become ready, so many at a time.
-local function unpark_opened()
-  sound()
+local function unpark_classes()
+  check_kinds()
   local left = tonumber(SWEEP)
   while left > 0 do
     local residue = redis.call('ZRANGE', OPENED, 0, 0)[1]
@@ -917,7 +917,7 @@ local function unpark_opened()
 end
 
 local function unpark()
-  if redis.call('ZCARD', OPENED) > 0 then rarely().unpark_opened() end
+  if redis.call('ZCARD', OPENED) > 0 then rarely().unpark_classes() end
 end
 
 -- Write what the calls above added up to; the last step of every script that changes something. Returns the depth of the

@@ -19,14 +19,14 @@ check_format(counted[5], counted[6])
 
 -- The call before. A call that comes late binds nothing: its caller has gone on, and would never know of it.
 local before = tonumber(redis.call('SET', KEYS[3], ARGV[1], 'EX', CALLER_SECONDS, 'GET') or 0)
-if not is_whole(before) then before = 0 end -- no number of ours
+if not is_integer(before) then before = 0 end -- no number of ours
 if before > call then
-  redis.call('SET', KEYS[3], whole(before), 'EX', CALLER_SECONDS)
+  redis.call('SET', KEYS[3], integer(before), 'EX', CALLER_SECONDS)
   return reply
 end
 
 -- The holds of this owner that it had not been given when it called, the oldest first.
-local function unseen()
+local function unacknowledged()
   local threads, holds = {}, {}
   for _, thread in ipairs(redis.call('HKEYS', HELD)) do
     local held = rarely().held_of(thread)
@@ -59,17 +59,17 @@ local function look_ahead(occurs)
 end
 
 -- Whoever is about to be stopped is given nothing that it would have to give back.
-local function is_dismissed()
+local function is_cordoned()
   local till = redis.call('ZSCORE', DISMISSED, string.match(owner, '^[^/]*'))
   return till and tonumber(till) > now
 end
 
 -- Sent again, or late: whoever has the answer may be at work already.
 if before == call then
-  local threads, holds = unseen()
+  local threads, holds = unacknowledged()
   for _, thread in ipairs(threads) do grant(thread, holds[thread].fence, rarely().in_hand(thread, rarely().tubes_of(thread), holds[thread])) end
   look_ahead(next_occurrence())
-  local dismissed = is_dismissed()
+  local dismissed = is_cordoned()
   if (#threads > 0 or dismissed) and redis.call('EXISTS', READY) == 1 then reply[2] = 1 end
   if dismissed then reply[1] = -2 end
   return reply
@@ -77,7 +77,7 @@ end
 
 -- A call before was carried out and never answered: nobody works on what it bound.
 local function take_back()
-  for _, thread in ipairs(unseen()) do
+  for _, thread in ipairs(unacknowledged()) do
     rarely().let_go(thread)
     rarely().make_ready(thread, rarely().tubes_of(thread))
   end
@@ -86,11 +86,11 @@ end
 follow_clock(counted[3])
 
 -- A clock that was set back must not freeze a thread: no lease ends later than a full lease from now.
-local till = whole(now + lease)
+local till = integer(now + lease)
 local late = redis.call('ZRANGEBYSCORE', LEASES, '(' .. till, '+inf', 'LIMIT', '0', SWEEP)
 local over = redis.call('ZRANGEBYSCORE', LEASES, '-inf', now_text, 'LIMIT', '0', SWEEP)
 local ripe = redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now_text, 'LIMIT', '0', SWEEP)
-if #late + #over + #ripe > 0 or before > heard then rarely().sound() end
+if #late + #over + #ripe > 0 or before > heard then rarely().check_kinds() end
 for _, thread in ipairs(late) do
   local held = rarely().held_of(thread)
   redis.call('ZADD', LEASES, 'LT', now + (held and tonumber(held.lease) or 0), thread)
@@ -104,11 +104,11 @@ promote()
 unpark()
 if before > heard then take_back() end
 
-local dismissed = is_dismissed()
+local dismissed = is_cordoned()
 if wanted < 1 or dismissed then threads = 0 end
 local picked = threads > 0 and not counted[4] and redis.call('ZRANGEBYSCORE', READY, '-inf', '+inf', 'LIMIT', '0', ARGV[5]) or {}
 local taken, records, leases = {}, {}, {}
-local fence = math.max((is_whole(tonumber(counted[1])) and counted[1] or 0) + 1, now_us)
+local fence = math.max((is_integer(tonumber(counted[1])) and counted[1] or 0) + 1, now_us)
 largest = tonumber(counted[2]) or 0
 local occurs = next_occurrence()
 
@@ -128,7 +128,7 @@ for i, record in ipairs(records_of(THREADS, picked)) do
   if i > 1 and room <= 0 then break end -- those that are left stay where they are
   local thread = picked[i]
   taken[i] = thread
-  local held = { fence = whole(fence), owner = owner, since = now_text, lease = ARGV[7], priority = '0', first = 0, last = -1,
+  local held = { fence = integer(fence), owner = owner, since = now_text, lease = ARGV[7], priority = '0', first = 0, last = -1,
                  ageing = ageing, call = '0' }
   local priority, first, attempt, messages, bytes =
     first_of(thread, record, holds[i], held, room / (#picked - i + 1))
@@ -136,7 +136,7 @@ for i, record in ipairs(records_of(THREADS, picked)) do
     room = room - bytes
     local n = #leases
     grant(thread, held.fence, priority, first, attempt, messages)
-    records[n + 1], records[n + 2] = thread, spelled_hold(held)
+    records[n + 1], records[n + 2] = thread, encode_hold(held)
     leases[n + 1], leases[n + 2] = till, thread
     fence = fence + 1
   end
@@ -145,7 +145,7 @@ in_chunks(taken, 'ZREM', READY)
 in_chunks(records, 'HSET', HELD)
 in_chunks(leases, 'ZADD', LEASES)
 if #reply > 3 then
-  redis.call('HSET', COUNTERS, 'looked', now_text, 'fence', whole(fence - 1))
+  redis.call('HSET', COUNTERS, 'looked', now_text, 'fence', integer(fence - 1))
 elseif threads > 0 then
   redis.call('HSET', COUNTERS, 'looked', now_text)
 end

@@ -7,7 +7,7 @@
 local REMEMBERED = 600000
 
 check_format()
-sound()
+check_kinds()
 local over = redis.call('ZRANGEBYSCORE', CANCELLED, '-inf', now - REMEMBERED, 'LIMIT', 0, SWEEP + #ARGV)
 local found, known, cancelled = {}, {}, {}
 for i, argument in ipairs(ARGV) do

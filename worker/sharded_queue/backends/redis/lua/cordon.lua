@@ -6,8 +6,8 @@
 
 check_format()
 local call = tonumber(table.remove(ARGV, 1))
-local said = kept_answer(call)
-if said ~= nil then return said end
+local earlier = stored_answer(call)
+if earlier ~= nil then return earlier end
 redis.call('ZREMRANGEBYSCORE', DISMISSED, '-inf', now)
 for i = 2, #ARGV do redis.call('ZADD', DISMISSED, now + tonumber(ARGV[1]), ARGV[i]) end
-return keep_answer(call, 1)
+return store_answer(call, 1)

@@ -8,7 +8,7 @@ local reply, found = {}, redis.call('ZRANGE', DUE, 0, ARGV[1] - 1, 'WITHSCORES')
 for i = 1, #found, 2 do
   local thread, priority, body = read_delayed(redis.call('HGET', LATER, found[i]) or '')
   if thread and string.find(found[i], '^%d+$') then
-    reply[#reply + 1] = { found[i], spelled_moment(found[i + 1]), thread, priority, body }
+    reply[#reply + 1] = { found[i], encode_moment(found[i + 1]), thread, priority, body }
   end
 end
 return reply

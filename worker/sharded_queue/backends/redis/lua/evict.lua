@@ -7,9 +7,9 @@
 
 check_format()
 local call = tonumber(table.remove(ARGV, 1))
-local said = kept_answer(call)
-if said ~= nil then return said end
-sound()
+local earlier = stored_answer(call)
+if earlier ~= nil then return earlier end
+check_kinds()
 local gone, freed = {}, {}
 for i = 1, #ARGV do gone[ARGV[i]] = true end
 for _, thread in ipairs(redis.call('HKEYS', HELD)) do
@@ -21,4 +21,4 @@ for _, thread in ipairs(redis.call('HKEYS', HELD)) do
   end
 end
 finish()
-return keep_answer(call, freed)
+return store_answer(call, freed)

@@ -1,7 +1,7 @@
 #!lua flags=no-writes
 -- Everything that decides whether a thread moves. ARGV  thread
 -- Returns {now, handler paused (0 or 1), held record or '', lease ends at or '', blocked until or '', threads before it
---          or -1, per tube: {priority, head, depth, stamp, trouble or ''}, 1 if it is parked or 0, old threads it waits for,
+--          or -1, per tube: {priority, head, depth, stamp, failure or ''}, 1 if it is parked or 0, old threads it waits for,
 --          threads that workers hold, when a worker last asked for threads or '', why it cannot be read or ''}
 
 check_format()
@@ -11,11 +11,11 @@ local hold, known, tubes = redis.call('HGET', HELD, thread), tubes_of(thread), {
 local flaw = redis.call('HGET', QUARANTINE, 'thread ' .. thread) or not known and UNREADABLE or ''
 for i, tube in ipairs(known or {}) do
   local member = thread .. '/' .. tube.priority
-  tubes[i] = { tube.priority, tube.head, tube.tail - tube.head, redis.call('ZSCORE', OLDEST, member) or whole(now),
-               trouble_of(thread, tube.priority) and redis.call('HGET', TROUBLE, member) or '' }
+  tubes[i] = { tube.priority, tube.head, tube.tail - tube.head, redis.call('ZSCORE', OLDEST, member) or integer(now),
+               failure_of(thread, tube.priority) and redis.call('HGET', TROUBLE, member) or '' }
 end
 return { now, redis.call('HEXISTS', COUNTERS, 'paused'), read_hold(hold) and hold or '',
          redis.call('ZSCORE', LEASES, thread) or '', redis.call('ZSCORE', BLOCKED, thread) or '',
          redis.call('ZRANK', READY, thread) or -1, tubes, residue and 1 or 0,
          residue and redis.call('ZRANGEBYSCORE', OLD, residue, residue, 'LIMIT', 0, 100) or {},
-         redis.call('ZCOUNT', LEASES, '(' .. whole(now), '+inf'), redis.call('HGET', COUNTERS, 'looked') or '', flaw }
+         redis.call('ZCOUNT', LEASES, '(' .. integer(now), '+inf'), redis.call('HGET', COUNTERS, 'looked') or '', flaw }

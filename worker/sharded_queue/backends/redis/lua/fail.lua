@@ -13,14 +13,14 @@ local sequence, attempt, delay, reason = tonumber(ARGV[5]), tonumber(ARGV[6]), t
 local call, cap = ARGV[9], tonumber(ARGV[10])
 if ARGV[7] ~= 'dead' then delay = math.max(delay, 0) end
 
-sound()
+check_kinds()
 local held, tubes = held_by(thread, fence), tubes_of(thread)
 local was_dealt_with = tubes and is_done(tubes, priority, sequence)
 
 -- Put off when it was sent before; others may have tried since.
 local function was_put_off()
-  local trouble = trouble_of(thread, priority)
-  local is_noted = trouble and trouble.sequence == sequence and trouble.attempts + trouble.crashes >= attempt
+  local failure = failure_of(thread, priority)
+  local is_noted = failure and failure.sequence == sequence and failure.attempts + failure.crashes >= attempt
   return again and delay >= 0 and (was_dealt_with or is_noted)
 end
 
@@ -46,24 +46,24 @@ if not i then return 0 end
 if call ~= '' then held.call = call end
 if delay >= 0 then
   follow_clock()
-  local trouble = trouble_of(thread, priority)
-  if not trouble or trouble.sequence ~= sequence then
-    trouble = { sequence = sequence, last = sequence, crashes = 0 }
+  local failure = failure_of(thread, priority)
+  if not failure or failure.sequence ~= sequence then
+    failure = { sequence = sequence, last = sequence, crashes = 0 }
   end
   if cap then
-    local starts = (tonumber(string.match(trouble.reason or '', '^cannot start %((%d+)%): ')) or 0) + 1
+    local starts = (tonumber(string.match(failure.reason or '', '^cannot start %((%d+)%): ')) or 0) + 1
     delay, reason = math.min(cap, delay * 2 ^ math.min(starts - 1, 60)), 'cannot start (' .. starts .. '): ' .. reason
   end
-  trouble.attempts, trouble.reason = attempt - trouble.crashes, reason
-  keep_trouble(thread, priority, trouble)
+  failure.attempts, failure.reason = attempt - failure.crashes, reason
+  store_failure(thread, priority, failure)
   let_go(thread)
   woken = woken + 1 -- nobody knows yet when this back-off ends
   redis.call('ZADD', BLOCKED, 'GT', now + delay, thread) -- a pause lasts longer
 else
-  bury(thread, tubes, i, attempt, reason)
+  dead_letter(thread, tubes, i, attempt, reason)
   held.first, held.last = sequence + 1, sequence
   if #tubes == 0 then held.since = '0' end
-  keep_held(thread, held)
+  store_hold(thread, held)
 end
 finish()
 return 1

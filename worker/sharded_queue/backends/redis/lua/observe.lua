@@ -64,7 +64,7 @@ for i = 1, #tubes, 2 do
 end
 
 local ready = redis.call('ZCARD', READY)
-for _, thread in ipairs(redis.call('ZRANGE', LEASES, '-inf', whole(now), 'BYSCORE', 'LIMIT', 0, SWEEP)) do
+for _, thread in ipairs(redis.call('ZRANGE', LEASES, '-inf', integer(now), 'BYSCORE', 'LIMIT', 0, SWEEP)) do
   if redis.call('HGET', THREADS, thread) and not redis.call('ZSCORE', BLOCKED, thread) then ready = ready + 1 end
 end
 
@@ -81,7 +81,7 @@ for i = 1, #deep, 2 do
 end
 
 return { now, redis.call('HGETALL', COUNTERS), redis.call('HLEN', THREADS), ready,
-         redis.call('ZCOUNT', LEASES, '(' .. whole(now), '+inf'), redis.call('ZCARD', BLOCKED),
+         redis.call('ZCOUNT', LEASES, '(' .. integer(now), '+inf'), redis.call('ZCARD', BLOCKED),
          deepest, oldest, held,
          redis.call('ZCARD', DUE), redis.call('ZCOUNT', DUE, '-inf', now) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now),
          redis.call('ZCARD', OCCURRENCES), redis.call('GET', LAYOUT) or '', redis.call('ZCARD', OLD),

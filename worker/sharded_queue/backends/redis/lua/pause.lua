@@ -6,14 +6,14 @@
 
 check_format()
 local call = tonumber(table.remove(ARGV, 1))
-local said = kept_answer(call)
-if said ~= nil then return said end
+local earlier = stored_answer(call)
+if earlier ~= nil then return earlier end
 local thread, pausing = ARGV[1], ARGV[2] == '1'
 local changed
 
-sound()
+check_kinds()
 if thread == '' then
-  changed = pausing and redis.call('HSETNX', COUNTERS, 'paused', whole(now)) or redis.call('HDEL', COUNTERS, 'paused')
+  changed = pausing and redis.call('HSETNX', COUNTERS, 'paused', integer(now)) or redis.call('HDEL', COUNTERS, 'paused')
   if not pausing then woken = WAKE_LIMIT end
 elseif pausing then
   changed = redis.call('ZSCORE', BLOCKED, thread) == 'inf' and 0 or 1
@@ -26,4 +26,4 @@ else
   if not held_of(thread) then make_ready(thread, tubes_of(thread)) end
 end
 finish()
-return keep_answer(call, changed)
+return store_answer(call, changed)

@@ -17,16 +17,16 @@ local channel, tag, capacity, delay = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonum
 local window, placed_by, FIRST = tonumber(ARGV[8]), ARGV[9], 11
 
 -- An earlier call that comes late has been answered long ago, and nobody listens any more.
-local said = kept_answer(call)
-if said ~= nil then
-  said = said or {}
-  said[1] = now
-  return said
+local earlier = stored_answer(call)
+if earlier ~= nil then
+  earlier = earlier or {}
+  earlier[1] = now
+  return earlier
 end
 if math.abs(stamp - now) > tolerance then return { now } end
 
 if placed_by ~= '' and layout_in_force() and layout.number .. ' ' .. layout.threads ~= placed_by then
-  return keep_answer(call, { now, 'layout', layout.number, layout.threads })
+  return store_answer(call, { now, 'layout', layout.number, layout.threads })
 end
 
 -- What is registered for the first time, and what is not: {number of its tube, its place there, identity, for the latter
@@ -91,10 +91,10 @@ if capacity > 0 then
   for i, thread in ipairs(threads) do
     local priority, count = entries[places[i] + 1], tonumber(entries[places[i] + 2])
     local tubes = tubes_of_each[thread] or {}
-    local tube = tubes[place_of(tubes, priority)]
+    local tube = tubes[position_of(tubes, priority)]
     local depth = tube and tube.tail - tube.head or 0
     if count > 0 and depth + count > capacity then
-      return keep_answer(call, { now, 'full', depth, thread, priority })
+      return store_answer(call, { now, 'full', depth, thread, priority })
     end
   end
 end
@@ -104,7 +104,7 @@ end
 local holds = {}
 local function check_keys()
   local tubes = #threads == 1 and delay == 0 and window == 0 and tubes_of_each[threads[1]]
-  if tubes and place_of(tubes, entries[from + 1]) then return redis.call('ZCARD', DEEP) end
+  if tubes and position_of(tubes, entries[from + 1]) then return redis.call('ZCARD', DEEP) end
   if delay > 0 then
     redis.call('ZCARD', base .. ':due')
     redis.call('HLEN', base .. ':later')
@@ -117,7 +117,7 @@ local function check_keys()
 end
 
 check_keys()
-local sequence = begun(tonumber(ARGV[10]))
+local sequence = next_sequence(tonumber(ARGV[10]))
 
 if placed_by ~= '' and not layout then redis.call('SET', LAYOUT, placed_by .. ' 0') end
 
@@ -138,7 +138,7 @@ for i, thread in ipairs(threads) do
   total = total + last - first + 1
 end
 
-local count = whole(total)
+local count = integer(total)
 redis.call('HINCRBY', COUNTERS, 'sequence', count)
 try('HINCRBY', COUNTERS, 'registered', count)
 
@@ -148,7 +148,7 @@ if #fresh > 0 then
   for i, new in ipairs(fresh) do
     local tube, place, identity = new[1] + 1, new[2], new[3]
     tills[2 * i - 1], tills[2 * i] = now + window, identity
-    firsts[2 * i - 1], firsts[2 * i] = identity, whole(reply[tube + 1] + place) .. ' ' .. routes[tube]
+    firsts[2 * i - 1], firsts[2 * i] = identity, integer(reply[tube + 1] + place) .. ' ' .. routes[tube]
   end
   in_chunks(tills, 'ZADD', IDENTITIES)
   in_chunks(firsts, 'HSET', FIRSTS)
@@ -166,4 +166,4 @@ for _, duplicate in ipairs(repeated) do
   local tube, place, first = duplicate[1], duplicate[2], duplicate[4] or redis.call('HGET', FIRSTS, duplicate[3])
   reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = tube, place, first
 end
-return keep_answer(ARGV[1], reply)
+return store_answer(ARGV[1], reply)

@@ -7,7 +7,7 @@
 -- An occurrence is named by its time and the timing it comes from: whoever comes second, or sends again, finds the
 -- schedule moved on and changes nothing. The next one must lie ahead, so that of many that were missed one is caught up.
 
-sound()
+check_kinds()
 follow_clock()
 promote()
 local registered = 0
@@ -17,8 +17,8 @@ for at = 1, #ARGV, 4 do
   local is_due = moment <= now and tonumber(redis.call('ZSCORE', OCCURRENCES, name) or -1) == moment
   if schedule and schedule.timing == timing and is_due and following > now and is_numbered()
       and known_layout() ~= nil then
-    local message = spelled_moment(moment) .. schedule.message
-    local thread = placed(schedule.thread, message)
+    local message = encode_moment(moment) .. schedule.message
+    local thread = thread_in_force(schedule.thread, message)
     length_of(list_of(thread, schedule.priority))
     append(thread, schedule.priority, take_number(), { message }, 1, 1)
     redis.call('ZADD', OCCURRENCES, following, name)
@@ -43,7 +43,7 @@ local function moment_of(name, score)
   return now
 end
 
-local coming = tonumber(redis.call('ZRANGEBYSCORE', OCCURRENCES, '(' .. whole(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2])
+local coming = tonumber(redis.call('ZRANGEBYSCORE', OCCURRENCES, '(' .. integer(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2])
 local reply = { now, coming and coming < 1e14 and coming - now or -1 }
 local due = redis.call('ZRANGEBYSCORE', OCCURRENCES, '-inf', now, 'WITHSCORES', 'LIMIT', 0, SWEEP)
 for i = 1, #due, 2 do

@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Prolong leases. ARGV  lease ms, then per lease: thread, fence. Returns the threads that were lost.
 
-local threads, lost, leases, till = {}, {}, {}, whole(now + tonumber(ARGV[1]))
+local threads, lost, leases, till = {}, {}, {}, integer(now + tonumber(ARGV[1]))
 for at = 2, #ARGV, 2 do threads[#threads + 1] = ARGV[at] end
 for i, record in ipairs(records_of(HELD, threads)) do
   if record and string.match(record, '^%d+') == ARGV[2 * i + 1] then

@@ -11,11 +11,11 @@
 
 check_format()
 local call = tonumber(table.remove(ARGV, 1))
-local said = kept_answer(call)
-if said ~= nil then return said end
+local earlier = stored_answer(call)
+if earlier ~= nil then return earlier end
 local changes = {}
 
-local function note(index, member, was, is)
+local function add_change(index, member, was, is)
   changes[#changes + 1] = { index, member, was or '', is or '' }
 end
 
@@ -27,7 +27,7 @@ local function kind_of(key)
   return redis.call('TYPE', key).ok
 end
 
-local function is_laid_out()
+local function has_layout_threads()
   local threads = try('HKEYS', THREADS) or {}
   for i = 1, #ARGV, 2 do threads[#threads + 1] = ARGV[i] end
   for _, thread in ipairs(threads) do
@@ -39,8 +39,8 @@ end
 -- Without the layout, nobody knows which requests must wait for which others: where some were placed by one, the operator
 -- has to say it.
 if kind_of(LAYOUT) ~= 'none' and (kind_of(LAYOUT) ~= 'string' or known_layout() == nil) then
-  if is_laid_out() then error({ err = 'GARBAGE ' .. LAYOUT .. ' holds no layout' }) end
-  note('layout', LAYOUT, 'no layout')
+  if has_layout_threads() then error({ err = 'GARBAGE ' .. LAYOUT .. ' holds no layout' }) end
+  add_change('layout', LAYOUT, 'no layout')
   redis.call('DEL', LAYOUT)
   layout = false
 end
@@ -49,7 +49,7 @@ end
 local function remove_other_kind(name, key, kind)
   local is = kind_of(key)
   if is == kind or is == 'none' then return end
-  note(name, key, is)
+  add_change(name, key, is)
   redis.call('DEL', key)
 end
 
@@ -59,9 +59,9 @@ for kind, keys in pairs(keys_by_kind()) do
   end
 end
 
-local function keep_field(index, key, field, was, is)
+local function set_field(index, key, field, was, is)
   if was == is then return end
-  note(index, field, was, is)
+  add_change(index, field, was, is)
   if is then redis.call('HSET', key, field, is) else redis.call('HDEL', key, field) end
 end
 
@@ -72,21 +72,21 @@ end
 
 -- A sorted set has the members of `truth` and no others. A score must be the true one, unless `any_score` says that it
 -- holds what nothing else knows: then it is only made up where it is missing.
-local function keep_ranking(index, key, truth, any_score)
+local function set_index(index, key, truth, any_score)
   local scores = {}
   local flat = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
   for i = 1, #flat, 2 do
     local member, score = flat[i], flat[i + 1]
     scores[member] = score
     if not truth[member] then
-      note(index, member, score)
+      add_change(index, member, score)
       redis.call('ZREM', key, member)
     end
   end
   for member, is in pairs(truth) do
     local was = scores[member]
     if not was or (not any_score and tonumber(was) ~= is) or not is_moment(was) then
-      note(index, member, was, whole(is))
+      add_change(index, member, was, integer(is))
       redis.call('ZADD', key, is, member)
     end
   end
@@ -96,15 +96,15 @@ end
 for _, name in ipairs({ 'depth', 'registered', 'duplicates', 'settled', 'dead', 'busy_us', 'sequence', 'fence', 'born',
                         'mended', 'looked', 'largest', 'latest', 'format' }) do
   local was = redis.call('HGET', COUNTERS, name)
-  local is_number = was and string.find(was, '^%d+$') and is_whole(tonumber(was))
-  if was and not is_number then keep_field('counters', COUNTERS, name, was) end
+  local is_number = was and string.find(was, '^%d+$') and is_integer(tonumber(was))
+  if was and not is_number then set_field('counters', COUNTERS, name, was) end
 end
 
 -- A mark is never below what was given out under it.
-local function keep_mark(name, least)
+local function raise_counter(name, least)
   local was = tonumber(redis.call('HGET', COUNTERS, name))
   if least > 0 and (not was or was < least) then
-    keep_field('counters', COUNTERS, name, was and whole(was), whole(least))
+    set_field('counters', COUNTERS, name, was and integer(was), integer(least))
   end
 end
 
@@ -116,9 +116,9 @@ end
 
 -- What is in quarantine is made anew, or goes.
 for name, reason in pairs(fields_of(QUARANTINE)) do
-  keep_field('quarantine', QUARANTINE, name, reason)
+  set_field('quarantine', QUARANTINE, name, reason)
   local thread = string.match(name, '^thread (.*)$')
-  if thread and redis.call('ZREM', BLOCKED, thread) == 1 then note('blocked', thread, 'inf') end
+  if thread and redis.call('ZREM', BLOCKED, thread) == 1 then add_change('blocked', thread, 'inf') end
 end
 
 -- A name that cannot be read is spelled out.
@@ -128,9 +128,9 @@ local function readable(name)
 end
 
 -- The lists of a thread whose name cannot be read get one that can; where it is taken, the operator has to say.
-local function name_anew(thread, priority)
+local function rename_list(thread, priority)
   local from, to = list_of(thread, priority), list_of(readable(thread), priority)
-  if from ~= to and redis.call('EXISTS', from) == 1 and redis.call('RENAMENX', from, to) == 1 then note('list', from, from, to) end
+  if from ~= to and redis.call('EXISTS', from) == 1 and redis.call('RENAMENX', from, to) == 1 then add_change('list', from, from, to) end
   return readable(thread)
 end
 
@@ -140,7 +140,7 @@ local records = fields_of(THREADS)
 local function known_tubes()
   local known = {}
   for i = 1, #ARGV, 2 do
-    local thread = name_anew(ARGV[i], ARGV[i + 1])
+    local thread = rename_list(ARGV[i], ARGV[i + 1])
     known[thread] = known[thread] or {}
     known[thread][ARGV[i + 1]] = false
   end
@@ -148,10 +148,10 @@ local function known_tubes()
     local name = readable(thread)
     known[name] = known[name] or {}
     for _, tube in ipairs(read_tubes(text) or {}) do
-      name_anew(thread, tube.priority)
+      rename_list(thread, tube.priority)
       known[name][tube.priority] = tube
     end
-    if name ~= thread then keep_field('threads', THREADS, thread, text) end
+    if name ~= thread then set_field('threads', THREADS, thread, text) end
   end
   return known
 end
@@ -166,7 +166,7 @@ local function readable_fields(name, key, is_readable)
   local fields = fields_of(key)
   for field, was in pairs(fields) do
     if not is_readable(was, field) then
-      keep_field(name, key, field, was)
+      set_field(name, key, field, was)
       fields[field] = nil
     end
   end
@@ -174,7 +174,7 @@ local function readable_fields(name, key, is_readable)
 end
 
 local function is_number(field)
-  return string.find(field, '^%d+$') and is_whole(tonumber(field))
+  return string.find(field, '^%d+$') and is_integer(tonumber(field))
 end
 
 local holds_now = readable_fields('held', HELD, read_hold)
@@ -182,7 +182,7 @@ local delayed = readable_fields('later', LATER, function(text, number) return is
 local letters = readable_fields('letters', LETTERS, function(text, number) return is_number(number) and read_letter(text) end)
 local schedules = readable_fields('schedules', SCHEDULES, function(_, name) return schedule_of(name) end)
 local firsts = readable_fields('firsts', FIRSTS, function(text)
-  return is_whole(tonumber(string.match(text, '^(%d+) %-?%d+ .')))
+  return is_integer(tonumber(string.match(text, '^(%d+) %-?%d+ .')))
 end)
 
 -- One above every number that is in use, or that a holder may name.
@@ -225,7 +225,7 @@ end
 
 local depth, oldest, deep, ready, leases = 0, {}, {}, {}, {}
 
-local function note_indices(thread, tubes)
+local function index_thread(thread, tubes)
   local first
   for _, tube in ipairs(tubes) do
     local stamp = tonumber(stamp_of(redis.call('LINDEX', list_of(thread, tube.priority), 0)))
@@ -239,7 +239,7 @@ local function note_indices(thread, tubes)
 end
 
 -- What is held stays held, as long as what is in hand is what the tube begins with.
-local function is_sound(held, tubes)
+local function is_hold_sound(held, tubes)
   if held.last < held.first then return true end
   for _, tube in ipairs(tubes) do
     if tube.priority == held.priority then
@@ -249,45 +249,45 @@ local function is_sound(held, tubes)
   return false
 end
 
-local function right_hold(thread, tubes)
+local function repair_hold(thread, tubes)
   local was, held = holds_now[thread], held_of(thread)
-  if not is_sound(held, tubes) then
-    keep_field('held', HELD, thread, was)
+  if not is_hold_sound(held, tubes) then
+    set_field('held', HELD, thread, was)
     return
   end
   leases[thread] = now + tonumber(held.lease)
   if #tubes == 0 and held.since ~= '0' then
     held.since = '0'
-    keep_held(thread, held)
+    store_hold(thread, held)
   elseif #tubes > 0 and held.since == '0' then
     arrive(thread, tubes)
   end
   local is = redis.call('HGET', HELD, thread)
-  if is ~= was then note('held', thread, was, is) end
+  if is ~= was then add_change('held', thread, was, is) end
 end
 
 local tubes_in = {}
 for thread in pairs(known) do
   local tubes = true_tubes(thread)
   tubes_in[thread] = tubes
-  keep_field('threads', THREADS, thread, records[thread], spelled(tubes))
-  note_indices(thread, tubes)
+  set_field('threads', THREADS, thread, records[thread], encode_tubes(tubes))
+  index_thread(thread, tubes)
 end
 
 local fence = 0
 for thread in pairs(holds_now) do
   fence = math.max(fence, tonumber(held_of(thread).fence))
-  right_hold(thread, tubes_in[thread] or {})
+  repair_hold(thread, tubes_in[thread] or {})
 end
 
 for name, was in pairs(fields_of(TROUBLE)) do
   local thread, priority = string.match(name, '^(.*)/(%-?%d+)$')
-  local trouble, is = read_trouble(was), nil
-  for _, tube in ipairs(trouble and tubes_in[thread] or {}) do
-    local is_inside = tube.head <= trouble.sequence and trouble.sequence <= trouble.last and trouble.last < tube.tail
+  local failure, is = read_failure(was), nil
+  for _, tube in ipairs(failure and tubes_in[thread] or {}) do
+    local is_inside = tube.head <= failure.sequence and failure.sequence <= failure.last and failure.last < tube.tail
     if tube.priority == priority and is_inside then is = was end
   end
-  keep_field('trouble', TROUBLE, name, was, is)
+  set_field('trouble', TROUBLE, name, was, is)
 end
 
 -- A thread is held, or put off, or ready; a pause may last beside a hold.
@@ -295,14 +295,14 @@ local blocked = redis.call('ZRANGE', BLOCKED, 0, -1, 'WITHSCORES')
 for i = 1, #blocked, 2 do
   local thread, till = blocked[i], blocked[i + 1]
   if leases[thread] and till ~= 'inf' or till ~= 'inf' and tonumber(till) >= 1e13 or not is_text(thread) then
-    note('blocked', thread, till)
+    add_change('blocked', thread, till)
     redis.call('ZREM', BLOCKED, thread)
     if not leases[thread] then blocked[i] = '' end
   end
   ready[blocked[i]] = nil
 end
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', DISMISSED, '1e13', '+inf')) do
-  note('dismissed', name, 'for ever')
+  add_change('dismissed', name, 'for ever')
   redis.call('ZREM', DISMISSED, name)
 end
 for thread in pairs(leases) do ready[thread] = nil end
@@ -316,63 +316,63 @@ end
 
 -- Threads of the layout before that have requests are not drained; those of the layout in force that may share keys with
 -- them wait, and so do those that a bind is about to make ready.
-local function place_in(thread, number)
+local function class_in(thread, number)
   local place = layout_in_force() and string.match(thread, '^' .. number .. ':(%d+)$')
   return place and tonumber(place) % common_divisor(layout.threads, layout.before)
 end
 
 local old, parked, opened, is_closed = {}, {}, {}, {}
 for thread, tubes in pairs(tubes_in) do
-  local residue = layout_in_force() and layout.before > 0 and #tubes > 0 and place_in(thread, layout.number - 1)
+  local residue = layout_in_force() and layout.before > 0 and #tubes > 0 and class_in(thread, layout.number - 1)
   if residue then old[thread], is_closed[residue] = residue, true end
 end
 for _, residue in ipairs(redis.call('ZRANGE', OPENED, 0, -1)) do
   residue = tonumber(residue)
-  if is_whole(residue) and not is_closed[residue] then opened[residue] = true end -- also with nobody parked: the next bind closes it
+  if is_integer(residue) and not is_closed[residue] then opened[residue] = true end -- also with nobody parked: the next bind closes it
 end
 for thread in pairs(ready) do
-  local residue = layout_in_force() and place_in(thread, layout.number)
+  local residue = layout_in_force() and class_in(thread, layout.number)
   if residue and (is_closed[residue] or opened[residue]) then parked[thread] = residue end
 end
 for thread in pairs(parked) do ready[thread] = nil end
 
 local found = #changes
-keep_ranking('ready', READY, ready, true)
+set_index('ready', READY, ready, true)
 if #changes > found then woken = WAKE_LIMIT end
-keep_ranking('old', OLD, old)
-keep_ranking('parked', PARKED, parked)
+set_index('old', OLD, old)
+set_index('parked', PARKED, parked)
 for _, residue in ipairs(redis.call('ZRANGE', OPENED, 0, -1)) do
   if not opened[tonumber(residue) or false] then
-    note('opened', residue, residue)
+    add_change('opened', residue, residue)
     redis.call('ZREM', OPENED, residue)
   end
 end
-keep_ranking('leases', LEASES, leases, true)
-keep_ranking('oldest', OLDEST, oldest)
-keep_ranking('deep', DEEP, deep)
-keep_ranking('due', DUE, due, true)
-keep_ranking('dead', DEAD, dead, true)
+set_index('leases', LEASES, leases, true)
+set_index('oldest', OLDEST, oldest)
+set_index('deep', DEEP, deep)
+set_index('due', DUE, due, true)
+set_index('dead', DEAD, dead, true)
 
 -- An identity that lost its window, or its first request, keeps nobody out.
 for identity, was in pairs(firsts) do
   if not redis.call('ZSCORE', IDENTITIES, identity) then
-    keep_field('firsts', FIRSTS, identity, was)
+    set_field('firsts', FIRSTS, identity, was)
     firsts[identity] = nil
   end
 end
-keep_ranking('identities', IDENTITIES, firsts, true)
+set_index('identities', IDENTITIES, firsts, true)
 
 -- A schedule that lost its time occurs now, and then as its timing says.
 for name in pairs(schedules) do schedules[name] = now end
-keep_ranking('occurrences', OCCURRENCES, schedules, true)
+set_index('occurrences', OCCURRENCES, schedules, true)
 
 local counted = redis.call('HGET', COUNTERS, 'depth')
-if (tonumber(counted) or 0) ~= depth then keep_field('counters', COUNTERS, 'depth', counted, whole(depth)) end
-keep_mark('sequence', sequence)
-keep_mark('fence', fence)
-keep_mark('dead', last_letter)
+if (tonumber(counted) or 0) ~= depth then set_field('counters', COUNTERS, 'depth', counted, integer(depth)) end
+raise_counter('sequence', sequence)
+raise_counter('fence', fence)
+raise_counter('dead', last_letter)
 if sequence > 0 and redis.call('HEXISTS', COUNTERS, 'born') == 0 then
-  keep_field('counters', COUNTERS, 'born', false, whole(now_us))
+  set_field('counters', COUNTERS, 'born', false, integer(now_us))
 end
 finish()
-return #changes > 0 and keep_answer(call, changes) or changes
+return #changes > 0 and store_answer(call, changes) or changes

@@ -8,13 +8,13 @@
 
 check_format()
 local call = tonumber(table.remove(ARGV, 1))
-local said = kept_answer(call)
-if said ~= nil then return said end
+local earlier = stored_answer(call)
+if earlier ~= nil then return earlier end
 local threads = tonumber(ARGV[1])
-sound()
+check_kinds()
 
 local function answer(changed, number, in_force)
-  return keep_answer(call, { changed, number, in_force, redis.call('ZCARD', OLD) })
+  return store_answer(call, { changed, number, in_force, redis.call('ZCARD', OLD) })
 end
 
 if not layout_in_force() then

@@ -7,23 +7,23 @@
 -- Returns {now, next occurrence ms}, {now} when the next that was given is no longer to come
 
 local call = tonumber(table.remove(ARGV, 1))
-local said = kept_answer(call)
-if said ~= nil then return said end
+local earlier = stored_answer(call)
+if earlier ~= nil then return earlier end
 local name, following, timing, thread, priority, message, placed_by = unpack(ARGV)
 
-sound()
+check_kinds()
 follow_clock()
 local known = schedule_of(name)
 local kept = known and known.timing == timing and redis.call('ZSCORE', OCCURRENCES, name)
 if kept then
-  following = spelled_moment(kept)
+  following = encode_moment(kept)
 elseif following == '' or tonumber(following) <= now then
-  return keep_answer(call, { now })
+  return store_answer(call, { now })
 end
-begun(#message + 13)
+next_sequence(#message + 13)
 if placed_by ~= '' then redis.call('SET', LAYOUT, placed_by .. ' 0', 'NX') end
-keep_schedule(name, { timing = timing, thread = thread, priority = priority, message = message })
+store_schedule(name, { timing = timing, thread = thread, priority = priority, message = message })
 redis.call('ZADD', OCCURRENCES, following, name)
 woken = woken + 1 -- nobody knows yet when this occurs
 finish()
-return keep_answer(call, { now, tonumber(following) })
+return store_answer(call, { now, tonumber(following) })

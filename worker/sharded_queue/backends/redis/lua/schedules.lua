@@ -11,7 +11,7 @@ for i = 1, #names, 2 do
   local schedule = schedule_of(names[i])
   if schedule then
     reply[#reply + 1] =
-      { names[i], tonumber(spelled_moment(names[i + 1])), schedule.timing, schedule.thread, schedule.priority, schedule.message }
+      { names[i], tonumber(encode_moment(names[i + 1])), schedule.timing, schedule.thread, schedule.priority, schedule.message }
   end
 end
 return reply

@@ -21,12 +21,12 @@ local function end_thread(hold, tubes, thread, fence, priority, through, busy)
   local held_fence, held_priority, first, last = string.match(hold or '', '^(%d+) %S+ %d+ %d+ (%S+) (%S+) (%S+)')
   local tube_priority, head, tail = string.match(tubes or '', '^(%-?%d+) (%-?%d+) (%-?%d+)$')
   if held_fence ~= fence or held_priority ~= priority or last ~= through or first ~= head
-      or tube_priority ~= priority or tail - through ~= 1 or trouble_of(thread, priority) then
+      or tube_priority ~= priority or tail - through ~= 1 or failure_of(thread, priority) then
     return false
   end
   local count = tail - head
   if count >= 2 then deep[#deep + 1] = thread end
-  if may_move(thread) then rarely().note_drained(thread) end
+  if may_move(thread) then rarely().index_drained(thread) end
   settled, depth_change, busy_us = settled + count, depth_change - count, busy_us + busy
   ended[#ended + 1], members[#members + 1] = thread, thread .. '/' .. priority
   lists[#lists + 1] = list_of(thread, priority)
@@ -66,7 +66,7 @@ end
 
 local function settle(hold, record, thread, fence, priority, through, busy, wanted, release, call, share)
   local held, tubes = read_hold(hold), read_tubes(record)
-  local place = through and tubes and place_of(tubes, priority)
+  local place = through and tubes and position_of(tubes, priority)
   local was_settled = through and tubes and not (place and tubes[place].head <= through)
   if not held or held.fence ~= fence then
     local was_released = again and (release > 0 or wanted > 0 and is_paused(thread)) and (was_settled or not through)
@@ -88,7 +88,7 @@ local function settle(hold, record, thread, fence, priority, through, busy, want
     if held.priority ~= priority or through > held.last then return 0 end -- was never handed out
     local count = through + 1 - tubes[place].head
     settled, busy_us = settled + count, busy_us + busy
-    drop(thread, tubes, place, count)
+    pop_requests(thread, tubes, place, count)
   end
   if release == 2 and #tubes > 0 and wanted > 0 and others_wait(thread) then return yield(thread) end
   if wanted > 0 and #tubes > 0 then
@@ -96,7 +96,7 @@ local function settle(hold, record, thread, fence, priority, through, busy, want
     if #handed > 1 then
       room = room - handed[6]
       handed[6] = nil
-      keep_held(thread, held)
+      store_hold(thread, held)
       return handed
     end
   end
@@ -107,7 +107,7 @@ local function settle(hold, record, thread, fence, priority, through, busy, want
   end
   held.first = held.last + 1
   if #tubes == 0 then held.since = '0' end
-  keep_held(thread, held)
+  store_hold(thread, held)
   return 1
 end
 

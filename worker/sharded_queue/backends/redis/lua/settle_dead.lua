@@ -8,15 +8,15 @@
 
 check_format()
 local call = tonumber(table.remove(ARGV, 1))
-local said = kept_answer(call)
-if said ~= nil then return said end
+local earlier = stored_answer(call)
+if earlier ~= nil then return earlier end
 local target = ARGV[1]
 local done = {}
 
 local function put_back(thread, priority, message, tubes)
   length_of(list_of(thread, priority))
   local before = depth_of(tubes)
-  local start = begun(#message) + 1
+  local start = next_sequence(#message) + 1
   local tube = tube_for(tubes, priority, start)
   if target == 'head' then
     tube.head = tube.head - 1
@@ -28,24 +28,24 @@ local function put_back(thread, priority, message, tubes)
   redis.call('HINCRBY', COUNTERS, 'sequence', 2)
   redis.call('ZADD', OLDEST, stamp_of(redis.call('LINDEX', list_of(thread, priority), 0)), thread .. '/' .. priority)
   depth_change = depth_change + 1
-  keep_tubes(thread, tubes)
-  note_depth(thread, before, before + 1)
-  if before == 0 then arrive(thread, tubes) else note_older(thread, priority) end
+  store_tubes(thread, tubes)
+  index_depth(thread, before, before + 1)
+  if before == 0 then arrive(thread, tubes) else index_older(thread, priority) end
 end
 
 -- Whether a letter is back in its tube; one that cannot be read, or whose thread's record cannot be, can only be dropped.
 local function is_put_back(letter)
   local thread, priority, message = read_letter(letter)
   if not thread or known_layout() == nil then return false end
-  thread = placed(thread, message)
+  thread = thread_in_force(thread, message)
   local tubes = tubes_of(thread)
   if not tubes or target == 'head' and held_of(thread) then return false end
   put_back(thread, priority, message, tubes)
   return true
 end
 
-sound()
-if target ~= 'drop' and not is_numbered() then begun(0) end
+check_kinds()
+if target ~= 'drop' and not is_numbered() then next_sequence(0) end
 for i = 2, #ARGV do
   local letter = redis.call('HGET', LETTERS, ARGV[i])
   if letter and (target == 'drop' or is_put_back(letter)) then
@@ -55,4 +55,4 @@ for i = 2, #ARGV do
   end
 end
 finish()
-return keep_answer(call, done)
+return store_answer(call, done)

@@ -16,7 +16,7 @@ local tubes, listed = {}, {}
 local function list_tube(thread, tube)
   local list = list_of(thread, tube.priority)
   if #ARGV > 0 then listed[list] = true end
-  for _, value in ipairs({ thread, tube.priority, whole(tube.head), whole(tube.tail), try('LLEN', list) or -1,
+  for _, value in ipairs({ thread, tube.priority, integer(tube.head), integer(tube.tail), try('LLEN', list) or -1,
                            try('LINDEX', list, 0) or '' }) do
     tubes[#tubes + 1] = value
   end

@@ -6,9 +6,9 @@
 
 check_format()
 local call = tonumber(table.remove(ARGV, 1))
-local said = kept_answer(call)
-if said ~= nil then return said end
-sound()
+local earlier = stored_answer(call)
+if earlier ~= nil then return earlier end
+check_kinds()
 redis.call('ZREM', OCCURRENCES, ARGV[1])
 redis.call('HDEL', QUARANTINE, 'schedule ' .. ARGV[1])
-return keep_answer(call, redis.call('HDEL', SCHEDULES, ARGV[1]))
+return store_answer(call, redis.call('HDEL', SCHEDULES, ARGV[1]))
