@@ -1,8 +1,8 @@
 """
 The contract of a coordinator: it says which worker may work on which thread.
 
-Expiry is judged by the coordinator's own clock. A lease that expired stays harmless: its fence is refused by the
-storage from the moment the thread is bound again.
+The coordinator's own clock decides when a lease expires. An expired lease does no harm: once the thread is bound again,
+the storage refuses the old fence.
 """
 
 from abc import ABC, abstractmethod
@@ -33,12 +33,11 @@ class BindRequest:
 
 class Bound(NamedTuple):
     """
-    The answer to a bind: a first batch per thread (each carries its lease), and when to look again.
+    The answer to a bind: a first batch per thread, each with its lease, and when to poll again.
 
-    *next_seconds*: until the next lease expires or the next back-off ends, by which a thread may become free with
-    nobody calling out; None when there is no such moment. *others_wait*: threads were left behind that may be bound.
-    *is_cordoned*: this worker is given no threads for now. *occurs_seconds*: until a schedule of the shard occurs;
-    None if it has none.
+    *next_seconds*: until the next lease expires or the next back-off ends, when a thread may become free without a
+    wake-up; None if there is no such moment. *others_wait*: threads that may be bound were left behind. *is_cordoned*:
+    this worker gets no threads for now. *occurs_seconds*: until a schedule of the shard occurs; None without one.
     """
 
     batches: list[Batch]
@@ -54,10 +53,10 @@ class Coordinator(ABC):
     @abstractmethod
     def attach(self, storage: Storage) -> None:
         """
-        Say whose threads are coordinated; called by the worker before anything else.
+        Take the storage whose threads to coordinate. The worker calls this before anything else.
 
         Raises:
-            SettingsError: this coordinator cannot speak for that storage.
+            SettingsError: this coordinator cannot coordinate the threads of that storage.
         """
 
     @abstractmethod
@@ -65,65 +64,69 @@ class Coordinator(ABC):
         """
         Bind threads that are free and have requests, and hand out the first requests of each. Never waits.
 
-        A thread whose lease expired or whose back-off ended is free again.
+        A thread is free again once its lease has expired or its back-off has ended.
         """
 
     @abstractmethod
     async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
-        """Prolong leases to *lease_seconds* from now; returns those that were lost."""
+        """Extend leases to *lease_seconds* from now; returns those that were lost."""
 
     @abstractmethod
     async def release(self, leases: Sequence[Lease]) -> None:
-        """Free threads at once; a lease that was lost already is left alone."""
+        """Free threads at once. A lease that is already lost is left alone."""
 
     @abstractmethod
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
         """
         Free the threads of workers that are known to be gone, without waiting for their leases; returns the threads.
 
-        Only for workers whose processes have ended for certain: their fences are refused from here on, but what a
-        handler does elsewhere nobody can take back. It counts as a crash of no request.
+        Only for workers whose processes have ended for certain. Their fences are refused from here on, but nobody can
+        take back what a handler does elsewhere. No request counts this as a crash.
         """
 
     @abstractmethod
     async def cordon(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
         """
-        Give these workers no new threads for so long: they are about to be stopped. What they hold they keep.
+        Give these workers no new threads for *seconds*: they are about to be stopped. They keep the threads they hold.
 
-        With 0 seconds they are given threads again.
+        0 seconds lifts the cordon.
         """
 
     @abstractmethod
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
         """
-        Return when a thread of *shards* may be free, or one that *owner* holds got a request, or after *seconds*.
+        Return when a thread of *shards* may be free, when a thread that *owner* holds gets a request, or after
+        *seconds*.
 
-        The shard is returned in the first case: this was the only one that was called. Who has no room after all lets
-        another one be called, by `notify`.
+        Returns the shard whose thread may be free. Each wake-up goes to one waiter only: a worker with no room left
+        must pass it on with `notify`.
         """
 
     @abstractmethod
     async def notify(self, shard: Shard) -> None:
-        """Call one of those that wait for threads of *shard*, or the next one that will."""
+        """Wake one worker that waits for threads of *shard*, or the next one that will."""
 
     async def cancel_wait(self, shards: Sequence[Shard], owner: str) -> bool:
-        """Let the `wait` of *owner* for *shards* return; False where it loses no call by being cancelled."""
+        """
+        Make the `wait` of *owner* for *shards* return. False: the wait loses no wake-up if its task is cancelled
+        instead.
+        """
         return False
 
     async def free_in(self, shards: Sequence[Shard]) -> float | None:
         """
-        Seconds until a lease or a back-off of *shards* ends, or a delayed request is due: 0 when that moment has come,
-        None when there is no such moment. Cheaper than a `bind` of each shard. The default, 0, says "look yourself".
+        Seconds until a lease or a back-off of *shards* ends, or a delayed request is due: 0 if that moment has come,
+        None if there is none. Cheaper than a `bind` of each shard. The default, 0, means "bind to find out".
         """
         return 0.0
 
     def clone(self) -> "Coordinator | None":
         """
-        A coordinator of the same leases for another event loop, so that they are renewed while this one is blocked; to
-        be made and closed in that loop. None where a blocked loop blocks everybody who could take them over.
+        A coordinator of the same leases for another event loop, which renews them while this loop is blocked. Make and
+        close it in that loop. None if a blocked loop also blocks everybody who could take the threads over.
         """
         return None
 
     async def close(self) -> None:
-        """Let go of connections that this coordinator opened itself."""
+        """Close the connections that this coordinator opened itself."""
         return

@@ -9,16 +9,17 @@ from sharded_queue.tube import Shard
 
 def worker_of(owner: str) -> str:
     """
-    The name of the worker that an owner is: owners are spelled `worker/incarnation`, and a worker that is started again
-    is another incarnation.
+    The worker's name in an owner. An owner is spelled `worker/incarnation`; a worker that is started again is another
+    incarnation.
     """
     return owner.partition("/")[0]
 
 
 def clock() -> float:
     """
-    The seconds by which a worker judges its leases. They go on while the machine is suspended, where its system has
-    such a clock: the monotonic one of Linux stands still meanwhile, and a lease that is over would be trusted.
+    The seconds by which a worker judges its leases. They must go on while the machine is suspended: the monotonic clock
+    of Linux stands still then, and a worker would trust a lease that is over. Systems without such a clock use the
+    monotonic one.
     """
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
 
@@ -27,8 +28,8 @@ class Lease(NamedTuple):
     """
     One worker's right to one thread, until it is released, expires or is taken away.
 
-    *fence* grows with every bind of the thread, for ever, also over a failover of Redis that lost writes:
-    compare it in your own database to refuse a writer that was overtaken.
+    *fence* grows with every bind of the thread, for ever, even over a failover of Redis that lost writes. Compare it in
+    your own database to refuse a writer that was overtaken.
     """
 
     shard: Shard

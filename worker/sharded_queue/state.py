@@ -1,7 +1,7 @@
 """
-What a storage says of itself: the values that a reader gets, whether it is an operator, a command or a metric.
+What a storage reports about itself: values for people, metrics and the operator.
 
-Nothing here is written back, and nothing here asks a storage. Times are milliseconds of the storage's own clock, and
+Nothing here is written back, and nothing here calls a storage. Times are milliseconds by the storage's own clock;
 durations are seconds.
 """
 
@@ -14,20 +14,22 @@ from sharded_queue.lease import worker_of
 from sharded_queue.tube import Layout, Shard, Tube
 
 UNCONSUMED_SECONDS = 60.0
-"""Longer than a worker that serves a handler takes between two looks for threads: an idle one looks every few seconds,
-and a busy one when a thread has had its turn."""
+"""
+Longer than a worker takes between two polls: an idle one polls every few seconds, and a busy one whenever a thread's
+turn ends.
+"""
 
 
 State = Literal["bound", "quarantined", "paused", "parked", "blocked", "ready"]
 """
-What becomes of a thread, the first of these that is true: a worker holds it; a record of it cannot be read; it, or its
-whole handler, is paused; it
-waits for threads of the layout before; it backs off after a failure; it waits for a worker.
+The state of a thread: the first of these that is true. A worker holds it; one of its records cannot be read; it or its
+whole handler is paused; it waits for threads of the previous layout; it backs off after a failure; it waits for a
+worker.
 """
 
 
 class Upcoming(NamedTuple):
-    """A schedule with the text of its timing, and when it occurs next."""
+    """A schedule, the text of its timing, and when it occurs next."""
 
     name: str
     timing: str
@@ -42,7 +44,7 @@ class Upcoming(NamedTuple):
 
 
 class Delayed(NamedTuple):
-    """A request whose time has not come: its number is that of its registration, as its receipt has it."""
+    """A request whose time has not come. *sequence* is the number of its registration, as in its receipt."""
 
     tube: Tube
     sequence: int
@@ -56,7 +58,7 @@ class Delayed(NamedTuple):
 
 
 class TubeLag(NamedTuple):
-    """A tube, the age of its oldest request, and what becomes of its thread."""
+    """A tube, the age of its oldest request, and the state of its thread."""
 
     thread: str
     priority: int
@@ -67,8 +69,8 @@ class TubeLag(NamedTuple):
 
 class Hold(NamedTuple):
     """
-    A bound thread: who holds it, and for how long it has had requests without a break since. The lease ends in
-    *lease_seconds* unless it is renewed; below 0 it has ended, and any worker that looks takes the thread over.
+    A bound thread: its holder, and for how long it has had requests without a break. The lease ends in *lease_seconds*
+    unless it is renewed. Below 0 it has ended, and any worker that polls takes the thread over.
     """
 
     thread: str
@@ -84,8 +86,8 @@ class Hold(NamedTuple):
 
 class Dead(NamedTuple):
     """
-    A dead letter; *number* is its own in its shard, for ever. *traceback* is that of the last try, its end where it is
-    long; empty where no handler raised.
+    A dead letter. *number* is unique in its shard, for ever. *traceback* is that of the last try, cut to its end if it
+    is long; empty if no handler raised.
     """
 
     number: int
@@ -100,7 +102,7 @@ class Dead(NamedTuple):
 
 
 class TubeState(NamedTuple):
-    """A tube with requests. *attempts* and *crashes* are those of its first request, *error* the last one's."""
+    """A tube with requests. *attempts*, *crashes* and the last *error* are those of its first request."""
 
     priority: int
     depth: int
@@ -112,107 +114,121 @@ class TubeState(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ThreadState:
-    """
-    What decides whether a thread moves.
-
-    *lease_seconds*: until the lease of *owner* ends; once it has ended, nobody holds the thread. The owner has
-    *in_hand* requests in its handler, and has had requests for *busy_seconds* without a break. *bound*: threads of the
-    shard that workers hold; *looked_seconds*: since a worker last asked for threads, None when none ever did.
-    *blocked_seconds*: until the thread may be bound again; infinite while it is paused, None when nothing blocks it.
-    *ahead*: threads that are bound before it; None unless it is ready. *waits_for*: threads of the layout before, 100
-    at most, that have to be drained first; None unless it is parked.
-    *flaw*: what about it cannot be read, so that it is given to no worker until it is repaired.
-    """
+    """What decides whether a thread moves."""
 
     thread: str
     tubes: list[TubeState]
     is_handler_paused: bool = False
     owner: str | None = None
+    """Who holds the thread, or held it until the lease ended."""
     lease_seconds: float | None = None
+    """Until the lease ends; below 0 it has ended, and nobody holds the thread."""
     blocked_seconds: float | None = None
+    """Until the thread may be bound again: infinite while it is paused, None if nothing blocks it."""
     ahead: int | None = None
+    """Threads that will be bound before this one; None unless it is ready."""
     waits_for: list[str] | None = None
+    """Threads of the previous layout, at most 100, that have to be drained first; None unless the thread is parked."""
     flaw: str | None = None
+    """What about the thread cannot be read. No worker gets it until it is repaired."""
     in_hand: int = 0
+    """Requests that the owner's handler has."""
     busy_seconds: float | None = None
+    """For how long the owner has had requests without a break."""
     bound: int = 0
+    """Threads of the shard that workers hold."""
     looked_seconds: float | None = None
+    """Since a worker last polled for threads of the shard; None if none ever did."""
 
     @property
     def is_held(self) -> bool:
-        """Whether a worker holds the thread by a lease that lasts."""
+        """Whether a worker holds the thread under a lease that has not ended."""
         return self.owner is not None and self.lease_seconds is not None and self.lease_seconds > 0
 
 
 @dataclass(frozen=True, slots=True)
 class ShardState:
-    """
-    What a shard looks like now, read in one atomic step at a cost of O(worst + holds), whatever the number of threads.
-
-    *depth* counts requests not yet settled, those in the hands of a worker included; *delayed* those whose time has
-    not come, or came a moment ago (*overdue*: they take their places with the next look of a worker, as do those of
-    *schedules* whose time has come). *layout*: how
-    keys are spread over threads, None where nothing was routed by key; *undrained*: threads of the layout before that
-    have requests; *parked*: threads that share keys with those and wait for them, with *parked_depth* requests (those
-    of the first 1,000 of them). No worker can hold a parked thread, and none is in *deepest*, which otherwise lists
-    the deepest threads among those with two requests or more, at most *worst* of them; every thread that is not listed
-    is no deeper than the last one. *oldest* lists the tubes with the oldest heads. *born* is the marker of the shard's
-    data: it changes only when the data were wiped; None means that nothing was ever registered here. *is_paused*: no
-    requests of the whole shard are given out; *paused*: threads of which none are, among the *blocked* ones. *bound*
-    counts leases that last; a thread whose lease has ended is *ready*, though its `Hold` is listed until a worker takes
-    it over. *letters*: dead letters that are there now. The counters (*registered*, *settled*, *dead*, *busy_seconds*,
-    and *duplicates*: requests that were left out) only grow, as long as *born* is the same. *looked_seconds*: since a
-    worker last asked for threads; None when none ever did. *quarantined*: threads, delayed requests and schedules whose
-    records cannot be read; they wait for a repair, and all others go on.
-    """
+    """A shard as it is now, read in one atomic step at a cost of O(worst + holds), whatever the number of threads."""
 
     shard: Shard
     depth: int = 0
+    """Requests not settled yet, including those in workers' hands."""
     threads: int = 0
+    """Threads with requests."""
     ready: int = 0
+    """Threads that wait for a worker."""
     bound: int = 0
+    """
+    Threads under a lease that has not ended. Once it has, the thread is *ready*, though its `Hold` is listed until a
+    worker takes it over.
+    """
     blocked: int = 0
+    """Threads that back off or are paused."""
     lag_seconds: float = 0.0
+    """The age of the oldest request."""
     deepest: list[tuple[str, int]] = field(default_factory=list)
+    """
+    (thread, depth) of the deepest threads, at most *worst* of those with two requests or more; parked threads are not
+    among them. Every thread that is not listed is at most as deep as the last one.
+    """
     oldest: list[TubeLag] = field(default_factory=list)
+    """The tubes with the oldest heads."""
     held: list[Hold] = field(default_factory=list)
     registered: int = 0
     settled: int = 0
     dead: int = 0
     busy_seconds: float = 0.0
     born: int | None = None
+    """Marks the data of the shard: it changes only if they were wiped. None: nothing was ever registered here."""
     is_paused: bool = False
+    """Whether the shard as a whole hands out no requests."""
     delayed: int = 0
+    """Requests whose time has not come, or that have not joined their tubes yet."""
     overdue: int = 0
+    """Requests and schedules already due that the next `bind` will move into their tubes."""
     duplicates: int = 0
+    """
+    Requests that were left out. This, *registered*, *settled*, *dead* and *busy_seconds* are counters: they only grow
+    while *born* stays the same.
+    """
     schedules: int = 0
     looked_seconds: float | None = None
+    """Since a worker last polled for threads; None if none ever did."""
     layout: Layout | None = None
+    """How keys are spread over threads; None if nothing was routed by key."""
     undrained: int = 0
+    """Threads of the previous layout that still have requests."""
     parked: int = 0
+    """Threads that share keys with *undrained* ones and wait for them. No worker can hold them."""
     parked_depth: int = 0
+    """Requests of the first 1,000 parked threads."""
     quarantined: int = 0
+    """
+    Threads, delayed requests and schedules whose records cannot be read. They wait for a repair; all others go on.
+    """
     letters: int = 0
+    """Dead letters that are there now; *dead* counts all there ever were."""
     paused: int = 0
+    """Threads that are paused one by one; *blocked* includes them."""
 
     @property
     def is_known(self) -> bool:
-        """Whether anything ever happened here, as a registration, a look of a worker or a pause, or is left of it."""
+        """Whether anything ever happened here (a registration, a poll, a pause), or is left of it."""
         left = self.threads or self.blocked or self.letters or self.delayed or self.schedules or self.quarantined
         return self.born is not None or self.looked_seconds is not None or self.is_paused or bool(left or self.held)
 
     @property
     def unlisted_holds(self) -> int:
-        """Bound threads that are not in *held*."""
+        """Bound threads that *held* does not list."""
         return max(0, self.bound - sum(hold.lease_seconds > 0 for hold in self.held))
 
     @property
     def is_unconsumed(self) -> bool:
-        """Whether requests wait that nobody serves: no worker holds one of their threads, or has asked for them."""
-        is_looked_at = self.looked_seconds is not None and self.looked_seconds < UNCONSUMED_SECONDS
-        return self.lag_seconds >= UNCONSUMED_SECONDS and not self.bound and not is_looked_at
+        """Whether requests wait without a consumer: no worker holds a thread of the shard or polls for one."""
+        is_polled = self.looked_seconds is not None and self.looked_seconds < UNCONSUMED_SECONDS
+        return self.lag_seconds >= UNCONSUMED_SECONDS and not self.bound and not is_polled
 
 
 def busy_seconds(since_ms: int, now: int) -> float:
-    """For how long a held thread has had requests; never 0 while it has some, whatever became of the clock."""
+    """For how long a held thread has had requests. Never 0 while it has some, even if the clock was set back."""
     return max(1, now - since_ms) / 1000 if since_ms else 0.0

@@ -1,8 +1,8 @@
 """
-The contract of a storage: it keeps tubes, and refuses every write whose lease is not the thread's own.
+The contract of a storage: it keeps tubes, and refuses every write whose lease is no longer the thread's.
 
-The classes beside `Storage` are the values that go in and come out of it. Times are milliseconds of the storage's own
-clock (for Redis: its `TIME`), never of the caller's.
+The values beside `Storage` are what goes into it and comes out of it; what it reports about itself is in `state`. Times
+are milliseconds by the storage's own clock (for Redis: its `TIME`), never the caller's.
 """
 
 from abc import ABC, abstractmethod
@@ -19,14 +19,14 @@ from sharded_queue.timing import Timing
 from sharded_queue.tube import Keys, Layout, Shard, Tube
 
 Target = Literal["head", "tail", "drop"]
-"""What becomes of a dead letter."""
+"""What to do with a dead letter."""
 
 
 class Entry(NamedTuple):
     """
     Requests on their way into one tube, in order, each already encoded.
 
-    *identities*: one per request where duplicates are looked for; requests of the same one are the same.
+    *identities*: one per request where duplicates are looked for. Requests with equal identities are duplicates.
     """
 
     thread: str
@@ -38,15 +38,15 @@ class Entry(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Registration:
     """
-    What is appended to the tubes of one shard, all or nothing.
+    What to append to the tubes of one shard, all or nothing.
 
-    *capacity*: requests that one tube may hold, None for no bound. Requests with a delay get their places in their
-    tubes when their time has come; until then their number is that of the registration. *layout*: the one
-    that requests routed by key were placed by; the first layout to come is in force from then on.
+    *capacity*: the most requests that one tube may hold; None for no bound. *delay_seconds*: the requests join their
+    tubes when this time has passed, and until then have the sequence numbers of their registration. *layout*: the
+    layout by which requests routed by key were placed; a shard's first layout stays in force until it is resharded.
 
-    With *window_seconds*, a request is left out when its identity was registered in this shard before and is still
-    known, or comes twice in this very call. What is new is known for *window_seconds* from now, whatever becomes of
-    it; a duplicate prolongs nothing, needs no room, and is counted. 0: duplicates are not looked for.
+    *window_seconds*: a request is left out if its identity was registered in this shard within the window of an earlier
+    request, or occurs earlier in this call. The window of a new request starts now, whatever becomes of the request. A
+    duplicate extends no window, needs no room and is counted. 0: duplicates are not looked for.
     """
 
     entries: Sequence[Entry]
@@ -57,7 +57,7 @@ class Registration:
 
 
 class First(NamedTuple):
-    """The request that a duplicate is the same as: where it was registered, and its number there."""
+    """The request that a duplicate repeats: where it was registered, and its sequence number there."""
 
     thread: str
     priority: int
@@ -66,8 +66,8 @@ class First(NamedTuple):
 
 class Registered(NamedTuple):
     """
-    What became of entries: the sequence number of each entry's first request that is new (0 where none is), and the
-    duplicates by entry and place in it, counted from 0.
+    *firsts*: for each entry, the sequence number of its first new request; 0 if it has none. *duplicates*: for each
+    duplicate, by the index of its entry and its index there, the request that it repeats.
     """
 
     firsts: list[int]
@@ -100,7 +100,7 @@ class Schedule(NamedTuple):
     """
     A request that is registered again and again.
 
-    *name* is its own in its handler. *body*: as in an `Entry`; each occurrence is registered with its own time.
+    *name* is unique within its handler. *body*: as in an `Entry`; each occurrence is registered with its own time.
     """
 
     name: str
@@ -112,15 +112,16 @@ class Schedule(NamedTuple):
 
 class Settlement(NamedTuple):
     """
-    What a worker reports of a thread it holds, and what it wants next.
+    What a worker reports about a thread it holds, and what it wants next.
 
-    Everything up to sequence number *through* of the tube *priority* was handled (None: nothing to report), in
-    *busy_seconds* of the handler's time. At most *wanted* requests are handed out next; with none left or none wanted
-    the thread is released when *release* is set. *is_over*: the thread has had its turn, and is released also while it
-    has requests, behind all that wait for a worker now; without effect when nobody waits.
+    Everything up to sequence number *through* of the tube *priority* was handled, and took *busy_seconds* of the
+    handler's time; None: there is nothing to report. The worker wants at most *wanted* requests next. If none is left
+    or wanted, *release* frees the thread. *is_over*: the thread's turn has ended, so it is freed even if it has
+    requests, and queues behind all threads that wait for a worker. This has no effect if none waits.
 
-    *call*: settlements and failures of a lease are numbered from 1, in one row. One that was carried out is only
-    answered when it comes again, however late. None: only the numbers of its requests tell.
+    *call*: the settlements and failures of a lease share one series of numbers, which starts at 1. A call that was
+    already carried out is only answered when it arrives again, however late. None: a repetition is recognised by its
+    sequence numbers alone.
     """
 
     lease: Lease
@@ -135,9 +136,9 @@ class Settlement(NamedTuple):
 
 class Settled(NamedTuple):
     """
-    The answer to a settlement: the next batch, if there was one and it was wanted.
+    The answer to a settlement: the next batch, if one was wanted and there was one.
 
-    *is_lost*: the lease was not the thread's own any more; nothing was written. *is_released*: the thread is free.
+    *is_lost*: the lease is no longer the thread's; nothing was written. *is_released*: the thread is free.
     """
 
     batch: Batch | None = None
@@ -149,11 +150,11 @@ class Failure(NamedTuple):
     """
     A request at the head of its tube that could not be handled.
 
-    With *delay_seconds* the whole thread waits so long and then tries again; without, the request goes to the dead
-    letters and the thread goes on. *call*: as in a `Settlement`. *traceback* is kept with a dead letter.
+    With *delay_seconds*, the whole thread waits for that time and then tries again. Without, the request becomes a dead
+    letter, with its *traceback*, and the thread goes on. *call*: as in a `Settlement`.
 
-    *cap_seconds*: the handler could not start, and no request is to blame. The delay then doubles with each such
-    failure in a row, up to that many seconds.
+    *cap_seconds*: the handler could not start, so that no request is to blame. The delay then doubles with each such
+    failure in a row, up to this many seconds.
     """
 
     lease: Lease
@@ -168,7 +169,7 @@ class Failure(NamedTuple):
 
 
 class LayoutChanged(ShardedQueueError):
-    """Requests were placed by another layout than the one in force, which is *layout*; nothing was written."""
+    """Requests were placed by a layout that is not in force; *layout* is. Nothing was written."""
 
     def __init__(self, layout: Layout) -> None:
         super().__init__(f"the layout in force is number {layout.number}, of {counted(layout.threads, 'thread')}")
@@ -177,9 +178,9 @@ class LayoutChanged(ShardedQueueError):
 
 class Resharded(NamedTuple):
     """
-    The answer to a change of the number of threads: the *layout* in force, and whether it was changed by this.
+    The answer to a change of the number of threads: the *layout* in force. *is_changed*: this call put it in force.
 
-    *undrained*: threads of the layout before that have requests; threads that share keys with them wait.
+    *undrained*: threads of the previous layout that still have requests; threads that share keys with them wait.
     """
 
     layout: Layout
@@ -195,25 +196,25 @@ def unfinished(shard: Shard, layout: Layout, undrained: int, threads: int) -> Re
     have = "has" if undrained == 1 else "have"
     return ReshardError(
         f"{shard.tag} cannot change to {counted(threads, 'thread')} yet: its last change, to {layout.threads}, is not "
-        f"finished, as {counted(undrained, 'thread')} of the layout before ({layout.number - 1}:…) {have} requests; "
-        "try again when they are drained"
+        f"finished: {counted(undrained, 'thread')} of the previous layout ({layout.number - 1}:…) still {have} "
+        "requests; try again when they are drained"
     )
 
 
 class Storage(ABC):
-    """Keeps tubes. All methods are safe to repeat: a call whose answer was lost is sent again without harm."""
+    """Keeps tubes. Every method is safe to repeat: a call whose answer was lost can be sent again without harm."""
 
     medium: str
-    """What the tubes are kept in; a coordinator works on storages of its own medium only."""
+    """What the tubes are kept in. A coordinator works only with storages of its own medium."""
 
     @cached_property
     def layouts(self) -> dict[Shard, Layout]:
-        """The layouts in force as last heard: a guess, which `register` is told and checks."""
+        """The layouts in force as this process last saw them: a guess, which `register` verifies."""
         return {}
 
     @property
     def keys(self) -> Keys:
-        """The key prefixes, where the medium is shared by name."""
+        """The key prefixes, for a medium that is shared with others."""
         return Keys()
 
     @abstractmethod
@@ -224,26 +225,26 @@ class Storage(ABC):
         Raises:
             LayoutChanged: another layout is in force; nothing was written.
             QueueFull: there is no room; nothing was written.
-            StorageUnavailable: no answer in time; the requests may or may not be in their tubes.
+            StorageUnavailable: no answer in time; the requests may or may not have been registered.
         """
 
     @abstractmethod
     async def schedule(self, shard: Shard, schedule: Schedule, layout: Layout | None = None) -> int:
         """
-        Put a schedule in the place of the one of its name; returns when it occurs next, in milliseconds.
+        Put a schedule in place of the one with its name; returns when it occurs next, in milliseconds.
 
-        As long as the timing is the same, that does not change: to say the same again does no harm. *layout*: the
-        one that a request routed by key was placed by, in force if it is the first. Each occurrence is placed by the
-        layout in force at its time.
+        While the timing stays the same, so does the next occurrence: repeating a schedule does no harm. *layout*: the
+        layout by which a request routed by key was placed, in force if it is the shard's first. Each occurrence is
+        placed by the layout in force at its time.
         """
 
     @abstractmethod
     async def unschedule(self, shard: Shard, name: str) -> bool:
-        """Remove a schedule; whether there was one. What has occurred already stays in its tube."""
+        """Remove a schedule; returns whether there was one. Occurrences already registered stay."""
 
     @abstractmethod
     async def has_schedule(self, shard: Shard, name: str) -> bool:
-        """Whether a schedule of that name occurs in a shard."""
+        """Whether the shard has a schedule of that name."""
 
     @abstractmethod
     async def schedules(self, shard: Shard) -> list[Upcoming]:
@@ -251,26 +252,26 @@ class Storage(ABC):
 
     @abstractmethod
     async def delayed(self, shard: Shard, count: int = 100) -> list[Delayed]:
-        """Requests that wait for their time, the next to be due first, and at most *count*."""
+        """Delayed requests, at most *count*, the next one due first."""
 
     @abstractmethod
     async def cancel(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
         """
-        Forget delayed requests; returns the numbers of those that will never be handled because of this.
+        Forget delayed requests; returns the numbers of those that will never be handled because of it.
 
-        Not among them: a request that has taken its place in its tube, and a number that no delayed request has. What
-        an earlier call cancelled, at most ten minutes ago, is among them, so a call that is sent again gets the same
-        answer.
+        A request that has already joined its tube is not among them, nor is a number that no delayed request has.
+        Requests that an earlier call cancelled within the last ten minutes are, so a call that is sent again gets the
+        same answer.
         """
 
     @abstractmethod
     async def register_due(self, shard: Shard) -> float | None:
         """
-        Register what is due of the schedules, each occurrence once among all who call; seconds until the next one, None
-        if there is none.
+        Register the occurrences that are due, each once among all callers; returns the seconds until the next one, None
+        without a schedule.
 
-        A request of an occurrence joins the tail of its tube, however full that is, and counts as registered at its
-        time. Of occurrences that were missed the first is registered, and the next is the first after now.
+        The request joins the tail of its tube, even a full one, and counts as registered at the time of its occurrence.
+        Of several missed occurrences only the first is registered; the next one is the first after now.
 
         Raises:
             QueueFull: Redis is at its memory limit; nothing is lost.
@@ -286,24 +287,24 @@ class Storage(ABC):
     @abstractmethod
     async def fail(self, failure: Failure) -> bool:
         """
-        Put a failed request off, or to the dead letters; False when the lease was lost, or another request is at the
-        head of the tube.
+        Put a failed request off, or move it to the dead letters. False if the lease was lost, or if another request is
+        at the head of the tube.
 
-        Put off, the thread is released and waits as a whole; otherwise the lease stays.
+        A request that is put off frees its thread, which waits as a whole; otherwise the lease stays.
         """
 
     @abstractmethod
     async def observe(self, shards: Sequence[Shard], worst: int = 10, holds: int = 1000) -> list[ShardState]:
         """
-        The state of each shard, in one round trip for all, at a cost of O(worst + holds). Lists at most *worst* tubes
-        and *worst* threads, and at most *holds* bound threads besides those of the oldest tubes.
+        The state of each shard, read in one round trip for all, at a cost of O(worst + holds) each. Lists at most
+        *worst* tubes and *worst* threads, and at most *holds* bound threads besides those of the oldest tubes.
         """
 
     @abstractmethod
     async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
         """
-        The first requests of a tube as (sequence number, message), left where they are: at most *count*, in at most
-        `settings.worker_batch_bytes` bytes, or one that is larger.
+        The first requests of a tube as (sequence number, message), left in place: at most *count* of them, in at most
+        `settings.worker_batch_bytes` bytes unless the first one alone is larger.
         """
 
     @abstractmethod
@@ -317,42 +318,44 @@ class Storage(ABC):
     @abstractmethod
     async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
         """
-        Put dead letters back to the head or the tail of their tubes, or drop them; returns the numbers that were done.
+        Put dead letters back at the head or the tail of their tubes, or drop them; returns the numbers of those it
+        could.
 
-        At the head only while nobody holds the thread: a letter cannot get before what is in a worker's hands. A letter
-        gets another number there: behind what waits a new one, and before it the one before that of the first request
-        that waits, which a request that was handled may have had. Fences tell their holders apart, so no late write
-        takes the one for the other.
+        A letter goes back to the head only while nobody holds the thread: it cannot overtake requests in a worker's
+        hands. It gets another sequence number: a new one at the tail; at the head the one before the first waiting
+        request's, which a request handled earlier may have had. Fences tell the holders of the two apart, so no late
+        write confuses them.
         """
 
     @abstractmethod
     async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
         """
-        Withhold the requests of a thread (None: of all), or give them out again; whether that changed something.
+        Stop handing out the requests of a thread (None: of the whole shard), or start again; returns whether this
+        changed anything.
 
-        A batch in the hands of a worker is finished. A resumed thread's back-off is over.
+        A batch that a worker already has is finished. Resuming a thread ends its back-off.
         """
 
     @abstractmethod
     async def paused(self, shard: Shard) -> list[str]:
-        """Threads that are paused one by one; whether the whole handler is, `observe` tells."""
+        """Threads that are paused one by one. `observe` says whether the whole shard is."""
 
     @abstractmethod
     async def reshard(self, shard: Shard, threads: int) -> Resharded:
         """
-        Spread keys over another number of threads, from this moment on for every producer. A thread of the new layout
-        waits until those of the old one that it may share keys with are drained.
+        Spread keys over another number of threads, from this moment on and for every producer. A thread of the new
+        layout waits until the old threads that may share keys with it are drained.
 
         Raises:
-            ReshardError: threads of the layout before are not drained yet; nothing was changed.
+            ReshardError: threads of the previous layout are not drained yet; nothing was changed.
         """
 
     async def verify(self) -> None:
         """
-        Look once whether the medium can keep what is promised.
+        Check once that the medium can keep the promises made here.
 
         Raises:
-            SettingsError: it cannot, and no setting says that this is accepted.
+            SettingsError: it cannot, and no setting accepts that.
         """
         return
 
@@ -361,10 +364,10 @@ async def observe_readable(
     storage: Storage, shards: Sequence[Shard], worst: int
 ) -> tuple[list[ShardState], list[UnreadableData]]:
     """
-    As `Storage.observe`, for many shards: garbage in one of them does not hide the others.
+    As `Storage.observe`, for many shards: unreadable data in one of them do not hide the others.
 
     Returns:
-        The states of those that can be read, and why others cannot.
+        The states of the shards that can be read, and why the others cannot.
     """
     try:
         return await storage.observe(shards, worst), []
