@@ -77,6 +77,7 @@ async def schedule(user: RedisMedium) -> None:
     for seconds in (60, 30):
         await user.storage.schedule(SHARD, Schedule("beat", every(seconds), "beat", 0, b"1"))
     await user.storage.schedules(SHARD)
+    await user.storage.has_schedule(SHARD, "beat")
     await user.storage.unschedule(SHARD, "gone")
 
 
