@@ -346,16 +346,18 @@ async def test_a_batch_longer_than_the_grace_is_given_up_and_handled_again(bench
     assert (bound, calls) == (0, [3, 0, 3, 0])
 
 
-async def test_a_released_thread_is_taken_over_in_milliseconds(bench: Bench) -> None:
+async def test_a_released_thread_is_taken_over_at_once(bench: Bench) -> None:
+    """Nothing but a call brings the other worker within ten seconds: it polls once a minute."""
+
     class HandedOverHandler(JobHandler):
         async def perform(self, *requests: Job) -> None:
-            at.append(time.monotonic())
-            if len(at) == 1:
+            calls.append(len(requests))
+            if len(calls) == 1:
                 first.stop()
             else:
                 second_ran.set()
 
-    at: list[float] = []
+    calls: list[int] = []
     second_ran = asyncio.Event()
     settings.worker_batch_size, settings.coordinator_delay = 1, 60
     first = bench.worker(HandedOverHandler)
@@ -366,10 +368,10 @@ async def test_a_released_thread_is_taken_over_in_milliseconds(bench: Bench) -> 
             await soon(second_ran)
             await first_looping
 
-    assert at[1] - at[0] < 0.5
 
+async def test_an_idle_worker_starts_a_new_request_at_once(bench: Bench) -> None:
+    """Nothing but a call brings it within ten seconds: it polls once a minute."""
 
-async def test_an_idle_worker_starts_a_new_request_in_milliseconds(bench: Bench) -> None:
     class WokenHandler(JobHandler):
         async def perform(self, *requests: Job) -> None:
             handled.set()
@@ -378,11 +380,8 @@ async def test_an_idle_worker_starts_a_new_request_in_milliseconds(bench: Bench)
     settings.coordinator_delay = 60
     async with bench.working(WokenHandler):
         await asyncio.sleep(0.1)  # the worker has looked and waits
-        registered_at = time.monotonic()
         await bench.queue.register(WokenHandler, Job(1))
         await soon(handled)
-
-    assert time.monotonic() - registered_at < 0.5
 
 
 async def test_a_worker_without_room_does_not_eat_calls_meant_for_others(bench: Bench) -> None:
@@ -415,7 +414,7 @@ async def test_a_worker_without_room_does_not_eat_calls_meant_for_others(bench: 
 
 
 async def test_a_back_off_ends_on_time(bench: Bench) -> None:
-    """Nobody polls for it: the worker knows when to look."""
+    """Not before, and not with the polls, which are a minute apart: the worker knows when to look."""
 
     class OnceHandler(JobHandler):
         retry = Retry(limit=3, base_seconds=0.3, cap_seconds=1, jitter=0)
@@ -435,7 +434,7 @@ async def test_a_back_off_ends_on_time(bench: Bench) -> None:
             await moving(bench.medium, again)
         await soon(again)
 
-    assert 0.29 <= at[1] - at[0] < 1
+    assert at[1] - at[0] >= 0.29
 
 
 async def moving(medium: MemoryMedium, until: asyncio.Event) -> None:
