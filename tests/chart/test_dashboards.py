@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.chart.helm import CHART
-from tests.chart.promtool import checked, documented, named, require_promtool
+from tests.chart.promtool import checked, documented, named, promtool, require_promtool, write
 
 BOARDS = {file.stem: json.loads(file.read_text()) for file in (CHART / "files" / "dashboards").glob("*.json")}
 each_board = pytest.mark.parametrize("name", BOARDS)
@@ -20,8 +20,11 @@ def panels(name: str) -> list[dict[str, Any]]:
 
 def expressions(name: str) -> list[str]:
     """As Grafana would send them, with something chosen for each variable."""
-    found = [target["expr"] for panel in panels(name) for target in panel["targets"]]
-    return [re.sub(r"\$(\w+)", "chosen", expr.replace("$__rate_interval", "5m")) for expr in found]
+    return [filled(target["expr"]) for panel in panels(name) for target in panel["targets"]]
+
+
+def filled(expr: str) -> str:
+    return re.sub(r"\$(\w+)", "chosen", expr.replace("$__rate_interval", "5m"))
 
 
 def test_there_are_two() -> None:
@@ -79,3 +82,27 @@ def test_the_first_row_is_the_answer() -> None:
     first = [panel["title"] for panel in BOARDS["queues"]["panels"] if panel["gridPos"]["y"] == 1]
 
     assert first == ["Longest wait", "Which tube?", "Why?", "Since when?", "Who holds it?"]
+
+
+def test_a_handler_without_requests_has_no_wait(tmp_path: Path) -> None:
+    """A quantile of nothing is NaN, which a panel would show as a value."""
+    require_promtool()
+    (panel,) = [panel for panel in panels("queues") if panel["title"] == "Wait before the first try"]
+    p99, p50 = (filled(target["expr"]) for target in panel["targets"])
+    busy, idle = (f'namespace="chosen", queue="chosen", handler="{name}"' for name in ("busy", "idle"))
+    up_to = {"0.1": 50, "1": 99, "+Inf": 100}
+    counts = {f'{{{busy}, le="{bound}"}}': f"0+{count}x10" for bound, count in up_to.items()}
+    counts |= {f'{{{idle}, le="{bound}"}}': "0x10" for bound in up_to}
+    body = {
+        "interval": "1m",
+        "input_series": [
+            {"series": f"sharded_queue_worker_wait_seconds_bucket{labels}", "values": values}
+            for labels, values in counts.items()
+        ],
+        "promql_expr_test": [
+            {"expr": expr, "eval_time": "10m", "exp_samples": [{"labels": f"{{{busy}}}", "value": seconds}]}
+            for expr, seconds in ((p99, 1), (p50, 0.1))
+        ],
+    }
+
+    promtool("test", "rules", write(tmp_path / "tests.yaml", {"tests": [body]}))

@@ -428,6 +428,15 @@ def test_what_workers_did_adds_up_to_what_was_registered(shop: Shop) -> None:
     assert shop.chain.handled() == shop.chain.registered
 
 
+def test_each_request_waited_once_and_each_batch_was_one_call(shop: Shop) -> None:
+    def total(metric: str) -> int:
+        found = f'sum(max_over_time(sharded_queue_worker_{metric}{{queue="notifications"}}[{shop.seconds}]))'
+        return int(shop.prometheus.at(found, shop.end)[0]["value"][1])
+
+    assert total("wait_seconds_count") == sum(map(len, shop.chain.registered.values()))
+    assert total("handling_seconds_count") == total("batches_total")
+
+
 def test_every_order_was_settled_or_went_to_the_dead_letters(shop: Shop) -> None:
     def total(name: str) -> int:
         metric = f'sharded_queue_handler_{name}_total{{queue="orders"}}'

@@ -30,14 +30,14 @@ SIXTH, NARROW = 4, 5
 
 WHY = {
     "bound": "a worker is busy with it",
-    "ready": "it lacks a worker",
+    "ready": "it waits for a worker",
     "blocked": "it failed and backs off",
     "paused": "it is paused",
-    "parked": "threads of the layout before come first",
+    "parked": "threads of the previous layout go first",
 }
 """What the state of a thread means for its requests, in words for the tables."""
 
-UNTOLD = "no worker tells"
+UNREPORTED = "no worker reports it"
 
 COMMANDS = """\
 Metrics list only the tubes that wait longest. Ask for any other thread on the command line:
@@ -60,6 +60,7 @@ def built() -> Dashboard:
         "Which tube lags most, why, since when, and who holds it": answer(),
         "Which tubes lag": tubes(),
         "Which queues lag": lagging(),
+        "How long requests wait, and calls take": latency(),
         "Why": why(),
         "Which worker holds and does what": who(),
     }
@@ -95,7 +96,10 @@ KNOWN = of_queue("sharded_queue_known")
 
 TUBE_LAG = f"topk({LISTED}, {repeated('sharded_queue_tube_lag_seconds', TUBE)})"
 WORST = f"topk(1, {repeated('sharded_queue_tube_lag_seconds', TUBE)})"
-TUBE_DEPTH = repeated("sharded_queue_tube_depth", TUBE)
+TUBE_DEPTH = f"topk({LISTED}, {repeated('sharded_queue_tube_depth', TUBE)})"
+NAMED_DEPTH = (
+    f'label_replace(label_join({TUBE_DEPTH}, "tube", "/", "thread", "priority"), "tube", "all others", "tube", "/")'
+)
 LISTED_DEPTH = repeated("sharded_queue_tube_depth", TUBE, ', thread!=""') + f" and {TUBE_LAG}"
 STAMPS = f"sharded_queue_tube_lag_seconds{{{CHOSEN}}}"
 SINCE = f"min by ({TUBE}) (timestamp({STAMPS}) - {STAMPS}) * 1000"
@@ -122,6 +126,15 @@ def of_the_worst(expr: str) -> str:
     return f"{expr} and on ({TUBE}) {WORST}"
 
 
+def quantile(share: float, metric: str, labels: str = "") -> str:
+    """
+    Of a histogram of all workers, by *labels*. While nothing is counted it is NaN, which Grafana would show as a value:
+    the comparison leaves it out.
+    """
+    buckets = f"sum by ({labels}{', ' if labels else ''}le) (rate({metric}_bucket{{{CHOSEN}}}[{RATE}]))"
+    return f"histogram_quantile({share}, {buckets}) >= 0"
+
+
 def answer() -> Panels:
     description = "Age of the oldest request in all chosen queues."
     yield number("Longest wait", description, f"max({LAG})", unit="s", alarm=600, span=SIXTH)
@@ -131,17 +144,17 @@ def answer() -> Panels:
         description,
         Query(WORST, "{{handler}} thread {{thread}}, priority {{priority}}"),
         span=QUARTER,
-        none=UNTOLD,
+        none=UNREPORTED,
     )
     description = (
         "Only one worker at a time can work on a thread. If a thread lags while a worker is busy with it, its handler "
         "is slow, or it has more requests than other threads."
     )
-    yield word("Why?", description, Query(of_the_worst(STATE), "{{why}}"), span=NARROW, none=UNTOLD)
+    yield word("Why?", description, Query(of_the_worst(STATE), "{{why}}"), span=NARROW, none=UNREPORTED)
     description = "When the oldest request of that tube was registered."
-    yield moment("Since when?", description, of_the_worst(SINCE), span=SIXTH, none=UNTOLD)
+    yield moment("Since when?", description, of_the_worst(SINCE), span=SIXTH, none=UNREPORTED)
     description = "The worker that holds the thread of that tube now."
-    yield word("Who holds it?", description, Query(of_the_worst(STATE), "{{worker}}"), span=NARROW, none=UNTOLD)
+    yield word("Who holds it?", description, Query(of_the_worst(STATE), "{{worker}}"), span=NARROW, none=UNREPORTED)
 
 
 def lagging() -> Panels:
@@ -165,8 +178,30 @@ def tubes() -> Panels:
     yield listing("Which tubes wait longest?", description, names, *columns)
     description = "While a line climbs without a break, the first request of that tube does not move."
     yield graph("Lag of the tubes that wait longest", description, Query(TUBE_LAG, TUBE_NAMED), unit="s")
-    description = "A line without a thread is the sum of all tubes that its handler does not list."
-    yield graph("Depth of these, and of the rest", description, Query(f"topk({LISTED}, {TUBE_DEPTH})", TUBE_NAMED))
+    description = "All others: the sum of the tubes that the handler does not list."
+    yield graph("Depth of these, and of the rest", description, Query(NAMED_DEPTH, "{{handler}} {{tube}}"))
+
+
+def latency() -> Panels:
+    wait, call = "sharded_queue_worker_wait_seconds", "sharded_queue_worker_handling_seconds"
+    description = (
+        "From registration, or from the due time of a delayed request, to the first try. The scale ends at 10 min."
+    )
+    yield number("Half of the requests wait at most", description, quantile(0.5, wait), unit="s")
+    yield number("99 of 100 requests wait at most", description, quantile(0.99, wait), unit="s")
+    description = "One call handles a batch. Calls that raised count too."
+    yield number("Half of the calls take at most", description, quantile(0.5, call), unit="s")
+    yield number("99 of 100 calls take at most", description, quantile(0.99, call), unit="s")
+    yield graph("Wait before the first try", by_handler("requests wait"), *quantiles(wait), unit="s")
+    yield graph("Time per call of a handler", by_handler("calls take"), *quantiles(call), unit="s")
+
+
+def by_handler(verb: str) -> str:
+    return f"By handler. p50: half of the {verb} no longer. p99: 99 of 100 {verb} no longer."
+
+
+def quantiles(metric: str) -> list[Query]:
+    return [Query(quantile(share, metric, HANDLER), f"{{{{handler}}}} p{share * 100:g}") for share in (0.99, 0.5)]
 
 
 def why() -> Panels:

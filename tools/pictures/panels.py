@@ -27,7 +27,7 @@ def tile(panel: Panel, recording: Recording, width: float, height: float) -> Ite
     found = [(named(target.legend, series.labels), series) for target in panel.targets for series in recording[target]]
     name, series = found[0] if found else ("", Series({}, [None]))
     words, colour = stated(panel, name, series)
-    if panel.options.get("graphMode") == "area":
+    if panel.options.get("graphMode") == "area" and series.last is not None:
         yield from spark(series, colour, width, height)
     parts = svg.broken(words) if svg.fitted(words, width - 2 * SIDE, LARGE) < SMALL else [words]
     size = min(svg.fitted(part, width - 2 * SIDE, LARGE) for part in parts)
@@ -53,11 +53,15 @@ def threshold(panel: Panel, value: float) -> str:
 
 
 def spark(series: Series, colour: str, width: float, height: float) -> Iterator[str]:
-    values = [value or 0 for value in series.values]
-    most = max(values) or 1
-    across = width / max(len(values) - 1, 1)
-    upper = [(place * across, height - value / most * height * 0.3) for place, value in enumerate(values)]
-    yield svg.area(upper, [(0, height), (width, height)], colour)
+    """Values over time, without a scale; a gap is bridged."""
+    most = max(value or 0 for value in series.values) or 1
+    across = width / max(len(series.values) - 1, 1)
+    upper = [
+        (place * across, height - value / most * height * 0.3)
+        for place, value in enumerate(series.values)
+        if value is not None
+    ]
+    yield svg.area(upper, [(upper[0][0], height), (upper[-1][0], height)], colour)
 
 
 def listing(panel: Panel, recording: Recording, width: float, height: float) -> Iterator[str]:
