@@ -130,7 +130,7 @@ def test_handlers_come_and_go(queues: Queues) -> None:
 def test_explain_tells_defaults(queues: Queues) -> None:
     explained = " ".join(queues.kubectl("explain", "shq.spec.scaling").split())
 
-    assert "The most workers that ever run (KEDA's maxReplicaCount). Defaults to 10." in explained
+    assert "Greatest number of workers (maxReplicaCount in KEDA). Defaults to 10." in explained
 
 
 def test_a_list_shows_what_matters(queues: Queues) -> None:
