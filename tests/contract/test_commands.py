@@ -547,7 +547,7 @@ def test_a_key_of_another_kind_is_named_with_what_to_do(ask: Ask, command: list[
 def test_no_command_ends_in_a_traceback_for_what_cannot_be_read(ask: Ask, command: list[str]) -> None:
     hostile = b"\xff\x00\n\x1b"
     ask(both)
-    for name in ("threads", "trouble", "later", "letters", "firsts", "schedules", "counters"):
+    for name in ("threads", "failures", "later", "letters", "firsts", "schedules", "counters"):
         ask(spoil("HSET", f"tube_{{shop.Charge}}:{name}", hostile, hostile))
     for name in ("ready", "blocked", "oldest", "deep", "due", "dead", "identities", "occurrences", "old", "parked"):
         ask(spoil("ZADD", f"tube_{{shop.Charge}}:{name}", "-inf", hostile))

@@ -2,8 +2,8 @@
 The data carry the number of their format: a release that writes another one is refused with a sentence and leaves them
 alone, and what earlier releases wrote in the same format is read.
 
-`data/format-1.jsonl` holds the commands that make the keys of a shard as the first release with this format wrote them,
-before there was a number.
+`data/format-2.jsonl` holds the commands that make the keys of a shard as the first release with this format writes
+them, without its number.
 """
 
 import json
@@ -27,9 +27,9 @@ from sharded_queue.timing import Timing
 from sharded_queue.tube import Shard, Tube
 from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium
 
-STORED = Path(__file__).parent / "data" / "format-1.jsonl"
+STORED = Path(__file__).parent / "data" / "format-2.jsonl"
 PACKAGE = Path(sharded_queue.__file__).parent
-OTHER = r"the data of .*tests\.Handler.* are of format 2, and this release .* reads and writes format 1"
+OTHER = r"the data of .*tests\.Handler.* are of format 3, and this release .* reads and writes format 2"
 
 Step = Callable[[RedisMedium], Awaitable[Any]]
 ONCE = Entry("a", 0, [b"1"], ["identity"])
@@ -79,13 +79,13 @@ async def everything(redis: Redis) -> dict[bytes, bytes]:
 async def test_the_first_registration_notes_the_format(on_redis: RedisMedium) -> None:
     await on_redis.register("a", "1")
 
-    assert await on_redis.redis.hget(f"{on_redis.redis_storage.keys.base(SHARD)}:counters", "format") == b"1"
+    assert await on_redis.redis.hget(f"{on_redis.redis_storage.keys.base(SHARD)}:counters", "format") == b"2"
 
 
 @pytest.mark.parametrize("step", STEPS)
 async def test_data_of_another_format_are_left_alone(on_redis: RedisMedium, step: str) -> None:
     await on_redis.register("a", "1")
-    await on_redis.redis.hset(f"{on_redis.redis_storage.keys.base(SHARD)}:counters", "format", 2)
+    await on_redis.redis.hset(f"{on_redis.redis_storage.keys.base(SHARD)}:counters", "format", 3)
     before = await everything(on_redis.redis)
 
     with pytest.raises(StorageUnavailable, match=OTHER):
@@ -97,7 +97,7 @@ async def test_data_of_another_format_are_left_alone(on_redis: RedisMedium, step
 async def test_what_a_worker_has_in_its_hands_it_may_settle(on_redis: RedisMedium) -> None:
     await on_redis.register("a", "1")
     batch = await on_redis.bind_one()
-    await on_redis.redis.hset(f"{on_redis.redis_storage.keys.base(SHARD)}:counters", "format", 2)
+    await on_redis.redis.hset(f"{on_redis.redis_storage.keys.base(SHARD)}:counters", "format", 3)
 
     assert await on_redis.coordinator.renew([batch.lease], LEASE_SECONDS) == []
     (settled,) = await on_redis.storage.settle([Settlement(batch.lease, 0, batch.last, 0.1, release=True)])
@@ -116,8 +116,8 @@ def release_of_format(number: int, folder: Path, port: int, words: str) -> str:
     copy = Path(shutil.copytree(PACKAGE, folder / PACKAGE.name, dirs_exist_ok=True))
     prelude = copy / "backends" / "redis" / "lua" / "_prelude.lua"
     text = prelude.read_text()
-    assert text.count("local FORMAT = '1'") == 1
-    prelude.write_text(text.replace("local FORMAT = '1'", f"local FORMAT = '{number}'"))
+    assert text.count("local FORMAT = '2'") == 1
+    prelude.write_text(text.replace("local FORMAT = '2'", f"local FORMAT = '{number}'"))
     environment = {**os.environ, "PYTHONPATH": str(folder), "QUEUE_REDIS_ADDRESS": f"127.0.0.1:{port}"}
     done = subprocess.run(
         [sys.executable, "-c", words], env=environment, capture_output=True, text=True, timeout=60, check=False
@@ -148,12 +148,12 @@ async def test_a_later_release_leaves_our_data_alone_and_we_leave_its(on_redis: 
     port = on_redis.redis.connection_pool.connection_kwargs["port"]
     await on_redis.register("a", "1")
     before = await everything(on_redis.redis)
-    refused = release_of_format(2, tmp_path, port, LATER)
+    refused = release_of_format(3, tmp_path, port, LATER)
     after = await everything(on_redis.redis)
     await on_redis.redis.flushall()
-    taken = release_of_format(2, tmp_path, port, LATER)
+    taken = release_of_format(3, tmp_path, port, LATER)
 
-    assert "are of format 1, and this release of sharded-queue reads and writes format 2" in refused
+    assert "are of format 2, and this release of sharded-queue reads and writes format 3" in refused
     assert after == before
     assert "registered" in taken
     with pytest.raises(StorageUnavailable, match=OTHER):

@@ -38,7 +38,7 @@ KINDS = {
     "blocked": "zset",
     "oldest": "zset",
     "deep": "zset",
-    "trouble": "hash",
+    "failures": "hash",
     "counters": "hash",
     "wake": "list",
     "dead": "zset",
@@ -53,14 +53,14 @@ KINDS = {
     "layout": "string",
     "old": "zset",
     "parked": "zset",
-    "opened": "zset",
+    "unparking": "zset",
     "leases": "zset",
     "held": "hash",
-    "dismissed": "zset",
+    "cordoned": "zset",
     "quarantine": "hash",
 }
 """Every key of a shard, and what it holds."""
-OF_BINDS = {"leases", "held", "dismissed"}
+OF_BINDS = {"leases", "held", "cordoned"}
 OTHER_KINDS = {
     "string": ["SET", None, "garbage"],
     "list": ["RPUSH", None, "garbage"],
@@ -127,8 +127,8 @@ FLAWS = [
     Flaw("a record of tubes has a huge priority", tube("A", f"{HUGE} 1 2"), {"A": ["x"]}),
     Flaw("a record of tubes is empty", tube("A", ""), {"A": ["x"]}),
     Flaw("a thread is not text", tube(b"\xff\xfe"), {r"\xff\xfe": ["x"]}),
-    Flaw("a failure is none", [*tube("A"), ["HSET", f"{BASE}:trouble", "A/0", "garbage"]], {"A": ["x"]}),
-    Flaw("a failure is huge", [*tube("A"), ["HSET", f"{BASE}:trouble", "A/0", f"1000 {HUGE} 1 1 E"]], {"A": ["x"]}),
+    Flaw("a failure is none", [*tube("A"), ["HSET", f"{BASE}:failures", "A/0", "garbage"]], {"A": ["x"]}),
+    Flaw("a failure is huge", [*tube("A"), ["HSET", f"{BASE}:failures", "A/0", f"1000 {HUGE} 1 1 E"]], {"A": ["x"]}),
     Flaw("a lease is none", [["HSET", f"{LOCK}:held", "A", "garbage"], ["ZADD", f"{LOCK}:leases", 1, "A"]]),
     Flaw("a lease is huge", [*tube("A"), ["HSET", f"{LOCK}:held", "A", f"{HUGE} w 1 1 0 0 0"]], {"A": ["x"]}),
     Flaw("a lease never ends", [["ZADD", f"{LOCK}:leases", "inf", "A"]]),

@@ -568,7 +568,7 @@ def memory_snapshot(storage: RuntimeStorage) -> Snapshot:
             thread: HoldRecord(held.owner, held.fence, held.since_ms != 0, held.priority, held.first, held.last)
             for thread, held in shard.held.items()
         },
-        trouble={place: PoisonSuspects(*failure[:4]) for place, failure in shard.failures.items()},
+        failures={place: PoisonSuspects(*failure[:4]) for place, failure in shard.failures.items()},
         ready=dict(shard.ready.lowest(10_000)),
         blocked=dict(shard.blocked.lowest(10_000)),
         oldest={split(name): score for name, score in shard.oldest.lowest(10_000)},
@@ -592,7 +592,7 @@ def memory_snapshot(storage: RuntimeStorage) -> Snapshot:
         layout=LayoutRecord(*shard.layout, shard.before) if shard.layout else None,
         old=dict(shard.old.lowest(10_000)),
         parked=dict(shard.parked.lowest(10_000)),
-        opened=set(shard.unparking),
+        unparking=set(shard.unparking),
     )
 
 
@@ -606,7 +606,7 @@ def timeless(seen: Snapshot) -> dict[str, Any]:
     return {
         "tubes": seen.tubes,
         "held": {thread: hold._replace(fence=0) for thread, hold in seen.held.items()},
-        "trouble": seen.trouble,
+        "failures": seen.failures,
         "ready": sorted(seen.ready, key=lambda thread: (seen.ready[thread], thread)),
         "blocked": set(seen.blocked),
         "oldest": seen.oldest,
@@ -615,7 +615,7 @@ def timeless(seen: Snapshot) -> dict[str, Any]:
         "due": seen.due,
         "firsts": seen.firsts,
         "schedules": seen.schedules,
-        "layout": (seen.layout, seen.old, seen.parked, seen.opened),
+        "layout": (seen.layout, seen.old, seen.parked, seen.unparking),
         "counters": {name: seen.counters.get(name, 0) for name in ("depth", "sequence")},
     }
 

@@ -161,9 +161,9 @@ BREAKAGES = [
     ),
     Breakage("a list came by hand", [["RPUSH", f"{BASE}/by hand/0", MESSAGE + b"b1"]], {"by hand/0": ["b1"]}),
     Breakage("a held list was cut", [["LPOP", f"{BASE}/held/0"]], {"held/0": ["h2", "h3"]}, ("held",)),
-    Breakage("a failure of nobody", [["HSET", f"{BASE}:trouble", "nobody/0", "3 4 1 0 E"]]),
-    Breakage("a failure of other requests", [["HSET", f"{BASE}:trouble", "suspect/0", "0 900 1 0 E"]]),
-    Breakage("a failure is none", [["HSET", f"{BASE}:trouble", "suspect/0", "?"]]),
+    Breakage("a failure of nobody", [["HSET", f"{BASE}:failures", "nobody/0", "3 4 1 0 E"]]),
+    Breakage("a failure of other requests", [["HSET", f"{BASE}:failures", "suspect/0", "0 900 1 0 E"]]),
+    Breakage("a failure is none", [["HSET", f"{BASE}:failures", "suspect/0", "?"]]),
     Breakage("the depth drifted", [["HINCRBY", f"{BASE}:counters", "depth", -3]]),
     Breakage("the depth is gone", [["HDEL", f"{BASE}:counters", "depth"]]),
     Breakage("the sequence is gone", [["HDEL", f"{BASE}:counters", "sequence"]]),
@@ -187,8 +187,8 @@ BREAKAGES = [
     Breakage("parked threads are forgotten", [["DEL", f"{BASE}:parked"]]),
     Breakage("a parked thread is ready", [["ZADD", f"{BASE}:ready", 7, "2:2"]]),
     Breakage("a thread that waits for nobody is parked", [["ZADD", f"{BASE}:parked", 1, "2:1"]]),
-    Breakage("threads are let go before the old ones are drained", [["ZADD", f"{BASE}:opened", 0, "0"]]),
-    Breakage("threads are let go that are not there", [["ZADD", f"{BASE}:opened", 1, "1"]]),
+    Breakage("threads are let go before the old ones are drained", [["ZADD", f"{BASE}:unparking", 0, "0"]]),
+    Breakage("threads are let go that are not there", [["ZADD", f"{BASE}:unparking", 1, "1"]]),
     Breakage(
         "everything but the lists is gone",
         [["DEL", *(f"{BASE}:{name}" for name in ("threads", "ready", "oldest", "deep", "counters"))]],
@@ -316,7 +316,7 @@ async def damage(redis: Redis, dice: Random) -> list[Any]:
         case _:
             field, value = dice.choice(sorted((await redis.hgetall(key)).items()))
             choices = [["HDEL", field]]
-            if key.rpartition(b":")[2] in (b"threads", b"held", b"trouble"):
+            if key.rpartition(b":")[2] in (b"threads", b"held", b"failures"):
                 choices += [["HSET", dice.choice([field, b"nobody/0"]), value], ["HSET", field, b"?"]]
     command, *rest = dice.choice([["DEL"], *choices])
     return [command, key, *rest]

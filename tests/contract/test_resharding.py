@@ -291,7 +291,7 @@ async def test_a_second_change_is_refused_until_the_first_is_finished(medium: Me
     await producer.register(7)
     await medium.storage.reshard(SHARD, MANY)
 
-    with pytest.raises(ReshardError, match=r"to 3 threads yet: its last change, to 6, is not finished, as 1 thread of"):
+    with pytest.raises(ReshardError, match=r"to 3 threads yet: its last change, to 6, is not finished: 1 thread of"):
         await medium.storage.reshard(SHARD, 3)
     assert (await medium.observe()).layout == Layout(2, MANY)
 

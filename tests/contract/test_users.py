@@ -170,7 +170,7 @@ async def administer(user: Watched) -> None:
         await snapshot(storage, SHARD, await unindexed_tubes(storage, SHARD))
     await hands.redis.delete(f"{BASE}:ready", f"{BASE}:threads")
     await hands.redis.zadd(f"{BASE}:deep", {"nobody": 7})
-    await hands.redis.hset(f"{BASE}:trouble", "nobody/0", "?")
+    await hands.redis.hset(f"{BASE}:failures", "nobody/0", "?")
     await hands.redis.set(f"{BASE}:deep", "no sorted set")
     await hands.redis.rpush(f"{BASE}/".encode() + b"\xff/0", b"1700000000000x")
     async with user.recorded():

@@ -170,7 +170,7 @@ MUTANTS = [
         (REDIS + "more_threads_than_lua_hands_over_at_a_time_are_bound_renewed_and_settled",),
     ),
     Mutant(
-        "the end of a thread leaves its trouble",
+        "the end of a thread leaves its failure",
         SETTLE,
         " or failure_of(thread, priority)",
         "",
@@ -610,7 +610,7 @@ MUTANTS = [
     Mutant(
         "a second change does not wait for the first",
         RESHARD,
-        "if redis.call('EXISTS', OLD, OPENED) > 0 then return answer(-1, layout.number, layout.threads) end",
+        "if redis.call('EXISTS', OLD, UNPARKING) > 0 then return answer(-1, layout.number, layout.threads) end",
         "",
         (RESHARDING + "a_second_change_is_refused_until_the_first_is_finished",),
     ),
@@ -638,8 +638,8 @@ MUTANTS = [
     Mutant(
         "nobody is called for a thread that waited for old ones",
         PRELUDE,
-        "    redis.call('ZADD', OPENED, residue, residue)\n    woken = woken + 1\n",
-        "    redis.call('ZADD', OPENED, residue, residue)\n",
+        "    redis.call('ZADD', UNPARKING, residue, residue)\n    woken = woken + 1\n",
+        "    redis.call('ZADD', UNPARKING, residue, residue)\n",
         (RESHARDING + "who_waits_is_called_when_a_parked_thread_is_free",),
     ),
     Mutant(
@@ -1082,15 +1082,15 @@ MUTANTS = [
     Mutant(
         "nobody looks at the format",
         PRELUDE,
-        "  if number ~= FORMAT then",
-        "  if false then",
+        "  if number then error",
+        "  if false then error",
         (FORMAT + "data_of_another_format_are_left_alone[bind]",),
     ),
     # A clock that is set back makes no wait longer.
     Mutant(
         "a clock that was set back is not followed",
         PRELUDE,
-        "  for _, key in ipairs({ BLOCKED, DUE, IDENTITIES, DISMISSED }) do bring_forward(key, latest - now) end\n",
+        "  for _, key in ipairs({ BLOCKED, DUE, IDENTITIES, CORDONED }) do bring_forward(key, latest - now) end\n",
         "",
         (CLOCK + "a_delay_gets_no_longer",),
     ),

@@ -64,7 +64,7 @@ def faults(seen: Snapshot) -> list[str]:
         *_thread_faults(seen),
         *_layout_faults(seen),
         *_hold_faults(seen),
-        *_trouble_faults(seen),
+        *_failure_faults(seen),
         *_identity_faults(seen),
         *_schedule_faults(seen),
         *_counter_faults(seen),
@@ -105,10 +105,10 @@ def _layout_faults(seen: Snapshot) -> Iterator[str]:
         "old", seen.old, {thread: residue for thread, residue in old.items() if residue is not None}
     )
     free = seen.depths.keys() - seen.held.keys() - seen.blocked.keys()
-    closed = seen.opened | {int(residue) for residue in seen.old.values()}
+    closed = seen.unparking | {int(residue) for residue in seen.old.values()}
     parked = {thread: seen.layout.residue(thread, number) for thread in free}
     yield from _differences("parked", seen.parked, {thread: n for thread, n in parked.items() if n in closed})
-    if both := seen.opened.intersection(seen.old.values()):
+    if both := seen.unparking.intersection(seen.old.values()):
         yield f"open and with old threads are the residue classes {sorted(both)}"
 
 
@@ -127,8 +127,8 @@ def _hold_faults(seen: Snapshot) -> Iterator[str]:
             yield f"{thread} is held with fence {hold.fence}, above that of the shard"
 
 
-def _trouble_faults(seen: Snapshot) -> Iterator[str]:
-    for (thread, priority), suspects in seen.trouble.items():
+def _failure_faults(seen: Snapshot) -> Iterator[str]:
+    for (thread, priority), suspects in seen.failures.items():
         line = seen.tubes.get((thread, priority))
         if not (line and line.head <= suspects.sequence <= suspects.last < line.tail):
             yield f"{thread}/{priority} has suspects {suspects.sequence} to {suspects.last}, its tube is {line}"

@@ -19,7 +19,7 @@ from sharded_queue.storage import Storage
 from sharded_queue.tube import Keys, Shard
 
 log = logging.getLogger("sharded_queue")
-DISMISSED = -2
+CORDONED = -2
 GRANT = 6
 """How many parts of the answer of `bind.lua` describe one thread."""
 SHARDS_AT_ONCE = 1000
@@ -94,7 +94,7 @@ class RedisCoordinator(Coordinator):
             batches,
             next_ms / 1000 if next_ms >= 0 else None,
             bool(others_wait),
-            next_ms == DISMISSED,
+            next_ms == CORDONED,
             occurs_ms / 1000 if occurs_ms >= 0 else None,
         )
 

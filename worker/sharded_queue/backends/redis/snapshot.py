@@ -91,7 +91,7 @@ class Snapshot:
 
     tubes: dict[TubeName, TubeRecord]
     held: dict[str, HoldRecord]
-    trouble: dict[TubeName, PoisonSuspects]
+    failures: dict[TubeName, PoisonSuspects]
     ready: dict[str, float]
     blocked: dict[str, float]
     oldest: dict[TubeName, float]
@@ -109,7 +109,7 @@ class Snapshot:
     layout: LayoutRecord | None
     old: dict[str, float]
     parked: dict[str, float]
-    opened: set[int]
+    unparking: set[int]
     quarantine: dict[str, str] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
@@ -163,7 +163,7 @@ async def snapshot(
     the whole shard: do not take one every minute.
     """
     reply = await storage.scripts.run_long("snapshot", storage.keys.of(shard), tube_arguments(found), seconds=seconds)
-    counters, _, held, trouble, firsts, *rankings, later, letters, schedules, tubes, layout, old, parked, opened = (
+    counters, _, held, failures, firsts, *rankings, later, letters, schedules, tubes, layout, old, parked, unparking = (
         reply[:-2]
     )
     quarantine, flaws = reply[-2:]
@@ -175,7 +175,7 @@ async def snapshot(
             for thread, priority, head, tail, length, first in grouped(tubes, 6)
         },
         held=reader.fields("held", held, text_of, _hold),
-        trouble=reader.fields("trouble", trouble, _tube_name, _suspects),
+        failures=reader.fields("failures", failures, _tube_name, _suspects),
         ready=reader.fields("ready", ready, text_of, _moment),
         blocked=reader.fields("blocked", blocked, text_of, _moment_or_never),
         oldest=reader.fields("oldest", oldest, _tube_name, float),
@@ -193,7 +193,7 @@ async def snapshot(
         layout=LayoutRecord(*map(int, layout.split())) if layout else None,
         old=reader.fields("old", old, text_of, float),
         parked=reader.fields("parked", parked, text_of, float),
-        opened=set(reader.fields("opened", opened, int, float)),
+        unparking=set(reader.fields("unparking", unparking, int, float)),
         quarantine=reader.fields("quarantine", quarantine, text_of, text_of),
         unreadable=reader.flaws,
     )

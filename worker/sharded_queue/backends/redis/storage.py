@@ -489,9 +489,9 @@ def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
     )
 
 
-def _tube_state(now: int, priority: bytes, head: int, depth: int, stamp: bytes, trouble: bytes) -> TubeState:
+def _tube_state(now: int, priority: bytes, head: int, depth: int, stamp: bytes, failure: bytes) -> TubeState:
     lag_seconds = _age_seconds(now, stamp)
-    sequence, _, attempts, crashes, error = trouble.split(b" ", 4) if trouble else (b"-1", b"", b"0", b"0", b"")
+    sequence, _, attempts, crashes, error = failure.split(b" ", 4) if failure else (b"-1", b"", b"0", b"0", b"")
     if int(sequence) != head:
         return TubeState(int(priority), depth, lag_seconds)
     return TubeState(int(priority), depth, lag_seconds, int(attempts), int(crashes), error.decode("utf-8", "replace"))

@@ -6,11 +6,11 @@
 -- blocked   ZSET  threads that wait as a whole (back-off, pause), by the time they are free again
 -- oldest    ZSET  thread/priority, by the time of its oldest request
 -- deep      ZSET  threads of two requests or more, by depth
--- trouble   HASH  thread/priority -> "sequence last attempts crashes error": a failure is being dealt with there
+-- failures  HASH  thread/priority -> "sequence last attempts crashes error": a failure is being dealt with there
 -- counters  HASH  depth, registered, duplicates, settled, dead, busy_us, sequence, fence, born, mended, paused,
 --                 looked (when a worker last asked for threads), largest (bytes of the largest message so far),
 --                 latest (about the latest time seen: how a clock that was set back is noticed),
---                 format (of all these keys; 1 where there is none)
+--                 format (of all these keys; where there is none, it is that of this release)
 -- wake      LIST  tokens; popping one means "look". wake:OWNER is read by the holder of a drained thread
 -- due       ZSET  numbers of delayed requests by the time they are due; later HASH number -> "bytes of thread, priority,
 --                 thread message"; cancelled ZSET numbers of those that were cancelled lately, by time
@@ -25,8 +25,8 @@
 -- old       ZSET  threads of the layout before that are not drained, by residue class: threads of two layouts can share
 --                 keys only if their numbers leave the same rest, divided by the common divisor of how many there are
 -- parked    ZSET  threads that may be bound but for those, by residue class
--- opened    ZSET  residue classes without old threads, whose parked threads become ready step by step
--- dismissed ZSET  names of workers that are given no threads, by the time until which
+-- unparking ZSET  residue classes without old threads, whose parked threads become ready step by step
+-- cordoned  ZSET  names of workers that are given no threads, by the time until which
 -- leases    ZSET  bound threads, by expiry
 -- caller:NAME STRING number of the last call of one who numbers its calls, and what that was answered; register has
 --                 the like as producer:NAME. Each goes some minutes after the last call
@@ -48,7 +48,7 @@ local READY = base .. ':ready'
 local BLOCKED = base .. ':blocked'
 local OLDEST = base .. ':oldest'
 local DEEP = base .. ':deep'
-local TROUBLE = base .. ':trouble'
+local FAILURES = base .. ':failures'
 local COUNTERS = base .. ':counters'
 local WAKE = base .. ':wake'
 local DEAD = base .. ':dead'
@@ -63,10 +63,10 @@ local OCCURRENCES = base .. ':occurrences'
 local LAYOUT = base .. ':layout'
 local OLD = base .. ':old'
 local PARKED = base .. ':parked'
-local OPENED = base .. ':opened'
+local UNPARKING = base .. ':unparking'
 local LEASES = lock .. ':leases'
 local HELD = lock .. ':held'
-local DISMISSED = lock .. ':dismissed'
+local CORDONED = lock .. ':cordoned'
 local QUARANTINE = base .. ':quarantine'
 local WAKE_LIMIT, CHUNK, STEP = 16, 4000, 1000
 local SWEEP, CALLER_SECONDS = '1000', '600'
@@ -76,7 +76,7 @@ local now_us = time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)
 
 -- A change of what the keys mean takes the next number: see docs/architecture.md.
-local FORMAT = '1'
+local FORMAT = '2'
 
 local woken, depth_change, settled = 0, 0, 0
 
@@ -88,13 +88,12 @@ local function rarely()
   return rare
 end
 
--- What another release has written in another way is left alone. Where no request was ever registered, there is nothing.
--- `format` and `sequence` are what these counters say, if the caller has read them.
-local function check_format(format, sequence)
-  if format == nil then format, sequence = unpack(redis.pcall('HMGET', COUNTERS, 'format', 'sequence')) end
-  if not sequence or format == FORMAT then return end
-  local number = string.match(format or '', '^%d+$') or '1'
-  if number ~= FORMAT then error({ err = 'FORMAT ' .. number .. ' ' .. FORMAT .. ' ' .. base }) end
+-- Data of another format are left alone. `format` is what that counter says, if the caller has read it.
+local function check_format(format)
+  if format == nil then format = redis.pcall('HGET', COUNTERS, 'format') end
+  if not format or format == FORMAT then return end
+  local number = type(format) == 'string' and string.match(format, '^%d+$')
+  if number then error({ err = 'FORMAT ' .. number .. ' ' .. FORMAT .. ' ' .. base }) end
 end
 
 -- `%d` takes a third of the time of `%.0f`, but has no room for our numbers where Redis was built for 32 bits.
@@ -144,9 +143,9 @@ end
 local function keys_by_kind()
   local keys = {}
   for kind, names in pairs({
-    hash = ':threads :trouble :counters :later :letters :firsts :schedules :quarantine lock:held',
-    zset = ':ready :blocked :oldest :deep :dead :due :cancelled :identities :occurrences :old :parked :opened '
-      .. 'lock:leases lock:dismissed',
+    hash = ':threads :failures :counters :later :letters :firsts :schedules :quarantine lock:held',
+    zset = ':ready :blocked :oldest :deep :dead :due :cancelled :identities :occurrences :old :parked :unparking '
+      .. 'lock:leases lock:cordoned',
     list = ':wake',
     string = ':layout',
   }) do
@@ -250,7 +249,7 @@ local function check_kinds()
   for kind, keys in pairs(keys_by_kind()) do
     for _, key in ipairs(keys) do redis.call(size_of(kind, key)) end
   end
-  if redis.call('EXISTS', base .. ':old', base .. ':opened') > 0 then layout_in_force() end
+  if redis.call('EXISTS', base .. ':old', base .. ':unparking') > 0 then layout_in_force() end
   are_kinds_checked = true
 end
 
@@ -265,7 +264,7 @@ end
 local is_moving
 local function may_move(thread)
   if not string.find(thread, ':', 1, true) then return false end
-  if is_moving == nil then is_moving = redis.call('EXISTS', base .. ':old', base .. ':opened') > 0 end
+  if is_moving == nil then is_moving = redis.call('EXISTS', base .. ':old', base .. ':unparking') > 0 end
   return is_moving
 end
 
@@ -289,7 +288,7 @@ end
 local function park(thread)
   local residue, number = residue_of(thread)
   if not residue or number ~= layout.number then return false end
-  if not has_old(residue) and not redis.call('ZSCORE', OPENED, residue) then return false end
+  if not has_old(residue) and not redis.call('ZSCORE', UNPARKING, residue) then return false end
   redis.call('ZADD', PARKED, residue, thread)
   return true
 end
@@ -299,7 +298,7 @@ local function index_drained(thread)
   local residue = residue_of(thread)
   if not residue or redis.call('ZREM', OLD, thread) == 0 or has_old(residue) then return end
   if redis.call('ZCOUNT', PARKED, residue, residue) > 0 then
-    redis.call('ZADD', OPENED, residue, residue)
+    redis.call('ZADD', UNPARKING, residue, residue)
     woken = woken + 1
   end
 end
@@ -349,14 +348,14 @@ end
 
 local any_failures
 local function failure_of(thread, priority)
-  if any_failures == nil then any_failures = redis.call('HLEN', TROUBLE) > 0 end
-  local record = any_failures and redis.call('HGET', TROUBLE, thread .. '/' .. priority)
+  if any_failures == nil then any_failures = redis.call('HLEN', FAILURES) > 0 end
+  local record = any_failures and redis.call('HGET', FAILURES, thread .. '/' .. priority)
   return record and rarely().read_failure(record) or nil
 end
 
 local function store_failure(thread, priority, failure)
   any_failures = true
-  redis.call('HSET', TROUBLE, thread .. '/' .. priority, integer(failure.sequence) .. ' ' .. integer(failure.last) .. ' '
+  redis.call('HSET', FAILURES, thread .. '/' .. priority, integer(failure.sequence) .. ' ' .. integer(failure.last) .. ' '
     .. failure.attempts .. ' ' .. failure.crashes .. ' ' .. failure.reason)
 end
 
@@ -365,7 +364,7 @@ local function clear_failure(thread, priority, through)
   local failure = failure_of(thread, priority)
   if through < failure.sequence then return end
   if through >= failure.last then
-    redis.call('HDEL', TROUBLE, thread .. '/' .. priority)
+    redis.call('HDEL', FAILURES, thread .. '/' .. priority)
   else
     store_failure(thread, priority, { sequence = through + 1, last = failure.last, attempts = 0, crashes = 0, reason = '' })
   end
@@ -779,7 +778,7 @@ local function store_time(latest)
   if latest and latest > now then check_kinds() end
   redis.call('HSET', COUNTERS, 'latest', now_text)
   if not latest or latest < now then return end
-  for _, key in ipairs({ BLOCKED, DUE, IDENTITIES, DISMISSED }) do bring_forward(key, latest - now) end
+  for _, key in ipairs({ BLOCKED, DUE, IDENTITIES, CORDONED }) do bring_forward(key, latest - now) end
   bring_intervals_forward(latest - now)
 end
 
@@ -788,9 +787,9 @@ end
 -- `latest` is what the counter says, if the caller has read it.
 local function follow_clock(latest)
   if latest == nil then
-    local counted = redis.call('HMGET', COUNTERS, 'format', 'sequence', 'latest')
-    check_format(counted[1], counted[2])
-    latest = counted[3]
+    local counted = redis.call('HMGET', COUNTERS, 'format', 'latest')
+    check_format(counted[1])
+    latest = counted[2]
   end
   latest = tonumber(latest or nil)
   if latest and not (latest > 0 and latest < 1e13 and latest % 1 == 0) then latest = nil end -- no time at all
@@ -887,7 +886,7 @@ end
 -- that is about to come.
 local function next_sequence(bytes)
   local found = redis.call('HMGET', COUNTERS, 'sequence', 'largest', 'format')
-  check_format(found[3], found[1])
+  check_format(found[3])
   local sequence, largest_before = found[1], tonumber(found[2] or 0)
   if not is_numbered(sequence) then
     error({ err = 'GARBAGE ' .. COUNTERS .. ' has no number in its field sequence' })
@@ -903,21 +902,21 @@ local function unpark_classes()
   check_kinds()
   local left = tonumber(SWEEP)
   while left > 0 do
-    local residue = redis.call('ZRANGE', OPENED, 0, 0)[1]
+    local residue = redis.call('ZRANGE', UNPARKING, 0, 0)[1]
     if not residue then return end
     local threads = redis.call('ZRANGEBYSCORE', PARKED, residue, residue, 'LIMIT', 0, left)
     for _, thread in ipairs(threads) do
       redis.call('ZREM', PARKED, thread)
       make_ready(thread, tubes_of(thread), true)
     end
-    if #threads < left then redis.call('ZREM', OPENED, residue) end
+    if #threads < left then redis.call('ZREM', UNPARKING, residue) end
     left = left - #threads
   end
   woken = woken + 1 -- for those that are left
 end
 
 local function unpark()
-  if redis.call('ZCARD', OPENED) > 0 then rarely().unpark_classes() end
+  if redis.call('ZCARD', UNPARKING) > 0 then rarely().unpark_classes() end
 end
 
 -- Write what the calls above added up to; the last step of every script that changes something. Returns the depth of the

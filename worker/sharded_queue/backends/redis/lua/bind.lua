@@ -5,7 +5,7 @@
 -- ARGV  call, the last call whose answer the caller heard, the last fence that it was given,
 --       owner, threads, wanted, lease ms, crash limit, ageing ms (0: priorities do not age),
 --       bytes of all messages together, but for one that is larger alone
--- Returns {ms until something may become free, or -1 for never, or -2 for a dismissed worker, 1 if threads are left behind,
+-- Returns {ms until something may become free, or -1 for never, or -2 for a cordoned worker, 1 if threads are left behind,
 --         ms until a schedule occurs or -1, then per thread: thread, fence, priority, first, attempt, messages}
 
 local call, heard, known = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -14,8 +14,8 @@ local lease, crash_limit, ageing, room = tonumber(ARGV[7]), tonumber(ARGV[8]), A
 
 local reply = { -1, 0, -1 }
 
-local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused', 'format', 'sequence')
-check_format(counted[5], counted[6])
+local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused', 'format')
+check_format(counted[5])
 
 -- The call before. A call that comes late binds nothing: its caller has gone on, and would never know of it.
 local before = tonumber(redis.call('SET', KEYS[3], ARGV[1], 'EX', CALLER_SECONDS, 'GET') or 0)
@@ -60,7 +60,7 @@ end
 
 -- Whoever is about to be stopped is given nothing that it would have to give back.
 local function is_cordoned()
-  local till = redis.call('ZSCORE', DISMISSED, string.match(owner, '^[^/]*'))
+  local till = redis.call('ZSCORE', CORDONED, string.match(owner, '^[^/]*'))
   return till and tonumber(till) > now
 end
 
@@ -69,9 +69,9 @@ if before == call then
   local threads, holds = unacknowledged()
   for _, thread in ipairs(threads) do grant(thread, holds[thread].fence, rarely().in_hand(thread, rarely().tubes_of(thread), holds[thread])) end
   look_ahead(next_occurrence())
-  local dismissed = is_cordoned()
-  if (#threads > 0 or dismissed) and redis.call('EXISTS', READY) == 1 then reply[2] = 1 end
-  if dismissed then reply[1] = -2 end
+  local cordoned = is_cordoned()
+  if (#threads > 0 or cordoned) and redis.call('EXISTS', READY) == 1 then reply[2] = 1 end
+  if cordoned then reply[1] = -2 end
   return reply
 end
 
@@ -104,8 +104,8 @@ promote()
 unpark()
 if before > heard then take_back() end
 
-local dismissed = is_cordoned()
-if wanted < 1 or dismissed then threads = 0 end
+local cordoned = is_cordoned()
+if wanted < 1 or cordoned then threads = 0 end
 local picked = threads > 0 and not counted[4] and redis.call('ZRANGEBYSCORE', READY, '-inf', '+inf', 'LIMIT', '0', ARGV[5]) or {}
 local taken, records, leases = {}, {}, {}
 local fence = math.max((is_integer(tonumber(counted[1])) and counted[1] or 0) + 1, now_us)
@@ -151,8 +151,8 @@ elseif threads > 0 then
 end
 
 -- Whoever was called and leaves work behind calls the next one.
-if (#picked > 0 or dismissed) and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
+if (#picked > 0 or cordoned) and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
 look_ahead(occurs)
 finish()
-if dismissed then reply[1] = -2 end
+if cordoned then reply[1] = -2 end
 return reply

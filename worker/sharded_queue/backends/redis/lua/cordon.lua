@@ -8,6 +8,6 @@ check_format()
 local call = tonumber(table.remove(ARGV, 1))
 local earlier = stored_answer(call)
 if earlier ~= nil then return earlier end
-redis.call('ZREMRANGEBYSCORE', DISMISSED, '-inf', now)
-for i = 2, #ARGV do redis.call('ZADD', DISMISSED, now + tonumber(ARGV[1]), ARGV[i]) end
+redis.call('ZREMRANGEBYSCORE', CORDONED, '-inf', now)
+for i = 2, #ARGV do redis.call('ZADD', CORDONED, now + tonumber(ARGV[1]), ARGV[i]) end
 return store_answer(call, 1)

@@ -12,7 +12,7 @@ local flaw = redis.call('HGET', QUARANTINE, 'thread ' .. thread) or not known an
 for i, tube in ipairs(known or {}) do
   local member = thread .. '/' .. tube.priority
   tubes[i] = { tube.priority, tube.head, tube.tail - tube.head, redis.call('ZSCORE', OLDEST, member) or integer(now),
-               failure_of(thread, tube.priority) and redis.call('HGET', TROUBLE, member) or '' }
+               failure_of(thread, tube.priority) and redis.call('HGET', FAILURES, member) or '' }
 end
 return { now, redis.call('HEXISTS', COUNTERS, 'paused'), read_hold(hold) and hold or '',
          redis.call('ZSCORE', LEASES, thread) or '', redis.call('ZSCORE', BLOCKED, thread) or '',

@@ -280,14 +280,14 @@ for thread in pairs(holds_now) do
   repair_hold(thread, tubes_in[thread] or {})
 end
 
-for name, was in pairs(fields_of(TROUBLE)) do
+for name, was in pairs(fields_of(FAILURES)) do
   local thread, priority = string.match(name, '^(.*)/(%-?%d+)$')
   local failure, is = read_failure(was), nil
   for _, tube in ipairs(failure and tubes_in[thread] or {}) do
     local is_inside = tube.head <= failure.sequence and failure.sequence <= failure.last and failure.last < tube.tail
     if tube.priority == priority and is_inside then is = was end
   end
-  set_field('trouble', TROUBLE, name, was, is)
+  set_field('failures', FAILURES, name, was, is)
 end
 
 -- A thread is held, or put off, or ready; a pause may last beside a hold.
@@ -301,9 +301,9 @@ for i = 1, #blocked, 2 do
   end
   ready[blocked[i]] = nil
 end
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', DISMISSED, '1e13', '+inf')) do
-  add_change('dismissed', name, 'for ever')
-  redis.call('ZREM', DISMISSED, name)
+for _, name in ipairs(redis.call('ZRANGEBYSCORE', CORDONED, '1e13', '+inf')) do
+  add_change('cordoned', name, 'for ever')
+  redis.call('ZREM', CORDONED, name)
 end
 for thread in pairs(leases) do ready[thread] = nil end
 
@@ -321,18 +321,18 @@ local function class_in(thread, number)
   return place and tonumber(place) % common_divisor(layout.threads, layout.before)
 end
 
-local old, parked, opened, is_closed = {}, {}, {}, {}
+local old, parked, unparking, is_closed = {}, {}, {}, {}
 for thread, tubes in pairs(tubes_in) do
   local residue = layout_in_force() and layout.before > 0 and #tubes > 0 and class_in(thread, layout.number - 1)
   if residue then old[thread], is_closed[residue] = residue, true end
 end
-for _, residue in ipairs(redis.call('ZRANGE', OPENED, 0, -1)) do
+for _, residue in ipairs(redis.call('ZRANGE', UNPARKING, 0, -1)) do
   residue = tonumber(residue)
-  if is_integer(residue) and not is_closed[residue] then opened[residue] = true end -- also with nobody parked: the next bind closes it
+  if is_integer(residue) and not is_closed[residue] then unparking[residue] = true end -- also with nobody parked: the next bind closes it
 end
 for thread in pairs(ready) do
   local residue = layout_in_force() and class_in(thread, layout.number)
-  if residue and (is_closed[residue] or opened[residue]) then parked[thread] = residue end
+  if residue and (is_closed[residue] or unparking[residue]) then parked[thread] = residue end
 end
 for thread in pairs(parked) do ready[thread] = nil end
 
@@ -341,10 +341,10 @@ set_index('ready', READY, ready, true)
 if #changes > found then woken = WAKE_LIMIT end
 set_index('old', OLD, old)
 set_index('parked', PARKED, parked)
-for _, residue in ipairs(redis.call('ZRANGE', OPENED, 0, -1)) do
-  if not opened[tonumber(residue) or false] then
-    add_change('opened', residue, residue)
-    redis.call('ZREM', OPENED, residue)
+for _, residue in ipairs(redis.call('ZRANGE', UNPARKING, 0, -1)) do
+  if not unparking[tonumber(residue) or false] then
+    add_change('unparking', residue, residue)
+    redis.call('ZREM', UNPARKING, residue)
   end
 end
 set_index('leases', LEASES, leases, true)

@@ -22,7 +22,7 @@ if not layout_in_force() then
   return answer(1, 1, threads)
 end
 if layout.threads == threads then return answer(0, layout.number, threads) end
-if redis.call('EXISTS', OLD, OPENED) > 0 then return answer(-1, layout.number, layout.threads) end
+if redis.call('EXISTS', OLD, UNPARKING) > 0 then return answer(-1, layout.number, layout.threads) end
 
 local step = common_divisor(threads, layout.threads)
 for place = 0, layout.threads - 1 do

@@ -57,7 +57,7 @@ end
 -- more become ready with the next call of bind, which nobody makes while all workers are busy.
 local function others_wait(thread)
   write_ends()
-  if redis.call('EXISTS', READY, OPENED) > 0 or redis.call('ZCOUNT', BLOCKED, '-inf', now_text) > 0 then return true end
+  if redis.call('EXISTS', READY, UNPARKING) > 0 or redis.call('ZCOUNT', BLOCKED, '-inf', now_text) > 0 then return true end
   for _, expired in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now_text, 'LIMIT', '0', '2')) do
     if expired ~= thread then return true end
   end

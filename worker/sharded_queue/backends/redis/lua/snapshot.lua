@@ -2,9 +2,9 @@
 -- Everything that is known of a shard, at a cost of O(everything): for recounts and tests, never for workers.
 --
 -- ARGV  thread, priority of lists that were found in Redis and are not in the index: they have no numbers there
--- Returns {counters, threads, held, trouble, firsts (flat hashes), ready, blocked, oldest, deep, leases, due, dead,
+-- Returns {counters, threads, held, failures, firsts (flat hashes), ready, blocked, oldest, deep, leases, due, dead,
 -- identities, occurrences (flat sorted sets), fields of later, fields of letters, fields of schedules, tubes (flat:
--- thread, priority, head, tail, length or -1 for what is no list, first message), layout, old, parked, opened (flat sorted
+-- thread, priority, head, tail, length or -1 for what is no list, first message), layout, old, parked, unparking (flat sorted
 -- sets), quarantine (flat hash), records that cannot be read (flat: index, member, record)}
 
 check_format()
@@ -46,7 +46,7 @@ look_at('letters', LETTERS, read_letter)
 look_at('schedules', SCHEDULES, function(_, name) return schedule_of(name) end)
 
 return { redis.call('HGETALL', COUNTERS), redis.call('HGETALL', THREADS), redis.call('HGETALL', HELD),
-         redis.call('HGETALL', TROUBLE), redis.call('HGETALL', FIRSTS), ranked(READY), ranked(BLOCKED), ranked(OLDEST),
+         redis.call('HGETALL', FAILURES), redis.call('HGETALL', FIRSTS), ranked(READY), ranked(BLOCKED), ranked(OLDEST),
          ranked(DEEP), ranked(LEASES), ranked(DUE), ranked(DEAD), ranked(IDENTITIES),
          ranked(OCCURRENCES), redis.call('HKEYS', LATER), redis.call('HKEYS', LETTERS), redis.call('HKEYS', SCHEDULES),
-         tubes, redis.call('GET', LAYOUT) or '', ranked(OLD), ranked(PARKED), ranked(OPENED), redis.call('HGETALL', QUARANTINE), flaws }
+         tubes, redis.call('GET', LAYOUT) or '', ranked(OLD), ranked(PARKED), ranked(UNPARKING), redis.call('HGETALL', QUARANTINE), flaws }
