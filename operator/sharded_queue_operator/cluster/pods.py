@@ -41,6 +41,8 @@ class Ended(NamedTuple):
 
 
 class PodTracker:
+    """A cache of pods, by the resource whose workers they are."""
+
     def __init__(self, api: Api) -> None:
         self._api = api
         self._known: dict[Name, dict[str, Pod]] = {}

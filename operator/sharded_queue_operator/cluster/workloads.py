@@ -49,6 +49,8 @@ class Known(NamedTuple):
 
 
 class Workloads:
+    """A cache of what runs the workers of each resource, and the writes that keep it as it should be."""
+
     def __init__(self, api: Api) -> None:
         self._api = api
         self.known: dict[Name, Known] = {}

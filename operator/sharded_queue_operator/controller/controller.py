@@ -56,7 +56,7 @@ TRIES = 3
 
 
 class Controller:
-    """What is known of all resources, the news that change it, and the reconciliation of one resource."""
+    """What is known of all resources, the news that changes it, and the reconciliation of one resource."""
 
     def __init__(self, api: Api, settings: Settings) -> None:
         self._api = api
@@ -94,7 +94,7 @@ class Controller:
         return monotonic() - self._progress_at
 
     def check_pollers(self) -> None:
-        """Raise what ended a poller, which nothing should."""
+        """Raise the error that ended a poller, if one ended: none should."""
         for error in self.observer.failed():
             raise error
 
@@ -147,7 +147,7 @@ class Controller:
         self._pod_lost(self.pods.drop(body))
 
     def _pod_lost(self, owner: Name | None) -> None:
-        """A worker of *owner* has ended: read at once whether it held threads."""
+        """A worker of *owner* has ended: read at once, in case it held threads."""
         if owner:
             self.observer.hurry(owner)
 

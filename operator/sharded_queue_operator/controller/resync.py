@@ -33,6 +33,8 @@ class Listing(NamedTuple):
 
 
 class Resync:
+    """Lists everything again and again, and reports it to the controller."""
+
     def __init__(self, api: Api, controller: Controller, settings: Settings) -> None:
         self._api = api
         self._controller = controller
