@@ -157,7 +157,7 @@ class Written(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
         self.forms = (logs.Text(), logs.Json())
-        self.addFilter(logs.mark)
+        self.addFilter(logs.label)
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:

@@ -907,7 +907,7 @@ async def test_a_worker_runs_in_the_os_thread_that_hears_signals() -> None:
 
     worker = Worker(RuntimeCoordinator(), Queue(RuntimeStorage()), handlers=[AnyHandler])
 
-    with pytest.raises(ShardedQueueError, match=r"only the main OS thread hears signals.*Worker\.loop"):
+    with pytest.raises(ShardedQueueError, match=r"only the main OS thread gets signals.*Worker\.loop"):
         await asyncio.to_thread(asyncio.run, worker.run())
 
 

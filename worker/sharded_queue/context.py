@@ -12,12 +12,13 @@ from sharded_queue.tube import Tube
 
 class Context(NamedTuple):
     """
-    The batch in hand; what is listed has one item per request, in their order.
+    The batch in hand. Each list has one item per request, in their order.
 
-    `lease.fence` grows with every bind of the thread: write it beside your own data and refuse a smaller one, and a
+    `lease.fence` grows with every bind of the thread. Write it beside your own data and refuse smaller ones: then a
     worker that was overtaken can do no harm there either. *attempt* counts the tries of the first request, this one
-    included. *sequences* are the requests' numbers in their tube. A dead letter that was put back before what waits may
-    have a number that a handled request had: to recognise a request that was done before, use an identity of your own.
+    included. *sequences* are the requests' numbers in their tube. A dead letter that was put back at the head may have
+    the number of a request handled earlier: to recognise a request that was handled before, use an identity of your
+    own.
     """
 
     lease: Lease
@@ -25,7 +26,7 @@ class Context(NamedTuple):
     attempt: int
     sequences: range
     messages: Sequence[bytes]
-    """The requests as they are stored."""
+    """The requests as the storage keeps them."""
 
     @property
     def registered_ms(self) -> list[int]:
@@ -42,7 +43,7 @@ batch: ContextVar[Context] = ContextVar("batch")
 
 def current() -> Context:
     """
-    The context of the running `perform` or `handle`, also inside OS threads it started by `asyncio.to_thread`.
+    The context of the running `perform` or `handle`, also inside OS threads started by `asyncio.to_thread`.
 
     Raises:
         ShardedQueueError: no handler is running here.
@@ -50,4 +51,4 @@ def current() -> Context:
     try:
         return batch.get()
     except LookupError:
-        raise ShardedQueueError("there is no batch here: current() answers inside perform and handle") from None
+        raise ShardedQueueError("there is no batch here: call current() inside perform or handle") from None

@@ -1,19 +1,19 @@
 """
-Everything this library raises on purpose. A class stands here only where a caller acts differently.
+Everything this library raises on purpose. An error has a class of its own only if callers act differently on it.
 
     ShardedQueueError
-    ├── HandlerError         a handler class is declared wrongly (also TypeError)
-    ├── HandlerNotFound      no handler of that name is known here (also LookupError)
+    ├── HandlerError         a handler class has a mistake (also TypeError)
+    ├── HandlerNotFound      this process has no handler of that name (also LookupError)
     ├── LeaseLost            another worker may hold the thread now; nothing was written
     ├── QueueFull            the tube, the handler or Redis has no room; nothing was written
     ├── ReshardError         the number of threads cannot be changed yet; nothing was changed
-    ├── RouteError           `route` answered with something that is not a route per request (also ValueError)
+    ├── RouteError           `route` did not return a usable route per request (also ValueError)
     ├── SerializationError   a request cannot be written, or a message cannot be read (also ValueError)
-    ├── SettingsError        a setting is unknown, malformed or out of its bounds (also ValueError)
-    └── StorageUnavailable   Redis did not answer in time, or answered with something that we cannot use
-        └── UnreadableData   a key of a shard holds what is none of our data; nothing was written
+    ├── SettingsError        a setting is unknown, malformed or out of bounds (also ValueError)
+    └── StorageUnavailable   Redis did not answer in time, or its answer cannot be used
+        └── UnreadableData   a key of a shard holds data of another kind; nothing was written
 
-`describe` says in one safe line what foreign code raised, `traceback_of` where.
+`describe` says in one safe line what foreign code raised, and `traceback_of` says where.
 """
 
 import traceback
@@ -26,13 +26,13 @@ TRACEBACK_CHARACTERS = 4000
 
 def describe(error: BaseException, limit: int = DESCRIBED_CHARACTERS) -> str:
     """
-    `Type: message` in one line of at most *limit* characters, with everything spelled out that is not printable.
+    `Type: message` in one line of at most *limit* characters, with unprintable characters escaped.
 
     Never raises: an error whose `__str__` fails is described by its type.
     """
     try:
         text = str(error)
-    except BaseException:  # whatever a handler's error does in `__str__`, the caller must survive it
+    except BaseException:  # the caller must survive whatever a handler's error does in `__str__`
         text = "(its message cannot be read)"
     line = f"{type(error).__name__}: {text[:limit]}".replace("\n", " ")
     spelled = printable(line)
@@ -41,7 +41,7 @@ def describe(error: BaseException, limit: int = DESCRIBED_CHARACTERS) -> str:
 
 def traceback_of(error: BaseException, limit: int = TRACEBACK_CHARACTERS) -> str:
     """
-    Where *error* was raised, in lines that are safe to show: the last *limit* characters of a longer traceback.
+    Where *error* was raised, in lines that are safe to show. Of a long traceback, the last *limit* characters.
 
     Never raises.
     """
@@ -58,42 +58,42 @@ class ShardedQueueError(Exception):
 
 
 class HandlerError(ShardedQueueError, TypeError):
-    """A handler class is declared wrongly."""
+    """A handler class has a mistake."""
 
 
 class HandlerNotFound(ShardedQueueError, LookupError):
-    """No handler of that name is known in this process."""
+    """This process has no handler of that name."""
 
 
 class LeaseLost(ShardedQueueError):
-    """The fence of a write is no longer the thread's own; the write changed nothing."""
+    """The fence of a write is no longer the thread's; the write changed nothing."""
 
 
 class QueueFull(ShardedQueueError):
-    """There is no room for what was to be registered; nothing of it was written."""
+    """There is no room for the requests; none of them was written."""
 
 
 class ReshardError(ShardedQueueError):
-    """The threads of the layout before are not drained yet; the number of threads stays."""
+    """The threads of the previous layout are not drained yet; the number of threads stays."""
 
 
 class RouteError(ShardedQueueError, ValueError):
-    """A handler routed its requests to something that cannot be a route."""
+    """A handler returned something that is not a route."""
 
 
 class SerializationError(ShardedQueueError, ValueError):
-    """A request cannot be written as text, or text cannot be read as a request."""
+    """A request cannot be written as text, or a text cannot be read as a request."""
 
 
 class SettingsError(ShardedQueueError, ValueError):
-    """A setting is unknown, malformed or out of its bounds."""
+    """A setting is unknown, malformed or out of bounds."""
 
 
 class StorageUnavailable(ShardedQueueError):
     """
-    Redis did not answer in time, or gave an answer that cannot be used.
+    Redis did not answer in time, or its answer cannot be used.
 
-    *is_uncertain*: what was asked for may have been done, or may still be.
+    *is_uncertain*: what was asked for may have been done, or may still happen.
     """
 
     def __init__(self, message: str, *, is_uncertain: bool = False) -> None:
@@ -102,4 +102,4 @@ class StorageUnavailable(ShardedQueueError):
 
 
 class UnreadableData(StorageUnavailable):
-    """A key that a whole shard needs holds what is none of our data; other shards are well."""
+    """A key that a whole shard needs holds data of another kind. Other shards are not affected."""

@@ -1,8 +1,8 @@
 """
 What a user writes: how requests are routed, and what happens to a batch of them.
 
-Every subclass is known by its name from the moment it is defined; a worker looks its handlers up there, so that no
-name found in Redis is ever imported.
+Every subclass is known by its name as soon as it is defined. Workers look their handlers up by name, so a name found in
+Redis never causes an import.
 """
 
 import asyncio
@@ -32,11 +32,11 @@ _known: WeakValueDictionary[str, "type[Handler]"] = WeakValueDictionary()
 @dataclass(frozen=True, slots=True)
 class Retry:
     """
-    What happens to a request that fails: its thread waits `base · 2^(attempt-1)` seconds, at most *cap*, shortened by
-    a random part of up to *jitter* (0 to 1) of it; after *limit* tries the request goes to the dead letters.
+    What happens to a request that fails: its thread waits `base · 2^(attempt-1)` seconds, at most *cap*, shortened by a
+    random part of at most *jitter* (0 to 1). After *limit* tries the request goes to the dead letters.
 
     Raises:
-        HandlerError: a number is out of its bounds.
+        HandlerError: a number is out of bounds.
     """
 
     limit: int
@@ -68,25 +68,27 @@ class Handler:
     """
     Subclass it, annotate the requests of `perform` (or `handle`) with their type, and register requests by the class.
 
-    *name*: how queue and workers call it; defaults to `module.ClassName`. *shards*: hash tags its threads are spread
-    over (needed for one handler to use several nodes of a Redis Cluster); never change it while requests wait.
-    *threads*: over how many threads the keys of `KeyRoute`s are spread at first, a multiple of *shards*. From the first
-    registration on the number is kept beside the requests and `Queue.reshard` changes it; None where `route` names
-    threads.
-    *capacity*: requests that one tube may hold, from 1, before `register` raises `QueueFull`; None for no bound.
-    *retry*: defaults to the settings `retry_…`.
-    *ageing_seconds*: a tube's priority number drops by one for every `ageing_seconds` that its oldest request has
-    waited, so that no priority of a thread starves; 0 for no ageing.
-    *deduplicate_seconds*: how long a request keeps others of its `identity` from being registered again; 0 for never.
-    Costs Redis about 230 bytes a request for that time, and 6 µs in the step that registers it.
-    *timeout_seconds*: a call of `perform` or `handle` that takes longer is cancelled, and is a failed try as any other;
-    None for no bound. Only for `async def`: an OS thread, in which a plain `def` runs, cannot be stopped, and a second
-    try beside it would break the order.
+    *name*: what the queue and the workers call it; `module.ClassName` by default.
+    *shards*: the number of hash tags that its threads are spread over; one handler needs several to use several nodes
+    of a Redis Cluster. Never change it while requests wait.
+    *threads*: the number of threads that the keys of `KeyRoute`s are spread over at first, a multiple of *shards*. From
+    the first registration on, the number is kept with the requests, and `Queue.reshard` changes it. None if `route`
+    names threads.
+    *capacity*: the most requests that one tube may hold, from 1, before `register` raises `QueueFull`; None for no
+    bound.
+    *retry*: by default, the settings `retry_…`.
+    *ageing_seconds*: a tube's priority number drops by one for every `ageing_seconds` its oldest request has waited, so
+    that no priority of a thread starves; 0 disables ageing.
+    *deduplicate_seconds*: how long a request keeps others of its `identity` from being registered; 0 disables it. Costs
+    Redis about 230 bytes a request for that time, and 6 µs in the step that registers it.
+    *timeout_seconds*: a call of `perform` or `handle` that takes longer is cancelled, and counts as a failed try; None
+    for no bound. Only for `async def`: a plain `def` runs in an OS thread, which cannot be stopped, and a second try
+    beside it would break the order.
 
-    What an instance is asked to do, from `create` to `stop`, is done one after another in one context (of contextvars),
-    and in one task of asyncio where the handler has a `create`, `start` or `stop` of its own: a TaskGroup, a timeout or
-    a cancel scope may be opened in `start` and closed in `stop`. One that cancels its task makes the batch in hand
-    fail.
+    All methods of an instance, from `create` to `stop`, are called one after another in one context (of contextvars).
+    If the handler overrides `create`, `start` or `stop`, they are also called in one asyncio task: a TaskGroup, a
+    timeout or a cancel scope may be opened in `start` and closed in `stop`. If one of those cancels its task, the batch
+    in hand fails.
     """
 
     name: ClassVar[str]
@@ -101,7 +103,7 @@ class Handler:
     _method: ClassVar[str] = "perform"
     _is_async: ClassVar[bool] = True
     has_lifecycle: ClassVar[bool] = False
-    """Whether it has a `create`, `start` or `stop` of its own."""
+    """Whether the handler overrides `create`, `start` or `stop`."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
         super().__init_subclass__(**keywords)
@@ -135,32 +137,33 @@ class Handler:
 
     @classmethod
     async def create(cls) -> Self:
-        """Make the handler: the place to inject what it depends on."""
+        """Make the handler. This is the place to inject its dependencies."""
         return cls()
 
     @classmethod
     async def route(cls, *requests: Any) -> Sequence[Route | KeyRoute]:
         """
-        One route per request, in their order; by default all share one thread. With *threads*, all of them are
-        `KeyRoute`s, and without, none is.
+        One route per request, in their order; by default all share one thread. A handler with *threads* returns only
+        `KeyRoute`s, any other handler only `Route`s.
         """
         return [Route(settings.default_thread, settings.default_priority)] * len(requests)
 
     @classmethod
     def identity(cls, request: Any) -> str | None:
         """
-        What makes two requests the same for `deduplicate_seconds`; None: the request as it is encoded.
+        What makes two requests the same for `deduplicate_seconds`; None: the encoded request.
 
-        Among several shards, requests are compared within their shard only: route those of one identity to one thread.
+        With several shards, requests are compared only within their shard: route those with the same identity to one
+        thread.
         """
         return None
 
     async def start(self) -> None:
         """
-        Called when a worker bound a thread for this instance.
+        Called when a worker has bound a thread for this instance.
 
-        When it raises, the thread waits and is tried again with a new instance. `stop` is not called then: as with
-        `__enter__` and `__exit__`, who began and failed cleans up.
+        If it raises, the thread waits and is tried again with a new instance. `stop` is not called then: as with
+        `__enter__` and `__exit__`, a `start` that fails cleans up after itself.
         """
 
     async def perform(self, *requests: Any) -> None:
@@ -168,11 +171,11 @@ class Handler:
         raise NotImplementedError
 
     async def handle(self, *requests: Any) -> None:
-        """Handle a batch; defaults to `perform`. A handler defines either."""
+        """Handle a batch; calls `perform` by default. Define one of the two."""
         await self.perform(*requests)
 
     async def stop(self) -> None:
-        """Called once after a `start` that returned, when the thread was drained or given up, also after an error."""
+        """Called once after a `start` that returned, when the thread is drained or given up, even after an error."""
 
     @classmethod
     def serializer(cls) -> Serializer:
@@ -196,10 +199,10 @@ class Handler:
 
 async def call(handler: Handler, requests: Sequence[Any]) -> None:
     """
-    Let *handler* handle a batch: in this task, or in an OS thread where it is a plain function.
+    Let *handler* handle a batch: in this task, or in an OS thread if its method is a plain function.
 
     Raises:
-        TimeoutError: it was cancelled after its `timeout_seconds`; besides, whatever the handler raises.
+        TimeoutError: it was cancelled after its `timeout_seconds`. Whatever the handler raises is raised as well.
     """
     if handler.timeout_seconds is None:
         await _call(handler, requests)
@@ -219,7 +222,7 @@ async def _call(handler: Handler, requests: Sequence[Any]) -> None:
         await method(*requests)
         return
     result = await asyncio.to_thread(method, *requests)
-    if inspect.isawaitable(result):  # a decorator hid that it is a coroutine function
+    if inspect.isawaitable(result):  # a decorator hid a coroutine function
         await result
 
 
@@ -245,14 +248,14 @@ def _lifecycle(handler: type[Handler]) -> tuple[object, ...]:
 
 
 def is_window(seconds: object) -> bool:
-    """Whether so many seconds can be a window for duplicates."""
+    """Whether *seconds* can be a window for duplicates."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):
         return False
     return 0 <= seconds <= LONGEST_WINDOW_SECONDS
 
 
 def _module_name(handler: type[Handler]) -> str:
-    """The name others import the module by: a module that is run as a program calls itself `__main__`."""
+    """The name by which others import the module: a module run as a program is called `__main__`."""
     if handler.__module__ != "__main__":
         return handler.__module__
     main = sys.modules["__main__"]
@@ -279,7 +282,7 @@ def request_type(handler: type[Handler]) -> Any:
 
 
 def _defined(handler: type[Handler]) -> list[Any]:
-    """The methods of a handler that take a batch, of which it needs one."""
+    """The methods of a handler that take a batch. It needs at least one."""
     own = {"handle": handler.handle is not Handler.handle, "perform": handler.perform is not Handler.perform}
     return [getattr(handler, name) for name, is_own in own.items() if is_own]
 
@@ -299,12 +302,12 @@ def _check_capacity(handler: type[Handler]) -> None:
 def _check_batch(handler: type[Handler], method: Any) -> None:
     """
     Raises:
-        HandlerError: the method cannot be given a batch.
+        HandlerError: the method does not take a batch.
     """
     if not _star(method):
         name = getattr(method, "__name__", "perform")
         raise HandlerError(
-            f"{handler.name}.{name} must take *requests, for it is given a batch of them: "
+            f"{handler.name}.{name} must take *requests, because it gets a batch of them: "
             f"async def {name}(self, *requests: …)"
         )
 
@@ -316,11 +319,11 @@ def _resolved(handler: type[Handler], method: Any, parameter: str) -> Any:
     try:
         return get_type_hints(method)[parameter]
     except NameError as error:
-        raise HandlerError(f"{handler.name}: the request type {annotation!r} is not known in its module") from error
+        raise HandlerError(f"{handler.name}: its module does not know the request type {annotation!r}") from error
 
 
 def known() -> dict[str, type[Handler]]:
-    """Every handler that this process has defined, by name."""
+    """Every handler defined in this process, by name."""
     return dict(_known)
 
 

@@ -1,9 +1,9 @@
 """
-What a line of a log says besides its message, and that it stays one line.
+What a log line says besides its message, and how it stays one line.
 
-The logger of the library, `sharded_queue`, shields its messages wherever the user's program sends them: what came from
-Redis, from requests or from handlers is printable and bounded. Our own programs add a formatter, which does the same
-for what handlers and other libraries log.
+The logger of the library, `sharded_queue`, makes its messages safe wherever the user's program sends them: text from
+Redis, requests or handlers is printable and bounded. Our own programs add a formatter that does the same for the
+messages of handlers and other libraries.
 """
 
 import logging
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sharded_queue.printable import LIMIT, json_line, printable, utc
 
 TRACEBACK_LINES = 100
-"""Lines of one traceback; of a longer one those in the middle are left out."""
+"""The most lines of one traceback. Of a longer one, those in the middle are left out."""
 
 
 class About(NamedTuple):
@@ -29,7 +29,7 @@ about: ContextVar[About] = ContextVar("about", default=About())  # noqa: B039 - 
 
 
 class Foreign:
-    """An argument of a message, made printable where it is written: a `%s` or `%r` that knows no line feed."""
+    """An argument of a message, made printable when it is formatted: a `%s` or `%r` without line feeds."""
 
     __slots__ = ("value",)
 
@@ -47,14 +47,17 @@ class Foreign:
 
 
 def shield(record: logging.LogRecord) -> bool:
-    """A filter that drops nothing: the arguments of a message become printable, and the record says whose it is."""
+    """A filter that drops nothing: it makes the arguments of a message printable, and labels the record."""
     if isinstance(record.args, tuple):
         record.args = tuple(arg if isinstance(arg, int | float) else Foreign(arg) for arg in record.args)
-    return mark(record)
+    return label(record)
 
 
-def mark(record: logging.LogRecord) -> bool:
-    """Note in a record what was being served: `record.worker`, `record.handler` and `record.queue_thread`."""
+def label(record: logging.LogRecord) -> bool:
+    """
+    A filter that drops nothing: it adds what is being served, as `record.worker`, `record.handler` and
+    `record.queue_thread`.
+    """
     record.worker, record.handler, record.queue_thread = about.get()
     return True
 
@@ -63,7 +66,7 @@ logging.getLogger("sharded_queue").addFilter(shield)
 
 
 class Text(logging.Formatter):
-    """`TIME LEVEL [worker handler] message` in one line; a traceback follows in lines that are indented."""
+    """`TIME LEVEL [worker handler] message` in one line; the lines of a traceback follow, indented."""
 
     def format(self, record: logging.LogRecord) -> str:
         whose = " ".join(filter(None, (getattr(record, "worker", ""), getattr(record, "handler", ""))))
@@ -72,7 +75,9 @@ class Text(logging.Formatter):
 
 
 class Json(logging.Formatter):
-    """One object a line: time, level, logger, worker, handler, thread, message and traceback, without what is empty."""
+    """
+    One object per line: time, level, logger, worker, handler, thread, message and traceback; empty ones are left out.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         facts = {
@@ -102,8 +107,8 @@ def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> lis
 
 
 def configure(level: str, form: str) -> None:
-    """Let everything that is logged in this process go to its standard error, at least of *level*, as text or JSON."""
+    """Send all log messages of this process, from *level* up, to standard error, as text or JSON."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Json() if form == "json" else Text())
-    handler.addFilter(mark)
+    handler.addFilter(label)
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -1,8 +1,8 @@
 """
-What others wrote (names in Redis, requests, errors, answers of servers), as text that is safe to show.
+Foreign text (names in Redis, requests, errors, answers of servers) made safe to show.
 
-A terminal obeys control characters, a log takes a line feed for its next entry, and marks of writing direction show a
-reader another text than the one that is there. Code that shows foreign text passes it through here.
+A terminal obeys control characters, a log takes a line feed for the start of its next entry, and direction marks make a
+reader see another text than is there. Code that shows foreign text passes it through here.
 """
 
 import json
@@ -13,29 +13,29 @@ from typing import Any
 import msgspec
 
 LIMIT = 1000
-"""Characters of one foreign text in a line of a log or in the status of a resource."""
+"""The most characters of one foreign text in a log line or in the status of a resource."""
 
 UNPRINTABLE = re.compile(r"[^ -~]")
-"""Candidates only: most texts are ASCII, and a look at each character takes a hundred times as long."""
+"""Candidates only. Most texts are ASCII, and checking every character takes a hundred times as long."""
 
 
 def printable(text: object, limit: int | None = None) -> str:
     """
-    *text* in one line: what moves a cursor, ends a line, turns the writing direction or is no character is spelled out
-    (`\\x1b`, `\\n`, `\\u202e`); bytes that are no UTF-8 likewise. Of more than *limit* characters the rest is counted.
+    *text* in one line. What moves a cursor, ends a line, turns the writing direction or is not a character is escaped
+    (`\\x1b`, `\\n`, `\\u202e`); so are bytes that are not UTF-8. Beyond *limit* characters, the rest is only counted.
 
-    Never raises: an object whose `__str__` does is shown by the name of its type.
+    Never raises: an object whose `__str__` fails is shown by the name of its type.
     """
     decoded = text.decode(errors="backslashreplace") if isinstance(text, bytes) else _str(text)
     if limit is not None and len(decoded) > limit:
         decoded, rest = decoded[:limit], len(decoded) - limit
         return f"{printable(decoded)}… ({rest:,} characters more)"
-    return UNPRINTABLE.sub(_spelled, decoded)
+    return UNPRINTABLE.sub(_escaped_as_python, decoded)
 
 
 def json_line(value: Any) -> str:
-    """*value* as JSON in one line that is safe to show and means the same: what is not printable is escaped."""
-    return UNPRINTABLE.sub(_escaped, msgspec.json.encode(value).decode())
+    """*value* as one line of JSON that is safe to show: unprintable characters are escaped, and it means the same."""
+    return UNPRINTABLE.sub(_escaped_as_json, msgspec.json.encode(value).decode())
 
 
 def counted(number: int, noun: str) -> str:
@@ -60,11 +60,11 @@ def _str(value: object) -> str:
         return f"<{type(value).__name__} that cannot be shown>"
 
 
-def _spelled(match: re.Match[str]) -> str:
+def _escaped_as_python(match: re.Match[str]) -> str:
     character = match[0]
     return character if character.isprintable() else character.encode("unicode_escape").decode()
 
 
-def _escaped(match: re.Match[str]) -> str:
+def _escaped_as_json(match: re.Match[str]) -> str:
     character = match[0]
     return character if character.isprintable() else json.dumps(character)[1:-1].replace("\x7f", "\\u007f")

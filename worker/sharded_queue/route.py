@@ -1,4 +1,4 @@
-"""What a handler answers for a request: its thread or its key, and its priority; and the bounds of each."""
+"""What a handler answers for a request (a thread or a key, and a priority), and the bounds of each."""
 
 from typing import NamedTuple
 from zlib import crc32
@@ -11,10 +11,10 @@ PRIORITY_BOUND = 2**31
 
 class Route(NamedTuple):
     """
-    A handler's answer for one request.
+    A handler's answer for one request: its thread and its priority.
 
-    Requests of one *thread* are handled by one worker at a time; inside it, tubes of a lower *priority* number go
-    first. A thread is a number or a text of at most 256 bytes; `3` and `"3"` are the same thread.
+    One worker at a time handles the requests of a *thread*; inside it, tubes with a lower *priority* number go first. A
+    thread is a number or a text of at most 256 bytes; `3` and `"3"` are the same thread.
     """
 
     thread: int | str = 0
@@ -23,10 +23,11 @@ class Route(NamedTuple):
 
 class KeyRoute(NamedTuple):
     """
-    A handler's answer for one request where the handler says how many *threads* it has, and not which thread it is.
+    A handler's answer for one request where the handler declares its number of *threads* and leaves the choice of the
+    thread to the library.
 
-    Requests of one *key*, a number or a text, are in one thread, and stay in order when the number of threads is
-    changed. `3` and `"3"` are the same key.
+    Requests with the same *key*, a number or a text, share a thread, and keep their order when the number of threads
+    changes. `3` and `"3"` are the same key.
     """
 
     key: int | str
@@ -34,16 +35,16 @@ class KeyRoute(NamedTuple):
 
 
 def key_hash(key: int | str) -> int:
-    """What a key's thread derives from: the CRC-32 of its text, the same in every process and release."""
+    """The CRC-32 of a key's text, from which its thread derives: the same in every process and release."""
     return crc32(str(key).encode("utf-8", "surrogatepass"))
 
 
 def checked_key(route: object) -> tuple[int, int]:
     """
-    The hash of the key, and the priority, of a route by key whose parts are usable.
+    The key's hash and the priority of a route by key.
 
     Raises:
-        RouteError: not a `KeyRoute`, or a part of it is out of its bounds.
+        RouteError: this is not a `KeyRoute`, or a part of it is out of bounds.
     """
     if not isinstance(route, KeyRoute):
         raise RouteError(f"the handler declares its threads, so its routes are KeyRoute(key, priority), not {route!r}")
@@ -54,15 +55,15 @@ def checked_key(route: object) -> tuple[int, int]:
 
 def checked(route: object) -> tuple[str, int]:
     """
-    Thread (as text) and priority of a route, once they are known to be usable.
+    The thread, as text, and the priority of a route.
 
     Raises:
-        RouteError: not a `Route`, or a part of it is out of its bounds.
+        RouteError: this is not a `Route`, or a part of it is out of bounds.
     """
     if not isinstance(route, tuple) or len(route) != len(Route._fields):
         raise RouteError(f"a route is Route(thread, priority), not {route!r}")
     if isinstance(route, KeyRoute):
-        raise RouteError(f"{route!r} is a route by key: say how many threads the handler has, as in `threads = 8`")
+        raise RouteError(f"{route!r} is a route by key: declare how many threads the handler has, as in `threads = 8`")
     thread, priority = route
     if isinstance(thread, bool) or not isinstance(thread, int | str):
         raise RouteError(f"thread {thread!r} must be an int or a str, not {type(thread).__name__}")

@@ -1,10 +1,11 @@
 """
 Requests as text, and back.
 
-A *body* is what a handler's request looks like as JSON. A *message* is what waits in a tube: the time of registration
-(13 digits of milliseconds), then the body; with headers, a `+`, the headers as JSON and a line feed stand between them.
-What was routed by key has a `#` and the 8 hexadecimal digits of the key's hash after the time.
-The type to read is known from the handler's annotation: nothing is imported or unpickled because of what was read.
+A *body* is a request as JSON. A *message* is what waits in a tube: the time of registration (13 digits of
+milliseconds), then the body; with headers, a `+`, the headers as JSON and a line feed come between them. A request
+routed by key has a `#` and the 8 hexadecimal digits of the key's hash after the time.
+
+The type to read comes from the handler's annotation: nothing is imported or unpickled because of what was read.
 """
 
 import re
@@ -21,7 +22,7 @@ from sharded_queue.errors import SerializationError
 STAMP_DIGITS = 13
 KEY_HASH_BYTES = 9
 READ_BACK = 8
-"""Requests of one call that are read again as soon as they were written."""
+"""Requests of one call that are decoded again right after they were encoded."""
 PLAIN = {int: frozenset({int}), float: frozenset({float, int}), str: frozenset({str}), bool: frozenset({bool})}
 IN_FIELD = re.compile(r"at `\$(?:\.(\w+)|\[(\d+)\])")
 _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
@@ -37,14 +38,14 @@ class Message(NamedTuple):
 
 def pack(body: bytes, headers: Mapping[str, str] | None = None) -> bytes:
     """
-    What a storage gets to keep for a request, still without its time.
+    What a storage keeps for a request, still without its time.
 
     Raises:
         SerializationError: a header is not a text.
     """
     for name, value in (headers or {}).items():
         if not isinstance(name, str) or not isinstance(value, str):
-            raise SerializationError(f"header {name!r:.80} is {value!r:.80}: names and values must be texts")
+            raise SerializationError(f"header {name!r:.80} is {value!r:.80}: names and values must be text")
     return body if not headers else b"+" + msgspec.json.encode(headers) + b"\n" + body
 
 
@@ -67,11 +68,11 @@ def body_of(packed: bytes) -> bytes:
 def unpack(message: bytes) -> Message:
     """
     Raises:
-        SerializationError: this is no message of ours.
+        SerializationError: this is not a message.
     """
     stamp, rest = message[:STAMP_DIGITS], message[STAMP_DIGITS:]
     if len(stamp) != STAMP_DIGITS or not stamp.isdigit():
-        raise SerializationError(f"a message begins with {STAMP_DIGITS} digits of its time, not with {stamp!r}")
+        raise SerializationError(f"a message begins with the {STAMP_DIGITS} digits of its time, not with {stamp!r}")
     if rest.startswith(b"#"):
         rest = rest[KEY_HASH_BYTES:]
     if not rest.startswith(b"+"):
@@ -80,7 +81,7 @@ def unpack(message: bytes) -> Message:
     try:
         return Message(int(stamp), body, _decode_headers(headers))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise SerializationError(f"headers {headers[:80]!r} are no JSON object of texts: {error}") from error
+        raise SerializationError(f"headers {headers[:80]!r} are not a JSON object of texts: {error}") from error
 
 
 class Serializer:
@@ -101,8 +102,8 @@ class Serializer:
     def encode_all(self, requests: tuple[Any, ...]) -> list[bytes]:
         """
         Raises:
-            SerializationError: a request is of another type, or holds something that JSON cannot, or that no worker
-                could read; its place is named.
+            SerializationError: a request has another type, or holds something that JSON has no form for, or that no
+                worker could read. The error says which request.
         """
         if self._class and set(map(type, requests)) != {self._class}:
             for place, request in enumerate(requests):
@@ -118,12 +119,13 @@ class Serializer:
 
     def _doubtful(self, requests: Sequence[Any], bodies: Sequence[bytes]) -> list[int]:
         """
-        Those that a worker might not be able to read. To read all of them would take longer than to write them: it is
-        the first few, and those with a value in a plain field that is not of its type, or where a number may be none.
+        The indices of requests that a worker might be unable to read. Decoding all of them would take longer than
+        encoding them. So it is the first few, and those with a value in a plain field that is of another type, or not a
+        finite number.
         """
         doubtful = set(range(min(len(requests), READ_BACK)))
         if self._plain is None:
-            if any(map(contains, bodies, repeat(b"null"))):  # what infinity and NaN become
+            if any(map(contains, bodies, repeat(b"null"))):  # what infinity and NaN are encoded as
                 doubtful.update(place for place, body in enumerate(bodies) if b"null" in body)
             return sorted(doubtful)
         for name, allowed in self._plain.items():
@@ -157,12 +159,12 @@ class Serializer:
             raise SerializationError(f"request {place}, {request!r:.80}, cannot be encoded: {error}") from error
 
     def read(self, messages: Sequence[bytes]) -> tuple[list[Any], SerializationError | None]:
-        """The requests of *messages*, up to the first that cannot be read, and what is wrong with that one."""
+        """The requests of *messages* up to the first that cannot be read, and what is wrong with that one."""
         decode = self._decode
         try:
             start = STAMP_DIGITS + KEY_HASH_BYTES * messages[0].startswith(b"#", STAMP_DIGITS)
             return [decode(message[start:]) for message in messages], None
-        except Exception:  # one has headers, or is broken
+        except Exception:  # a message has headers, or is broken
             return self._read_one_by_one(messages)
 
     def _read_one_by_one(self, messages: Sequence[bytes]) -> tuple[list[Any], SerializationError | None]:
@@ -177,7 +179,7 @@ class Serializer:
     def decode_one(self, body: bytes) -> Any:
         """
         Raises:
-            SerializationError: the text does not describe a request of this type.
+            SerializationError: the text is not a request of this type.
         """
         try:
             return self._decode(body)
@@ -187,12 +189,12 @@ class Serializer:
 
 
 def _plain_fields(request_type: Any) -> dict[str, frozenset[type]] | None:
-    """The types that a value of each field may have; None where a field, or the request itself, is not plain."""
+    """The types that each field may have; None if a field, or the request itself, is not plain."""
     if request_type in (int, str, bool):
         return {}
     try:
         hints = get_type_hints(request_type) if isinstance(request_type, type) else {}
-    except Exception:  # a name that is known nowhere
+    except Exception:  # a name that cannot be resolved
         return None
     plain = {name: PLAIN[hint] for name, hint in hints.items() if hint in PLAIN}
     return plain if hints and len(plain) == len(hints) and hasattr(request_type, "__annotations__") else None

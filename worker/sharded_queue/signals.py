@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT, for everything in this process that is to end in good order."""
+"""SIGTERM and SIGINT, for everything in this process that ends gracefully."""
 
 import asyncio
 import signal
@@ -19,20 +19,18 @@ _before: dict[int, Any] = {}
 @contextmanager
 def heeded(received: Received) -> Iterator[None]:
     """
-    Call *received* in the running event loop with the name of each SIGTERM and SIGINT, as long as the block lasts.
+    While the block lasts, call *received* in the running event loop with the name of each SIGTERM and SIGINT.
 
-    Blocks may overlap: all of them hear. After the last one the process does what it did before.
+    Blocks may overlap: each of them is called. After the last one, the process handles signals as it did before.
 
     Raises:
-        ShardedQueueError: this is not the main OS thread, which alone hears signals.
+        ShardedQueueError: this is not the main OS thread, and only that one gets signals.
     """
     if threading.current_thread() is not threading.main_thread():
-        raise ShardedQueueError(
-            "only the main OS thread hears signals: elsewhere, call Worker.loop() and Worker.stop()"
-        )
+        raise ShardedQueueError("only the main OS thread gets signals: elsewhere, call Worker.loop() and Worker.stop()")
     listener = asyncio.get_running_loop(), received
     if not _listeners:
-        _before.update({number: signal.signal(number, _tell) for number in SIGNALS})
+        _before.update({number: signal.signal(number, _forward) for number in SIGNALS})
     _listeners.append(listener)
     try:
         yield
@@ -43,6 +41,6 @@ def heeded(received: Received) -> Iterator[None]:
                 signal.signal(number, _before.pop(number) or signal.SIG_DFL)
 
 
-def _tell(number: int, _: object) -> None:
+def _forward(number: int, _: object) -> None:
     for loop, received in tuple(_listeners):
         loop.call_soon_threadsafe(received, signal.Signals(number).name)

@@ -1,8 +1,8 @@
 """
-For the tests of those who use this library: everything in memory, no waiting, and a clock that stands still.
+For your own tests: everything in memory, no waiting, and a clock that stands still.
 
-The handlers run as in a worker, with its batches, retries and dead letters; only nothing runs at the same time, and
-what a worker would wait for is skipped.
+Handlers run as in a worker, with its batches, retries and dead letters. But one batch runs at a time, and what a worker
+would wait for is skipped.
 """
 
 from collections.abc import Callable, Mapping
@@ -40,7 +40,7 @@ class Recorded(NamedTuple):
 
 
 class DeadLetter(NamedTuple):
-    """A request that was given up; its message, as bytes, where no request can be read from it."""
+    """A request that was given up; if it cannot be read, its message as bytes."""
 
     request: Any
     thread: str
@@ -51,9 +51,9 @@ class DeadLetter(NamedTuple):
 
 class Sandbox:
     """
-    A queue in memory, and a worker that runs when it is told to.
+    A queue in memory, and a worker that runs when you call `run`.
 
-    `queue` is for the code under test. The clock stands still but for `advance`, and for back-offs while `run` runs.
+    Give `queue` to the code under test. The clock moves only by `advance`, and to the ends of back-offs during `run`.
     """
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ class Sandbox:
         self._coordinator.attach(self.storage)
 
     def registered(self, handler: type[Handler]) -> list[Recorded]:
-        """All requests that were ever registered with *handler*, handled or not, in their order; no duplicates."""
+        """All requests ever registered with *handler*, handled or not, in their order, without duplicates."""
         return [
             _recorded(handler, entry, body, delay_seconds)
             for shard, entry, body, delay_seconds in self.storage.registrations
@@ -73,9 +73,9 @@ class Sandbox:
 
     async def run(self, *, raises: bool = True) -> int:
         """
-        Handle until nothing is left that may be handled now; returns the number of requests handled.
+        Handle requests until none is left that may be handled now; returns how many were handled.
 
-        What a handler raises is raised here; its thread is put off as by a worker, and another `run` goes on. Without
+        What a handler raises is raised here. Its thread is put off as by a worker, and another `run` goes on. Without
         *raises*, requests are tried until they are handled or dead, and no back-off is waited for. Delayed requests
         wait for `advance`.
         """
@@ -90,16 +90,16 @@ class Sandbox:
 
     def advance(self, seconds: float) -> None:
         """
-        Let time go by: delayed requests and schedules become due, and windows of identities pass.
+        Let time pass: delayed requests and schedules become due, and deduplication windows end.
 
-        A schedule that became due several times occurs once, as where no worker lived all the time.
+        A schedule that became due several times occurs once, as if no worker had run meanwhile.
         """
         if seconds < 0:
-            raise ValueError(f"advance by {seconds!r} s: time goes forward only")
+            raise ValueError(f"advance by {seconds!r} s: time only goes forward")
         self._now_ms += round(seconds * 1000)
 
     async def depth(self, handler: type[Handler]) -> int:
-        """Requests that are not handled yet, delayed ones included."""
+        """Requests not handled yet, delayed ones included."""
         states = await self.storage.observe(handler.all_shards(), 0)
         return sum(state.depth + state.delayed for state in states)
 
@@ -171,7 +171,7 @@ class RecordingStorage(RuntimeStorage):
 
 
 class _Lane(Lane):
-    """Keeps what went wrong."""
+    """Keeps the errors that its handler raised."""
 
     def __init__(self, *given: Any, **named: Any) -> None:
         self.errors: list[BaseException] = []
@@ -183,7 +183,7 @@ class _Lane(Lane):
 
 
 class _Host:
-    """What a lane needs of its worker: here it takes whatever there is, and lets a drained thread go."""
+    """What a lane needs of its worker: this one has room for any batch, and frees a drained thread."""
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.storage, self.coordinator, self.count = sandbox.storage, sandbox._coordinator, 0

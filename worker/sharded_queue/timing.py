@@ -1,7 +1,7 @@
 """
-When a schedule occurs: every so many seconds, or as a cron line says in a time zone.
+When a schedule occurs: at an interval of seconds, or at the times of a cron line in a time zone.
 
-Nothing here reads a clock: times are milliseconds since 1970 that come in as arguments.
+Nothing here reads a clock: times are milliseconds since 1970 and come in as arguments.
 """
 
 import re
@@ -18,11 +18,12 @@ EVERY, CRON = re.compile(r"every (\d+(?:\.\d+)?) s"), re.compile(r"cron (.+) in 
 
 class Timing(NamedTuple):
     """
-    Either *every_ms*, or a *cron* line of five fields in a *timezone*. Its text is what a storage keeps.
+    Either *every_ms*, or a *cron* line of five fields in a *timezone*. A storage keeps its text.
 
-    Where the clocks of a time zone are changed, cron lines do what those of Debian do. A line that names its minute and
-    its hour occurs once a day: in a skipped hour right after it, in a doubled one the first time. A line whose minute
-    or hour begins with `*` follows the clock on the wall: what was skipped does not occur, what is doubled does twice.
+    Where the clocks of a time zone change, cron lines do what those of Debian do. A line that names its minute and hour
+    occurs once a day: right after a skipped hour, and in the first pass of a doubled one. A line whose minute or hour
+    begins with `*` follows the clock on the wall: it does not occur in a skipped hour, and occurs twice in a doubled
+    one.
     """
 
     every_ms: int = 0
@@ -34,10 +35,10 @@ class Timing(NamedTuple):
 
     def after(self, now_ms: int, last_ms: int | None = None) -> int:
         """
-        The next occurrence after *now_ms*. An interval is counted from *last_ms*, an occurrence, or else from now.
+        The next occurrence after *now_ms*. An interval is counted from *last_ms*, an occurrence, or from now.
 
         Raises:
-            ValueError: there is no such time zone on this machine.
+            ValueError: this machine has no such time zone.
         """
         if self.cron:
             return self._after_cron(now_ms)
@@ -46,7 +47,7 @@ class Timing(NamedTuple):
 
     def _after_cron(self, now_ms: int) -> int:
         now = datetime.fromtimestamp(now_ms / 1000, zone(self.timezone))
-        # In the second pass of a doubled hour, what occurs in the first pass only may come out first.
+        # In the second pass of a doubled hour, CronSim may begin with occurrences of the first pass.
         following = (int(moment.timestamp() * 1000) for moment in CronSim(self.cron, now))
         return next(moment for moment in following if moment > now_ms)
 
@@ -54,7 +55,7 @@ class Timing(NamedTuple):
 def every(seconds: object) -> Timing:
     """
     Raises:
-        ValueError: not a number of seconds, or out of its bounds.
+        ValueError: this is not a number of seconds, or out of bounds.
     """
     is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
     if not is_number or not SHORTEST_SECONDS <= seconds <= LONGEST_SECONDS:  # type: ignore[operator]
@@ -67,12 +68,12 @@ def every(seconds: object) -> Timing:
 def by_cron(line: str, timezone: str = "UTC") -> Timing:
     """
     Raises:
-        ValueError: the line is no cron line of five fields, it never occurs, or there is no such time zone.
+        ValueError: this is not a cron line of five fields, it never occurs, or this machine has no such time zone.
     """
     timing = Timing(cron=" ".join(line.split()), timezone=timezone)
     if len(line.split()) != CRON_FIELDS:
         raise ValueError(
-            f"cron is {line!r}: five fields are wanted, minute hour day-of-month month day-of-week, as in '0 9 * * 1-5'"
+            f"cron is {line!r}: give five fields, minute hour day-of-month month day-of-week, as in '0 9 * * 1-5'"
         )
     zone(timezone)
     try:
@@ -85,23 +86,23 @@ def by_cron(line: str, timezone: str = "UTC") -> Timing:
 def read(text: str) -> Timing:
     """
     Raises:
-        ValueError: this is no timing that we know.
+        ValueError: this is not the text of a timing.
     """
     if match := EVERY.fullmatch(text):
         return every(float(match[1]))
     if match := CRON.fullmatch(text):
         return by_cron(match[1], match[2])
-    raise ValueError(f"{text!r:.80} is no timing: 'every 30 s' or 'cron 0 9 * * 1-5 in Europe/Berlin'")
+    raise ValueError(f"{text!r:.80} is not a timing such as 'every 30 s' or 'cron 0 9 * * 1-5 in Europe/Berlin'")
 
 
 def zone(name: str) -> tzinfo:
     """
     Raises:
-        ValueError: there is no such time zone on this machine.
+        ValueError: this machine has no such time zone.
     """
     if name == "UTC":
-        return UTC  # cron lines take a shorter way there
+        return UTC  # faster for cron lines than ZoneInfo
     try:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError, TypeError) as error:
-        raise ValueError(f"timezone is {name!r}: a name of the IANA list is wanted, as in 'Europe/Berlin'") from error
+        raise ValueError(f"timezone is {name!r}: give a name of the IANA list, as in 'Europe/Berlin'") from error

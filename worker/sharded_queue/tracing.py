@@ -1,9 +1,9 @@
 """
-Spans for OpenTelemetry, by its semantic conventions for messaging; nothing where its API is not installed.
+OpenTelemetry spans, by its semantic conventions for messaging. Nothing happens unless its API is installed.
 
 A registration makes a producer span, whose context travels in the headers of its requests. A call of a handler makes a
-consumer span, a trace of its own that is linked to the contexts of its requests: a batch has many, so none is its
-parent.
+consumer span: a trace of its own, linked to the contexts of its requests. None of them is its parent, since a batch has
+many.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,13 +21,13 @@ SYSTEM = "sharded_queue"
 
 
 def is_on() -> bool:
-    """Whether spans go anywhere: the API is here, and the program has set a provider."""
+    """Whether spans go anywhere: the API is installed, and the program has set a provider."""
     return tracer is not None and not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 @contextmanager
 def registering(handler: str, count: int, headers: Mapping[str, str] | None) -> Iterator[Mapping[str, str] | None]:
-    """Within the span of a registration; the headers to register with. Those of the user's own stay as they are."""
+    """Inside the span of a registration; yields the headers to register with. The user's own headers win."""
     assert tracer
     with tracer.start_as_current_span(
         f"register {handler}",
@@ -36,13 +36,13 @@ def registering(handler: str, count: int, headers: Mapping[str, str] | None) -> 
     ) as span:
         carried: dict[str, str] = {}
         propagate.inject(carried)
-        with _telling(span):
+        with _with_error_type(span):
             yield {**carried, **(headers or {})}
 
 
 @contextmanager
 def handling(handler: str, thread: str, owner: str, headers: Iterable[Mapping[str, str]], count: int) -> Iterator[None]:
-    """Within the span of one call of a handler."""
+    """Inside the span of one call of a handler."""
     assert tracer
     attributes = _attributes(handler, count, "handle", "process")
     with tracer.start_as_current_span(
@@ -54,7 +54,7 @@ def handling(handler: str, thread: str, owner: str, headers: Iterable[Mapping[st
         if span.is_recording():
             for context in _contexts(headers):
                 span.add_link(context)
-        with _telling(span):
+        with _with_error_type(span):
             yield
 
 
@@ -70,14 +70,14 @@ def _attributes(handler: str, count: int, name: str, kind: str) -> dict[str, str
 
 
 def _contexts(headers: Iterable[Mapping[str, str]]) -> list["trace.SpanContext"]:
-    """Those that requests came with, each once: requests of one registration share theirs."""
+    """The contexts that the requests carry, each once: requests of one registration share theirs."""
     found = (trace.get_current_span(propagate.extract(carried, Context())).get_span_context() for carried in headers)
     return list({(context.trace_id, context.span_id): context for context in found if context.is_valid}.values())
 
 
 @contextmanager
-def _telling(span: "trace.Span") -> Iterator[None]:
-    """The span itself records what is raised; the conventions ask for its type besides."""
+def _with_error_type(span: "trace.Span") -> Iterator[None]:
+    """The span records what is raised by itself; the conventions also want the type of the error."""
     try:
         yield
     except BaseException as error:

@@ -1,8 +1,8 @@
 """
-Where requests wait: values, and the only place that spells a key.
+Where requests wait: tubes, the shards that keep them, and the only code that spells a key.
 
-A handler's threads live in one or more *shards*. All keys of a shard carry the same Redis hash tag, so that one
-script may touch all of them, on a single Redis and on a Cluster alike.
+A handler's threads live in one or more *shards*. All keys of a shard carry the same Redis hash tag, so one script may
+touch all of them, on a single Redis and on a Cluster alike.
 """
 
 import re
@@ -13,19 +13,19 @@ from sharded_queue.printable import printable
 
 THREADS_BOUND = 65_536
 NUMBERED = re.compile(r"[0-9]+:([0-9]+)\Z")
-"""A thread that keys are placed on: the number of its layout, its own number there."""
+"""A thread that keys are placed on: the number of its layout, and its own number in it."""
 HANDLER = r"[A-Za-z_][\w.<>\-]{0,199}"
 HANDLER_NAME = re.compile(rf"{HANDLER}\Z")
 
 SHARD_TAG = re.compile(rf"({HANDLER})(?::(\d{{1,2}}))?\Z")
-"""The hash tag of a shard: the handler, and with several shards a colon and the shard's number."""
+"""The hash tag of a shard: the handler and, if it has several shards, a colon and the shard's number."""
 
 
 class Shard(NamedTuple):
     """
-    A part of a handler's threads that shares one hash tag.
+    The part of a handler's threads that shares one hash tag.
 
-    *spread* is the number of shards the handler is spread over: with one, the tag is the handler's name.
+    *spread* is the number of shards of the handler. With one, the tag is the handler's name.
     """
 
     handler: str
@@ -38,7 +38,7 @@ class Shard(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How keys are spread over threads: over how many, and which of the handler's layouts that is, counted from 1."""
+    """How keys are spread over threads: the number of the layout, counted from 1, and its number of threads."""
 
     number: int
     threads: int
@@ -48,7 +48,7 @@ class Layout(NamedTuple):
 
 
 class Tube(NamedTuple):
-    """Handler × thread × priority: one first-in-first-out line."""
+    """Handler × thread × priority: one first-in-first-out queue."""
 
     shard: Shard
     thread: str
@@ -59,13 +59,13 @@ class Tube(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """The key prefixes of one Redis: what every process that shares its queues must agree on."""
+    """The key prefixes in a Redis. All processes that share queues must agree on them."""
 
     tubes: str = "tube_"
     binds: str = "lock_"
 
     def base(self, shard: Shard) -> str:
-        """Prefix of everything that is stored about a shard; a tube's list is `base/thread/priority`."""
+        """Prefix of all keys of a shard except its binds; a tube's list is `base/thread/priority`."""
         return f"{self.tubes}{{{shard.tag}}}"
 
     def lock(self, shard: Shard) -> str:
@@ -78,7 +78,7 @@ class Keys(NamedTuple):
 
     @property
     def awake(self) -> str:
-        """The channel that names a handler's shard when its first request arrives in an empty queue."""
+        """The channel on which a shard is named when its empty queue gets a request."""
         return f"{self.tubes}awake"
 
 
@@ -86,8 +86,8 @@ def shard_of(handler: str, thread: str, spread: int) -> Shard:
     """
     The shard that keeps a thread: the same in every process and release, hence a checksum and not `hash`.
 
-    A thread of a layout goes by its number. The number of threads is a multiple of *spread*, so a key is in
-    the same shard under every layout, and never moves between threads of two shards.
+    A thread of a layout goes by its number. The number of threads is a multiple of *spread*, so a key stays in the same
+    shard under every layout.
     """
     if spread == 1:
         return Shard(handler)

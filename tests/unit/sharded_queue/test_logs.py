@@ -18,7 +18,7 @@ class Written(logging.Handler):
     def __init__(self, formatter: logging.Formatter) -> None:
         super().__init__()
         self.setFormatter(formatter)
-        self.addFilter(logs.mark)
+        self.addFilter(logs.label)
         self.texts: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:

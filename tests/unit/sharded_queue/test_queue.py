@@ -273,7 +273,7 @@ async def test_a_schedule_that_is_routed_elsewhere_is_in_one_shard_only(queue: Q
     [
         ({}, "either every_seconds or cron"),
         ({"every_seconds": 30, "cron": "* * * * *"}, "either every_seconds or cron"),
-        ({"every_seconds": 30, "timezone": "Europe/Berlin"}, "an interval has none"),
+        ({"every_seconds": 30, "timezone": "Europe/Berlin"}, "an interval has no time zone"),
         ({"every_seconds": 0.5}, "a number from 1 to"),
         ({"cron": "* * *"}, "five fields"),
         ({"cron": "* * * * *", "timezone": "Mars"}, "IANA"),

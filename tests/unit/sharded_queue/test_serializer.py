@@ -224,5 +224,5 @@ async def test_headers_that_are_no_texts_are_refused_and_named(headers: Any) -> 
     class HeaderHandler(Handler):
         async def perform(self, *requests: int) -> None: ...
 
-    with pytest.raises(SerializationError, match=r"header .* must be texts"):
+    with pytest.raises(SerializationError, match=r"header .* must be text"):
         await Queue(RuntimeStorage()).register(HeaderHandler, 1, headers=headers)

@@ -126,7 +126,7 @@ def test_an_unusable_key_says_why(route: object, complaint: str) -> None:
 
 
 def test_a_route_by_key_takes_a_number_of_threads() -> None:
-    with pytest.raises(RouteError, match=r"route by key: say how many threads the handler has"):
+    with pytest.raises(RouteError, match=r"route by key: declare how many threads the handler has"):
         checked(KeyRoute(7))
 
 

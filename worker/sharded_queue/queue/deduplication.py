@@ -13,6 +13,12 @@ from sharded_queue.tube import Shard, Tube
 
 
 def window_of(handler: type[Handler], seconds: float | None) -> float:
+    """
+    The window in seconds: *seconds*, or what the handler says.
+
+    Raises:
+        ValueError: it is out of bounds.
+    """
     window = handler.deduplicate_seconds if seconds is None else seconds
     if not is_window(window):
         raise ValueError(f"deduplicate_seconds is {window!r}: {WINDOW_BOUNDS}")
@@ -27,7 +33,7 @@ def identities_of(
     enough that no two different requests ever share one by chance.
     """
     if named is not None and len(named) != len(requests):
-        raise ValueError(f"{len(named)} identities for {counted(len(requests), 'request')}: one per request is wanted")
+        raise ValueError(f"{len(named)} identities for {counted(len(requests), 'request')}: give one per request")
     if named is not None:
         texts = [_as_text(name) for name in named]
     else:

@@ -1,4 +1,4 @@
-"""The registering side: routes requests into tubes."""
+"""The registering side: `Queue` puts requests into tubes."""
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,7 +24,7 @@ class Queue:
     """
     Registers requests with handlers.
 
-    A queue has no state besides its storage: make as many as are convenient.
+    A queue has no state besides its storage: make as many as you like.
     """
 
     def __init__(self, storage: Storage) -> None:
@@ -40,23 +40,23 @@ class Queue:
         identities: Sequence[str] | None = None,
     ) -> Receipts:
         """
-        Put requests into their tubes, all or nothing (per shard, where the handler has several); a receipt for each,
-        in the order given. Requests of one tube keep that order.
+        Put requests into their tubes, all or none of them (per shard, if the handler has several); returns a receipt
+        for each, in the order given. The requests of one tube keep that order.
 
-        *headers* travel with every request and are seen in the handler's context; OpenTelemetry, where it is installed
-        and set up, adds its own. With *delay_seconds*, the requests
-        take their places in their tubes when so much time has passed, behind those that wait there then; until then
-        they stop nobody, and their receipts' numbers are those of the registration.
+        *headers* travel with every request, and the handler sees them in its context. OpenTelemetry adds its own, where
+        it is installed and set up. *delay_seconds*: the requests join their tubes when this time has passed, behind
+        what waits there by then. Until then they hold nothing up, and their receipts carry the numbers of the
+        registration.
 
-        *deduplicate_seconds* (None: what the handler says): a request whose `Handler.identity` was registered within
-        the window of an earlier request is left out, handled or not; its receipt names that one. The window begins with
-        the registration, by the storage's clock; a duplicate prolongs nothing and needs no room in its tube.
-        *identities*: one per request, in place of what `Handler.identity` says.
+        *deduplicate_seconds* (None: the handler's): a request is left out if its `Handler.identity` was registered
+        within the window of an earlier request, handled or not; its receipt names the earlier one. The window starts
+        with the registration, by the storage's clock. A duplicate does not extend it, and needs no room in its tube.
+        *identities*: one per request, in place of `Handler.identity`.
 
         Raises:
-            HandlerError: `identity` gave something that is no text; nothing was registered.
-            QueueFull: no room; nothing was registered.
-            RouteError: `route` did not give a usable route per request; nothing was registered.
+            HandlerError: `identity` returned something other than a str or None; nothing was registered.
+            QueueFull: there is no room; nothing was registered.
+            RouteError: `route` did not return a usable route per request; nothing was registered.
             SerializationError: a request cannot be encoded, or is larger than `settings.register_message_bytes`;
                 nothing was registered.
             StorageUnavailable: no answer within `settings.redis_retry`; the requests may or may not be registered.
@@ -108,8 +108,8 @@ class Queue:
         self, handler: type[Handler], shard: Shard, part: Partition, window: float, delay_seconds: float
     ) -> tuple[Mapping[Any, Tube], Registered]:
         """
-        Register what goes to one shard; the tube of each route. Which layout is in force is known only once the storage
-        has agreed: a guess that it refuses comes back with the right one, which may have been changed again meanwhile.
+        Register what goes to one shard; returns the tube of each route. Only the storage knows the layout in force: it
+        refuses a wrong guess and answers with the right one, which may have changed again by the next try.
         """
         while True:
             layout = self._layout(handler, shard)
@@ -137,16 +137,17 @@ class Queue:
         headers: Mapping[str, str] | None = None,
     ) -> datetime:
         """
-        Register *request* again and again: every so many seconds, or as a cron line of five fields says in a *timezone*
-        (UTC by default; what happens where clocks are changed is told in `Timing`). Returns when it occurs next.
+        Register *request* again and again: at an interval of *every_seconds*, or at the times of *cron*, a line of five
+        fields, in *timezone* (UTC by default; `Timing` says what happens where clocks change). Returns when it occurs
+        next.
 
-        *name* is the schedule's own among those of its handler: one of the same name is replaced. While the timing is
-        the same, the next occurrence stays when it was, so every process may say at its start what it wants; otherwise
-        the first occurrence is one interval from now. The request is routed once, now.
+        *name* identifies the schedule within its handler: a schedule replaces the one with its name. While the timing
+        stays the same, so does the next occurrence, so every process may declare its schedules when it starts. With
+        another timing, the first occurrence is one interval from now. The request is routed once, now.
 
-        Each occurrence is registered exactly once, however many workers live, and joins the tail of its tube at its
-        time like a delayed request, also where the tube is full; duplicates are not looked for. What occurred while no
-        worker lived is caught up once, not as often as it was missed.
+        Each occurrence is registered exactly once, however many workers run. At its time it joins the tail of its tube
+        like a delayed request, even if the tube is full; duplicates are not looked for. If no worker ran for a while,
+        one missed occurrence is registered, not each of them.
 
         Raises:
             RouteError, SerializationError: as in `register`.
@@ -154,7 +155,7 @@ class Queue:
             ValueError: the name, the interval, the cron line or the time zone makes no sense.
         """
         if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH or not name.isprintable():
-            raise ValueError(f"name is {name!r:.80}: a text of 1 to {NAME_LENGTH} printable characters is wanted")
+            raise ValueError(f"name is {name!r:.80}: give 1 to {NAME_LENGTH} printable characters")
         when = _timing(every_seconds, cron, timezone)
         bodies = [pack(body, headers) for body in handler.serializer().encode_all((request,))]
         _check_sizes(handler, bodies)
@@ -163,7 +164,7 @@ class Queue:
         layout = self._layout(handler, home)
         (tube,) = part.tubes(home, layout).values()
         others = [shard for shard in handler.all_shards() if shard != home]
-        for shard in others:  # where its last request may have been routed to
+        for shard in others:  # the previous declaration may have been routed there
             await self.storage.unschedule(shard, name)
         schedule = Schedule(name, when, tube.thread, tube.priority, part.bodies[0])
         next_ms = await self.storage.schedule(home, schedule, layout)
@@ -172,16 +173,18 @@ class Queue:
 
     async def _keep_one(self, schedule: Schedule, home: Shard, others: Sequence[Shard], layout: Layout | None) -> None:
         """
-        Two that say one name at the same time, as two releases with different routes do, may each have put it into a
-        shard of its own: both see so after they did, and the one of the first shard stays.
+        Two producers that declare one name at the same time, as two releases with different routes do, may each have
+        put it into a shard of its own. Both check after they wrote, and the one in the first shard stays.
         """
-        doubles = [shard for shard in others if await self.storage.has_schedule(shard, schedule.name)]
-        if any(shard.number < home.number for shard in doubles):
+        elsewhere = [shard for shard in others if await self.storage.has_schedule(shard, schedule.name)]
+        if any(shard.number < home.number for shard in elsewhere):
             await self.storage.unschedule(home, schedule.name)
-        elif doubles:
-            for shard in doubles:
+        elif elsewhere:
+            for shard in elsewhere:
                 await self.storage.unschedule(shard, schedule.name)
-            await self.storage.schedule(home, schedule, layout)  # the other may have removed it before it put its own
+            await self.storage.schedule(
+                home, schedule, layout
+            )  # the other producer may have removed it before it put its own
 
     async def schedules(self, handler: type[Handler]) -> list[Upcoming]:
         """The schedules of a handler, the next to occur first."""
@@ -189,19 +192,19 @@ class Queue:
         return sorted(found, key=lambda schedule: schedule.next_ms)
 
     async def unschedule(self, handler: type[Handler], name: str) -> bool:
-        """Remove a schedule; whether there was one. What has occurred already stays in its tube."""
+        """Remove a schedule; returns whether there was one. Occurrences already registered stay in their tubes."""
         return any([await self.storage.unschedule(shard, name) for shard in handler.all_shards()])
 
     async def delayed(self, handler: type[Handler], count: int = 100) -> list[Delayed]:
-        """Requests of a handler that wait for their time, the next to be due first, and at most *count*."""
+        """Delayed requests of a handler, at most *count*, the next one due first."""
         found = [each for shard in handler.all_shards() for each in await self.storage.delayed(shard, count)]
         return sorted(found, key=lambda each: (each.due_ms, each.sequence))[:count]
 
     async def cancel(self, *requests: Receipt | Delayed) -> list[Receipt | Delayed]:
         """
-        Cancel delayed requests, by their receipts or as `delayed` lists them; returns those that were cancelled, now or
-        by an earlier call of at most ten minutes ago. Not among them: what has taken its place in its tube by now, or
-        was handled. The identity of a cancelled request still keeps others out for its window.
+        Cancel delayed requests, given by their receipts or as `delayed` lists them. Returns those that are cancelled,
+        by this call or by one within the last ten minutes. A request that has joined its tube by now, or was handled,
+        is not among them. The identity of a cancelled request still keeps others out for its window.
         """
         cancelled: set[tuple[Shard, int]] = set()
         for shard in dict.fromkeys(request.tube.shard for request in requests):
@@ -212,13 +215,13 @@ class Queue:
     async def reshard(self, handler: type[Handler], threads: int) -> list[Resharded]:
         """
         Spread the keys of a handler over another number of threads, without reordering: a thread of the new layout
-        waits until those of the old one that it shares keys with are drained. One answer a shard of the handler.
+        waits until the old threads that it shares keys with are drained. Returns one answer per shard of the handler.
 
         Raises:
-            ReshardError: the change before is not finished: try again later. Calling again is harmless also when some
-                of several shards were changed already.
+            ReshardError: the previous change is not finished; try again later. Calling again is harmless, even if some
+                of several shards have changed already.
             RouteError: the handler's routes name threads, not keys.
-            ValueError: *threads* is out of bounds, or no multiple of the handler's shards.
+            ValueError: *threads* is out of bounds, or not a multiple of the handler's shards.
         """
         if handler.threads is None:
             raise RouteError(f"{handler.name} does not route by key: it declares no `threads`")
@@ -229,25 +232,25 @@ class Queue:
 
 def _timing(every_seconds: float | None, cron: str | None, timezone: str | None) -> timing.Timing:
     if (every_seconds is None) == (cron is None):
-        raise ValueError("a schedule has either every_seconds or cron")
+        raise ValueError("give a schedule either every_seconds or cron")
     if cron is not None:
         return timing.by_cron(cron, timezone or "UTC")
     if timezone is not None:
-        raise ValueError(f"timezone is {timezone!r}, but an interval has none: only cron lines do")
+        raise ValueError(f"timezone is {timezone!r}, but an interval has no time zone: only cron lines do")
     return timing.every(every_seconds)
 
 
 def _check_sizes(handler: type[Handler], bodies: Sequence[bytes]) -> None:
     """
-    What a worker could not read in one go is not registered.
+    Refuse what a worker could not read in one go.
 
     Raises:
         SerializationError: a request is too large.
     """
     if (size := max(map(len, bodies))) > settings.register_message_bytes:
-        place = next(place for place, body in enumerate(bodies) if len(body) == size)
+        index = next(index for index, body in enumerate(bodies) if len(body) == size)
         raise SerializationError(
-            f"request {place} for {handler.name} has {size:,} bytes, its headers included: more than "
+            f"request {index} for {handler.name} has {size:,} bytes, its headers included: more than "
             f"QUEUE_REGISTER_MESSAGE_BYTES = {settings.register_message_bytes:,}; keep it elsewhere and register its "
-            "address, or raise the bound"
+            "address, or raise the limit"
         )

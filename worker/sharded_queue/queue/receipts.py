@@ -1,4 +1,4 @@
-"""What a producer gets for its requests."""
+"""What a producer gets for its requests: where each of them waits."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, overload
@@ -8,11 +8,11 @@ from sharded_queue.tube import Tube
 
 class Receipt(NamedTuple):
     """
-    Where a request waits: its tube, and its sequence number there. No other request is registered under the same; a
-    dead letter that is put back has another number than its receipt says.
+    Where a request waits: its tube, and its sequence number there. No other request is registered with the same number;
+    a dead letter that is put back gets another number than its receipt has.
 
-    *is_duplicate*: it was not registered, because it is the same as the one that the receipt names, which was
-    registered before and may be handled by now.
+    *is_duplicate*: the request was not registered, because it repeats the one that the receipt names. That one was
+    registered earlier, and may have been handled by now.
     """
 
     tube: Tube
@@ -21,7 +21,7 @@ class Receipt(NamedTuple):
 
 
 class Receipts(Sequence[Receipt]):
-    """A receipt per registered request, in the order of registration; made when looked at, as most never are."""
+    """A receipt per request, in the order of registration. They are made on first access, since most are never read."""
 
     def __init__(
         self,
@@ -37,13 +37,13 @@ class Receipts(Sequence[Receipt]):
         return len(self._routes)
 
     @overload
-    def __getitem__(self, place: int) -> Receipt: ...
+    def __getitem__(self, index: int) -> Receipt: ...
     @overload
-    def __getitem__(self, place: slice) -> list[Receipt]: ...
-    def __getitem__(self, place: int | slice) -> Receipt | list[Receipt]:
+    def __getitem__(self, index: slice) -> list[Receipt]: ...
+    def __getitem__(self, index: int | slice) -> Receipt | list[Receipt]:
         if self._made is None:
             self._made = list(self._make())
-        return self._made[place]
+        return self._made[index]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -54,12 +54,12 @@ class Receipts(Sequence[Receipt]):
         return repr(list(self))
 
     def _make(self) -> Iterator[Receipt]:
-        following, places = dict(self._firsts), dict.fromkeys(self._firsts, 0)
+        following, indices = dict(self._firsts), dict.fromkeys(self._firsts, 0)
         for route in self._routes:
             tube = self._tubes[route]
-            if duplicate := self._duplicates.get((tube, places[tube])):
+            if duplicate := self._duplicates.get((tube, indices[tube])):
                 yield duplicate
             else:
                 yield Receipt(tube, following[tube])
                 following[tube] += 1
-            places[tube] += 1
+            indices[tube] += 1
