@@ -1,8 +1,9 @@
 """
 Every setting, once: its meaning, its unit, why this default, and what another value costs.
 
-Read from the environment (`QUEUE_` and the field's name in capitals) when first imported, and assignable afterwards
-(`settings.worker_batch_size = 64`); checked on both ways, and the error names the variable, the value and the bound.
+Settings are read from the environment (`QUEUE_` and the field's name in capitals) on the first import, and can be
+assigned afterwards (`settings.worker_batch_size = 64`). Both ways are checked, and an error names the variable, the
+value and the bound.
 """
 
 import logging
@@ -25,21 +26,23 @@ PROGRAMS = ("sharded-queue", "sharded-queue-operator")
 MODULES = ("sharded_queue", "sharded_queue_operator")
 
 Prefix = Annotated[str, Field(max_length=128, pattern=r"^[^{}\s]*$")]
-"""Printable and without braces: the first braces of a key are the hash tag of its shard."""
+"""Printable and without braces, because the first braces of a key are the hash tag of its shard."""
 
 
 CLOSE = 0.8
-"""How alike two names are, from 0 to 1, when one is taken for a typo of the other."""
+"""How alike two names have to be, from 0 to 1, for one to count as a typo of the other."""
 
 INJECTED = re.compile(r"(?:^|_)(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_\w+)?)$")
-"""What Kubernetes adds to the environment of a pod for each Service of its namespace: for one called `queue-redis`,
-QUEUE_REDIS_SERVICE_HOST, QUEUE_REDIS_PORT, QUEUE_REDIS_PORT_6379_TCP_ADDR and more."""
+"""
+What Kubernetes adds to a pod's environment for each Service of its namespace. For a Service `queue-redis`, these are
+QUEUE_REDIS_SERVICE_HOST, QUEUE_REDIS_PORT, QUEUE_REDIS_PORT_6379_TCP_ADDR and more.
+"""
 
 INJECTED_PORT = re.compile(r"^(?:tcp|udp|sctp)://")
 
 
 WORKER_NAME = r"^[^\s/]{1,200}$"
-"""It stands in a lease, between spaces and before a slash."""
+"""A lease holds the name between spaces and before a slash."""
 
 
 class Settings(BaseSettings):
@@ -48,59 +51,70 @@ class Settings(BaseSettings):
     )
 
     coordinator_delay: float = Field(1.0, gt=0, le=3600)
-    """Seconds between looks when all queues are empty. A safety net (wake-ups do not wait for it): it doubles up to
-    four times this value while nothing happens, so that an idle worker sends less than one command a second."""
+    """
+    Seconds between polls when all queues are empty. A safety net, since wake-ups do not wait for it. While nothing
+    happens, it doubles up to four times this value, so an idle worker sends less than one command a second.
+    """
 
     coordinator_lease: float = Field(15.0, ge=0.2, le=3600)
-    """Seconds a thread stays bound without renewal: how long a crashed worker blocks its threads. Shorter costs more
-    renewals (three a lease, one command each for all threads of a worker) and tolerates shorter pauses of Redis."""
+    """
+    Seconds that a thread stays bound without renewal, and so how long a crashed worker blocks its threads. A shorter
+    lease costs more renewals (three per lease, each one command for all threads of a worker) and tolerates only shorter
+    pauses of Redis.
+    """
 
     coordinator_prefix: Prefix = "lock_"
     """Key prefix of binds."""
 
     coordinator_timeout: float = Field(86400.0, gt=0, le=31_536_000)
-    """Seconds after which a batch that is still in its handler counts as hung: its lease is renewed no longer."""
+    """Seconds after which a batch that is still in its handler counts as hung: its lease is no longer renewed."""
 
     default_priority: int = Field(0, gt=-(2**31), lt=2**31)
-    """Priority of a request whose handler does not route."""
+    """Priority of a request whose handler defines no `route`."""
 
     default_thread: int | str = 0
-    """Thread of a request whose handler does not route."""
+    """Thread of a request whose handler defines no `route`."""
 
     log_format: Literal["text", "json"] = "text"
-    """How the program `sharded-queue worker` writes its log: a line of text, or a JSON object, for each entry."""
+    """How `sharded-queue worker` writes each log entry: as a line of text, or as a JSON object."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The lowest level that `sharded-queue worker` logs."""
 
     metrics_port: int = Field(9090, ge=0, le=65535)
-    """Port of `/metrics`, `/livez` and `/readyz` of a worker process; 0 picks a free one. A worker that was not told a
-    port picks a free one as well when the default is taken, and logs which."""
+    """
+    Port of `/metrics`, `/livez` and `/readyz` of a worker process; 0 picks a free one. Without this setting, a worker
+    picks a free port if the default one is taken, and logs which.
+    """
 
     metrics_tubes: int = Field(10, ge=0, le=1000)
-    """Tubes of a handler that `/metrics` lists one by one, the oldest requests first; the rest is summed."""
+    """Tubes of a handler that `/metrics` lists one by one, the oldest requests first. The rest are summed."""
 
     redis_address: Annotated[tuple[str, ...], NoDecode] = ("localhost:6379",)
-    """`host:port` of Redis; several, separated by commas, for Sentinel and Cluster."""
+    """`host:port` of Redis. Separate several with commas, for Sentinel and Cluster."""
 
     redis_auth_folder: str | None = None
-    """A folder with the files `username`, `password` and `sentinelPassword`, each optional, as a mounted Secret is.
-    They are read again at each new connection, so a password that is changed there is followed. `redis_username` and
-    `redis_password` go before it."""
+    """
+    A folder with the files `username`, `password` and `sentinelPassword`, each optional, such as a mounted Secret. The
+    files are read again for each new connection, so a changed password takes effect. `redis_username` and
+    `redis_password` take precedence.
+    """
 
     redis_eviction: Literal["Refused", "Accepted"] = "Refused"
-    """Whether a Redis that may evict keys (a maxmemory-policy other than noeviction) is used: it loses requests."""
+    """Whether to use a Redis that may evict keys (a maxmemory-policy other than noeviction), and so lose requests."""
 
     redis_mode: Literal["Standalone", "Sentinel", "Cluster"] = "Standalone"
-    """What answers at `redis_address`."""
+    """What runs at `redis_address`."""
 
     redis_password: SecretStr | None = None
     redis_retry: float = Field(30.0, ge=0, le=300)
-    """Seconds for which a registration is sent again while Redis does not answer. A worker tries for ever. Redis knows
-    a registration that is sent again for ten minutes, hence the bound."""
+    """
+    Seconds for which a registration is sent again while Redis does not answer; a worker tries for ever. Redis
+    recognises a repeated registration for ten minutes, hence the bound.
+    """
 
     redis_sentinel_master: str | None = None
-    """The master's name, in Sentinel mode."""
+    """The name of the master, in Sentinel mode."""
 
     redis_sentinel_password: SecretStr | None = None
     redis_timeout: float = Field(5.0, ge=0.05, le=300)
@@ -108,24 +122,28 @@ class Settings(BaseSettings):
 
     redis_tls: Literal["Disabled", "Verify"] = "Disabled"
     redis_tls_ca: str | None = None
-    """File with the certificate authority of Redis; without it, that of the system."""
+    """File with the certificate authority of Redis; by default, those of the system."""
 
     redis_username: str | None = None
 
     register_limit: int = Field(100_000, ge=1, le=500_000)
-    """Requests in one call of `register`. One call is one atomic step of Redis, which serves no other client meanwhile.
-    That takes long where requests have many threads, not where they are many: measured for 100,000 requests, 26 ms in
-    one thread, 1.4 s in as many threads, 2.2 s if they are deduplicated as well. Register those in parts."""
+    """
+    The most requests in one call of `register`. One call is one atomic step of Redis, which serves no other client
+    meanwhile. The number of threads makes it slow, not the number of requests: measured for 100,000 requests, 26 ms in
+    one thread, 1.4 s in as many threads, and 2.2 s if they are deduplicated as well. Register those in parts.
+    """
 
     register_message_bytes: int = Field(1_048_576, ge=256, le=67_108_864)
-    """The largest request that `register` takes, in bytes as it is kept, headers included. A worker holds a batch of
-    them in memory at once; what is larger is better kept elsewhere, and its address registered."""
+    """
+    The largest request that `register` takes, in bytes as stored, headers included. A worker holds a batch of them in
+    memory at once. Keep larger data elsewhere, and register its address.
+    """
 
     retry_base: float = Field(0.5, ge=0, le=3600)
-    """Seconds that a thread waits after the first failure of a request; doubled with every further one."""
+    """Seconds that a thread waits after the first failure of a request; doubled for each further one."""
 
     retry_cap: float = Field(60.0, ge=0, le=86400)
-    """The longest such wait in seconds."""
+    """The longest such wait, in seconds."""
 
     retry_limit: int = Field(10, ge=1, le=1_000_000)
     """Tries of one request before it goes to the dead letters and its thread goes on."""
@@ -137,35 +155,42 @@ class Settings(BaseSettings):
     """Key prefix of tubes."""
 
     worker_batch_bytes: int = Field(8_388_608, ge=1024, le=536_870_912)
-    """Bytes of the requests that are handed out at once: of one batch, and of all first batches of a look for threads
-    together. A request that is larger goes alone. The default, 8 MiB, takes 0.7 s over 100 Mbit/s: what takes longer
-    than `redis_timeout` would be asked for again and again."""
+    """
+    Bytes of the requests handed out at once: in one batch, and in all first batches of a poll together. A larger
+    request goes alone. The default, 8 MiB, takes 0.7 s over 100 Mbit/s; what takes longer than `redis_timeout` would be
+    asked for again and again.
+    """
 
     worker_batch_size: int = Field(128, ge=1, le=10_000)
-    """Requests in one call of a handler. Larger costs memory, and a longer replay after a crash."""
+    """Requests in one call of a handler. A larger number costs memory, and a longer replay after a crash."""
 
     worker_concurrency: int = Field(1, ge=1, le=10_000)
     """Threads that a worker binds at a time."""
 
     worker_drain: float = Field(25.0, ge=0, le=3600)
-    """Seconds that a stopping worker gives its running batches before it gives their threads up."""
+    """Seconds that a stopping worker gives its running batches before it gives up their threads."""
 
     worker_empty_limit: int = Field(16, ge=0, le=100_000)
     worker_empty_pause: float = Field(0.1, ge=0, le=3600)
-    """Empty looks, and seconds between them, before a worker lets a drained thread go. Their product is what counts:
-    a new request wakes the worker, nothing polls. While other threads wait, a drained one is let go at once."""
+    """
+    How many empty polls of a drained thread, and seconds between them, before a worker lets the thread go. Only their
+    product counts: a new request wakes the worker, and nothing polls. While other threads wait, a drained thread is let
+    go at once.
+    """
 
     worker_handlers: Annotated[tuple[str, ...], NoDecode] = ()
-    """Names of the handlers that a worker process serves; empty: all that its modules define."""
+    """Names of the handlers that a worker process serves; empty: all handlers that its modules define."""
 
     worker_turn: float = Field(30.0, gt=0, le=86400)
-    """Seconds a thread stays with a worker while other threads wait; then it lines up behind them. Without effect when
-    nobody waits. Shorter is fairer and pays more binds, starts and stops."""
+    """
+    Seconds that a thread stays with a worker while other threads wait. Then it queues up behind them; without waiting
+    threads it stays. Shorter turns are fairer, and cost more binds, starts and stops.
+    """
 
     worker_name: str = Field(default_factory=socket.gethostname, pattern=WORKER_NAME)
     """
-    What a worker calls itself in its leases. In pods of the operator's making that is `NAMESPACE.POD`; call those of
-    your own Deployments and StatefulSets so as well, and the operator speaks to them, too.
+    The worker's name in its leases. Pods that the operator makes are called `NAMESPACE.POD`. Name the pods of your own
+    Deployments and StatefulSets the same way, and the operator recognises them too.
     """
 
     @field_validator("redis_address", "worker_handlers", mode="before")
@@ -195,10 +220,10 @@ class Settings(BaseSettings):
 
 def read() -> Settings:
     """
-    Settings from the environment. A variable that no setting has is left alone: others begin theirs with `QUEUE_` too.
+    Settings from the environment. Variables that belong to no setting are ignored: other programs use `QUEUE_` too.
 
     Raises:
-        SettingsError: a value is malformed or out of its bounds.
+        SettingsError: a value is malformed or out of bounds.
     """
     try:
         if not INJECTED_PORT.match(os.environ.get(f"{ENV_PREFIX}METRICS_PORT", "")):
@@ -212,8 +237,8 @@ def read() -> Settings:
 
 def mistyped() -> Iterator[str]:
     """
-    A sentence for each variable of the environment that seems to be meant for us and sets nothing: it is nearly the
-    name of a setting, or begins as several of ours do. What Kubernetes injects for Services is not meant.
+    A sentence for each variable of the environment that looks like ours and sets nothing: its name is close to that of
+    a setting, or starts like those of several settings. Variables that Kubernetes injects for Services are left out.
     """
     families = {name.partition("_")[0] for name in Settings.model_fields}
     for variable in sorted(os.environ):
@@ -222,14 +247,14 @@ def mistyped() -> Iterator[str]:
             continue
         is_ours = get_close_matches(name, Settings.model_fields, n=1, cutoff=CLOSE)
         if is_ours or ("_" in name and name.partition("_")[0] in families):
-            yield f"there is no setting {variable}, so it has no effect{_meant(name)}"
+            yield f"there is no setting {variable}, so it has no effect{_suggestion(name)}"
 
 
 def _refuse_unknown(spelled: str, name: str) -> NoReturn:
-    raise SettingsError(f"there is no setting {spelled}{_meant(name)}")
+    raise SettingsError(f"there is no setting {spelled}{_suggestion(name)}")
 
 
-def _meant(name: str) -> str:
+def _suggestion(name: str) -> str:
     close = get_close_matches(name, Settings.model_fields, n=1, cutoff=0.5)
     return f"; did you mean {ENV_PREFIX}{close[0].upper()} (settings.{close[0]})?" if close else ""
 
@@ -241,23 +266,23 @@ def _refuse(error: ValidationError) -> NoReturn:
     raise SettingsError(f"{ENV_PREFIX}{name.upper()} (settings.{name}) = {shown}: {first['msg']}") from None
 
 
-def _is_program() -> bool:
-    """Whether one of our own programs is what runs here, be it by its name or by `python -m`."""
+def _is_own_program() -> bool:
+    """Whether this process runs one of our own programs, by its name or by `python -m`."""
     if sys.argv[:1] == ["-m"]:
         return sys.orig_argv[sys.orig_argv.index("-m") + 1] in MODULES
     return Path(*sys.argv[:1]).name in PROGRAMS
 
 
 def _read_first() -> Settings:
-    """Whoever imports the library gets the error; whoever typed one of its programs, a sentence and exit code 2."""
+    """A program that imports the library gets the error. Our own programs print a sentence and exit with code 2."""
     try:
         found = read()
     except SettingsError as error:
-        if _is_program():
+        if _is_own_program():
             sys.stderr.write(f"Error: {error}\n")
             sys.exit(2)
         raise
-    if not _is_program():  # ours say it in the manner of their output
+    if not _is_own_program():  # our programs report it in their own output
         for sentence in mistyped():
             logging.getLogger("sharded_queue").warning("%s", sentence)
     return found
