@@ -209,7 +209,7 @@ async def test_no_age_is_negative_and_who_holds_a_busy_thread_is_told(clocked: C
     state = await clocked.medium.observe()
 
     assert state.lag_seconds == 0
-    assert state.looked_seconds == 0
+    assert state.polled_seconds == 0
     assert [hold.busy_seconds > 0 for hold in state.held] == [True]
 
 

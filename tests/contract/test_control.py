@@ -458,7 +458,7 @@ async def test_a_held_thread_says_what_is_in_hand_and_who_else_works(medium: Med
     state = await medium.storage.explain(SHARD, "a")
 
     assert (state.in_hand, state.bound) == (2, 2)
-    assert state.looked_seconds is not None
+    assert state.polled_seconds is not None
     assert state.busy_seconds is not None
 
 

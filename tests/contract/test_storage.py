@@ -568,20 +568,20 @@ async def test_what_was_never_handed_out_cannot_fail(medium: Medium) -> None:
 
 
 async def test_a_look_of_a_worker_is_remembered(medium: Medium) -> None:
-    never = (await medium.observe()).looked_seconds
+    never = (await medium.observe()).polled_seconds
     await medium.bind()
 
-    looked_seconds = (await medium.observe()).looked_seconds
+    polled_seconds = (await medium.observe()).polled_seconds
     assert never is None
-    assert looked_seconds is not None
-    assert looked_seconds < 10
+    assert polled_seconds is not None
+    assert polled_seconds < 10
 
 
 async def test_a_look_without_room_is_none(medium: Medium) -> None:
     await medium.bind(threads=0)
     await medium.bind(wanted=0)
 
-    assert (await medium.observe()).looked_seconds is None
+    assert (await medium.observe()).polled_seconds is None
 
 
 async def test_requests_are_unconsumed_once_nobody_asked_for_them_in_a_minute(medium: Medium) -> None:

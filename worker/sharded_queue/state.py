@@ -137,7 +137,7 @@ class ThreadState:
     """For how long the owner has had requests without a break."""
     bound: int = 0
     """Threads of the shard that workers hold."""
-    looked_seconds: float | None = None
+    polled_seconds: float | None = None
     """Since a worker last polled for threads of the shard; None if none ever did."""
 
     @property
@@ -192,7 +192,7 @@ class ShardState:
     while *born* stays the same.
     """
     schedules: int = 0
-    looked_seconds: float | None = None
+    polled_seconds: float | None = None
     """Since a worker last polled for threads; None if none ever did."""
     layout: Layout | None = None
     """How keys are spread over threads; None if nothing was routed by key."""
@@ -215,7 +215,7 @@ class ShardState:
     def is_known(self) -> bool:
         """Whether anything ever happened here (a registration, a poll, a pause), or is left of it."""
         left = self.threads or self.blocked or self.letters or self.delayed or self.schedules or self.quarantined
-        return self.born is not None or self.looked_seconds is not None or self.is_paused or bool(left or self.held)
+        return self.born is not None or self.polled_seconds is not None or self.is_paused or bool(left or self.held)
 
     @property
     def unlisted_holds(self) -> int:
@@ -225,7 +225,7 @@ class ShardState:
     @property
     def is_unconsumed(self) -> bool:
         """Whether requests wait without a consumer: no worker holds a thread of the shard or polls for one."""
-        is_polled = self.looked_seconds is not None and self.looked_seconds < UNCONSUMED_SECONDS
+        is_polled = self.polled_seconds is not None and self.polled_seconds < UNCONSUMED_SECONDS
         return self.lag_seconds >= UNCONSUMED_SECONDS and not self.bound and not is_polled
 
 

@@ -57,7 +57,7 @@ class Shard(Answer, frozen=True):
     settled: int
     dead: int
     dead_ever: int
-    looked_seconds: float | None
+    polled_seconds: float | None
     is_unconsumed: bool
     quarantined: int
     tubes: list[Tube]
@@ -109,7 +109,7 @@ class Thread(Answer, frozen=True):
     blocked_seconds: float | None
     ahead: int | None
     waits_for: list[str] | None
-    looked_seconds: float | None
+    polled_seconds: float | None
     flaw: str | None
     tubes: list[ThreadTube]
 

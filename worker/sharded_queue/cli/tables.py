@@ -161,13 +161,13 @@ def unconsumed(states: Sequence[ShardState]) -> list[str]:
     """A sentence for each shard whose requests no worker serves."""
     return [
         f"no worker serves {state.shard.tag}: {counted(state.depth, 'request')} "
-        f"{'waits' if state.depth == 1 else 'wait'}, and {looked(state.looked_seconds)}"
+        f"{'waits' if state.depth == 1 else 'wait'}, and {since_poll(state.polled_seconds)}"
         for state in states
         if state.is_unconsumed
     ]
 
 
-def looked(seconds: float | None) -> str:
+def since_poll(seconds: float | None) -> str:
     if seconds is None:
         return "no worker has ever polled for them"
     return f"the last worker polled for them {duration(seconds)} ago"

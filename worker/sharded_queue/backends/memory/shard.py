@@ -96,7 +96,7 @@ class MemoryShard:
         self.depth = self.registered = self.settled = self.dead = self.sequence = self.fence = self.duplicates = 0
         self.busy_seconds = 0.0
         self.born: int | None = None
-        self.looked_ms: int | None = None
+        self.polled_ms: int | None = None
         self.latest_ms = 0
 
     # What is asked about the shard.

@@ -456,7 +456,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         is_paused="paused" in fields,
         delayed=delayed,
         overdue=overdue,
-        looked_seconds=max(0.0, (now - counters["looked"]) / 1000) if "looked" in counters else None,
+        polled_seconds=max(0.0, (now - counters["looked"]) / 1000) if "looked" in counters else None,
         duplicates=counters.get("duplicates", 0),
         schedules=schedules,
         layout=Layout(*[_counted("the layout", part) for part in layout.split()[:2]]) if layout else None,
@@ -484,7 +484,7 @@ def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
         in_hand=max(0, int(hold[6]) - int(hold[5]) + 1) if held else 0,
         busy_seconds=busy_seconds(int(hold[2]), now) if held else None,
         bound=bound,
-        looked_seconds=_age_seconds(now, looked) if looked else None,
+        polled_seconds=_age_seconds(now, looked) if looked else None,
         flaw=text_of(flaw) or None,
     )
 

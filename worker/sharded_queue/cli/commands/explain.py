@@ -47,7 +47,7 @@ def answer(handler: str, state: ThreadState) -> answers.Thread:
         blocked_seconds=None if is_paused else state.blocked_seconds,
         ahead=state.ahead,
         waits_for=state.waits_for,
-        looked_seconds=state.looked_seconds,
+        polled_seconds=state.polled_seconds,
         flaw=state.flaw,
         tubes=[answers.ThreadTube(**tube._asdict()) for tube in state.tubes],
     )
@@ -102,10 +102,10 @@ def waiting(state: ThreadState) -> str:
 
 def service(state: ThreadState) -> str:
     """Whether a worker will bind it: a worker with room polls for threads every few seconds."""
-    if state.looked_seconds is not None and state.looked_seconds < UNCONSUMED_SECONDS:
-        asked = f"a worker polled for threads {duration(state.looked_seconds)} ago"
+    if state.polled_seconds is not None and state.polled_seconds < UNCONSUMED_SECONDS:
+        asked = f"a worker polled for threads {duration(state.polled_seconds)} ago"
         return f"{asked} and binds it at its next poll" if state.owner else f"{asked}, and none has room now"
-    ever = "ever polled" if state.looked_seconds is None else f"polled for {duration(state.looked_seconds)}"
+    ever = "ever polled" if state.polled_seconds is None else f"polled for {duration(state.polled_seconds)}"
     if state.bound:
         return f"all workers are busy with {counted(state.bound, 'other thread')}: none has {ever} for another one"
     return f"no worker serves its handler: none has {ever} for its threads"

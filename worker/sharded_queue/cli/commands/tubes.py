@@ -55,7 +55,7 @@ def tubes(
 
 AS_OBSERVED = (
     *("depth", "delayed", "schedules", "threads", "ready", "bound", "blocked", "parked", "is_paused", "lag_seconds"),
-    *("registered", "duplicates", "settled", "looked_seconds", "is_unconsumed", "quarantined"),
+    *("registered", "duplicates", "settled", "polled_seconds", "is_unconsumed", "quarantined"),
 )
 """The fields of `tubes --json` that are those of `ShardState`."""
 

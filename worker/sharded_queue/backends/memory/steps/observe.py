@@ -30,7 +30,7 @@ def observe(shard: MemoryShard, worst: int, holds: int, now: int) -> ShardState:
         is_paused=shard.is_paused,
         delayed=len(shard.due),
         overdue=sum(due <= now for due, _, _ in shard.due) + len(shard.occurrences.up_to(now)),
-        looked_seconds=None if shard.looked_ms is None else max(0, now - shard.looked_ms) / 1000,
+        polled_seconds=None if shard.polled_ms is None else max(0, now - shard.polled_ms) / 1000,
         duplicates=shard.duplicates,
         schedules=len(shard.schedules),
         layout=shard.layout,
