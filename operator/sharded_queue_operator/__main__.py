@@ -8,6 +8,7 @@ from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from importlib.metadata import version
+from textwrap import fill, indent
 
 from kubernetes.aio.config import ConfigException
 
@@ -24,10 +25,11 @@ from sharded_queue_operator.controller.watches import watch
 from sharded_queue_operator.errors import ApiRefused
 from sharded_queue_operator.process import install_signal_handlers, race
 from sharded_queue_operator.resource.name import Name
-from sharded_queue_operator.settings import Settings, read
+from sharded_queue_operator.settings import PREFIX, Settings, read
 
 log = logging.getLogger("sharded_queue_operator")
 
+HELP_COLUMNS = 74
 CRD_SECONDS = 2.0
 """Between two looks whether the CRD is installed."""
 
@@ -57,24 +59,23 @@ def main() -> None:
 
 def _parser() -> ArgumentParser:
     """The only arguments are `--help` and `--version`."""
-    lines = [
-        f"  OPERATOR_{name.upper():20} {_as_variable(field.get_default(call_default_factory=True))}"
-        for name, field in Settings.model_fields.items()
-    ]
     arguments = ArgumentParser(
         "sharded-queue-operator",
         description="Scales the workers of every ShardedQueue in a cluster: the cluster it runs in,\n"
-        "or else the one that your kubeconfig names. Its settings are environment\n"
-        "variables; it takes no options.",
-        epilog="settings and their defaults:\n" + "\n".join(lines),
+        "or else the one that your kubeconfig names. It takes no options: its settings are\n"
+        "environment variables.",
+        epilog="settings, with their defaults:\n" + "\n".join(map(_setting_help, Settings.model_fields)),
         formatter_class=RawDescriptionHelpFormatter,
     )
     arguments.add_argument("--version", action="version", version=version("sharded-queue"))
     return arguments
 
 
-def _as_variable(value: object) -> str:
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+def _setting_help(name: str) -> str:
+    field = Settings.model_fields[name]
+    default = field.get_default(call_default_factory=True)
+    value = ",".join(default) if isinstance(default, tuple) else default
+    return f"  {PREFIX}{name.upper()}={value}\n{indent(fill(field.description or '', HELP_COLUMNS), '      ')}"
 
 
 def _collect_garbage_seldom() -> None:

@@ -9,9 +9,11 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sharded_queue.errors import SettingsError
 from sharded_queue_operator.allowed import ALL
 
+PREFIX = "OPERATOR_"
+
 
 class Settings(BaseSettings):
-    model_config = SettingsConfigDict(env_prefix="OPERATOR_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     namespaces: Annotated[tuple[str, ...], NoDecode] = ()
     """Namespaces to serve, separated by commas. Empty means all, which takes rights on the whole cluster."""
@@ -29,6 +31,7 @@ class Settings(BaseSettings):
     """The namespace of the Lease by which operators elect a leader. Empty means no election: run one operator only."""
 
     lease_name: str = "sharded-queue-operator"
+    """The name of that Lease."""
 
     lease_seconds: float = Field(default=15.0, ge=3, le=600)
     """How long a leader leads without renewing its Lease. A shorter lease is taken over sooner and costs more writes,
@@ -51,9 +54,11 @@ class Settings(BaseSettings):
     conditions are written at once. A thousand busy queues are 33 writes a second at the default."""
 
     stuck_seconds: float = Field(default=900.0, ge=10, le=86_400)
-    """Without progress for this time, `/livez` fails. Above `resync_seconds`: an idle operator only reads lists."""
+    """`/livez` fails after this time without progress. Keep it above `OPERATOR_RESYNC_SECONDS`: an idle operator makes
+    progress only by reading lists."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    """The least severe messages that are logged: `DEBUG`, `INFO`, `WARNING` or `ERROR`."""
 
     log_format: Literal["text", "json"] = "text"
     """Each entry of the log is a line of text or a JSON object."""
@@ -73,5 +78,5 @@ def read() -> Settings:
         return Settings()
     except ValidationError as error:
         first = error.errors()[0]
-        name = f"OPERATOR_{str(first['loc'][0]).upper()}"
+        name = f"{PREFIX}{str(first['loc'][0]).upper()}"
         raise SettingsError(f"{name} = {first['input']!r}: {first['msg']}") from None

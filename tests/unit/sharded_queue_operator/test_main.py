@@ -18,7 +18,7 @@ def test_help_needs_no_cluster_and_lists_the_settings(tmp_path: Path) -> None:
     said = typed("--help", home=tmp_path)
 
     assert (said.returncode, said.stderr) == (0, "")
-    assert "OPERATOR_LOG_LEVEL" in said.stdout
+    assert "OPERATOR_LOG_LEVEL=INFO\n      The least severe messages that are logged" in said.stdout
     assert "Traceback" not in said.stdout
 
 
