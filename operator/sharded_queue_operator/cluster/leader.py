@@ -80,7 +80,7 @@ class Leader:
         begun = monotonic()
         try:
             async with asyncio.timeout(self._lease_seconds / RENEWALS):
-                is_held = await self.claim()
+                is_held = await self.take()
         except (ApiRefused, TimeoutError) as error:
             log.warning("the Lease was not renewed: %s", error)
             return False
@@ -88,7 +88,8 @@ class Leader:
             self._held_until = begun + self._lease_seconds
         return is_held
 
-    async def claim(self) -> bool:
+    async def take(self) -> bool:
+        """As `attempt`; a server that does not answer is an error."""
         lease = await self._api.find(self._path)
         if not self._is_leading and self._is_replaced(lease):
             return False

@@ -34,7 +34,7 @@ class CacheEntry:
 
     @classmethod
     def of(cls, body: Manifest) -> "CacheEntry":
-        return cls(compact(body), history=restored_history(body))
+        return cls(_compact(body), history=restored_history(body))
 
     @property
     def name(self) -> Name:
@@ -46,15 +46,15 @@ class CacheEntry:
 
     def update(self, body: Manifest) -> bool:
         """Take in a newer version of the object; whether its author asks for something else."""
-        before, self.body = self.body, compact(body)
-        if accepted_loss(body) and accepted_loss(before) != accepted_loss(body):
+        before, self.body = self.body, _compact(body)
+        if _accepted_loss(body) and _accepted_loss(before) != _accepted_loss(body):
             self.history = self.history.without_data()
-        return spec_version(before) != spec_version(body)
+        return _spec_version(before) != _spec_version(body)
 
     def wrote(self, body: Manifest) -> None:
         """Take in the server's answer to our write. A change by the author is left to the watch, which reports it."""
-        if is_newer(body, self.body) and spec_version(body) == spec_version(self.body):
-            self.body = compact(body)
+        if is_newer(body, self.body) and _spec_version(body) == _spec_version(self.body):
+            self.body = _compact(body)
 
     def accept(self, resource: Resource) -> None:
         """
@@ -91,7 +91,7 @@ def _question(resource: Resource) -> tuple[RedisTarget, Subscription]:
     return RedisTarget.of(resource), Subscription.of(resource)
 
 
-def compact(body: Manifest) -> Manifest:
+def _compact(body: Manifest) -> Manifest:
     """What each reconciliation reads. Most of an object is its spec, a copy of that by kubectl, and bookkeeping."""
     metadata = body["metadata"]
     kept = {key: metadata[key] for key in KEPT if key in metadata}
@@ -99,13 +99,13 @@ def compact(body: Manifest) -> Manifest:
     return {"metadata": kept | {"annotations": annotations}, "status": body.get("status") or {}}
 
 
-def spec_version(body: Manifest) -> tuple[object, ...]:
+def _spec_version(body: Manifest) -> tuple[object, ...]:
     """Changes with what the author of a resource asks for; the rest of the object is the server's or ours."""
     metadata = body["metadata"]
-    return metadata.get("generation"), (metadata.get("annotations") or {}).get(PAUSE), accepted_loss(body)
+    return metadata.get("generation"), (metadata.get("annotations") or {}).get(PAUSE), _accepted_loss(body)
 
 
-def accepted_loss(body: Manifest) -> str | None:
+def _accepted_loss(body: Manifest) -> str | None:
     """The word by which a person accepted a loss of data."""
     word: str | None = (body["metadata"].get("annotations") or {}).get(ACCEPT)
     return word

@@ -54,9 +54,9 @@ class Resync:
                     await self._due.wait()
             self._due.clear()
             self._controller.check_pollers()
-            pause = self._pause_seconds if await self.list_all() else RELIST_SECONDS
+            pause = self._pause_seconds if await self._list_all() else RELIST_SECONDS
 
-    async def list_all(self) -> bool:
+    async def _list_all(self) -> bool:
         """Report what the watches should have reported; whether all lists could be read."""
         is_complete = True
         for namespace in self._namespaces:

@@ -81,10 +81,10 @@ async def test_a_lease_that_was_given_back_is_taken_at_once(server: Server) -> N
 async def test_a_waiting_operator_takes_a_deleted_lease_when_its_holder_does_not(server: Server) -> None:
     first, second = leader(server, "first"), leader(server, "second", lease_seconds=0)
     await first.acquire()
-    await second.claim()
+    await second.take()
     server.lease = None
 
-    assert await second.claim()
+    assert await second.take()
 
 
 async def test_the_first_operator_takes_a_lease_without_a_holder(server: Server) -> None:
