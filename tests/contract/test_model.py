@@ -59,7 +59,7 @@ from sharded_queue.storage import (
     Storage,
 )
 from sharded_queue.timing import every
-from sharded_queue.tube import Layout
+from sharded_queue.tube import Layout, thread_and_priority
 from tests.conftest import MODEL_SEED
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, HELD_UP, make_lossy
 from tests.contract.medium import SHARD
@@ -571,7 +571,7 @@ def memory_snapshot(storage: RuntimeStorage) -> Snapshot:
         failures={place: PoisonSuspects(*failure[:4]) for place, failure in shard.failures.items()},
         ready=dict(shard.ready.lowest(10_000)),
         blocked=dict(shard.blocked.lowest(10_000)),
-        oldest={split(name): score for name, score in shard.oldest.lowest(10_000)},
+        oldest={thread_and_priority(name): score for name, score in shard.oldest.lowest(10_000)},
         deep=dict(shard.deep.lowest(10_000)),
         leases=dict(shard.leases.lowest(10_000)),
         due={number for _, number, _ in shard.due},
@@ -594,11 +594,6 @@ def memory_snapshot(storage: RuntimeStorage) -> Snapshot:
         parked=dict(shard.parked.lowest(10_000)),
         unparking=set(shard.unparking),
     )
-
-
-def split(name: str) -> tuple[str, int]:
-    thread, _, priority = name.rpartition("/")
-    return thread, int(priority)
 
 
 def timeless(seen: Snapshot) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class Foreign:
             return f"<{type(self.value).__name__} that cannot be shown>"
 
 
-def shield(record: logging.LogRecord) -> bool:
+def _shield(record: logging.LogRecord) -> bool:
     """A filter that drops nothing: it makes the arguments of a message printable, and labels the record."""
     if isinstance(record.args, tuple):
         record.args = tuple(arg if isinstance(arg, int | float) else Foreign(arg) for arg in record.args)
@@ -62,7 +62,7 @@ def label(record: logging.LogRecord) -> bool:
     return True
 
 
-logging.getLogger("sharded_queue").addFilter(shield)
+logging.getLogger("sharded_queue").addFilter(_shield)
 
 
 class Text(logging.Formatter):
@@ -71,7 +71,7 @@ class Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         whose = " ".join(filter(None, (getattr(record, "worker", ""), getattr(record, "handler", ""))))
         head = f"{utc(record.created)} {record.levelname} " + (f"[{printable(whose)}] " if whose else "")
-        return head + "\n    ".join([message_of(record), *traceback_of(self, record)])
+        return head + "\n    ".join([_message_of(record), *_traceback_of(self, record)])
 
 
 class Json(logging.Formatter):
@@ -87,17 +87,17 @@ class Json(logging.Formatter):
             "worker": getattr(record, "worker", ""),
             "handler": getattr(record, "handler", ""),
             "thread": getattr(record, "queue_thread", ""),
-            "message": message_of(record),
-            "traceback": "\n".join(traceback_of(self, record)),
+            "message": _message_of(record),
+            "traceback": "\n".join(_traceback_of(self, record)),
         }
         return json_line({name: fact for name, fact in facts.items() if fact or name == "message"})
 
 
-def message_of(record: logging.LogRecord) -> str:
+def _message_of(record: logging.LogRecord) -> str:
     return printable(record.getMessage(), 4 * LIMIT)
 
 
-def traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
+def _traceback_of(formatter: logging.Formatter, record: logging.LogRecord) -> list[str]:
     text = record.exc_text or (formatter.formatException(record.exc_info) if record.exc_info else "")
     lines = [printable(line, LIMIT) for line in text.split("\n")] if text else []
     if len(lines) <= TRACEBACK_LINES:

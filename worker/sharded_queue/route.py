@@ -50,7 +50,7 @@ def checked_key(route: object) -> tuple[int, int]:
         raise RouteError(f"the handler declares its threads, so its routes are KeyRoute(key, priority), not {route!r}")
     if isinstance(route.key, bool) or not isinstance(route.key, int | str):
         raise RouteError(f"key {route.key!r} must be an int or a str, not {type(route.key).__name__}")
-    return key_hash(route.key), checked_priority(route.priority)
+    return key_hash(route.key), _checked_priority(route.priority)
 
 
 def checked(route: object) -> tuple[str, int]:
@@ -67,14 +67,14 @@ def checked(route: object) -> tuple[str, int]:
     thread, priority = route
     if isinstance(thread, bool) or not isinstance(thread, int | str):
         raise RouteError(f"thread {thread!r} must be an int or a str, not {type(thread).__name__}")
-    checked_priority(priority)
+    _checked_priority(priority)
     text = str(thread)
     if not 0 < len(text.encode("utf-8", "replace")) <= THREAD_BYTES or not text.isprintable():
         raise RouteError(f"thread {text[:40]!r} must be 1 to {THREAD_BYTES} bytes of printable text")
     return text, priority
 
 
-def checked_priority(priority: object) -> int:
+def _checked_priority(priority: object) -> int:
     if isinstance(priority, bool) or not isinstance(priority, int) or abs(priority) >= PRIORITY_BOUND:
         raise RouteError(f"priority {priority!r} must be an int between -2**31 and 2**31")
     return priority

@@ -58,6 +58,12 @@ class Tube(NamedTuple):
         return f"{printable(self.shard.handler)}/{printable(self.thread)}/{self.priority}"
 
 
+def thread_and_priority(name: str) -> tuple[str, int]:
+    """The two parts of `thread/priority`, as a shard spells a tube in its keys and indices."""
+    thread, _, priority = name.rpartition("/")
+    return thread, int(priority)
+
+
 class Keys(NamedTuple):
     """The key prefixes in a Redis. All processes that share queues must agree on them."""
 

@@ -15,7 +15,7 @@ from sharded_queue.errors import StorageUnavailable
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
 from sharded_queue.storage import First
-from sharded_queue.tube import Shard
+from sharded_queue.tube import Shard, thread_and_priority
 
 TubeName = tuple[str, int]
 """Thread and priority."""
@@ -257,8 +257,7 @@ def _tube(head: bytes, tail: bytes, length: int, first: bytes) -> TubeRecord:
 
 
 def _tube_name(name: bytes) -> TubeName:
-    thread, _, priority = text_of(name).rpartition("/")
-    return thread, int(priority)
+    return thread_and_priority(text_of(name))
 
 
 def _hold(text: bytes) -> HoldRecord:

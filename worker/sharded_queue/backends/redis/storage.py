@@ -43,7 +43,7 @@ from sharded_queue.storage import (
     queue_full,
     unfinished,
 )
-from sharded_queue.tube import SHARD_TAG, Keys, Layout, Shard, Tube
+from sharded_queue.tube import SHARD_TAG, Keys, Layout, Shard, Tube, thread_and_priority
 
 log = logging.getLogger("sharded_queue")
 
@@ -498,8 +498,8 @@ def _tube_state(now: int, priority: bytes, head: int, depth: int, stamp: bytes, 
 
 
 def _tube_lag(now: int, name: bytes, stamp: bytes, depth: int, state: bytes) -> TubeLag:
-    thread, _, priority = text_of(name).rpartition("/")
-    return TubeLag(thread, int(priority), depth, _age_seconds(now, stamp), cast("State", state.decode()))
+    thread, priority = thread_and_priority(text_of(name))
+    return TubeLag(thread, priority, depth, _age_seconds(now, stamp), cast("State", state.decode()))
 
 
 def _age_seconds(now: int, stamp: bytes) -> float:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from sharded_queue.backends.memory.shard import MemoryShard, depth_of
 from sharded_queue.state import Hold, ShardState, State, TubeLag, busy_seconds
+from sharded_queue.tube import thread_and_priority
 
 SWEEP = 1000
 """Parked threads whose depths are counted at most."""
@@ -48,9 +49,9 @@ def _is_lapsed(shard: MemoryShard, thread: str) -> bool:
 
 
 def _tube_lag(shard: MemoryShard, name: str, stamp: int, now: int) -> TubeLag:
-    thread, _, priority = name.rpartition("/")
-    depth = len(shard.threads[thread][int(priority)].messages)
-    return TubeLag(thread, int(priority), depth, max(0, now - stamp) / 1000, _state_of(shard, thread, now))
+    thread, priority = thread_and_priority(name)
+    depth = len(shard.threads[thread][priority].messages)
+    return TubeLag(thread, priority, depth, max(0, now - stamp) / 1000, _state_of(shard, thread, now))
 
 
 def _state_of(shard: MemoryShard, thread: str, now: int) -> State:
