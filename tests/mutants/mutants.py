@@ -18,13 +18,15 @@ PRELUDE, BIND, SETTLE, FAIL, REGISTER, REGISTER_DUE, RESHARD = (
     for name in ("_prelude", "bind", "settle", "fail", "register", "register_due", "reshard")
 )
 SIZES, CLOCK, LEASE, FORMAT = (f"test_{name}.py::test_" for name in ("sizes", "clock", "leases", "format"))
-STORAGE, COORDINATOR, REDIS, WORKER, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE, GARBAGE = (
+SERVING, LIMITS, ENDING, FAILURES, LIFECYCLE, LOST_LEASES = (
+    f"worker/test_{name}.py::test_" for name in ("serving", "limits", "ending", "failures", "lifecycle", "lost_leases")
+)
+STORAGE, COORDINATOR, REDIS, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE, GARBAGE = (
     f"test_{name}.py::test_"
     for name in (
         "storage",
         "coordinator",
         "redis",
-        "worker",
         "control",
         "deduplication",
         "schedules",
@@ -96,7 +98,7 @@ MUTANTS = [
         "worker/loop.py",
         "return handler.ageing_seconds if handler else 0.0",
         "return 0.0",
-        (WORKER + "a_worker_lets_priorities_age_as_the_handler_says",),
+        (SERVING + "a_worker_lets_priorities_age_as_the_handler_says",),
     ),
     Mutant(
         "a failure does not block its thread",
@@ -302,7 +304,7 @@ MUTANTS = [
         "worker/lane.py",
         "        self._calls += 1\n        return self._calls\n",
         "        return 1\n",
-        (WORKER + "a_limit_is_met_exactly",),
+        (LIMITS + "a_limit_is_met_exactly",),
     ),
     Mutant(
         "a registration sent again is carried out again",
@@ -729,14 +731,14 @@ MUTANTS = [
         "worker/lease_renewer.py",
         "if lane.deadline <= self._clock():",
         "if False:",
-        (WORKER + "a_worker_that_cannot_renew_stops_its_handler_before_its_lease_ends",),
+        (LOST_LEASES + "a_worker_that_cannot_renew_stops_its_handler_before_its_lease_ends",),
     ),
     Mutant(
         "a lane ignores the deadline",
         "worker/lane.py",
         "if self.host.clock() >= self.deadline:",
         "if False:",
-        (WORKER + "a_handler_does_not_begin_a_batch_after_the_end_of_its_lease",),
+        (LOST_LEASES + "a_handler_does_not_begin_a_batch_after_the_end_of_its_lease",),
     ),
     Mutant(
         "leases are looked at with their renewals only",
@@ -771,14 +773,14 @@ MUTANTS = [
         FAIL,
         "delay * 2 ^ math.min(starts - 1, 60)",
         "delay",
-        (WORKER + "a_handler_that_cannot_start_waits_longer_each_time_and_is_counted",),
+        (LIFECYCLE + "a_handler_that_cannot_start_waits_longer_each_time_and_is_counted",),
     ),
     Mutant(
         "an error that nobody expected is repeated at once",
         "worker/lane.py",
         'log.exception("serving %s failed", self.lease)\n            await self._fail_try(batch or self._first, error)',
         'log.exception("serving %s failed", self.lease)',
-        (WORKER + "an_error_that_a_lane_does_not_expect_is_a_failed_try",),
+        (FAILURES + "an_error_that_a_lane_does_not_expect_is_a_failed_try",),
     ),
     Mutant(
         "an idle worker hears of no lease between its looks",
@@ -792,14 +794,14 @@ MUTANTS = [
         "handler.py",
         "async with asyncio.timeout(handler.timeout_seconds) as limit:",
         "async with asyncio.timeout(60) as limit:",
-        (WORKER + "a_batch_that_takes_longer_than_its_handler_allows_is_a_failed_try",),
+        (FAILURES + "a_batch_that_takes_longer_than_its_handler_allows_is_a_failed_try",),
     ),
     Mutant(
         "a lifecycle moves between tasks",
         "worker/lane.py",
         "pool.start_alone if self.handler.has_lifecycle else pool.start",
         "pool.start",
-        (WORKER + "a_lifecycle_is_one_task",),
+        (LIFECYCLE + "a_lifecycle_is_one_task",),
     ),
     # Stopping.
     Mutant(
@@ -807,14 +809,14 @@ MUTANTS = [
         "worker/loop.py",
         "        if self._stopping or self._draining:\n            return 0\n",
         "",
-        (WORKER + "a_worker_that_was_told_to_stop_takes_nothing_new",),
+        (ENDING + "a_worker_that_was_told_to_stop_takes_nothing_new",),
     ),
     Mutant(
         "a handler is not stopped",
         "worker/lane.py",
         "await self._called(handler.stop())",
         "pass",
-        (WORKER + "the_lifecycle_of_the_specification",),
+        (LIFECYCLE + "the_lifecycle_of_the_specification",),
     ),
     Mutant(
         "a handler that did not start is stopped",
@@ -825,7 +827,7 @@ MUTANTS = [
         "        except BaseException:\n"
         "            await handler.stop()\n"
         "            raise\n",
-        (WORKER + "a_handler_whose_start_raised_is_not_stopped_and_the_next_one_is",),
+        (LIFECYCLE + "a_handler_whose_start_raised_is_not_stopped_and_the_next_one_is",),
     ),
     # Cost and promptness.
     Mutant(
@@ -890,7 +892,7 @@ MUTANTS = [
         "worker/lane.py",
         "elif size == 1:",
         "elif size:",
-        (WORKER + "the_offender_of_a_failing_batch_is_found_by_splitting_it",),
+        (FAILURES + "the_offender_of_a_failing_batch_is_found_by_splitting_it",),
     ),
     # Figures.
     Mutant(

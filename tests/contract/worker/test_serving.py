@@ -1,0 +1,338 @@
+"""What a worker serves, in what order, and how soon."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from sharded_queue import (
+    Context,
+    Handler,
+    Queue,
+    Route,
+    RuntimeCoordinator,
+    RuntimeStorage,
+    ShardedQueueError,
+    Worker,
+    current,
+    settings,
+)
+from sharded_queue.coordinator import BindRequest
+from tests.contract.medium import SHARD, Medium, RedisMedium
+from tests.contract.worker.bench import SOON, Bench, Job, JobHandler, jobs, soon
+
+
+async def test_the_example_of_the_specification_ends_by_itself(medium: Medium) -> None:
+    """Eight requests over three threads, three workers of three requests each."""
+
+    class NotifyRequest(NamedTuple):
+        user_id: int
+
+    class NotifyHandler(Handler):
+        @classmethod
+        async def route(cls, *requests: NotifyRequest) -> list[Route]:
+            return [Route(thread=request.user_id % 3) for request in requests]
+
+        async def perform(self, *requests: NotifyRequest) -> None:
+            notified.extend(request.user_id for request in requests)
+
+    notified: list[int] = []
+    queue = Queue(medium.storage)
+    await queue.register(NotifyHandler, *[NotifyRequest(n) for n in range(1, 9)])
+    async with asyncio.timeout(SOON):
+        counts = await asyncio.gather(
+            *[Worker(medium.another_coordinator(), queue, handlers=[NotifyHandler]).loop(3) for _ in range(3)]
+        )
+
+    assert sorted(notified) == list(range(1, 9))
+    assert (sum(counts), max(counts)) == (8, 3)
+    assert [n for n in notified if n % 3 == 1] == [1, 4, 7]
+
+
+async def test_a_worker_lets_priorities_age_as_the_handler_says(bench: Bench) -> None:
+    class AgeingHandler(JobHandler):
+        name = SHARD.handler
+        ageing_seconds = 10
+
+        async def perform(self, *requests: Job) -> None:
+            handled.extend(request.number for request in requests)
+
+    handled: list[int] = []
+    settings.worker_batch_size = 1
+    await bench.medium.register("a", '[2, "a"]', priority=1)
+    await bench.medium.advance(25)
+    await bench.medium.register("a", '[1, "a"]')
+    await bench.worker(AgeingHandler).loop(2)
+
+    assert handled == [2, 1]
+
+
+async def test_coordinators_made_one_a_worker_share_the_binds_of_a_storage() -> None:
+    """Three `RuntimeCoordinator()`, as in the specification."""
+
+    class SlowHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await asyncio.sleep(0.001)
+            running -= 1
+
+    running = most = 0
+    settings.worker_batch_size = 1
+    queue = Queue(RuntimeStorage())
+    await queue.register(SlowHandler, *jobs(range(30)))
+    await asyncio.gather(*[Worker(RuntimeCoordinator(), queue, handlers=[SlowHandler]).loop(10) for _ in range(3)])
+
+    assert most == 1
+
+
+async def test_an_idle_worker_starts_a_new_request_at_once(bench: Bench) -> None:
+    """Nothing but a call brings it within ten seconds: it polls once a minute."""
+
+    class WokenHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            handled.set()
+
+    handled = asyncio.Event()
+    settings.coordinator_delay = 60
+    async with bench.working(WokenHandler):
+        await asyncio.sleep(0.1)  # the worker has looked and waits
+        await bench.queue.register(WokenHandler, Job(1))
+        await soon(handled)
+
+
+async def test_a_worker_without_room_does_not_eat_calls_meant_for_others(bench: Bench) -> None:
+    """It took its thread on a look of its own, when a lease had run out, with its wait for a call still pending."""
+
+    class FullHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            if requests[0].thread == "left behind":
+                first_is_full.set()
+                await free.wait()
+            else:
+                second_was_called.set()
+
+    first_is_full, second_was_called, free = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    settings.coordinator_delay = 60
+    await bench.queue.register(FullHandler, Job(1, "left behind"))
+    (shard,) = FullHandler.all_shards()
+    await bench.medium.another_coordinator().bind(shard, BindRequest("dead/1", 1, 1, 0.3))
+    if isinstance(bench.medium, RedisMedium):
+        await bench.medium.redis.delete(f"{bench.medium.redis_storage.keys.base(shard)}:wake")
+    async with bench.working(FullHandler):
+        await asyncio.sleep(0.1)
+        await bench.medium.advance(0.2 if isinstance(bench.medium, RedisMedium) else 0.4)
+        await soon(first_is_full)
+        async with bench.working(FullHandler):
+            await asyncio.sleep(0.1)
+            await bench.queue.register(FullHandler, Job(2, "new"))
+            await soon(second_was_called)
+            free.set()
+
+
+async def test_requests_of_unknown_handlers_stay_where_they_are(bench: Bench) -> None:
+    class KnownHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None: ...
+
+    class UnknownHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None: ...
+
+    await bench.queue.register(UnknownHandler, *jobs(range(3)))
+    await bench.queue.register(KnownHandler, *jobs(range(3)))
+
+    assert await bench.worker(KnownHandler).loop(6) == 3
+    assert await bench.depth(UnknownHandler) == 3
+
+
+async def test_a_drained_thread_is_let_go_after_its_pause(bench: Bench) -> None:
+    class ShortHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None: ...
+
+        async def stop(self) -> None:
+            stopped.set()
+
+    stopped = asyncio.Event()
+    async with bench.working(ShortHandler):
+        await bench.queue.register(ShortHandler, Job(1))
+        await soon(stopped)
+
+
+async def test_a_drained_thread_does_not_keep_others_waiting(bench: Bench) -> None:
+    """However long it may linger, and with room for one thread only."""
+
+    class OneByOneHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            threads.append(requests[0].thread)
+            if len(threads) == 5:
+                done.set()
+
+    threads: list[str] = []
+    done = asyncio.Event()
+    settings.worker_empty_pause, settings.coordinator_delay = 60, 60
+    for thread in "abcde":
+        await bench.queue.register(OneByOneHandler, Job(1, thread))
+    async with bench.working(OneByOneHandler):
+        await soon(done)
+
+    assert threads == list("abcde")
+
+
+async def test_a_worker_handles_as_many_threads_at_once_as_it_may(bench: Bench) -> None:
+    class MeetingHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            await barrier.wait()
+            running -= 1
+
+    running = most = 0
+    barrier = asyncio.Barrier(4)
+    settings.worker_concurrency = 4
+    for number in range(8):
+        await bench.queue.register(MeetingHandler, Job(number, str(number)))
+    async with asyncio.timeout(SOON):
+        assert await bench.worker(MeetingHandler).loop(8) == 8
+
+    assert most == 4
+
+
+async def test_one_thread_has_one_worker_at_a_time(bench: Bench) -> None:
+    class ExclusiveHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            thread = requests[0].thread
+            assert thread not in running
+            running.add(thread)
+            await asyncio.sleep(0.001)
+            running.discard(thread)
+            done.setdefault(thread, []).extend(request.number for request in requests)
+            if sum(map(len, done.values())) == 150:
+                all_done.set()
+
+    running: set[str] = set()
+    done: dict[str, list[int]] = {}
+    all_done = asyncio.Event()
+    settings.worker_batch_size, settings.worker_concurrency = 3, 3
+    for start in range(0, 30, 5):
+        for thread in "abcde":
+            await bench.queue.register(ExclusiveHandler, *jobs(range(start, start + 5), thread))
+    async with bench.working(ExclusiveHandler, workers=3):
+        await soon(all_done)
+
+    assert done == {thread: list(range(30)) for thread in "abcde"}
+    assert await bench.dead(ExclusiveHandler) == []
+
+
+async def test_one_worker_serves_several_handlers(bench: Bench) -> None:
+    class FirstHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            served.add("first")
+
+    class SecondHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            served.add("second")
+
+    served: set[str] = set()
+    await bench.queue.register(FirstHandler, Job(1))
+    await bench.queue.register(SecondHandler, Job(1))
+    await bench.worker(FirstHandler, SecondHandler).loop(2)
+
+    assert served == {"first", "second"}
+
+
+async def test_a_handler_over_several_shards_is_served_whole(bench: Bench) -> None:
+    class SpreadHandler(JobHandler):
+        shards = 4
+
+        async def perform(self, *requests: Job) -> None:
+            done.update(request.thread for request in requests)
+
+    done: set[str] = set()
+    threads = {str(n) for n in range(20)}
+    await bench.queue.register(SpreadHandler, *[Job(1, thread) for thread in threads])
+    spread = {state.depth for state in await bench.medium.storage.observe(SpreadHandler.all_shards())}
+    await bench.worker(SpreadHandler).loop(20)
+
+    assert done == threads
+    assert spread != {0, 20}
+
+
+async def test_a_handler_may_be_an_ordinary_function(bench: Bench) -> None:
+    class SyncHandler(JobHandler):
+        def perform(self, *requests: Job) -> None:  # type: ignore[override]
+            time.sleep(0.01)
+            done.extend((request.number, current().sequences[place]) for place, request in enumerate(requests))
+
+    done: list[tuple[int, int]] = []
+    receipts = await bench.queue.register(SyncHandler, *jobs(range(3)))
+    await bench.worker(SyncHandler).loop(3)
+
+    assert done == [(number, receipt.sequence) for number, receipt in enumerate(receipts)]
+
+
+async def test_the_context_tells_what_is_in_hand(bench: Bench) -> None:
+    class CuriousHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            seen.append(current())
+
+    seen: list[Context] = []
+    receipts = await bench.queue.register(CuriousHandler, *jobs(range(2)), headers={"trace": "7"})
+    await bench.worker(CuriousHandler).loop(2)
+    (context,) = seen
+
+    assert (context.tube, context.attempt) == (receipts[0].tube, 1)
+    assert list(context.sequences) == [receipt.sequence for receipt in receipts]
+    assert context.headers == [{"trace": "7"}, {"trace": "7"}]
+    assert context.registered_ms[0] == pytest.approx(time.time() * 1000, abs=5000)
+    assert context.lease.fence > 0
+
+
+async def test_there_is_no_context_outside_a_handler() -> None:
+    with pytest.raises(ShardedQueueError, match="no batch here"):
+        current()
+
+
+@pytest.mark.redis
+async def test_a_worker_goes_on_when_redis_is_back(own_medium: Callable[..., Any]) -> None:
+    class PatientHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            done.extend(request.number for request in requests)
+            more.set()
+
+    done: list[int] = []
+    more = asyncio.Event()
+    settings.coordinator_delay = 0.1
+    server, medium = own_medium(appendonly="yes")
+    bench = Bench(medium)
+    async with bench.working(PatientHandler):
+        await bench.queue.register(PatientHandler, *jobs(range(3)))
+        await soon(more)
+        more.clear()
+        await asyncio.to_thread(server.stop)
+        await asyncio.sleep(0.3)
+        await asyncio.to_thread(server.start)
+        await bench.queue.register(PatientHandler, *jobs(range(3, 6)))
+        await soon(more)
+
+    assert done == list(range(6))
+
+
+async def test_a_worker_is_refused_a_name_that_a_lease_cannot_hold(medium: Medium) -> None:
+    with pytest.raises(ValueError, match="name"):
+        Worker(medium.coordinator, Queue(medium.storage), name="my worker")
+
+
+async def test_a_coordinator_of_another_medium_is_refused(medium: Medium) -> None:
+    other = RuntimeCoordinator() if isinstance(medium, RedisMedium) else None
+    if other is None:
+        from redis.asyncio import Redis
+
+        from sharded_queue import RedisCoordinator
+
+        other = RedisCoordinator(Redis())  # type: ignore[assignment]
+
+    with pytest.raises(ValueError, match="Coordinator"):
+        Worker(other, Queue(medium.storage))  # type: ignore[arg-type]
