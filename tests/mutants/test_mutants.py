@@ -18,7 +18,8 @@ import pytest
 from tests.contract.conftest import REDIS_MEDIA
 from tests.harness.requirements import require_redis
 from tests.mutants import guard
-from tests.mutants.mutants import MUTANTS, Mutant
+from tests.mutants.mutant import Mutant
+from tests.mutants.mutants import MUTANTS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "worker" / "sharded_queue"

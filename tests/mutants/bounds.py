@@ -1,0 +1,122 @@
+"""Costs, bounds and figures."""
+
+from tests.mutants.mutant import BIND, COORDINATOR, PRELUDE, REDIS, SETTLE, SIZES, STORAGE, Mutant
+
+MUTANTS = [
+    # Cost and promptness.
+    Mutant(
+        "a bind looks through keys",
+        BIND,
+        "promote()\n",
+        "redis.call('KEYS', base .. '*')\npromote()\n",
+        (REDIS + "no_script_looks_through_keys",),
+    ),
+    Mutant(
+        "nobody is woken",
+        PRELUDE,
+        "math.min(WAKE_LIMIT, woken) do redis.call('RPUSH', WAKE, '1') end",
+        "math.min(WAKE_LIMIT, woken) do end",
+        (COORDINATOR + "waiting_ends_when_a_request_arrives",),
+    ),
+    Mutant(
+        "a call that a worker has no room for is lost",
+        "worker/wakeup.py",
+        "                await self._coordinator.notify(called)\n",
+        "                pass\n",
+        (COORDINATOR + "who_waits_no_longer_passes_on_the_call_that_came_meanwhile",),
+    ),
+    Mutant(
+        "a wait cannot be ended but by closing its connection",
+        "backends/redis/coordinator.py",
+        "        await asyncio.gather(*[self._call_off(shard, owner) for shard in ends], return_exceptions=True)\n",
+        "",
+        (COORDINATOR + "a_wait_is_ended_without_losing_a_call",),
+    ),
+    Mutant(
+        "who is told to wait no longer takes it for a call",
+        "backends/redis/coordinator.py",
+        'return lists[key] if key.endswith(":wake") else None',
+        "return lists.get(key)",
+        (COORDINATOR + "a_wait_is_ended_without_losing_a_call",),
+    ),
+    # Figures.
+    Mutant(
+        "the depth is not counted",
+        PRELUDE,
+        "try('HINCRBY', COUNTERS, 'depth', depth_change)",
+        "0",
+        (STORAGE + "depth_counts_what_is_not_yet_settled",),
+    ),
+    Mutant(
+        "the age of a tube stays that of its first request",
+        PRELUDE,
+        "redis.call('ZADD', OLDEST, stamp_of(try('LINDEX', list, rest)), member)",
+        "",
+        (STORAGE + "a_tube_whose_head_was_settled_is_as_old_as_the_next_request",),
+    ),
+    Mutant(
+        "the depth of threads is not ranked",
+        PRELUDE,
+        "redis.call('ZADD', DEEP, after, thread)",
+        "",
+        (STORAGE + "the_deepest_threads_are_listed_deepest_first",),
+    ),
+    Mutant(
+        "a look for threads is not remembered",
+        BIND,
+        "  redis.call('HSET', COUNTERS, 'looked', now_text)\n",
+        "",
+        (STORAGE + "a_look_of_a_worker_is_remembered",),
+    ),
+    # What is handed out at once is bounded in bytes.
+    Mutant(
+        "a batch is not bounded in bytes",
+        PRELUDE,
+        "  if bytes <= room then return bytes end\n",
+        "  if true then return bytes end\n",
+        (SIZES + "a_batch_ends_where_its_bytes_are_used_up",),
+    ),
+    Mutant(
+        "in memory a batch is not bounded in bytes",
+        "backends/memory/shard.py",
+        "        if taken and room < 0:\n",
+        "        if False:\n",
+        (SIZES + "a_batch_ends_where_its_bytes_are_used_up",),
+    ),
+    Mutant(
+        "threads without room are forgotten",
+        BIND,
+        "in_chunks(taken, 'ZREM', READY)",
+        "in_chunks(picked, 'ZREM', READY)",
+        (SIZES + "threads_without_room_stay_where_they_were",),
+    ),
+    Mutant(
+        "settled threads do not share the bytes",
+        SETTLE,
+        "room / (#threads - i + 1)",
+        "room",
+        (SIZES + "threads_settled_at_once_share_the_bytes",),
+    ),
+    Mutant(
+        "binds have no hash tag",
+        "tube.py",
+        'return f"{self.binds}{{{shard.tag}}}"',
+        'return f"{self.binds}{shard.tag}"',
+        (REDIS + "all_keys_of_a_script_share_a_hash_tag",),
+    ),
+    # What Redis is and is not allowed to do.
+    Mutant(
+        "a full Redis does not drain",
+        SETTLE,
+        "#!lua flags=allow-oom\n",
+        "#!lua\n",
+        (REDIS + "a_redis_at_its_memory_limit_still_drains",),
+    ),
+    Mutant(
+        "a Redis that evicts is used",
+        "backends/redis/storage.py",
+        'if policy not in (None, b"noeviction"):',
+        "if False:",
+        (REDIS + "a_redis_that_throws_requests_away_is_refused",),
+    ),
+]

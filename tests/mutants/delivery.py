@@ -1,0 +1,200 @@
+"""Nothing is lost, and nothing is settled that was not handled."""
+
+from tests.mutants.mutant import (
+    CONTROL,
+    COORDINATOR,
+    ENDING,
+    FAILURES,
+    LIFECYCLE,
+    PRELUDE,
+    REDIS,
+    REGISTER,
+    SETTLE,
+    STORAGE,
+    Mutant,
+)
+
+MUTANTS = [
+    # Nothing is lost, nothing is settled that was not handled.
+    Mutant(
+        "a settlement drops one request too many",
+        SETTLE,
+        "local count = through + 1 - tubes[place].head",
+        "local count = math.min(through + 2, tubes[place].tail) - tubes[place].head",
+        (STORAGE + "settling_a_part_leaves_the_rest_at_the_head",),
+    ),
+    Mutant(
+        "a settlement removes by count",
+        SETTLE,
+        "  if was_settled or is_answered(held, call) then\n",
+        "  through = through and held.last\n  if false then\n",
+        (STORAGE + "settling_twice_removes_once_and_answers_the_same",),
+    ),
+    Mutant(
+        "what was never handed out can be settled",
+        SETTLE,
+        "if held.priority ~= priority or through > held.last then return 0 end",
+        "",
+        (STORAGE + "what_was_never_handed_out_cannot_be_settled",),
+    ),
+    Mutant(
+        "what was never handed out can be settled at the end of a thread",
+        SETTLE,
+        "last ~= through or",
+        "",
+        (STORAGE + "what_was_never_handed_out_cannot_be_settled",),
+    ),
+    Mutant(
+        "a thread ends with a tube left",
+        SETTLE,
+        "'^(%-?%d+) (%-?%d+) (%-?%d+)$'",
+        "'^(%-?%d+) (%-?%d+) (%-?%d+)'",
+        (STORAGE + "a_settlement_with_release_hands_out_the_next_tube",),
+    ),
+    Mutant(
+        "a thread ends with requests left",
+        SETTLE,
+        " or tail - through ~= 1",
+        "",
+        (STORAGE + "a_settlement_with_release_keeps_a_thread_that_has_more",),
+    ),
+    Mutant(
+        "a lease that comes twice in one call settles twice",
+        SETTLE,
+        "if is_settled[thread] then",
+        "if false then",
+        (STORAGE + "a_lease_that_comes_twice_in_one_call_settles_once",),
+    ),
+    Mutant(
+        "threads beyond the first thousands are forgotten",
+        PRELUDE,
+        "    for i, record in ipairs(part) do records[from + i - 1] = record end\n",
+        "    records = part\n",
+        (REDIS + "more_threads_than_lua_hands_over_at_a_time_are_bound_renewed_and_settled",),
+    ),
+    Mutant(
+        "the end of a thread leaves its failure",
+        SETTLE,
+        " or failure_of(thread, priority)",
+        "",
+        (REDIS + "nothing_is_left_of_threads_that_ended",),
+    ),
+    Mutant(
+        "the end of a thread leaves its depth",
+        SETTLE,
+        "  if count >= 2 then deep[#deep + 1] = thread end\n",
+        "",
+        (REDIS + "nothing_is_left_of_threads_that_ended",),
+    ),
+    Mutant(
+        "a drained tube gives its numbers again",
+        REGISTER,
+        "local start = sequence + total\n",
+        "local start = 0\n",
+        (STORAGE + "a_tube_that_was_drained_never_gives_a_number_again",),
+    ),
+    Mutant(
+        "a cancelled request keeps its time",
+        "backends/redis/lua/cancel.lua",
+        "    redis.call('ZREM', DUE, number)\n",
+        "",
+        (CONTROL + "cancelling_again_answers_the_same", CONTROL + "a_cancelled_request_is_never_handed_out"),
+    ),
+    Mutant(
+        "what was cancelled is forgotten at once",
+        "backends/redis/lua/cancel.lua",
+        "    redis.call('ZADD', CANCELLED, now, number)\n",
+        "",
+        (CONTROL + "cancelling_again_answers_the_same",),
+    ),
+    Mutant(
+        "in memory what was cancelled is forgotten at once",
+        "backends/memory/steps/cancel.py",
+        "        shard.cancelled[number] = now\n",
+        "",
+        (CONTROL + "cancelling_again_answers_the_same",),
+    ),
+    Mutant(
+        "an ended lease holds its thread in what is observed",
+        "backends/redis/lua/observe.lua",
+        "is_listed[thread], holds[thread] = true, tonumber(till) > now",
+        "is_listed[thread], holds[thread] = true, true",
+        (CONTROL + "nobody_holds_a_thread_whose_lease_has_ended",),
+    ),
+    Mutant(
+        "in memory an ended lease holds its thread in what is observed",
+        "backends/memory/steps/observe.py",
+        "if thread in shard.held and shard.leases[thread] > now:",
+        "if thread in shard.held:",
+        (CONTROL + "nobody_holds_a_thread_whose_lease_has_ended",),
+    ),
+    Mutant(
+        "a delayed request gives its number again",
+        PRELUDE,
+        "return redis.call('HINCRBY', COUNTERS, 'sequence', 1) - 1",
+        "return redis.call('HINCRBY', COUNTERS, 'sequence', 1)",
+        (CONTROL + "the_number_of_a_delayed_request_is_never_given_again",),
+    ),
+    Mutant(
+        "in memory a delayed request gives its number again",
+        "backends/memory/shard.py",
+        "            self.append(entry, self.sequence, due)\n            self.sequence += 1\n",
+        "            self.sequence += 1\n            self.append(entry, self.sequence, due)\n",
+        (CONTROL + "the_number_of_a_delayed_request_is_never_given_again",),
+    ),
+    # Stopping.
+    Mutant(
+        "a stopping worker takes new batches",
+        "worker/loop.py",
+        "        if self._stopping or self._draining:\n            return 0\n",
+        "",
+        (ENDING + "a_worker_that_was_told_to_stop_takes_nothing_new",),
+    ),
+    Mutant(
+        "a handler is not stopped",
+        "worker/lane.py",
+        "await self._called(handler.stop())",
+        "pass",
+        (LIFECYCLE + "the_lifecycle_of_the_specification",),
+    ),
+    Mutant(
+        "a handler that did not start is stopped",
+        "worker/lane.py",
+        "        await handler.start()\n",
+        "        try:\n"
+        "            await handler.start()\n"
+        "        except BaseException:\n"
+        "            await handler.stop()\n"
+        "            raise\n",
+        (LIFECYCLE + "a_handler_whose_start_raised_is_not_stopped_and_the_next_one_is",),
+    ),
+    # Failures and crashes.
+    Mutant(
+        "failed attempts are not counted",
+        PRELUDE,
+        "failure.attempts + failure.crashes + 1 or 1",
+        "failure.crashes + 1 or 1",
+        (STORAGE + "attempts_are_counted_over_back_offs",),
+    ),
+    Mutant(
+        "crashes are not counted",
+        PRELUDE,
+        "if held then count_crash(thread, tubes, held, crash_limit) end",
+        "",
+        (COORDINATOR + "a_crash_counts_as_an_attempt_of_the_first_request",),
+    ),
+    Mutant(
+        "a crashed batch is handed out whole",
+        PRELUDE,
+        "  if failure and tube.head <= failure.last then count = 1 end\n",
+        "",
+        (COORDINATOR + "requests_of_a_crashed_batch_are_handed_out_one_by_one",),
+    ),
+    Mutant(
+        "the offender of a batch is not searched",
+        "worker/lane.py",
+        "elif size == 1:",
+        "elif size:",
+        (FAILURES + "the_offender_of_a_failing_batch_is_found_by_splitting_it",),
+    ),
+]

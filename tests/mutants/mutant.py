@@ -1,0 +1,39 @@
+"""What a mutant is, and the places that mutants name."""
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """In *file* of the package, *old* becomes *new*; at least one of *tests* (in tests/contract) has to fail then."""
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+PRELUDE, BIND, SETTLE, FAIL, REGISTER, REGISTER_DUE, RESHARD = (
+    f"backends/redis/lua/{name}.lua"
+    for name in ("_prelude", "bind", "settle", "fail", "register", "register_due", "reshard")
+)
+SIZES, CLOCK, LEASE, FORMAT = (f"test_{name}.py::test_" for name in ("sizes", "clock", "leases", "format"))
+SERVING, LIMITS, ENDING, FAILURES, LIFECYCLE, LOST_LEASES = (
+    f"worker/test_{name}.py::test_" for name in ("serving", "limits", "ending", "failures", "lifecycle", "lost_leases")
+)
+STORAGE, COORDINATOR, REDIS, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE, GARBAGE = (
+    f"test_{name}.py::test_"
+    for name in (
+        "storage",
+        "coordinator",
+        "redis",
+        "control",
+        "deduplication",
+        "schedules",
+        "resharding",
+        "late",
+        "garbage",
+    )
+)
+SYNC = "test_sync.py::test_"
+EVERY_SCRIPT = "test_every_script.py::test_a_command_that_comes_late_changes_nothing[{}]"
