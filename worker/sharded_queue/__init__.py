@@ -81,7 +81,7 @@ _ON_REDIS = {
 
 
 def __getattr__(name: str) -> Any:
-    """Redis is imported when it is asked for: a user in memory need not have it."""
+    """Redis is imported on first use: a program that works in memory need not have it."""
     if module := _ON_REDIS.get(name):
         return getattr(import_module(f"{__name__}.{module}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

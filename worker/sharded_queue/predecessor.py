@@ -1,9 +1,9 @@
 """
-What sharded-queue 0.2.10 left in a Redis, and its way into our tubes.
+What sharded-queue 0.2.10 left in a Redis, and how it gets into our tubes.
 
-The predecessor keeps a list `tube_MODULE/NAME/THREAD/PRIORITY` a tube, a *pipe* in its words: JSON arrays of the fields
-of requests. What is put off, or occurs again and again, waits in two pipes of its own handlers. A thread that is worked
-on has a key `lock_` and the name of its pipe, which a crash leaves behind for a day.
+The predecessor keeps one list per tube, `tube_MODULE/NAME/THREAD/PRIORITY`, which it calls a *pipe*: JSON arrays of the
+fields of requests. Delayed and recurrent requests wait in two pipes of its own handlers. While a worker holds a thread,
+there is a key `lock_` and the name of its pipe. A crash leaves that key behind for a day.
 """
 
 import re
@@ -24,23 +24,23 @@ from sharded_queue.settings import settings
 DEFERRED, RECURRENT = "sharded_queue/DeferredHandler/0/0", "sharded_queue/RecurrentHandler/0/0"
 PIPE = re.compile(r"(?P<module>[^{/][^/]*)/(?P<name>[^/]+)/(?P<thread>-?[0-9]+)/(?P<priority>-?[0-9]+)")
 PATTERN = "[^{]*/*/*/*"
-"""Of pipes: our own keys have a hash tag behind the prefix."""
+"""Matches pipes only: our own keys have a hash tag after the prefix."""
 
 BATCH = 500
-"""Requests that are moved in one step."""
+"""Requests moved in one step."""
 
 WINDOW_SECONDS = 7 * 86_400.0
-"""How long Redis remembers what was registered from which pipe: an interrupted move can be resumed until then."""
+"""How long Redis remembers what was registered from which pipe. Until then an interrupted move can be resumed."""
 
 FIELDS = 3
-"""Of a message that is put off or recurs."""
+"""Fields of a delayed or recurrent message."""
 
 LOOKS = 10
-"""Parts of the keys that a mere hint is worth, each of `SCAN_COUNT` keys."""
+"""How many parts of the keys to scan for a mere hint, each of `SCAN_COUNT` keys."""
 
 
 class Pipe(NamedTuple):
-    """A list of the predecessor. *is_locked*: one of its workers holds it, or has crashed within a day."""
+    """A list of the predecessor. *is_locked*: one of its workers holds it, or crashed within the last day."""
 
     name: str
     requests: int
@@ -48,13 +48,13 @@ class Pipe(NamedTuple):
 
     @property
     def is_own(self) -> bool:
-        """Whether its requests are those of handlers of the predecessor itself."""
+        """Whether its requests belong to the predecessor's own handlers."""
         return self.name in (DEFERRED, RECURRENT)
 
 
 @dataclass(slots=True)
 class Moved:
-    """What became of a pipe: requests that are ours now, and why others are not."""
+    """What became of a pipe: how many requests are ours now, and why others were left behind."""
 
     pipe: str
     count: int = 0
@@ -63,8 +63,8 @@ class Moved:
 
 async def hint(storage: RedisStorage, handlers: Sequence[type[Handler]] = (), looks: int = LOOKS) -> str | None:
     """
-    A sentence if the predecessor has left requests in this Redis. It costs at most 1 + *looks* short commands, so that
-    not all pipes may be found; nothing where the user of Redis may not look.
+    A sentence if the predecessor left requests in this Redis. Costs at most 1 + *looks* short commands, so it may miss
+    pipes. None if the user of Redis may not scan.
     """
     try:
         name = await _some_pipe(storage, handlers, looks)
@@ -74,16 +74,16 @@ async def hint(storage: RedisStorage, handlers: Sequence[type[Handler]] = (), lo
         return None
     return (
         f"sharded-queue 0.2 has left requests in this Redis, in {storage.keys.tubes}{name} for example: no worker "
-        "serves them, and its workers fail on our keys. Stop its producers and workers; `sharded-queue migrate` brings "
-        "its requests over"
+        "serves them, and the workers of 0.2 fail on our keys. Stop its producers and workers, then move its requests "
+        "with `sharded-queue migrate`"
     )
 
 
 async def _some_pipe(storage: RedisStorage, handlers: Sequence[type[Handler]], looks: int) -> str | None:
     prefix = storage.keys.tubes
-    if storage.link.is_cluster:  # it knows none
+    if storage.link.is_cluster:  # the predecessor cannot use a Cluster
         return None
-    for name in (DEFERRED, RECURRENT, *[f"{_spelled(handler)}/0/0" for handler in handlers]):
+    for name in (DEFERRED, RECURRENT, *[f"{_pipe_prefix(handler)}/0/0" for handler in handlers]):
         if await storage.scripts.ask(prefix, "EXISTS", f"{prefix}{name}", seconds=settings.redis_timeout):
             return name
     cursor: bytes = b"0"
@@ -101,31 +101,31 @@ def _pipes_among(names: Iterable[str]) -> list[str]:
     return [name for name in names if PIPE.fullmatch(name)]
 
 
-def _spelled(handler: type[Handler]) -> str:
+def _pipe_prefix(handler: type[Handler]) -> str:
     return f"{handler.__module__}/{handler.__name__}"
 
 
 class Migration:
     """
-    Moves requests of the predecessor to *handlers*, in the order of each pipe: what was registered first comes first.
+    Moves requests of the predecessor to *handlers*, in the order of each pipe.
 
-    A request is dropped from its pipe only once its registration was acknowledged. A move that was broken off is
-    resumed by the next one, and nothing is registered twice within a week.
+    A request is dropped from its pipe only after its registration was acknowledged. The next move resumes one that was
+    interrupted, and within a week nothing is registered twice.
     """
 
     def __init__(self, storage: RedisStorage, handlers: Sequence[type[Handler]]) -> None:
         self.storage, self.queue = storage, Queue(storage)
-        self._handlers: Mapping[str, type[Handler]] = {_spelled(handler): handler for handler in handlers}
+        self._handlers: Mapping[str, type[Handler]] = {_pipe_prefix(handler): handler for handler in handlers}
         self._by_class = {handler.__name__: handler for handler in handlers}
         self._progress = f"{storage.keys.tubes}migrated"
 
     async def pipes(self) -> list[Pipe]:
         """
-        All pipes of the predecessor that hold something, by a look through all keys; last what is put off, which joins
-        the tails of the others.
+        All pipes of the predecessor that hold requests, found by a scan of all keys. Delayed and recurrent requests
+        come last: they join the tails of the others.
 
         Raises:
-            SettingsError: it is a Cluster, which the predecessor cannot use.
+            SettingsError: this is a Cluster, which the predecessor cannot use.
         """
         if self.storage.link.is_cluster:
             raise SettingsError("sharded-queue 0.2 does not support a Cluster: there is nothing to migrate")
@@ -142,7 +142,9 @@ class Migration:
         )
 
     def handler_of(self, pipe: str) -> type[Handler] | None:
-        """The handler for the requests of a pipe; found by its class alone if its module was run as a program."""
+        """
+        The handler for the requests of a pipe. If its module was run as a program, only the class name is compared.
+        """
         match = PIPE.fullmatch(pipe)
         if match is None:
             return None
@@ -151,7 +153,7 @@ class Migration:
         return self._handlers.get(f"{match['module']}/{match['name']}")
 
     async def move(self, pipe: Pipe) -> Moved:
-        """Move what a pipe holds; what cannot be moved stays, with a reason."""
+        """Move the requests of a pipe. Those that cannot be moved stay, with a reason."""
         moved = Moved(pipe.name)
         try:
             await {DEFERRED: self._move_deferred, RECURRENT: self._move_recurrent}.get(pipe.name, self._move)(moved)
@@ -171,15 +173,15 @@ class Migration:
                 return
             requests, flaw = _requests(handler, messages)
             if requests:
-                named = [_identity(moved.pipe, offset + place, message) for place, message in enumerate(messages)]
+                named = [_identity(moved.pipe, offset + index, message) for index, message in enumerate(messages)]
                 await self._register(handler, requests, named[: len(requests)])
                 last = messages[len(requests) - 1]
                 if not await self._run("drop_from_pipe", keys, [moved.pipe, offset, len(requests), messages[0], last]):
-                    moved.left.append("another process changes it: stop the workers of sharded-queue 0.2")
+                    moved.left.append("another process changes this pipe: stop the workers of sharded-queue 0.2")
                     return
                 moved.count += len(requests)
             if flaw:
-                moved.left.append(f"{flaw}; it is the first one now, and all behind it wait")
+                moved.left.append(f"{flaw}; it is now the first request, and all others wait behind it")
                 return
 
     async def _register(
@@ -194,7 +196,7 @@ class Migration:
         )
 
     async def _move_deferred(self, moved: Moved) -> None:
-        """By their times. The predecessor keeps no order among them, and each of them once."""
+        """In the order of their times. The predecessor keeps no other order among them."""
         listed = [pair for pair in await self._listed(moved) if isinstance(pair[1][0], int)]
         for message, (timestamp, pipe, values) in sorted(listed, key=lambda pair: pair[1][0]):
             handler = self.handler_of(pipe)
@@ -211,7 +213,7 @@ class Migration:
             await self._drop(moved, message)
 
     async def _move_recurrent(self, moved: Moved) -> None:
-        """Each becomes a schedule, whose name says what it is of, so that a second time it is the same."""
+        """Each becomes a schedule. Its name derives from its contents, so a second move gives the same schedule."""
         for message, (interval, pipe, values) in await self._listed(moved):
             handler = self.handler_of(pipe)
             if handler is None:
@@ -229,7 +231,7 @@ class Migration:
                     moved.left.append(str(error))
 
     async def _listed(self, moved: Moved) -> list[tuple[bytes, list[Any]]]:
-        """The messages of a pipe of the predecessor's own handlers: a time or interval, a pipe, and fields."""
+        """The messages of one of the predecessor's own handlers: a time or an interval, a pipe, and fields."""
         listed = []
         for message in await self._ask("LRANGE", self._key(moved.pipe), 0, -1):
             values = _values(message)
@@ -258,13 +260,13 @@ def _is_moment(value: object) -> bool:
     return isinstance(value, int | str) and not isinstance(value, bool)
 
 
-def _identity(pipe: str, place: int, message: bytes) -> str:
-    """What a request is known by while it is moved: where it stood, and what it is."""
-    return f"{pipe}#{place}#{blake2b(message, digest_size=16).hexdigest()}"
+def _identity(pipe: str, position: int, message: bytes) -> str:
+    """What identifies a request while it is moved: its position and its contents."""
+    return f"{pipe}#{position}#{blake2b(message, digest_size=16).hexdigest()}"
 
 
 def _requests(handler: type[Handler], messages: Sequence[bytes]) -> tuple[list[Any], SerializationError | None]:
-    """The requests of messages, up to the first that cannot be read, and what is wrong with that one."""
+    """The requests of *messages* up to the first that cannot be read, and what is wrong with that one."""
     requests: list[Any] = []
     for message in messages:
         try:
@@ -284,10 +286,10 @@ def _values(message: bytes) -> list[Any] | None:
 
 def _request(handler: type[Handler], values: Any) -> Any:
     """
-    A request of its fields, as a worker will read it.
+    A request made of its fields, as a worker will read it.
 
     Raises:
-        SerializationError: they make none.
+        SerializationError: the fields do not make a request.
     """
     serializer = handler.serializer()
     kind = serializer.request_type
