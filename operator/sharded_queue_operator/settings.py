@@ -41,17 +41,18 @@ class Settings(BaseSettings):
     """Port of `/metrics`, `/livez` and `/readyz`; 0 picks a free one."""
 
     workers: int = Field(default=8, ge=1, le=100)
-    """Resources that are reconciled at the same time. Each waits for the API server, so more help when many change."""
+    """Resources that are reconciled at the same time. Each waits for the API server, so more help when many change at
+    once."""
 
     api_seconds: float = Field(default=15.0, ge=1, le=120)
     """How long the API server may take for one answer."""
 
     resync_seconds: float = Field(default=300.0, ge=1, le=86_400)
-    """Between two lists of everything, in case a watch went silent. Three lists, and no write when all is well."""
+    """How often everything is listed again, in case a watch went silent: three lists, and no write when all is well."""
 
     status_seconds: float = Field(default=30.0, ge=0, le=300)
-    """Between two writes of depth and lag to one status, and twice as long when they changed little. Decisions and
-    conditions are written at once. A thousand busy queues are 33 writes a second at the default."""
+    """How often depth and lag are written to a status; half as often when they changed little. Decisions and conditions
+    are written at once. A thousand busy queues are 33 writes a second at the default."""
 
     stuck_seconds: float = Field(default=900.0, ge=10, le=86_400)
     """`/livez` fails after this time without progress. Keep it above `OPERATOR_RESYNC_SECONDS`: an idle operator makes

@@ -45,7 +45,7 @@ class Contests:
         self._known.pop(name, None)
 
     def rests(self, name: Name, wanted: int, writer: str, now: float) -> bool:
-        """Whether to leave the replicas alone, which *writer* set to *wanted* as the server says."""
+        """Whether to leave the replicas alone. The server says that *writer* set them to *wanted*."""
         contest = self._known.get(name)
         if contest is None:
             return False

@@ -29,7 +29,7 @@ TRIES = 5
 
 
 class Deposed(ShardedQueueError):
-    """The Lease was not renewed in time, or another operator holds it: another one may be at work."""
+    """The Lease was not renewed in time, or another operator holds it: another operator may be at work."""
 
 
 class Leader:

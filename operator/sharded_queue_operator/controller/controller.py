@@ -302,7 +302,7 @@ def _export_metrics(name: Name, workload: Workload | None, seen: Observation, de
 
 
 def _export_conditions(name: Name, written: Manifest) -> None:
-    """Alerts say what the status says."""
+    """The gauges that alerts use repeat what the status says."""
     is_kept = condition(written, AVAILABLE).get("status") == "False"
     metrics.workers_available.labels(*name).set(not is_kept)
     metrics.pinned.labels(*name).set(condition(written, PINNED).get("status") == "True")

@@ -1,5 +1,5 @@
 """
-Readings that do not come. Code that only waits for news stays silent when it is the news that fails: this does not.
+Readings that do not come. Code that only waits for news does not notice when the news stops; a watchdog does.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ from sharded_queue_operator.resource.name import Name
 
 
 class Watchdog:
-    """Calls *on_silence* with each name that was not heard of within its time: once, until it is expected again."""
+    """Calls *on_silence* when no news of a name came in time: once, until news of it is expected again."""
 
     def __init__(self, on_silence: Callable[[Name], None]) -> None:
         self._on_silence = on_silence
@@ -18,7 +18,7 @@ class Watchdog:
         """One a name. A timer looks at the deadline as it fires: moving it with each piece of news would cost more."""
 
     def expect(self, name: Name, seconds: float) -> None:
-        """*name* was heard of; the next news of it is due within *seconds*."""
+        """News of *name* came; the next is due within *seconds*."""
         deadline = asyncio.get_running_loop().time() + seconds
         is_sooner = deadline < self._deadlines.get(name, float("inf"))
         self._deadlines[name] = deadline

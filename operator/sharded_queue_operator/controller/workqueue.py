@@ -1,6 +1,6 @@
 """
-Names that need work. Each is queued once and never worked on twice at a time; after a failure it comes again, after a
-pause that grows.
+Names that need work. A name is queued once, and one worker at a time has it. After a failure it comes again, each time
+after a longer pause.
 """
 
 import asyncio

@@ -17,7 +17,7 @@ from sharded_queue_operator.scaling.decide import Decision
 from sharded_queue_operator.scaling.observation import Observation
 
 MOST_TUBES = 8
-"""With that many, the table fits a terminal of 24 lines."""
+"""Tubes in the table, which then fits a terminal of 24 lines."""
 
 QUIET_SECONDS = 5.0
 """Without a terminal, a line comes at least this often, even if nothing changes."""
