@@ -114,7 +114,7 @@ async def test_a_worker_that_cannot_renew_stops_its_handler_before_its_lease_end
                 ended.set()
 
     started, ended = asyncio.Event(), asyncio.Event()
-    settings.coordinator_lease = 1.0
+    settings.coordinator_lease = 4.0  # a tenth is left to stop in, which a loaded machine may need
     server, medium = own_medium()
     bench = Bench(medium)
     await bench.queue.register(LongHandler, Job(1))
@@ -129,7 +129,7 @@ async def test_a_worker_that_cannot_renew_stops_its_handler_before_its_lease_end
     worker.stop()
     await looping
 
-    assert ended_after < 1.0
+    assert ended_after < 4.0
 
 
 @pytest.mark.redis
