@@ -8,7 +8,7 @@ Redis never causes an import.
 import asyncio
 import inspect
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self, get_type_hints
@@ -197,16 +197,17 @@ class Handler:
         return shards_of(cls.name, cls.shards)
 
 
-async def call(handler: Handler, requests: Sequence[Any]) -> None:
+def call(handler: Handler, requests: Sequence[Any]) -> Awaitable[None]:
     """
     Let *handler* handle a batch: in this task, or in an OS thread if its method is a plain function.
 
     Raises:
         TimeoutError: it was cancelled after its `timeout_seconds`. Whatever the handler raises is raised as well.
     """
-    if handler.timeout_seconds is None:
-        await _call(handler, requests)
-        return
+    return _call(handler, requests) if handler.timeout_seconds is None else _call_bounded(handler, requests)
+
+
+async def _call_bounded(handler: Handler, requests: Sequence[Any]) -> None:
     try:
         async with asyncio.timeout(handler.timeout_seconds) as limit:
             await _call(handler, requests)

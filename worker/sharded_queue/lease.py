@@ -6,6 +6,8 @@ from typing import NamedTuple
 from sharded_queue.printable import printable
 from sharded_queue.tube import Shard
 
+BOOTTIME: int | None = getattr(time, "CLOCK_BOOTTIME", None)
+
 
 def worker_of(owner: str) -> str:
     """
@@ -21,7 +23,7 @@ def clock() -> float:
     of Linux stands still then, and a worker would trust a lease that is over. Systems without such a clock use the
     monotonic one.
     """
-    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+    return time.monotonic() if BOOTTIME is None else time.clock_gettime(BOOTTIME)
 
 
 class Lease(NamedTuple):

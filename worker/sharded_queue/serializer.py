@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from math import isfinite
-from operator import attrgetter, contains
+from operator import attrgetter, contains, itemgetter
 from typing import Any, NamedTuple, get_type_hints, is_typeddict
 
 import msgspec
@@ -98,6 +98,7 @@ class Serializer:
             self._encode = msgspec.json.Encoder().encode
             self._decode = _decoder(request_type)
         self._plain = _plain_fields(request_type)
+        self._read_field = {name: _reader(request_type, name) for name in self._plain or ()}
 
     def encode_all(self, requests: tuple[Any, ...]) -> list[bytes]:
         """
@@ -124,12 +125,14 @@ class Serializer:
         finite number.
         """
         doubtful = set(range(min(len(requests), READ_BACK)))
+        if len(doubtful) == len(requests):
+            return sorted(doubtful)
         if self._plain is None:
             if any(map(contains, bodies, repeat(b"null"))):  # what infinity and NaN are encoded as
                 doubtful.update(place for place, body in enumerate(bodies) if b"null" in body)
             return sorted(doubtful)
         for name, allowed in self._plain.items():
-            values = list(map(attrgetter(name), requests))
+            values = list(map(self._read_field[name], requests))
             if not (allowed.issuperset(map(type, values)) and (float not in allowed or all(map(isfinite, values)))):
                 doubtful.update(
                     place
@@ -186,6 +189,12 @@ class Serializer:
         except Exception as error:  # a request's own code runs here, and may raise anything
             name = getattr(self.request_type, "__name__", str(self.request_type))
             raise SerializationError(f"{body[:80]!r} is not a {name}: {error}") from error
+
+
+def _reader(request_type: Any, name: str) -> Callable[[Any], Any]:
+    """Reads a field of a request; of a named tuple by its index, which takes half the time."""
+    fields: tuple[str, ...] = getattr(request_type, "_fields", ())
+    return itemgetter(fields.index(name)) if name in fields else attrgetter(name)
 
 
 def _plain_fields(request_type: Any) -> dict[str, frozenset[type]] | None:

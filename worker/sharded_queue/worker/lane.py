@@ -162,7 +162,7 @@ class Lane:
     async def _begin(self, batch: Batch) -> Handler | None:
         try:
             self.handler.serializer()
-            handler = await self._called(self._make())
+            handler = await self._called(self._make()) if self.handler.has_lifecycle else self.handler()
         except FAILURES as error:
             if self._is_cancelled(error):
                 raise
@@ -176,7 +176,7 @@ class Lane:
         return handler
 
     async def _end(self, handler: Handler | None) -> None:
-        if handler:
+        if handler and self.handler.has_lifecycle:
             try:
                 await self._called(handler.stop())
             except FAILURES:
@@ -195,8 +195,6 @@ class Lane:
         Raises:
             TimeoutError: the handler hung. `create`, `start` and `stop` may take as long as one batch.
         """
-        if not self.handler.has_lifecycle:
-            return await step
         self.called_since = time.monotonic()
         try:
             async with asyncio.timeout(settings.coordinator_timeout):
@@ -314,8 +312,8 @@ class Lane:
         messages = batch.messages if is_whole else batch.messages[first:end]
         self._latency.waits.add_waits(messages, self._handed_ms)
 
-    async def _settle_as(self, settlement: Settlement) -> Settled:
-        return await self._tell(self.host.settle(settlement))
+    def _settle_as(self, settlement: Settlement) -> Awaitable[Settled]:
+        return self._tell(self.host.settle(settlement))
 
     def _is_over(self) -> bool:
         return time.monotonic() - self._bound_at > settings.worker_turn

@@ -154,6 +154,7 @@ class Scripts:
     def __init__(self, link: Link) -> None:
         self.link = link
         self._idle_callers: list[Caller] = []
+        self._loaded: set[str] = set()
 
     async def run(
         self,
@@ -294,8 +295,14 @@ class Scripts:
         found = await self.call("kinds", keys, [])
         return [remedy(key.decode(errors="backslashreplace"), kind.decode()) for key, kind in found]
 
+    async def make_sure_of(self, name: str, key: str) -> None:
+        """Load a script, unless that was done before. On a Cluster another node may keep the key by now."""
+        if self.link.is_cluster or name not in self._loaded:
+            await self.load(name, key)
+
     async def load(self, name: str, key: str) -> None:
         await self.link.send(key, "SCRIPT", "LOAD", source(name), seconds=settings.redis_timeout)
+        self._loaded.add(name)
 
 
 async def retry(

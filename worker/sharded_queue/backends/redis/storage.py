@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, cast
 
 from sharded_queue import timing
@@ -118,12 +119,13 @@ class RedisStorage(Storage):
         """The answer to a registration. Each time it is sent, its requests get a new stamp."""
         keys = [*self.keys.of(shard), f"{self.keys.base(shard)}:producer:{producer.name}"]
         elapsed = asyncio.get_running_loop().time
-        rest = (self.keys.awake, shard.tag, *limits, _largest(entries))
-        way_seconds, give_up_at = _way_seconds(entries), elapsed() + settings.redis_retry
+        lengths = list(map(len, chain.from_iterable(entry.bodies for entry in entries)))
+        rest = (self.keys.awake, shard.tag, *limits, STAMP_DIGITS + max(lengths, default=0))
+        way_seconds, give_up_at = _way_seconds(lengths), elapsed() + settings.redis_retry
 
         async def attempt(_: bool) -> list[Any]:
             if way_seconds > 1:  # a late NOSCRIPT would cost another way
-                await self.scripts.load("register", keys[0])
+                await self.scripts.make_sure_of("register", keys[0])
             stamp, sent_at = self._clock.stamp(), elapsed()
             head = [producer.call, stamp, self._clock.tolerance(way_seconds), *rest]
             arguments = [*head, *_stamped(entries, b"%013d" % stamp)]
@@ -348,10 +350,9 @@ def _limits(registration: Registration) -> Limits:
     return registration.capacity or 0, delay_ms, window_ms, layout
 
 
-def _way_seconds(entries: Sequence[Entry]) -> float:
-    """The extra time for a registration to reach Redis and be carried out, by its size."""
-    size = sum(sum(map(len, bodies)) + BYTES_OF_ARGUMENT * len(bodies) for _, _, bodies, _ in entries)
-    return size / SLOWEST_BYTES_A_SECOND
+def _way_seconds(lengths: Sequence[int]) -> float:
+    """The extra time for a registration to reach Redis and be carried out, by the lengths of its requests."""
+    return (sum(lengths) + BYTES_OF_ARGUMENT * len(lengths)) / SLOWEST_BYTES_A_SECOND
 
 
 def _encode_layout(layout: Layout | None) -> str:
@@ -365,11 +366,6 @@ def _stamped(entries: Sequence[Entry], stamp: bytes) -> list[Any]:
         arguments += [stamp + body for body in bodies]
         arguments += identities
     return arguments
-
-
-def _largest(entries: Sequence[Entry]) -> int:
-    """The bytes of the largest message."""
-    return STAMP_DIGITS + max((len(body) for entry in entries for body in entry.bodies), default=0)
 
 
 def first_of(text: bytes) -> First:
