@@ -382,7 +382,7 @@ async def test_all_keys_of_a_script_share_a_hash_tag(on_redis: RedisMedium) -> N
 
 async def test_prefixes_keep_queues_of_one_redis_apart(on_redis: RedisMedium) -> None:
     other = RedisStorage(on_redis.redis, keys=Keys("other_", "their_"))
-    await other.register(SHARD, [Entry("a", 0, [b"1"])])
+    await other.register(SHARD, Registration([Entry("a", 0, [b"1"])]))
 
     assert await on_redis.bind() == []
 
