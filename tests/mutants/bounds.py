@@ -1,6 +1,6 @@
 """Costs, bounds and figures."""
 
-from tests.mutants.mutant import BIND, COORDINATOR, PRELUDE, REDIS, SETTLE, SIZES, STORAGE, Mutant
+from tests.mutants.mutant import BIND, COORDINATOR, OBSERVING, PRELUDE, REDIS, SETTLE, SIZES, Mutant
 
 MUTANTS = [
     # Cost and promptness.
@@ -45,28 +45,28 @@ MUTANTS = [
         PRELUDE,
         "try('HINCRBY', COUNTERS, 'depth', depth_change)",
         "0",
-        (STORAGE + "depth_counts_what_is_not_yet_settled",),
+        (OBSERVING + "depth_counts_what_is_not_yet_settled",),
     ),
     Mutant(
         "the age of a tube stays that of its first request",
         PRELUDE,
         "redis.call('ZADD', OLDEST, stamp_of(try('LINDEX', list, rest)), member)",
         "",
-        (STORAGE + "a_tube_whose_head_was_settled_is_as_old_as_the_next_request",),
+        (OBSERVING + "a_tube_whose_head_was_settled_is_as_old_as_the_next_request",),
     ),
     Mutant(
         "the depth of threads is not ranked",
         PRELUDE,
         "redis.call('ZADD', DEEP, after, thread)",
         "",
-        (STORAGE + "the_deepest_threads_are_listed_deepest_first",),
+        (OBSERVING + "the_deepest_threads_are_listed_deepest_first",),
     ),
     Mutant(
         "a look for threads is not remembered",
         BIND,
         "  redis.call('HSET', COUNTERS, 'looked', now_text)\n",
         "",
-        (STORAGE + "a_look_of_a_worker_is_remembered",),
+        (OBSERVING + "a_look_of_a_worker_is_remembered",),
     ),
     # What is handed out at once is bounded in bytes.
     Mutant(

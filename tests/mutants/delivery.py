@@ -1,6 +1,7 @@
 """Nothing is lost, and nothing is settled that was not handled."""
 
 from tests.mutants.mutant import (
+    BACK_OFF,
     CONTROL,
     COORDINATOR,
     ENDING,
@@ -174,7 +175,7 @@ MUTANTS = [
         PRELUDE,
         "failure.attempts + failure.crashes + 1 or 1",
         "failure.crashes + 1 or 1",
-        (STORAGE + "attempts_are_counted_over_back_offs",),
+        (BACK_OFF + "attempts_are_counted_over_back_offs",),
     ),
     Mutant(
         "crashes are not counted",

@@ -21,10 +21,14 @@ SIZES, CLOCK, LEASE, FORMAT = (f"test_{name}.py::test_" for name in ("sizes", "c
 SERVING, LIMITS, ENDING, FAILURES, LIFECYCLE, LOST_LEASES = (
     f"worker/test_{name}.py::test_" for name in ("serving", "limits", "ending", "failures", "lifecycle", "lost_leases")
 )
-STORAGE, COORDINATOR, REDIS, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE, GARBAGE = (
+RECORDS, KEYS, FUZZ = (f"garbage/test_{name}.py::test_" for name in ("records", "keys", "fuzz"))
+STORAGE, PRIORITIES, BACK_OFF, OBSERVING, COORDINATOR, REDIS, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE = (
     f"test_{name}.py::test_"
     for name in (
         "storage",
+        "priorities",
+        "back_off",
+        "observing",
         "coordinator",
         "redis",
         "control",
@@ -32,7 +36,6 @@ STORAGE, COORDINATOR, REDIS, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE, G
         "schedules",
         "resharding",
         "late",
-        "garbage",
     )
 )
 SYNC = "test_sync.py::test_"

@@ -1,16 +1,17 @@
 """One thread has one worker, and its requests keep their order."""
 
 from tests.mutants.mutant import (
+    BACK_OFF,
     BIND,
     CONTROL,
     COORDINATOR,
     FAIL,
     PRELUDE,
+    PRIORITIES,
     REGISTER,
     RESHARD,
     RESHARDING,
     SERVING,
-    STORAGE,
     Mutant,
 )
 
@@ -53,21 +54,21 @@ MUTANTS = [
         PRELUDE,
         "if tonumber(tubes[i].priority) < tonumber(priority) then",
         "if tubes[i].priority < priority then",
-        (STORAGE + "priorities_are_compared_as_numbers",),
+        (PRIORITIES + "priorities_are_compared_as_numbers",),
     ),
     Mutant(
         "priorities do not age",
         PRELUDE,
         "tonumber(tube.priority) - math.floor(waited / ageing)",
         "tonumber(tube.priority)",
-        (STORAGE + "a_priority_counts_one_step_less_for_each_time_of_ageing",),
+        (PRIORITIES + "a_priority_counts_one_step_less_for_each_time_of_ageing",),
     ),
     Mutant(
         "in memory priorities do not age",
         "backends/memory/shard.py",
         " // ageing_ms",
         " // 10**12",
-        (STORAGE + "priorities_age_while_their_thread_is_held",),
+        (PRIORITIES + "priorities_age_while_their_thread_is_held",),
     ),
     Mutant(
         "a worker does not say how priorities age",
@@ -81,7 +82,7 @@ MUTANTS = [
         FAIL,
         "redis.call('ZADD', BLOCKED, 'GT', now + delay, thread)",
         "make_ready(thread, tubes)",
-        (STORAGE + "a_request_put_off_blocks_its_whole_thread",),
+        (BACK_OFF + "a_request_put_off_blocks_its_whole_thread",),
     ),
     Mutant(
         "a back-off ends a pause",
