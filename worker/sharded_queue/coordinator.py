@@ -7,7 +7,6 @@ the storage refuses the old fence.
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from sharded_queue.lease import Lease
@@ -15,8 +14,7 @@ from sharded_queue.storage import Batch, Storage
 from sharded_queue.tube import Shard
 
 
-@dataclass(frozen=True, slots=True)
-class BindRequest:
+class BindRequest(NamedTuple):
     """
     What a worker asks of a shard: at most *threads* threads, with at most *wanted* requests of each.
 

@@ -7,7 +7,6 @@ are milliseconds by the storage's own clock (for Redis: its `TIME`), never the c
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -35,8 +34,7 @@ class Entry(NamedTuple):
     identities: Sequence[str] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(NamedTuple):
     """
     What to append to the tubes of one shard, all or nothing.
 

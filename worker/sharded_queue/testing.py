@@ -148,9 +148,9 @@ class RecordingStorage(RuntimeStorage):
         registered = await super().register(shard, registration)
         self.registrations += [
             (shard, entry, body, registration.delay_seconds)
-            for number, entry in enumerate(registration.entries)
-            for place, body in enumerate(entry.bodies)
-            if (number, place) not in registered.duplicates
+            for nth, entry in enumerate(registration.entries)
+            for index, body in enumerate(entry.bodies)
+            if (nth, index) not in registered.duplicates
         ]
         return registered
 

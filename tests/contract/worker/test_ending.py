@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from dataclasses import replace
 
 import pytest
 
@@ -52,7 +51,7 @@ async def test_a_worker_stopped_while_it_binds_binds_no_more(bench: Bench) -> No
         nonlocal binds
         binds += 1
         worker.stop()
-        return await bind(shard, replace(request, threads=1))
+        return await bind(shard, request._replace(threads=1))
 
     worker.coordinator.bind = stop_then_bind  # type: ignore[method-assign]
     await worker.loop()
