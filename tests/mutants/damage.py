@@ -112,7 +112,7 @@ MUTANTS = [
     Mutant(
         "a repair leaves keys of another kind",
         "backends/redis/lua/repair.lua",
-        "    if key ~= LAYOUT then remove_other_kind(name_of(key), key, kind) end\n",
+        "      if key ~= LAYOUT then remove_other_kind(string.match(key, ':(%a+)$'), key, kind) end\n",
         "",
         (KEYS + "a_key_of_another_kind_is_made_anew",),
     ),

@@ -1,46 +1,50 @@
--- Shared by all scripts: the keys of one shard, and the few steps that keep its indices true. A script carries those
--- statements of this file that it needs, for each is carried out at every call; a statement begins with `local`.
+-- Shared by all scripts: the keys of one shard, and the functions that keep its indices true. Each script carries only
+-- those statements of this file that it needs, because Redis runs all of a script at every call. A statement begins
+-- with `local` at the beginning of a line.
 --
 -- threads   HASH  thread -> "priority head tail ..." per tube, lower priority first; tail is exclusive
 -- ready     ZSET  threads that may be bound, by the time of their oldest request
--- blocked   ZSET  threads that wait as a whole (back-off, pause), by the time they are free again
+-- blocked   ZSET  threads that wait as a whole (back-off, pause), by the time at which they are free again
 -- oldest    ZSET  thread/priority, by the time of its oldest request
--- deep      ZSET  threads of two requests or more, by depth
--- failures  HASH  thread/priority -> "sequence last attempts crashes error": a failure is being dealt with there
+-- deep      ZSET  threads with two requests or more, by depth
+-- failures  HASH  thread/priority -> "sequence last attempts crashes error": requests from sequence to last are handed
+--                 out one by one, to find the one that fails
 -- counters  HASH  depth, registered, duplicates, settled, dead, busy_us, sequence, fence, born, mended, paused,
 --                 looked (when a worker last asked for threads), largest (bytes of the largest message so far),
---                 latest (about the latest time seen: how a clock that was set back is noticed),
---                 format (of all these keys; where there is none, it is that of this release)
--- wake      LIST  tokens; popping one means "look". wake:OWNER is read by the holder of a drained thread
+--                 latest (about the latest time seen, by which a clock that was set back is noticed),
+--                 format (of all these keys; without it, the format of this release)
+-- wake      LIST  tokens; popping one means "poll". wake:OWNER is read by the holder of a drained thread
 -- due       ZSET  numbers of delayed requests by the time they are due; later HASH number -> "bytes of thread, priority,
---                 thread message"; cancelled ZSET numbers of those that were cancelled lately, by time
+--                 thread message"; cancelled ZSET numbers of recently cancelled ones, by time
 -- dead      ZSET  numbers of dead letters by time; letters HASH number -> "bytes of thread, priority, sequence,
 --                 attempts, bytes of reason, thread reason message"
--- identities ZSET identities of requests registered lately, by the time until which another of that identity is left
---                 out; firsts HASH identity -> "sequence priority thread" of the request that was registered
--- schedules HASH  name -> "bytes of timing, bytes of thread, priority, timing thread message": what occurs again and
---                 again; occurrences ZSET name by the time it occurs next
--- layout    STRING "number threads before": keys are placed on threads number:0 to number:threads-1, and before that on
---                  those of the layout before, of which there were `before` (0: there was none)
--- old       ZSET  threads of the layout before that are not drained, by residue class: threads of two layouts can share
---                 keys only if their numbers leave the same rest, divided by the common divisor of how many there are
--- parked    ZSET  threads that may be bound but for those, by residue class
+-- identities ZSET identities of recently registered requests, by the end of the window in which duplicates are left out;
+--                 firsts HASH identity -> "sequence priority thread" of the request that was registered
+-- schedules HASH  name -> "bytes of timing, bytes of thread, priority, timing thread message"; occurrences ZSET name by
+--                 the time of the next occurrence
+-- layout    STRING "number threads before": keys are placed on the threads number:0 to number:threads-1; `before` is the
+--                  number of threads of the layout before (0: there was none)
+-- old       ZSET  threads of the layout before that are not drained, by residue class. Threads of two layouts can share
+--                 keys only if their numbers have the same remainder modulo the greatest common divisor of the two
+--                 numbers of threads: that remainder is their residue class
+-- parked    ZSET  threads that wait for old threads of their residue class, by residue class
 -- unparking ZSET  residue classes without old threads, whose parked threads become ready step by step
--- cordoned  ZSET  names of workers that are given no threads, by the time until which
+-- cordoned  ZSET  names of workers that get no new threads, by the time until which they get none
 -- leases    ZSET  bound threads, by expiry
--- caller:NAME STRING number of the last call of one who numbers its calls, and what that was answered; register has
---                 the like as producer:NAME. Each goes some minutes after the last call
+-- caller:NAME STRING number of the last call of a caller that numbers its calls, and the answer; producer:NAME is the same
+--                 for register. Each expires some minutes after the last call
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing call": how priorities age (0: they
---                 do not), and the number of the holder's last call that was carried out (0: of the bind)
--- quarantine HASH "thread NAME", "delayed NUMBER" or "schedule NAME" -> why its record cannot be read; such a thread is
+--                 do not), and the number of the holder's last call that was carried out (0: the bind)
+-- quarantine HASH "thread NAME", "delayed NUMBER" or "schedule NAME" -> why its record cannot be read. Such a thread is
 --                 paused, and such a delayed request or schedule is not due
 --
 -- Redis does not roll back what a script wrote before it failed. So a script reads what it needs before it writes, and
--- calls `sound` before it writes to keys that it has not read: a key of another kind ends it there. A record that
--- cannot be read never ends a script: its reader answers nil, and the thread or request that it is about stays behind.
+-- calls `check_kinds` before it writes to keys that it has not read: a key of another kind ends the script there. A
+-- record that cannot be read never ends a script: its reader returns nil, and the thread or request concerned stays
+-- behind.
 --
--- Numbers above 1e14 must be written by `integer`: Lua's own way to write them rounds. To write a number takes as long as
--- a short command: what only passes through stays the text that it came as.
+-- Numbers above 1e14 must be written by `integer`: Lua's own notation rounds them. Writing a number takes as long as a
+-- short command, so a number that is only passed on stays the text that it came as.
 
 local base, lock = KEYS[1], KEYS[2]
 local THREADS = base .. ':threads'
@@ -75,13 +79,13 @@ local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)
 
--- A change of what the keys mean takes the next number: see docs/architecture.md.
+-- A change of what the keys mean takes the next number; see docs/architecture.md.
 local FORMAT = '2'
 
 local woken, depth_change, settled = 0, 0, 0
 
--- What a script needs rarely is made when it is needed: `rarely().name(...)` calls a function of this file so. To make a
--- function takes longer than most functions run.
+-- `rarely().name(...)` calls a function of this file that is created only then: creating a function takes longer than
+-- most functions run.
 local rare, make_rare
 local function rarely()
   if not rare then rare = make_rare() end
@@ -104,17 +108,16 @@ local function integer(number)
   return string.format(INTEGER, number)
 end
 
--- One command on a key with any number of arguments: for many threads, that takes a part of the time of many commands.
--- Lua hands over so many at a time.
+-- One command on a key with any number of arguments, at most CHUNK at a time, as Lua's stack is limited. For many
+-- threads that is faster than a command each.
 local function in_chunks(arguments, command, key)
   for from = 1, #arguments, CHUNK do
     redis.call(command, key, unpack(arguments, from, math.min(from + CHUNK - 1, #arguments)))
   end
 end
 
--- What was said to a call of a caller who numbers them (the third key keeps the last one): nil to a new call, the answer
--- of the first time where it comes again, and false where it comes late, when nobody listens any more. It is carried out
--- in the first case only.
+-- The answer to a numbered call, as the third key keeps it. Nil: the call is new, and must be carried out. The first
+-- answer: the call comes again. False: it comes late, after newer calls, and nothing reads its answer.
 local function stored_answer(number)
   local last, answer = string.match(redis.call('GET', KEYS[3]) or '', '^(%d+) (.*)$')
   if not last or tonumber(last) < number then return nil end
@@ -127,7 +130,7 @@ local function store_answer(number, answer)
   return answer
 end
 
--- The records of many threads, false where there is none.
+-- The records of many threads, false for threads without one.
 local function records_of(key, threads)
   local records = {}
   if #threads > 0 and #threads <= CHUNK then return redis.call('HMGET', key, unpack(threads)) end
@@ -138,8 +141,8 @@ local function records_of(key, threads)
   return records
 end
 
--- The keys of the shard by the kind of their values. They are spelled here again: each constant that a function names
--- takes its time in every call of every script that has the function.
+-- The keys of the shard by the kind of their values. Their names are repeated here, because each constant that a
+-- function captures costs time in every call of every script that carries the function.
 local function keys_by_kind()
   local keys = {}
   for kind, names in pairs({
@@ -157,14 +160,14 @@ local function keys_by_kind()
   return keys
 end
 
--- The command that tells how much a key of a kind holds, and is refused for one of another kind.
+-- The command that reads the size of a key of a kind, and is refused for a key of another kind.
 local function size_of(kind, key)
   local commands = { hash = 'HLEN', zset = 'ZCARD', list = 'LLEN', string = 'GET' }
   return commands[kind], key
 end
 
--- As redis.call; nil where the key, or the number in it, is of a kind that the command does not take: a counter that
--- only tells and holds no number is left to the repair.
+-- As redis.call, but returns nil where the key, or the number in it, is of a kind that the command does not take.
+-- Counters that are only reported are written so: a repair puts them right.
 local function try(...)
   local answer = redis.pcall(...)
   if type(answer) ~= 'table' or not answer.err then return answer end
@@ -174,13 +177,13 @@ local function try(...)
   error(answer)
 end
 
--- Whether this is a number as we count requests: whole, and neither huge, nor infinite, nor NaN. There is room for as
--- many above it, so what comes after is exact as well.
+-- Whether this can be the number of a request: an integer, and neither huge, nor infinite, nor NaN. Numbers may double
+-- before they are no longer exact.
 local function is_integer(number)
   return number ~= nil and number >= -2 ^ 52 and number <= 2 ^ 52 and number % 1 == 0
 end
 
--- Whether Python can read a name: UTF-8, or what its bytes above 127 leave of it.
+-- Whether a name is UTF-8, so that Python can read it.
 local function is_text(name)
   if not string.find(name, '[\128-\255]') then return true end
   for _, character in ipairs({ '[\194-\223][\128-\191]', '\224[\160-\191][\128-\191]',
@@ -196,12 +199,12 @@ local function list_of(thread, priority)
   return base .. '/' .. thread .. '/' .. priority
 end
 
--- When a message was registered; one without a time, which somebody else wrote, counts as new.
+-- The time at which a message was registered. A message without a time is not ours, and counts as new.
 local function stamp_of(message)
   return string.match(message or '', '^%d%d%d%d%d%d%d%d%d%d%d%d%d') or now_text
 end
 
--- The tubes of a thread's record, none where there is no record; nil where it cannot be read.
+-- The tubes of a thread by its record: none without a record, nil where it cannot be read.
 local function read_tubes(text)
   local tubes, at = {}, 1
   while text and at <= #text do
@@ -219,7 +222,7 @@ local function tubes_of(thread)
   return read_tubes(redis.call('HGET', THREADS, thread))
 end
 
--- False where there is none, nil where it cannot be read.
+-- The layout: false where there is none, nil where it cannot be read.
 local layout
 local function known_layout()
   if layout == nil then
@@ -235,14 +238,14 @@ local function known_layout()
   return layout
 end
 
--- One that cannot be read ends the script: without it, nobody knows which requests must wait for which others.
+-- The layout, or an error where it cannot be read: without it, it is unknown which requests must wait for which others.
 local function layout_in_force()
   if known_layout() == nil then error({ err = 'GARBAGE ' .. LAYOUT .. ' holds no layout' }) end
   return layout
 end
 
--- Ends the script before it writes, if a key of the shard holds values of another kind. It takes as long as 25 commands:
--- where a script is called often, only for the steps that are rare.
+-- Ends the script, before it writes, if a key of the shard holds values of another kind. That takes as long as 25
+-- commands, so scripts that are called often call it only in their rare steps.
 local are_kinds_checked
 local function check_kinds()
   if are_kinds_checked then return end
@@ -253,14 +256,14 @@ local function check_kinds()
   are_kinds_checked = true
 end
 
--- A request that was routed by key is placed by the layout in force, whatever was in force when it was registered.
+-- The thread of a request now: one routed by key follows the layout in force, whenever it was registered.
 local function thread_in_force(thread, message)
   local key_hash = string.match(message, '^#(%x%x%x%x%x%x%x%x)', 14)
   if not key_hash or not layout_in_force() then return thread end
   return layout.number .. ':' .. tonumber(key_hash, 16) % layout.threads
 end
 
--- Whether old threads are being drained, and this one may be one of a layout.
+-- Whether old threads are being drained, and this thread may be one of a layout.
 local is_moving
 local function may_move(thread)
   if not string.find(thread, ':', 1, true) then return false end
@@ -273,7 +276,7 @@ local function common_divisor(a, b)
   return a
 end
 
--- Residue class and layout of a thread that may move; nil for a thread of no layout.
+-- Residue class and number of the layout of a thread; nil for a thread that is not of a layout.
 local function residue_of(thread)
   local number, rank = string.match(thread, '^(%d+):(%d+)$')
   if not layout_in_force() or not number then return nil end
@@ -284,7 +287,7 @@ local function has_old(residue)
   return redis.call('ZCOUNT', OLD, residue, residue) > 0
 end
 
--- Put a thread that waits for old ones to where it waits; whether it does.
+-- Park a thread if it has to wait for old ones; returns whether it has.
 local function park(thread)
   local residue, number = residue_of(thread)
   if not residue or number ~= layout.number then return false end
@@ -293,7 +296,7 @@ local function park(thread)
   return true
 end
 
--- With the last old thread of its residue class, those that wait for it may be bound.
+-- When the last old thread of a residue class is drained, the threads that wait for the class may be bound.
 local function index_drained(thread)
   local residue = residue_of(thread)
   if not residue or redis.call('ZREM', OLD, thread) == 0 or has_old(residue) then return end
@@ -303,7 +306,7 @@ local function index_drained(thread)
   end
 end
 
--- The record of a thread's tubes; none where it has none.
+-- The record of a thread's tubes; nil where there are none.
 local function encode_tubes(tubes)
   local record
   for i = 1, #tubes do
@@ -337,7 +340,7 @@ local function index_depth(thread, before, after)
   end
 end
 
--- Nil also where it cannot be read: then the tries of a request are counted anew.
+-- Nil also where the record cannot be read: then the tries of the request are counted from 0 again.
 local function read_failure(text)
   local sequence, last, attempts, crashes, reason =
     string.match(text or '', '^(%-?%d+) (%-?%d+) (%-?%d+) (%d+) (.*)$')
@@ -359,7 +362,7 @@ local function store_failure(thread, priority, failure)
     .. failure.attempts .. ' ' .. failure.crashes .. ' ' .. failure.reason)
 end
 
--- What was suspected up to `through` proved innocent; the rest of the span stays under suspicion.
+-- Requests up to `through` are cleared of suspicion; the rest of the span stays suspected.
 local function clear_failure(thread, priority, through)
   local failure = failure_of(thread, priority)
   if through < failure.sequence then return end
@@ -370,7 +373,7 @@ local function clear_failure(thread, priority, through)
   end
 end
 
--- Drop the first `count` requests of the thread's tube number i.
+-- Remove the first `count` requests of the thread's tube number i.
 local function pop_requests(thread, tubes, i, count)
   local tube, before, rest = tubes[i], depth_of(tubes), integer(count)
   local list, member = list_of(thread, tube.priority), thread .. '/' .. tube.priority
@@ -386,11 +389,11 @@ local function pop_requests(thread, tubes, i, count)
   index_depth(thread, before, before - count)
   store_tubes(thread, tubes)
   depth_change = depth_change - count
-  -- The list comes last: whatever ended the steps before, its first request is still the one that the record names.
+  -- The list comes last: wherever an error ends the script, its first request is still the one that the record names.
   try('LTRIM', list, rest, '-1')
 end
 
--- The number of the next dead letter. Where they are not counted any more, it is one above all that were given.
+-- The number of the next dead letter. Where the counter cannot be read, it is one above all that were given.
 local function next_letter()
   local number = try('HINCRBY', COUNTERS, 'dead', 1)
   if number and number > 0 then return number end
@@ -398,7 +401,7 @@ local function next_letter()
   return integer(now_us)
 end
 
--- The first request of tube number i goes to the dead letters.
+-- The first request of tube number i becomes a dead letter.
 local function dead_letter(thread, tubes, i, attempts, reason)
   local tube = tubes[i]
   local number, message = next_letter(), try('LINDEX', list_of(thread, tube.priority), 0) or ''
@@ -414,8 +417,8 @@ local function blocked_until(thread)
   return any_blocked and redis.call('ZSCORE', BLOCKED, thread)
 end
 
--- Whether new requests of a thread are withheld: the handler or the thread is paused. `largest`: bytes of the largest
--- message that the shard may hold, which is read with it.
+-- Whether new requests of a thread are withheld: the handler or the thread is paused. Reads `largest` with it: the
+-- bytes of the largest message that the shard may hold.
 local all_paused, largest
 local function is_paused(thread)
   if all_paused == nil then
@@ -425,7 +428,7 @@ local function is_paused(thread)
   return all_paused or blocked_until(thread) == 'inf'
 end
 
--- Nil also where it cannot be read: nobody holds the thread then, and whoever thinks so finds its fence refused.
+-- Nil also where the record cannot be read: then the thread is not held, and its former holder finds its fence refused.
 local function read_hold(text)
   local fence, owner, since, lease, priority, first, last, ageing, call =
     string.match(text or '', '^(%d+) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*) ?(%d*)$')
@@ -440,7 +443,7 @@ local function held_of(thread)
   return read_hold(redis.call('HGET', HELD, thread))
 end
 
--- The record of a hold. Nothing is in the holder's hands while last < first; the thread is drained while since is '0'.
+-- The record of a hold. Its holder has nothing in hand while last < first. The thread is drained while since is '0'.
 local function encode_hold(held)
   local first = integer(held.first)
   local last = held.last == held.first and first or integer(held.last)
@@ -459,32 +462,32 @@ local function held_by(thread, fence)
   return held and held.fence == fence and held or nil
 end
 
--- A holder numbers its calls: one that was carried out is not carried out again, however late it comes. A call without
--- a number is told by the numbers of its requests alone.
+-- Whether a numbered call of a holder was carried out already, so that it must not be carried out again, however late
+-- it comes. A call without a number is recognised by the numbers of its requests alone.
 local function is_answered(held, call)
   return call ~= '' and tonumber(call) <= tonumber(held.call)
 end
 
--- Which of a thread's tubes it is; nil where the thread has none of that priority.
+-- The position of a priority among the tubes of a thread; nil where the thread has no such tube.
 local function position_of(tubes, priority)
   for i = 1, #tubes do
     if tubes[i].priority == priority then return i end
   end
 end
 
--- Whether no request up to a number is left in its tube.
+-- Whether all requests up to a number have left their tube.
 local function is_done(tubes, priority, through)
   local tube = tubes[position_of(tubes, priority)]
   return not tube or tube.head > through
 end
 
--- Which attempt it is to handle the first request of a tube.
+-- The number of the next attempt to handle the first request of a tube.
 local function attempt_at(failure, tube)
   return failure and tube.head == failure.sequence and failure.attempts + failure.crashes + 1 or 1
 end
 
--- A thread whose record cannot be read is given to no worker: `check --repair` makes the record anew, from its lists.
--- Until then it counts as paused; so one that is paused already is met again when it is resumed.
+-- A thread whose record cannot be read is not handed out until `check --repair` makes the record anew, from its lists.
+-- Until then it counts as paused. One that is paused already is found again when it is resumed.
 local function quarantine(thread, reason)
   if redis.call('ZSCORE', BLOCKED, thread) == 'inf' then return end
   check_kinds()
@@ -497,7 +500,7 @@ end
 
 local UNREADABLE = 'the record of its tubes cannot be read'
 
--- `oldest`: the time of its oldest request, if the caller knows it.
+-- `oldest`: the time of the thread's oldest request, if the caller knows it.
 local function make_ready(thread, tubes, is_unparked, oldest)
   if tubes and #tubes == 0 or blocked_until(thread) then return end
   if not tubes then return rarely().quarantine(thread, UNREADABLE) end
@@ -510,7 +513,7 @@ local function make_ready(thread, tubes, is_unparked, oldest)
   woken = woken + 1
 end
 
--- A thread that is ready is as old as its oldest request, also if that comes later: put off before, or handled in vain.
+-- A ready thread is as old as its oldest request, even one that comes later: delayed, or handled in vain.
 local function index_older(thread, priority)
   redis.call('ZADD', READY, 'XX', 'LT', redis.call('ZSCORE', OLDEST, thread .. '/' .. priority), thread)
 end
@@ -520,8 +523,8 @@ local function let_go(thread)
   redis.call('HDEL', HELD, thread)
 end
 
--- Ends the script before it writes, where a thread could not be given back: one that is neither held nor ready would be
--- seen by nobody.
+-- Ends the script, before it writes, where a thread could not be given back: no worker would find a thread that is
+-- neither held nor ready.
 local is_way_sound
 local function check_way_back()
   if is_way_sound then return end
@@ -530,8 +533,8 @@ local function check_way_back()
   is_way_sound = true
 end
 
--- A worker died with requests in its hands: they are handed out one by one from here on, and one that keeps killing
--- its workers goes to the dead letters.
+-- A worker died with requests in hand: they are handed out one by one from here on, and one that keeps killing its
+-- workers becomes a dead letter.
 local function count_crash(thread, tubes, held, crash_limit)
   if held.last < held.first then return end
   for i, tube in ipairs(tubes or {}) do
@@ -552,7 +555,7 @@ local function count_crash(thread, tubes, held, crash_limit)
   end
 end
 
--- Its holder is gone.
+-- Free a thread whose holder is gone.
 local function expire(thread, crash_limit)
   local held, tubes = held_of(thread), tubes_of(thread)
   let_go(thread)
@@ -560,15 +563,36 @@ local function expire(thread, crash_limit)
   make_ready(thread, tubes)
 end
 
--- How many messages a list has. What is no list there took the place of one: it holds nothing that could be handed out,
--- and goes.
+-- The holds of an owner with a fence above the last one that it knew, the oldest first.
+local function unacknowledged(owner, known)
+  local threads, holds = {}, {}
+  for _, thread in ipairs(redis.call('HKEYS', HELD)) do
+    local held = held_of(thread)
+    if held and held.owner == owner and tonumber(held.fence) > tonumber(known) then
+      threads[#threads + 1], holds[thread] = thread, held
+    end
+  end
+  table.sort(threads, function(one, other) return tonumber(holds[one].fence) < tonumber(holds[other].fence) end)
+  return threads, holds
+end
+
+-- Free the threads that were bound by a call whose answer was lost: their owner does not know of them.
+local function take_back(owner, known)
+  for _, thread in ipairs(unacknowledged(owner, known)) do
+    let_go(thread)
+    make_ready(thread, tubes_of(thread))
+  end
+end
+
+-- The number of messages in a list. A value of another kind took the place of the list: it holds nothing that could be
+-- handed out, and is deleted.
 local function length_of(list)
   local length = try('LLEN', list)
   if not length then redis.call('DEL', list) end
   return length or 0
 end
 
--- A list that holds less than its index says was cut behind our back: the list is what there is.
+-- A list that is shorter than its index says was cut by someone else: the index follows the list.
 local function reconcile_length(thread, tubes, i)
   check_kinds()
   local tube, before = tubes[i], depth_of(tubes)
@@ -584,7 +608,8 @@ local function reconcile_length(thread, tubes, i)
   store_tubes(thread, tubes)
 end
 
--- Which tube goes next: the lowest priority, counting a step less for each `ageing` ms that its first request waited.
+-- The tube that goes next: of the lowest priority, less one step for every `ageing` ms that its first request has
+-- waited.
 local function next_tube(thread, tubes, ageing)
   if tonumber(ageing) == 0 then return 1 end
   local next, lowest
@@ -601,7 +626,8 @@ local function largest_message()
   return largest
 end
 
--- Cut off what has no room in so many bytes, but never the first if `is_first`; the bytes of the rest.
+-- Cut off the messages that do not fit into `room` bytes, but never the first if `is_first`; returns the bytes of the
+-- rest.
 local function cut(messages, room, is_first)
   local bytes = 0
   for n = 1, #messages do bytes = bytes + #messages[n] end
@@ -613,7 +639,7 @@ local function cut(messages, room, is_first)
   return bytes
 end
 
--- What comes after those messages of a list that were read, in parts. Returns as first_messages does.
+-- Read on in a list, in parts, after the `messages` that were read. Returns what first_messages does.
 local function read_on(list, messages, bytes, count, part, room)
   while #messages < count do
     local asked, from = math.min(part, count - #messages), #messages
@@ -627,8 +653,8 @@ local function read_on(list, messages, bytes, count, part, room)
   return messages, bytes, false
 end
 
--- The first `count` messages of a list, or as many as have room in so many bytes, at least one; how many bytes they are;
--- and whether the list ended before. They are read in parts that have room whatever their messages are.
+-- The first `count` messages of a list, or as many as fit into `room` bytes, at least one; their bytes; and whether the
+-- list ended early. They are read in parts that fit even if all messages are as large as the largest.
 local function first_messages(list, count, room)
   local part = count
   if count > 1 and count * largest_message() > room then part = math.max(1, math.floor(room / largest)) end
@@ -639,10 +665,9 @@ local function first_messages(list, count, room)
   return messages, bytes, #messages == found and found < part
 end
 
--- The next requests of a bound thread: at most `wanted` of one tube, in at most `room` bytes or one alone, one by one
--- while a failure is looked for. Returns their priority, the number of the first, which attempt it is, the messages, and
--- their bytes; nothing where there are none. What is in the holder's hands then is noted in `held`, which the caller
--- keeps.
+-- The next requests of a bound thread: at most `wanted` of one tube, in at most `room` bytes or a single larger one,
+-- and one by one while a failure is isolated. Returns their priority, the number of the first, its attempt, the
+-- messages, and their bytes; nothing where there are none. Writes what is in hand into `held`, which the caller stores.
 local function hand_out(thread, tubes, held, wanted, room)
   if #tubes == 0 then return nil end
   local i = #tubes == 1 and 1 or next_tube(thread, tubes, held.ageing)
@@ -660,7 +685,7 @@ local function hand_out(thread, tubes, held, wanted, room)
   return tube.priority, tube.head, failure and rarely().attempt_at(failure, tube) or 1, messages, bytes
 end
 
--- What `hand_out` gave, said again; nothing where nothing is in hand.
+-- What `hand_out` returned, again; nothing where nothing is in hand.
 local function in_hand(thread, tubes, held)
   for _, tube in ipairs(held.first <= held.last and tubes or {}) do
     if tube.priority == held.priority then
@@ -670,7 +695,7 @@ local function in_hand(thread, tubes, held)
   end
 end
 
--- The tube of a priority, made if it is not there; `start` must be above every number it ever gave.
+-- The tube of a priority, created if it is missing; `start` must be above every number that it ever gave.
 local function tube_for(tubes, priority, start)
   local place = 1
   for i = 1, #tubes do
@@ -682,8 +707,8 @@ local function tube_for(tubes, priority, start)
   return tube
 end
 
--- The first request of an empty thread: its holder is called, or the thread becomes ready. `hold`: what is known of its
--- holder, if the caller has read that; `oldest` as in make_ready.
+-- The first request of an empty thread wakes its holder, or makes the thread ready. `hold`: the record of its hold, if
+-- the caller has read it; `oldest` as in make_ready.
 local function arrive(thread, tubes, hold, oldest)
   local held
   if hold == nil then held = rarely().held_of(thread) elseif hold then held = read_hold(hold) end
@@ -697,7 +722,7 @@ local function arrive(thread, tubes, hold, oldest)
   redis.call('PEXPIRE', WAKE .. ':' .. held.owner, 60000)
 end
 
--- A delayed request has the number of its registration until its time has come. Equal times go by number, as text.
+-- Until it is due, a delayed request has the number of its registration. Equal times go by number, as text.
 local function put_off(thread, priority, start, source, first, last, due)
   for i = first, last do
     local number = string.format('%016d', start + i - first)
@@ -708,11 +733,12 @@ local function put_off(thread, priority, start, source, first, last, due)
   return start
 end
 
--- Append source[first..last] to a tube; returns the sequence number of the first. `start` as in tube_for; `tubes` those of
--- the thread and `hold` as in arrive, if the caller has read them. Requests for
--- what is no list wait until the next look of a worker, who may remove it; those of a thread whose record cannot be read
--- wait in their list. Requests in the list that the record knows nothing of are before them: it was lost, or somebody else
--- put them there.
+-- Append source[first..last] to a tube; returns the sequence number of the first. `start` as in tube_for; `tubes` of
+-- the thread and `hold` as in arrive, if the caller has read them.
+--
+-- Where the key is not a list, the requests are delayed until the next poll of a worker, which may delete it. Where the
+-- thread's record cannot be read, they wait in their list. The list may hold requests that the record does not know:
+-- the record was lost, or someone else wrote them. They go first.
 local function append(thread, priority, start, source, first, last, tubes, hold)
   local list, count, length = list_of(thread, priority), last - first + 1, nil
   tubes = tubes or rarely().tubes_of(thread)
@@ -743,8 +769,8 @@ local function append(thread, priority, start, source, first, last, tubes, hold)
   return sequence
 end
 
--- Moves all that waits in a sorted set closer by so many ms; what waits for ever does so on. It goes from the earliest
--- up, so that the places of those that are left stay the same.
+-- Bring all finite waits of a sorted set forward by `by` ms, from the earliest up, so that the ranks of the others stay
+-- the same.
 local function bring_forward(key, by)
   local from = 0
   while true do
@@ -762,7 +788,7 @@ local function bring_forward(key, by)
   end
 end
 
--- Intervals are waits, cron lines go by the clock on the wall.
+-- Intervals are waits; cron lines go by the clock on the wall.
 local function bring_intervals_forward(by)
   local found = redis.call('ZRANGE', OCCURRENCES, 0, -1, 'WITHSCORES')
   for i = 1, #found, 2 do
@@ -773,7 +799,7 @@ local function bring_intervals_forward(by)
   end
 end
 
--- It is later than the latest time that was noted, or much earlier; nil where that is no time at all.
+-- Store the time, because it is later than `latest`, or was set back; `latest` is nil where the counter holds no time.
 local function store_time(latest)
   if latest and latest > now then check_kinds() end
   redis.call('HSET', COUNTERS, 'latest', now_text)
@@ -782,9 +808,9 @@ local function store_time(latest)
   bring_intervals_forward(latest - now)
 end
 
--- A wait is kept as the moment when it ends, which a clock that was set back reaches too late: then all of them end
--- earlier by as much, so that none is longer than what was asked for. Steps of less than STEP ms are left alone.
--- `latest` is what the counter says, if the caller has read it.
+-- Waits are kept as the moment at which they end. When the clock was set back by STEP ms or more, all of them are
+-- brought forward by as much, so that none takes longer than was asked for. `latest` is that counter, if the caller has
+-- read it.
 local function follow_clock(latest)
   if latest == nil then
     local counted = redis.call('HMGET', COUNTERS, 'format', 'latest')
@@ -792,23 +818,23 @@ local function follow_clock(latest)
     latest = counted[2]
   end
   latest = tonumber(latest or nil)
-  if latest and not (latest > 0 and latest < 1e13 and latest % 1 == 0) then latest = nil end -- no time at all
+  if latest and not (latest > 0 and latest < 1e13 and latest % 1 == 0) then latest = nil end -- not a time
   if not latest or math.abs(latest - now) >= STEP then rarely().store_time(latest) end
 end
 
--- Nothing is numbered while the number of the next request cannot be read. `sequence` is what the counter says, if the
--- caller has read it.
+-- Whether requests can be numbered: the number of the next one can be read. `sequence` is that counter, if the caller
+-- has read it.
 local function is_numbered(sequence)
   sequence = tonumber(sequence or redis.call('HGET', COUNTERS, 'sequence') or 0)
   return is_integer(sequence) and sequence >= 0
 end
 
--- A number above all that were given; only for one request.
+-- A number for one request, above all that were given.
 local function take_number()
   return redis.call('HINCRBY', COUNTERS, 'sequence', 1) - 1
 end
 
--- Thread and priority of a record that begins with the length of one; nil where they cannot be those of a request.
+-- The thread in a record, of `length` bytes from `at` on; nil where thread or priority cannot be those of a request.
 local function route_of(text, length, priority, at)
   local thread = at and string.sub(text, at, at + length - 1)
   if not thread or thread == '' or #thread < tonumber(length) or not is_text(thread) then return nil end
@@ -831,14 +857,14 @@ local function read_letter(text)
   return thread, priority, string.sub(text, at + length + reason_length)
 end
 
--- A moment as messages have it; one that is none is now.
+-- A moment as messages have it. A score that is not a moment becomes the present.
 local function encode_moment(score)
   local moment = tonumber(score)
   return string.format('%013.0f', moment >= 0 and moment < 1e13 and moment or now)
 end
 
--- Delayed requests whose time has come take their places, in the order of their times; they count as registered then.
--- They wait on (`has_waiting`) where their numbers or their layout cannot be read.
+-- Delayed requests that are due move into their tubes, in the order of their times, and count as registered at these
+-- times. They wait on (`has_waiting`) while the numbers of requests or the layout cannot be read.
 local has_waiting
 local function promote_ripe(ripe)
   has_waiting = not is_numbered() or known_layout() == nil
@@ -866,7 +892,7 @@ local function promote()
   if #ripe > 0 then rarely().promote_ripe(ripe) end
 end
 
--- Nil also where the record cannot be read.
+-- The schedule of a name; nil also where its record cannot be read.
 local function schedule_of(name)
   local text = redis.call('HGET', SCHEDULES, name)
   local timing_length, thread_length, priority, at = string.match(text or '', '^(%d+) (%d+) (%-?%d+) ()')
@@ -882,8 +908,8 @@ local function store_schedule(name, schedule)
     .. schedule.priority .. ' ' .. schedule.timing .. schedule.thread .. schedule.message)
 end
 
--- The number that the next request gets; with the first one, the shard gets its marker. `bytes`: of the largest message
--- that is about to come.
+-- The number of the next request. With the first one, the shard gets its marker. `bytes`: of the largest message that
+-- is about to come.
 local function next_sequence(bytes)
   local found = redis.call('HMGET', COUNTERS, 'sequence', 'largest', 'format')
   check_format(found[3])
@@ -897,7 +923,7 @@ local function next_sequence(bytes)
   return 0
 end
 
--- Parked threads whose old ones are drained become ready, so many at a time.
+-- Parked threads whose old ones are drained become ready, at most SWEEP of them at a time.
 local function unpark_classes()
   check_kinds()
   local left = tonumber(SWEEP)
@@ -919,8 +945,8 @@ local function unpark()
   if redis.call('ZCARD', UNPARKING) > 0 then rarely().unpark_classes() end
 end
 
--- Write what the calls above added up to; the last step of every script that changes something. Returns the depth of the
--- shard, if that changed.
+-- Write what the functions above added up; the last step of every script that changes something. Returns the depth of
+-- the shard, if it changed.
 local function finish()
   local depth = depth_change ~= 0 and try('HINCRBY', COUNTERS, 'depth', depth_change)
   if settled ~= 0 then try('HINCRBY', COUNTERS, 'settled', settled) end

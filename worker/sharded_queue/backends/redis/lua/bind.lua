@@ -2,10 +2,10 @@
 -- Bind threads that are free and have requests, the oldest request first, and hand out their first requests.
 --
 -- KEYS  base, lock, caller
--- ARGV  call, the last call whose answer the caller heard, the last fence that it was given,
---       owner, threads, wanted, lease ms, crash limit, ageing ms (0: priorities do not age),
---       bytes of all messages together, but for one that is larger alone
--- Returns {ms until something may become free, or -1 for never, or -2 for a cordoned worker, 1 if threads are left behind,
+-- ARGV  call, the last call whose answer the caller received, the last fence that it received, owner, threads, wanted,
+--       lease ms, crash limit, ageing ms (0: priorities do not age), bytes of all messages together, which only a single
+--       larger message may exceed
+-- Returns {ms until a thread may become free, or -1 for never, or -2 for a cordoned worker, 1 if threads are left behind,
 --         ms until a schedule occurs or -1, then per thread: thread, fence, priority, first, attempt, messages}
 
 local call, heard, known = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -14,30 +14,6 @@ local lease, crash_limit, ageing, room = tonumber(ARGV[7]), tonumber(ARGV[8]), A
 
 local reply = { -1, 0, -1 }
 
-local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused', 'format')
-check_format(counted[5])
-
--- The call before. A call that comes late binds nothing: its caller has gone on, and would never know of it.
-local before = tonumber(redis.call('SET', KEYS[3], ARGV[1], 'EX', CALLER_SECONDS, 'GET') or 0)
-if not is_integer(before) then before = 0 end -- no number of ours
-if before > call then
-  redis.call('SET', KEYS[3], integer(before), 'EX', CALLER_SECONDS)
-  return reply
-end
-
--- The holds of this owner that it had not been given when it called, the oldest first.
-local function unacknowledged()
-  local threads, holds = {}, {}
-  for _, thread in ipairs(redis.call('HKEYS', HELD)) do
-    local held = rarely().held_of(thread)
-    if held and held.owner == owner and tonumber(held.fence) > known then
-      threads[#threads + 1], holds[thread] = thread, held
-    end
-  end
-  table.sort(threads, function(one, other) return tonumber(holds[one].fence) < tonumber(holds[other].fence) end)
-  return threads, holds
-end
-
 local function grant(thread, fence, priority, first, attempt, messages)
   if not messages then return end
   local at = #reply
@@ -45,11 +21,11 @@ local function grant(thread, fence, priority, first, attempt, messages)
   reply[at + 4], reply[at + 5], reply[at + 6] = first, attempt, messages
 end
 
--- Until something may become free, and until a schedule occurs.
 local function next_occurrence()
   return tonumber(redis.call('ZRANGE', OCCURRENCES, '0', '0', 'WITHSCORES')[2])
 end
 
+-- Answer until when a thread may become free, and until when a schedule occurs.
 local function look_ahead(occurs)
   for _, key in ipairs({ LEASES, BLOCKED, not has_waiting and DUE or nil }) do
     local score = tonumber(redis.call('ZRANGE', key, '0', '0', 'WITHSCORES')[2])
@@ -58,16 +34,31 @@ local function look_ahead(occurs)
   if occurs and occurs < 1e14 then reply[3] = math.max(occurs - now, 0) end
 end
 
--- Whoever is about to be stopped is given nothing that it would have to give back.
+-- A worker that is about to be stopped gets no threads that it would have to give back.
 local function is_cordoned()
   local till = redis.call('ZSCORE', CORDONED, string.match(owner, '^[^/]*'))
   return till and tonumber(till) > now
 end
 
--- Sent again, or late: whoever has the answer may be at work already.
+-- 1. Compare the call with the one before. A call that comes late binds nothing: its caller has gone on, and would
+-- never know of the threads.
+
+local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused', 'format')
+check_format(counted[5])
+local before = tonumber(redis.call('SET', KEYS[3], ARGV[1], 'EX', CALLER_SECONDS, 'GET') or 0)
+if not is_integer(before) then before = 0 end -- no number of ours
+if before > call then
+  redis.call('SET', KEYS[3], integer(before), 'EX', CALLER_SECONDS)
+  return reply
+end
+
+-- The call comes again: its owner may be at work already, so the same threads are answered.
 if before == call then
-  local threads, holds = unacknowledged()
-  for _, thread in ipairs(threads) do grant(thread, holds[thread].fence, rarely().in_hand(thread, rarely().tubes_of(thread), holds[thread])) end
+  local threads, holds = rarely().unacknowledged(owner, known)
+  for _, thread in ipairs(threads) do
+    local held = holds[thread]
+    grant(thread, held.fence, rarely().in_hand(thread, rarely().tubes_of(thread), held))
+  end
   look_ahead(next_occurrence())
   local cordoned = is_cordoned()
   if (#threads > 0 or cordoned) and redis.call('EXISTS', READY) == 1 then reply[2] = 1 end
@@ -75,13 +66,7 @@ if before == call then
   return reply
 end
 
--- A call before was carried out and never answered: nobody works on what it bound.
-local function take_back()
-  for _, thread in ipairs(unacknowledged()) do
-    rarely().let_go(thread)
-    rarely().make_ready(thread, rarely().tubes_of(thread))
-  end
-end
+-- 2. Free threads: those whose leases or back-offs ended, and those whose requests or layout have become due.
 
 follow_clock(counted[3])
 
@@ -102,11 +87,19 @@ for _, thread in ipairs(ripe) do
 end
 promote()
 unpark()
-if before > heard then take_back() end
+if before > heard then rarely().take_back(owner, known) end
+
+-- 3. Pick threads that are ready.
 
 local cordoned = is_cordoned()
 if wanted < 1 or cordoned then threads = 0 end
-local picked = threads > 0 and not counted[4] and redis.call('ZRANGEBYSCORE', READY, '-inf', '+inf', 'LIMIT', '0', ARGV[5]) or {}
+local picked = {}
+if threads > 0 and not counted[4] then
+  picked = redis.call('ZRANGEBYSCORE', READY, '-inf', '+inf', 'LIMIT', '0', ARGV[5])
+end
+
+-- 4. Hand out their first requests.
+
 local taken, records, leases = {}, {}, {}
 local fence = math.max((is_integer(tonumber(counted[1])) and counted[1] or 0) + 1, now_us)
 largest = tonumber(counted[2]) or 0
@@ -114,8 +107,8 @@ local occurs = next_occurrence()
 
 local are_texts = is_text(table.concat(picked, ' '))
 
--- The first requests of a thread that is ready. One that is held all the same has its worker; one whose name or record
--- cannot be read has none.
+-- The first requests of a ready thread. One that is held all the same has its worker; one whose name or record cannot
+-- be read goes to quarantine.
 local function first_of(thread, record, hold, held, share)
   if hold and read_hold(hold) and redis.call('ZSCORE', LEASES, thread) then return nil end
   local tubes = read_tubes(record)
@@ -125,11 +118,11 @@ end
 
 local holds = records_of(HELD, picked)
 for i, record in ipairs(records_of(THREADS, picked)) do
-  if i > 1 and room <= 0 then break end -- those that are left stay where they are
+  if i > 1 and room <= 0 then break end -- the others stay ready
   local thread = picked[i]
   taken[i] = thread
-  local held = { fence = integer(fence), owner = owner, since = now_text, lease = ARGV[7], priority = '0', first = 0, last = -1,
-                 ageing = ageing, call = '0' }
+  local held = { fence = integer(fence), owner = owner, since = now_text, lease = ARGV[7], priority = '0', first = 0,
+                 last = -1, ageing = ageing, call = '0' }
   local priority, first, attempt, messages, bytes =
     first_of(thread, record, holds[i], held, room / (#picked - i + 1))
   if messages then
@@ -141,6 +134,9 @@ for i, record in ipairs(records_of(THREADS, picked)) do
     fence = fence + 1
   end
 end
+
+-- 5. Write the holds, wake the next worker if threads are left behind, and answer.
+
 in_chunks(taken, 'ZREM', READY)
 in_chunks(records, 'HSET', HELD)
 in_chunks(leases, 'ZADD', LEASES)
@@ -149,8 +145,6 @@ if #reply > 3 then
 elseif threads > 0 then
   redis.call('HSET', COUNTERS, 'looked', now_text)
 end
-
--- Whoever was called and leaves work behind calls the next one.
 if (#picked > 0 or cordoned) and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
 look_ahead(occurs)
 finish()

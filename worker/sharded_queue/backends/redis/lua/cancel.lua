@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Cancel delayed requests. ARGV  numbers
 --
--- Returns those that were cancelled, by this call or by one of the last ten minutes: whoever sends it again, as the answer
--- was lost, gets the same one. A request that has its place in its tube, or never was, cannot be cancelled.
+-- Returns those that were cancelled, by this call or by one of the last ten minutes, so that a call that is sent again gets
+-- the same answer. A request that is in its tube already, or never existed, cannot be cancelled.
 
 local REMEMBERED = 600000
 

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Give these workers no new threads for a while: they are about to be stopped. What they hold they keep.
+-- Give workers no new threads for a while: they are about to be stopped. They keep the threads that they hold.
 --
 -- KEYS  base, lock, caller
 -- ARGV  call, ms, then names of workers (what stands before the / of an owner)

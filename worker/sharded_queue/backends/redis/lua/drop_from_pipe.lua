@@ -2,7 +2,7 @@
 -- Drop messages from the head of a list of the predecessor once they are registered with us.
 --
 -- KEYS  list, progress; ARGV  name of the list, how many were moved before, how many now, the first and the last of them
--- Returns 1, or 0 when somebody else has changed the list meanwhile. Sent again, it gives the same answer.
+-- Returns 1, or 0 when the list was changed by others meanwhile. Sent again, it gives the same answer.
 
 local moved, count = tonumber(redis.call('HGET', KEYS[2], ARGV[1]) or 0), tonumber(ARGV[3])
 if moved == tonumber(ARGV[2]) + count then return 1 end

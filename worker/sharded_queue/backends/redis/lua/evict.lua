@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
--- Free all threads of workers that are known to be gone, without waiting for their leases. Whoever is not gone after
--- all finds its fence refused. It counts against no request: somebody took the worker away.
+-- Free all threads of workers that are known to be gone, without waiting for their leases. A worker that is not gone
+-- after all finds its fence refused. It does not count as a crash of any request, because the worker was removed on
+-- purpose.
 --
 -- KEYS  base, lock, caller
 -- ARGV  call, names of workers (what stands before the / of an owner). Returns the threads.

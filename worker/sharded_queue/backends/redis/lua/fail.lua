@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
--- The request at the head of a tube failed: its thread waits, or it goes to the dead letters.
+-- The request at the head of a tube failed: its thread backs off, or the request becomes a dead letter.
 --
--- ARGV  sent again (0 or 1), thread, fence, priority, sequence, attempt, delay ms (or 'dead': to the dead letters), reason
+-- ARGV  sent again (0 or 1), thread, fence, priority, sequence, attempt, delay ms (or 'dead' for a dead letter), reason
 --       (of a dead letter: with its traceback in the lines after the first), number of the holder's call or '',
 --       cap ms (the handler could not start: the delay doubles with each such failure in a row, up to the cap) or ''
 -- Returns 1, or 0 when the lease was lost
@@ -17,7 +17,7 @@ check_kinds()
 local held, tubes = held_by(thread, fence), tubes_of(thread)
 local was_dealt_with = tubes and is_done(tubes, priority, sequence)
 
--- Put off when it was sent before; others may have tried since.
+-- Whether this call backed off the thread when it was sent before; other workers may have tried the request since.
 local function was_put_off()
   local failure = failure_of(thread, priority)
   local is_noted = failure and failure.sequence == sequence and failure.attempts + failure.crashes >= attempt
@@ -57,7 +57,7 @@ if delay >= 0 then
   failure.attempts, failure.reason = attempt - failure.crashes, reason
   store_failure(thread, priority, failure)
   let_go(thread)
-  woken = woken + 1 -- nobody knows yet when this back-off ends
+  woken = woken + 1 -- waiting workers do not know yet when this back-off ends
   redis.call('ZADD', BLOCKED, 'GT', now + delay, thread) -- a pause lasts longer
 else
   dead_letter(thread, tubes, i, attempt, reason)

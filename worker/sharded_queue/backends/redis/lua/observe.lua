@@ -1,7 +1,7 @@
 #!lua flags=no-writes
--- The state of a shard at a cost of O(worst + holds), however many threads there are and are bound.
+-- The state of a shard at a cost of O(worst + holds), whatever the numbers of threads and of bound threads.
 --
--- ARGV  worst, holds to list at most, besides those of the oldest tubes
+-- ARGV  worst, holds to list at most beside those of the oldest tubes
 -- Returns {now, counters (flat), threads, ready, bound, blocked, deepest that are not parked (flat), oldest tubes (flat:
 -- thread/priority, stamp, depth, state of the thread), held (flat: thread, owner, fence, since or 0, lease ends at),
 -- delayed, overdue, schedules, layout, old, parked, depth of the parked, dead letters, paused threads,
@@ -23,7 +23,7 @@ local function state_of(thread)
   return blocked and 'blocked' or 'ready'
 end
 
--- Nobody holds a thread whose lease has ended: it is ready, though no worker has looked since.
+-- A thread whose lease has ended is not held: it is ready, though no worker has polled since.
 local held, ends, is_listed = {}, {}, {}
 local function list_holds(threads)
   for i, record in ipairs(records_of(HELD, threads)) do

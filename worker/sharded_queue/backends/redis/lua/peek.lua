@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- The first requests of a tube, as many as have room in so many bytes, at least one.
+-- The first requests of a tube, at most `count`, in at most `bytes` bytes or a single larger one.
 --
 -- ARGV  thread, priority, count, bytes. Returns {sequence of the first, messages}.
 

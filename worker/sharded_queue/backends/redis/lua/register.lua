@@ -2,48 +2,55 @@
 -- Append requests to tubes, all or nothing. A call that is sent again gets the answer of the first time.
 --
 -- KEYS  base, lock, producer
--- ARGV  call, stamp, tolerance ms, channel, handler tag, capacity of a tube (0: none), delay ms, window ms (0: nobody
---       looks for duplicates), layout ("number threads", or '' where no request was routed by key), bytes of the largest
+-- ARGV  call, stamp, tolerance ms, channel, handler tag, capacity of a tube (0: none), delay ms, window ms (0: no
+--       deduplication), layout ("number threads", or '' where no request was routed by key), bytes of the largest
 --       message, then per tube: thread, priority, count, messages, and with a window as many identities
 -- Returns {now, first sequence per tube (0 where nothing was new) ..., then per duplicate: number of its tube, its place
---         there, "sequence priority thread" of the request it is the same as},
+--         there, "sequence priority thread" of the request it equals},
 --         {now} when the stamp is too far from our clock, {now, 'full', depth, thread, priority},
---         {now, 'layout', number, threads} when that is in force, and not the one that requests were placed by
+--         {now, 'layout', number, threads} when another layout is in force than requests were placed by
 --
 -- No allow-oom here: a Redis at its memory limit refuses registrations and still drains.
+--
+-- The steps of the common path are sections with a heading, and not functions: Redis creates the functions of a script
+-- at every call, and that would cost a registration of one request a tenth of its time.
 
 local call, stamp, tolerance = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 local channel, tag, capacity, delay = ARGV[4], ARGV[5], tonumber(ARGV[6]), tonumber(ARGV[7])
 local window, placed_by, FIRST = tonumber(ARGV[8]), ARGV[9], 11
 
--- An earlier call that comes late has been answered long ago, and nobody listens any more.
+-- 1. Answer a call that comes again. One that comes late was answered long ago: its answer is not read any more.
+
 local earlier = stored_answer(call)
 if earlier ~= nil then
   earlier = earlier or {}
   earlier[1] = now
   return earlier
 end
-if math.abs(stamp - now) > tolerance then return { now } end
 
+-- 2. Refuse a wrong stamp, and another layout than the one in force.
+
+if math.abs(stamp - now) > tolerance then return { now } end
 if placed_by ~= '' and layout_in_force() and layout.number .. ' ' .. layout.threads ~= placed_by then
   return store_answer(call, { now, 'layout', layout.number, layout.threads })
 end
 
--- What is registered for the first time, and what is not: {number of its tube, its place there, identity, for the latter
--- also the first of it if it was registered before}.
-local fresh, repeated = {}, {}
+-- 3. Leave out duplicates: `entries` from number `from` on are what is registered.
 
+-- What is registered for the first time, and what is not: {number of its tube, its place there, identity, and for the
+-- latter the request that it equals, if that was registered by an earlier call}.
+local fresh, repeated = {}, {}
 local entries, from = ARGV, FIRST
 if delay > 0 or window > 0 then rarely().follow_clock() end
 if window > 0 then
-  -- The identities whose time is over go, always more of them than this call can add.
+  -- Forget identities whose window is over, always more of them than this call can add.
   local function forget(count)
     local over = redis.call('ZRANGEBYSCORE', IDENTITIES, '-inf', now_text, 'LIMIT', '0', SWEEP + count)
     in_chunks(over, 'ZREM', IDENTITIES)
     in_chunks(over, 'HDEL', FIRSTS)
   end
 
-  -- The arguments per tube, without duplicates and without identities.
+  -- The arguments of each tube, without duplicates and without identities.
   local function distinct()
     local kept, taken, at, tube = {}, {}, FIRST, 0
     while at <= #ARGV do
@@ -74,18 +81,21 @@ if window > 0 then
   entries, from = distinct(), 1
 end
 
--- Where the arguments of each tube begin, and the thread it is of.
+-- 4. Read the threads: where the arguments of each tube begin, its thread, and the tubes of each thread, false where
+-- their record cannot be read.
+
 local places, threads, at = {}, {}, from
 while at <= #entries do
   places[#places + 1], threads[#threads + 1] = at, entries[at]
   at = at + 3 + tonumber(entries[at + 2])
 end
 
--- The tubes of each thread; false where its record cannot be read.
 local tubes_of_each = {}
 for i, record in ipairs(records_of(THREADS, threads)) do
   if tubes_of_each[threads[i]] == nil then tubes_of_each[threads[i]] = read_tubes(record) or false end
 end
+
+-- 5. Refuse what has no room.
 
 if capacity > 0 then
   for i, thread in ipairs(threads) do
@@ -99,8 +109,9 @@ if capacity > 0 then
   end
 end
 
--- What is written below was not read yet: a key of another kind ends the script before it has written. Where requests
--- come to others that wait in their tube, nothing is written about the thread but its tubes and its depth.
+-- 6. Check the keys that are written below and were not read yet: a key of another kind ends the script here, before it
+-- has written. Where requests join others in their tube, only the tubes and the depth of the thread are written.
+
 local holds = {}
 local function check_keys()
   local tubes = #threads == 1 and delay == 0 and window == 0 and tubes_of_each[threads[1]]
@@ -117,15 +128,17 @@ local function check_keys()
 end
 
 check_keys()
-local sequence = next_sequence(tonumber(ARGV[10]))
 
+-- 7. Write the requests.
+
+local sequence = next_sequence(tonumber(ARGV[10]))
 if placed_by ~= '' and not layout then redis.call('SET', LAYOUT, placed_by .. ' 0') end
 
 local reply, routes, total = { now }, {}, 0
 for i, thread in ipairs(threads) do
   local first = places[i] + 3
   local priority, last = entries[first - 2], first - 1 + tonumber(entries[first - 1])
-  -- Above every number this tube ever gave: the counter of the shard grows by every request of every tube.
+  -- Above every number that this tube ever gave: the counter of the shard grows by every request of every tube.
   local start = sequence + total
   if last < first then
     reply[i + 1] = 0
@@ -142,7 +155,8 @@ local count = integer(total)
 redis.call('HINCRBY', COUNTERS, 'sequence', count)
 try('HINCRBY', COUNTERS, 'registered', count)
 
--- What is new keeps others of its identity out from here on. All of it goes by itself when nobody registers any more.
+-- 8. Remember the identities of new requests. Redis forgets all of them by itself when registrations end.
+
 if #fresh > 0 then
   local tills, firsts = {}, {}
   for i, new in ipairs(fresh) do
@@ -157,11 +171,11 @@ if #fresh > 0 then
   redis.call('PEXPIREAT', FIRSTS, latest)
 end
 if #repeated > 0 then try('HINCRBY', COUNTERS, 'duplicates', #repeated) end
-local depth = finish()
-if depth_change > 0 and depth == depth_change then
-  redis.call('PUBLISH', channel, tag)
-end
 
+-- 9. Announce the first request of an empty queue, and answer.
+
+local depth = finish()
+if depth_change > 0 and depth == depth_change then redis.call('PUBLISH', channel, tag) end
 for _, duplicate in ipairs(repeated) do
   local tube, place, first = duplicate[1], duplicate[2], duplicate[4] or redis.call('HGET', FIRSTS, duplicate[3])
   reply[#reply + 1], reply[#reply + 2], reply[#reply + 3] = tube, place, first

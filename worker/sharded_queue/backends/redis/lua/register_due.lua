@@ -1,11 +1,12 @@
 #!lua
--- Register occurrences of schedules, and say which are due.
+-- Register due occurrences of schedules, and return those that are due now.
 --
 -- ARGV  per occurrence: name, its time ms, timing, next ms
 -- Returns {now, ms until the next that is not due yet or -1, {name, its time ms, timing} of each that is due}
 --
--- An occurrence is named by its time and the timing it comes from: whoever comes second, or sends again, finds the
--- schedule moved on and changes nothing. The next one must lie ahead, so that of many that were missed one is caught up.
+-- A call names an occurrence by its time and its timing, so a second call, or one that comes again, finds that the
+-- schedule has moved on and changes nothing. The next occurrence must lie ahead: of several that were missed, one is
+-- registered.
 
 check_kinds()
 follow_clock()
@@ -28,7 +29,7 @@ end
 if registered > 0 then try('HINCRBY', COUNTERS, 'registered', registered) end
 finish()
 
--- A name that no schedule has, or none that can be read, is due no more.
+-- A name without a schedule that can be read is not due any more.
 local function set_aside(name)
   if redis.call('HGET', SCHEDULES, name) then
     redis.call('HSET', QUARANTINE, 'schedule ' .. name, 'its record cannot be read')
@@ -36,7 +37,7 @@ local function set_aside(name)
   redis.call('ZREM', OCCURRENCES, name)
 end
 
--- When it was to occur. A time before all times is none: it is due since now.
+-- The time of a due occurrence. A score that is not a time becomes the present.
 local function moment_of(name, score)
   if tonumber(score) >= 0 then return tonumber(score) end
   redis.call('ZADD', OCCURRENCES, now, name)

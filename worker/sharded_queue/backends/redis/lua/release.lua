@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Free threads at once. ARGV  per lease: thread, fence. A lease that was lost already is left alone.
+-- Free threads at once. ARGV  per lease: thread, fence. Leases that were lost already are left alone.
 
 check_way_back()
 for at = 1, #ARGV, 2 do

@@ -1,27 +1,29 @@
 #!lua flags=allow-oom
--- Put the indices and counters of a shard right, from its lists and its records, at a cost of O(everything). Where all
--- is true nothing is written, so a second call changes nothing.
+-- Put the indices and counters of a shard right, from its lists and its records, at a cost of O(everything). Nothing is
+-- written where all is true, so a second call changes nothing.
 --
 -- KEYS  base, lock, caller
--- ARGV  call, thread, priority of every list that was found in Redis and is not in the index
--- Returns {index, member, was, is} for each change, '' for what is not there
+-- ARGV  call, then thread and priority of every list that was found in Redis and is not in the index
+-- Returns {index, member, before, after} for each change, '' for what is absent
 --
--- One atomic step, so workers may go on meanwhile. A lease is taken only where the numbers in its holder's hands no
--- longer name requests of its tube: to settle them would remove others.
+-- One atomic step, so workers may go on meanwhile. A lease is taken away only where the numbers in its holder's hands
+-- no longer name requests of its tube: settling them would remove others.
 
-check_format()
-local call = tonumber(table.remove(ARGV, 1))
-local earlier = stored_answer(call)
-if earlier ~= nil then return earlier end
+-- What was changed so far.
 local changes = {}
+-- thread -> record of its tubes; thread -> priority -> tube, or false where only its list is known; thread -> its tubes
+-- as they are now
+local records, known, tubes_in
+-- The readable fields of these hashes.
+local holds, delayed, letters, schedules, firsts
+-- What the indices should be. `sequence` is above every number in use.
+local depth, oldest, deep, ready, leases, sequence, fence, last_letter = 0, {}, {}, {}, {}, 0, 0, 0
 
 local function add_change(index, member, was, is)
   changes[#changes + 1] = { index, member, was or '', is or '' }
 end
 
-local function name_of(key)
-  return string.match(key, ':(%a+)$')
-end
+-- Keys of another kind.
 
 local function kind_of(key)
   return redis.call('TYPE', key).ok
@@ -36,16 +38,17 @@ local function has_layout_threads()
   return false
 end
 
--- Without the layout, nobody knows which requests must wait for which others: where some were placed by one, the operator
--- has to say it.
-if kind_of(LAYOUT) ~= 'none' and (kind_of(LAYOUT) ~= 'string' or known_layout() == nil) then
+-- Without the layout it is unknown which requests must wait for which others. Where threads of a layout exist, a person
+-- has to write it.
+local function remove_unreadable_layout()
+  if kind_of(LAYOUT) == 'none' or kind_of(LAYOUT) == 'string' and known_layout() ~= nil then return end
   if has_layout_threads() then error({ err = 'GARBAGE ' .. LAYOUT .. ' holds no layout' }) end
   add_change('layout', LAYOUT, 'no layout')
   redis.call('DEL', LAYOUT)
   layout = false
 end
 
--- What is no value of ours took the place of one: it goes, and what can be known is made anew from the rest.
+-- A value of another kind took the place of ours: it goes, and what the rest tells is made anew.
 local function remove_other_kind(name, key, kind)
   local is = kind_of(key)
   if is == kind or is == 'none' then return end
@@ -53,10 +56,20 @@ local function remove_other_kind(name, key, kind)
   redis.call('DEL', key)
 end
 
-for kind, keys in pairs(keys_by_kind()) do
-  for _, key in ipairs(keys) do
-    if key ~= LAYOUT then remove_other_kind(name_of(key), key, kind) end
+local function remove_other_kinds()
+  for kind, keys in pairs(keys_by_kind()) do
+    for _, key in ipairs(keys) do
+      if key ~= LAYOUT then remove_other_kind(string.match(key, ':(%a+)$'), key, kind) end
+    end
   end
+end
+
+-- Fields and indices.
+
+local function fields_of(key)
+  local flat, fields = redis.call('HGETALL', key), {}
+  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
+  return fields
 end
 
 local function set_field(index, key, field, was, is)
@@ -70,8 +83,8 @@ local function is_moment(score)
   return tonumber(score) >= 0 and tonumber(score) < 1e13
 end
 
--- A sorted set has the members of `truth` and no others. A score must be the true one, unless `any_score` says that it
--- holds what nothing else knows: then it is only made up where it is missing.
+-- Give a sorted set the members of `truth` and no others. A score must be the true one, unless `any_score` says that
+-- nothing else knows it: then it is only made up where it is missing.
 local function set_index(index, key, truth, any_score)
   local scores = {}
   local flat = redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
@@ -92,53 +105,43 @@ local function set_index(index, key, truth, any_score)
   end
 end
 
--- A counter that is no number is none.
-for _, name in ipairs({ 'depth', 'registered', 'duplicates', 'settled', 'dead', 'busy_us', 'sequence', 'fence', 'born',
-                        'mended', 'looked', 'largest', 'latest', 'format' }) do
-  local was = redis.call('HGET', COUNTERS, name)
-  local is_number = was and string.find(was, '^%d+$') and is_integer(tonumber(was))
-  if was and not is_number then set_field('counters', COUNTERS, name, was) end
-end
-
--- A mark is never below what was given out under it.
-local function raise_counter(name, least)
-  local was = tonumber(redis.call('HGET', COUNTERS, name))
-  if least > 0 and (not was or was < least) then
-    set_field('counters', COUNTERS, name, was and integer(was), integer(least))
+local function remove_unreadable_counters()
+  for _, name in ipairs({ 'depth', 'registered', 'duplicates', 'settled', 'dead', 'busy_us', 'sequence', 'fence', 'born',
+                          'mended', 'looked', 'largest', 'latest', 'format' }) do
+    local was = redis.call('HGET', COUNTERS, name)
+    local is_number = was and string.find(was, '^%d+$') and is_integer(tonumber(was))
+    if was and not is_number then set_field('counters', COUNTERS, name, was) end
   end
 end
 
-local function fields_of(key)
-  local flat, fields = redis.call('HGETALL', key), {}
-  for i = 1, #flat, 2 do fields[flat[i]] = flat[i + 1] end
-  return fields
-end
-
 -- What is in quarantine is made anew, or goes.
-for name, reason in pairs(fields_of(QUARANTINE)) do
-  set_field('quarantine', QUARANTINE, name, reason)
-  local thread = string.match(name, '^thread (.*)$')
-  if thread and redis.call('ZREM', BLOCKED, thread) == 1 then add_change('blocked', thread, 'inf') end
+local function empty_quarantine()
+  for name, reason in pairs(fields_of(QUARANTINE)) do
+    set_field('quarantine', QUARANTINE, name, reason)
+    local thread = string.match(name, '^thread (.*)$')
+    if thread and redis.call('ZREM', BLOCKED, thread) == 1 then add_change('blocked', thread, 'inf') end
+  end
 end
 
--- A name that cannot be read is spelled out.
+-- Records.
+
+-- A name that cannot be read, with its bytes above 127 escaped.
 local function readable(name)
   if is_text(name) then return name end
   return (string.gsub(name, '[\128-\255]', function(byte) return string.format('\\x%02x', string.byte(byte)) end))
 end
 
--- The lists of a thread whose name cannot be read get one that can; where it is taken, the operator has to say.
+-- The lists of a thread whose name cannot be read get a readable name. Where that is taken, a person has to decide.
 local function rename_list(thread, priority)
   local from, to = list_of(thread, priority), list_of(readable(thread), priority)
-  if from ~= to and redis.call('EXISTS', from) == 1 and redis.call('RENAMENX', from, to) == 1 then add_change('list', from, from, to) end
+  if from ~= to and redis.call('EXISTS', from) == 1 and redis.call('RENAMENX', from, to) == 1 then
+    add_change('list', from, from, to)
+  end
   return readable(thread)
 end
 
-local records = fields_of(THREADS)
-
--- thread -> priority -> the index's record of the tube, or false where only its list is known.
-local function known_tubes()
-  local known = {}
+local function read_threads()
+  records, known = fields_of(THREADS), {}
   for i = 1, #ARGV, 2 do
     local thread = rename_list(ARGV[i], ARGV[i + 1])
     known[thread] = known[thread] or {}
@@ -153,12 +156,9 @@ local function known_tubes()
     end
     if name ~= thread then set_field('threads', THREADS, thread, text) end
   end
-  return known
-end
-
-local known = known_tubes()
-for thread in pairs(records) do
-  if readable(thread) ~= thread then records[thread] = nil end
+  for thread in pairs(records) do
+    if readable(thread) ~= thread then records[thread] = nil end
+  end
 end
 
 -- The fields of a hash that `is_readable`; the others go.
@@ -173,17 +173,16 @@ local function readable_fields(name, key, is_readable)
   return fields
 end
 
-local function is_number(field)
-  return string.find(field, '^%d+$') and is_integer(tonumber(field))
+local function read_records()
+  local function is_number(field) return string.find(field, '^%d+$') and is_integer(tonumber(field)) end
+  holds = readable_fields('held', HELD, read_hold)
+  delayed = readable_fields('later', LATER, function(text, number) return is_number(number) and read_delayed(text) end)
+  letters = readable_fields('letters', LETTERS, function(text, number) return is_number(number) and read_letter(text) end)
+  schedules = readable_fields('schedules', SCHEDULES, function(_, name) return schedule_of(name) end)
+  firsts = readable_fields('firsts', FIRSTS, function(text)
+    return is_integer(tonumber(string.match(text, '^(%d+) %-?%d+ .')))
+  end)
 end
-
-local holds_now = readable_fields('held', HELD, read_hold)
-local delayed = readable_fields('later', LATER, function(text, number) return is_number(number) and read_delayed(text) end)
-local letters = readable_fields('letters', LETTERS, function(text, number) return is_number(number) and read_letter(text) end)
-local schedules = readable_fields('schedules', SCHEDULES, function(_, name) return schedule_of(name) end)
-local firsts = readable_fields('firsts', FIRSTS, function(text)
-  return is_integer(tonumber(string.match(text, '^(%d+) %-?%d+ .')))
-end)
 
 -- One above every number that is in use, or that a holder may name.
 local function next_number()
@@ -193,22 +192,22 @@ local function next_number()
       if tube then number = math.max(number, tube.tail) end
     end
   end
-  for thread in pairs(holds_now) do number = math.max(number, held_of(thread).last + 1) end
+  for thread in pairs(holds) do number = math.max(number, held_of(thread).last + 1) end
   for due in pairs(delayed) do number = math.max(number, tonumber(due) + 1) end
   for _, first in pairs(firsts) do number = math.max(number, tonumber(string.match(first, '^%d+')) + 1) end
   return number
 end
 
-local sequence = next_number()
+-- Threads and their tubes.
 
 local function is_in_hand(held, priority)
   return held and held.priority == priority and held.first <= held.last
 end
 
--- The tubes of a thread are the lists that there are; the index says the number of the first request. Where it does
--- not, that is what its holder has in hand, or a number that nothing had.
+-- The tubes of a thread are the lists that exist; the index says the number of the first request. Where it does not,
+-- that is what its holder has in hand, or a number that was never given.
 local function true_tubes(thread)
-  local tubes, held = {}, holds_now[thread] and held_of(thread)
+  local tubes, held = {}, holds[thread] and held_of(thread)
   for priority, tube in pairs(known[thread]) do
     remove_other_kind('list', list_of(thread, priority), 'list')
     local length = redis.call('LLEN', list_of(thread, priority))
@@ -223,8 +222,6 @@ local function true_tubes(thread)
   return tubes
 end
 
-local depth, oldest, deep, ready, leases = 0, {}, {}, {}, {}
-
 local function index_thread(thread, tubes)
   local first
   for _, tube in ipairs(tubes) do
@@ -238,7 +235,19 @@ local function index_thread(thread, tubes)
   if count > 0 then ready[thread] = first end
 end
 
--- What is held stays held, as long as what is in hand is what the tube begins with.
+local function repair_threads()
+  tubes_in = {}
+  for thread in pairs(known) do
+    local tubes = true_tubes(thread)
+    tubes_in[thread] = tubes
+    set_field('threads', THREADS, thread, records[thread], encode_tubes(tubes))
+    index_thread(thread, tubes)
+  end
+end
+
+-- Holds, and threads that nothing holds.
+
+-- A hold stays, as long as what is in hand is what the tube begins with.
 local function is_hold_sound(held, tubes)
   if held.last < held.first then return true end
   for _, tube in ipairs(tubes) do
@@ -250,7 +259,7 @@ local function is_hold_sound(held, tubes)
 end
 
 local function repair_hold(thread, tubes)
-  local was, held = holds_now[thread], held_of(thread)
+  local was, held = holds[thread], held_of(thread)
   if not is_hold_sound(held, tubes) then
     set_field('held', HELD, thread, was)
     return
@@ -266,113 +275,185 @@ local function repair_hold(thread, tubes)
   if is ~= was then add_change('held', thread, was, is) end
 end
 
-local tubes_in = {}
-for thread in pairs(known) do
-  local tubes = true_tubes(thread)
-  tubes_in[thread] = tubes
-  set_field('threads', THREADS, thread, records[thread], encode_tubes(tubes))
-  index_thread(thread, tubes)
-end
-
-local fence = 0
-for thread in pairs(holds_now) do
-  fence = math.max(fence, tonumber(held_of(thread).fence))
-  repair_hold(thread, tubes_in[thread] or {})
-end
-
-for name, was in pairs(fields_of(FAILURES)) do
-  local thread, priority = string.match(name, '^(.*)/(%-?%d+)$')
-  local failure, is = read_failure(was), nil
-  for _, tube in ipairs(failure and tubes_in[thread] or {}) do
-    local is_inside = tube.head <= failure.sequence and failure.sequence <= failure.last and failure.last < tube.tail
-    if tube.priority == priority and is_inside then is = was end
+local function repair_holds()
+  for thread in pairs(holds) do
+    fence = math.max(fence, tonumber(held_of(thread).fence))
+    repair_hold(thread, tubes_in[thread] or {})
   end
-  set_field('failures', FAILURES, name, was, is)
 end
 
--- A thread is held, or put off, or ready; a pause may last beside a hold.
-local blocked = redis.call('ZRANGE', BLOCKED, 0, -1, 'WITHSCORES')
-for i = 1, #blocked, 2 do
-  local thread, till = blocked[i], blocked[i + 1]
-  if leases[thread] and till ~= 'inf' or till ~= 'inf' and tonumber(till) >= 1e13 or not is_text(thread) then
-    add_change('blocked', thread, till)
-    redis.call('ZREM', BLOCKED, thread)
-    if not leases[thread] then blocked[i] = '' end
+local function repair_failures()
+  for name, was in pairs(fields_of(FAILURES)) do
+    local thread, priority = string.match(name, '^(.*)/(%-?%d+)$')
+    local failure, is = read_failure(was), nil
+    for _, tube in ipairs(failure and tubes_in[thread] or {}) do
+      local is_inside = tube.head <= failure.sequence and failure.sequence <= failure.last and failure.last < tube.tail
+      if tube.priority == priority and is_inside then is = was end
+    end
+    set_field('failures', FAILURES, name, was, is)
   end
-  ready[blocked[i]] = nil
-end
-for _, name in ipairs(redis.call('ZRANGEBYSCORE', CORDONED, '1e13', '+inf')) do
-  add_change('cordoned', name, 'for ever')
-  redis.call('ZREM', CORDONED, name)
-end
-for thread in pairs(leases) do ready[thread] = nil end
-
-local due, dead, last_letter = {}, {}, 0
-for number in pairs(delayed) do due[number] = now end
-for number in pairs(letters) do
-  dead[number] = now
-  last_letter = math.max(last_letter, tonumber(number))
 end
 
--- Threads of the layout before that have requests are not drained; those of the layout in force that may share keys with
--- them wait, and so do those that a bind is about to make ready.
+-- A thread is held, or blocked, or ready; a pause may last beside a hold.
+local function repair_blocked()
+  local blocked = redis.call('ZRANGE', BLOCKED, 0, -1, 'WITHSCORES')
+  for i = 1, #blocked, 2 do
+    local thread, till = blocked[i], blocked[i + 1]
+    if leases[thread] and till ~= 'inf' or till ~= 'inf' and tonumber(till) >= 1e13 or not is_text(thread) then
+      add_change('blocked', thread, till)
+      redis.call('ZREM', BLOCKED, thread)
+      if not leases[thread] then blocked[i] = '' end
+    end
+    ready[blocked[i]] = nil
+  end
+  for thread in pairs(leases) do ready[thread] = nil end
+end
+
+local function repair_cordoned()
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', CORDONED, '1e13', '+inf')) do
+    add_change('cordoned', name, 'for ever')
+    redis.call('ZREM', CORDONED, name)
+  end
+end
+
+-- The layout.
+
 local function class_in(thread, number)
-  local place = layout_in_force() and string.match(thread, '^' .. number .. ':(%d+)$')
-  return place and tonumber(place) % common_divisor(layout.threads, layout.before)
+  local rank = layout_in_force() and string.match(thread, '^' .. number .. ':(%d+)$')
+  return rank and tonumber(rank) % common_divisor(layout.threads, layout.before)
 end
 
-local old, parked, unparking, is_closed = {}, {}, {}, {}
-for thread, tubes in pairs(tubes_in) do
-  local residue = layout_in_force() and layout.before > 0 and #tubes > 0 and class_in(thread, layout.number - 1)
-  if residue then old[thread], is_closed[residue] = residue, true end
+-- Threads of the layout before that have requests: they are not drained. Returns them, and their residue classes.
+local function old_threads()
+  local old, classes = {}, {}
+  for thread, tubes in pairs(tubes_in) do
+    local residue = layout_in_force() and layout.before > 0 and #tubes > 0 and class_in(thread, layout.number - 1)
+    if residue then old[thread], classes[residue] = residue, true end
+  end
+  return old, classes
 end
-for _, residue in ipairs(redis.call('ZRANGE', UNPARKING, 0, -1)) do
-  residue = tonumber(residue)
-  if is_integer(residue) and not is_closed[residue] then unparking[residue] = true end -- also with nobody parked: the next bind closes it
-end
-for thread in pairs(ready) do
-  local residue = layout_in_force() and class_in(thread, layout.number)
-  if residue and (is_closed[residue] or unparking[residue]) then parked[thread] = residue end
-end
-for thread in pairs(parked) do ready[thread] = nil end
 
-local found = #changes
-set_index('ready', READY, ready, true)
-if #changes > found then woken = WAKE_LIMIT end
-set_index('old', OLD, old)
-set_index('parked', PARKED, parked)
-for _, residue in ipairs(redis.call('ZRANGE', UNPARKING, 0, -1)) do
-  if not unparking[tonumber(residue) or false] then
-    add_change('unparking', residue, residue)
-    redis.call('ZREM', UNPARKING, residue)
+-- Residue classes whose threads a bind is about to make ready; also those without parked threads, which it closes.
+local function unparking_classes(old_classes)
+  local unparking = {}
+  for _, residue in ipairs(redis.call('ZRANGE', UNPARKING, 0, -1)) do
+    residue = tonumber(residue)
+    if is_integer(residue) and not old_classes[residue] then unparking[residue] = true end
+  end
+  return unparking
+end
+
+-- Threads of the layout in force wait where they may share keys with old ones, or with those that are about to be
+-- ready.
+local function park_ready(old_classes, unparking)
+  local parked = {}
+  for thread in pairs(ready) do
+    local residue = layout_in_force() and class_in(thread, layout.number)
+    if residue and (old_classes[residue] or unparking[residue]) then parked[thread] = residue end
+  end
+  for thread in pairs(parked) do ready[thread] = nil end
+  return parked
+end
+
+local function set_unparking(unparking)
+  for _, residue in ipairs(redis.call('ZRANGE', UNPARKING, 0, -1)) do
+    if not unparking[tonumber(residue) or false] then
+      add_change('unparking', residue, residue)
+      redis.call('ZREM', UNPARKING, residue)
+    end
   end
 end
+
+local function set_ready()
+  local before = #changes
+  set_index('ready', READY, ready, true)
+  if #changes > before then woken = WAKE_LIMIT end
+end
+
+local function repair_order()
+  local old, old_classes = old_threads()
+  local unparking = unparking_classes(old_classes)
+  local parked = park_ready(old_classes, unparking)
+  set_ready()
+  set_index('old', OLD, old)
+  set_index('parked', PARKED, parked)
+  set_unparking(unparking)
+end
+
+-- What waits for a time, and what is counted.
+
+local function repair_numbered()
+  local due, dead = {}, {}
+  for number in pairs(delayed) do due[number] = now end
+  for number in pairs(letters) do
+    dead[number] = now
+    last_letter = math.max(last_letter, tonumber(number))
+  end
+  set_index('due', DUE, due, true)
+  set_index('dead', DEAD, dead, true)
+end
+
+-- An identity that lost its window, or its first request, is forgotten.
+local function repair_identities()
+  for identity, was in pairs(firsts) do
+    if not redis.call('ZSCORE', IDENTITIES, identity) then
+      set_field('firsts', FIRSTS, identity, was)
+      firsts[identity] = nil
+    end
+  end
+  set_index('identities', IDENTITIES, firsts, true)
+end
+
+-- A schedule that lost its time occurs now, and then as its timing says.
+local function repair_occurrences()
+  for name in pairs(schedules) do schedules[name] = now end
+  set_index('occurrences', OCCURRENCES, schedules, true)
+end
+
+-- A counter of numbers given out is never below one in use.
+local function raise_counter(name, least)
+  local was = tonumber(redis.call('HGET', COUNTERS, name))
+  if least > 0 and (not was or was < least) then
+    set_field('counters', COUNTERS, name, was and integer(was), integer(least))
+  end
+end
+
+local function repair_counters()
+  local counted = redis.call('HGET', COUNTERS, 'depth')
+  if (tonumber(counted) or 0) ~= depth then set_field('counters', COUNTERS, 'depth', counted, integer(depth)) end
+  raise_counter('sequence', sequence)
+  raise_counter('fence', fence)
+  raise_counter('dead', last_letter)
+  if sequence > 0 and redis.call('HEXISTS', COUNTERS, 'born') == 0 then
+    set_field('counters', COUNTERS, 'born', false, integer(now_us))
+  end
+end
+
+check_format()
+local call = tonumber(table.remove(ARGV, 1))
+local earlier = stored_answer(call)
+if earlier ~= nil then return earlier end
+
+remove_unreadable_layout()
+remove_other_kinds()
+remove_unreadable_counters()
+empty_quarantine()
+read_threads()
+read_records()
+sequence = next_number()
+
+repair_threads()
+repair_holds()
+repair_failures()
+repair_blocked()
+repair_cordoned()
+repair_order()
 set_index('leases', LEASES, leases, true)
 set_index('oldest', OLDEST, oldest)
 set_index('deep', DEEP, deep)
-set_index('due', DUE, due, true)
-set_index('dead', DEAD, dead, true)
-
--- An identity that lost its window, or its first request, keeps nobody out.
-for identity, was in pairs(firsts) do
-  if not redis.call('ZSCORE', IDENTITIES, identity) then
-    set_field('firsts', FIRSTS, identity, was)
-    firsts[identity] = nil
-  end
-end
-set_index('identities', IDENTITIES, firsts, true)
-
--- A schedule that lost its time occurs now, and then as its timing says.
-for name in pairs(schedules) do schedules[name] = now end
-set_index('occurrences', OCCURRENCES, schedules, true)
-
-local counted = redis.call('HGET', COUNTERS, 'depth')
-if (tonumber(counted) or 0) ~= depth then set_field('counters', COUNTERS, 'depth', counted, integer(depth)) end
-raise_counter('sequence', sequence)
-raise_counter('fence', fence)
-raise_counter('dead', last_letter)
-if sequence > 0 and redis.call('HEXISTS', COUNTERS, 'born') == 0 then
-  set_field('counters', COUNTERS, 'born', false, integer(now_us))
-end
+repair_numbered()
+repair_identities()
+repair_occurrences()
+repair_counters()
 finish()
 return #changes > 0 and store_answer(call, changes) or changes

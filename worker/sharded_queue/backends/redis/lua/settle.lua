@@ -1,21 +1,21 @@
 #!lua flags=allow-oom
 -- Remove requests that were handled, and hand out what comes next. Each lease stands for itself.
 --
--- ARGV  sent again (0 or 1), bytes of all messages that are handed out, but for the first of each lease; then per lease:
+-- ARGV  sent again (0 or 1), bytes of all messages that are handed out, beside the first of each lease; then per lease:
 --       thread, fence, priority, through ('' for nothing), busy us, wanted, release (0 no, 1 when nothing is handed out,
 --       2 also when others wait), number of the holder's call or ''
 -- Returns per lease 0 lost, 1 nothing handed out, 2 released, or {3, priority, first, attempt, messages}
 --
--- Sequence numbers are named, never a count: what was removed already is not removed again. A settlement that was
--- carried out, or whose requests were settled, is only answered: its holder may be at its next batch. A thread that this
--- very call released when it was sent before is no longer held, or by somebody else, and its requests are gone; the
--- owner sends again only while its lease lasts, so nobody else can have freed it.
+-- Calls name sequence numbers, never a count, so that requests are not removed twice. A settlement that was carried
+-- out, or whose requests were settled, is only answered: its holder may be at its next batch. If this call released a
+-- thread when it was sent before, the thread is free by now, or another worker holds it, and its requests are gone. Its
+-- owner sends again only while its lease lasts, so only this call can have freed it.
 
 local again = ARGV[1] == '1'
 local busy_us, room = 0, tonumber(ARGV[2])
 
--- The end of most threads of few requests: their only tube was handled to its end, and they are let go. It takes a few
--- steps where `settle`, which would do just the same, takes many. What it removes is removed by one command a key.
+-- The usual end of a thread with few requests: its only tube was handled to the end, and the thread is released.
+-- `settle` would do the same in many more steps. What ends is collected, and removed by one command per key.
 local ended, members, deep, lists = {}, {}, {}, {}
 local function end_thread(hold, tubes, thread, fence, priority, through, busy)
   local held_fence, held_priority, first, last = string.match(hold or '', '^(%d+) %S+ %d+ %d+ (%S+) (%S+) (%S+)')
@@ -33,7 +33,7 @@ local function end_thread(hold, tubes, thread, fence, priority, through, busy)
   return true
 end
 
--- Keys that were not read come first: one of another kind ends the script before a request is gone.
+-- Keys that were not read come first: one of another kind ends the script before requests are removed.
 local function write_ends()
   if #ended == 0 then return end
   in_chunks(members, 'ZREM', OLDEST)
@@ -45,7 +45,7 @@ local function write_ends()
   ended, members, deep, lists = {}, {}, {}, {}
 end
 
--- The turn of a thread is over: it lines up behind those that wait now.
+-- The turn of a thread is over: it lines up behind the threads that wait now.
 local function yield(thread)
   redis.call('ZADD', READY, now + 1, thread) -- behind those of this very millisecond too
   let_go(thread)
@@ -53,8 +53,8 @@ local function yield(thread)
   return 2
 end
 
--- Whether another thread lacks a worker. Back-offs that are over, leases that expired and threads that nothing parks any
--- more become ready with the next call of bind, which nobody makes while all workers are busy.
+-- Whether another thread lacks a worker. Threads whose back-off is over, whose lease expired or that are parked no
+-- longer become ready only with the next bind, and while all workers are busy there is none.
 local function others_wait(thread)
   write_ends()
   if redis.call('EXISTS', READY, UNPARKING) > 0 or redis.call('ZCOUNT', BLOCKED, '-inf', now_text) > 0 then return true end
@@ -85,7 +85,7 @@ local function settle(hold, record, thread, fence, priority, through, busy, want
   if wanted > 0 and is_paused(thread) then wanted, release = 0, 1 end
   if release == 2 or release > 0 and wanted == 0 then check_way_back() end
   if through then
-    if held.priority ~= priority or through > held.last then return 0 end -- was never handed out
+    if held.priority ~= priority or through > held.last then return 0 end -- it was never handed out
     local count = through + 1 - tubes[place].head
     settled, busy_us = settled + count, busy_us + busy
     pop_requests(thread, tubes, place, count)
@@ -118,7 +118,7 @@ local held, tubes = records_of(HELD, threads), records_of(THREADS, threads)
 for i, thread in ipairs(threads) do
   local at = 8 * i - 5
   local fence, priority, through, busy, release = ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 6]
-  if is_settled[thread] then -- by another lease on it: what was read is no longer so
+  if is_settled[thread] then -- for another lease on it: what was read is outdated
     write_ends()
     held[i], tubes[i] = redis.call('HGET', HELD, thread), redis.call('HGET', THREADS, thread)
   end

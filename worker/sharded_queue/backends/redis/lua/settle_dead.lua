@@ -1,10 +1,11 @@
 #!lua flags=allow-oom
--- What becomes of dead letters: back to their tubes, or gone.
+-- Put dead letters back into their tubes, or drop them.
 --
 -- KEYS  base, lock, caller
--- ARGV  call, 'head', 'tail' or 'drop', then numbers. Returns the numbers that were found and done.
+-- ARGV  call, 'head', 'tail' or 'drop', then numbers. Returns the numbers of those that were put back or dropped.
 --
--- At the head of a tube, a letter is put before what a worker may have in its hands; so only while nobody holds the thread.
+-- A letter at the head of a tube is before what a worker may have in hand, so it is put there only while no worker
+-- holds the thread.
 
 check_format()
 local call = tonumber(table.remove(ARGV, 1))
@@ -33,7 +34,8 @@ local function put_back(thread, priority, message, tubes)
   if before == 0 then arrive(thread, tubes) else index_older(thread, priority) end
 end
 
--- Whether a letter is back in its tube; one that cannot be read, or whose thread's record cannot be, can only be dropped.
+-- Put a letter back if that is possible; returns whether it was. A letter that cannot be read, or whose thread's record
+-- cannot be read, can only be dropped.
 local function is_put_back(letter)
   local thread, priority, message = read_letter(letter)
   if not thread or known_layout() == nil then return false end

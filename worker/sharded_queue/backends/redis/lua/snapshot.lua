@@ -1,5 +1,5 @@
 #!lua flags=no-writes
--- Everything that is known of a shard, at a cost of O(everything): for recounts and tests, never for workers.
+-- Everything that is known of a shard, at a cost of O(everything): for `check` and for tests, never for workers.
 --
 -- ARGV  thread, priority of lists that were found in Redis and are not in the index: they have no numbers there
 -- Returns {counters, threads, held, failures, firsts (flat hashes), ready, blocked, oldest, deep, leases, due, dead,

@@ -4,7 +4,7 @@
 -- KEYS  of each shard its leases, its blocked threads and its delayed requests
 -- Returns ms until the first of these moments, 0 when it has come, -1 when there is none
 --
--- A key that holds something else than it should is left to `bind`, which quarantines it.
+-- A key of another kind is left to `bind`, which reports it.
 
 local soonest = -1
 for _, key in ipairs(KEYS) do
