@@ -62,3 +62,12 @@ def test_every_promise_names_tests_that_exist() -> None:
 
     assert len(promises) >= 20
     assert all("](../tests/" in proof for proof in promises)
+
+
+def test_the_code_uses_every_word_of_the_glossary() -> None:
+    rows = re.findall(r"^\| (?!word|-)([^|]+) \|", (DOCS / "glossary.md").read_text(), re.MULTILINE)
+    words = [word.strip() for row in rows for word in row.split(",")]
+    code = "\n".join(file.read_text() for package in PACKAGES for file in package.rglob("*.py")).lower()
+
+    assert len(words) >= 40
+    assert [word for word in words if not re.search(rf"\b{word}", code) and word.replace(" ", "_") not in code] == []
