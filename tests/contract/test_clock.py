@@ -151,7 +151,7 @@ async def test_a_cron_line_goes_by_the_clock_that_is_right(clocked: Clocked) -> 
     assert after.next_ms == before
 
 
-async def test_a_dismissal_gets_no_longer(clocked: Clocked) -> None:
+async def test_a_cordon_gets_no_longer(clocked: Clocked) -> None:
     await clocked.medium.register("a", "1")
     await look_at_nothing(clocked.medium)
     await clocked.medium.coordinator.cordon(SHARD, ["w"], 1)

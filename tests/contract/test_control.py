@@ -390,7 +390,7 @@ async def test_a_failure_backs_off_also_while_its_handler_is_paused(medium: Medi
     assert await medium.bind() == []
 
 
-async def test_a_dismissed_worker_keeps_its_thread_and_gets_no_other(medium: Medium) -> None:
+async def test_a_cordoned_worker_keeps_its_thread_and_gets_no_other(medium: Medium) -> None:
     await medium.register("a", "1", "2")
     await medium.register("b", "3")
     batch = await medium.bind_one("leaving/1", wanted=1)
@@ -401,7 +401,7 @@ async def test_a_dismissed_worker_keeps_its_thread_and_gets_no_other(medium: Med
     assert handed(await medium.bind_one("staying/1")) == ["3"]
 
 
-async def test_a_dismissal_ends(medium: Medium) -> None:
+async def test_a_cordon_ends(medium: Medium) -> None:
     await medium.register("a", "1")
     await medium.coordinator.cordon(SHARD, ["w"], 60)
     await medium.coordinator.cordon(SHARD, ["w"], 0)

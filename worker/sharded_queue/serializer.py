@@ -107,15 +107,15 @@ class Serializer:
                 worker could read. The error says which request.
         """
         if self._class and set(map(type, requests)) != {self._class}:
-            for place, request in enumerate(requests):
+            for index, request in enumerate(requests):
                 if not isinstance(request, self._class):
-                    raise SerializationError(f"request {place} is {request!r:.80}, not a {self._class.__name__}")
+                    raise SerializationError(f"request {index} is {request!r:.80}, not a {self._class.__name__}")
         try:
             bodies = list(map(self._encode, requests))
         except (TypeError, ValueError, OverflowError, RecursionError):
-            bodies = [self._encode_named(place, request) for place, request in enumerate(requests)]
-        for place in self._doubtful(requests, bodies):
-            self._check(place, requests[place], bodies[place])
+            bodies = [self._encode_named(index, request) for index, request in enumerate(requests)]
+        for index in self._doubtful(requests, bodies):
+            self._check(index, requests[index], bodies[index])
         return bodies
 
     def _doubtful(self, requests: Sequence[Any], bodies: Sequence[bytes]) -> list[int]:
@@ -129,19 +129,19 @@ class Serializer:
             return sorted(doubtful)
         if self._plain is None:
             if any(map(contains, bodies, repeat(b"null"))):  # what infinity and NaN are encoded as
-                doubtful.update(place for place, body in enumerate(bodies) if b"null" in body)
+                doubtful.update(index for index, body in enumerate(bodies) if b"null" in body)
             return sorted(doubtful)
         for name, allowed in self._plain.items():
             values = list(map(self._read_field[name], requests))
             if not (allowed.issuperset(map(type, values)) and (float not in allowed or all(map(isfinite, values)))):
                 doubtful.update(
-                    place
-                    for place, value in enumerate(values)
+                    index
+                    for index, value in enumerate(values)
                     if type(value) not in allowed or (float in allowed and not isfinite(value))
                 )
         return sorted(doubtful)
 
-    def _check(self, place: int, request: Any, body: bytes) -> None:
+    def _check(self, index: int, request: Any, body: bytes) -> None:
         try:
             self._decode(body)
         except Exception as error:  # a request's own code runs here, and may raise anything
@@ -149,17 +149,17 @@ class Serializer:
             fields = getattr(type(request), "_fields", ())
             name = where and (where[1] or (fields[int(where[2])] if int(where[2]) < len(fields) else None))
             what = (
-                f"field {name} of request {place} is {getattr(request, name, request)!r:.80}"
+                f"field {name} of request {index} is {getattr(request, name, request)!r:.80}"
                 if name
-                else (f"request {place} is {request!r:.80}")
+                else (f"request {index} is {request!r:.80}")
             )
             raise SerializationError(f"{what}, which no worker could read: {error}") from error
 
-    def _encode_named(self, place: int, request: Any) -> bytes:
+    def _encode_named(self, index: int, request: Any) -> bytes:
         try:
             return self._encode(request)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            raise SerializationError(f"request {place}, {request!r:.80}, cannot be encoded: {error}") from error
+            raise SerializationError(f"request {index}, {request!r:.80}, cannot be encoded: {error}") from error
 
     def read(self, messages: Sequence[bytes]) -> tuple[list[Any], SerializationError | None]:
         """The requests of *messages* up to the first that cannot be read, and what is wrong with that one."""

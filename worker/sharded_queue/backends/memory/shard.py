@@ -236,7 +236,7 @@ class MemoryShard:
         failure = self.failures.get((lease.thread, held.priority))
         is_tried = failure is not None and failure.sequence == tube.head
         attempt = failure.attempts + failure.crashes + 1 if failure and is_tried else 1
-        messages = [tube.messages[place] for place in range(held.last + 1 - held.first)]
+        messages = [tube.messages[index] for index in range(held.last + 1 - held.first)]
         return Batch(lease, Tube(self.id, lease.thread, held.priority), tube.head, messages, attempt)
 
     def _next_priority(self, thread: str, ageing_ms: int, now: int) -> int:

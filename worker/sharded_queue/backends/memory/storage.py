@@ -77,8 +77,8 @@ class RuntimeStorage(Storage):
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         now, room, answers = self.shards.clock(), settings.worker_batch_bytes, list[Settled]()
-        for place, settlement in enumerate(settlements):
-            share = share_of(room, len(settlements) - place)
+        for index, settlement in enumerate(settlements):
+            share = share_of(room, len(settlements) - index)
             answers.append(settle(self.shards[settlement.lease.shard], settlement, share, now))
             room -= answers[-1].batch.bytes if answers[-1].batch else 0
         return answers

@@ -18,7 +18,7 @@ def register(shard: MemoryShard, registration: Registration, now: int) -> Regist
     firsts = _append(shard, fresh, registration, now)
     _remember_identities(shard, fresh, firsts, now + max(1, int(registration.window_seconds * 1000)))
     shard.duplicates += len(repeated)
-    return Registered(firsts, {place: shard.firsts[identity] for place, identity in repeated.items()})
+    return Registered(firsts, {where: shard.firsts[identity] for where, identity in repeated.items()})
 
 
 def _append(shard: MemoryShard, entries: Sequence[Entry], registration: Registration, now: int) -> list[int]:
@@ -57,8 +57,8 @@ def _keep(shard: MemoryShard, entry: Entry, start: int, delay_ms: int, now: int)
 
 
 def _delay(shard: MemoryShard, entry: Entry, start: int, due: int) -> int:
-    for place, body in enumerate(entry.bodies):
-        shard.due.add((due, start + place, Entry(entry.thread, entry.priority, [body])))
+    for index, body in enumerate(entry.bodies):
+        shard.due.add((due, start + index, Entry(entry.thread, entry.priority, [body])))
     shard.wake()
     return start
 
@@ -71,21 +71,21 @@ def _forget_identities(shard: MemoryShard, now: int) -> None:
 
 def _remember_identities(shard: MemoryShard, fresh: Sequence[Entry], firsts: Sequence[int], till: int) -> None:
     for first, (thread, priority, _, identities) in zip(firsts, fresh, strict=True):
-        for place, identity in enumerate(identities):
+        for index, identity in enumerate(identities):
             shard.identities.put(identity, till)
-            shard.firsts[identity] = First(thread, priority, first + place)
+            shard.firsts[identity] = First(thread, priority, first + index)
 
 
 def _distinct(shard: MemoryShard, entries: Sequence[Entry]) -> tuple[list[Entry], dict[tuple[int, int], str]]:
-    """The entries without duplicates; and the identity of each duplicate, by number of its entry and place there."""
+    """The entries without duplicates; and the identity of each duplicate, by number of its entry and index there."""
     fresh: list[Entry] = []
     taken: set[str] = set()
     repeated: dict[tuple[int, int], str] = {}
     for number, (thread, priority, bodies, identities) in enumerate(entries):
         new: dict[str, bytes] = {}
-        for place, (body, identity) in enumerate(zip(bodies, identities, strict=True)):
+        for index, (body, identity) in enumerate(zip(bodies, identities, strict=True)):
             if identity in taken or identity in shard.firsts:
-                repeated[number, place] = identity
+                repeated[number, index] = identity
             else:
                 taken.add(identity)
                 new[identity] = body
