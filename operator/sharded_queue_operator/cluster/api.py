@@ -75,7 +75,7 @@ class Api:
         return cls(client, timeout_seconds)
 
     async def get(self, path: str, **query: str) -> Manifest:
-        return await self._call("GET", path, query=query)
+        return await self.call("GET", path, query=query)
 
     async def pages(self, path: str, selector: str = "") -> AsyncIterator[tuple[list[Manifest], int]]:
         """
@@ -101,19 +101,19 @@ class Api:
     async def apply(self, path: str, manifest: Manifest) -> Manifest:
         """Server-side apply: the fields of *manifest* become ours, and all others stay as they are."""
         query = {"fieldManager": MANAGER, "force": "true"}
-        return await self._call("PATCH", path, as_yaml(manifest), APPLY, query)
+        return await self.call("PATCH", path, as_yaml(manifest), APPLY, query)
 
     async def merge(self, path: str, patch: Manifest) -> Manifest:
-        return await self._call("PATCH", path, patch, "application/merge-patch+json", {"fieldManager": MANAGER})
+        return await self.call("PATCH", path, patch, "application/merge-patch+json", {"fieldManager": MANAGER})
 
     async def create(self, path: str, manifest: Manifest) -> Manifest:
-        return await self._call("POST", path, manifest)
+        return await self.call("POST", path, manifest)
 
     async def replace(self, path: str, manifest: Manifest) -> Manifest:
         """Refused with status 409 when the object was written after *manifest* was read."""
-        return await self._call("PUT", path, manifest)
+        return await self.call("PUT", path, manifest)
 
-    async def _call(
+    async def call(
         self,
         verb: str,
         path: str,
