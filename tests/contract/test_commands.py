@@ -431,9 +431,8 @@ def register_by_key(ask: Ask, layout: Layout, *threads: int) -> None:
 
 def test_reshard_says_what_is_left_of_the_old_layout(ask: Ask) -> None:
     register_by_key(ask, Layout(1, 2), 0, 1)
-    said = (
-        "the keys of shop.Charge are spread over 6 threads, by layout 2; 2 threads of the layout before are not drained"
-    )
+    spread = "the keys of shop.Charge are spread over 6 threads, by layout 2"
+    said = f"{spread}; 2 threads of the previous layout are not drained"
 
     assert typed("reshard", "shop.Charge", "6").output == f"{said}, 0 wait for them\n"
     register_by_key(ask, Layout(2, 6), 2, 3)

@@ -47,7 +47,7 @@ def lanes_of(
     `Policy.lanes`.
 
     A paused shard asks for nothing, as it gives no requests to workers; nor do parked threads, which wait for threads
-    of the layout before. Overdue requests count even before a worker moved them into their tubes, as without a worker
+    of the previous layout. Overdue requests count even before a worker moved them into their tubes, as without a worker
     nothing would move them.
     """
     if state.is_paused:

@@ -157,7 +157,7 @@ def test_a_message_that_is_none_is_refused(message: bytes) -> None:
 
 
 @pytest.mark.parametrize("headers", [None, {"trace": "7"}])
-def test_a_message_carries_the_mark_of_its_key(headers: dict[str, str] | None) -> None:
+def test_a_message_carries_the_hash_of_its_key(headers: dict[str, str] | None) -> None:
     packed = with_key_hash(0xE8B7BE43, pack(b'["#"]', headers))
 
     assert key_hash_in(packed) == 0xE8B7BE43

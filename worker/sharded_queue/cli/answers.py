@@ -93,7 +93,7 @@ class Thread(Answer, frozen=True):
     """
     `explain`: why a thread moves or does not. *owner* holds it, or held it until its lease ended: *lease_seconds* are
     left of that, none where it is below 0. *ahead*: threads that are bound before it. *waits_for*: threads of the
-    layout before. *flaw*: why its record cannot be read, if so.
+    previous layout. *flaw*: why its record cannot be read, if so.
     """
 
     handler: str

@@ -73,7 +73,7 @@ class PoisonSuspects(NamedTuple):
 
 
 class LayoutRecord(NamedTuple):
-    """The layout in force, and the number of threads of the layout before (0: there was none)."""
+    """The layout in force, and the number of threads of the previous layout (0: there was none)."""
 
     number: int
     threads: int

@@ -69,7 +69,6 @@ def said(answer: answers.Layout) -> str:
     if answer.undrained:
         drained = "is not drained" if answer.undrained == 1 else "are not drained"
         waits = "waits" if answer.parked == 1 else "wait"
-        words += (
-            f"; {counted(answer.undrained, 'thread')} of the layout before {drained}, {answer.parked} {waits} for them"
-        )
+        undrained = f"{counted(answer.undrained, 'thread')} of the previous layout {drained}"
+        words += f"; {undrained}, {answer.parked} {waits} for them"
     return words

@@ -23,8 +23,8 @@
 -- schedules HASH  name -> "bytes of timing, bytes of thread, priority, timing thread message"; occurrences ZSET name by
 --                 the time of the next occurrence
 -- layout    STRING "number threads before": keys are placed on the threads number:0 to number:threads-1; `before` is the
---                  number of threads of the layout before (0: there was none)
--- old       ZSET  threads of the layout before that are not drained, by residue class. Threads of two layouts can share
+--                  number of threads of the previous layout (0: there was none)
+-- old       ZSET  threads of the previous layout that are not drained, by residue class. Threads of two layouts can share
 --                 keys only if their numbers have the same remainder modulo the greatest common divisor of the two
 --                 numbers of threads: that remainder is their residue class
 -- parked    ZSET  threads that wait for old threads of their residue class, by residue class

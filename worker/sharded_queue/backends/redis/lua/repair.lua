@@ -323,7 +323,7 @@ local function class_in(thread, number)
   return rank and tonumber(rank) % common_divisor(layout.threads, layout.before)
 end
 
--- Threads of the layout before that have requests: they are not drained. Returns them, and their residue classes.
+-- Threads of the previous layout that have requests: they are not drained. Returns them, and their residue classes.
 local function old_threads()
   local old, classes = {}, {}
   for thread, tubes in pairs(tubes_in) do
