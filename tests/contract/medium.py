@@ -116,8 +116,8 @@ class RedisMedium(Medium):
         for key in (f"{lock}:leases", *waiting):
             for member in await self.redis.zrange(key, 0, -1):
                 await self.redis.zincrby(key, -int(seconds * 1000), member)
-        if await self.redis.hexists(f"{base}:counters", "looked"):
-            await self.redis.hincrby(f"{base}:counters", "looked", -int(seconds * 1000))
+        if await self.redis.hexists(f"{base}:counters", "polled"):
+            await self.redis.hincrby(f"{base}:counters", "polled", -int(seconds * 1000))
 
 
 def bodies(messages: Sequence[bytes]) -> list[str]:

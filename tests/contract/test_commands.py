@@ -173,7 +173,7 @@ def test_what_is_paused_is_seen_everywhere(ask: Ask) -> None:
 def test_the_thread_of_a_killed_worker_does_not_move(ask: Ask) -> None:
     register(ask, "7", b"[1]")
     kill_a_worker_of(ask, "7")
-    ask(lambda redis: redis.hset("tube_{shop.Charge}:counters", "looked", 1_700_000_000_000))
+    ask(lambda redis: redis.hset("tube_{shop.Charge}:counters", "polled", 1_700_000_000_000))
     told = json.loads(typed("explain", "shop.Charge", "7", "--json").output)
     words = typed("explain", "shop.Charge", "7").output
     (lagging,) = json.loads(typed("lag", "shop.Charge", "--json").output)

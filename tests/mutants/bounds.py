@@ -64,7 +64,7 @@ MUTANTS = [
     Mutant(
         "a look for threads is not remembered",
         BIND,
-        "  redis.call('HSET', COUNTERS, 'looked', now_text)\n",
+        "  redis.call('HSET', COUNTERS, 'polled', now_text)\n",
         "",
         (OBSERVING + "a_look_of_a_worker_is_remembered",),
     ),

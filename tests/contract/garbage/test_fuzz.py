@@ -151,10 +151,10 @@ FIELDS = [
     "settled",
     "busy_us",
     "born",
-    "looked",
+    "polled",
     "largest",
     "latest",
-    "mended",
+    "reconciled",
 ]
 
 

@@ -12,7 +12,7 @@ from math import inf
 from typing import Any
 
 from sharded_queue.backends.redis.scripts import text_of
-from sharded_queue.backends.redis.snapshot import Snapshot, snapshot, tube_arguments, unindexed_tubes
+from sharded_queue.backends.redis.snapshot import Snapshot, TubeRecord, snapshot, tube_arguments, unindexed_tubes
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.printable import counted
 from sharded_queue.tube import Shard
@@ -72,18 +72,18 @@ def faults(seen: Snapshot) -> list[str]:
 
 
 def _tube_faults(seen: Snapshot) -> Iterator[str]:
-    for (thread, priority), line in seen.tubes.items():
-        if line.length < 0:
+    for (thread, priority), tube in seen.tubes.items():
+        if tube.length < 0:
             yield f"tube {thread}/{priority} is not a list; `check --repair` removes what is there"
-        elif line.tail - line.head != line.length:
-            held, indexed = counted(line.length, "request"), line.tail - line.head
+        elif tube.tail - tube.head != tube.length:
+            held, indexed = counted(tube.length, "request"), tube.tail - tube.head
             yield f"tube {thread}/{priority} holds {held}, its index says {indexed}"
-        if line.length == 0:
+        if tube.length == 0:
             yield f"tube {thread}/{priority} is empty and still known"
     for (thread, priority), (next_thread, next_priority) in pairwise(seen.tubes):
         if thread == next_thread and priority > next_priority:
             yield f"thread {thread} has priority {priority} before {next_priority}"
-    truth = {place: line.oldest_ms or seen.oldest.get(place) for place, line in seen.tubes.items()}
+    truth = {name: tube.oldest_ms or seen.oldest.get(name) for name, tube in seen.tubes.items()}
     yield from _differences("oldest", seen.oldest, truth)
 
 
@@ -118,9 +118,10 @@ def _hold_faults(seen: Snapshot) -> Iterator[str]:
     if both := {thread for thread in seen.held if seen.blocked.get(thread, inf) != inf}:
         yield f"both held and put off: {sorted(both)}"
     for thread, hold in seen.held.items():
-        line = seen.tubes.get((thread, hold.priority))
-        if hold.first <= hold.last and not (line and line.head == hold.first and hold.last < line.tail):
-            yield f"{thread} has {hold.first} to {hold.last} of priority {hold.priority} in hand, its tube is {line}"
+        tube = seen.tubes.get((thread, hold.priority))
+        if hold.first <= hold.last and not (tube and tube.head == hold.first and hold.last < tube.tail):
+            in_hand = f"{hold.first} to {hold.last} of priority {hold.priority}"
+            yield f"{thread} has {in_hand} in hand, its tube {_numbers(tube)}"
         if hold.is_busy != (thread in seen.depths):
             yield f"{thread} is held {'busy' if hold.is_busy else 'drained'} at a depth of {seen.depths.get(thread, 0)}"
         if hold.fence > seen.counters.get("fence", 0):
@@ -129,9 +130,13 @@ def _hold_faults(seen: Snapshot) -> Iterator[str]:
 
 def _failure_faults(seen: Snapshot) -> Iterator[str]:
     for (thread, priority), suspects in seen.failures.items():
-        line = seen.tubes.get((thread, priority))
-        if not (line and line.head <= suspects.sequence <= suspects.last < line.tail):
-            yield f"{thread}/{priority} has suspects {suspects.sequence} to {suspects.last}, its tube is {line}"
+        tube = seen.tubes.get((thread, priority))
+        if not (tube and tube.head <= suspects.sequence <= suspects.last < tube.tail):
+            yield f"{thread}/{priority} has suspects {suspects.sequence} to {suspects.last}, its tube {_numbers(tube)}"
+
+
+def _numbers(tube: TubeRecord | None) -> str:
+    return f"has {tube.head} to {tube.tail - 1}" if tube else "does not exist"
 
 
 def _identity_faults(seen: Snapshot) -> Iterator[str]:
@@ -158,7 +163,7 @@ def _counter_faults(seen: Snapshot) -> Iterator[str]:
         yield f"the counter of dead letters is {seen.counters.get('dead', 0)}, below the number of one that is kept"
     if seen.tubes and "born" not in seen.counters:
         yield "there are requests, and no marker says since when"
-    highest = max((line.tail for line in seen.tubes.values()), default=0)
+    highest = max((tube.tail for tube in seen.tubes.values()), default=0)
     if seen.counters.get("sequence", 0) < highest:
         yield f"the sequence counter is {seen.counters.get('sequence', 0)}, below the tail {highest} of a tube"
 

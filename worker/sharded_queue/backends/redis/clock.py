@@ -15,7 +15,7 @@ class Clock:
     """
     The time of Redis, learned from its answers: Redis read its clock between the sending of a command and its answer.
 
-    A long way to Redis must not look like a wrong clock: after a stamp was refused, more difference is tolerated.
+    A long way to Redis must not look like a wrong clock: after a refused stamp, a larger difference is tolerated.
     *now* is the clock of this machine, in seconds.
     """
 

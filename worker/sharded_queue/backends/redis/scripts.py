@@ -105,7 +105,7 @@ def source(name: str) -> str:
 def _needed(body: Statement) -> tuple[list[str], list[str]]:
     """
     The statements of the prelude that *body* needs, values and functions: Redis runs a whole script at every call, and
-    creating functions that nobody calls took longer than the work of most scripts. So what is needed only by way of
+    creating functions that are not called took longer than the work of most scripts. So what is needed only by way of
     `rarely()` is created by the function `make_rare`, in the calls that need it.
     """
     usual = _reached(body.named)
@@ -334,8 +334,8 @@ async def retry(
             is_over, stood_still = clock() + pause > deadline, clock() - began > longest + STANDSTILL_SECONDS
             if is_over and (is_last or not stood_still):
                 what = "Redis refused for" if isinstance(error, NotYet) else "no answer of Redis in"
-                said = str(error) or type(error).__name__
-                raise StorageUnavailable(f"{what} {seconds:g} s: {said}", is_uncertain=is_resent) from error
+                reason = str(error) or type(error).__name__
+                raise StorageUnavailable(f"{what} {seconds:g} s: {reason}", is_uncertain=is_resent) from error
             is_last = is_over
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads retries, no secret
         pause = min(pause * 2, LONGEST_PAUSE_SECONDS)

@@ -30,9 +30,9 @@ COUNTERS = (
     "settled",
     "duplicates",
     "busy_us",
-    "mended",
+    "reconciled",
     "born",
-    "looked",
+    "polled",
 )
 FIRST_LONG_MOMENT = 10**13
 """Our times have thirteen digits at most."""

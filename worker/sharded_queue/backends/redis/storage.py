@@ -55,7 +55,7 @@ BYTES_OF_ARGUMENT = 64
 SCAN_COUNT = 1000
 PAGE = 100
 """Dead letters and schedules read in one step: each may be as large as a request."""
-COUNTERS = {"depth", "registered", "settled", "dead", "busy_us", "born", "looked", "duplicates"}
+COUNTERS = {"depth", "registered", "settled", "dead", "busy_us", "born", "polled", "duplicates"}
 """Those that `observe` reports."""
 COUNTED = re.compile(rb"-?[0-9]{1,16}")
 LETTER = re.compile(rb"([0-9]{1,9}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ")
@@ -281,7 +281,7 @@ class RedisStorage(Storage):
             SettingsError: it is a Cluster, whose keys are on many nodes.
         """
         if self.link.is_cluster:
-            raise SettingsError("handlers of a Cluster cannot be found by a look through its keys: name them")
+            raise SettingsError("handlers of a Cluster cannot be found by a scan of its keys: name them")
         prefix, end = f"{self.keys.tubes}{{", "}:counters"
         names = sorted(await self.look_through(prefix, f"*{end}", "hash"))
         tags = [SHARD_TAG.match(name.removeprefix(prefix).removesuffix(end)) for name in names]
@@ -452,7 +452,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         is_paused="paused" in fields,
         delayed=delayed,
         overdue=overdue,
-        polled_seconds=max(0.0, (now - counters["looked"]) / 1000) if "looked" in counters else None,
+        polled_seconds=max(0.0, (now - counters["polled"]) / 1000) if "polled" in counters else None,
         duplicates=counters.get("duplicates", 0),
         schedules=schedules,
         layout=Layout(*[_counted("the layout", part) for part in layout.split()[:2]]) if layout else None,
@@ -466,7 +466,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
 
 
 def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
-    now, is_paused, held, lease_ends, blocked_until, ahead, tubes, is_parked, waits_for, bound, looked, flaw = reply
+    now, is_paused, held, lease_ends, blocked_until, ahead, tubes, is_parked, waits_for, bound, polled, flaw = reply
     hold = held.split(b" ")
     return ThreadState(
         thread=thread,
@@ -480,7 +480,7 @@ def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
         in_hand=max(0, int(hold[6]) - int(hold[5]) + 1) if held else 0,
         busy_seconds=busy_seconds(int(hold[2]), now) if held else None,
         bound=bound,
-        polled_seconds=_age_seconds(now, looked) if looked else None,
+        polled_seconds=_age_seconds(now, polled) if polled else None,
         flaw=text_of(flaw) or None,
     )
 

@@ -1,4 +1,4 @@
-"""The state of a shard, with at most as many tubes, threads and holds as were asked for."""
+"""The state of a shard, with a bounded number of tubes, threads and holds."""
 
 from collections.abc import Iterator, Sequence
 

@@ -8,7 +8,7 @@ from sharded_queue.tube import Layout, Tube
 
 
 def register(shard: MemoryShard, registration: Registration, now: int) -> Registered:
-    """Without a window nobody looks for duplicates, and no request needs an identity."""
+    """Without a window, duplicates are not left out, and requests need no identities."""
     _check_layout(shard, registration.layout)
     if not registration.window_seconds:
         return Registered(_append(shard, registration.entries, registration, now), {})

@@ -9,8 +9,8 @@
 -- deep      ZSET  threads with two requests or more, by depth
 -- failures  HASH  thread/priority -> "sequence last attempts crashes error": requests from sequence to last are handed
 --                 out one by one, to find the one that fails
--- counters  HASH  depth, registered, duplicates, settled, dead, busy_us, sequence, fence, born, mended, paused,
---                 looked (when a worker last asked for threads), largest (bytes of the largest message so far),
+-- counters  HASH  depth, registered, duplicates, settled, dead, busy_us, sequence, fence, born, reconciled, paused,
+--                 polled (when a worker last asked for threads), largest (bytes of the largest message so far),
 --                 latest (about the latest time seen, by which a clock that was set back is noticed),
 --                 format (of all these keys; without it, the format of this release)
 -- wake      LIST  tokens; popping one means "poll". wake:OWNER is read by the holder of a drained thread
@@ -599,7 +599,7 @@ local function reconcile_length(thread, tubes, i)
   local missing = tube.tail - tube.head - length_of(list_of(thread, tube.priority))
   tube.tail = tube.tail - missing
   depth_change = depth_change - missing
-  try('HINCRBY', COUNTERS, 'mended', missing)
+  try('HINCRBY', COUNTERS, 'reconciled', missing)
   if tube.head == tube.tail then
     redis.call('ZREM', OLDEST, thread .. '/' .. tube.priority)
     table.remove(tubes, i)

@@ -141,9 +141,9 @@ in_chunks(taken, 'ZREM', READY)
 in_chunks(records, 'HSET', HELD)
 in_chunks(leases, 'ZADD', LEASES)
 if #reply > 3 then
-  redis.call('HSET', COUNTERS, 'looked', now_text, 'fence', integer(fence - 1))
+  redis.call('HSET', COUNTERS, 'polled', now_text, 'fence', integer(fence - 1))
 elseif threads > 0 then
-  redis.call('HSET', COUNTERS, 'looked', now_text)
+  redis.call('HSET', COUNTERS, 'polled', now_text)
 end
 if (#picked > 0 or cordoned) and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
 look_ahead(occurs)

@@ -18,4 +18,4 @@ return { now, redis.call('HEXISTS', COUNTERS, 'paused'), read_hold(hold) and hol
          redis.call('ZSCORE', LEASES, thread) or '', redis.call('ZSCORE', BLOCKED, thread) or '',
          redis.call('ZRANK', READY, thread) or -1, tubes, residue and 1 or 0,
          residue and redis.call('ZRANGEBYSCORE', OLD, residue, residue, 'LIMIT', 0, 100) or {},
-         redis.call('ZCOUNT', LEASES, '(' .. integer(now), '+inf'), redis.call('HGET', COUNTERS, 'looked') or '', flaw }
+         redis.call('ZCOUNT', LEASES, '(' .. integer(now), '+inf'), redis.call('HGET', COUNTERS, 'polled') or '', flaw }

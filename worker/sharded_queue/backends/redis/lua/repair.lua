@@ -48,7 +48,7 @@ local function remove_unreadable_layout()
   layout = false
 end
 
--- A value of another kind took the place of ours: it goes, and what the rest tells is made anew.
+-- A value of another kind took the place of ours: it goes, and is made anew from the rest.
 local function remove_other_kind(name, key, kind)
   local is = kind_of(key)
   if is == kind or is == 'none' then return end
@@ -107,7 +107,7 @@ end
 
 local function remove_unreadable_counters()
   for _, name in ipairs({ 'depth', 'registered', 'duplicates', 'settled', 'dead', 'busy_us', 'sequence', 'fence', 'born',
-                          'mended', 'looked', 'largest', 'latest', 'format' }) do
+                          'reconciled', 'polled', 'largest', 'latest', 'format' }) do
     local was = redis.call('HGET', COUNTERS, name)
     local is_number = was and string.find(was, '^%d+$') and is_integer(tonumber(was))
     if was and not is_number then set_field('counters', COUNTERS, name, was) end

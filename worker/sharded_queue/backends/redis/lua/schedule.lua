@@ -4,7 +4,7 @@
 -- KEYS  base, lock, caller
 -- ARGV  call, name, next ms ('' to ask for the time), timing, thread, priority, message without its time, layout ("number
 --       threads", or '' where it was not routed by key)
--- Returns {now, next occurrence ms}, {now} when the next that was given is no longer to come
+-- Returns {now, next occurrence ms}, {now} when the next occurrence that was given has passed
 
 local call = tonumber(table.remove(ARGV, 1))
 local earlier = stored_answer(call)
@@ -24,6 +24,6 @@ next_sequence(#message + 13)
 if placed_by ~= '' then redis.call('SET', LAYOUT, placed_by .. ' 0', 'NX') end
 store_schedule(name, { timing = timing, thread = thread, priority = priority, message = message })
 redis.call('ZADD', OCCURRENCES, following, name)
-woken = woken + 1 -- nobody knows yet when this occurs
+woken = woken + 1 -- waiting workers do not know yet when this occurs
 finish()
 return store_answer(call, { now, tonumber(following) })

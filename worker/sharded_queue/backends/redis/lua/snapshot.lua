@@ -4,7 +4,7 @@
 -- ARGV  thread, priority of lists that were found in Redis and are not in the index: they have no numbers there
 -- Returns {counters, threads, held, failures, firsts (flat hashes), ready, blocked, oldest, deep, leases, due, dead,
 -- identities, occurrences (flat sorted sets), fields of later, fields of letters, fields of schedules, tubes (flat:
--- thread, priority, head, tail, length or -1 for what is no list, first message), layout, old, parked, unparking (flat sorted
+-- thread, priority, head, tail, length or -1 where the key is not a list, first message), layout, old, parked, unparking (flat sorted
 -- sets), quarantine (flat hash), records that cannot be read (flat: index, member, record)}
 
 check_format()
