@@ -118,8 +118,8 @@ MUTANTS = [
     Mutant(
         "an ended lease holds its thread in what is observed",
         "backends/redis/lua/observe.lua",
-        "is_listed[thread], holds[thread] = true, tonumber(till) > now",
-        "is_listed[thread], holds[thread] = true, true",
+        "holds[thread] = tonumber(till) > now",
+        "holds[thread] = true",
         (CONTROL + "nobody_holds_a_thread_whose_lease_has_ended",),
     ),
     Mutant(

@@ -142,7 +142,7 @@ MUTANTS = [
     Mutant(
         "a due schedule asks for nobody",
         "backends/redis/lua/observe.lua",
-        " + redis.call('ZCOUNT', OCCURRENCES, '-inf', now)",
+        " + redis.call('ZCOUNT', OCCURRENCES, '-inf', now_text)",
         "",
         (SCHEDULES + "a_due_schedule_asks_for_a_worker",),
     ),

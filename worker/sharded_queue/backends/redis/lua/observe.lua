@@ -7,83 +7,98 @@
 -- delayed, overdue, schedules, layout, old, parked, depth of the parked, dead letters, paused threads,
 -- records in quarantine}
 
-check_format()
 local worst, most_holds = tonumber(ARGV[1]), tonumber(ARGV[2])
+local paused = redis.call('HGET', COUNTERS, 'paused')
+-- thread -> whether its lease lasts; thread -> when its lease ends, as far as it was read; the holds of the answer
+local holds, ends, held = {}, {}, {}
 
-local is_paused = redis.call('HGET', COUNTERS, 'paused')
-local holds = {}
+-- A thread whose lease has ended is not held: it is ready, though no worker has polled since.
+local function list_holds(threads)
+  for i, record in ipairs(records_of(HELD, threads)) do
+    local thread = threads[i]
+    local hold = holds[thread] == nil and read_hold(record)
+    if hold then
+      local till, at = ends[thread] or redis.call('ZSCORE', LEASES, thread) or '0', #held
+      holds[thread] = tonumber(till) > now
+      held[at + 1], held[at + 2], held[at + 3], held[at + 4] = thread, hold.owner, hold.fence, hold.since
+      held[at + 5] = till
+    end
+  end
+end
 
--- As `State` in storage.py has it.
+local function list_first_holds()
+  if most_holds == 0 then return end
+  local leases, threads = redis.call('ZRANGE', LEASES, 0, most_holds - 1, 'WITHSCORES'), {}
+  for i = 1, #leases, 2 do
+    ends[leases[i]] = leases[i + 1]
+    threads[#threads + 1] = leases[i]
+  end
+  list_holds(threads)
+end
+
+-- As `State` of the library has it.
 local function state_of(thread)
   if holds[thread] then return 'bound' end
   local blocked = redis.call('ZSCORE', BLOCKED, thread)
   if blocked == 'inf' and redis.call('HGET', QUARANTINE, 'thread ' .. thread) then return 'quarantined' end
-  if is_paused or blocked == 'inf' then return 'paused' end
+  if paused or blocked == 'inf' then return 'paused' end
   if redis.call('ZSCORE', PARKED, thread) then return 'parked' end
   return blocked and 'blocked' or 'ready'
 end
 
--- A thread whose lease has ended is not held: it is ready, though no worker has polled since.
-local held, ends, is_listed = {}, {}, {}
-local function list_holds(threads)
-  for i, record in ipairs(records_of(HELD, threads)) do
-    local thread = threads[i]
-    local hold = not is_listed[thread] and read_hold(record)
-    if hold then
-      local till, at = ends[thread] or redis.call('ZSCORE', LEASES, thread) or '0', #held
-      is_listed[thread], holds[thread] = true, tonumber(till) > now
-      held[at + 1], held[at + 2], held[at + 3], held[at + 4], held[at + 5] = thread, hold.owner, hold.fence, hold.since, till
+-- The oldest tubes, and the holds of their threads.
+local function oldest_tubes()
+  local tubes, threads, oldest = redis.call('ZRANGE', OLDEST, 0, math.max(worst, 1) - 1, 'WITHSCORES'), {}, {}
+  for i = 1, #tubes, 2 do threads[#threads + 1] = string.match(tubes[i], '^(.*)/%-?%d+$') end
+  list_holds(threads)
+  for i = 1, #tubes, 2 do
+    local thread, priority = string.match(tubes[i], '^(.*)/(%-?%d+)$')
+    for _, tube in ipairs(thread and tubes_of(thread) or {}) do
+      local at = #oldest
+      if tube.priority == priority then
+        oldest[at + 1], oldest[at + 2], oldest[at + 3] = tubes[i], tubes[i + 1], tube.tail - tube.head
+        oldest[at + 4] = state_of(thread)
+      end
     end
   end
+  return oldest
 end
 
-local tubes = redis.call('ZRANGE', OLDEST, 0, math.max(worst, 1) - 1, 'WITHSCORES')
-local waiting = {}
-for i = 1, #tubes, 2 do waiting[#waiting + 1] = string.match(tubes[i], '^(.*)/%-?%d+$') end
-if most_holds > 0 then
-  local leases, held_first = redis.call('ZRANGE', LEASES, 0, most_holds - 1, 'WITHSCORES'), {}
-  for i = 1, #leases, 2 do
-    ends[leases[i]] = leases[i + 1]
-    held_first[#held_first + 1] = leases[i]
+-- Threads that are ready, with those whose leases have ended.
+local function count_ready()
+  local ready = redis.call('ZCARD', READY)
+  for _, thread in ipairs(redis.call('ZRANGE', LEASES, '-inf', now_text, 'BYSCORE', 'LIMIT', 0, SWEEP)) do
+    if redis.call('HGET', THREADS, thread) and not redis.call('ZSCORE', BLOCKED, thread) then ready = ready + 1 end
   end
-  list_holds(held_first)
+  return ready
 end
-list_holds(waiting)
 
-local oldest = {}
-for i = 1, #tubes, 2 do
-  local thread, priority = string.match(tubes[i], '^(.*)/(%-?%d+)$')
-  for _, tube in ipairs(thread and tubes_of(thread) or {}) do
-    if tube.priority == priority then
-      oldest[#oldest + 1] = tubes[i]
-      oldest[#oldest + 1] = tubes[i + 1]
-      oldest[#oldest + 1] = tube.tail - tube.head
-      oldest[#oldest + 1] = state_of(thread)
+local function parked_depth()
+  local depth = 0
+  for _, thread in ipairs(redis.call('ZRANGE', PARKED, 0, SWEEP - 1)) do depth = depth + depth_of(tubes_of(thread) or {}) end
+  return depth
+end
+
+local function deepest_threads()
+  if worst == 0 then return {} end
+  local deep, deepest = redis.call('ZREVRANGE', DEEP, 0, worst - 1, 'WITHSCORES'), {}
+  local any_parked = redis.call('EXISTS', PARKED) == 1
+  for i = 1, #deep, 2 do
+    if not any_parked or not redis.call('ZSCORE', PARKED, deep[i]) then
+      deepest[#deepest + 1] = deep[i]
+      deepest[#deepest + 1] = deep[i + 1]
     end
   end
+  return deepest
 end
 
-local ready = redis.call('ZCARD', READY)
-for _, thread in ipairs(redis.call('ZRANGE', LEASES, '-inf', integer(now), 'BYSCORE', 'LIMIT', 0, SWEEP)) do
-  if redis.call('HGET', THREADS, thread) and not redis.call('ZSCORE', BLOCKED, thread) then ready = ready + 1 end
-end
-
-local parked, parked_depth = redis.call('ZRANGE', PARKED, 0, SWEEP - 1), 0
-for _, thread in ipairs(parked) do parked_depth = parked_depth + depth_of(tubes_of(thread) or {}) end
-
-local deepest = {}
-local deep = worst > 0 and redis.call('ZREVRANGE', DEEP, 0, worst - 1, 'WITHSCORES') or {}
-for i = 1, #deep, 2 do
-  if #parked == 0 or not redis.call('ZSCORE', PARKED, deep[i]) then
-    deepest[#deepest + 1] = deep[i]
-    deepest[#deepest + 1] = deep[i + 1]
-  end
-end
-
-return { now, redis.call('HGETALL', COUNTERS), redis.call('HLEN', THREADS), ready,
-         redis.call('ZCOUNT', LEASES, '(' .. integer(now), '+inf'), redis.call('ZCARD', BLOCKED),
-         deepest, oldest, held,
-         redis.call('ZCARD', DUE), redis.call('ZCOUNT', DUE, '-inf', now) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now),
+check_format()
+list_first_holds()
+local oldest = oldest_tubes()
+return { now, redis.call('HGETALL', COUNTERS), redis.call('HLEN', THREADS), count_ready(),
+         redis.call('ZCOUNT', LEASES, '(' .. now_text, '+inf'), redis.call('ZCARD', BLOCKED),
+         deepest_threads(), oldest, held, redis.call('ZCARD', DUE),
+         redis.call('ZCOUNT', DUE, '-inf', now_text) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now_text),
          redis.call('ZCARD', OCCURRENCES), redis.call('GET', LAYOUT) or '', redis.call('ZCARD', OLD),
-         redis.call('ZCARD', PARKED), parked_depth, redis.call('ZCARD', DEAD),
+         redis.call('ZCARD', PARKED), parked_depth(), redis.call('ZCARD', DEAD),
          redis.call('ZCOUNT', BLOCKED, '+inf', '+inf'), redis.call('HLEN', QUARANTINE) }

@@ -8,26 +8,19 @@
 -- schedule has moved on and changes nothing. The next occurrence must lie ahead: of several that were missed, one is
 -- registered.
 
-check_kinds()
-follow_clock()
-promote()
-local registered = 0
-for at = 1, #ARGV, 4 do
-  local name, moment, timing, following = ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])
+-- Register an occurrence, unless it was registered already or its schedule has changed. Returns whether it was.
+local function occur(name, moment, timing, following)
   local schedule = schedule_of(name)
   local is_due = moment <= now and tonumber(redis.call('ZSCORE', OCCURRENCES, name) or -1) == moment
-  if schedule and schedule.timing == timing and is_due and following > now and is_numbered()
-      and known_layout() ~= nil then
-    local message = encode_moment(moment) .. schedule.message
-    local thread = thread_in_force(schedule.thread, message)
-    length_of(list_of(thread, schedule.priority))
-    append(thread, schedule.priority, take_number(), { message }, 1, 1)
-    redis.call('ZADD', OCCURRENCES, following, name)
-    registered = registered + 1
-  end
+  if not (schedule and schedule.timing == timing and is_due and following > now) then return false end
+  if not is_numbered() or known_layout() == nil then return false end
+  local message = encode_moment(moment) .. schedule.message
+  local thread = thread_in_force(schedule.thread, message)
+  length_of(list_of(thread, schedule.priority))
+  append(thread, schedule.priority, take_number(), { message }, 1, 1)
+  redis.call('ZADD', OCCURRENCES, following, name)
+  return true
 end
-if registered > 0 then try('HINCRBY', COUNTERS, 'registered', registered) end
-finish()
 
 -- A name without a schedule that can be read is not due any more.
 local function set_aside(name)
@@ -44,15 +37,32 @@ local function moment_of(name, score)
   return now
 end
 
-local coming = tonumber(redis.call('ZRANGEBYSCORE', OCCURRENCES, '(' .. integer(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2])
-local reply = { now, coming and coming < 1e14 and coming - now or -1 }
-local due = redis.call('ZRANGEBYSCORE', OCCURRENCES, '-inf', now, 'WITHSCORES', 'LIMIT', 0, SWEEP)
-for i = 1, #due, 2 do
-  local schedule = schedule_of(due[i])
-  if schedule then
-    reply[#reply + 1] = { due[i], moment_of(due[i], due[i + 1]), schedule.timing }
-  else
-    set_aside(due[i])
-  end
+local function ms_to_next()
+  local range = { '(' .. integer(now), '+inf', 'WITHSCORES', 'LIMIT', 0, 1 }
+  local coming = tonumber(redis.call('ZRANGEBYSCORE', OCCURRENCES, unpack(range))[2])
+  return coming and coming < 1e14 and coming - now or -1
 end
-return reply
+
+local function add_due(reply)
+  local due = redis.call('ZRANGEBYSCORE', OCCURRENCES, '-inf', now, 'WITHSCORES', 'LIMIT', 0, SWEEP)
+  for i = 1, #due, 2 do
+    local name, schedule = due[i], schedule_of(due[i])
+    if schedule then
+      reply[#reply + 1] = { name, moment_of(name, due[i + 1]), schedule.timing }
+    else
+      set_aside(name)
+    end
+  end
+  return reply
+end
+
+check_kinds()
+follow_clock()
+promote()
+local registered = 0
+for at = 1, #ARGV, 4 do
+  if occur(ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])) then registered = registered + 1 end
+end
+if registered > 0 then try('HINCRBY', COUNTERS, 'registered', registered) end
+finish()
+return add_due({ now, ms_to_next() })
