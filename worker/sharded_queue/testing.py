@@ -212,6 +212,8 @@ class _Host:
 
     def drained(self) -> None: ...
 
+    def resumed(self) -> None: ...
+
     async def settle(self, settlement: Settlement) -> Settled:
         (settled,) = await self.storage.settle([settlement])
         return settled

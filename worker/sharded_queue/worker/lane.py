@@ -55,7 +55,11 @@ class Host(Protocol):
     def is_leaving(self) -> bool:
         """Whether to release a drained thread at once: other threads wait, or the worker stops."""
 
-    def drained(self) -> None: ...
+    def drained(self) -> None:
+        """A lane has nothing to handle, and lingers."""
+
+    def resumed(self) -> None:
+        """A lane lingers no more."""
 
     def settle(self, settlement: Settlement) -> Awaitable[Settled]: ...
 
@@ -408,8 +412,8 @@ class Lane:
         leave_at = time.monotonic() + self.linger_seconds
         batch: Batch | None = None
         self.is_lingering = True
+        self.host.drained()
         while self.is_held and not batch:
-            self.host.drained()
             await self._wait_to_wake(leave_at - time.monotonic())
             leaving = self.host.is_leaving() or time.monotonic() >= leave_at
             wanted = self.host.reserve()
@@ -417,6 +421,7 @@ class Lane:
             settled = await self._settle_as(settlement)
             batch = self._next(settled, wanted)
         self.is_lingering = False
+        self.host.resumed()
         return batch
 
     async def _wait_to_wake(self, seconds: float) -> None:

@@ -82,6 +82,8 @@ class Worker:
         self.stats = Stats()
         self._handlers = None if handlers is None else [find(h) if isinstance(h, str) else h for h in handlers]
         self._lanes: set[Lane] = set()
+        self._lingering = 0
+        """How many of the lanes linger; counted, since it is asked for at each step of the loop."""
         self._pool = TaskPool()
         self._settlements = SettlementBatcher(queue.storage, self._pool)
         self._scheduler = Scheduler(queue.storage, self._shards)
@@ -194,7 +196,7 @@ class Worker:
         return self._stopping or self._quota.is_used_up
 
     def _busy(self) -> int:
-        return sum(not lane.is_lingering for lane in self._lanes)
+        return len(self._lanes) - self._lingering
 
     def _room(self) -> int:
         """How many threads to bind now; under a limit, no more than the requests that are left."""
@@ -310,6 +312,7 @@ class Worker:
 
     def _finished(self, lane: Lane, error: BaseException | None) -> None:
         self._lanes.discard(lane)
+        self._lingering -= lane.is_lingering
         self.stats.lost += lane.is_lost
         self._changed.set()
         if error:
@@ -375,7 +378,11 @@ class Worker:
         return self._stopping or self._draining or self._others_wait or crowded
 
     def drained(self) -> None:
+        self._lingering += 1
         self._changed.set()
+
+    def resumed(self) -> None:
+        self._lingering -= 1
 
     def settle(self, settlement: Settlement) -> Awaitable[Settled]:
         if len(self._lanes) == 1:  # no other lane to share a call with: this saves two rounds of the event loop
