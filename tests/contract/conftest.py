@@ -1,4 +1,4 @@
-"""The media that the contract holds on: a new backend is one more line here."""
+"""The backends that the contract holds on: a new backend is one more line here."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -8,8 +8,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect
-from tests.contract.medium import Medium, MemoryMedium, RedisMedium
-from tests.contract.users import ROLES, UsersMedium, acl_file
+from tests.contract.backend import Backend, MemoryBackend, RedisBackend
+from tests.contract.users import ROLES, UsersBackend, acl_file
 from tests.contract.users import client as client_of
 from tests.harness.certificates import Authority, TlsServer
 from tests.harness.redis_groups import MASTER, Nodes, Sentinels
@@ -69,10 +69,10 @@ def users_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 @pytest.fixture
-async def as_users(users_server: RedisServer) -> AsyncIterator[RedisMedium]:
+async def as_users(users_server: RedisServer) -> AsyncIterator[RedisBackend]:
     clients = {user: client_of(user, users_server.port) for user in ("hands", *ROLES)}
     await clients["hands"].flushall()
-    yield UsersMedium(clients)
+    yield UsersBackend(clients)
     for each in clients.values():
         await close(each)
 
@@ -115,33 +115,33 @@ async def on_valkey(valkey_server: RedisServer) -> AsyncIterator[Client]:
     await close(client)
 
 
-REDIS_MEDIA = ("redis", "behind_sentinel", "on_cluster", "as_users", "over_tls", "on_valkey")
+REDIS_BACKENDS = ("redis", "behind_sentinel", "on_cluster", "as_users", "over_tls", "on_valkey")
 
 
-@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.redis) for name in REDIS_MEDIA)])
-def medium(request: pytest.FixtureRequest) -> Medium:
+@pytest.fixture(params=["memory", *(pytest.param(name, marks=pytest.mark.redis) for name in REDIS_BACKENDS)])
+def backend(request: pytest.FixtureRequest) -> Backend:
     if request.param == "memory":
-        return MemoryMedium()
+        return MemoryBackend()
     given = request.getfixturevalue(request.param)
-    return given if isinstance(given, Medium) else RedisMedium(given)
+    return given if isinstance(given, Backend) else RedisBackend(given)
 
 
 @pytest.fixture
-def on_redis(redis: Redis) -> RedisMedium:
-    return RedisMedium(redis)
+def on_redis(redis: Redis) -> RedisBackend:
+    return RedisBackend(redis)
 
 
 @pytest.fixture
-async def own_medium(
+async def own_backend(
     own_redis: Callable[..., RedisServer],
-) -> AsyncIterator[Callable[..., tuple[RedisServer, RedisMedium]]]:
-    """Makes a redis-server that the test may stop, pause and configure, and the medium on it."""
+) -> AsyncIterator[Callable[..., tuple[RedisServer, RedisBackend]]]:
+    """Makes a redis-server that the test may stop, pause and configure, and the backend on it."""
     clients: list[Redis] = []
 
-    def make(**options: str) -> tuple[RedisServer, RedisMedium]:
+    def make(**options: str) -> tuple[RedisServer, RedisBackend]:
         server = own_redis(**options)
         clients.append(Redis(host="127.0.0.1", port=server.port, retry=Retry(NoBackoff(), 0)))
-        return server, RedisMedium(clients[-1])
+        return server, RedisBackend(clients[-1])
 
     yield make
     for client in clients:

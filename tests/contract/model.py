@@ -48,8 +48,8 @@ from sharded_queue.storage import (
 )
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, thread_and_priority
+from tests.contract.backend import SHARD
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, HELD_UP, make_lossy
-from tests.contract.medium import SHARD
 
 LEASE_SECONDS, DELAY_SECONDS, WINDOW_SECONDS = 3600.0, 3600.0, 3600.0
 PAST = 1_700_000_000_000
@@ -75,7 +75,7 @@ class Pair(NamedTuple):
 
 
 class OneClock(Clock):
-    """The real milliseconds, each once; both media write them into requests, and Redis must not be behind them."""
+    """The real milliseconds, each once; both backends write them into requests, and Redis must not be behind them."""
 
     def __init__(self) -> None:
         super().__init__(tolerance_ms=3_600_000, now=lambda: (self.ms + 0.5) / 1000)
@@ -580,7 +580,7 @@ def memory_snapshot(storage: RuntimeStorage) -> Snapshot:
 
 
 def timeless(seen: Snapshot) -> dict[str, Any]:
-    """What must be the same though the clocks of the media are not: order in place of times, and no fences."""
+    """What must be the same though the clocks of the backends are not: order in place of times, and no fences."""
     return {
         "tubes": seen.tubes,
         "held": {thread: hold._replace(fence=0) for thread, hold in seen.held.items()},

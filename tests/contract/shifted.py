@@ -1,4 +1,4 @@
-"""A redis-server whose wall clock a test sets, and the medium on it."""
+"""A redis-server whose wall clock a test sets, and the backend on it."""
 
 import os
 import shutil

@@ -17,7 +17,7 @@ from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.storage import Entry, Registration, Schedule
 from sharded_queue.timing import Timing
-from tests.contract.medium import LEASE_SECONDS, SHARD, Medium, MemoryMedium, RedisMedium, handed
+from tests.contract.backend import LEASE_SECONDS, SHARD, Backend, MemoryBackend, RedisBackend, handed
 from tests.contract.shifted import ShiftedServer, require_compiler
 from tests.harness.requirements import require_redis
 
@@ -27,7 +27,7 @@ MARGIN = 60.0
 
 
 class Clocked(NamedTuple):
-    medium: Medium
+    backend: Backend
     step: Callable[[int], None]
     """Sets the clock a number of seconds ahead or back."""
 
@@ -35,7 +35,7 @@ class Clocked(NamedTuple):
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
 async def clocked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clocked]:
     if request.param == "memory":
-        in_memory = MemoryMedium()
+        in_memory = MemoryBackend()
 
         def step(seconds: int) -> None:
             in_memory.now_ms += seconds * 1000
@@ -53,76 +53,76 @@ async def clocked(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         off[0] += seconds
         server.set_clock(off[0])
 
-    yield Clocked(RedisMedium(client), step_server)
+    yield Clocked(RedisBackend(client), step_server)
     await client.aclose()
     server.kill()
 
 
-async def look(medium: Medium) -> float | None:
+async def look(backend: Backend) -> float | None:
     """A worker looks for threads and finds none; seconds until something is due."""
-    bound = await medium.coordinator.bind(SHARD, BindRequest("w/look", 1, 128, LEASE_SECONDS))
+    bound = await backend.coordinator.bind(SHARD, BindRequest("w/look", 1, 128, LEASE_SECONDS))
     assert not bound.batches
     return bound.next_seconds
 
 
 async def test_a_back_off_gets_no_longer(clocked: Clocked) -> None:
-    await clocked.medium.register("a", "1")
-    await clocked.medium.fail(await clocked.medium.bind_one(), 100)
+    await clocked.backend.register("a", "1")
+    await clocked.backend.fail(await clocked.backend.bind_one(), 100)
 
     clocked.step(-HOUR)
-    await look(clocked.medium)
-    state = await clocked.medium.storage.explain(SHARD, "a")
+    await look(clocked.backend)
+    state = await clocked.backend.storage.explain(SHARD, "a")
 
     assert state.blocked_seconds is not None
     assert 0 < state.blocked_seconds <= 101
 
 
 async def test_a_pause_stays_one(clocked: Clocked) -> None:
-    await clocked.medium.register("a", "1")
-    await look_at_nothing(clocked.medium)
-    await clocked.medium.storage.pause(SHARD, "a", True)
+    await clocked.backend.register("a", "1")
+    await look_at_nothing(clocked.backend)
+    await clocked.backend.storage.pause(SHARD, "a", True)
 
     clocked.step(-HOUR)
-    await look(clocked.medium)
+    await look(clocked.backend)
 
-    assert (await clocked.medium.storage.explain(SHARD, "a")).blocked_seconds == float("inf")
+    assert (await clocked.backend.storage.explain(SHARD, "a")).blocked_seconds == float("inf")
 
 
-async def look_at_nothing(medium: Medium) -> None:
+async def look_at_nothing(backend: Backend) -> None:
     """As a worker does now and then, so that the shard knows what time it is."""
-    await medium.release((await medium.bind_one()).lease)
+    await backend.release((await backend.bind_one()).lease)
 
 
 async def test_a_delay_gets_no_longer(clocked: Clocked) -> None:
-    await clocked.medium.storage.register(SHARD, Registration([Entry("a", 0, [b"1"])], delay_seconds=100))
+    await clocked.backend.storage.register(SHARD, Registration([Entry("a", 0, [b"1"])], delay_seconds=100))
 
     clocked.step(-HOUR)
-    until = await look(clocked.medium)
-    await clocked.medium.advance(101)
+    until = await look(clocked.backend)
+    await clocked.backend.advance(101)
 
     assert until is not None
     assert until <= 101
-    assert handed(await clocked.medium.bind_one()) == ["1"]
+    assert handed(await clocked.backend.bind_one()) == ["1"]
 
 
 async def test_delayed_requests_keep_their_order(clocked: Clocked) -> None:
     for body, delay in ((b"3", 300), (b"1", 100), (b"2", 200)):
-        await clocked.medium.storage.register(SHARD, Registration([Entry("a", 0, [body])], delay_seconds=delay))
+        await clocked.backend.storage.register(SHARD, Registration([Entry("a", 0, [body])], delay_seconds=delay))
 
     clocked.step(-HOUR)
-    await look(clocked.medium)
-    await clocked.medium.storage.register(SHARD, Registration([Entry("a", 0, [b"4"])], delay_seconds=400))
-    await clocked.medium.advance(500)
+    await look(clocked.backend)
+    await clocked.backend.storage.register(SHARD, Registration([Entry("a", 0, [b"4"])], delay_seconds=400))
+    await clocked.backend.advance(500)
 
-    assert handed(await clocked.medium.bind_one()) == ["1", "2", "3", "4"]
+    assert handed(await clocked.backend.bind_one()) == ["1", "2", "3", "4"]
 
 
 async def test_an_interval_gets_no_longer(clocked: Clocked) -> None:
-    await clocked.medium.storage.schedule(SHARD, Schedule("pulse", Timing(every_ms=100_000), "a", 0, b"1"))
+    await clocked.backend.storage.schedule(SHARD, Schedule("pulse", Timing(every_ms=100_000), "a", 0, b"1"))
 
     clocked.step(-HOUR)
-    bound = await clocked.medium.coordinator.bind(SHARD, BindRequest("w/1", 1, 1, LEASE_SECONDS))
-    coming = await clocked.medium.storage.register_due(SHARD)
+    bound = await clocked.backend.coordinator.bind(SHARD, BindRequest("w/1", 1, 1, LEASE_SECONDS))
+    coming = await clocked.backend.storage.register_due(SHARD)
 
     assert bound.occurs_seconds is not None
     assert coming is not None
@@ -131,10 +131,10 @@ async def test_an_interval_gets_no_longer(clocked: Clocked) -> None:
 
 
 async def test_the_scheduler_of_a_busy_worker_sees_it_too(clocked: Clocked) -> None:
-    await clocked.medium.storage.schedule(SHARD, Schedule("pulse", Timing(every_ms=100_000), "a", 0, b"1"))
+    await clocked.backend.storage.schedule(SHARD, Schedule("pulse", Timing(every_ms=100_000), "a", 0, b"1"))
 
     clocked.step(-HOUR)
-    coming = await clocked.medium.storage.register_due(SHARD)
+    coming = await clocked.backend.storage.register_due(SHARD)
 
     assert coming is not None
     assert coming <= 101
@@ -142,71 +142,71 @@ async def test_the_scheduler_of_a_busy_worker_sees_it_too(clocked: Clocked) -> N
 
 async def test_a_cron_line_goes_by_the_clock_that_is_right(clocked: Clocked) -> None:
     yearly = Schedule("yearly", timing.by_cron("0 0 1 1 *"), "a", 0, b"1")
-    before = await clocked.medium.storage.schedule(SHARD, yearly)
+    before = await clocked.backend.storage.schedule(SHARD, yearly)
 
     clocked.step(-HOUR)
-    await look(clocked.medium)
-    (after,) = await clocked.medium.storage.schedules(SHARD)
+    await look(clocked.backend)
+    (after,) = await clocked.backend.storage.schedules(SHARD)
 
     assert after.next_ms == before
 
 
 async def test_a_cordon_gets_no_longer(clocked: Clocked) -> None:
-    await clocked.medium.register("a", "1")
-    await look_at_nothing(clocked.medium)
-    await clocked.medium.coordinator.cordon(SHARD, ["w"], 1)
+    await clocked.backend.register("a", "1")
+    await look_at_nothing(clocked.backend)
+    await clocked.backend.coordinator.cordon(SHARD, ["w"], 1)
 
     clocked.step(-HOUR)
-    await clocked.medium.coordinator.bind(SHARD, BindRequest("other/1", 0, 0, LEASE_SECONDS))
+    await clocked.backend.coordinator.bind(SHARD, BindRequest("other/1", 0, 0, LEASE_SECONDS))
     clocked.step(10)
 
-    assert not (await clocked.medium.coordinator.bind(SHARD, BindRequest("w/1", 1, 1, LEASE_SECONDS))).is_cordoned
+    assert not (await clocked.backend.coordinator.bind(SHARD, BindRequest("w/1", 1, 1, LEASE_SECONDS))).is_cordoned
 
 
 async def test_a_window_for_duplicates_gets_no_longer(clocked: Clocked) -> None:
     once = Entry("a", 0, [b"1"], ["identity"])
-    await clocked.medium.storage.register(SHARD, Registration([once], window_seconds=1))
+    await clocked.backend.storage.register(SHARD, Registration([once], window_seconds=1))
 
     clocked.step(-HOUR)
-    await clocked.medium.storage.register(SHARD, Registration([Entry("a", 0, [b"2"], ["other"])], window_seconds=1))
+    await clocked.backend.storage.register(SHARD, Registration([Entry("a", 0, [b"2"], ["other"])], window_seconds=1))
     clocked.step(10)
-    again = await clocked.medium.storage.register(SHARD, Registration([once], window_seconds=1))
+    again = await clocked.backend.storage.register(SHARD, Registration([once], window_seconds=1))
 
     assert not again.duplicates
 
 
 async def test_a_lease_gets_no_longer(clocked: Clocked) -> None:
-    await clocked.medium.register("a", "1")
-    await clocked.medium.bind_one()
+    await clocked.backend.register("a", "1")
+    await clocked.backend.bind_one()
 
     clocked.step(-HOUR)
-    until = await look(clocked.medium)
+    until = await look(clocked.backend)
 
     assert until is not None
     assert until <= LEASE_SECONDS
 
 
 async def test_what_was_put_off_since_waits_as_long_as_it_should(clocked: Clocked) -> None:
-    await clocked.medium.register("a", "1")
-    await look_at_nothing(clocked.medium)
+    await clocked.backend.register("a", "1")
+    await look_at_nothing(clocked.backend)
 
     clocked.step(-HOUR)
-    await clocked.medium.fail(await clocked.medium.bind_one(), 1000)
-    await clocked.medium.storage.register(SHARD, Registration([Entry("b", 0, [b"1"])], delay_seconds=1000))
-    await look(clocked.medium)
-    state = await clocked.medium.storage.explain(SHARD, "a")
+    await clocked.backend.fail(await clocked.backend.bind_one(), 1000)
+    await clocked.backend.storage.register(SHARD, Registration([Entry("b", 0, [b"1"])], delay_seconds=1000))
+    await look(clocked.backend)
+    state = await clocked.backend.storage.explain(SHARD, "a")
 
     assert state.blocked_seconds is not None
     assert 1000 - MARGIN < state.blocked_seconds <= 1000
-    assert not await clocked.medium.bind()
+    assert not await clocked.backend.bind()
 
 
 async def test_no_age_is_negative_and_who_holds_a_busy_thread_is_told(clocked: Clocked) -> None:
-    await clocked.medium.register("a", "1")
-    await clocked.medium.bind_one()
+    await clocked.backend.register("a", "1")
+    await clocked.backend.bind_one()
 
     clocked.step(-HOUR)
-    state = await clocked.medium.observe()
+    state = await clocked.backend.observe()
 
     assert state.lag_seconds == 0
     assert state.polled_seconds == 0
@@ -217,36 +217,36 @@ async def test_fences_grow_over_every_step(clocked: Clocked) -> None:
     fences = []
     for step in (0, HOUR, -2 * HOUR, HOUR, -2 * HOUR, 5):
         clocked.step(step)
-        await clocked.medium.register("a", "1")
-        batch = await clocked.medium.bind_one()
+        await clocked.backend.register("a", "1")
+        batch = await clocked.backend.bind_one()
         fences.append(batch.lease.fence)
-        await clocked.medium.settle(batch, release=True)
+        await clocked.backend.settle(batch, release=True)
 
     assert fences == sorted(set(fences))
 
 
 async def test_everything_adds_up_after_a_step(clocked: Clocked) -> None:
-    await clocked.medium.register("a", "1")
-    await clocked.medium.fail(await clocked.medium.bind_one(), 100)
-    await clocked.medium.storage.register(SHARD, Registration([Entry("b", 0, [b"1"])], delay_seconds=100))
-    await clocked.medium.storage.schedule(SHARD, Schedule("pulse", Timing(every_ms=100_000), "c", 0, b"1"))
+    await clocked.backend.register("a", "1")
+    await clocked.backend.fail(await clocked.backend.bind_one(), 100)
+    await clocked.backend.storage.register(SHARD, Registration([Entry("b", 0, [b"1"])], delay_seconds=100))
+    await clocked.backend.storage.schedule(SHARD, Schedule("pulse", Timing(every_ms=100_000), "c", 0, b"1"))
 
     clocked.step(-HOUR)
-    await look(clocked.medium)
+    await look(clocked.backend)
 
-    state = await clocked.medium.observe()
+    state = await clocked.backend.observe()
     assert (state.depth, state.blocked, state.delayed, state.schedules) == (1, 1, 1, 1)
-    if isinstance(clocked.medium, RedisMedium):
-        assert faults(await snapshot(clocked.medium.redis_storage, SHARD)) == []
+    if isinstance(clocked.backend, RedisBackend):
+        assert faults(await snapshot(clocked.backend.redis_storage, SHARD)) == []
 
 
 async def test_more_than_one_part_of_what_waits_is_brought_forward(clocked: Clocked) -> None:
-    await clocked.medium.storage.register(SHARD, Registration([Entry("a", 0, [b"1"] * 4500)], delay_seconds=100))
+    await clocked.backend.storage.register(SHARD, Registration([Entry("a", 0, [b"1"] * 4500)], delay_seconds=100))
 
     clocked.step(-HOUR)
-    await look(clocked.medium)
-    await clocked.medium.advance(101)
+    await look(clocked.backend)
+    await clocked.backend.advance(101)
     for _ in range(5):
-        await clocked.medium.coordinator.bind(SHARD, BindRequest("w/1", 0, 0, LEASE_SECONDS))
+        await clocked.backend.coordinator.bind(SHARD, BindRequest("w/1", 0, 0, LEASE_SECONDS))
 
-    assert (await clocked.medium.observe()).depth == 4500
+    assert (await clocked.backend.observe()).depth == 4500

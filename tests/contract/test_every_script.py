@@ -17,14 +17,14 @@ from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.errors import QueueFull
 from sharded_queue.storage import Batch, Entry, Failure, Registration, Schedule, Settlement
 from sharded_queue.timing import every
+from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend, handed
 from tests.contract.lossy import ANSWER_LOST, FINE, HELD_UP, make_lossy
-from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 
 pytestmark = pytest.mark.redis
 PASSING = {b"latest"}
 """Counters that follow the clock."""
 
-Step = Callable[[RedisMedium, Any], Awaitable[Any]]
+Step = Callable[[RedisBackend, Any], Awaitable[Any]]
 
 
 class Deed(NamedTuple):
@@ -35,66 +35,66 @@ class Deed(NamedTuple):
 
     act: Step
     after: Step
-    before: Callable[[RedisMedium], Awaitable[Any]]
+    before: Callable[[RedisBackend], Awaitable[Any]]
     at: int = 0
 
 
-async def nothing(_: RedisMedium) -> None:
+async def nothing(_: RedisBackend) -> None:
     return
 
 
-async def bound(medium: RedisMedium) -> Batch:
-    await medium.register("a", "1", "2", "3", "4")
-    return await medium.bind_one("w/1", wanted=1)
+async def bound(backend: RedisBackend) -> Batch:
+    await backend.register("a", "1", "2", "3", "4")
+    return await backend.bind_one("w/1", wanted=1)
 
 
-async def letter(medium: RedisMedium) -> Batch:
-    batch = await bound(medium)
-    await medium.fail(batch, delay=None)
+async def letter(backend: RedisBackend) -> Batch:
+    batch = await bound(backend)
+    await backend.fail(batch, delay=None)
     return batch
 
 
-async def letter_of_a_free_thread(medium: RedisMedium) -> None:
-    await medium.release((await letter(medium)).lease)
+async def letter_of_a_free_thread(backend: RedisBackend) -> None:
+    await backend.release((await letter(backend)).lease)
 
 
-async def spread_over_two(medium: RedisMedium) -> None:
-    await medium.storage.reshard(SHARD, 2)
+async def spread_over_two(backend: RedisBackend) -> None:
+    await backend.storage.reshard(SHARD, 2)
 
 
-async def planned(medium: RedisMedium) -> None:
-    await medium.storage.schedule(SHARD, PLAN)
+async def planned(backend: RedisBackend) -> None:
+    await backend.storage.schedule(SHARD, PLAN)
 
 
-async def due(medium: RedisMedium) -> None:
-    await planned(medium)
-    await medium.advance(601)
+async def due(backend: RedisBackend) -> None:
+    await planned(backend)
+    await backend.advance(601)
 
 
-async def put_off(medium: RedisMedium, _: Any = None) -> int:
-    ((number,), _) = await medium.storage.register(SHARD, Registration([Entry("a", 0, [b"later"])], delay_seconds=60))
+async def put_off(backend: RedisBackend, _: Any = None) -> int:
+    ((number,), _) = await backend.storage.register(SHARD, Registration([Entry("a", 0, [b"later"])], delay_seconds=60))
     return number
 
 
-async def spoiled(medium: RedisMedium) -> None:
-    await medium.register("a", "1")
-    await medium.redis.delete(f"{medium.redis_storage.keys.base(SHARD)}:ready")
+async def spoiled(backend: RedisBackend) -> None:
+    await backend.register("a", "1")
+    await backend.redis.delete(f"{backend.redis_storage.keys.base(SHARD)}:ready")
 
 
-async def full(medium: RedisMedium) -> Batch:
-    await medium.register("a", "1")
-    return await medium.bind_one()
+async def full(backend: RedisBackend) -> Batch:
+    await backend.register("a", "1")
+    return await backend.bind_one()
 
 
-async def pipe(medium: RedisMedium) -> None:
+async def pipe(backend: RedisBackend) -> None:
     """As the predecessor left it."""
-    await medium.redis.rpush("{p}pipe", "1", "1", "1")
+    await backend.redis.rpush("{p}pipe", "1", "1", "1")
 
 
 def drop_from_pipe(before: int) -> Step:
-    async def act(medium: RedisMedium, _: Any) -> Any:
+    async def act(backend: RedisBackend, _: Any) -> Any:
         keys, arguments = ["{p}pipe", "{p}progress"], ["pipe", before, 1, "1", "1"]
-        return await medium.redis_storage.scripts.run("drop_from_pipe", keys, arguments, seconds=5)
+        return await backend.redis_storage.scripts.run("drop_from_pipe", keys, arguments, seconds=5)
 
     return act
 
@@ -102,119 +102,121 @@ def drop_from_pipe(before: int) -> Step:
 PLAN = Schedule("n", every(600), "a", 0, b"again")
 
 
-async def settle(medium: RedisMedium, batch: Batch, call: int, through: int | None, wanted: int) -> Any:
-    (settled,) = await medium.storage.settle([Settlement(batch.lease, 0, through, 0.1, wanted, call=call)])
+async def settle(backend: RedisBackend, batch: Batch, call: int, through: int | None, wanted: int) -> Any:
+    (settled,) = await backend.storage.settle([Settlement(batch.lease, 0, through, 0.1, wanted, call=call)])
     return settled.is_lost, handed(settled.batch)
 
 
-async def bury(medium: RedisMedium, batch: Batch) -> bool:
-    return await medium.storage.fail(Failure(batch.lease, 0, batch.first, 1, "E", None, call=1))
+async def bury(backend: RedisBackend, batch: Batch) -> bool:
+    return await backend.storage.fail(Failure(batch.lease, 0, batch.first, 1, "E", None, call=1))
 
 
-async def bind(medium: RedisMedium, _: Any) -> Any:
-    return [handed(batch) for batch in await medium.bind("w/1", wanted=1)]
+async def bind(backend: RedisBackend, _: Any) -> Any:
+    return [handed(batch) for batch in await backend.bind("w/1", wanted=1)]
 
 
-async def bind_another(medium: RedisMedium, _: Any) -> None:
-    await medium.register("b", "5")
-    assert await bind(medium, None) == [["5"]]
+async def bind_another(backend: RedisBackend, _: Any) -> None:
+    await backend.register("b", "5")
+    assert await bind(backend, None) == [["5"]]
 
 
-async def release(medium: RedisMedium, batch: Batch) -> Any:
-    return await medium.coordinator.release([batch.lease])
+async def release(backend: RedisBackend, batch: Batch) -> Any:
+    return await backend.coordinator.release([batch.lease])
 
 
-async def release_to_another(medium: RedisMedium, batch: Batch) -> None:
-    await release(medium, batch)
-    await medium.bind_one("w/2")
+async def release_to_another(backend: RedisBackend, batch: Batch) -> None:
+    await release(backend, batch)
+    await backend.bind_one("w/2")
 
 
-async def register(medium: RedisMedium, _: Any) -> int:
-    return await medium.register("a", "2")
+async def register(backend: RedisBackend, _: Any) -> int:
+    return await backend.register("a", "2")
 
 
-async def register_bounded(medium: RedisMedium, _: Any) -> str:
+async def register_bounded(backend: RedisBackend, _: Any) -> str:
     with pytest.raises(QueueFull) as refusal:
-        await medium.register("a", "2", capacity=1)
+        await backend.register("a", "2", capacity=1)
     return str(refusal.value)
 
 
-async def schedule(medium: RedisMedium, _: Any) -> bool:
-    return await medium.storage.schedule(SHARD, PLAN) > 0
+async def schedule(backend: RedisBackend, _: Any) -> bool:
+    return await backend.storage.schedule(SHARD, PLAN) > 0
 
 
-async def unschedule(medium: RedisMedium, _: Any) -> bool:
-    return await medium.storage.unschedule(SHARD, "n")
+async def unschedule(backend: RedisBackend, _: Any) -> bool:
+    return await backend.storage.unschedule(SHARD, "n")
 
 
-async def register_due(medium: RedisMedium, _: Any) -> bool:
-    return await medium.storage.register_due(SHARD) is not None
+async def register_due(backend: RedisBackend, _: Any) -> bool:
+    return await backend.storage.register_due(SHARD) is not None
 
 
-async def schedule_anew(medium: RedisMedium, _: Any) -> None:
-    await unschedule(medium, None)
-    await schedule(medium, None)
-    await medium.advance(601)
+async def schedule_anew(backend: RedisBackend, _: Any) -> None:
+    await unschedule(backend, None)
+    await schedule(backend, None)
+    await backend.advance(601)
 
 
-async def mend(medium: RedisMedium, _: Any) -> Any:
-    return [(change.index, change.member) for change in await repair(medium.redis_storage, SHARD)]
+async def mend(backend: RedisBackend, _: Any) -> Any:
+    return [(change.index, change.member) for change in await repair(backend.redis_storage, SHARD)]
 
 
-async def spoil(medium: RedisMedium, _: Any) -> None:
-    await medium.redis.delete(f"{medium.redis_storage.keys.base(SHARD)}:oldest")
+async def spoil(backend: RedisBackend, _: Any) -> None:
+    await backend.redis.delete(f"{backend.redis_storage.keys.base(SHARD)}:oldest")
 
 
 DEEDS = {
     "settle": Deed(
-        lambda medium, batch: settle(medium, batch, 1, batch.last, 1),
-        lambda medium, batch: settle(medium, batch, 2, batch.last + 1, 1),
+        lambda backend, batch: settle(backend, batch, 1, batch.last, 1),
+        lambda backend, batch: settle(backend, batch, 2, batch.last + 1, 1),
         bound,
     ),
-    "fail": Deed(bury, lambda medium, batch: settle(medium, batch, 2, None, 2), bound),
-    "bind": Deed(bind, bind_another, lambda medium: medium.register("a", "1")),
+    "fail": Deed(bury, lambda backend, batch: settle(backend, batch, 2, None, 2), bound),
+    "bind": Deed(bind, bind_another, lambda backend: backend.register("a", "1")),
     "bind nothing": Deed(bind, bind_another, nothing),
-    "release": Deed(release, lambda medium, _: medium.bind_one("w/2"), bound),
+    "release": Deed(release, lambda backend, _: backend.bind_one("w/2"), bound),
     "renew": Deed(
-        lambda medium, batch: medium.coordinator.renew([batch.lease], LEASE_SECONDS), release_to_another, bound
+        lambda backend, batch: backend.coordinator.renew([batch.lease], LEASE_SECONDS), release_to_another, bound
     ),
     "register": Deed(register, register, nothing),
-    "register what has no room": Deed(register_bounded, lambda medium, batch: medium.settle(batch, release=True), full),
+    "register what has no room": Deed(
+        register_bounded, lambda backend, batch: backend.settle(batch, release=True), full
+    ),
     "schedule": Deed(schedule, unschedule, nothing, at=1),
     "schedule by asking for the time": Deed(schedule, unschedule, nothing),
     "unschedule": Deed(unschedule, schedule, planned),
     "register_due": Deed(register_due, schedule_anew, due, at=1),
     "pause": Deed(
-        lambda medium, _: medium.storage.pause(SHARD, "a", True),
-        lambda medium, _: medium.storage.pause(SHARD, "a", False),
+        lambda backend, _: backend.storage.pause(SHARD, "a", True),
+        lambda backend, _: backend.storage.pause(SHARD, "a", False),
         nothing,
     ),
     "pause no more": Deed(
-        lambda medium, _: medium.storage.pause(SHARD, None, False),
-        lambda medium, _: medium.storage.pause(SHARD, None, True),
-        lambda medium: medium.storage.pause(SHARD, None, True),
+        lambda backend, _: backend.storage.pause(SHARD, None, False),
+        lambda backend, _: backend.storage.pause(SHARD, None, True),
+        lambda backend: backend.storage.pause(SHARD, None, True),
     ),
     "settle_dead to the head of a held thread": Deed(
-        lambda medium, _: medium.storage.settle_dead(SHARD, [1], "head"), release, letter
+        lambda backend, _: backend.storage.settle_dead(SHARD, [1], "head"), release, letter
     ),
     "settle_dead to the tail": Deed(
-        lambda medium, _: medium.storage.settle_dead(SHARD, [1], "tail"),
-        lambda medium, _: medium.bind_one(),
+        lambda backend, _: backend.storage.settle_dead(SHARD, [1], "tail"),
+        lambda backend, _: backend.bind_one(),
         letter_of_a_free_thread,
     ),
     "reshard": Deed(
-        lambda medium, _: medium.storage.reshard(SHARD, 4),
-        lambda medium, _: medium.storage.reshard(SHARD, 2),
+        lambda backend, _: backend.storage.reshard(SHARD, 4),
+        lambda backend, _: backend.storage.reshard(SHARD, 2),
         spread_over_two,
     ),
     "drop_from_pipe": Deed(drop_from_pipe(0), drop_from_pipe(1), pipe),
-    "cancel": Deed(lambda medium, number: medium.storage.cancel(SHARD, [number]), put_off, put_off),
+    "cancel": Deed(lambda backend, number: backend.storage.cancel(SHARD, [number]), put_off, put_off),
     "evict": Deed(
-        lambda medium, _: medium.coordinator.evict(SHARD, ["w"]), lambda medium, _: medium.bind_one("w/1"), bound
+        lambda backend, _: backend.coordinator.evict(SHARD, ["w"]), lambda backend, _: backend.bind_one("w/1"), bound
     ),
     "cordon": Deed(
-        lambda medium, _: medium.coordinator.cordon(SHARD, ["w"], 60),
-        lambda medium, _: medium.coordinator.cordon(SHARD, ["w"], 0),
+        lambda backend, _: backend.coordinator.cordon(SHARD, ["w"], 60),
+        lambda backend, _: backend.coordinator.cordon(SHARD, ["w"], 0),
         nothing,
     ),
     "repair": Deed(mend, spoil, spoiled),
@@ -238,7 +240,7 @@ def test_every_script_that_writes_has_a_deed() -> None:
 
 
 @pytest.fixture
-async def medium(on_redis: RedisMedium) -> RedisMedium:
+async def backend(on_redis: RedisBackend) -> RedisBackend:
     """Nothing is sent but the commands themselves."""
     await on_redis.storage.verify()
     for name in names():
@@ -263,56 +265,56 @@ async def content(redis: Redis) -> dict[bytes, Any]:
     return found
 
 
-async def done(medium: RedisMedium, deed: Deed, fate: str) -> tuple[Any, dict[str, Any]]:
+async def done(backend: RedisBackend, deed: Deed, fate: str) -> tuple[Any, dict[str, Any]]:
     """The answer of a deed in a life of its own, one of whose commands has a fate, and what it made."""
-    await medium.redis.flushall()
-    given = await deed.before(medium)
-    links = [make_lossy(medium.redis_storage), make_lossy(medium.coordinator)]
+    await backend.redis.flushall()
+    given = await deed.before(backend)
+    links = [make_lossy(backend.redis_storage), make_lossy(backend.coordinator)]
     for link in links:
         link.spares_reads = True
         link.fates.extend([FINE] * deed.at + [fate])
-    answer = await deed.act(medium, given)
+    answer = await deed.act(backend, given)
     assert any(not link.fates for link in links), "the command of the deed was never sent"
     for link in links:
         link.fates.clear()
-    state = await medium.observe()
+    state = await backend.observe()
     counts = ("depth", "bound", "ready", "blocked", "registered", "settled", "dead", "schedules", "layout", "is_paused")
-    assert faults(await snapshot(medium.redis_storage, SHARD)) == []
+    assert faults(await snapshot(backend.redis_storage, SHARD)) == []
     return answer, {name: getattr(state, name) for name in counts}
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-async def test_a_command_that_is_sent_again_has_the_answer_of_the_first(medium: RedisMedium, deed: str) -> None:
-    once = await done(medium, DEEDS[deed], FINE)
-    twice = await done(medium, DEEDS[deed], ANSWER_LOST)
+async def test_a_command_that_is_sent_again_has_the_answer_of_the_first(backend: RedisBackend, deed: str) -> None:
+    once = await done(backend, DEEDS[deed], FINE)
+    twice = await done(backend, DEEDS[deed], ANSWER_LOST)
 
     assert twice == once
 
 
 @pytest.mark.parametrize("deed", DEEDS)
-async def test_a_command_that_comes_late_changes_nothing(medium: RedisMedium, deed: str) -> None:
+async def test_a_command_that_comes_late_changes_nothing(backend: RedisBackend, deed: str) -> None:
     """Its first sending arrives twice after its twin was answered: at once, and after newer commands."""
     act, after, before, at = DEEDS[deed]
-    given = await before(medium)
-    links = [make_lossy(medium.redis_storage), make_lossy(medium.coordinator)]
+    given = await before(backend)
+    links = [make_lossy(backend.redis_storage), make_lossy(backend.coordinator)]
     for link in links:
         link.spares_reads = True
         link.fates.extend([FINE] * at + [HELD_UP])
-    await act(medium, given)
+    await act(backend, given)
     for link in links:
         link.fates.clear()
     (link,) = [link for link in links if link.held_up]
-    await unchanged(medium, link.arrive(keep=True), leases=script_of(deed) != "renew")
-    await after(medium, given)
-    await unchanged(medium, link.arrive())
+    await unchanged(backend, link.arrive(keep=True), leases=script_of(deed) != "renew")
+    await after(backend, given)
+    await unchanged(backend, link.arrive())
 
 
-async def unchanged(medium: RedisMedium, arrival: Awaitable[None], *, leases: bool = True) -> None:
-    before = await content(medium.redis)
+async def unchanged(backend: RedisBackend, arrival: Awaitable[None], *, leases: bool = True) -> None:
+    before = await content(backend.redis)
     await arrival
-    after = await content(medium.redis)
+    after = await content(backend.redis)
     if not leases:  # the command names them: it prolongs what its holder has
-        key = f"{medium.redis_storage.keys.lock(SHARD)}:leases".encode()
+        key = f"{backend.redis_storage.keys.lock(SHARD)}:leases".encode()
         assert before.pop(key) <= after.pop(key)
 
     assert after == before

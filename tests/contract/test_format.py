@@ -25,13 +25,13 @@ from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.storage import Entry, Registration, Schedule, Settlement
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Shard, Tube
-from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium
+from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend
 
 STORED = Path(__file__).parent / "data" / "format-2.jsonl"
 PACKAGE = Path(sharded_queue.__file__).parent
 OTHER = r"the data of .*tests\.Handler.* are of format 3, and this release .* reads and writes format 2"
 
-Step = Callable[[RedisMedium], Awaitable[Any]]
+Step = Callable[[RedisBackend], Awaitable[Any]]
 ONCE = Entry("a", 0, [b"1"], ["identity"])
 PULSE = Schedule("pulse", Timing(every_ms=1000), "a", 0, b"1")
 
@@ -76,14 +76,14 @@ async def everything(redis: Redis) -> dict[bytes, bytes]:
     return {key: await redis.dump(key) for key in sorted(await redis.keys("*"))}
 
 
-async def test_the_first_registration_notes_the_format(on_redis: RedisMedium) -> None:
+async def test_the_first_registration_notes_the_format(on_redis: RedisBackend) -> None:
     await on_redis.register("a", "1")
 
     assert await on_redis.redis.hget(f"{on_redis.redis_storage.keys.base(SHARD)}:counters", "format") == b"2"
 
 
 @pytest.mark.parametrize("step", STEPS)
-async def test_data_of_another_format_are_left_alone(on_redis: RedisMedium, step: str) -> None:
+async def test_data_of_another_format_are_left_alone(on_redis: RedisBackend, step: str) -> None:
     await on_redis.register("a", "1")
     await on_redis.redis.hset(f"{on_redis.redis_storage.keys.base(SHARD)}:counters", "format", 3)
     before = await everything(on_redis.redis)
@@ -94,7 +94,7 @@ async def test_data_of_another_format_are_left_alone(on_redis: RedisMedium, step
     assert await everything(on_redis.redis) == before
 
 
-async def test_what_a_worker_has_in_its_hands_it_may_settle(on_redis: RedisMedium) -> None:
+async def test_what_a_worker_has_in_its_hands_it_may_settle(on_redis: RedisBackend) -> None:
     await on_redis.register("a", "1")
     batch = await on_redis.bind_one()
     await on_redis.redis.hset(f"{on_redis.redis_storage.keys.base(SHARD)}:counters", "format", 3)
@@ -104,7 +104,7 @@ async def test_what_a_worker_has_in_its_hands_it_may_settle(on_redis: RedisMediu
     assert settled.is_released
 
 
-async def test_a_number_that_is_none_does_no_harm(on_redis: RedisMedium) -> None:
+async def test_a_number_that_is_none_does_no_harm(on_redis: RedisBackend) -> None:
     await on_redis.register("a", "1")
     await on_redis.redis.hset(f"{on_redis.redis_storage.keys.base(SHARD)}:counters", "format", "garbage")
 
@@ -144,7 +144,7 @@ asyncio.run(main())
 """
 
 
-async def test_a_later_release_leaves_our_data_alone_and_we_leave_its(on_redis: RedisMedium, tmp_path: Path) -> None:
+async def test_a_later_release_leaves_our_data_alone_and_we_leave_its(on_redis: RedisBackend, tmp_path: Path) -> None:
     port = on_redis.redis.connection_pool.connection_kwargs["port"]
     await on_redis.register("a", "1")
     before = await everything(on_redis.redis)
@@ -160,7 +160,7 @@ async def test_a_later_release_leaves_our_data_alone_and_we_leave_its(on_redis: 
         await on_redis.register("a", "1")
 
 
-async def test_what_earlier_releases_wrote_is_read(on_redis: RedisMedium) -> None:
+async def test_what_earlier_releases_wrote_is_read(on_redis: RedisBackend) -> None:
     for line in STORED.read_text().splitlines():
         await on_redis.redis.execute_command(*json.loads(line))
     shard = Shard(StoredJob.name)

@@ -13,7 +13,7 @@ from sharded_queue.backends.redis.client import Client, RedisOptions, close, con
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.storage import Entry, Registration
 from sharded_queue.tube import Shard
-from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium
+from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend
 from tests.harness.redis_groups import Nodes, told
 from tests.harness.requirements import require_redis
 from tools.redis_server import RedisServer
@@ -52,17 +52,17 @@ async def on_own_nodes(own_nodes: Nodes) -> AsyncIterator[Client]:
 
 
 async def test_leases_at_other_nodes_are_renewed_while_one_node_hangs(own_nodes: Nodes, on_own_nodes: Client) -> None:
-    medium = RedisMedium(on_own_nodes)
+    backend = RedisBackend(on_own_nodes)
     leases = []
     for shard in (HUNG, SOUND):
-        await medium.storage.register(shard, Registration([Entry("a", 0, [b"1"])]))
-        (batch,) = (await medium.coordinator.bind(shard, BindRequest("w/1", 1, 1, LEASE_SECONDS))).batches
+        await backend.storage.register(shard, Registration([Entry("a", 0, [b"1"])]))
+        (batch,) = (await backend.coordinator.bind(shard, BindRequest("w/1", 1, 1, LEASE_SECONDS))).batches
         leases.append(batch.lease)
     own_nodes.nodes[0].pause()
     with pytest.raises(StorageUnavailable):  # that it hangs is known then
-        await medium.coordinator.renew(leases[:1], 0.2)
-    both = asyncio.create_task(medium.coordinator.renew(leases, SECONDS))
-    lost = await medium.coordinator.renew(leases[1:], LEASE_SECONDS)
+        await backend.coordinator.renew(leases[:1], 0.2)
+    both = asyncio.create_task(backend.coordinator.renew(leases, SECONDS))
+    lost = await backend.coordinator.renew(leases[1:], LEASE_SECONDS)
     own_nodes.nodes[0].resume()
 
     assert lost == []
@@ -123,14 +123,14 @@ async def test_a_slot_that_no_node_serves_is_waited_for(own_redis: Callable[...,
     slot = key_slot(SHARD.handler.encode())
     told(server.port, "CLUSTER", "ADDSLOTSRANGE", "0", str(slot - 1), str(slot + 1), "16383")
     client = RedisCluster("127.0.0.1", server.port, require_full_coverage=False)
-    medium = RedisMedium(client)
+    backend = RedisBackend(client)
     settings.redis_retry = 0.2
     with pytest.raises(StorageUnavailable, match=rf"no node .* serves slot {slot} of .*{SHARD.handler}"):
-        await medium.register("a", "1")
+        await backend.register("a", "1")
     settings.redis_retry = SECONDS
-    registering = asyncio.create_task(medium.register("a", "2"))
+    registering = asyncio.create_task(backend.register("a", "2"))
     told(server.port, "CLUSTER", "ADDSLOTS", str(slot))
     await registering
 
-    assert await medium.waiting("a") == ["2"]
+    assert await backend.waiting("a") == ["2"]
     await close(client)

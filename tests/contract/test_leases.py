@@ -14,7 +14,7 @@ from sharded_queue.lease import clock
 from sharded_queue.storage import Settled, Settlement
 from sharded_queue.tube import Shard
 from sharded_queue.worker.lease_renewer import LeaseRenewer
-from tests.contract.medium import SHARD, Medium, MemoryMedium
+from tests.contract.backend import SHARD, Backend, MemoryBackend
 
 SOON = 10.0
 
@@ -48,12 +48,12 @@ async def until(condition: Callable[[], Any]) -> None:
             await asyncio.sleep(0.02)
 
 
-def renewer(medium: Medium, *lanes: LaneStub, lease_seconds: float = 600, **how: Any) -> LeaseRenewer:
+def renewer(backend: Backend, *lanes: LaneStub, lease_seconds: float = 600, **how: Any) -> LeaseRenewer:
     given: list[Any] = list(lanes)
-    return LeaseRenewer(medium.coordinator, lambda: given, lease_seconds, how.pop("timeout_seconds", inf), **how)
+    return LeaseRenewer(backend.coordinator, lambda: given, lease_seconds, how.pop("timeout_seconds", inf), **how)
 
 
-async def test_a_slow_stop_of_one_thread_leaves_the_leases_of_others_alone(medium: Medium) -> None:
+async def test_a_slow_stop_of_one_thread_leaves_the_leases_of_others_alone(backend: Backend) -> None:
     class SlowStopHandler(Handler):
         @classmethod
         async def route(cls, *requests: str) -> list[Route]:
@@ -75,9 +75,9 @@ async def test_a_slow_stop_of_one_thread_leaves_the_leases_of_others_alone(mediu
 
     works, stops, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
     settings.coordinator_lease, settings.worker_concurrency = 2.0, 2
-    queue = Queue(medium.storage)
+    queue = Queue(backend.storage)
     await queue.register(SlowStopHandler, "works", "stops")
-    worker = Worker(medium.another_coordinator(), queue, handlers=[SlowStopHandler])
+    worker = Worker(backend.another_coordinator(), queue, handlers=[SlowStopHandler])
     looping = asyncio.create_task(worker.loop())
     await soon(works)
     await soon(stops)
@@ -93,14 +93,14 @@ async def test_a_slow_stop_of_one_thread_leaves_the_leases_of_others_alone(mediu
 async def test_a_lane_is_told_at_the_deadline_of_its_lease_and_not_with_the_next_renewals() -> None:
     """Three renewals a lease of ten minutes: the next one is minutes away."""
     hung = LaneStub("a", clock() + 0.1, called_since=time.monotonic() - 1)
-    watching = renewer(MemoryMedium(), hung, timeout_seconds=0)
+    watching = renewer(MemoryBackend(), hung, timeout_seconds=0)
     async with watching.running():
         await soon(hung.told)
 
 
 async def test_a_lease_that_ends_before_all_others_is_watched_from_its_bind_on() -> None:
     lanes = [LaneStub("a", clock() + 500)]
-    watching = LeaseRenewer(MemoryMedium().coordinator, lambda: list(lanes), 600, inf)  # type: ignore[arg-type]
+    watching = LeaseRenewer(MemoryBackend().coordinator, lambda: list(lanes), 600, inf)  # type: ignore[arg-type]
     async with watching.running():
         await asyncio.sleep(0)
         lanes.append(LaneStub("b", clock() + 0.1))
@@ -114,7 +114,7 @@ async def test_a_lease_that_ended_while_the_machine_was_suspended_is_not_trusted
     """No timer has gone on meanwhile; only the clock tells."""
     now = clock()
     lane = LaneStub("a", now + 500)
-    async with renewer(MemoryMedium(), lane, clock=lambda: now).running():
+    async with renewer(MemoryBackend(), lane, clock=lambda: now).running():
         await asyncio.sleep(0)
         now += 3600
         await soon(lane.told)
@@ -129,17 +129,17 @@ async def test_a_batch_is_not_begun_after_the_machine_was_suspended_for_longer_t
             calls.append(len(requests))
 
     calls: list[int] = []
-    medium = MemoryMedium()
-    queue = Queue(medium.storage)
+    backend = MemoryBackend()
+    queue = Queue(backend.storage)
     await queue.register(SuspendedHandler, 1)
-    worker = Worker(medium.another_coordinator(), queue, handlers=[SuspendedHandler])
+    worker = Worker(backend.another_coordinator(), queue, handlers=[SuspendedHandler])
     await worker.loop(1)
 
     assert (calls, worker.stats.lost) == ([], 1)
 
 
 async def test_a_release_whose_answer_comes_late_is_no_lost_lease(
-    medium: Medium, monkeypatch: pytest.MonkeyPatch
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Renewed meanwhile, the lease is gone: by the release of its own worker."""
 
@@ -158,13 +158,13 @@ async def test_a_release_whose_answer_comes_late_is_no_lost_lease(
         return lost
 
     loop, renewed = asyncio.get_running_loop(), asyncio.Event()
-    settle, renew = medium.storage.settle, type(medium.coordinator).renew
-    monkeypatch.setattr(medium.storage, "settle", settle_late)
-    monkeypatch.setattr(type(medium.coordinator), "renew", renew_noted)
+    settle, renew = backend.storage.settle, type(backend.coordinator).renew
+    monkeypatch.setattr(backend.storage, "settle", settle_late)
+    monkeypatch.setattr(type(backend.coordinator), "renew", renew_noted)
     settings.coordinator_lease = 1.0
-    queue = Queue(medium.storage)
+    queue = Queue(backend.storage)
     await queue.register(ReleasedHandler, 1)
-    worker = Worker(medium.another_coordinator(), queue, handlers=[ReleasedHandler])
+    worker = Worker(backend.another_coordinator(), queue, handlers=[ReleasedHandler])
     async with asyncio.timeout(SOON):
         await worker.loop(1)
 
@@ -172,7 +172,7 @@ async def test_a_release_whose_answer_comes_late_is_no_lost_lease(
 
 
 @pytest.mark.parametrize("hangs", ["create", "start", "stop"])
-async def test_a_handler_that_hangs_in_its_lifecycle_is_cut_off_as_in_a_batch(medium: Medium, hangs: str) -> None:
+async def test_a_handler_that_hangs_in_its_lifecycle_is_cut_off_as_in_a_batch(backend: Backend, hangs: str) -> None:
     class HangingHandler(Handler):
         @classmethod
         async def create(cls) -> "HangingHandler":
@@ -196,13 +196,13 @@ async def test_a_handler_that_hangs_in_its_lifecycle_is_cut_off_as_in_a_batch(me
     hung: list[str] = []
     handled = asyncio.Event()
     settings.coordinator_timeout, settings.retry_base = 0.2, 0.01
-    queue = Queue(medium.storage)
+    queue = Queue(backend.storage)
     await queue.register(HangingHandler, 1)
-    worker = Worker(medium.another_coordinator(), queue, handlers=[HangingHandler])
+    worker = Worker(backend.another_coordinator(), queue, handlers=[HangingHandler])
     looping = asyncio.create_task(worker.loop())
     async with asyncio.timeout(SOON):
         while not handled.is_set():
-            await medium.advance(0.05)
+            await backend.advance(0.05)
             await asyncio.sleep(0.05)
     await until(lambda: not worker.lanes)
     worker.stop()
@@ -211,7 +211,7 @@ async def test_a_handler_that_hangs_in_its_lifecycle_is_cut_off_as_in_a_batch(me
     assert hung == [hangs]
 
 
-async def test_what_a_crash_costs_does_not_grow_with_the_shards_of_the_survivor(medium: Medium) -> None:
+async def test_what_a_crash_costs_does_not_grow_with_the_shards_of_the_survivor(backend: Backend) -> None:
     """
     Its own looks are minutes apart, and no one calls it: it learns of the lease before its end, and of the end in time.
     """
@@ -233,17 +233,17 @@ async def test_what_a_crash_costs_does_not_grow_with_the_shards_of_the_survivor(
 
     handled, polled = asyncio.Event(), asyncio.Event()
     settings.coordinator_delay, settings.coordinator_lease = 60, 1.0
-    queue = Queue(medium.storage)
-    survivor = Worker(medium.another_coordinator(), queue, handlers=[ManyShardsHandler])
+    queue = Queue(backend.storage)
+    survivor = Worker(backend.another_coordinator(), queue, handlers=[ManyShardsHandler])
     survivor.coordinator.wait = never_called  # type: ignore[method-assign]
     looping = asyncio.create_task(survivor.loop())
     await polled.wait()
     await queue.register(ManyShardsHandler, 7)
     shard = ManyShardsHandler.shard_of("7")
-    assert (await medium.coordinator.bind(shard, BindRequest("dead/1", 1, 1, settings.coordinator_lease))).batches
+    assert (await backend.coordinator.bind(shard, BindRequest("dead/1", 1, 1, settings.coordinator_lease))).batches
     async with asyncio.timeout(SOON):
         while not handled.is_set():
             await asyncio.sleep(0.05)
-            await medium.advance(0.05)
+            await backend.advance(0.05)
     survivor.stop()
     await looping

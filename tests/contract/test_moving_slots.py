@@ -10,7 +10,7 @@ from sharded_queue import StorageUnavailable, settings
 from sharded_queue.backends.redis.client import Client
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.storage import RedisStorage
-from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
+from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend, handed
 from tests.harness.redis_groups import Nodes, told
 from tools.redis_server import RedisServer
 
@@ -61,8 +61,8 @@ def slot(nodes: Nodes, on_cluster: Client) -> Iterator[Slot]:
 
 
 @pytest.fixture
-def medium(on_cluster: Client) -> RedisMedium:
-    return RedisMedium(on_cluster)
+def backend(on_cluster: Client) -> RedisBackend:
+    return RedisBackend(on_cluster)
 
 
 class Refusals:
@@ -80,10 +80,10 @@ class Refusals:
             raise
 
 
-async def test_what_is_registered_while_a_slot_moves_waits_for_it(slot: Slot, medium: RedisMedium) -> None:
-    await medium.register("a", "1")
+async def test_what_is_registered_while_a_slot_moves_waits_for_it(slot: Slot, backend: RedisBackend) -> None:
+    await backend.register("a", "1")
     slot.set_off()
-    fresh = RedisMedium(medium.redis)  # a process that has just started, whose producer Redis does not know
+    fresh = RedisBackend(backend.redis)  # a process that has just started, whose producer Redis does not know
     refusals = Refusals(fresh.redis_storage)
     registering = asyncio.create_task(fresh.register("a", "2"))
     async with asyncio.timeout(SECONDS):
@@ -91,42 +91,42 @@ async def test_what_is_registered_while_a_slot_moves_waits_for_it(slot: Slot, me
         slot.arrive()
         await registering
 
-    assert await medium.waiting("a") == ["1", "2"]
+    assert await backend.waiting("a") == ["1", "2"]
 
 
-async def test_a_slot_that_does_not_arrive_is_named(slot: Slot, medium: RedisMedium) -> None:
+async def test_a_slot_that_does_not_arrive_is_named(slot: Slot, backend: RedisBackend) -> None:
     settings.redis_retry = 0.2
-    await medium.register("a", "1")
+    await backend.register("a", "1")
     slot.set_off()
 
     with pytest.raises(
         StorageUnavailable, match=f"slot {slot.number} of .*{SHARD.handler}.* is being moved to"
     ) as raised:
-        await RedisMedium(medium.redis).register("a", "2")
+        await RedisBackend(backend.redis).register("a", "2")
     assert not raised.value.is_uncertain, "nothing of it was done"
     slot.stay()
-    assert await medium.waiting("a") == ["1"]
+    assert await backend.waiting("a") == ["1"]
 
 
-async def test_nothing_is_begun_at_the_node_that_a_slot_goes_to(slot: Slot, medium: RedisMedium) -> None:
+async def test_nothing_is_begun_at_the_node_that_a_slot_goes_to(slot: Slot, backend: RedisBackend) -> None:
     """To follow ASK would start the script on a part of its keys."""
     settings.redis_retry = 0.2
     slot.set_off()
     with pytest.raises(StorageUnavailable):
-        await medium.register("a", "1")
+        await backend.register("a", "1")
 
     assert told(slot.target.port, "cluster", "countkeysinslot", slot.number).strip() == "0"
 
 
-async def test_a_lease_and_its_batch_are_kept_while_a_slot_moves(slot: Slot, medium: RedisMedium) -> None:
-    await medium.register("a", "1", "2")
-    batch = await medium.bind_one(wanted=1)
-    coordinator = medium.coordinator
+async def test_a_lease_and_its_batch_are_kept_while_a_slot_moves(slot: Slot, backend: RedisBackend) -> None:
+    await backend.register("a", "1", "2")
+    batch = await backend.bind_one(wanted=1)
+    coordinator = backend.coordinator
     assert isinstance(coordinator, RedisCoordinator)
     slot.set_off()
-    renewal, settlement = Refusals(coordinator), Refusals(medium.redis_storage)
+    renewal, settlement = Refusals(coordinator), Refusals(backend.redis_storage)
     renewing = asyncio.create_task(coordinator.renew([batch.lease], LEASE_SECONDS))
-    settling = asyncio.create_task(medium.settle(batch, wanted=1))
+    settling = asyncio.create_task(backend.settle(batch, wanted=1))
     async with asyncio.timeout(SECONDS):
         await renewal.first.wait()
         await settlement.first.wait()

@@ -15,21 +15,21 @@ from sharded_queue.handler import Handler
 from sharded_queue.storage import Entry, Registration, Schedule, Settlement
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Shard, Tube
+from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend, handed
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
-from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 from tools.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
-OwnMedium = Callable[..., tuple[RedisServer, RedisMedium]]
+OwnMedium = Callable[..., tuple[RedisServer, RedisBackend]]
 CLIENT_COMMANDS = {"evalsha", "eval", "script|load", "blpop", "publish", "zrevrange"}
 """Commands that our clients send; all others are called by scripts."""
 
 
 @pytest.fixture(params=[2, 3])
-async def either_protocol(request: pytest.FixtureRequest, redis_server: RedisServer) -> AsyncIterator[RedisMedium]:
+async def either_protocol(request: pytest.FixtureRequest, redis_server: RedisServer) -> AsyncIterator[RedisBackend]:
     client = Redis(host="127.0.0.1", port=redis_server.port, protocol=request.param)
     await client.flushall()
-    yield RedisMedium(client)
+    yield RedisBackend(client)
     await client.aclose()
 
 
@@ -50,7 +50,7 @@ def sent(spent: dict[str, int]) -> int:
 
 @pytest.mark.parametrize("losses", [[ANSWER_LOST], [ANSWER_LOST, ANSWER_LOST], [COMMAND_LOST, ANSWER_LOST]])
 async def test_a_registration_whose_answer_was_lost_is_carried_out_once(
-    on_redis: RedisMedium, losses: list[str]
+    on_redis: RedisBackend, losses: list[str]
 ) -> None:
     link = make_lossy(on_redis.redis_storage)
     await on_redis.register("a", "1")
@@ -61,7 +61,7 @@ async def test_a_registration_whose_answer_was_lost_is_carried_out_once(
     assert [number for number, _ in await on_redis.storage.peek(tube("a"))][1] == first
 
 
-async def test_registrations_of_one_storage_at_once_are_told_apart(on_redis: RedisMedium) -> None:
+async def test_registrations_of_one_storage_at_once_are_told_apart(on_redis: RedisBackend) -> None:
     link = make_lossy(on_redis.redis_storage)
     link.fates.extend([ANSWER_LOST] * 10)
     await asyncio.gather(*[on_redis.register("a", str(n)) for n in range(20)])
@@ -69,7 +69,7 @@ async def test_registrations_of_one_storage_at_once_are_told_apart(on_redis: Red
     assert sorted(await on_redis.waiting("a"), key=int) == [str(n) for n in range(20)]
 
 
-async def test_a_registration_that_comes_late_changes_nothing(on_redis: RedisMedium) -> None:
+async def test_a_registration_that_comes_late_changes_nothing(on_redis: RedisBackend) -> None:
     """The first sending was held up on its way and arrives after the producer's next call."""
     sent: list[tuple[str, ...]] = []
     link = make_lossy(on_redis.redis_storage)
@@ -88,7 +88,7 @@ async def test_a_registration_that_comes_late_changes_nothing(on_redis: RedisMed
     assert await on_redis.waiting("a") == ["1", "2"]
 
 
-async def test_a_producer_forgets_its_calls_in_time_and_so_does_redis(on_redis: RedisMedium) -> None:
+async def test_a_producer_forgets_its_calls_in_time_and_so_does_redis(on_redis: RedisBackend) -> None:
     await on_redis.register("a", "1")
     (key,) = [key async for key in on_redis.redis.scan_iter("*:producer:*")]
 
@@ -100,7 +100,7 @@ def test_a_registration_is_never_sent_again_after_redis_forgot_it() -> None:
         settings.redis_retry = 500
 
 
-async def test_a_settlement_whose_answer_was_lost_hands_out_the_same_batch(on_redis: RedisMedium) -> None:
+async def test_a_settlement_whose_answer_was_lost_hands_out_the_same_batch(on_redis: RedisBackend) -> None:
     link = make_lossy(on_redis.redis_storage)
     await on_redis.register("a", "1", "2", "3")
     batch = await on_redis.bind_one(wanted=1)
@@ -111,7 +111,7 @@ async def test_a_settlement_whose_answer_was_lost_hands_out_the_same_batch(on_re
     assert await on_redis.waiting("a") == ["2", "3"]
 
 
-async def test_a_releasing_settlement_whose_answer_was_lost_is_no_loss(on_redis: RedisMedium) -> None:
+async def test_a_releasing_settlement_whose_answer_was_lost_is_no_loss(on_redis: RedisBackend) -> None:
     link = make_lossy(on_redis.redis_storage)
     await on_redis.register("a", "1")
     batch = await on_redis.bind_one()
@@ -121,7 +121,7 @@ async def test_a_releasing_settlement_whose_answer_was_lost_is_no_loss(on_redis:
     assert (settled.is_released, settled.is_lost) == (True, False)
 
 
-async def test_a_failure_whose_answer_was_lost_puts_off_once(on_redis: RedisMedium) -> None:
+async def test_a_failure_whose_answer_was_lost_puts_off_once(on_redis: RedisBackend) -> None:
     link = make_lossy(on_redis.redis_storage)
     await on_redis.register("a", "1")
     batch = await on_redis.bind_one()
@@ -133,7 +133,7 @@ async def test_a_failure_whose_answer_was_lost_puts_off_once(on_redis: RedisMedi
     assert (await on_redis.bind_one()).attempt == 2
 
 
-async def test_a_bind_whose_answer_was_lost_binds_the_same_threads_again(on_redis: RedisMedium) -> None:
+async def test_a_bind_whose_answer_was_lost_binds_the_same_threads_again(on_redis: RedisBackend) -> None:
     await on_redis.bind()  # the script is there, so that the answer that gets lost is the script's own
     link = make_lossy(on_redis.coordinator)
     await on_redis.register("a", "1")
@@ -146,55 +146,55 @@ async def test_a_bind_whose_answer_was_lost_binds_the_same_threads_again(on_redi
     assert (state.bound, state.ready) == (1, 1)
 
 
-async def test_commands_are_sent_again_until_redis_is_back(own_medium: OwnMedium) -> None:
-    server, medium = own_medium(appendonly="yes")
-    await medium.register("a", "1")
+async def test_commands_are_sent_again_until_redis_is_back(own_backend: OwnMedium) -> None:
+    server, backend = own_backend(appendonly="yes")
+    await backend.register("a", "1")
     server.stop()
-    registering = asyncio.create_task(medium.register("a", "2"))
+    registering = asyncio.create_task(backend.register("a", "2"))
     await asyncio.sleep(0)
     await asyncio.to_thread(server.start)
 
     async with asyncio.timeout(10):
         await registering
-    assert await medium.waiting("a") == ["1", "2"]
+    assert await backend.waiting("a") == ["1", "2"]
 
 
-async def test_a_registration_gives_up_after_its_time(own_medium: OwnMedium) -> None:
-    server, medium = own_medium()
+async def test_a_registration_gives_up_after_its_time(own_backend: OwnMedium) -> None:
+    server, backend = own_backend()
     server.stop()
     settings.redis_retry = 0.1
 
     with pytest.raises(StorageUnavailable, match=r"in 0\.1 s"):
-        await medium.register("a", "1")
+        await backend.register("a", "1")
 
 
-async def test_a_redis_that_hangs_is_noticed(own_medium: OwnMedium) -> None:
-    server, medium = own_medium()
-    await medium.register("a", "1")
+async def test_a_redis_that_hangs_is_noticed(own_backend: OwnMedium) -> None:
+    server, backend = own_backend()
+    await backend.register("a", "1")
     settings.redis_retry, settings.redis_timeout = 0.1, 0.1
     server.pause()
 
     with pytest.raises(StorageUnavailable):
-        await medium.register("a", "2")
+        await backend.register("a", "2")
     server.resume()
 
 
 async def test_a_hung_registration_that_redis_carried_out_later_is_not_doubled(
-    own_medium: OwnMedium,
+    own_backend: OwnMedium,
 ) -> None:
-    server, medium = own_medium()
-    await medium.register("a", "1")
+    server, backend = own_backend()
+    await backend.register("a", "1")
     settings.redis_timeout = 0.1
     server.pause()
-    registering = asyncio.create_task(medium.register("a", "2"))
+    registering = asyncio.create_task(backend.register("a", "2"))
     await asyncio.sleep(0.3)  # several sendings wait in the sockets of a server that does not read
     server.resume()
     await registering
 
-    assert await medium.waiting("a") == ["1", "2"]
+    assert await backend.waiting("a") == ["1", "2"]
 
 
-async def test_scripts_are_loaded_again_when_redis_forgot_them(on_redis: RedisMedium) -> None:
+async def test_scripts_are_loaded_again_when_redis_forgot_them(on_redis: RedisBackend) -> None:
     await on_redis.register("a", "1")
     await on_redis.redis.script_flush()
     await on_redis.register("a", "2")
@@ -202,48 +202,48 @@ async def test_scripts_are_loaded_again_when_redis_forgot_them(on_redis: RedisMe
     assert await on_redis.waiting("a") == ["1", "2"]
 
 
-async def test_everything_works_over_either_protocol(either_protocol: RedisMedium) -> None:
-    medium = either_protocol
-    await medium.register("a", "1", "2", "3")
-    batch = await medium.bind_one(wanted=1)
-    await medium.fail(batch, delay=None, error="E")
-    state = await medium.observe()
-    dead = await medium.storage.dead(SHARD)
+async def test_everything_works_over_either_protocol(either_protocol: RedisBackend) -> None:
+    backend = either_protocol
+    await backend.register("a", "1", "2", "3")
+    batch = await backend.bind_one(wanted=1)
+    await backend.fail(batch, delay=None, error="E")
+    state = await backend.observe()
+    dead = await backend.storage.dead(SHARD)
 
     assert (state.depth, state.deepest, state.oldest[0].depth) == (2, [("a", 2)], 2)
     assert [(letter.error, letter.message[13:]) for letter in dead] == [("E", b"1")]
     assert dead[0].died_ms > 1_600_000_000_000
 
 
-async def test_a_redis_at_its_memory_limit_still_drains(own_medium: OwnMedium) -> None:
-    _, medium = own_medium()
+async def test_a_redis_at_its_memory_limit_still_drains(own_backend: OwnMedium) -> None:
+    _, backend = own_backend()
     for thread in "abcd":
-        await medium.register(thread, "1", "2")
-    await medium.redis.config_set("maxmemory", "1mb")
+        await backend.register(thread, "1", "2")
+    await backend.redis.config_set("maxmemory", "1mb")
 
     with pytest.raises(QueueFull, match="memory limit"):
-        await medium.register("a", "3")
+        await backend.register("a", "3")
 
-    a, b, c, d = await medium.bind(threads=4, wanted=1)
-    assert handed((await medium.settle(a, wanted=1)).batch) == ["2"]
-    assert await medium.fail(b, delay=None)
-    assert await medium.fail(c, delay=10)
-    assert await medium.coordinator.renew([d.lease], LEASE_SECONDS) == []
-    await medium.release(d.lease)
-    state = await medium.observe()
+    a, b, c, d = await backend.bind(threads=4, wanted=1)
+    assert handed((await backend.settle(a, wanted=1)).batch) == ["2"]
+    assert await backend.fail(b, delay=None)
+    assert await backend.fail(c, delay=10)
+    assert await backend.coordinator.renew([d.lease], LEASE_SECONDS) == []
+    await backend.release(d.lease)
+    state = await backend.observe()
     assert (state.depth, state.bound, state.blocked, state.dead) == (6, 2, 1, 1)
 
 
-async def test_a_registration_that_was_carried_out_is_not_called_full(own_medium: OwnMedium) -> None:
+async def test_a_registration_that_was_carried_out_is_not_called_full(own_backend: OwnMedium) -> None:
     """Its answer was lost, and Redis reached its memory limit before it was sent again."""
-    _, medium = own_medium()
-    await medium.register("a", "1")
-    link, original = make_lossy(medium.redis_storage), Redis.config_set
+    _, backend = own_backend()
+    await backend.register("a", "1")
+    link, original = make_lossy(backend.redis_storage), Redis.config_set
     link.fates.append(ANSWER_LOST)
     settings.redis_retry = 0.3
 
     async def fill_up(answer: object) -> object:
-        await original(medium.redis, "maxmemory", "1mb")
+        await original(backend.redis, "maxmemory", "1mb")
         return answer
 
     send = link.send
@@ -256,11 +256,11 @@ async def test_a_registration_that_was_carried_out_is_not_called_full(own_medium
 
     link.send = filling  # type: ignore[method-assign]
     with pytest.raises(StorageUnavailable):
-        await medium.register("a", "2")
-    assert await medium.waiting("a") == ["1", "2"]
+        await backend.register("a", "2")
+    assert await backend.waiting("a") == ["1", "2"]
 
 
-async def test_binding_costs_the_same_commands_whatever_number_of_threads(on_redis: RedisMedium) -> None:
+async def test_binding_costs_the_same_commands_whatever_number_of_threads(on_redis: RedisBackend) -> None:
     costs = []
     for threads in (100, 10_000):
         await on_redis.redis.flushall()
@@ -274,7 +274,7 @@ async def test_binding_costs_the_same_commands_whatever_number_of_threads(on_red
     assert sent(costs[0]) == 1
 
 
-async def test_who_asks_for_no_window_pays_nothing_for_it(on_redis: RedisMedium) -> None:
+async def test_who_asks_for_no_window_pays_nothing_for_it(on_redis: RedisBackend) -> None:
     await on_redis.register("a", "1")
     before = await commands_of(on_redis.redis)
     await on_redis.register("a", "2")
@@ -284,7 +284,7 @@ async def test_who_asks_for_no_window_pays_nothing_for_it(on_redis: RedisMedium)
     assert not [key async for key in on_redis.redis.scan_iter("*:identities")]
 
 
-async def test_no_script_looks_through_keys(on_redis: RedisMedium) -> None:
+async def test_no_script_looks_through_keys(on_redis: RedisBackend) -> None:
     before = await commands_of(on_redis.redis)
     for thread in "abc":
         await on_redis.register(thread, "1", "2")
@@ -300,7 +300,7 @@ async def test_no_script_looks_through_keys(on_redis: RedisMedium) -> None:
     assert not {"keys", "scan", "hscan", "zscan", "dbsize"} & set(await spent(on_redis.redis, before))
 
 
-async def test_many_threads_are_settled_in_one_command(on_redis: RedisMedium) -> None:
+async def test_many_threads_are_settled_in_one_command(on_redis: RedisBackend) -> None:
     await on_redis.storage.register(SHARD, Registration([Entry(f"t{n}", 0, [b"1"]) for n in range(100)]))
     batches = await on_redis.bind(threads=100)
     before = await commands_of(on_redis.redis)
@@ -310,7 +310,7 @@ async def test_many_threads_are_settled_in_one_command(on_redis: RedisMedium) ->
     assert (await on_redis.observe()).depth == 0
 
 
-async def test_more_threads_than_lua_hands_over_at_a_time_are_bound_renewed_and_settled(on_redis: RedisMedium) -> None:
+async def test_more_threads_than_lua_hands_over_at_a_time_are_bound_renewed_and_settled(on_redis: RedisBackend) -> None:
     await on_redis.storage.register(SHARD, Registration([Entry(f"t{n}", 0, [b"1"]) for n in range(9000)]))
     batches = await on_redis.bind(threads=9000)
     lost = await on_redis.coordinator.renew([batch.lease for batch in batches], LEASE_SECONDS)
@@ -321,7 +321,7 @@ async def test_more_threads_than_lua_hands_over_at_a_time_are_bound_renewed_and_
     assert (state.depth, state.threads, state.bound, state.ready) == (0, 0, 0, 0)
 
 
-async def test_nothing_is_left_of_threads_that_ended(on_redis: RedisMedium) -> None:
+async def test_nothing_is_left_of_threads_that_ended(on_redis: RedisBackend) -> None:
     """Of one request, of several, and of one that failed before."""
     await on_redis.register("a", "1")
     await on_redis.fail(await on_redis.bind_one(), delay=1)
@@ -335,7 +335,7 @@ async def test_nothing_is_left_of_threads_that_ended(on_redis: RedisMedium) -> N
     assert {key for key in keys if not key.startswith((":producer:", ":caller:"))} == {":counters", ":wake"}
 
 
-async def test_all_states_are_read_in_one_round_trip(on_redis: RedisMedium) -> None:
+async def test_all_states_are_read_in_one_round_trip(on_redis: RedisBackend) -> None:
     """No command waits for the answer of another: all are in the pipe at once."""
     calls = 0
     storage = on_redis.redis_storage
@@ -354,7 +354,7 @@ async def test_all_states_are_read_in_one_round_trip(on_redis: RedisMedium) -> N
     assert calls == 1
 
 
-async def test_reading_a_state_costs_the_same_whatever_number_of_threads(on_redis: RedisMedium) -> None:
+async def test_reading_a_state_costs_the_same_whatever_number_of_threads(on_redis: RedisBackend) -> None:
     costs = []
     for threads in (100, 10_000):
         await on_redis.redis.flushall()
@@ -366,7 +366,7 @@ async def test_reading_a_state_costs_the_same_whatever_number_of_threads(on_redi
     assert costs[0] == costs[1]
 
 
-async def test_all_keys_of_a_script_share_a_hash_tag(on_redis: RedisMedium) -> None:
+async def test_all_keys_of_a_script_share_a_hash_tag(on_redis: RedisBackend) -> None:
     """What is not tagged with the shard would sit on another node of a Cluster."""
     await on_redis.register("a", "1", "2", "3", "4")
     batch = await on_redis.bind_one()
@@ -380,14 +380,14 @@ async def test_all_keys_of_a_script_share_a_hash_tag(on_redis: RedisMedium) -> N
     assert [key for key in keys if "{tests.Handler}" not in key] == []
 
 
-async def test_prefixes_keep_queues_of_one_redis_apart(on_redis: RedisMedium) -> None:
+async def test_prefixes_keep_queues_of_one_redis_apart(on_redis: RedisBackend) -> None:
     other = RedisStorage(on_redis.redis, keys=Keys("other_", "their_"))
     await other.register(SHARD, Registration([Entry("a", 0, [b"1"])]))
 
     assert await on_redis.bind() == []
 
 
-async def test_the_first_request_of_an_empty_queue_is_called_out(on_redis: RedisMedium) -> None:
+async def test_the_first_request_of_an_empty_queue_is_called_out(on_redis: RedisBackend) -> None:
     pubsub = on_redis.redis.pubsub()
     await pubsub.subscribe(on_redis.redis_storage.keys.awake)
     await pubsub.get_message(timeout=2)
@@ -400,7 +400,7 @@ async def test_the_first_request_of_an_empty_queue_is_called_out(on_redis: Redis
     assert (first and first["data"], second) == (b"tests.Handler", None)
 
 
-async def test_a_list_cut_behind_our_back_does_not_stop_its_thread(on_redis: RedisMedium) -> None:
+async def test_a_list_cut_behind_our_back_does_not_stop_its_thread(on_redis: RedisBackend) -> None:
     await on_redis.register("a", "1", "2", "3")
     await on_redis.register("b", "4")
     await on_redis.redis.delete(f"{on_redis.redis_storage.keys.base(SHARD)}/a/0")
@@ -409,7 +409,7 @@ async def test_a_list_cut_behind_our_back_does_not_stop_its_thread(on_redis: Red
     assert (await on_redis.observe()).depth == 1
 
 
-async def test_one_thread_costs_two_commands_a_hundred_requests_at_most(on_redis: RedisMedium) -> None:
+async def test_one_thread_costs_two_commands_a_hundred_requests_at_most(on_redis: RedisBackend) -> None:
     class CountedHandler(Handler):
         async def perform(self, *requests: int) -> None: ...
 
@@ -425,7 +425,7 @@ async def test_one_thread_costs_two_commands_a_hundred_requests_at_most(on_redis
     assert sent(await spent(on_redis.redis, before)) <= 12.8
 
 
-async def test_an_idle_worker_sends_less_than_one_command_a_second(on_redis: RedisMedium) -> None:
+async def test_an_idle_worker_sends_less_than_one_command_a_second(on_redis: RedisBackend) -> None:
     class IdleHandler(Handler):
         async def perform(self, *requests: int) -> None: ...
 
@@ -442,7 +442,7 @@ async def test_an_idle_worker_sends_less_than_one_command_a_second(on_redis: Red
     assert 0 < commands < 2 / 0.05
 
 
-async def test_an_idle_worker_of_many_shards_sends_less_than_one_command_a_second(on_redis: RedisMedium) -> None:
+async def test_an_idle_worker_of_many_shards_sends_less_than_one_command_a_second(on_redis: RedisBackend) -> None:
     class WideHandler(Handler):
         shards = 64
 
@@ -462,7 +462,7 @@ async def test_an_idle_worker_of_many_shards_sends_less_than_one_command_a_secon
     assert 0 < commands < seconds
 
 
-async def test_a_wait_for_many_shards_is_ended_over_one_connection(on_redis: RedisMedium) -> None:
+async def test_a_wait_for_many_shards_is_ended_over_one_connection(on_redis: RedisBackend) -> None:
     """Sixty-four at once, with TLS, took all the time of their process for longer than a lease."""
     shards = [Shard("tests.Handler", number) for number in range(64)]
     waiting = asyncio.create_task(on_redis.coordinator.wait(shards, "w/1", 30))
@@ -479,19 +479,19 @@ def tube(thread: str) -> Tube:
     return Tube(SHARD, thread, 0)
 
 
-async def test_a_redis_that_throws_requests_away_is_refused(own_medium: OwnMedium) -> None:
-    _, medium = own_medium(**{"maxmemory-policy": "allkeys-lru"})
+async def test_a_redis_that_throws_requests_away_is_refused(own_backend: OwnMedium) -> None:
+    _, backend = own_backend(**{"maxmemory-policy": "allkeys-lru"})
 
     with pytest.raises(SettingsError, match=r"allkeys-lru.*QUEUE_REDIS_EVICTION"):
-        await medium.register("a", "1")
+        await backend.register("a", "1")
 
 
-async def test_a_redis_that_throws_requests_away_is_used_when_accepted(own_medium: OwnMedium) -> None:
-    _, medium = own_medium(**{"maxmemory-policy": "allkeys-lru"})
+async def test_a_redis_that_throws_requests_away_is_used_when_accepted(own_backend: OwnMedium) -> None:
+    _, backend = own_backend(**{"maxmemory-policy": "allkeys-lru"})
     settings.redis_eviction = "Accepted"
-    await medium.register("a", "1")
+    await backend.register("a", "1")
 
-    assert await medium.waiting("a") == ["1"]
+    assert await backend.waiting("a") == ["1"]
 
 
 async def test_storages_and_coordinators_that_come_and_go_take_no_connections_with_them(

@@ -19,7 +19,7 @@ from sharded_queue.storage import Batch, Entry, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout
 from tests.conftest import MODEL_SEED
-from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, bodies, handed
+from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend, bodies, handed
 
 pytestmark = pytest.mark.redis
 
@@ -50,11 +50,11 @@ class Busy(NamedTuple):
 
 
 @pytest.fixture
-async def busy(on_redis: RedisMedium) -> Busy:
+async def busy(on_redis: RedisBackend) -> Busy:
     return await keep_busy(on_redis)
 
 
-async def keep_busy(on_redis: RedisMedium) -> Busy:
+async def keep_busy(on_redis: RedisBackend) -> Busy:
     """Puts something in every index and every record of the shard."""
     await on_redis.register("suspect", "s1", "s2", "s3")
     await on_redis.coordinator.bind(SHARD, BindRequest("dead/1", 1, 2, 0))
@@ -88,30 +88,30 @@ async def keep_busy(on_redis: RedisMedium) -> Busy:
     return Busy(held, drained)
 
 
-async def bind_thread(medium: RedisMedium, thread: str, wanted: int = 128) -> Batch:
-    batches = await medium.bind(threads=100, wanted=wanted)
-    await medium.release(*[batch.lease for batch in batches if batch.tube.thread != thread])
+async def bind_thread(backend: RedisBackend, thread: str, wanted: int = 128) -> Batch:
+    batches = await backend.bind(threads=100, wanted=wanted)
+    await backend.release(*[batch.lease for batch in batches if batch.tube.thread != thread])
     (bound,) = [batch for batch in batches if batch.tube.thread == thread]
     return bound
 
 
-async def wrong(medium: RedisMedium) -> list[str]:
-    storage = medium.redis_storage
+async def wrong(backend: RedisBackend) -> list[str]:
+    storage = backend.redis_storage
     try:
         return faults(await snapshot(storage, SHARD, await unindexed_tubes(storage, SHARD)))
     except StorageUnavailable as error:
         return [str(error)]
 
 
-async def drain(medium: RedisMedium) -> dict[str, list[str]]:
+async def drain(backend: RedisBackend) -> dict[str, list[str]]:
     """What is handed out until nothing is left, by tube."""
-    await medium.storage.pause(SHARD, "paused", False)
-    await medium.advance(HOUR + LEASE_SECONDS)
+    await backend.storage.pause(SHARD, "paused", False)
+    await backend.advance(HOUR + LEASE_SECONDS)
     done: dict[str, list[str]] = {}
-    while batches := await medium.bind("w/9", threads=100):
+    while batches := await backend.bind("w/9", threads=100):
         for batch in batches:
             done.setdefault(f"{batch.tube.thread}/{batch.tube.priority}", []).extend(handed(batch))
-            await medium.settle(batch, release=True)
+            await backend.settle(batch, release=True)
     return done
 
 
@@ -212,7 +212,7 @@ async def carry_out(redis: Redis, command: list[Any]) -> None:
 
 
 @pytest.mark.parametrize("breakage", BREAKAGES, ids=lambda breakage: breakage.name.replace(" ", "_"))
-async def test_what_was_broken_is_put_right(on_redis: RedisMedium, busy: Busy, breakage: Breakage) -> None:
+async def test_what_was_broken_is_put_right(on_redis: RedisBackend, busy: Busy, breakage: Breakage) -> None:
     """Of every index and record: true again, leases kept where they can be, and everything handled in its order."""
     for command in breakage.commands:
         await carry_out(on_redis.redis, command)
@@ -230,7 +230,7 @@ async def test_what_was_broken_is_put_right(on_redis: RedisMedium, busy: Busy, b
     assert await wrong(on_redis) == []
 
 
-async def test_a_repair_of_what_is_true_writes_nothing(on_redis: RedisMedium, busy: Busy) -> None:
+async def test_a_repair_of_what_is_true_writes_nothing(on_redis: RedisBackend, busy: Busy) -> None:
     async def writes() -> int:
         return int((await on_redis.redis.info("persistence"))["rdb_changes_since_last_save"])
 
@@ -239,21 +239,21 @@ async def test_a_repair_of_what_is_true_writes_nothing(on_redis: RedisMedium, bu
     assert await writes() == before
 
 
-async def test_a_thread_that_is_ready_again_is_called_out(on_redis: RedisMedium, busy: Busy) -> None:
+async def test_a_thread_that_is_ready_again_is_called_out(on_redis: RedisBackend, busy: Busy) -> None:
     await on_redis.redis.delete(f"{BASE}:ready", f"{BASE}:wake")
     await repair(on_redis.redis_storage, SHARD)
 
     assert await on_redis.redis.llen(f"{BASE}:wake") > 0
 
 
-async def test_a_number_is_not_given_again_after_the_counters_were_lost(on_redis: RedisMedium, busy: Busy) -> None:
+async def test_a_number_is_not_given_again_after_the_counters_were_lost(on_redis: RedisBackend, busy: Busy) -> None:
     await on_redis.redis.delete(f"{BASE}:counters")
     await repair(on_redis.redis_storage, SHARD)
 
     assert await on_redis.register("drained", "y") > busy.held.last
 
 
-async def test_a_repair_goes_on_while_workers_do(on_redis: RedisMedium) -> None:
+async def test_a_repair_goes_on_while_workers_do(on_redis: RedisBackend) -> None:
     """A repair between any two steps of a worker finds nothing to change, and changes no order."""
     done: dict[int, list[int]] = {}
 
@@ -282,15 +282,15 @@ async def test_a_repair_goes_on_while_workers_do(on_redis: RedisMedium) -> None:
 
 
 async def test_repair_reaches_shards_of_a_cluster(on_cluster: Any) -> None:
-    medium = RedisMedium(on_cluster)
-    await medium.register("a", "1", "2")
-    await medium.redis.delete(f"{BASE}:deep", f"{BASE}:ready")
+    backend = RedisBackend(on_cluster)
+    await backend.register("a", "1", "2")
+    await backend.redis.delete(f"{BASE}:deep", f"{BASE}:ready")
 
-    assert {change.index for change in await repair(medium.redis_storage, SHARD)} == {"deep", "ready"}
-    assert handed(await medium.bind_one()) == ["1", "2"]
+    assert {change.index for change in await repair(backend.redis_storage, SHARD)} == {"deep", "ready"}
+    assert handed(await backend.bind_one()) == ["1", "2"]
 
 
-async def test_an_identity_that_lost_its_first_request_keeps_nobody_out(on_redis: RedisMedium, busy: Busy) -> None:
+async def test_an_identity_that_lost_its_first_request_keeps_nobody_out(on_redis: RedisBackend, busy: Busy) -> None:
     await on_redis.redis.hdel(f"{BASE}:firsts", "i1")
     again = [Entry("once", 0, [b"o3", b"o4"], ["i1", "i2"])]
     done = await on_redis.storage.register(SHARD, Registration(again, window_seconds=HOUR))
@@ -328,7 +328,7 @@ async def waiting_lists(redis: Redis) -> dict[str, list[str]]:
     return {key.decode().removeprefix(f"{BASE}/"): bodies(await redis.lrange(key, 0, -1)) for key in keys}
 
 
-async def test_whatever_was_done_to_the_keys_is_put_right(on_redis: RedisMedium) -> None:
+async def test_whatever_was_done_to_the_keys_is_put_right(on_redis: RedisBackend) -> None:
     """What is left in the lists is handled in its order, and everything adds up before and after."""
     for seed in range(MODEL_SEED, MODEL_SEED + 60):
         dice = Random(seed)

@@ -16,7 +16,7 @@ from sharded_queue.route import key_hash
 from sharded_queue.serializer import unpack
 from sharded_queue.storage import Batch, Entry, Registration, Settlement, Storage
 from sharded_queue.tube import Layout, Tube
-from tests.contract.medium import SHARD, Medium, RedisMedium
+from tests.contract.backend import SHARD, Backend, RedisBackend
 
 FEW, MANY = 2, 6
 """Threads of the layouts of most tests: 0, 2, 4 of the new one share keys with 0 of the old one, the others with 1."""
@@ -45,8 +45,8 @@ class Keyed(Handler):
 class Producer:
     """Registers jobs, numbered by key."""
 
-    def __init__(self, medium: Medium) -> None:
-        self.queue = Queue(medium.storage)
+    def __init__(self, backend: Backend) -> None:
+        self.queue = Queue(backend.storage)
         self.numbers: dict[int, int] = {}
 
     async def register(self, *keys: int, delay_seconds: float = 0.0) -> list[Tube]:
@@ -58,8 +58,8 @@ class Producer:
 
 
 @pytest.fixture
-def producer(medium: Medium) -> Producer:
-    return Producer(medium)
+def producer(backend: Backend) -> Producer:
+    return Producer(backend)
 
 
 def key_of(thread: int, threads: int = MANY) -> int:
@@ -72,163 +72,165 @@ def jobs(batch: Batch | None) -> list[Job]:
     return Keyed.serializer().read(batch.messages)[0]
 
 
-async def bound(medium: Medium, owner: str = "w/1") -> list[str]:
-    return [batch.tube.thread for batch in await medium.bind(owner, threads=100)]
+async def bound(backend: Backend, owner: str = "w/1") -> list[str]:
+    return [batch.tube.thread for batch in await backend.bind(owner, threads=100)]
 
 
-async def test_keys_are_spread_over_the_threads_that_the_handler_declares(medium: Medium, producer: Producer) -> None:
+async def test_keys_are_spread_over_the_threads_that_the_handler_declares(backend: Backend, producer: Producer) -> None:
     tubes = await producer.register(*range(50))
 
-    assert {tube.thread for tube in tubes} == {"1:0", "1:1"} == set(await bound(medium))
+    assert {tube.thread for tube in tubes} == {"1:0", "1:1"} == set(await bound(backend))
 
 
 async def test_a_key_has_one_thread(producer: Producer) -> None:
     assert len({tube.thread for tube in await producer.register(*[7] * 5)}) == 1
 
 
-async def test_a_change_counts_for_all_producers_at_once(medium: Medium, producer: Producer) -> None:
+async def test_a_change_counts_for_all_producers_at_once(backend: Backend, producer: Producer) -> None:
     """One that did not hear of it places by the new layout all the same, and its receipts say so."""
     key = key_of(3)
     await producer.register(key)
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.storage.reshard(SHARD, MANY)
     (tube,) = await producer.register(key)
 
     assert tube.thread == "2:3"
-    assert [unpack(message).body for _, message in await medium.storage.peek(tube)] == [b"[%d,2]" % key]
+    assert [unpack(message).body for _, message in await backend.storage.peek(tube)] == [b"[%d,2]" % key]
 
 
-async def test_the_layout_that_was_declared_first_stays_in_force(medium: Medium, producer: Producer) -> None:
+async def test_the_layout_that_was_declared_first_stays_in_force(backend: Backend, producer: Producer) -> None:
     await producer.register(1)
 
     class Changed(Keyed):
         name = SHARD.handler
         threads = MANY
 
-    await Queue(medium.storage).register(Changed, *[Job(key, 1) for key in range(50)])
+    await Queue(backend.storage).register(Changed, *[Job(key, 1) for key in range(50)])
 
-    assert set(await bound(medium)) == {"1:0", "1:1"}
-    assert (await medium.observe()).depth == 51
+    assert set(await bound(backend)) == {"1:0", "1:1"}
+    assert (await backend.observe()).depth == 51
 
 
-async def test_a_new_thread_waits_until_the_old_one_is_drained(medium: Medium, producer: Producer) -> None:
+async def test_a_new_thread_waits_until_the_old_one_is_drained(backend: Backend, producer: Producer) -> None:
     key = key_of(3)
     await producer.register(key)
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.storage.reshard(SHARD, MANY)
     await producer.register(key)
-    old = await medium.bind_one()
+    old = await backend.bind_one()
 
     assert jobs(old) == [Job(key, 1)]
-    assert await bound(medium) == []
-    await medium.settle(old, release=True)
-    assert jobs(await medium.bind_one()) == [Job(key, 2)]
+    assert await bound(backend) == []
+    await backend.settle(old, release=True)
+    assert jobs(await backend.bind_one()) == [Job(key, 2)]
 
 
-async def test_a_new_thread_goes_on_while_the_holder_of_the_old_one_lingers(medium: Medium, producer: Producer) -> None:
+async def test_a_new_thread_goes_on_while_the_holder_of_the_old_one_lingers(
+    backend: Backend, producer: Producer
+) -> None:
     """Drained is drained: nothing can come to a thread of the old layout any more."""
     key = key_of(3)
     await producer.register(key)
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.storage.reshard(SHARD, MANY)
     await producer.register(key)
-    await medium.settle(await medium.bind_one())
+    await backend.settle(await backend.bind_one())
 
-    assert await bound(medium) == ["2:3"]
+    assert await bound(backend) == ["2:3"]
 
 
 async def test_a_new_thread_waits_for_all_old_ones_that_it_may_share_keys_with(
-    medium: Medium, producer: Producer
+    backend: Backend, producer: Producer
 ) -> None:
     """From many threads to few, several old ones end in a new one."""
     await producer.register(0)
-    await medium.storage.reshard(SHARD, MANY)
-    await medium.settle(await medium.bind_one(), release=True)
+    await backend.storage.reshard(SHARD, MANY)
+    await backend.settle(await backend.bind_one(), release=True)
     await producer.register(key_of(1), key_of(3))
-    await medium.storage.reshard(SHARD, FEW)
+    await backend.storage.reshard(SHARD, FEW)
     await producer.register(key_of(1), key_of(3))
-    first, second = await medium.bind(threads=100)
+    first, second = await backend.bind(threads=100)
 
-    await medium.settle(first, release=True)
-    assert await bound(medium) == []
-    await medium.settle(second, release=True)
-    assert await bound(medium) == ["3:1"]
+    await backend.settle(first, release=True)
+    assert await bound(backend) == []
+    await backend.settle(second, release=True)
+    assert await bound(backend) == ["3:1"]
 
 
-async def test_threads_without_common_keys_do_not_wait(medium: Medium, producer: Producer) -> None:
+async def test_threads_without_common_keys_do_not_wait(backend: Backend, producer: Producer) -> None:
     await producer.register(key_of(0))
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.storage.reshard(SHARD, MANY)
     await producer.register(*map(key_of, range(MANY)))
 
-    assert await bound(medium) == ["1:0", "2:1", "2:3", "2:5"]
+    assert await bound(backend) == ["1:0", "2:1", "2:3", "2:5"]
 
 
-async def test_a_drained_old_thread_frees_only_those_that_share_its_keys(medium: Medium, producer: Producer) -> None:
+async def test_a_drained_old_thread_frees_only_those_that_share_its_keys(backend: Backend, producer: Producer) -> None:
     await producer.register(key_of(0), key_of(1))
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.storage.reshard(SHARD, MANY)
     await producer.register(*map(key_of, range(MANY)))
-    even, odd = await medium.bind(threads=100)
-    await medium.settle(odd, release=True)
+    even, odd = await backend.bind(threads=100)
+    await backend.settle(odd, release=True)
 
     assert even.tube.thread == "1:0"
-    assert await bound(medium) == ["2:1", "2:3", "2:5"]
+    assert await bound(backend) == ["2:1", "2:3", "2:5"]
 
 
-async def test_an_old_thread_that_backs_off_is_not_drained(medium: Medium, producer: Producer) -> None:
+async def test_an_old_thread_that_backs_off_is_not_drained(backend: Backend, producer: Producer) -> None:
     await producer.register(7)
-    await medium.fail(await medium.bind_one(), delay=30)
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.fail(await backend.bind_one(), delay=30)
+    await backend.storage.reshard(SHARD, MANY)
     await producer.register(7)
 
-    assert await bound(medium) == []
-    await medium.advance(31)
-    assert jobs(await medium.bind_one()) == [Job(7, 1)]
+    assert await bound(backend) == []
+    await backend.advance(31)
+    assert jobs(await backend.bind_one()) == [Job(7, 1)]
 
 
-async def test_an_old_thread_that_is_paused_is_not_drained(medium: Medium, producer: Producer) -> None:
+async def test_an_old_thread_that_is_paused_is_not_drained(backend: Backend, producer: Producer) -> None:
     (tube,) = await producer.register(7)
-    await medium.storage.pause(SHARD, tube.thread, True)
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.storage.pause(SHARD, tube.thread, True)
+    await backend.storage.reshard(SHARD, MANY)
     await producer.register(7)
 
-    assert await bound(medium) == []
-    await medium.storage.pause(SHARD, tube.thread, False)
-    assert await bound(medium) == [tube.thread]
+    assert await bound(backend) == []
+    await backend.storage.pause(SHARD, tube.thread, False)
+    assert await bound(backend) == [tube.thread]
 
 
-async def test_an_old_thread_whose_worker_died_is_not_drained(medium: Medium, producer: Producer) -> None:
+async def test_an_old_thread_whose_worker_died_is_not_drained(backend: Backend, producer: Producer) -> None:
     await producer.register(7)
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.storage.reshard(SHARD, MANY)
     await producer.register(7)
-    await medium.crash_with()
+    await backend.crash_with()
 
-    assert jobs(await medium.bind_one()) == [Job(7, 1)]
+    assert jobs(await backend.bind_one()) == [Job(7, 1)]
 
 
-async def test_an_old_thread_whose_last_request_died_is_drained(medium: Medium, producer: Producer) -> None:
+async def test_an_old_thread_whose_last_request_died_is_drained(backend: Backend, producer: Producer) -> None:
     await producer.register(7)
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.storage.reshard(SHARD, MANY)
     await producer.register(7)
-    await medium.fail(await medium.bind_one(), delay=None)
+    await backend.fail(await backend.bind_one(), delay=None)
 
-    assert jobs(await medium.bind_one("w/2")) == [Job(7, 2)]
+    assert jobs(await backend.bind_one("w/2")) == [Job(7, 2)]
 
 
-async def test_a_parked_thread_can_be_paused_and_resumed(medium: Medium, producer: Producer) -> None:
+async def test_a_parked_thread_can_be_paused_and_resumed(backend: Backend, producer: Producer) -> None:
     key = key_of(3)
     await producer.register(key)
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.storage.reshard(SHARD, MANY)
     await producer.register(key)
-    await medium.storage.pause(SHARD, "2:3", True)
-    await medium.storage.pause(SHARD, "2:3", False)
-    assert (await medium.observe()).parked == 1
-    await medium.storage.pause(SHARD, "2:3", True)
-    await medium.settle(await medium.bind_one(), release=True)
+    await backend.storage.pause(SHARD, "2:3", True)
+    await backend.storage.pause(SHARD, "2:3", False)
+    assert (await backend.observe()).parked == 1
+    await backend.storage.pause(SHARD, "2:3", True)
+    await backend.settle(await backend.bind_one(), release=True)
 
-    assert await bound(medium) == []
-    await medium.storage.pause(SHARD, "2:3", False)
-    assert await bound(medium) == ["2:3"]
+    assert await bound(backend) == []
+    await backend.storage.pause(SHARD, "2:3", False)
+    assert await bound(backend) == ["2:3"]
 
 
 async def test_a_thread_paused_when_it_was_about_to_become_ready_leaves_nothing_to_repair(
-    on_redis: RedisMedium,
+    on_redis: RedisBackend,
 ) -> None:
     """Its old threads are drained, and the bind that would notice has yet to come."""
     producer, key = Producer(on_redis), key_of(3)
@@ -244,139 +246,139 @@ async def test_a_thread_paused_when_it_was_about_to_become_ready_leaves_nothing_
     assert await bound(on_redis) == ["2:3"]
 
 
-async def test_a_delayed_request_is_placed_by_the_layout_of_its_time(medium: Medium, producer: Producer) -> None:
+async def test_a_delayed_request_is_placed_by_the_layout_of_its_time(backend: Backend, producer: Producer) -> None:
     """It holds nobody up until then, and takes its place behind what waits, as any delayed request does."""
     key = key_of(3)
     await producer.register(key, delay_seconds=10)
     await producer.register(key)
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.storage.reshard(SHARD, MANY)
     await producer.register(key)
-    await medium.settle(await medium.bind_one(), release=True)
-    await medium.advance(11)
-    batch = await medium.bind_one()
+    await backend.settle(await backend.bind_one(), release=True)
+    await backend.advance(11)
+    batch = await backend.bind_one()
 
     assert batch.tube.thread == "2:3"
     assert jobs(batch) == [Job(key, 3), Job(key, 1)]
 
 
-async def test_a_schedule_is_placed_by_the_layout_of_its_time(medium: Medium, producer: Producer) -> None:
+async def test_a_schedule_is_placed_by_the_layout_of_its_time(backend: Backend, producer: Producer) -> None:
     key = key_of(3)
     await producer.queue.schedule(Keyed, Job(key, 1), name="beat", every_seconds=60)
-    await medium.storage.reshard(SHARD, MANY)
-    await medium.advance(61)
-    await medium.storage.register_due(SHARD)
+    await backend.storage.reshard(SHARD, MANY)
+    await backend.advance(61)
+    await backend.storage.register_due(SHARD)
 
-    assert await bound(medium) == ["2:3"]
+    assert await bound(backend) == ["2:3"]
 
 
 @pytest.mark.parametrize(("target", "order"), [("tail", [2, 1]), ("head", [1, 2])])
 async def test_a_dead_letter_of_the_old_layout_is_placed_by_the_new_one(
-    medium: Medium, producer: Producer, target: str, order: list[int]
+    backend: Backend, producer: Producer, target: str, order: list[int]
 ) -> None:
     key = key_of(3)
     await producer.register(key)
-    batch = await medium.bind_one()
-    await medium.fail(batch, delay=None)
-    await medium.release(batch.lease)
-    await medium.storage.reshard(SHARD, MANY)
+    batch = await backend.bind_one()
+    await backend.fail(batch, delay=None)
+    await backend.release(batch.lease)
+    await backend.storage.reshard(SHARD, MANY)
     await producer.register(key)
-    assert await medium.storage.settle_dead(SHARD, [1], target) == [1]  # type: ignore[arg-type]
-    batch = await medium.bind_one()
+    assert await backend.storage.settle_dead(SHARD, [1], target) == [1]  # type: ignore[arg-type]
+    batch = await backend.bind_one()
 
     assert batch.tube.thread == "2:3"
     assert jobs(batch) == [Job(key, number) for number in order]
 
 
-async def test_a_second_change_is_refused_until_the_first_is_finished(medium: Medium, producer: Producer) -> None:
+async def test_a_second_change_is_refused_until_the_first_is_finished(backend: Backend, producer: Producer) -> None:
     await producer.register(7)
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.storage.reshard(SHARD, MANY)
 
     with pytest.raises(ReshardError, match=r"to 3 threads yet: its last change, to 6, is not finished: 1 thread of"):
-        await medium.storage.reshard(SHARD, 3)
-    assert (await medium.observe()).layout == Layout(2, MANY)
+        await backend.storage.reshard(SHARD, 3)
+    assert (await backend.observe()).layout == Layout(2, MANY)
 
-    await medium.settle(await medium.bind_one(), release=True)
-    assert (await medium.storage.reshard(SHARD, 3)).layout == Layout(3, 3)
+    await backend.settle(await backend.bind_one(), release=True)
+    assert (await backend.storage.reshard(SHARD, 3)).layout == Layout(3, 3)
 
 
 async def test_a_second_change_is_refused_while_parked_threads_wait_for_a_look(
-    medium: Medium, producer: Producer
+    backend: Backend, producer: Producer
 ) -> None:
     await producer.register(7)
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.storage.reshard(SHARD, MANY)
     await producer.register(7)
-    await medium.settle(await medium.bind_one(), release=True)
+    await backend.settle(await backend.bind_one(), release=True)
 
     with pytest.raises(ReshardError):
-        await medium.storage.reshard(SHARD, 3)
+        await backend.storage.reshard(SHARD, 3)
 
 
-async def test_changing_to_what_it_is_changes_nothing(medium: Medium, producer: Producer) -> None:
+async def test_changing_to_what_it_is_changes_nothing(backend: Backend, producer: Producer) -> None:
     await producer.register(7)
-    first, again = [await medium.storage.reshard(SHARD, MANY) for _ in range(2)]
+    first, again = [await backend.storage.reshard(SHARD, MANY) for _ in range(2)]
 
     assert (first.is_changed, again.is_changed) == (True, False)
     assert first.layout == again.layout == Layout(2, MANY)
     assert first.undrained == again.undrained == 1
 
 
-async def test_a_change_before_the_first_request_counts(medium: Medium, producer: Producer) -> None:
-    await medium.storage.reshard(SHARD, MANY)
+async def test_a_change_before_the_first_request_counts(backend: Backend, producer: Producer) -> None:
+    await backend.storage.reshard(SHARD, MANY)
     (tube,) = await producer.register(key_of(5))
 
     assert tube.thread == "1:5"
 
 
-async def test_parked_threads_are_no_ready_work_but_they_wait(medium: Medium, producer: Producer) -> None:
+async def test_parked_threads_are_no_ready_work_but_they_wait(backend: Backend, producer: Producer) -> None:
     key = key_of(3)
     await producer.register(key, key)
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.storage.reshard(SHARD, MANY)
     await producer.register(key, key, key)
-    state = await medium.observe()
+    state = await backend.observe()
 
     assert (state.threads, state.ready, state.parked, state.undrained) == (2, 1, 1, 1)
     assert (state.depth, state.parked_depth, state.deepest) == (5, 3, [("1:1", 2)])
     assert {tube.thread: tube.state for tube in state.oldest} == {"1:1": "ready", "2:3": "parked"}
 
 
-async def test_a_parked_thread_is_explained_by_those_it_waits_for(medium: Medium, producer: Producer) -> None:
+async def test_a_parked_thread_is_explained_by_those_it_waits_for(backend: Backend, producer: Producer) -> None:
     await producer.register(0)
-    await medium.storage.reshard(SHARD, MANY)
-    await medium.settle(await medium.bind_one(), release=True)
+    await backend.storage.reshard(SHARD, MANY)
+    await backend.settle(await backend.bind_one(), release=True)
     await producer.register(key_of(1), key_of(3), key_of(2))
-    await medium.storage.reshard(SHARD, FEW)
+    await backend.storage.reshard(SHARD, FEW)
     await producer.register(key_of(1))
 
-    assert (await medium.storage.explain(SHARD, "3:1")).waits_for == ["2:1", "2:3"]
-    assert (await medium.storage.explain(SHARD, "2:1")).waits_for is None
+    assert (await backend.storage.explain(SHARD, "3:1")).waits_for == ["2:1", "2:3"]
+    assert (await backend.storage.explain(SHARD, "2:1")).waits_for is None
 
 
-async def test_who_waits_is_called_when_a_parked_thread_is_free(medium: Medium, producer: Producer) -> None:
+async def test_who_waits_is_called_when_a_parked_thread_is_free(backend: Backend, producer: Producer) -> None:
     await producer.register(7)
-    await medium.storage.reshard(SHARD, MANY)
+    await backend.storage.reshard(SHARD, MANY)
     await producer.register(7)
-    old = await medium.bind_one()
-    await medium.coordinator.wait([SHARD], "w/2", 0.05)
-    waiting = asyncio.create_task(medium.another_coordinator().wait([SHARD], "w/2", 60))
+    old = await backend.bind_one()
+    await backend.coordinator.wait([SHARD], "w/2", 0.05)
+    waiting = asyncio.create_task(backend.another_coordinator().wait([SHARD], "w/2", 60))
     await asyncio.sleep(0)
-    await medium.settle(old)
+    await backend.settle(old)
 
     async with asyncio.timeout(5):
         await waiting
 
 
-async def test_many_parked_threads_become_ready_step_by_step(medium: Medium) -> None:
+async def test_many_parked_threads_become_ready_step_by_step(backend: Backend) -> None:
     """No call of a worker takes longer for what others wait for."""
-    await medium.storage.reshard(SHARD, 1)
-    await medium.storage.register(SHARD, Registration([Entry("1:0", 0, [b"old"])], layout=Layout(1, 1)))
-    await medium.storage.reshard(SHARD, 1100)
+    await backend.storage.reshard(SHARD, 1)
+    await backend.storage.register(SHARD, Registration([Entry("1:0", 0, [b"old"])], layout=Layout(1, 1)))
+    await backend.storage.reshard(SHARD, 1100)
     entries = [Entry(f"2:{number}", 0, [b"new"]) for number in range(1100)]
-    await medium.storage.register(SHARD, Registration(entries, layout=Layout(2, 1100)))
-    await medium.settle(await medium.bind_one(), release=True)
-    await medium.bind(threads=0)
-    after_a_look = await medium.observe()
-    await medium.bind(threads=0)
-    after_another = await medium.observe()
+    await backend.storage.register(SHARD, Registration(entries, layout=Layout(2, 1100)))
+    await backend.settle(await backend.bind_one(), release=True)
+    await backend.bind(threads=0)
+    after_a_look = await backend.observe()
+    await backend.bind(threads=0)
+    after_another = await backend.observe()
 
     assert (after_a_look.ready, after_a_look.parked) == (1000, 100)
     assert (after_another.ready, after_another.parked) == (1100, 0)
@@ -385,14 +387,14 @@ async def test_many_parked_threads_become_ready_step_by_step(medium: Medium) -> 
 class Workers:
     """Workers that never wait: what each has in hand, and what was done of each key."""
 
-    def __init__(self, medium: Medium, choices: random.Random) -> None:
-        self.medium, self.choices = medium, choices
+    def __init__(self, backend: Backend, choices: random.Random) -> None:
+        self.backend, self.choices = backend, choices
         self.batches: list[Batch] = []
         self.done: dict[int, list[int]] = {}
 
     async def bind(self) -> None:
         owner = f"w/{self.choices.randrange(3)}"
-        self.batches += await self.medium.bind(owner, threads=self.choices.randrange(1, 4), wanted=3)
+        self.batches += await self.backend.bind(owner, threads=self.choices.randrange(1, 4), wanted=3)
         in_hand = [{job.key for job in jobs(batch)} for batch in self.batches]
         assert sum(map(len, in_hand)) == len(set().union(*in_hand)), f"a key is in two hands: {in_hand}"
 
@@ -401,9 +403,9 @@ class Workers:
         batch = self.batches.pop(self.choices.randrange(len(self.batches)))
         fate = self.choices.random()
         if fate < 0.1:
-            await self.medium.fail(batch, delay=0)
+            await self.backend.fail(batch, delay=0)
         elif fate < 0.2:
-            await self.medium.release(batch.lease)
+            await self.backend.release(batch.lease)
         else:
             await self.settle(batch, self.choices.randrange(1, len(batch.messages) + 1))
 
@@ -411,33 +413,33 @@ class Workers:
         for job in jobs(batch)[:count]:
             self.done.setdefault(job.key, []).append(job.number)
         settlement = Settlement(batch.lease, 0, batch.first + count - 1, 0, wanted=3, release=True)
-        (settled,) = await self.medium.storage.settle([settlement])
+        (settled,) = await self.backend.storage.settle([settlement])
         self.batches += [settled.batch] if settled.batch else []
 
 
 @pytest.mark.parametrize(("before", "after"), [(8, 32), (32, 8), (8, 12), (1, 7), (7, 1)])
-async def test_the_order_of_each_key_survives_changes(medium: Medium, before: int, after: int) -> None:
+async def test_the_order_of_each_key_survives_changes(backend: Backend, before: int, after: int) -> None:
     """Producers register, with what they know, while workers work, fail and let go, and the layout changes twice."""
     choices = random.Random(f"{before}-{after}")
-    producers = [Queue(medium.storage), Queue(another_storage(medium))]
-    workers, numbers, wishes = Workers(medium, choices), dict.fromkeys(range(40), 0), [after, before]
-    await medium.storage.reshard(SHARD, before)
+    producers = [Queue(backend.storage), Queue(another_storage(backend))]
+    workers, numbers, wishes = Workers(backend, choices), dict.fromkeys(range(40), 0), [after, before]
+    await backend.storage.reshard(SHARD, before)
     for step in range(300):
-        if step > 50 and wishes and await is_changed(medium, wishes[0]):
+        if step > 50 and wishes and await is_changed(backend, wishes[0]):
             wishes.pop(0)
         await register_some(choices.choice(producers), choices, numbers)
         for _ in range(choices.randrange(5)):
             await (workers.work() if workers.batches and choices.random() < 0.6 else workers.bind())
-    while (await medium.observe()).depth:
+    while (await backend.observe()).depth:
         await (workers.work() if workers.batches else workers.bind())
 
     assert workers.done == {key: list(range(1, count + 1)) for key, count in numbers.items() if count}
-    assert (await medium.observe()).layout == Layout(3, before)
+    assert (await backend.observe()).layout == Layout(3, before)
 
 
-def another_storage(medium: Medium) -> Storage:
+def another_storage(backend: Backend) -> Storage:
     """What a process has that heard of no change."""
-    return RedisStorage(medium.redis) if isinstance(medium, RedisMedium) else copy(medium.storage)
+    return RedisStorage(backend.redis) if isinstance(backend, RedisBackend) else copy(backend.storage)
 
 
 async def register_some(queue: Queue, choices: random.Random, numbers: dict[int, int]) -> None:
@@ -448,14 +450,14 @@ async def register_some(queue: Queue, choices: random.Random, numbers: dict[int,
     await queue.register(Keyed, *batch)
 
 
-async def is_changed(medium: Medium, threads: int) -> bool:
+async def is_changed(backend: Backend, threads: int) -> bool:
     try:
-        return (await medium.storage.reshard(SHARD, threads)).is_changed
+        return (await backend.storage.reshard(SHARD, threads)).is_changed
     except ReshardError:
         return False
 
 
-async def test_workers_keep_the_order_of_each_key_while_the_layout_changes(medium: Medium) -> None:
+async def test_workers_keep_the_order_of_each_key_while_the_layout_changes(backend: Backend) -> None:
     """From 8 to 32 threads and on to 12, under a producer that goes on, and a thread that is held all the while."""
     handled: dict[int, list[int]] = {}
     at_work: set[int] = set()
@@ -481,12 +483,12 @@ async def test_workers_keep_the_order_of_each_key_while_the_layout_changes(mediu
     def working() -> "asyncio.Future[list[int]]":
         """Until nothing is left."""
         return asyncio.gather(
-            *[Worker(medium.another_coordinator(), queue, handlers=[Slow]).loop(10_000) for _ in range(3)]
+            *[Worker(backend.another_coordinator(), queue, handlers=[Slow]).loop(10_000) for _ in range(3)]
         )
 
     settings.worker_batch_size, settings.worker_concurrency = 3, 4
     settings.worker_empty_limit, settings.worker_empty_pause = 1, 0.2
-    queue = Queue(medium.storage)
+    queue = Queue(backend.storage)
     async with asyncio.timeout(30):
         await produce(range(1, 6))
         workers = working()
@@ -503,7 +505,7 @@ async def test_workers_keep_the_order_of_each_key_while_the_layout_changes(mediu
 
 
 @pytest.mark.redis
-async def test_a_wiped_redis_takes_the_layout_of_the_first_producer_that_comes(on_redis: RedisMedium) -> None:
+async def test_a_wiped_redis_takes_the_layout_of_the_first_producer_that_comes(on_redis: RedisBackend) -> None:
     producer = Producer(on_redis)
     await producer.register(1)
     await on_redis.storage.reshard(SHARD, MANY)

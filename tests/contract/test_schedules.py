@@ -18,8 +18,8 @@ from sharded_queue.context import current
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.storage import Entry, Registration, Schedule, Settlement
 from sharded_queue.timing import Timing, by_cron, every
+from tests.contract.backend import SHARD, STAMP, Backend, RedisBackend, handed
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
-from tests.contract.medium import SHARD, STAMP, Medium, RedisMedium, handed
 from tools.redis_proxy import CUTS, Cut, CuttingProxy
 from tools.redis_server import RedisServer
 
@@ -31,95 +31,95 @@ def plan(name: str = "n", timing: Timing = TEN, body: str = "x", thread: str = "
     return Schedule(name, timing, thread, priority, body.encode())
 
 
-async def seconds_left(medium: Medium) -> list[float | None]:
+async def seconds_left(backend: Backend) -> list[float | None]:
     """Until the next occurrence, as told by those who register and by those who bind."""
-    bound = await medium.coordinator.bind(SHARD, BindRequest("w/1", 0, 0, 15.0))
-    return [await medium.storage.register_due(SHARD), bound.occurs_seconds]
+    bound = await backend.coordinator.bind(SHARD, BindRequest("w/1", 0, 0, 15.0))
+    return [await backend.storage.register_due(SHARD), bound.occurs_seconds]
 
 
-async def test_a_request_is_registered_when_its_time_has_come(medium: Medium) -> None:
-    await medium.storage.schedule(SHARD, plan())
-    await medium.advance(9)
-    await medium.storage.register_due(SHARD)
-    before = await medium.waiting("a")
-    await medium.advance(2)
-    await medium.storage.register_due(SHARD)
+async def test_a_request_is_registered_when_its_time_has_come(backend: Backend) -> None:
+    await backend.storage.schedule(SHARD, plan())
+    await backend.advance(9)
+    await backend.storage.register_due(SHARD)
+    before = await backend.waiting("a")
+    await backend.advance(2)
+    await backend.storage.register_due(SHARD)
 
-    assert (before, await medium.waiting("a")) == ([], ["x"])
+    assert (before, await backend.waiting("a")) == ([], ["x"])
 
 
-async def test_an_occurrence_counts_as_registered_at_its_time(medium: Medium) -> None:
-    await medium.storage.schedule(SHARD, plan())
-    await medium.advance(15)
-    ((schedule,)) = await medium.storage.schedules(SHARD)
-    await medium.storage.register_due(SHARD)
-    batch = await medium.bind_one()
+async def test_an_occurrence_counts_as_registered_at_its_time(backend: Backend) -> None:
+    await backend.storage.schedule(SHARD, plan())
+    await backend.advance(15)
+    ((schedule,)) = await backend.storage.schedules(SHARD)
+    await backend.storage.register_due(SHARD)
+    batch = await backend.bind_one()
 
     assert [int(message[:STAMP]) for message in batch.messages] == [schedule.next_ms]
 
 
-async def test_an_occurrence_is_registered_once_among_all_who_come(medium: Medium) -> None:
-    await medium.storage.schedule(SHARD, plan())
-    await medium.advance(11)
-    await asyncio.gather(*[medium.storage.register_due(SHARD) for _ in range(20)])
+async def test_an_occurrence_is_registered_once_among_all_who_come(backend: Backend) -> None:
+    await backend.storage.schedule(SHARD, plan())
+    await backend.advance(11)
+    await asyncio.gather(*[backend.storage.register_due(SHARD) for _ in range(20)])
 
-    assert await medium.waiting("a") == ["x"]
+    assert await backend.waiting("a") == ["x"]
 
 
-async def test_a_schedule_occurs_again_and_again(medium: Medium) -> None:
-    await medium.storage.schedule(SHARD, plan())
+async def test_a_schedule_occurs_again_and_again(backend: Backend) -> None:
+    await backend.storage.schedule(SHARD, plan())
     for _ in range(3):
-        await medium.advance(10)
-        await medium.storage.register_due(SHARD)
+        await backend.advance(10)
+        await backend.storage.register_due(SHARD)
 
-    assert await medium.waiting("a") == ["x", "x", "x"]
+    assert await backend.waiting("a") == ["x", "x", "x"]
 
 
-async def test_missed_occurrences_are_caught_up_once_and_the_beat_is_kept(medium: Medium) -> None:
-    await medium.storage.schedule(SHARD, plan())
-    await medium.advance(96)
-    ((first,)) = await medium.storage.schedules(SHARD)
-    await medium.storage.register_due(SHARD)
-    ((following,)) = await medium.storage.schedules(SHARD)
+async def test_missed_occurrences_are_caught_up_once_and_the_beat_is_kept(backend: Backend) -> None:
+    await backend.storage.schedule(SHARD, plan())
+    await backend.advance(96)
+    ((first,)) = await backend.storage.schedules(SHARD)
+    await backend.storage.register_due(SHARD)
+    ((following,)) = await backend.storage.schedules(SHARD)
 
-    assert await medium.waiting("a") == ["x"]
+    assert await backend.waiting("a") == ["x"]
     assert following.next_ms - first.next_ms == 90_000
 
 
-async def test_the_next_occurrence_is_told(medium: Medium) -> None:
-    none = await seconds_left(medium)
-    await medium.storage.schedule(SHARD, plan())
-    await medium.storage.schedule(SHARD, plan("later", every(60)))
-    told = await seconds_left(medium)
+async def test_the_next_occurrence_is_told(backend: Backend) -> None:
+    none = await seconds_left(backend)
+    await backend.storage.schedule(SHARD, plan())
+    await backend.storage.schedule(SHARD, plan("later", every(60)))
+    told = await seconds_left(backend)
 
     assert none == [None, None]
     assert all(9 < seconds <= 10 for seconds in told if seconds is not None)
     assert None not in told
 
 
-async def test_what_is_due_is_told_to_those_who_bind(medium: Medium) -> None:
-    await medium.storage.schedule(SHARD, plan())
-    await medium.advance(11)
+async def test_what_is_due_is_told_to_those_who_bind(backend: Backend) -> None:
+    await backend.storage.schedule(SHARD, plan())
+    await backend.advance(11)
 
-    assert (await medium.coordinator.bind(SHARD, BindRequest("w/1", 1, 1, 15.0))).occurs_seconds == 0
+    assert (await backend.coordinator.bind(SHARD, BindRequest("w/1", 1, 1, 15.0))).occurs_seconds == 0
 
 
-async def test_whoever_waits_for_work_hears_of_a_new_schedule(medium: Medium) -> None:
-    waiting = asyncio.create_task(medium.coordinator.wait([SHARD], "w/1", 30))
+async def test_whoever_waits_for_work_hears_of_a_new_schedule(backend: Backend) -> None:
+    waiting = asyncio.create_task(backend.coordinator.wait([SHARD], "w/1", 30))
     await asyncio.sleep(0.05)
-    await medium.storage.schedule(SHARD, plan())
+    await backend.storage.schedule(SHARD, plan())
 
     async with asyncio.timeout(2):
         await waiting
 
 
-async def test_a_due_schedule_asks_for_a_worker(medium: Medium) -> None:
-    await medium.storage.schedule(SHARD, plan())
-    before = await medium.observe()
-    await medium.advance(11)
-    due = await medium.observe()
-    await medium.storage.register_due(SHARD)
-    after = await medium.observe()
+async def test_a_due_schedule_asks_for_a_worker(backend: Backend) -> None:
+    await backend.storage.schedule(SHARD, plan())
+    before = await backend.observe()
+    await backend.advance(11)
+    due = await backend.observe()
+    await backend.storage.register_due(SHARD)
+    after = await backend.observe()
 
     assert [(state.schedules, state.overdue, state.depth, state.registered) for state in (before, due, after)] == [
         (1, 0, 0, 0),
@@ -129,127 +129,127 @@ async def test_a_due_schedule_asks_for_a_worker(medium: Medium) -> None:
     assert before.born is not None
 
 
-async def test_the_same_schedule_said_again_changes_nothing(medium: Medium) -> None:
-    first = await medium.storage.schedule(SHARD, plan())
-    await medium.advance(5)
-    ((moved,)) = await medium.storage.schedules(SHARD)
-    again = await medium.storage.schedule(SHARD, plan())
+async def test_the_same_schedule_said_again_changes_nothing(backend: Backend) -> None:
+    first = await backend.storage.schedule(SHARD, plan())
+    await backend.advance(5)
+    ((moved,)) = await backend.storage.schedules(SHARD)
+    again = await backend.storage.schedule(SHARD, plan())
 
     assert again == moved.next_ms <= first
-    assert len(await medium.storage.schedules(SHARD)) == 1
+    assert len(await backend.storage.schedules(SHARD)) == 1
 
 
-async def test_another_request_of_the_same_timing_keeps_the_next_occurrence(medium: Medium) -> None:
-    await medium.storage.schedule(SHARD, plan())
-    await medium.advance(5)
-    await medium.storage.schedule(SHARD, plan(body="y", thread="b c", priority=-3))
-    await medium.advance(6)
-    await medium.storage.register_due(SHARD)
+async def test_another_request_of_the_same_timing_keeps_the_next_occurrence(backend: Backend) -> None:
+    await backend.storage.schedule(SHARD, plan())
+    await backend.advance(5)
+    await backend.storage.schedule(SHARD, plan(body="y", thread="b c", priority=-3))
+    await backend.advance(6)
+    await backend.storage.register_due(SHARD)
 
-    assert (await medium.waiting("a"), await medium.waiting("b c", -3)) == ([], ["y"])
-
-
-async def test_another_timing_begins_anew(medium: Medium) -> None:
-    await medium.storage.schedule(SHARD, plan())
-    await medium.advance(9)
-    await medium.storage.schedule(SHARD, plan(timing=every(20)))
-    await medium.advance(15)
-    await medium.storage.register_due(SHARD)
-    early = await medium.waiting("a")
-    await medium.advance(6)
-    await medium.storage.register_due(SHARD)
-
-    assert (early, await medium.waiting("a")) == ([], ["x"])
+    assert (await backend.waiting("a"), await backend.waiting("b c", -3)) == ([], ["y"])
 
 
-async def test_a_cron_line_occurs(medium: Medium) -> None:
+async def test_another_timing_begins_anew(backend: Backend) -> None:
+    await backend.storage.schedule(SHARD, plan())
+    await backend.advance(9)
+    await backend.storage.schedule(SHARD, plan(timing=every(20)))
+    await backend.advance(15)
+    await backend.storage.register_due(SHARD)
+    early = await backend.waiting("a")
+    await backend.advance(6)
+    await backend.storage.register_due(SHARD)
+
+    assert (early, await backend.waiting("a")) == ([], ["x"])
+
+
+async def test_a_cron_line_occurs(backend: Backend) -> None:
     """Within the next day, as it occurs once a day at the most."""
-    next_ms = await medium.storage.schedule(SHARD, plan(timing=by_cron("30 2 * * *", "Europe/Berlin")))
-    await medium.advance(25 * 3600)
-    left = await medium.storage.register_due(SHARD)
+    next_ms = await backend.storage.schedule(SHARD, plan(timing=by_cron("30 2 * * *", "Europe/Berlin")))
+    await backend.advance(25 * 3600)
+    left = await backend.storage.register_due(SHARD)
 
     assert next_ms % 60_000 == 0
     assert left is not None
     assert 0 < left <= 25 * 3600
-    assert await medium.waiting("a") == ["x"]
+    assert await backend.waiting("a") == ["x"]
 
 
-async def test_a_schedule_that_was_removed_occurs_no_more(medium: Medium) -> None:
-    await medium.storage.schedule(SHARD, plan())
-    await medium.advance(11)
-    answers = [await medium.storage.unschedule(SHARD, "n"), await medium.storage.unschedule(SHARD, "n")]
+async def test_a_schedule_that_was_removed_occurs_no_more(backend: Backend) -> None:
+    await backend.storage.schedule(SHARD, plan())
+    await backend.advance(11)
+    answers = [await backend.storage.unschedule(SHARD, "n"), await backend.storage.unschedule(SHARD, "n")]
 
-    assert await medium.storage.register_due(SHARD) is None
-    assert (answers, await medium.waiting("a")) == ([True, False], [])
-    assert (await medium.observe()).schedules == 0
+    assert await backend.storage.register_due(SHARD) is None
+    assert (answers, await backend.waiting("a")) == ([True, False], [])
+    assert (await backend.observe()).schedules == 0
 
 
-async def test_more_schedules_than_are_read_in_one_step_are_listed(medium: Medium) -> None:
+async def test_more_schedules_than_are_read_in_one_step_are_listed(backend: Backend) -> None:
     for number in range(230):
         timing = Timing(every_ms=1_000_000 + 1000 * (number % 7))
-        await medium.storage.schedule(SHARD, Schedule(f"n{number}", timing, "a", 0, b"1"))
+        await backend.storage.schedule(SHARD, Schedule(f"n{number}", timing, "a", 0, b"1"))
 
-    listed = await medium.storage.schedules(SHARD)
+    listed = await backend.storage.schedules(SHARD)
 
     assert {schedule.name for schedule in listed} == {f"n{number}" for number in range(230)}
     assert [schedule.next_ms for schedule in listed] == sorted(schedule.next_ms for schedule in listed)
 
 
-async def test_schedules_are_listed_the_next_first(medium: Medium) -> None:
+async def test_schedules_are_listed_the_next_first(backend: Backend) -> None:
     for seconds in (30, 10, 20):
-        await medium.storage.schedule(SHARD, plan(f"every {seconds}", every(seconds), f"{seconds}", "t h", -seconds))
+        await backend.storage.schedule(SHARD, plan(f"every {seconds}", every(seconds), f"{seconds}", "t h", -seconds))
 
-    listed = [schedule[:5] for schedule in await medium.storage.schedules(SHARD)]
+    listed = [schedule[:5] for schedule in await backend.storage.schedules(SHARD)]
     assert listed == [(f"every {n}", f"every {n} s", "t h", -n, b"%d" % n) for n in (10, 20, 30)]
 
 
-async def test_what_is_due_joins_the_tail_in_the_order_of_its_times(medium: Medium) -> None:
-    await medium.register("a", "1")
-    await medium.storage.schedule(SHARD, plan("second", every(20), "3"))
-    await medium.storage.schedule(SHARD, plan("first", every(15), "2"))
-    await medium.advance(21)
-    await medium.storage.register_due(SHARD)
-    await medium.register("a", "4")
+async def test_what_is_due_joins_the_tail_in_the_order_of_its_times(backend: Backend) -> None:
+    await backend.register("a", "1")
+    await backend.storage.schedule(SHARD, plan("second", every(20), "3"))
+    await backend.storage.schedule(SHARD, plan("first", every(15), "2"))
+    await backend.advance(21)
+    await backend.storage.register_due(SHARD)
+    await backend.register("a", "4")
 
-    assert handed(await medium.bind_one()) == ["1", "2", "3", "4"]
-
-
-async def test_a_delayed_request_that_was_due_before_goes_before(medium: Medium) -> None:
-    await medium.storage.schedule(SHARD, plan(body="2"))
-    await medium.storage.register(SHARD, Registration([Entry("a", 0, [b"1"])], delay_seconds=5))
-    await medium.advance(11)
-    await medium.storage.register_due(SHARD)
-
-    assert handed(await medium.bind_one()) == ["1", "2"]
+    assert handed(await backend.bind_one()) == ["1", "2", "3", "4"]
 
 
-async def test_an_occurrence_joins_a_thread_that_is_held(medium: Medium) -> None:
-    await medium.storage.schedule(SHARD, plan())
-    await medium.register("a", "1")
-    batch = await medium.bind_one()
-    await medium.settle(batch)
-    await medium.advance(11)
-    await medium.storage.register_due(SHARD)
+async def test_a_delayed_request_that_was_due_before_goes_before(backend: Backend) -> None:
+    await backend.storage.schedule(SHARD, plan(body="2"))
+    await backend.storage.register(SHARD, Registration([Entry("a", 0, [b"1"])], delay_seconds=5))
+    await backend.advance(11)
+    await backend.storage.register_due(SHARD)
+
+    assert handed(await backend.bind_one()) == ["1", "2"]
+
+
+async def test_an_occurrence_joins_a_thread_that_is_held(backend: Backend) -> None:
+    await backend.storage.schedule(SHARD, plan())
+    await backend.register("a", "1")
+    batch = await backend.bind_one()
+    await backend.settle(batch)
+    await backend.advance(11)
+    await backend.storage.register_due(SHARD)
 
     async with asyncio.timeout(2):
-        await medium.coordinator.wait([SHARD], "w/1", 30)
-    (settled,) = await medium.storage.settle([Settlement(batch.lease, wanted=9)])
+        await backend.coordinator.wait([SHARD], "w/1", 30)
+    (settled,) = await backend.storage.settle([Settlement(batch.lease, wanted=9)])
     assert handed(settled.batch) == ["x"]
 
 
-async def test_one_name_is_one_schedule(medium: Medium) -> None:
-    await medium.storage.schedule(SHARD, plan("a b"))
-    await medium.storage.schedule(SHARD, plan("a"))
-    await medium.storage.schedule(SHARD, plan("a b", body="y"))
+async def test_one_name_is_one_schedule(backend: Backend) -> None:
+    await backend.storage.schedule(SHARD, plan("a b"))
+    await backend.storage.schedule(SHARD, plan("a"))
+    await backend.storage.schedule(SHARD, plan("a b", body="y"))
 
-    assert sorted(schedule.name for schedule in await medium.storage.schedules(SHARD)) == ["a", "a b"]
+    assert sorted(schedule.name for schedule in await backend.storage.schedules(SHARD)) == ["a", "a b"]
 
 
 # What only Redis can get wrong.
 
 
 @pytest.mark.parametrize("first", [0, 1])
-async def test_two_that_say_one_name_at_the_same_time_leave_one_schedule(medium: Medium, first: int) -> None:
+async def test_two_that_say_one_name_at_the_same_time_leave_one_schedule(backend: Backend, first: int) -> None:
     """Two releases route it to two shards; each once removed it elsewhere before either had put it."""
 
     class Spread(Handler):
@@ -262,8 +262,8 @@ async def test_two_that_say_one_name_at_the_same_time_leave_one_schedule(medium:
         async def perform(self, *threads: str) -> None: ...
 
     threads = {Spread.shard_of(thread).number: thread for thread in "abcdefgh"}
-    queue = Queue(medium.storage)
-    put, both, seen = medium.storage.schedule, asyncio.Barrier(2), asyncio.Event()
+    queue = Queue(backend.storage)
+    put, both, seen = backend.storage.schedule, asyncio.Barrier(2), asyncio.Event()
 
     async def put_when_both_have_looked(*arguments: Any) -> int:
         if not seen.is_set():
@@ -271,7 +271,7 @@ async def test_two_that_say_one_name_at_the_same_time_leave_one_schedule(medium:
             seen.set()
         return await put(*arguments)
 
-    medium.storage.schedule = put_when_both_have_looked  # type: ignore[method-assign]
+    backend.storage.schedule = put_when_both_have_looked  # type: ignore[method-assign]
     await asyncio.gather(
         queue.schedule(Spread, threads[first], name="beat", every_seconds=30),
         queue.schedule(Spread, threads[1 - first], name="beat", every_seconds=30),
@@ -282,7 +282,9 @@ async def test_two_that_say_one_name_at_the_same_time_leave_one_schedule(medium:
 
 @pytest.mark.redis
 @pytest.mark.parametrize("losses", [[ANSWER_LOST], [COMMAND_LOST], [ANSWER_LOST] * 3, [COMMAND_LOST, ANSWER_LOST] * 2])
-async def test_an_occurrence_whose_answer_was_lost_is_registered_once(on_redis: RedisMedium, losses: list[str]) -> None:
+async def test_an_occurrence_whose_answer_was_lost_is_registered_once(
+    on_redis: RedisBackend, losses: list[str]
+) -> None:
     link = make_lossy(on_redis.redis_storage)
     await on_redis.storage.schedule(SHARD, plan())
     await on_redis.advance(11)
@@ -294,7 +296,7 @@ async def test_an_occurrence_whose_answer_was_lost_is_registered_once(on_redis: 
 
 
 @pytest.mark.redis
-async def test_a_schedule_whose_answer_was_lost_is_put_once_and_answers_the_same(on_redis: RedisMedium) -> None:
+async def test_a_schedule_whose_answer_was_lost_is_put_once_and_answers_the_same(on_redis: RedisBackend) -> None:
     link = make_lossy(on_redis.redis_storage)
     await on_redis.storage.schedule(SHARD, plan("loads the script"))
     link.fates.extend([ANSWER_LOST] * 3)
@@ -307,7 +309,7 @@ async def test_a_schedule_whose_answer_was_lost_is_put_once_and_answers_the_same
 @pytest.mark.parametrize("cut", CUTS)
 async def test_a_cut_at_any_command_of_a_schedule_changes_nothing(redis_server: RedisServer, cut: Cut) -> None:
     direct = Redis(host="127.0.0.1", port=redis_server.port)
-    medium, at, has_cut = RedisMedium(direct), 0, True
+    backend, at, has_cut = RedisBackend(direct), 0, True
     while has_cut:
         await direct.flushall()
         await direct.script_flush()
@@ -315,28 +317,28 @@ async def test_a_cut_at_any_command_of_a_schedule_changes_nothing(redis_server: 
             through = Redis(host="127.0.0.1", port=proxy.port, retry=Retry(NoBackoff(), 0))
             storage = RedisStorage(through)
             await storage.schedule(SHARD, plan())
-            await medium.advance(11)
+            await backend.advance(11)
             await storage.register_due(SHARD)
             await storage.unschedule(SHARD, "n")
             await through.aclose()
-            assert (at, await medium.waiting("a")) == (at, ["x"])
-            assert faults(await snapshot(medium.redis_storage, SHARD)) == []
+            assert (at, await backend.waiting("a")) == (at, ["x"])
+            assert faults(await snapshot(backend.redis_storage, SHARD)) == []
             has_cut, at = proxy.has_cut, at + 1
     await direct.aclose()
 
     assert at > 5
 
 
-async def carry_out(medium: RedisMedium, name: str, moment: int, timing: str, following: int) -> list[str]:
+async def carry_out(backend: RedisBackend, name: str, moment: int, timing: str, following: int) -> list[str]:
     """What waits after this occurrence was to be registered, by somebody who saw it due a while ago."""
-    storage = medium.redis_storage
+    storage = backend.redis_storage
     arguments = [name, moment, timing, following]
     await storage.scripts.run("register_due", storage.keys.of(SHARD), arguments, seconds=5)
-    return await medium.waiting("a")
+    return await backend.waiting("a")
 
 
 @pytest.mark.redis
-async def test_who_comes_late_to_an_occurrence_registers_nothing(on_redis: RedisMedium) -> None:
+async def test_who_comes_late_to_an_occurrence_registers_nothing(on_redis: RedisBackend) -> None:
     await on_redis.storage.schedule(SHARD, plan())
     await on_redis.advance(11)
     ((due,)) = await on_redis.storage.schedules(SHARD)
@@ -348,7 +350,7 @@ async def test_who_comes_late_to_an_occurrence_registers_nothing(on_redis: Redis
 
 
 @pytest.mark.redis
-async def test_an_occurrence_of_a_timing_that_was_replaced_is_not_registered(on_redis: RedisMedium) -> None:
+async def test_an_occurrence_of_a_timing_that_was_replaced_is_not_registered(on_redis: RedisBackend) -> None:
     await on_redis.storage.schedule(SHARD, plan())
     await on_redis.advance(11)
     ((due,)) = await on_redis.storage.schedules(SHARD)
@@ -357,7 +359,7 @@ async def test_an_occurrence_of_a_timing_that_was_replaced_is_not_registered(on_
 
 
 @pytest.mark.redis
-async def test_an_occurrence_whose_next_is_over_is_asked_for_again(on_redis: RedisMedium) -> None:
+async def test_an_occurrence_whose_next_is_over_is_asked_for_again(on_redis: RedisBackend) -> None:
     """Whoever saw it due was held up for so long that the next one would be due as well: one is caught up, not two."""
     await on_redis.storage.schedule(SHARD, plan())
     await on_redis.advance(95)
@@ -369,7 +371,7 @@ async def test_an_occurrence_whose_next_is_over_is_asked_for_again(on_redis: Red
 
 
 @pytest.mark.redis
-async def test_what_is_not_due_yet_is_not_registered(on_redis: RedisMedium) -> None:
+async def test_what_is_not_due_yet_is_not_registered(on_redis: RedisBackend) -> None:
     """By the clock of Redis, whatever that of the worker says."""
     next_ms = await on_redis.storage.schedule(SHARD, plan())
 
@@ -377,7 +379,7 @@ async def test_what_is_not_due_yet_is_not_registered(on_redis: RedisMedium) -> N
 
 
 @pytest.mark.redis
-async def test_a_schedule_that_lost_its_time_gets_one_when_it_is_said_again(on_redis: RedisMedium) -> None:
+async def test_a_schedule_that_lost_its_time_gets_one_when_it_is_said_again(on_redis: RedisBackend) -> None:
     await on_redis.storage.schedule(SHARD, plan())
     await on_redis.redis.delete(f"{on_redis.redis_storage.keys.base(SHARD)}:occurrences")
     next_ms = await on_redis.storage.schedule(SHARD, plan())
@@ -387,22 +389,22 @@ async def test_a_schedule_that_lost_its_time_gets_one_when_it_is_said_again(on_r
 
 @pytest.mark.redis
 async def test_what_a_full_redis_refuses_occurs_when_it_has_room(
-    own_medium: Callable[..., tuple[RedisServer, RedisMedium]],
+    own_backend: Callable[..., tuple[RedisServer, RedisBackend]],
 ) -> None:
-    _, medium = own_medium()
-    await medium.storage.schedule(SHARD, plan())
-    await medium.advance(95)
-    await medium.redis.config_set("maxmemory", "1mb")
+    _, backend = own_backend()
+    await backend.storage.schedule(SHARD, plan())
+    await backend.advance(95)
+    await backend.redis.config_set("maxmemory", "1mb")
     with pytest.raises(QueueFull, match="memory limit"):
-        await medium.storage.register_due(SHARD)
-    await medium.redis.config_set("maxmemory", "0")
-    await medium.storage.register_due(SHARD)
+        await backend.storage.register_due(SHARD)
+    await backend.redis.config_set("maxmemory", "0")
+    await backend.storage.register_due(SHARD)
 
-    assert await medium.waiting("a") == ["x"]
+    assert await backend.waiting("a") == ["x"]
 
 
 @pytest.mark.redis
-async def test_a_schedule_that_is_unknown_here_stops_no_other(on_redis: RedisMedium) -> None:
+async def test_a_schedule_that_is_unknown_here_stops_no_other(on_redis: RedisBackend) -> None:
     await on_redis.storage.schedule(SHARD, plan())
     await on_redis.storage.schedule(SHARD, plan("new", body="y"))
     schedules = f"{on_redis.redis_storage.keys.base(SHARD)}:schedules"
@@ -417,11 +419,11 @@ async def test_a_schedule_that_is_unknown_here_stops_no_other(on_redis: RedisMed
 
 # Workers.
 
-Media = Callable[[], tuple[Any, Any]]
+Backends = Callable[[], tuple[Any, Any]]
 
 
 @pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.redis)])
-def real_time(request: pytest.FixtureRequest) -> Media:
+def real_time(request: pytest.FixtureRequest) -> Backends:
     """Makes a storage and a coordinator whose clock is the real one."""
     if request.param == "memory":
         storage = RuntimeStorage()
@@ -436,7 +438,7 @@ async def until(happened: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_many_workers_handle_each_occurrence_once_and_in_time(real_time: Media) -> None:
+async def test_many_workers_handle_each_occurrence_once_and_in_time(real_time: Backends) -> None:
     occurred: list[int] = []
 
     class BeatHandler(Handler):
@@ -462,7 +464,7 @@ async def test_many_workers_handle_each_occurrence_once_and_in_time(real_time: M
     assert occurred[:3] == [begin, begin + 1000, begin + 2000]
 
 
-async def test_a_worker_without_room_registers_in_time(real_time: Media) -> None:
+async def test_a_worker_without_room_registers_in_time(real_time: Backends) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     class BusyHandler(Handler):

@@ -14,7 +14,7 @@ from sharded_queue.backends.redis.clock import Clock
 from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry, Registration
-from tests.contract.medium import SHARD, RedisMedium
+from tests.contract.backend import SHARD, RedisBackend
 
 pytestmark = pytest.mark.redis
 TOLERANCE_MS = 50
@@ -51,11 +51,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def on_redis(redis: Redis, clock: Clock) -> RedisMedium:
-    return RedisMedium(redis, clock)
+def on_redis(redis: Redis, clock: Clock) -> RedisBackend:
+    return RedisBackend(redis, clock)
 
 
-async def test_a_registration_that_is_long_on_its_way_is_carried_out_once(on_redis: RedisMedium) -> None:
+async def test_a_registration_that_is_long_on_its_way_is_carried_out_once(on_redis: RedisBackend) -> None:
     """Its time is as old as its way was long, which is no wrong clock."""
     link = slow(on_redis.redis_storage, seconds=0.3)
     await on_redis.register("a", "1", "2")
@@ -66,7 +66,7 @@ async def test_a_registration_that_is_long_on_its_way_is_carried_out_once(on_red
     assert await on_redis.waiting("a") == ["1", "2", "3"]
 
 
-async def test_a_registration_has_the_time_of_the_try_that_arrives(on_redis: RedisMedium) -> None:
+async def test_a_registration_has_the_time_of_the_try_that_arrives(on_redis: RedisBackend) -> None:
     """Two are lost, each after longer than clocks may differ."""
     link = slow(on_redis.redis_storage, seconds=0.2, lost=2)
     await on_redis.register("warm", "0")
@@ -77,7 +77,7 @@ async def test_a_registration_has_the_time_of_the_try_that_arrives(on_redis: Red
 
 
 @pytest.mark.parametrize("ahead_seconds", [3600, -3600])
-async def test_a_wrong_clock_is_corrected(on_redis: RedisMedium, clock: Clock, ahead_seconds: int) -> None:
+async def test_a_wrong_clock_is_corrected(on_redis: RedisBackend, clock: Clock, ahead_seconds: int) -> None:
     clock.now = lambda: time.time() + ahead_seconds
     await on_redis.register("a", "1")
     clock.now = time.time
@@ -88,7 +88,7 @@ async def test_a_wrong_clock_is_corrected(on_redis: RedisMedium, clock: Clock, a
     assert all(lag.lag_seconds < 600 for lag in state.oldest)
 
 
-async def test_a_large_registration_is_given_the_time_that_it_needs(on_redis: RedisMedium) -> None:
+async def test_a_large_registration_is_given_the_time_that_it_needs(on_redis: RedisBackend) -> None:
     link = slow(on_redis.redis_storage, seconds=0)
     settings.redis_timeout, settings.redis_retry = 2.0, 20.0
     given = []
@@ -101,7 +101,7 @@ async def test_a_large_registration_is_given_the_time_that_it_needs(on_redis: Re
     assert 10.0 < given[2] <= 20.0
 
 
-async def test_a_registration_that_stays_unanswered_may_have_been_carried_out(on_redis: RedisMedium) -> None:
+async def test_a_registration_that_stays_unanswered_may_have_been_carried_out(on_redis: RedisBackend) -> None:
     await on_redis.register("a", "1")
     slow(on_redis.redis_storage, seconds=0, lost=1000)
     settings.redis_retry = 0.1
@@ -111,7 +111,7 @@ async def test_a_registration_that_stays_unanswered_may_have_been_carried_out(on
     assert raised.value.is_uncertain
 
 
-async def test_a_registration_that_was_refused_was_not_carried_out(on_redis: RedisMedium) -> None:
+async def test_a_registration_that_was_refused_was_not_carried_out(on_redis: RedisBackend) -> None:
     await on_redis.redis.set("tube_{tests.Handler}:counters", "a text")
 
     with pytest.raises(StorageUnavailable, match="counters holds no hash") as raised:

@@ -8,7 +8,7 @@ import pytest
 from sharded_queue import SettingsError, StorageUnavailable, settings
 from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
-from tests.contract.medium import LEASE_SECONDS, RedisMedium, handed
+from tests.contract.backend import LEASE_SECONDS, RedisBackend, handed
 from tests.harness.certificates import Authority, TlsServer
 from tests.harness.requirements import require_redis
 
@@ -36,10 +36,10 @@ def options(server: TlsServer, **others: object) -> RedisOptions:
 
 async def test_a_cluster_is_served_over_tls_and_renewed_by_the_twin(cluster_over_tls: Client) -> None:
     """Leases are renewed from an event loop of their own, whose client must speak TLS like ours."""
-    medium = RedisMedium(cluster_over_tls)
-    await medium.register("a", "1")
-    batch = await medium.bind_one()
-    twin = medium.coordinator.clone()
+    backend = RedisBackend(cluster_over_tls)
+    await backend.register("a", "1")
+    batch = await backend.bind_one()
+    twin = backend.coordinator.clone()
     assert isinstance(twin, RedisCoordinator)
     lost = await twin.renew([batch.lease], LEASE_SECONDS)
     await twin.close()
@@ -52,7 +52,7 @@ async def refusal(tried: RedisOptions) -> str:
     client = connect(tried)
     try:
         with pytest.raises(StorageUnavailable) as refused:
-            await RedisMedium(client).register("a", "1")
+            await RedisBackend(client).register("a", "1")
         return str(refused.value)
     finally:
         await close(client)

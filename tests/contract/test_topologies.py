@@ -20,7 +20,7 @@ from sharded_queue_operator.polling.observer import Observer
 from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import parsed
-from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
+from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend, handed
 from tests.contract.topologies import WAYS, Topology, Way
 from tests.harness.certificates import Authority
 from tests.harness.cli_process import CliProcess
@@ -50,29 +50,29 @@ def topology(
 
 
 @asynccontextmanager
-async def of(topology: Topology, user: str) -> AsyncIterator[RedisMedium]:
-    """The medium as *user* has it."""
+async def of(topology: Topology, user: str) -> AsyncIterator[RedisBackend]:
+    """The backend as *user* has it."""
     client = connect(topology.options(user))
     try:
-        yield RedisMedium(client)
+        yield RedisBackend(client)
     finally:
         await close(client)
 
 
 @pytest.fixture
-async def producer(topology: Topology) -> AsyncIterator[RedisMedium]:
+async def producer(topology: Topology) -> AsyncIterator[RedisBackend]:
     topology.clear()
-    async with of(topology, "producer") as medium:
-        yield medium
+    async with of(topology, "producer") as backend:
+        yield backend
 
 
 @pytest.fixture
-async def worker(topology: Topology) -> AsyncIterator[RedisMedium]:
-    async with of(topology, "worker") as medium:
-        yield medium
+async def worker(topology: Topology) -> AsyncIterator[RedisBackend]:
+    async with of(topology, "worker") as backend:
+        yield backend
 
 
-async def test_leases_are_renewed_by_the_twin_in_its_own_loop(producer: RedisMedium, worker: RedisMedium) -> None:
+async def test_leases_are_renewed_by_the_twin_in_its_own_loop(producer: RedisBackend, worker: RedisBackend) -> None:
     """As the renewer does it: with a client made from that of the worker, in an OS thread of its own."""
     await producer.register("a", "1")
     batch = await worker.bind_one()
@@ -90,7 +90,7 @@ async def test_leases_are_renewed_by_the_twin_in_its_own_loop(producer: RedisMed
     assert (handed(batch), lost) == (["1"], [])
 
 
-async def test_who_waits_is_called_by_the_first_request(producer: RedisMedium, worker: RedisMedium) -> None:
+async def test_who_waits_is_called_by_the_first_request(producer: RedisBackend, worker: RedisBackend) -> None:
     shards = [SHARD, ELSEWHERE]
     async with asyncio.timeout(SECONDS):
         waiting = asyncio.create_task(worker.coordinator.wait(shards, "w/1", SECONDS))
@@ -99,7 +99,7 @@ async def test_who_waits_is_called_by_the_first_request(producer: RedisMedium, w
         assert await waiting == ELSEWHERE
 
 
-async def test_the_commands_read(topology: Topology, producer: RedisMedium, tmp_path: Path) -> None:
+async def test_the_commands_read(topology: Topology, producer: RedisBackend, tmp_path: Path) -> None:
     await producer.register("a", "1", "2")
     program = CliProcess("tubes", SHARD.handler, "--json", place=tmp_path, environment=topology.environment("admin"))
 
@@ -108,7 +108,7 @@ async def test_the_commands_read(topology: Topology, producer: RedisMedium, tmp_
     assert '"depth":2' in program.text
 
 
-async def test_the_operator_reads_and_hears_of_first_requests(topology: Topology, producer: RedisMedium) -> None:
+async def test_the_operator_reads_and_hears_of_first_requests(topology: Topology, producer: RedisBackend) -> None:
     async with observing(topology) as readings, asyncio.timeout(SECONDS):
         assert (await readings.get()).doubt is None
         while not await asyncio.to_thread(is_subscribed, topology):  # noqa: ASYNC110 - nobody is told
@@ -153,7 +153,7 @@ def is_subscribed(topology: Topology) -> bool:
 
 @pytest.mark.parametrize("topology", params(Way("Sentinel", tls=True, users=True)), indirect=True)
 async def test_a_batch_that_takes_longer_than_its_lease_is_handled_once(
-    topology: Topology, producer: RedisMedium, worker: RedisMedium
+    topology: Topology, producer: RedisBackend, worker: RedisBackend
 ) -> None:
     """Without renewals it would be begun again and again, for ever."""
     settings.coordinator_lease = 3.0

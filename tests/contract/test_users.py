@@ -16,7 +16,7 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Layout, Tube
-from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
+from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend, handed
 from tests.contract.users import ROLES, USERS, client, granted, line_of, rights_on_a_cluster
 from tests.harness.redis_groups import Nodes, told
 from tools.redis_server import RedisServer
@@ -28,12 +28,12 @@ NOT_OF_THE_WORK = {"auth", "hello", "config|resetstat", "script|flush"}
 """Sent by the measuring, or by every client and allowed to all."""
 
 
-class Watched(RedisMedium):
+class Watched(RedisBackend):
     """A user at work beside hands that may do everything; *sent*: the commands of what it did while recorded."""
 
     def __init__(self, user: Redis, hands: Redis) -> None:
         super().__init__(user)
-        self.hands = RedisMedium(hands)
+        self.hands = RedisBackend(hands)
         self.sent: set[str] = set()
 
     @asynccontextmanager
@@ -63,7 +63,7 @@ async def produce(user: Watched) -> None:
         await register_by_key(user, Layout(2, 4), 2)
 
 
-async def register_once(user: RedisMedium) -> None:
+async def register_once(user: RedisBackend) -> None:
     """Also after the window of one of two identities has passed."""
     for identity, window_seconds in (("long", 60.0), ("short", 0.001), ("long", 60.0)):
         await user.storage.register(
@@ -72,7 +72,7 @@ async def register_once(user: RedisMedium) -> None:
         await asyncio.sleep(0.002)
 
 
-async def schedule(user: RedisMedium) -> None:
+async def schedule(user: RedisBackend) -> None:
     """What a queue says of schedules, over several shards of a handler too."""
     for seconds in (60, 30):
         await user.storage.schedule(SHARD, Schedule("beat", every(seconds), "beat", 0, b"1"))
@@ -81,12 +81,12 @@ async def schedule(user: RedisMedium) -> None:
     await user.storage.unschedule(SHARD, "gone")
 
 
-async def register_by_key(user: RedisMedium, layout: Layout, *threads: int) -> None:
+async def register_by_key(user: RedisBackend, layout: Layout, *threads: int) -> None:
     entries = [Entry(layout.thread(thread), 0, [b"1"]) for thread in threads]
     await user.storage.register(SHARD, Registration(entries, layout=layout))
 
 
-async def put_off(user: RedisMedium) -> None:
+async def put_off(user: RedisBackend) -> None:
     await user.storage.register(SHARD, Registration([Entry("later", 0, [b"z"])], delay_seconds=60.0))
 
 
@@ -271,10 +271,10 @@ async def test_on_a_cluster_users_need_the_rights_that_the_manual_adds(nodes: No
     of_worker = RedisOptions(nodes.addresses, mode="Cluster", username="worker", password="change-me-worker")
     redis = connect(of_worker)
     try:
-        medium = RedisMedium(redis)
-        await medium.register("a", "1")
+        backend = RedisBackend(redis)
+        await backend.register("a", "1")
 
-        assert handed(await medium.bind_one()) == ["1"]
+        assert handed(await backend.bind_one()) == ["1"]
     finally:
         await close(redis)
         for node in nodes.nodes:

@@ -1,4 +1,4 @@
-"""A Redis whose users are those of `docs/users.acl`, and the medium on which each does its own part of the work."""
+"""A Redis whose users are those of `docs/users.acl`, and the backend on which each does its own part of the work."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from sharded_queue.backends.redis.client import RedisOptions, connect
 from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.scripts import digest, source
-from tests.contract.medium import RedisMedium
+from tests.contract.backend import RedisBackend
 
 USERS = Path(__file__).parents[2] / "docs" / "users.acl"
 HANDS = "user hands on >hands ~* &* +@all"
@@ -89,8 +89,8 @@ class UsersLink(Link):
         return await self._links[self._users[said]].send_all(key, commands, seconds=seconds)
 
 
-class UsersMedium(RedisMedium):
-    """The medium as it is run with least rights."""
+class UsersBackend(RedisBackend):
+    """The backend as it is run with least rights."""
 
     def __init__(self, clients: Mapping[str, Redis]) -> None:
         self.clients = clients

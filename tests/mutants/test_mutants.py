@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.contract.conftest import REDIS_MEDIA
+from tests.contract.conftest import REDIS_BACKENDS
 from tests.harness.requirements import require_redis
 from tests.mutants import guard
 from tests.mutants.mutant import Mutant
@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "worker" / "sharded_queue"
 SLOW_PLUGINS = ("cacheprovider", "hypothesispytest")
 """Of no use here, and importing Hypothesis is most of the start of the inner pytest."""
-FAST_MEDIA = " and ".join(f"not {name}" for name in REDIS_MEDIA if name != "redis")
+FAST_BACKENDS = " and ".join(f"not {name}" for name in REDIS_BACKENDS if name != "redis")
 
 pytestmark = pytest.mark.redis
 
@@ -40,7 +40,7 @@ def run(copy: Path, tests: Iterable[str]) -> "subprocess.CompletedProcess[str]":
     """The named contract tests, on the copy."""
     paths = [str(path) for path in (copy.parent, ROOT, os.environ.get("PYTHONPATH")) if path]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), guard.VARIABLE: str(copy)}
-    options = ["-q", "-x", "-p", guard.__name__, "--timeout", "30", "-k", FAST_MEDIA]
+    options = ["-q", "-x", "-p", guard.__name__, "--timeout", "30", "-k", FAST_BACKENDS]
     options += [f"-pno:{plugin}" for plugin in SLOW_PLUGINS]
     return subprocess.run(
         [sys.executable, "-m", "pytest", *options, *[f"tests/contract/{test}" for test in tests]],

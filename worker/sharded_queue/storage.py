@@ -202,8 +202,8 @@ def unfinished(shard: Shard, layout: Layout, undrained: int, threads: int) -> Re
 class Storage(ABC):
     """Keeps tubes. Every method is safe to repeat: a call whose answer was lost can be sent again without harm."""
 
-    medium: str
-    """What the tubes are kept in. A coordinator works only with storages of its own medium."""
+    backend: str
+    """What the tubes are kept in. A coordinator works only with storages of its own backend."""
 
     @cached_property
     def layouts(self) -> dict[Shard, Layout]:
@@ -212,7 +212,7 @@ class Storage(ABC):
 
     @property
     def keys(self) -> Keys:
-        """The key prefixes, for a medium that is shared with others."""
+        """The key prefixes, for a backend that is shared with others."""
         return Keys()
 
     @abstractmethod
@@ -350,7 +350,7 @@ class Storage(ABC):
 
     async def verify(self) -> None:
         """
-        Check once that the medium can keep the promises made here.
+        Check once that the backend can keep the promises made here.
 
         Raises:
             SettingsError: it cannot, and no setting accepts that.

@@ -5,7 +5,7 @@ from typing import Any
 
 from redis.asyncio import Redis
 
-from tests.contract.medium import RedisMedium, handed
+from tests.contract.backend import RedisBackend, handed
 
 BASE, LOCK = "tube_{tests.Handler}", "lock_{tests.Handler}"
 KINDS = {
@@ -57,14 +57,14 @@ async def do(redis: Redis, command: Sequence[Any]) -> None:
     await redis.execute_command(*command)
 
 
-async def drained(medium: RedisMedium) -> dict[str, list[str]]:
+async def drained(backend: RedisBackend) -> dict[str, list[str]]:
     """What is handed out and settled until nothing is left, by thread."""
     done: dict[str, list[str]] = {}
-    while batches := await medium.bind("w/9", threads=64, wanted=1):
+    while batches := await backend.bind("w/9", threads=64, wanted=1):
         for batch in batches:
             done.setdefault(batch.tube.thread, []).extend(handed(batch))
-            next_one = await medium.settle(batch, wanted=1, release=True)
+            next_one = await backend.settle(batch, wanted=1, release=True)
             while next_one.batch:
                 done[batch.tube.thread] += handed(next_one.batch)
-                next_one = await medium.settle(next_one.batch, wanted=1, release=True)
+                next_one = await backend.settle(next_one.batch, wanted=1, release=True)
     return done

@@ -13,8 +13,8 @@ from sharded_queue import Handler, Queue, Route, Worker, settings
 from sharded_queue.backends.redis.check import found_wrong, repair
 from sharded_queue.errors import UnreadableData
 from tests.conftest import MODEL_SEED
+from tests.contract.backend import SHARD, RedisBackend
 from tests.contract.garbage.keys import HUGE, KINDS, OTHER_KINDS, do, key
-from tests.contract.medium import SHARD, RedisMedium
 
 pytestmark = pytest.mark.redis
 
@@ -55,7 +55,7 @@ def by_tube(requests: Iterable[str]) -> dict[str, list[str]]:
     return tubes
 
 
-async def test_garbage_over_a_live_worker_harms_nothing_that_is_sound(on_redis: RedisMedium) -> None:
+async def test_garbage_over_a_live_worker_harms_nothing_that_is_sound(on_redis: RedisBackend) -> None:
     """
     Garbage in one key, then in two, while a worker works: nothing that was acknowledged is lost, reordered or buried,
     and after a repair all of it is handled.
@@ -69,22 +69,22 @@ async def test_garbage_over_a_live_worker_harms_nothing_that_is_sound(on_redis: 
         seed += 1
 
 
-async def fuzzed(medium: RedisMedium, dice: Random, seed: str) -> None:
-    await medium.redis.flushall()
+async def fuzzed(backend: RedisBackend, dice: Random, seed: str) -> None:
+    await backend.redis.flushall()
     HANDLED.clear()
     done: list[Any] = [seed]
-    producer = Registrar(Queue(medium.storage), dice)
-    worker = Worker(medium.coordinator, producer.queue, handlers=[Fuzzed])
+    producer = Registrar(Queue(backend.storage), dice)
+    worker = Worker(backend.coordinator, producer.queue, handlers=[Fuzzed])
     await producer.register()
     working = asyncio.create_task(worker.loop())
     for pieces in (1, 2):
         for _ in range(pieces):
             done.append(garbage(dice))
             with suppress(ResponseError):  # the key is of another kind already
-                await do(medium.redis, done[-1][1])
+                await do(backend.redis, done[-1][1])
         await producer.register()
         await asyncio.sleep(dice.choice([0, 0.01, 0.2]))
-        await put_right(medium)
+        await put_right(backend)
         await producer.register()
     try:
         async with asyncio.timeout(SECONDS):
@@ -92,13 +92,13 @@ async def fuzzed(medium: RedisMedium, dice: Random, seed: str) -> None:
                 PROGRESS.clear()
                 await PROGRESS.wait()
     except TimeoutError:
-        pytest.fail(f"{done}: {producer.missing()} were not handled; {await found_wrong(medium.redis_storage, SHARD)}")
+        pytest.fail(f"{done}: {producer.missing()} were not handled; {await found_wrong(backend.redis_storage, SHARD)}")
     finally:
         worker.stop()
         await working
     assert {tube: list(dict.fromkeys(requests)) for tube, requests in HANDLED.items()} == by_tube(producer.all), done
-    assert [letter.message for letter in await medium.storage.dead(SHARD) if letter.thread] == [], done
-    await put_right(medium)
+    assert [letter.message for letter in await backend.storage.dead(SHARD) if letter.thread] == [], done
+    await put_right(backend)
 
 
 class Registrar:
@@ -130,13 +130,13 @@ class Registrar:
         return sorted(set(self.all) - {request for requests in HANDLED.values() for request in requests})
 
 
-async def put_right(medium: RedisMedium) -> None:
+async def put_right(backend: RedisBackend) -> None:
     """As an operator does: repair, and delete the one key that a repair leaves."""
     with suppress(UnreadableData):
-        await repair(medium.redis_storage, SHARD)
+        await repair(backend.redis_storage, SHARD)
         return
-    await medium.redis.delete(key("layout"))
-    await repair(medium.redis_storage, SHARD)
+    await backend.redis.delete(key("layout"))
+    await repair(backend.redis_storage, SHARD)
 
 
 NAMES = ["t1", "t2/0", "t3", "t4/1", "nobody", "nobody/0", "0000000000000007", "3:1", b"\xff\xfe", ""]

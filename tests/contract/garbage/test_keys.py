@@ -15,8 +15,8 @@ from sharded_queue.monitoring import metrics
 from sharded_queue.storage import Batch, Entry, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard
+from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend, handed
 from tests.contract.garbage.keys import BASE, HUGE, KINDS, LOCK, OTHER_KINDS, drained, key
-from tests.contract.medium import LEASE_SECONDS, SHARD, RedisMedium, handed
 
 pytestmark = pytest.mark.redis
 
@@ -28,37 +28,37 @@ class Scene(NamedTuple):
     failing: Batch
 
 
-async def scene(medium: RedisMedium) -> Scene:
+async def scene(backend: RedisBackend) -> Scene:
     """Puts something into every key of the shard."""
-    storage = medium.storage
-    await medium.register("suspect", "s1", "s2")
-    await medium.crash_with(wanted=2)
-    await medium.release(*[batch.lease for batch in await medium.bind("w/1", threads=1)])
-    await medium.register("dying", "d1", "d2")
-    dying = next(batch for batch in await medium.bind("w/1", threads=64, wanted=1) if batch.tube.thread == "dying")
-    await medium.fail(dying, None, "died")
-    await medium.settle(dying._replace(first=dying.last + 1), through=dying.last, release=True)
-    await medium.redis.zadd(f"{LOCK}:leases", dict.fromkeys(await medium.redis.hkeys(f"{LOCK}:held"), 1))
-    await medium.bind(threads=0)
-    await medium.register("paused", "p1")
+    storage = backend.storage
+    await backend.register("suspect", "s1", "s2")
+    await backend.crash_with(wanted=2)
+    await backend.release(*[batch.lease for batch in await backend.bind("w/1", threads=1)])
+    await backend.register("dying", "d1", "d2")
+    dying = next(batch for batch in await backend.bind("w/1", threads=64, wanted=1) if batch.tube.thread == "dying")
+    await backend.fail(dying, None, "died")
+    await backend.settle(dying._replace(first=dying.last + 1), through=dying.last, release=True)
+    await backend.redis.zadd(f"{LOCK}:leases", dict.fromkeys(await backend.redis.hkeys(f"{LOCK}:held"), 1))
+    await backend.bind(threads=0)
+    await backend.register("paused", "p1")
     await storage.pause(SHARD, "paused", True)
     await storage.register(SHARD, Registration([Entry("later", 0, [b"l1"])], delay_seconds=3600.0))
     await storage.register(SHARD, Registration([Entry("once", 0, [b"o1", b"o2"], ["i1", "i2"])], window_seconds=7200.0))
     await storage.schedule(SHARD, Schedule("daily", every(86400), "once", 0, b"again"))
-    await medium.coordinator.cordon(SHARD, ["going"], 3600.0)
-    await medium.register("held", "h1", "h2", "h3")
-    await medium.register("failing", "f1", "f2")
-    batches = {batch.tube.thread: batch for batch in await medium.bind("w/2", threads=64, wanted=1)}
+    await backend.coordinator.cordon(SHARD, ["going"], 3600.0)
+    await backend.register("held", "h1", "h2", "h3")
+    await backend.register("failing", "f1", "f2")
+    batches = {batch.tube.thread: batch for batch in await backend.bind("w/2", threads=64, wanted=1)}
     kept = Scene(batches.pop("held"), batches.pop("failing"))
-    await medium.release(*[batch.lease for batch in batches.values()])
-    await medium.redis.delete(f"{BASE}:wake")
-    await medium.coordinator.notify(SHARD)
+    await backend.release(*[batch.lease for batch in batches.values()])
+    await backend.redis.delete(f"{BASE}:wake")
+    await backend.coordinator.notify(SHARD)
     return kept
 
 
-async def steps(medium: RedisMedium, at: Scene) -> AsyncIterator[tuple[str, Callable[[], Awaitable[Any]]]]:
+async def steps(backend: RedisBackend, at: Scene) -> AsyncIterator[tuple[str, Callable[[], Awaitable[Any]]]]:
     """A call of each script that writes."""
-    storage, coordinator = medium.redis_storage, medium.coordinator
+    storage, coordinator = backend.redis_storage, backend.coordinator
     identified = [Entry("once", 0, [b"o3"], ["i3"])]
     schedule = Schedule("hourly", every(3600), "once", 0, b"more")
     yield (
@@ -73,10 +73,10 @@ async def steps(medium: RedisMedium, at: Scene) -> AsyncIterator[tuple[str, Call
     yield "register_due", lambda: storage.register_due(SHARD)
     yield "bind", lambda: coordinator.bind(SHARD, BindRequest("w/3", 64, 8, LEASE_SECONDS))
     yield "renew", lambda: coordinator.renew([at.held.lease], LEASE_SECONDS)
-    yield "settle", lambda: medium.settle(at.held, wanted=2, release=True)
-    yield "fail", lambda: medium.fail(at.failing, 3600.0)
-    yield "bury", lambda: medium.fail(at.failing, None)
-    yield "release", lambda: medium.release(at.held.lease)
+    yield "settle", lambda: backend.settle(at.held, wanted=2, release=True)
+    yield "fail", lambda: backend.fail(at.failing, 3600.0)
+    yield "bury", lambda: backend.fail(at.failing, None)
+    yield "release", lambda: backend.release(at.held.lease)
     yield "evict", lambda: coordinator.evict(SHARD, ["w"])
     yield "cancel", lambda: storage.cancel(SHARD, [0])
     yield "cordon", lambda: coordinator.cordon(SHARD, ["going"], 3600.0)
@@ -98,7 +98,7 @@ NOT_TOLD = re.compile(rb":producer:|:caller:|:wake:|:wake$")
 
 @pytest.mark.parametrize("name", KINDS)
 async def test_a_key_of_another_kind_is_refused_by_name_before_anything_is_written(
-    on_redis: RedisMedium, name: str
+    on_redis: RedisBackend, name: str
 ) -> None:
     """Or the script does not need it; and a repair removes it, and everything sound is handed out in its order."""
     redis, refused = on_redis.redis, 0
@@ -119,7 +119,7 @@ async def test_a_key_of_another_kind_is_refused_by_name_before_anything_is_writt
 
 
 @pytest.mark.parametrize("layout", ["", "garbage", "1 0 0", "0 0 0 0", f"1 {HUGE} 0", b"\xff"])
-async def test_without_the_layout_nothing_is_placed_by_it(on_redis: RedisMedium, layout: str | bytes) -> None:
+async def test_without_the_layout_nothing_is_placed_by_it(on_redis: RedisBackend, layout: str | bytes) -> None:
     """A wrong guess may let requests of one key pass each other: the key is named, and what to write into it."""
     await on_redis.storage.register(SHARD, Registration([Entry("1:0", 0, [b"1"])], layout=Layout(1, 2)))
     await on_redis.redis.set(f"{BASE}:layout", layout)
@@ -143,7 +143,7 @@ async def refusal(call: Callable[[], Awaitable[Any]]) -> str | None:
 
 
 @pytest.mark.parametrize("name", ["ready", "blocked", "leases"])
-async def test_a_settlement_that_gives_a_thread_back_needs_the_keys_for_it(on_redis: RedisMedium, name: str) -> None:
+async def test_a_settlement_that_gives_a_thread_back_needs_the_keys_for_it(on_redis: RedisBackend, name: str) -> None:
     """It once removed the requests, and left a thread that was neither held nor ready."""
     at = await scene(on_redis)
     await spoil(on_redis.redis, name, "string")
@@ -167,7 +167,7 @@ WAITING = {
 
 @pytest.mark.parametrize("kind", OTHER_KINDS)
 @pytest.mark.parametrize("name", KINDS)
-async def test_a_key_of_another_kind_is_made_anew(on_redis: RedisMedium, name: str, kind: str) -> None:
+async def test_a_key_of_another_kind_is_made_anew(on_redis: RedisBackend, name: str, kind: str) -> None:
     """Everything is handed out after the repair, in its order; only what was nowhere else is lost with the key."""
     if kind == KINDS[name]:
         kind = "set"
@@ -205,7 +205,7 @@ async def spoil(redis: Redis, name: str, kind: str) -> str:
     return kind
 
 
-async def test_metrics_tell_what_cannot_be_read_and_go_on(on_redis: RedisMedium) -> None:
+async def test_metrics_tell_what_cannot_be_read_and_go_on(on_redis: RedisBackend) -> None:
     """Nothing else is said of a handler whose sums would be wrong."""
     other = Shard("tests.Other")
     await on_redis.storage.register(other, Registration([Entry("a", 0, [b"1"]), Entry("b", 0, [b"2"])]))

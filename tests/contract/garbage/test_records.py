@@ -10,8 +10,8 @@ import pytest
 
 from sharded_queue.backends.redis.check import found_wrong, repair
 from sharded_queue.storage import Entry, Registration
+from tests.contract.backend import SHARD, RedisBackend, handed
 from tests.contract.garbage.keys import BASE, HEALTHY, HUGE, KINDS, LOCK, OF_BINDS, STAMP, do, drained
-from tests.contract.medium import SHARD, RedisMedium, handed
 
 pytestmark = pytest.mark.redis
 
@@ -99,7 +99,7 @@ FLAWS = [
 
 
 @pytest.mark.parametrize("flaw", FLAWS, ids=lambda flaw: flaw.name.replace(" ", "_"))
-async def test_what_cannot_be_read_harms_nothing_else(on_redis: RedisMedium, flaw: Flaw) -> None:
+async def test_what_cannot_be_read_harms_nothing_else(on_redis: RedisBackend, flaw: Flaw) -> None:
     """All others are bound, settled and observed as if it were not there; a repair leaves nothing unreadable."""
     for thread in HEALTHY:
         await on_redis.register(thread, "1", "2")
@@ -120,7 +120,7 @@ async def test_what_cannot_be_read_harms_nothing_else(on_redis: RedisMedium, fla
     assert (await on_redis.observe()).quarantined == 0
 
 
-async def test_a_thread_that_cannot_be_read_is_in_quarantine_and_says_so(on_redis: RedisMedium) -> None:
+async def test_a_thread_that_cannot_be_read_is_in_quarantine_and_says_so(on_redis: RedisBackend) -> None:
     await on_redis.register("well", "1")
     for command in tube("A", "?"):
         await do(on_redis.redis, command)
@@ -132,7 +132,7 @@ async def test_a_thread_that_cannot_be_read_is_in_quarantine_and_says_so(on_redi
     assert "in quarantine: thread A: the record of its tubes cannot be read" in faults
 
 
-async def test_a_request_for_a_thread_that_cannot_be_read_is_kept_for_the_repair(on_redis: RedisMedium) -> None:
+async def test_a_request_for_a_thread_that_cannot_be_read_is_kept_for_the_repair(on_redis: RedisBackend) -> None:
     for command in tube("A", "?"):
         await do(on_redis.redis, command)
     await on_redis.register("A", "y")
@@ -143,7 +143,7 @@ async def test_a_request_for_a_thread_that_cannot_be_read_is_kept_for_the_repair
     assert handed(await on_redis.bind_one()) == ["x", "y", "z"]
 
 
-async def test_a_resumed_thread_is_read_again(on_redis: RedisMedium) -> None:
+async def test_a_resumed_thread_is_read_again(on_redis: RedisBackend) -> None:
     """A person who corrects the record by hand resumes the thread; one that is still unreadable stays in quarantine."""
     for command in tube("A", "?"):
         await do(on_redis.redis, command)
@@ -158,7 +158,7 @@ async def test_a_resumed_thread_is_read_again(on_redis: RedisMedium) -> None:
     assert (await on_redis.observe()).quarantined == 0
 
 
-async def test_a_request_for_what_is_no_list_waits_for_a_worker(on_redis: RedisMedium) -> None:
+async def test_a_request_for_what_is_no_list_waits_for_a_worker(on_redis: RedisBackend) -> None:
     """The others of its call are registered with it, all or nothing; a user with the right to remove it does so."""
     await on_redis.redis.set(f"{BASE}/bad/0", "no list")
     await on_redis.storage.register(
@@ -169,7 +169,7 @@ async def test_a_request_for_what_is_no_list_waits_for_a_worker(on_redis: RedisM
     assert await drained(on_redis) == {"a": ["1", "2"], "bad": ["1", "2", "3"], "c": ["1", "2"]}
 
 
-async def test_requests_that_the_record_has_lost_stay_before_those_that_come(on_redis: RedisMedium) -> None:
+async def test_requests_that_the_record_has_lost_stay_before_those_that_come(on_redis: RedisBackend) -> None:
     await on_redis.register("a", "1", "2")
     await on_redis.redis.delete(f"{BASE}:threads")
     await on_redis.register("a", "3")
@@ -177,7 +177,7 @@ async def test_requests_that_the_record_has_lost_stay_before_those_that_come(on_
     assert await drained(on_redis) == {"a": ["1", "2", "3"]}
 
 
-async def test_a_held_thread_that_is_called_ready_is_not_bound_twice(on_redis: RedisMedium) -> None:
+async def test_a_held_thread_that_is_called_ready_is_not_bound_twice(on_redis: RedisBackend) -> None:
     await on_redis.register("a", "1")
     await on_redis.bind_one("w/1")
     await on_redis.redis.zadd(f"{BASE}:ready", {"a": 1})

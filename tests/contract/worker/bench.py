@@ -11,7 +11,7 @@ from sharded_queue import (
     Route,
     Worker,
 )
-from tests.contract.medium import Medium
+from tests.contract.backend import Backend
 
 SOON = 5.0
 
@@ -38,13 +38,13 @@ def hang(*_: Any) -> Awaitable[None]:
 
 
 class Bench:
-    """A queue on a medium, and workers of its handlers."""
+    """A queue on a backend, and workers of its handlers."""
 
-    def __init__(self, medium: Medium) -> None:
-        self.medium, self.queue = medium, Queue(medium.storage)
+    def __init__(self, backend: Backend) -> None:
+        self.backend, self.queue = backend, Queue(backend.storage)
 
     def worker(self, *handlers: type[Handler]) -> Worker:
-        return Worker(self.medium.another_coordinator(), self.queue, handlers=handlers)
+        return Worker(self.backend.another_coordinator(), self.queue, handlers=handlers)
 
     @asynccontextmanager
     async def working(self, *handlers: type[Handler], workers: int = 1) -> AsyncIterator[Worker]:
@@ -60,13 +60,13 @@ class Bench:
                 await asyncio.gather(*looping)
 
     async def depth(self, handler: type[Handler]) -> int:
-        return sum(state.depth for state in await self.medium.storage.observe(handler.all_shards()))
+        return sum(state.depth for state in await self.backend.storage.observe(handler.all_shards()))
 
     async def bound(self, handler: type[Handler]) -> int:
-        return sum(state.bound for state in await self.medium.storage.observe(handler.all_shards()))
+        return sum(state.bound for state in await self.backend.storage.observe(handler.all_shards()))
 
     async def dead(self, handler: type[Handler]) -> list[str]:
-        return [dead.error for shard in handler.all_shards() for dead in await self.medium.storage.dead(shard)]
+        return [dead.error for shard in handler.all_shards() for dead in await self.backend.storage.dead(shard)]
 
 
 async def soon(event: asyncio.Event) -> None:

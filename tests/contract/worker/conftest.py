@@ -5,7 +5,7 @@ import pytest
 from sharded_queue import (
     settings,
 )
-from tests.contract.medium import Medium
+from tests.contract.backend import Backend
 from tests.contract.worker.bench import Bench
 
 
@@ -17,5 +17,5 @@ def quick() -> None:
 
 
 @pytest.fixture
-def bench(medium: Medium) -> Bench:
-    return Bench(medium)
+def bench(backend: Backend) -> Bench:
+    return Bench(backend)

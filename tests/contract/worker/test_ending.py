@@ -16,7 +16,7 @@ from sharded_queue import (
 )
 from sharded_queue.coordinator import BindRequest, Bound
 from sharded_queue.tube import Shard
-from tests.contract.medium import Medium
+from tests.contract.backend import Backend
 from tests.contract.worker.bench import SOON, Bench, Job, JobHandler, hang, jobs, soon
 
 
@@ -130,7 +130,7 @@ async def test_a_released_thread_is_taken_over_at_once(bench: Bench) -> None:
             await first_looping
 
 
-async def test_a_worker_that_runs_ends_in_good_order_by_a_signal(medium: Medium) -> None:
+async def test_a_worker_that_runs_ends_in_good_order_by_a_signal(backend: Backend) -> None:
     """All workers of the process hear it, finish what they began, and leave the process as they found it."""
 
     class RunningHandler(JobHandler):
@@ -143,7 +143,7 @@ async def test_a_worker_that_runs_ends_in_good_order_by_a_signal(medium: Medium)
 
     began, go_on = {"a": asyncio.Event(), "b": asyncio.Event()}, asyncio.Event()
     others: list[int] = []
-    bench = Bench(medium)
+    bench = Bench(backend)
     await bench.queue.register(RunningHandler, *jobs(range(3), "a"), *jobs(range(3), "b"))
     before = signal.signal(signal.SIGTERM, noted)
     try:
@@ -165,14 +165,14 @@ async def test_a_worker_that_runs_ends_in_good_order_by_a_signal(medium: Medium)
     assert others == []
 
 
-async def test_a_second_signal_gives_the_running_batches_up(medium: Medium) -> None:
+async def test_a_second_signal_gives_the_running_batches_up(backend: Backend) -> None:
     class HangingHandler(JobHandler):
         async def perform(self, *requests: Job) -> None:
             began.set()
             await hang()
 
     began = asyncio.Event()
-    bench = Bench(medium)
+    bench = Bench(backend)
     await bench.queue.register(HangingHandler, Job(1))
     running = asyncio.create_task(bench.worker(HangingHandler).run())
     await soon(began)

@@ -16,7 +16,7 @@ from sharded_queue import (
 from sharded_queue.handler import call
 from sharded_queue.storage import Batch, Entry, Registration
 from sharded_queue.worker import lane as lane_module
-from tests.contract.medium import MemoryMedium
+from tests.contract.backend import MemoryBackend
 from tests.contract.worker.bench import SOON, Bench, Job, JobHandler, hang, jobs, soon
 
 
@@ -37,20 +37,20 @@ async def test_a_back_off_ends_on_time(bench: Bench) -> None:
     settings.coordinator_delay = 60
     await bench.queue.register(OnceHandler, Job(1))
     async with bench.working(OnceHandler):
-        if isinstance(bench.medium, MemoryMedium):
-            await moving(bench.medium, again)
+        if isinstance(bench.backend, MemoryBackend):
+            await moving(bench.backend, again)
         await soon(again)
 
     assert at[1] - at[0] >= 0.29
 
 
-async def moving(medium: MemoryMedium, until: asyncio.Event) -> None:
-    """The clock of the medium goes with that of the machine until something happens."""
+async def moving(backend: MemoryBackend, until: asyncio.Event) -> None:
+    """The clock of the backend goes with that of the machine until something happens."""
     async with asyncio.timeout(SOON):
         while not until.is_set():
             started = time.monotonic()
             await asyncio.sleep(0.01)
-            await medium.advance(time.monotonic() - started)
+            await backend.advance(time.monotonic() - started)
 
 
 async def test_a_failing_handler_does_not_end_its_worker(bench: Bench) -> None:
@@ -182,7 +182,7 @@ async def test_a_message_that_cannot_be_read_goes_to_the_dead_letters(bench: Ben
     done: list[int] = []
     (shard,) = ReadingHandler.all_shards()
     await bench.queue.register(ReadingHandler, Job(1))
-    await bench.medium.storage.register(shard, Registration([Entry("a", 0, [b"\xff garbage", b'["text"]'])]))
+    await bench.backend.storage.register(shard, Registration([Entry("a", 0, [b"\xff garbage", b'["text"]'])]))
     await bench.queue.register(ReadingHandler, Job(2))
     await bench.worker(ReadingHandler).loop(2)
 
@@ -197,7 +197,7 @@ async def test_a_handler_whose_requests_cannot_be_described_does_not_spin(bench:
         async def perform(self, *requests: "NowhereToBeFound") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
     (shard,) = BrokenHandler.all_shards()
-    await bench.medium.storage.register(shard, Registration([Entry("a", 0, [b"[1]"])]))
+    await bench.backend.storage.register(shard, Registration([Entry("a", 0, [b"[1]"])]))
     async with bench.working(BrokenHandler) as worker:
         await asyncio.sleep(0.1)
 
@@ -278,7 +278,7 @@ async def test_what_a_handler_raised_is_logged_and_kept_with_its_traceback(
     await bench.queue.register(RaisingHandler, *jobs(range(4)))
     async with bench.working(RaisingHandler):
         await soon(last)
-    (letter,) = await bench.medium.storage.dead(RaisingHandler.all_shards()[0])
+    (letter,) = await bench.backend.storage.dead(RaisingHandler.all_shards()[0])
 
     assert letter.error == r"KeyError: '\x1b[2J'"
     assert letter.traceback.startswith("Traceback (most recent call last):\n")

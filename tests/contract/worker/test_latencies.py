@@ -6,7 +6,7 @@ import time
 from sharded_queue import (
     Retry,
 )
-from tests.contract.medium import MemoryMedium
+from tests.contract.backend import MemoryBackend
 from tests.contract.worker.bench import Bench, Job, JobHandler, jobs, soon
 
 ROUNDING = 0.002
@@ -54,8 +54,8 @@ async def test_waits_and_calls_last_as_long_as_they_did(bench: Bench) -> None:
 
     begun, go, all_done = asyncio.Event(), asyncio.Event(), asyncio.Event()
     handled: list[Job] = []
-    if isinstance(bench.medium, MemoryMedium):
-        bench.medium.now_ms = time.time_ns() // 1_000_000
+    if isinstance(bench.backend, MemoryBackend):
+        bench.backend.now_ms = time.time_ns() // 1_000_000
     since = time.time()
     async with bench.working(HeldHandler) as worker:
         await bench.queue.register(HeldHandler, Job(1))

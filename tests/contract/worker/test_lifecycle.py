@@ -12,7 +12,7 @@ from sharded_queue import (
     current,
     settings,
 )
-from tests.contract.medium import SHARD
+from tests.contract.backend import SHARD
 from tests.contract.worker.bench import SOON, Bench, Job, JobHandler, hang, jobs, soon
 
 
@@ -90,7 +90,7 @@ async def test_a_handler_that_cannot_start_waits_longer_each_time_and_is_counted
     async def blocked_seconds() -> float:
         async with asyncio.timeout(SOON):
             while True:
-                left = (await bench.medium.storage.explain(SHARD, "a")).blocked_seconds or 0
+                left = (await bench.backend.storage.explain(SHARD, "a")).blocked_seconds or 0
                 if left > 0:
                     return left
                 await asyncio.sleep(0.01)
@@ -101,9 +101,9 @@ async def test_a_handler_that_cannot_start_waits_longer_each_time_and_is_counted
     async with bench.working(UnreadyHandler) as worker:
         waits.append(await blocked_seconds())
         for _ in range(4):
-            await bench.medium.advance(waits[-1] + 1)
+            await bench.backend.advance(waits[-1] + 1)
             waits.append(await blocked_seconds())
-        state = await bench.medium.storage.explain(SHARD, "a")
+        state = await bench.backend.storage.explain(SHARD, "a")
 
     assert [round(seconds, -1) for seconds in waits] == [10, 20, 40, 60, 60]
     assert state.tubes[0].error == "cannot start (5): ConnectionError: database is away"

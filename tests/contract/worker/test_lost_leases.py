@@ -11,7 +11,7 @@ from sharded_queue import (
     current,
     settings,
 )
-from tests.contract.medium import RedisMedium
+from tests.contract.backend import RedisBackend
 from tests.contract.worker.bench import Bench, Job, JobHandler, hang, jobs, soon
 
 
@@ -47,7 +47,7 @@ async def test_a_handler_is_stopped_when_its_lease_was_taken_away(bench: Bench) 
     async with bench.working(TakenHandler) as worker:
         await soon(bound)
         (lane,) = worker.lanes
-        await bench.medium.coordinator.release([lane.lease])
+        await bench.backend.coordinator.release([lane.lease])
         worker.stop()
         await soon(cancelled)
         await soon(stopped)
@@ -71,7 +71,7 @@ async def test_a_worker_that_lost_its_lease_writes_nothing(bench: Bench) -> None
     looping = asyncio.create_task(first.loop())
     await soon(bound)
     (lane,) = first.lanes
-    await bench.medium.coordinator.release([lane.lease])
+    await bench.backend.coordinator.release([lane.lease])
     async with bench.working(LosingHandler):
         await soon(other_began)
         first.stop()
@@ -103,7 +103,7 @@ async def test_a_handler_does_not_begin_a_batch_after_the_end_of_its_lease(bench
 
 @pytest.mark.redis
 async def test_a_worker_that_cannot_renew_stops_its_handler_before_its_lease_ends(
-    own_medium: Callable[..., Any],
+    own_backend: Callable[..., Any],
 ) -> None:
     class LongHandler(JobHandler):
         async def perform(self, *requests: Job) -> None:
@@ -115,8 +115,8 @@ async def test_a_worker_that_cannot_renew_stops_its_handler_before_its_lease_end
 
     started, ended = asyncio.Event(), asyncio.Event()
     settings.coordinator_lease = 4.0  # a tenth is left to stop in, which a loaded machine may need
-    server, medium = own_medium()
-    bench = Bench(medium)
+    server, backend = own_backend()
+    bench = Bench(backend)
     await bench.queue.register(LongHandler, Job(1))
     worker = bench.worker(LongHandler)
     looping = asyncio.create_task(worker.loop())
@@ -133,7 +133,7 @@ async def test_a_worker_that_cannot_renew_stops_its_handler_before_its_lease_end
 
 
 @pytest.mark.redis
-async def test_a_handler_that_blocks_the_event_loop_keeps_its_thread(on_redis: RedisMedium) -> None:
+async def test_a_handler_that_blocks_the_event_loop_keeps_its_thread(on_redis: RedisBackend) -> None:
     class BlockingHandler(JobHandler):
         async def perform(self, *requests: Job) -> None:
             time.sleep(0.9)  # noqa: ASYNC251 - the very thing a handler should not do
@@ -150,7 +150,7 @@ async def test_a_handler_that_blocks_the_event_loop_keeps_its_thread(on_redis: R
 
 
 @pytest.mark.redis
-async def test_a_hung_handler_loses_its_thread(on_redis: RedisMedium) -> None:
+async def test_a_hung_handler_loses_its_thread(on_redis: RedisBackend) -> None:
     class HungHandler(JobHandler):
         async def perform(self, *requests: Job) -> None:
             calls.append(time.monotonic())

@@ -20,11 +20,11 @@ from sharded_queue import (
     settings,
 )
 from sharded_queue.coordinator import BindRequest
-from tests.contract.medium import SHARD, Medium, RedisMedium
+from tests.contract.backend import SHARD, Backend, RedisBackend
 from tests.contract.worker.bench import SOON, Bench, Job, JobHandler, jobs, soon
 
 
-async def test_the_example_of_the_specification_ends_by_itself(medium: Medium) -> None:
+async def test_the_example_of_the_specification_ends_by_itself(backend: Backend) -> None:
     """Eight requests over three threads, three workers of three requests each."""
 
     class NotifyRequest(NamedTuple):
@@ -39,11 +39,11 @@ async def test_the_example_of_the_specification_ends_by_itself(medium: Medium) -
             notified.extend(request.user_id for request in requests)
 
     notified: list[int] = []
-    queue = Queue(medium.storage)
+    queue = Queue(backend.storage)
     await queue.register(NotifyHandler, *[NotifyRequest(n) for n in range(1, 9)])
     async with asyncio.timeout(SOON):
         counts = await asyncio.gather(
-            *[Worker(medium.another_coordinator(), queue, handlers=[NotifyHandler]).loop(3) for _ in range(3)]
+            *[Worker(backend.another_coordinator(), queue, handlers=[NotifyHandler]).loop(3) for _ in range(3)]
         )
 
     assert sorted(notified) == list(range(1, 9))
@@ -61,9 +61,9 @@ async def test_a_worker_lets_priorities_age_as_the_handler_says(bench: Bench) ->
 
     handled: list[int] = []
     settings.worker_batch_size = 1
-    await bench.medium.register("a", '[2, "a"]', priority=1)
-    await bench.medium.advance(25)
-    await bench.medium.register("a", '[1, "a"]')
+    await bench.backend.register("a", '[2, "a"]', priority=1)
+    await bench.backend.advance(25)
+    await bench.backend.register("a", '[1, "a"]')
     await bench.worker(AgeingHandler).loop(2)
 
     assert handled == [2, 1]
@@ -119,12 +119,12 @@ async def test_a_worker_without_room_does_not_eat_calls_meant_for_others(bench: 
     settings.coordinator_delay = 60
     await bench.queue.register(FullHandler, Job(1, "left behind"))
     (shard,) = FullHandler.all_shards()
-    await bench.medium.another_coordinator().bind(shard, BindRequest("dead/1", 1, 1, 0.3))
-    if isinstance(bench.medium, RedisMedium):
-        await bench.medium.redis.delete(f"{bench.medium.redis_storage.keys.base(shard)}:wake")
+    await bench.backend.another_coordinator().bind(shard, BindRequest("dead/1", 1, 1, 0.3))
+    if isinstance(bench.backend, RedisBackend):
+        await bench.backend.redis.delete(f"{bench.backend.redis_storage.keys.base(shard)}:wake")
     async with bench.working(FullHandler):
         await asyncio.sleep(0.1)
-        await bench.medium.advance(0.2 if isinstance(bench.medium, RedisMedium) else 0.4)
+        await bench.backend.advance(0.2 if isinstance(bench.backend, RedisBackend) else 0.4)
         await soon(first_is_full)
         async with bench.working(FullHandler):
             await asyncio.sleep(0.1)
@@ -253,7 +253,7 @@ async def test_a_handler_over_several_shards_is_served_whole(bench: Bench) -> No
     done: set[str] = set()
     threads = {str(n) for n in range(20)}
     await bench.queue.register(SpreadHandler, *[Job(1, thread) for thread in threads])
-    spread = {state.depth for state in await bench.medium.storage.observe(SpreadHandler.all_shards())}
+    spread = {state.depth for state in await bench.backend.storage.observe(SpreadHandler.all_shards())}
     await bench.worker(SpreadHandler).loop(20)
 
     assert done == threads
@@ -296,7 +296,7 @@ async def test_there_is_no_context_outside_a_handler() -> None:
 
 
 @pytest.mark.redis
-async def test_a_worker_goes_on_when_redis_is_back(own_medium: Callable[..., Any]) -> None:
+async def test_a_worker_goes_on_when_redis_is_back(own_backend: Callable[..., Any]) -> None:
     class PatientHandler(JobHandler):
         async def perform(self, *requests: Job) -> None:
             done.extend(request.number for request in requests)
@@ -305,8 +305,8 @@ async def test_a_worker_goes_on_when_redis_is_back(own_medium: Callable[..., Any
     done: list[int] = []
     more = asyncio.Event()
     settings.coordinator_delay = 0.1
-    server, medium = own_medium(appendonly="yes")
-    bench = Bench(medium)
+    server, backend = own_backend(appendonly="yes")
+    bench = Bench(backend)
     async with bench.working(PatientHandler):
         await bench.queue.register(PatientHandler, *jobs(range(3)))
         await soon(more)
@@ -320,13 +320,13 @@ async def test_a_worker_goes_on_when_redis_is_back(own_medium: Callable[..., Any
     assert done == list(range(6))
 
 
-async def test_a_worker_is_refused_a_name_that_a_lease_cannot_hold(medium: Medium) -> None:
+async def test_a_worker_is_refused_a_name_that_a_lease_cannot_hold(backend: Backend) -> None:
     with pytest.raises(ValueError, match="name"):
-        Worker(medium.coordinator, Queue(medium.storage), name="my worker")
+        Worker(backend.coordinator, Queue(backend.storage), name="my worker")
 
 
-async def test_a_coordinator_of_another_medium_is_refused(medium: Medium) -> None:
-    other = RuntimeCoordinator() if isinstance(medium, RedisMedium) else None
+async def test_a_coordinator_of_another_medium_is_refused(backend: Backend) -> None:
+    other = RuntimeCoordinator() if isinstance(backend, RedisBackend) else None
     if other is None:
         from redis.asyncio import Redis
 
@@ -335,4 +335,4 @@ async def test_a_coordinator_of_another_medium_is_refused(medium: Medium) -> Non
         other = RedisCoordinator(Redis())  # type: ignore[assignment]
 
     with pytest.raises(ValueError, match="Coordinator"):
-        Worker(other, Queue(medium.storage))  # type: ignore[arg-type]
+        Worker(other, Queue(backend.storage))  # type: ignore[arg-type]

@@ -30,7 +30,7 @@ class RuntimeCoordinator(Coordinator):
         if not isinstance(shards, MemoryShards):
             raise SettingsError(
                 f"RuntimeCoordinator binds threads within this process only, but a {type(storage).__name__} is shared "
-                "with others: use the coordinator of its medium"
+                "with others: use the coordinator of its backend"
             )
         self._shards = shards
 

@@ -46,7 +46,7 @@ class RuntimeStorage(Storage):
     *clock* returns milliseconds; tests give one of their own.
     """
 
-    medium = "memory"
+    backend = "memory"
 
     def __init__(self, clock: Callable[[], int] = wall_ms) -> None:
         self.shards = MemoryShards(clock)

@@ -58,7 +58,7 @@ class RedisCoordinator(Coordinator):
         self._is_owner = False
 
     def attach(self, storage: Storage) -> None:
-        if storage.medium != "redis":
+        if storage.backend != "redis":
             raise SettingsError(f"RedisCoordinator binds threads of a RedisStorage, not of a {type(storage).__name__}")
         self.keys = storage.keys
 

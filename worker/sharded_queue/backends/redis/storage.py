@@ -75,7 +75,7 @@ class RedisStorage(Storage):
     prefixes of the settings; all processes that share queues must agree on them.
     """
 
-    medium = "redis"
+    backend = "redis"
 
     def __init__(self, redis: Client, *, keys: Keys | None = None, clock: Clock | None = None) -> None:
         self.link = Link(redis)

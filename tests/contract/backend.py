@@ -1,4 +1,4 @@
-"""One face for the media under test: storages and coordinators over the same data, and a hand on their clock."""
+"""One face for the backends under test: storages and coordinators over the same data, and a hand on their clock."""
 
 import time
 from abc import ABC, abstractmethod
@@ -20,7 +20,7 @@ LEASE_SECONDS = 15.0
 STAMP = 13
 
 
-class Medium(ABC):
+class Backend(ABC):
     """What tests do to a storage and its coordinator, in as few words as it takes."""
 
     storage: Storage
@@ -81,7 +81,7 @@ class Medium(ABC):
         return batch
 
 
-class MemoryMedium(Medium):
+class MemoryBackend(Backend):
     def __init__(self) -> None:
         self.now_ms = int(time.time() * 1000)
         self.storage: RuntimeStorage = RuntimeStorage(lambda: self.now_ms)
@@ -96,7 +96,7 @@ class MemoryMedium(Medium):
         self.now_ms += int(seconds * 1000)
 
 
-class RedisMedium(Medium):
+class RedisBackend(Backend):
     """Time goes by on Redis by moving everything that waits for a moment closer to it: its clock cannot be set."""
 
     def __init__(self, redis: Redis, clock: Clock | None = None) -> None:
