@@ -11,13 +11,16 @@ import sys
 from collections.abc import Awaitable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self, get_type_hints
+from typing import Any, ClassVar, Generic, Self, get_args, get_origin, get_type_hints
 from weakref import WeakValueDictionary
+
+from typing_extensions import TypeVar
 
 from sharded_queue.errors import HandlerError, HandlerNotFound
 from sharded_queue.route import KeyRoute, Route
 from sharded_queue.serializer import Serializer
 from sharded_queue.settings import settings
+from sharded_queue.shapes import check_shapes
 from sharded_queue.tube import HANDLER_NAME, Shard, shard_of, shards_of, threads_fault
 
 LEAST_AGEING_SECONDS, MOST_AGEING_SECONDS = 0.001, 31_536_000
@@ -25,6 +28,9 @@ LONGEST_WINDOW_SECONDS = 2_592_000
 LONGEST_TIMEOUT_SECONDS = 31_536_000
 MOST_TRIES, LONGEST_BACK_OFF_SECONDS = 1_000_000, 31_536_000
 WINDOW_BOUNDS = f"a number from 0 (off) to {LONGEST_WINDOW_SECONDS} (30 days)"
+
+R = TypeVar("R", default=Any)
+"""What a handler takes as a request. `Handler` alone is a `Handler[Any]`."""
 
 _known: WeakValueDictionary[str, "type[Handler]"] = WeakValueDictionary()
 
@@ -64,9 +70,13 @@ def _check_number(name: str, number: object, least: float, most: float) -> None:
         raise HandlerError(f"Retry: {name} is {number!r}: a number from {least:g} to {most:,}")
 
 
-class Handler:
+class Handler(Generic[R]):
     """
-    Subclass it, annotate the requests of `perform` (or `handle`) with their type, and register requests by the class.
+    Subclass `Handler[Charge]`, where `Charge` is the type of its requests, define `perform` (or `handle`), and register
+    requests by the class. A type checker then refuses other requests for it, and `register` does when it is called.
+
+    The type may be left out: requests are then read as `perform` (or `handle`) annotates them, or as any JSON value,
+    and a type checker accepts all.
 
     *name*: what the queue and the workers call it; `module.ClassName` by default.
     *shards*: the number of hash tags that its threads are spread over; one handler needs several to use several nodes
@@ -106,6 +116,10 @@ class Handler:
     """Whether the handler overrides `create`, `start` or `stop`."""
 
     def __init_subclass__(cls, **keywords: Any) -> None:
+        """
+        Raises:
+            HandlerError: an attribute is out of bounds, or a method has a shape that a worker could not call.
+        """
         super().__init_subclass__(**keywords)
         if "name" not in cls.__dict__:
             cls.name = f"{_module_name(cls)}.{cls.__qualname__}".replace(".<locals>", "")
@@ -125,11 +139,10 @@ class Handler:
             raise HandlerError(f"{cls.name}.retry is {cls.retry!r}: a Retry, or None for that of the settings")
         if not is_window(cls.deduplicate_seconds):
             raise HandlerError(f"{cls.name}.deduplicate_seconds is {cls.deduplicate_seconds!r}: {WINDOW_BOUNDS}")
-        for method in _defined(cls):
-            _check_batch(cls, method)
+        check_shapes(cls, Handler)
         cls._serializer = None
         cls._method = "perform" if cls.handle is Handler.handle else "handle"
-        cls._is_async = inspect.iscoroutinefunction(getattr(cls, cls._method))
+        cls._is_async = not _defined(cls) or inspect.iscoroutinefunction(getattr(cls, cls._method))
         _check_timeout(cls)
         cls.has_lifecycle = _lifecycle(cls) != _lifecycle(Handler)
         if cls.perform is not Handler.perform or cls.handle is not Handler.handle:
@@ -141,7 +154,7 @@ class Handler:
         return cls()
 
     @classmethod
-    async def route(cls, *requests: Any) -> Sequence[Route | KeyRoute]:
+    async def route(cls, *requests: R) -> Sequence[Route | KeyRoute]:
         """
         One route per request, in their order; by default all share one thread. A handler with *threads* returns only
         `KeyRoute`s, any other handler only `Route`s.
@@ -149,7 +162,7 @@ class Handler:
         return [Route(settings.default_thread, settings.default_priority)] * len(requests)
 
     @classmethod
-    def identity(cls, request: Any) -> str | None:
+    def identity(cls, request: R) -> str | None:
         """
         What makes two requests the same for `deduplicate_seconds`; None: the encoded request.
 
@@ -166,13 +179,15 @@ class Handler:
         `__enter__` and `__exit__`, a `start` that fails cleans up after itself.
         """
 
-    async def perform(self, *requests: Any) -> None:
-        """Handle requests of one tube, in their order."""
+    def perform(self, *requests: R) -> Awaitable[None] | None:
+        """Handle requests of one tube, in their order. An `async def`, or a plain one, which runs in an OS thread."""
         raise NotImplementedError
 
-    async def handle(self, *requests: Any) -> None:
+    async def handle(self, *requests: R) -> None:
         """Handle a batch; calls `perform` by default. Define one of the two."""
-        await self.perform(*requests)
+        result = self.perform(*requests)
+        if result is not None:
+            await result
 
     async def stop(self) -> None:
         """Called once after a `start` that returned, when the thread is drained or given up, even after an error."""
@@ -267,19 +282,66 @@ def _module_name(handler: type[Handler]) -> str:
 
 def request_type(handler: type[Handler]) -> Any:
     """
-    The annotation of the requests of `handle` or `perform`, whichever the handler defines.
+    What the handler takes as a request: the type in `Handler[…]`; without one, the annotation of the requests of
+    `handle` or `perform`, whichever the handler defines; without that, Any.
 
     Raises:
-        HandlerError: neither is defined, or the annotation cannot be resolved.
+        HandlerError: neither method is defined, or the type cannot be resolved.
     """
     defined = _defined(handler)
     if not defined:
         raise HandlerError(f"{handler.name} defines neither perform nor handle")
+    if (declared := _declared(handler)) is not None:
+        return declared
     for method in defined:
         star = _star(method)
-        if star and star.annotation is not inspect.Parameter.empty:
+        if star and star.annotation is not inspect.Parameter.empty and not isinstance(star.annotation, TypeVar):
             return _resolved(handler, method, star.name)
     return Any
+
+
+def _declared(handler: type[Handler]) -> Any:
+    """The type in `Handler[…]`, which a base class may leave open for its subclasses; None if there is none."""
+    declared = _argument(handler)
+    return None if isinstance(declared, TypeVar) else declared
+
+
+def _argument(handler: type[Handler]) -> Any:
+    for base in handler.__dict__.get("__orig_bases__", handler.__bases__):
+        origin = get_origin(base) or base
+        if origin is Handler:
+            return _evaluated(handler, get_args(base)[0]) if get_args(base) else None
+        if isinstance(origin, type) and issubclass(origin, Handler):
+            given = dict(zip(origin.__parameters__, get_args(base), strict=False))  # type: ignore[attr-defined]
+            filled = _filled(_argument(origin), given)
+            return None if filled is None else _evaluated(handler, filled)
+    return None
+
+
+def _filled(annotation: Any, given: dict[Any, Any]) -> Any:
+    """*annotation* with the types given for its parameters; None if some are left open in all places."""
+    if isinstance(annotation, TypeVar):
+        return given.get(annotation)
+    if parameters := getattr(annotation, "__parameters__", ()):
+        return annotation[tuple(given.get(each, Any) for each in parameters)]
+    return annotation
+
+
+def _evaluated(handler: type[Handler], annotation: Any) -> Any:
+    """*annotation* with the names in it, as in `Handler["Charge"]`, looked up in the handler's module."""
+
+    def holder() -> None: ...
+
+    holder.__annotations__ = {"request": annotation}
+    names = getattr(sys.modules.get(handler.__module__), "__dict__", {})  # code that is executed may have no module
+    try:
+        return get_type_hints(holder, names, include_extras=True)["request"]
+    except NameError as error:
+        raise _unknown_type(handler, annotation) from error
+
+
+def _unknown_type(handler: type[Handler], annotation: Any) -> HandlerError:
+    return HandlerError(f"{handler.name}: its module does not know the request type {annotation!r}")
 
 
 def _defined(handler: type[Handler]) -> list[Any]:
@@ -300,27 +362,14 @@ def _check_capacity(handler: type[Handler]) -> None:
         )
 
 
-def _check_batch(handler: type[Handler], method: Any) -> None:
-    """
-    Raises:
-        HandlerError: the method does not take a batch.
-    """
-    if not _star(method):
-        name = getattr(method, "__name__", "perform")
-        raise HandlerError(
-            f"{handler.name}.{name} must take *requests, because it gets a batch of them: "
-            f"async def {name}(self, *requests: …)"
-        )
-
-
 def _resolved(handler: type[Handler], method: Any, parameter: str) -> Any:
     annotation = inspect.signature(method).parameters[parameter].annotation
     if not isinstance(annotation, str):
         return annotation
     try:
-        return get_type_hints(method)[parameter]
+        return get_type_hints(method, include_extras=True)[parameter]
     except NameError as error:
-        raise HandlerError(f"{handler.name}: its module does not know the request type {annotation!r}") from error
+        raise _unknown_type(handler, annotation) from error
 
 
 def known() -> dict[str, type[Handler]]:

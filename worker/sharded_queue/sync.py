@@ -17,7 +17,7 @@ from typing import Any, Self, TypeVar
 from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.errors import ShardedQueueError
-from sharded_queue.handler import Handler
+from sharded_queue.handler import Handler, R
 from sharded_queue.queue.queue import Queue
 from sharded_queue.queue.receipts import Receipt, Receipts
 from sharded_queue.state import Delayed, Upcoming
@@ -56,8 +56,8 @@ class SyncQueue:
 
     def register(
         self,
-        handler: type[Handler],
-        *requests: Any,
+        handler: type[Handler[R]],
+        *requests: R,
         headers: Mapping[str, str] | None = None,
         delay_seconds: float = 0.0,
         deduplicate_seconds: float | None = None,
@@ -77,8 +77,8 @@ class SyncQueue:
 
     def schedule(
         self,
-        handler: type[Handler],
-        request: Any,
+        handler: type[Handler[R]],
+        request: R,
         *,
         name: str,
         every_seconds: float | None = None,

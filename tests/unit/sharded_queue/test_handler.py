@@ -1,11 +1,16 @@
 """How a handler is declared, and what a wrong declaration says."""
 
-from typing import NamedTuple
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from types import FunctionType
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import pytest
 
 from sharded_queue import Handler, HandlerError, HandlerNotFound, Retry, Route, settings
 from sharded_queue.handler import find, known, request_type
+
+T = TypeVar("T")
 
 
 class Job(NamedTuple):
@@ -119,6 +124,156 @@ def test_an_annotation_that_leads_nowhere_is_refused() -> None:
 
     with pytest.raises(HandlerError, match="Nowhere"):
         request_type(LostHandler)
+
+
+def test_requests_are_read_as_the_handler_is_parametrised() -> None:
+    class TypedHandler(Handler[Job]):
+        async def perform(self, *requests):  # type: ignore[no-untyped-def]
+            ...
+
+    class NarrowerHandler(Handler[Job]):
+        async def perform(self, *requests: Job | str) -> None: ...
+
+    class LaterHandler(Handler["Job"]):
+        async def perform(self, *requests: Any) -> None: ...
+
+    class ListHandler(Handler[list["Job"]]):
+        async def perform(self, *requests: list[Job]) -> None: ...
+
+    assert [request_type(each) for each in (TypedHandler, NarrowerHandler, LaterHandler)] == [Job] * 3
+    assert request_type(ListHandler) == list[Job]
+
+
+def test_a_base_class_may_leave_the_type_of_its_requests_open() -> None:
+    class OpenHandler(Handler[T]):
+        async def perform(self, *requests: T) -> None: ...
+
+    class OpenListHandler(Handler[list[T]], Generic[T]):
+        async def perform(self, *requests: list[T]) -> None: ...
+
+    class MiddleHandler(OpenHandler[T]): ...
+
+    class JobHandler(MiddleHandler[Job]): ...
+
+    class JobsHandler(OpenListHandler[Job]): ...
+
+    class SubHandler(JobHandler): ...
+
+    class PlainHandler(OpenHandler): ...  # type: ignore[type-arg]
+
+    assert [request_type(each) for each in (OpenHandler, PlainHandler)] == [Any, Any]
+    assert [request_type(each) for each in (JobHandler, SubHandler)] == [Job, Job]
+    assert request_type(JobsHandler) == list[Job]
+
+
+def test_a_type_of_requests_that_leads_nowhere_is_refused() -> None:
+    class LostHandler(Handler["Nowhere"]):  # type: ignore[name-defined]
+        async def perform(self, *requests: Any) -> None: ...
+
+    with pytest.raises(HandlerError, match=r"its module does not know the request type .*Nowhere"):
+        request_type(LostHandler)
+
+
+class Wrong:
+    """Methods that a worker or a queue could not call, one of each mistake."""
+
+    async def no_self(*requests: Job) -> None: ...  # type: ignore[misc]
+
+    async def one(self, request: Job) -> None: ...
+
+    async def one_more_by_name(self, *requests: Job, strict: bool) -> None: ...
+
+    async def nothing(self) -> None: ...
+
+    def plain(self) -> None: ...
+
+    async def one_by_one(self, *requests: Job) -> AsyncIterator[None]:
+        yield
+
+    def route_plain(self, *requests: Job) -> list[Route]:
+        return []
+
+
+def named_as(name: str, method: Any) -> Any:
+    """*method* as if it had been defined under *name*."""
+    function = getattr(method, "__func__", method)
+    copy = FunctionType(function.__code__, function.__globals__, name)
+    copy.__kwdefaults__ = function.__kwdefaults__
+    return classmethod(copy) if isinstance(method, classmethod) else copy
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "complaint"),
+    [
+        ("create", Wrong.nothing, r"create must be a classmethod, because it is called before there is an instance"),
+        ("create", classmethod(Wrong.plain), r"create must be `async def`: @classmethod async def create\(cls\)"),
+        ("create", classmethod(Wrong.one), r"create cannot be called with no arguments \(missing .* 'request'\)"),
+        ("route", Wrong.one, r"route must be a classmethod"),
+        ("route", classmethod(Wrong.route_plain), r"route must be `async def`"),
+        ("route", classmethod(Wrong.one), r"route must take \*requests, because it gets a batch of them: @classmethod"),
+        ("route", classmethod(Wrong.one_by_one), r"route has a `yield`, so calling it would run nothing"),
+        ("identity", Wrong.one, r"identity must be a classmethod"),
+        (
+            "identity",
+            classmethod(Wrong.one),
+            r"identity must be a plain `def`: @classmethod def identity\(cls, request",
+        ),
+        ("identity", classmethod(Wrong.plain), r"identity cannot be called with request"),
+        ("start", Wrong.one, r"start cannot be called with no arguments"),
+        ("start", Wrong.plain, r"start must be `async def`: async def start\(self\)"),
+        ("stop", Wrong.one, r"stop cannot be called with no arguments"),
+        ("stop", Wrong.plain, r"stop must be `async def`"),
+        ("perform", Wrong.nothing, r"perform must take \*requests"),
+        ("perform", Wrong.no_self, r"perform must take self first: async def perform\(self, \*requests\)"),
+        ("perform", Wrong.one_more_by_name, r"perform cannot be called with \*requests \(missing .* 'strict'\)"),
+        ("perform", Wrong.one_by_one, r"perform has a `yield`, so calling it would run nothing"),
+        ("handle", Wrong.one, r"handle must take \*requests"),
+        ("handle", Wrong.one_by_one, r"handle has a `yield`"),
+    ],
+)
+def test_a_method_that_could_not_be_called_is_refused_where_it_is_defined(
+    name: str, method: Any, complaint: str
+) -> None:
+    with pytest.raises(HandlerError, match=rf"BadHandler\.{complaint}"):
+        type("BadHandler", (Handler,), {name: named_as(name, method)})
+
+
+def test_methods_that_a_decorator_made_are_left_to_their_calls() -> None:
+    """A decorator may turn a function into anything, and a mixin may be no handler."""
+
+    def named(method: Callable[..., Awaitable[Any]]) -> Any:
+        @functools.wraps(method)
+        def inner(*arguments: Any) -> Any:
+            return method(*arguments)
+
+        return inner
+
+    def unnamed(method: Callable[..., Awaitable[Any]]) -> Any:
+        def inner(*arguments: Any) -> Any:
+            return method(*arguments)
+
+        return inner
+
+    class Mixin:
+        async def start(self, seconds: float = 1) -> None: ...
+
+    class DecoratedHandler(Mixin, Handler[Job]):
+        @classmethod
+        @named
+        async def route(cls, *requests: Job) -> list[Route]:
+            return []
+
+        @unnamed
+        async def perform(self, *requests: Job) -> None: ...
+
+        @unnamed
+        async def stop(self) -> None: ...
+
+        @staticmethod
+        def identity(request: Job) -> str | None:
+            return None
+
+    assert request_type(DecoratedHandler) is Job
 
 
 def test_a_handler_that_takes_no_batch_is_refused() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 from sharded_queue import timing, tracing
 from sharded_queue.errors import QueueFull, RouteError, SerializationError
-from sharded_queue.handler import Handler
+from sharded_queue.handler import Handler, R
 from sharded_queue.queue.deduplication import duplicate_receipts, identities_of, window_of
 from sharded_queue.queue.partition import Partition, partition, routes_of
 from sharded_queue.queue.receipts import Receipt, Receipts
@@ -32,8 +32,8 @@ class Queue:
 
     async def register(
         self,
-        handler: type[Handler],
-        *requests: Any,
+        handler: type[Handler[R]],
+        *requests: R,
         headers: Mapping[str, str] | None = None,
         delay_seconds: float = 0.0,
         deduplicate_seconds: float | None = None,
@@ -127,8 +127,8 @@ class Queue:
 
     async def schedule(
         self,
-        handler: type[Handler],
-        request: Any,
+        handler: type[Handler[R]],
+        request: R,
         *,
         name: str,
         every_seconds: float | None = None,
