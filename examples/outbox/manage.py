@@ -8,6 +8,7 @@ from django.core.management import execute_from_command_line
 
 settings.configure(
     INSTALLED_APPS=["shop"],
+    DEFAULT_AUTO_FIELD="django.db.models.BigAutoField",
     DATABASES={
         "default": {
             "ENGINE": "django.db.backends.sqlite3",

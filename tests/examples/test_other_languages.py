@@ -9,14 +9,26 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
+from zlib import crc32
 
 import pytest
 from click.testing import CliRunner
 from redis.asyncio import Redis
 
-from sharded_queue import Handler, KeyRoute, Queue, RedisCoordinator, RedisStorage, Route, Worker, current
+from sharded_queue import (
+    Handler,
+    KeyRoute,
+    Queue,
+    RedisCoordinator,
+    RedisStorage,
+    Route,
+    RuntimeStorage,
+    Worker,
+    current,
+)
 from sharded_queue.backends.redis.scripts import source
 from sharded_queue.cli.program import main
 from sharded_queue.serializer import unpack
@@ -194,6 +206,55 @@ def test_a_request_is_left_out_while_its_identity_is_in_the_window(start: Start)
     assert again == {**first, "isDuplicate": True}
     assert (first["sequence"], other["sequence"], new["sequence"]) == (0, 1, 2)
     assert twice == {**new, "isDuplicate": True}
+
+
+def test_python_recognises_an_identity_that_is_made_as_the_page_says(ask: Ask, start: Start) -> None:
+    class Known(Handler):
+        name = "foreign.Known"
+
+        @classmethod
+        def identity(cls, order: Order) -> str | None:
+            return f"no {order.number}" if order.number else None
+
+        async def perform(self, *orders: Order) -> None: ...
+
+    texts = ['["ann",0]', "=no 1"]
+    names = [blake2b(text.encode(), digest_size=16).hexdigest() for text in texts]
+    receipts = start(Known.name, "--window-ms", "60000").register(
+        *[{"thread": "0", "body": ["ann", number], "identity": name} for number, name in enumerate(names)]
+    )
+    orders = Order("ann", 0), Order("bob", 1)
+    own = ask(lambda redis: Queue(RedisStorage(redis)).register(Known, *orders, deduplicate_seconds=60))
+
+    assert [(receipt.sequence, receipt.is_duplicate) for receipt in own] == [(0, True), (1, True)]
+    assert [receipt["isDuplicate"] for receipt in receipts] == [False, False]
+
+
+async def test_shards_are_chosen_as_the_page_says() -> None:
+    class ByThread(Handler):
+        name, shards = "foreign.ByThread", 4
+
+        @classmethod
+        async def route(cls, *threads: str) -> list[Route]:
+            return [Route(thread) for thread in threads]
+
+        async def perform(self, *threads: str) -> None: ...
+
+    class ByKey(ByThread):
+        name, threads = "foreign.ByKey", 8
+
+        @classmethod
+        async def route(cls, *keys: str) -> list[KeyRoute]:  # type: ignore[override]
+            return [KeyRoute(key) for key in keys]
+
+    texts, numbered = ["ann", "böb", "7", "a:5", "3:x"], ["3:5", "00:11"]
+    sums = [crc32(text.encode()) % 4 for text in texts]
+
+    queue = Queue(RuntimeStorage())
+    threads = await queue.register(ByThread, *texts, *numbered)
+    keys = await queue.register(ByKey, *texts)
+    assert [receipt.tube.shard.tag for receipt in threads] == [f"foreign.ByThread:{n}" for n in [*sums, 1, 3]]
+    assert [receipt.tube.shard.tag for receipt in keys] == [f"foreign.ByKey:{n}" for n in sums]
 
 
 def test_headers_reach_the_handler(ask: Ask, start: Start) -> None:

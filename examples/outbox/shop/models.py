@@ -12,7 +12,6 @@ class Customer(models.Model):
 
 
 class OutboxRow(models.Model):
-    id = models.BigAutoField(primary_key=True)
     identity = models.CharField(max_length=32)
     handler = models.CharField(max_length=200)
     body = models.TextField()
