@@ -39,10 +39,10 @@ async def test_a_cluster_is_served_over_tls_and_renewed_by_the_twin(cluster_over
     backend = RedisBackend(cluster_over_tls)
     await backend.register("a", "1")
     batch = await backend.bind_one()
-    twin = backend.coordinator.clone()
-    assert isinstance(twin, RedisCoordinator)
-    lost = await twin.renew([batch.lease], LEASE_SECONDS)
-    await twin.close()
+    clone = backend.coordinator.clone()
+    assert isinstance(clone, RedisCoordinator)
+    lost = await clone.renew([batch.lease], LEASE_SECONDS)
+    await clone.close()
 
     assert (handed(batch), lost) == (["1"], [])
 

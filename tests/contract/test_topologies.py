@@ -78,12 +78,12 @@ async def test_leases_are_renewed_by_the_twin_in_its_own_loop(producer: RedisBac
     batch = await worker.bind_one()
 
     async def renew() -> list[Any]:
-        twin = worker.coordinator.clone()
-        assert isinstance(twin, RedisCoordinator)
+        clone = worker.coordinator.clone()
+        assert isinstance(clone, RedisCoordinator)
         try:
-            return list(await twin.renew([batch.lease], LEASE_SECONDS))
+            return list(await clone.renew([batch.lease], LEASE_SECONDS))
         finally:
-            await twin.close()
+            await clone.close()
 
     lost = await asyncio.to_thread(lambda: asyncio.run(renew()))
 
