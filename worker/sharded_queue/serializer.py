@@ -10,20 +10,17 @@ The type to read comes from the handler's annotation: nothing is imported or unp
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from itertools import repeat
-from math import isfinite
-from operator import attrgetter, contains, itemgetter
-from typing import Any, NamedTuple, get_type_hints, is_typeddict
+from typing import Any, NamedTuple, is_typeddict
 
 import msgspec
 
 from sharded_queue.errors import SerializationError
+from sharded_queue.field_types import have_type
 
 STAMP_DIGITS = 13
 KEY_HASH_BYTES = 9
 READ_BACK = 8
 """Requests of one call that are decoded again right after they were encoded."""
-PLAIN = {int: frozenset({int}), float: frozenset({float, int}), str: frozenset({str}), bool: frozenset({bool})}
 IN_FIELD = re.compile(r"at `\$(?:\.(\w+)|\[(\d+)\])")
 _decode_headers = msgspec.json.Decoder(dict[str, str]).decode
 
@@ -91,14 +88,14 @@ class Serializer:
         self.request_type = request_type
         is_checkable = isinstance(request_type, type) and request_type is not Any and not is_typeddict(request_type)
         self._class = request_type if is_checkable else None
-        if hasattr(request_type, "model_validate_json"):  # pydantic, without importing it
+        self._is_pydantic = hasattr(request_type, "model_validate_json")  # without importing it
+        if self._is_pydantic:
             self._encode: Callable[[Any], bytes] = lambda request: bytes(request.model_dump_json(), "utf-8")
             self._decode: Callable[[bytes], Any] = request_type.model_validate_json
         else:
             self._encode = msgspec.json.Encoder().encode
             self._decode = _decoder(request_type)
-        self._plain = _plain_fields(request_type)
-        self._read_field = {name: _reader(request_type, name) for name in self._plain or ()}
+        self._have_type = None if self._is_pydantic else have_type(request_type)
 
     def encode_all(self, requests: tuple[Any, ...]) -> list[bytes]:
         """
@@ -118,28 +115,18 @@ class Serializer:
             self._check(index, requests[index], bodies[index])
         return bodies
 
-    def _doubtful(self, requests: Sequence[Any], bodies: Sequence[bytes]) -> list[int]:
+    def _doubtful(self, requests: Sequence[Any], bodies: Sequence[bytes]) -> Sequence[int]:
         """
         The indices of requests that a worker might be unable to read. Decoding all of them would take longer than
-        encoding them. So it is the first few, and those with a value in a plain field that is of another type, or not a
-        finite number.
+        encoding them. So it is the first few, and all only if one has a field of another type than annotated, or of a
+        type that decoding alone can check. A pydantic model checked its fields when it was made, so that only one with
+        a null is doubtful: infinity and NaN are encoded as null.
         """
-        doubtful = set(range(min(len(requests), READ_BACK)))
-        if len(doubtful) == len(requests):
-            return sorted(doubtful)
-        if self._plain is None:
-            if any(map(contains, bodies, repeat(b"null"))):  # what infinity and NaN are encoded as
-                doubtful.update(index for index, body in enumerate(bodies) if b"null" in body)
-            return sorted(doubtful)
-        for name, allowed in self._plain.items():
-            values = list(map(self._read_field[name], requests))
-            if not (allowed.issuperset(map(type, values)) and (float not in allowed or all(map(isfinite, values)))):
-                doubtful.update(
-                    index
-                    for index, value in enumerate(values)
-                    if type(value) not in allowed or (float in allowed and not isfinite(value))
-                )
-        return sorted(doubtful)
+        if self._is_pydantic:
+            return [index for index, body in enumerate(bodies) if index < READ_BACK or b"null" in body]
+        if len(requests) <= READ_BACK or not (self._have_type and self._have_type(requests)):
+            return range(len(requests))
+        return range(READ_BACK)
 
     def _check(self, index: int, request: Any, body: bytes) -> None:
         try:
@@ -189,24 +176,6 @@ class Serializer:
         except Exception as error:  # a request's own code runs here, and may raise anything
             name = getattr(self.request_type, "__name__", str(self.request_type))
             raise SerializationError(f"{body[:80]!r} is not a {name}: {error}") from error
-
-
-def _reader(request_type: Any, name: str) -> Callable[[Any], Any]:
-    """Reads a field of a request; of a named tuple by its index, which takes half the time."""
-    fields: tuple[str, ...] = getattr(request_type, "_fields", ())
-    return itemgetter(fields.index(name)) if name in fields else attrgetter(name)
-
-
-def _plain_fields(request_type: Any) -> dict[str, frozenset[type]] | None:
-    """The types that each field may have; None if a field, or the request itself, is not plain."""
-    if request_type in (int, str, bool):
-        return {}
-    try:
-        hints = get_type_hints(request_type) if isinstance(request_type, type) else {}
-    except Exception:  # a name that cannot be resolved
-        return None
-    plain = {name: PLAIN[hint] for name, hint in hints.items() if hint in PLAIN}
-    return plain if hints and len(plain) == len(hints) and hasattr(request_type, "__annotations__") else None
 
 
 def _decoder(request_type: Any) -> Callable[[bytes], Any]:

@@ -1,15 +1,16 @@
 """Requests of every kind go to text and back; what cannot says which one and why."""
 
 import enum
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import pydantic
 import pytest
 
 from sharded_queue import Handler, Queue, RuntimeStorage, SerializationError
-from sharded_queue.serializer import Serializer, key_hash_in, pack, unpack, with_key_hash
+from sharded_queue.serializer import READ_BACK, Serializer, key_hash_in, pack, unpack, with_key_hash
 
 STAMP = b"1234567890123"
 
@@ -188,6 +189,57 @@ class Nested(msgspec.Struct):
     note: str | None = None
 
 
+class Level(enum.IntEnum):
+    LOW = 1
+
+
+class Event(NamedTuple):
+    """Fields of every kind that is compared without decoding."""
+
+    at: datetime
+    note: str | None
+    tags: list[str]
+    pair: tuple[int, ...]
+    size: Measure
+    counts: dict[str, int]
+    level: Level
+    key: int | str
+    anything: Any
+    whole: list  # type: ignore[type-arg]
+
+
+EVENT = Event(datetime.now(UTC), None, ["a"], (1, 2), Measure(1.5, 2), {"a": 1}, Level.LOW, "key", {"a": [None]}, [1])
+
+
+class Bounded(msgspec.Struct):
+    """Only decoding knows its bounds."""
+
+    cents: Annotated[int, msgspec.Meta(ge=0)]
+
+
+@dataclass
+class Family:
+    """Contains itself."""
+
+    name: str
+    children: list["Family"] = field(default_factory=list)
+
+
+@pytest.mark.parametrize("request_type", [Event, Measure, Nested, StructRequest, DataRequest, list[Event], int])
+def test_sound_requests_are_decoded_no_more_than_the_first_few(
+    request_type: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To decode all of them would take longer than to encode them."""
+    sound = {Measure: Measure(1, 2), Nested: Nested(Measure()), Event: EVENT, list[Event]: [EVENT], int: 7}
+    serializer = Serializer(request_type)
+    decoded: list[bytes] = []
+    monkeypatch.setattr(serializer, "_decode", decoded.append)
+
+    serializer.encode_all((sound.get(request_type) or request_type(1, "text"),) * 100)
+
+    assert len(decoded) == READ_BACK
+
+
 @pytest.mark.parametrize(
     ("request_type", "broken", "complaint"),
     [
@@ -199,11 +251,27 @@ class Nested(msgspec.Struct):
         (DataRequest, DataRequest(True), r"field number of request 20 is True"),
         (Nested, Nested(Measure(float("inf"))), r"field inner of request 20"),
         (float, float("nan"), r"request 20 is nan"),
+        (int, True, r"request 20 is True.*Expected `int`"),
+        (Event, EVENT._replace(at="noon"), r"field at of request 20 is 'noon', .*Invalid RFC3339"),  # type: ignore[arg-type]
+        (Event, EVENT._replace(note=7), r"field note of request 20 is 7, .*Expected `str \| null`, got `int`"),  # type: ignore[arg-type]
+        (Event, EVENT._replace(tags=["a", 7]), r"field tags of request 20 is \['a', 7\], .*Expected `str`, got `int`"),  # type: ignore[list-item]
+        (Event, EVENT._replace(size=Measure("abc")), r"field size of request 20 is Measure\(value='abc'"),  # type: ignore[arg-type]
+        (Event, EVENT._replace(counts={"a": "b"}), r"field counts of request 20"),  # type: ignore[dict-item]
+        (Event, EVENT._replace(level=3), r"field level of request 20 is 3, .*Invalid enum value 3"),  # type: ignore[arg-type]
+        (Event, EVENT._replace(key=1.5), r"field key of request 20 is 1.5, .*Expected `int \| str`, got `float`"),  # type: ignore[arg-type]
+        (Bounded, Bounded(-1), r"field cents of request 20 is -1, .*Expected `int` >= 0"),
+        (Family, Family("a", [Family(7)]), r"field children of request 20"),  # type: ignore[arg-type]
     ],
     ids=str,
 )
 def test_what_no_worker_could_read_is_refused_and_named(request_type: Any, broken: Any, complaint: str) -> None:
-    sound = {Measure: Measure(1, 2), Nested: Nested(Measure(), None), float: 1.5}.get(request_type)
+    sound = {
+        Measure: Measure(1, 2),
+        Nested: Nested(Measure(), None),
+        Event: EVENT,
+        Family: Family("a", [Family("b")]),
+        float: 1.5,
+    }.get(request_type)
     many = [sound if sound is not None else request_type(1)] * 20
 
     with pytest.raises(SerializationError, match=complaint):
@@ -211,9 +279,6 @@ def test_what_no_worker_could_read_is_refused_and_named(request_type: Any, broke
 
 
 def test_values_that_only_look_strange_are_registered() -> None:
-    class Level(enum.IntEnum):
-        LOW = 1
-
     requests = (*[Measure(1)] * 20, Measure(3, Level.LOW), Measure(2**62, -(2**63)))
 
     assert len(Serializer(Measure).encode_all(requests)) == 22

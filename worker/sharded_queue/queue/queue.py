@@ -57,8 +57,8 @@ class Queue:
             HandlerError: `identity` returned something other than a str or None; nothing was registered.
             QueueFull: there is no room; nothing was registered.
             RouteError: `route` did not return a usable route per request; nothing was registered.
-            SerializationError: a request cannot be encoded, or is larger than `settings.register_message_bytes`;
-                nothing was registered.
+            SerializationError: a request cannot be encoded, has a field that no worker could read as the annotated
+                type, or is larger than `settings.register_message_bytes`; nothing was registered.
             StorageUnavailable: no answer within `settings.redis_retry`; the requests may or may not be registered.
         """
         if not requests:
