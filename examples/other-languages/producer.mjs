@@ -4,9 +4,9 @@
 //   node producer.mjs orders.OrderHandler < requests.jsonl
 //
 // Each line of input is one call: an array of requests such as {"thread": "a", "body": ["a", 1]}. One with "key" in
-// place of "thread" is for a handler with `threads`, whose number --threads gives. "priority" and "identity" may be left
-// out. Each line of output has the receipts of a call. With your client of Redis in place of `Connection`, `Producer` is
-// all you need.
+// place of "thread" is for a handler with `threads`, whose number --threads gives. "priority", "identity" and "headers"
+// may be left out. Each line of output has the receipts of a call, or says which tube is full. With your Redis client
+// in place of `Connection`, `Producer` is all you need.
 
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
@@ -220,16 +220,24 @@ async function main() {
     allowPositionals: true,
     options: {
       script: { type: 'string', default: 'register.lua' },
-      threads: { type: 'string' },
+      threads: { type: 'string', default: '0' },
+      capacity: { type: 'string', default: '0' },
+      'delay-ms': { type: 'string', default: '0' },
       'window-ms': { type: 'string', default: '0' },
     },
   })
   const [host, port] = (process.env.QUEUE_REDIS_ADDRESS ?? 'localhost:6379').split(':')
+  const [threads, capacity] = [Number(values.threads), Number(values.capacity)]
   const script = readFileSync(values.script)
-  const producer = new Producer({ handler: positionals[0], script, threads: Number(values.threads ?? 0), host, port })
+  const producer = new Producer({ handler: positionals[0], script, threads, capacity, host, port })
+  const options = { delayMs: Number(values['delay-ms']), windowMs: Number(values['window-ms']) }
   for await (const line of createInterface({ input: process.stdin })) {
-    const receipts = await producer.register(JSON.parse(line), { windowMs: Number(values['window-ms']) })
-    console.log(JSON.stringify(receipts))
+    try {
+      console.log(JSON.stringify(await producer.register(JSON.parse(line), options)))
+    } catch (error) {
+      if (!(error instanceof QueueFull)) throw error
+      console.log(JSON.stringify({ full: error.message }))
+    }
   }
   producer.close()
 }

@@ -32,6 +32,7 @@ from sharded_queue import (
 from sharded_queue.backends.redis.scripts import source
 from sharded_queue.cli.program import main
 from sharded_queue.serializer import unpack
+from sharded_queue.tube import Shard
 from tests.harness.cli_process import CliProcess
 from tests.harness.requirements import node
 from tools.redis_server import Ask, RedisServer
@@ -255,6 +256,23 @@ async def test_shards_are_chosen_as_the_page_says() -> None:
     keys = await queue.register(ByKey, *texts)
     assert [receipt.tube.shard.tag for receipt in threads] == [f"foreign.ByThread:{n}" for n in [*sums, 1, 3]]
     assert [receipt.tube.shard.tag for receipt in keys] == [f"foreign.ByKey:{n}" for n in sums]
+
+
+def test_a_tube_without_room_is_named_and_nothing_is_registered(ask: Ask, start: Start) -> None:
+    program = start("orders.OrderHandler", "--capacity", "2")
+    program.register(by_thread("ann", 1))
+    answer: Any = program.register(by_thread("bob", 1), by_thread("ann", 2), by_thread("ann", 3))
+
+    assert answer == {"full": "ann/0 holds 1 requests"}
+    assert program.register(by_thread("ann", 2))[0]["sequence"] == 1
+    assert ask(lambda redis: redis.llen("tube_{orders.OrderHandler}/bob/0")) == 0
+
+
+def test_a_delayed_request_is_listed_with_the_number_of_its_receipt(ask: Ask, start: Start) -> None:
+    (receipt,) = start("orders.OrderHandler", "--delay-ms", "3600000").register(by_thread("ann", 1))
+    (delayed,) = ask(lambda redis: RedisStorage(redis).delayed(Shard("orders.OrderHandler")))
+
+    assert (delayed.sequence, delayed.tube.thread, delayed.body) == (receipt["sequence"], "ann", b'["ann",1]')
 
 
 def test_headers_reach_the_handler(ask: Ask, start: Start) -> None:
