@@ -86,7 +86,9 @@ def _settings_as_they_were() -> Iterator[None]:
     from sharded_queue.settings import Settings, settings
 
     before = {name: getattr(settings, name) for name in Settings.model_fields}
+    given = set(settings.model_fields_set)
     yield
     for name, value in before.items():
         if getattr(settings, name) != value:
             setattr(settings, name, value)
+    settings.model_fields_set.intersection_update(given)

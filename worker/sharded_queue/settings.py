@@ -100,6 +100,9 @@ class Settings(BaseSettings):
     `redis_password` take precedence.
     """
 
+    redis_database: int = Field(0, ge=0, lt=10**9)
+    """The number of the database, not on a Cluster, which has only 0. The operator reads database 0."""
+
     redis_eviction: Literal["Refused", "Accepted"] = "Refused"
     """Whether to use a Redis that may evict keys (a maxmemory-policy other than noeviction), and so lose requests."""
 
@@ -123,6 +126,12 @@ class Settings(BaseSettings):
     redis_tls: Literal["Disabled", "Verify"] = "Disabled"
     redis_tls_ca: str | None = None
     """File with the certificate authority of Redis; by default, those of the system."""
+
+    redis_url: SecretStr | None = None
+    """
+    A URL in place of `redis_address`, `…_mode`, `…_username`, `…_password`, `…_database`, `…_tls` and
+    `…_sentinel_master`: `RedisOptions.from_url` lists the forms. To set one of those as well is an error.
+    """
 
     redis_username: str | None = None
 
@@ -262,7 +271,7 @@ def _suggestion(name: str) -> str:
 def _refuse(error: ValidationError) -> NoReturn:
     first = error.errors()[0]
     name = str(first["loc"][0])
-    shown = "(hidden)" if "password" in name else repr(first["input"])
+    shown = "(hidden)" if "password" in name or name == "redis_url" else repr(first["input"])
     raise SettingsError(f"{ENV_PREFIX}{name.upper()} (settings.{name}) = {shown}: {first['msg']}") from None
 
 

@@ -73,8 +73,9 @@ async def _local_redis(folder: Path) -> AsyncIterator[LocalRedis]:
 @asynccontextmanager
 async def _storage(resource: Resource) -> AsyncIterator[RedisStorage]:
     """The credentials are those of the environment; the Redis is the resource's."""
-    redis, given = resource.spec.redis, RedisOptions.from_settings()
-    client = connect(RedisOptions(addresses=redis.addresses, username=given.username, password=given.password))
+    redis, secret = resource.spec.redis, settings.redis_password
+    password = secret.get_secret_value() if secret else None
+    client = connect(RedisOptions(addresses=redis.addresses, username=settings.redis_username, password=password))
     try:
         yield RedisStorage(client, keys=redis.keys)
     finally:

@@ -110,7 +110,7 @@ def test_an_unknown_assignment_says_what_was_meant() -> None:
         ("QUEUE_WORKER_BATCHSIZE", "did you mean QUEUE_WORKER_BATCH_SIZE"),
         ("QUEUE_WORKER_BATCH", "did you mean QUEUE_WORKER_BATCH_SIZE"),
         ("QUEUE_REDIS_ADRESS", "did you mean QUEUE_REDIS_ADDRESS"),
-        ("QUEUE_REDIS_URL", "there is no setting QUEUE_REDIS_URL, so it has no effect"),
+        ("QUEUE_REDIS_HOSTS", "there is no setting QUEUE_REDIS_HOSTS, so it has no effect"),
         ("QUEUE_LOGLEVEL", "did you mean QUEUE_LOG_LEVEL"),
     ],
 )
@@ -163,7 +163,7 @@ def test_level_and_format_of_the_log_may_be_spelled_as_people_do(monkeypatch: py
     assert (read().log_level, read().log_format) == ("DEBUG", "json")
 
 
-@pytest.mark.parametrize("name", [name for name in Settings.model_fields if "password" in name])
+@pytest.mark.parametrize("name", [name for name in Settings.model_fields if "password" in name or "url" in name])
 def test_a_password_is_never_shown(name: str) -> None:
     setattr(settings, name, "hunter2-is-secret")
 
@@ -171,9 +171,10 @@ def test_a_password_is_never_shown(name: str) -> None:
     assert "hunter2" not in str(settings.model_dump())
 
 
-def test_a_wrong_password_is_not_shown_in_its_error() -> None:
+@pytest.mark.parametrize("name", ["redis_password", "redis_url"])
+def test_a_wrong_password_is_not_shown_in_its_error(name: str) -> None:
     with pytest.raises(SettingsError) as caught:
-        settings.redis_password = ["hunter2"]  # type: ignore[assignment]
+        setattr(settings, name, ["hunter2"])
 
     assert "hunter2" not in str(caught.value)
 

@@ -91,7 +91,7 @@ def main() -> None:
     """
     Work that must stay in order, spread over machines that come and go.
 
-    QUEUE_REDIS_ADDRESS names the Redis to use (localhost:6379 by default).
+    QUEUE_REDIS_ADDRESS or QUEUE_REDIS_URL names the Redis to use (localhost:6379 by default).
     """
     if isinstance(sys.stdout, TextIOWrapper):  # escape characters that the terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")

@@ -4,7 +4,7 @@ import ssl
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from redis.asyncio import Redis, RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
@@ -17,11 +17,24 @@ from redis.exceptions import (
     AuthenticationError,
 )
 
+from sharded_queue.backends.redis.url import Mode, parse_url
 from sharded_queue.errors import SettingsError
-from sharded_queue.settings import Settings, settings
+from sharded_queue.settings import ENV_PREFIX, Settings, settings
 
 Client = Redis | RedisCluster
 CLUSTER_OPTIONS = frozenset(signature(RedisCluster).parameters)
+
+
+IN_A_URL = (
+    "redis_address",
+    "redis_database",
+    "redis_mode",
+    "redis_password",
+    "redis_sentinel_master",
+    "redis_tls",
+    "redis_username",
+)
+"""The settings that `redis_url` stands for."""
 
 
 class Hidden(str):
@@ -36,15 +49,17 @@ class Hidden(str):
 @dataclass(frozen=True, slots=True)
 class RedisOptions:
     """
-    Where Redis is, in parts. Not a URL, so that only these parts decide about files, sockets and certificates.
+    Where Redis is, in parts, so that only these parts decide about files, sockets and certificates. `from_url` reads
+    some of them from a URL.
 
-    *addresses*: `host:port`, one for Standalone, the sentinels for Sentinel, any nodes for Cluster. *tls_ca*: a file;
-    None trusts the system's authorities. *auth_folder*: where the files `username`, `password` and `sentinelPassword`
+    *addresses*: `host:port`, one for Standalone, the sentinels for Sentinel, any nodes for Cluster. *database*: its
+    number; a Cluster has only 0. *tls_ca*: a file; None trusts the system's authorities. *timeout_seconds*: to connect,
+    and for an answer. *auth_folder*: where the files `username`, `password` and `sentinelPassword`
     are read at each new connection, unless they are given here. Errors never show a password.
     """
 
     addresses: tuple[str, ...] = ("localhost:6379",)
-    mode: Literal["Standalone", "Sentinel", "Cluster"] = "Standalone"
+    mode: Mode = "Standalone"
     username: str | None = None
     password: str | None = None
     sentinel_master: str | None = None
@@ -53,10 +68,12 @@ class RedisOptions:
     tls_ca: str | None = None
     timeout_seconds: float = 5.0
     auth_folder: str | None = None
+    database: int = 0
 
     def __repr__(self) -> str:
         addresses = ",".join(map(without_password, self.addresses))
-        return f"RedisOptions({self.mode} {addresses}{' tls' if self.tls else ''})"
+        database = f" database {self.database}" if self.database else ""
+        return f"RedisOptions({self.mode} {addresses}{database}{' tls' if self.tls else ''})"
 
     def __post_init__(self) -> None:
         for name in ("password", "sentinel_password"):
@@ -64,7 +81,49 @@ class RedisOptions:
                 object.__setattr__(self, name, Hidden(words))
 
     @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        sentinel_password: str | None = None,
+        tls_ca: str | None = None,
+        timeout_seconds: float = 5.0,
+        auth_folder: str | None = None,
+    ) -> "RedisOptions":
+        """
+        The options that a URL and the arguments name, one of
+
+            redis://user:password@host:6379/3                       database 3; 0 by default
+            redis+sentinel://user:password@host:26379,…/master/3    the sentinels, and the user of the master
+            redis+cluster://user:password@host:6379,…               any nodes; it has only database 0
+
+        or the same with `rediss` for `redis`, which is TLS with a verified certificate. User and password are
+        percent-encoded; they and the ports, which are those above by default, may be left out. A URL has no query
+        parameters: what it cannot say are the other arguments, as in `RedisOptions`.
+
+        Raises:
+            SettingsError: this is no such URL. The error repeats no part of it that may hold a password.
+        """
+        try:
+            parts = parse_url(url)
+        except SettingsError as error:
+            raise SettingsError(f"the URL of Redis {error}") from None
+        return cls(
+            **parts._asdict(),
+            sentinel_password=sentinel_password,
+            tls_ca=tls_ca,
+            timeout_seconds=timeout_seconds,
+            auth_folder=auth_folder,
+        )
+
+    @classmethod
     def from_settings(cls, source: Settings = settings) -> "RedisOptions":
+        """
+        Raises:
+            SettingsError: `redis_url` is not a URL of Redis, or is set beside a setting that it stands for.
+        """
+        if source.redis_url:
+            return cls._from_url_of(source, source.redis_url.get_secret_value())
         return cls(
             addresses=source.redis_address,
             mode=source.redis_mode,
@@ -78,7 +137,27 @@ class RedisOptions:
             tls_ca=source.redis_tls_ca,
             timeout_seconds=source.redis_timeout,
             auth_folder=source.redis_auth_folder,
+            database=source.redis_database,
         )
+
+    @classmethod
+    def _from_url_of(cls, source: Settings, url: str) -> "RedisOptions":
+        if beside := [f"{ENV_PREFIX}{name.upper()}" for name in IN_A_URL if name in source.model_fields_set]:
+            raise SettingsError(
+                f"{ENV_PREFIX}REDIS_URL and {', '.join(beside)} are set, but the URL stands for them: leave out one or "
+                "the other"
+            )
+        password = source.redis_sentinel_password
+        try:
+            return cls.from_url(
+                url,
+                sentinel_password=password.get_secret_value() if password else None,
+                tls_ca=source.redis_tls_ca,
+                timeout_seconds=source.redis_timeout,
+                auth_folder=source.redis_auth_folder,
+            )
+        except SettingsError as error:
+            raise SettingsError(f"{ENV_PREFIX}REDIS_URL: {error}") from None
 
 
 class FolderCredentials(CredentialProvider):
@@ -128,12 +207,14 @@ def connect(options: RedisOptions | None = None) -> Client:
     if options.tls:
         common |= {"ssl": True, "ssl_ca_certs": options.tls_ca, "ssl_cert_reqs": "required", "ssl_check_hostname": True}
     if options.mode == "Cluster":
+        if options.database:
+            raise SettingsError(f"redis_database is {options.database}, but a Cluster has no other database than 0")
         return RedisCluster(startup_nodes=[ClusterNode(host, port) for host, port in nodes], **common)
     if options.mode == "Sentinel":
         return _behind_sentinel(options, nodes, common)
     if len(nodes) > 1:
         raise SettingsError(f"redis_address has {len(nodes)} addresses, which needs redis_mode Sentinel or Cluster")
-    return Redis(host=nodes[0][0], port=nodes[0][1], max_connections=1000, **common)
+    return Redis(host=nodes[0][0], port=nodes[0][1], db=options.database, max_connections=1000, **common)
 
 
 def _credentials(options: RedisOptions) -> dict[str, Any]:
@@ -166,7 +247,7 @@ def _behind_sentinel(options: RedisOptions, nodes: list[tuple[str, int]], common
         raise SettingsError("redis_mode Sentinel needs redis_sentinel_master, the name of the master")
     asking = common | _sentinel_credentials(options)
     sentinel = Sentinel(nodes, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
-    client: Redis = sentinel.master_for(options.sentinel_master, **common)
+    client: Redis = sentinel.master_for(options.sentinel_master, db=options.database, **common)
     return client
 
 

@@ -13,7 +13,7 @@ from typing import get_args
 import click
 
 from sharded_queue import logs
-from sharded_queue.backends.redis.client import close, connect
+from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.scripts import is_transient
 from sharded_queue.backends.redis.storage import RedisStorage
@@ -147,7 +147,7 @@ async def reached(storage: RedisStorage, shards: Sequence[Shard], stopped: async
 
 
 async def answered(storage: RedisStorage, shards: Sequence[Shard]) -> None:
-    where, is_silent = ",".join(settings.redis_address), False
+    where, is_silent = ",".join(RedisOptions.from_settings().addresses), False
     while True:
         try:
             await storage.observe(shards[:1], 0)
