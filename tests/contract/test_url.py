@@ -3,7 +3,7 @@
 import pytest
 from redis.asyncio import Redis
 
-from sharded_queue import RedisOptions, settings
+from sharded_queue import RedisOptions, StorageUnavailable, settings
 from sharded_queue.backends.redis.client import close, connect
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from tests.contract.backend import LEASE_SECONDS, RedisBackend, handed
@@ -79,6 +79,21 @@ async def test_a_user_of_the_url_is_the_user_of_all_connections(redis: Redis, re
     finally:
         await redis.execute_command("ACL", "SETUSER", "default", "allkeys")
         await redis.execute_command("ACL", "DELUSER", "a@b")
+
+
+async def test_a_user_needs_one_more_right_for_a_database(as_users: object, users_server: RedisServer) -> None:
+    """As `docs/redis.md` says."""
+    settings.redis_retry = 0.1
+    options = RedisOptions.from_url(f"redis://worker:change-me-worker@{users_server.address}/3")
+    async with Redis(port=users_server.port, username="hands", password="hands") as hands:
+        with pytest.raises(StorageUnavailable, match="select"):
+            await serve(options)
+        await hands.execute_command("ACL", "SETUSER", "worker", "+select")
+        try:
+            assert await serve(options) == ["1"]
+        finally:
+            await hands.execute_command("ACL", "SETUSER", "worker", "-select")
+            await hands.flushall()
 
 
 async def test_the_setting_names_the_redis_of_connect(redis: Redis, redis_server: RedisServer) -> None:

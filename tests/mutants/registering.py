@@ -1,6 +1,6 @@
 """Registering: duplicates, schedules, and producers that are not async."""
 
-from tests.mutants.mutant import DUPLICATES, REGISTER, REGISTER_DUE, SCHEDULES, SYNC, Mutant
+from tests.mutants.mutant import DUPLICATES, REGISTER, REGISTER_DUE, SCHEDULES, SYNC, URL, Mutant
 
 MUTANTS = [
     # Duplicates.
@@ -199,5 +199,20 @@ MUTANTS = [
 """,
         "        return self._open().run(call)\n",
         (SYNC + "a_call_in_an_event_loop_is_refused_with_what_to_do",),
+    ),
+    # Where Redis is.
+    Mutant(
+        "a database is not selected",
+        "backends/redis/client.py",
+        "db=options.database, max_connections=1000",
+        "max_connections=1000",
+        (URL + "a_database_of_a_single_server_holds_all_keys",),
+    ),
+    Mutant(
+        "the user of a URL is forgotten",
+        "backends/redis/url.py",
+        "username, password = _credentials(userinfo)",
+        "username, password = None, None",
+        (URL + "a_user_of_the_url_is_the_user_of_all_connections",),
     ),
 ]
