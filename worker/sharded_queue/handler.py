@@ -308,13 +308,13 @@ def _declared(handler: type[Handler]) -> Any:
 
 def _argument(handler: type[Handler]) -> Any:
     for base in handler.__dict__.get("__orig_bases__", handler.__bases__):
-        origin = get_origin(base) or base
-        if origin is Handler:
-            return _evaluated(handler, get_args(base)[0]) if get_args(base) else None
-        if isinstance(origin, type) and issubclass(origin, Handler):
-            given = dict(zip(origin.__parameters__, get_args(base), strict=False))  # type: ignore[attr-defined]
-            filled = _filled(_argument(origin), given)
-            return None if filled is None else _evaluated(handler, filled)
+        origin, arguments = get_origin(base) or base, get_args(base)
+        if origin is Handler and arguments:
+            return _evaluated(handler, arguments[0])
+        if isinstance(origin, type) and issubclass(origin, Handler) and origin is not Handler:
+            given = dict(zip(origin.__parameters__, arguments, strict=False))  # type: ignore[attr-defined]
+            if (filled := _filled(_argument(origin), given)) is not None:
+                return _evaluated(handler, filled)
     return None
 
 

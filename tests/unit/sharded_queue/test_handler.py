@@ -161,8 +161,12 @@ def test_a_base_class_may_leave_the_type_of_its_requests_open() -> None:
 
     class PlainHandler(OpenHandler): ...  # type: ignore[type-arg]
 
+    class RoutingHandler(Handler): ...
+
+    class BothHandler(RoutingHandler, JobHandler): ...
+
     assert [request_type(each) for each in (OpenHandler, PlainHandler)] == [Any, Any]
-    assert [request_type(each) for each in (JobHandler, SubHandler)] == [Job, Job]
+    assert [request_type(each) for each in (JobHandler, SubHandler, BothHandler)] == [Job] * 3
     assert request_type(JobsHandler) == list[Job]
 
 
