@@ -208,7 +208,18 @@ class Event(NamedTuple):
     whole: list  # type: ignore[type-arg]
 
 
-EVENT = Event(datetime.now(UTC), None, ["a"], (1, 2), Measure(1.5, 2), {"a": 1}, Level.LOW, "key", {"a": [None]}, [1])
+EVENT = Event(
+    datetime(2026, 11, 26, tzinfo=UTC),
+    None,
+    ["a"],
+    (1, 2),
+    Measure(1.5, 2),
+    {"a": 1},
+    Level.LOW,
+    "key",
+    {"a": [None]},
+    [1],
+)
 
 
 class Bounded(msgspec.Struct):
