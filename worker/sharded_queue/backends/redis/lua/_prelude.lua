@@ -434,7 +434,7 @@ local function read_hold(text)
     string.match(text or '', '^(%d+) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*) ?(%d*)$')
   first, last = tonumber(first), tonumber(last)
   if not first or first < -2 ^ 52 or first > 2 ^ 52 or last < -2 ^ 52 or last > 2 ^ 52 then return nil end
-  if #fence > 16 or #since + #lease > 30 then return nil end
+  if #fence > 16 or (#fence == 16 and fence > '4503599627370496') or #since + #lease > 30 then return nil end -- 2 ^ 52
   return { fence = fence, owner = owner, since = since, lease = lease, priority = priority, first = first, last = last,
            ageing = ageing ~= '' and ageing or '0', call = call ~= '' and call or '0' }
 end
