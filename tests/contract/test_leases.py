@@ -44,7 +44,7 @@ async def soon(event: asyncio.Event) -> None:
 
 async def until(condition: Callable[[], Any]) -> None:
     async with asyncio.timeout(SOON):
-        while not condition():  # noqa: ASYNC110 - a lane tells nobody that it was renewed
+        while not condition():  # noqa: ASYNC110 - no event says that a lane was renewed
             await asyncio.sleep(0.02)
 
 

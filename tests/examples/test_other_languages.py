@@ -113,7 +113,7 @@ def by_key(customer: str, number: int) -> dict[str, Any]:
 
 
 def handled(ask: Ask, handler: type[Handler], count: int) -> None:
-    """Let a worker in Python handle so many requests."""
+    """Let a worker in Python handle *count* requests."""
 
     async def work(redis: Redis) -> None:
         await Worker(RedisCoordinator(redis), Queue(RedisStorage(redis)), handlers=[handler]).loop(count)

@@ -12,7 +12,7 @@ MUTANTS = [
         (REDIS + "no_script_looks_through_keys",),
     ),
     Mutant(
-        "nobody is woken",
+        "no worker is woken",
         PRELUDE,
         "math.min(WAKE_LIMIT, woken) do redis.call('RPUSH', WAKE, '1') end",
         "math.min(WAKE_LIMIT, woken) do end",
@@ -33,7 +33,7 @@ MUTANTS = [
         (COORDINATOR + "a_wait_is_ended_without_losing_a_call",),
     ),
     Mutant(
-        "who is told to wait no longer takes it for a call",
+        "a worker whose wait is ended takes that for a wake-up",
         "backends/redis/coordinator.py",
         'return lists[key] if key.endswith(":wake") else None',
         "return lists.get(key)",

@@ -12,7 +12,7 @@ MUTANTS = [
         (RECORDS + "a_thread_that_cannot_be_read_is_in_quarantine_and_says_so",),
     ),
     Mutant(
-        "a thread in quarantine is told nowhere",
+        "a thread in quarantine is reported nowhere",
         PRELUDE,
         "  redis.call('HSET', QUARANTINE, 'thread ' .. thread, reason)\n",
         "",

@@ -63,7 +63,7 @@ def deployment(resource: Resource, replicas: int) -> Manifest:
 
 def worker_name(pod: Name) -> str:
     """
-    The name that a worker has in its leases. It contains the namespace: whoever may create pods chooses their names,
+    The name that a worker has in its leases. It contains the namespace: a user who may create pods chooses their names,
     and must not pass for a worker of another namespace that shares the Redis.
     """
     return f"{pod.namespace}.{pod.name}"

@@ -267,7 +267,7 @@ async def test_a_trickle_pays_for_one_start_only(bench: Bench) -> None:
             await soon(handled)
             handled.clear()
             async with asyncio.timeout(SOON):
-                while not all(lane.is_lingering for lane in worker.lanes):  # noqa: ASYNC110 - a lane tells nobody
+                while not all(lane.is_lingering for lane in worker.lanes):  # noqa: ASYNC110 - no event says that a lane lingers
                     await asyncio.sleep(0.001)
 
     assert starts == [1]
