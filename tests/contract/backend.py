@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from redis.asyncio import Redis
 
@@ -108,6 +108,17 @@ class RedisBackend(Backend):
         coordinator = RedisCoordinator(self.redis)
         coordinator.attach(self.storage)
         return coordinator
+
+    async def renew_by_a_clone(self) -> tuple[Batch, Collection[Lease]]:
+        """Register, bind, and renew as a worker does, from a client of its own: the batch, and the leases it lost."""
+        await self.register("a", "1")
+        batch = await self.bind_one()
+        clone = self.coordinator.clone()
+        assert isinstance(clone, RedisCoordinator)
+        try:
+            return batch, await clone.renew([batch.lease], LEASE_SECONDS)
+        finally:
+            await clone.close()
 
     async def advance(self, seconds: float) -> None:
         keys = self.redis_storage.keys

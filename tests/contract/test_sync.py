@@ -22,7 +22,7 @@ from sharded_queue import (
     SyncQueue,
     settings,
 )
-from sharded_queue.serializer import body_of
+from sharded_queue.serializer import STAMP_DIGITS, body_of
 from tools.redis_server import Ask, RedisServer
 
 pytestmark = pytest.mark.redis
@@ -70,7 +70,7 @@ def queue(ask: Ask) -> Iterator[SyncQueue]:
 def waiting(ask: Ask, thread: str) -> list[int]:
     """The numbers in the tube of a thread, from its head."""
     messages = ask(lambda redis: redis.lrange(f"tube_{{sync.Numbered}}/{thread}/{settings.default_priority}", 0, -1))
-    return [int(body_of(message[13:]).rpartition(b",")[2].strip(b"]")) for message in messages]
+    return [int(body_of(message[STAMP_DIGITS:]).rpartition(b",")[2].strip(b"]")) for message in messages]
 
 
 def test_requests_of_many_os_threads_keep_their_order(queue: SyncQueue, ask: Ask) -> None:

@@ -7,8 +7,7 @@ import pytest
 
 from sharded_queue import SettingsError, StorageUnavailable, settings
 from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect
-from sharded_queue.backends.redis.coordinator import RedisCoordinator
-from tests.contract.backend import LEASE_SECONDS, RedisBackend, handed
+from tests.contract.backend import RedisBackend, handed
 from tests.harness.certificates import Authority, TlsServer
 from tests.harness.requirements import require_redis
 
@@ -36,13 +35,7 @@ def options(server: TlsServer, **others: object) -> RedisOptions:
 
 async def test_a_cluster_is_served_over_tls_and_renewed_by_the_twin(cluster_over_tls: Client) -> None:
     """Leases are renewed from an event loop of their own, whose client must speak TLS like ours."""
-    backend = RedisBackend(cluster_over_tls)
-    await backend.register("a", "1")
-    batch = await backend.bind_one()
-    clone = backend.coordinator.clone()
-    assert isinstance(clone, RedisCoordinator)
-    lost = await clone.renew([batch.lease], LEASE_SECONDS)
-    await clone.close()
+    batch, lost = await RedisBackend(cluster_over_tls).renew_by_a_clone()
 
     assert (handed(batch), lost) == (["1"], [])
 

@@ -5,8 +5,7 @@ from redis.asyncio import Redis
 
 from sharded_queue import RedisOptions, StorageUnavailable, settings
 from sharded_queue.backends.redis.client import close, connect
-from sharded_queue.backends.redis.coordinator import RedisCoordinator
-from tests.contract.backend import LEASE_SECONDS, RedisBackend, handed
+from tests.contract.backend import RedisBackend, handed
 from tests.harness.certificates import TlsServer
 from tests.harness.redis_groups import MASTER, Nodes, Sentinels
 from tools.redis_server import RedisServer
@@ -18,13 +17,7 @@ async def serve(options: RedisOptions) -> list[str]:
     """Register, bind and renew by a clone: what a producer, a worker and its renewer do."""
     client = connect(options)
     try:
-        backend = RedisBackend(client)
-        await backend.register("a", "1")
-        batch = await backend.bind_one()
-        clone = backend.coordinator.clone()
-        assert isinstance(clone, RedisCoordinator)
-        lost = await clone.renew([batch.lease], LEASE_SECONDS)
-        await clone.close()
+        batch, lost = await RedisBackend(client).renew_by_a_clone()
         assert lost == []
         return handed(batch)
     finally:

@@ -1,15 +1,13 @@
 """What becomes of resources that cannot be served, before a fake API server."""
 
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from time import monotonic
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Shard
-from sharded_queue_operator.cluster.api import Api
 from sharded_queue_operator.controller import controller as module
 from sharded_queue_operator.controller.controller import TRIES, Controller
 from sharded_queue_operator.errors import ApiRefused
@@ -17,21 +15,7 @@ from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.resource import spec as resources
 from sharded_queue_operator.resource.spec import ACCEPT
 from sharded_queue_operator.scaling.observation import Doubt
-from sharded_queue_operator.settings import Settings
 from tests.unit.sharded_queue_operator.api_server import NAME, Server, body
-
-
-@pytest.fixture
-def server() -> Server:
-    return Server()
-
-
-@pytest.fixture
-async def controller(server: Server) -> AsyncIterator[Controller]:
-    controller = Controller(cast("Api", server), Settings())
-    yield controller
-    controller.queue.forget(NAME)
-    await controller.observer.close()
 
 
 def hear(controller: Controller) -> None:

@@ -1,6 +1,5 @@
 """Lists replace what is known of resources and of Deployments."""
 
-from collections.abc import AsyncIterator
 from typing import cast
 
 import pytest
@@ -21,19 +20,6 @@ DEPLOYMENT = {
     },
     "spec": {"replicas": 3},
 }
-
-
-@pytest.fixture
-def server() -> Server:
-    return Server()
-
-
-@pytest.fixture
-async def controller(server: Server) -> AsyncIterator[Controller]:
-    controller = Controller(cast("Api", server), Settings())
-    yield controller
-    controller.queue.forget(NAME)
-    await controller.observer.close()
 
 
 @pytest.fixture

@@ -18,23 +18,7 @@ from tests.unit.sharded_queue_operator.pod_server import (
     pod,
     resource,
     seen,
-    tracking,
 )
-
-
-@pytest.fixture
-def server() -> PodServer:
-    return PodServer(*(pod(name) for name in "abcd"))
-
-
-@pytest.fixture
-def coordinator() -> RecordingCoordinator:
-    return RecordingCoordinator()
-
-
-@pytest.fixture
-def pods(server: PodServer) -> PodTracker:
-    return tracking(server)
 
 
 @pytest.fixture
@@ -46,26 +30,26 @@ def scale_down(pods: PodTracker, coordinator: RecordingCoordinator) -> ScaleDown
 
 
 async def test_victims_are_cordoned_first_and_marked_at_the_next_reading(
-    scale_down: ScaleDown, coordinator: RecordingCoordinator, server: PodServer
+    scale_down: ScaleDown, coordinator: RecordingCoordinator, pod_server: PodServer
 ) -> None:
     assert not await scale_down.prepare(resource(), FOUR, seen("a", "b"), 2)
     assert coordinator.cordoned == [(["c", "d"], CORDON_SECONDS)]
-    assert server.costs == {}
+    assert pod_server.costs == {}
 
     assert await scale_down.prepare(resource(), FOUR, seen("a", "b"), 2)
-    assert server.costs == {"c": VICTIM_COST, "d": VICTIM_COST}
+    assert pod_server.costs == {"c": VICTIM_COST, "d": VICTIM_COST}
 
 
-async def test_a_reading_from_before_the_cordon_does_not_count(scale_down: ScaleDown, server: PodServer) -> None:
+async def test_a_reading_from_before_the_cordon_does_not_count(scale_down: ScaleDown, pod_server: PodServer) -> None:
     early = seen("a", "b")
     assert not await scale_down.prepare(resource(), FOUR, early, 2)
 
     assert not await scale_down.prepare(resource(), FOUR, early, 2)
-    assert server.costs == {}
+    assert pod_server.costs == {}
 
 
 async def test_a_worker_that_took_a_thread_meanwhile_is_uncordoned_and_another_goes(
-    scale_down: ScaleDown, coordinator: RecordingCoordinator, server: PodServer
+    scale_down: ScaleDown, coordinator: RecordingCoordinator, pod_server: PodServer
 ) -> None:
     await scale_down.prepare(resource(), FOUR, seen("a", "b"), 3)
     (first, _) = coordinator.cordoned[0]
@@ -74,7 +58,7 @@ async def test_a_worker_that_took_a_thread_meanwhile_is_uncordoned_and_another_g
     (other,) = {"c", "d"} - set(first)
     assert coordinator.cordoned[1:] == [([other], CORDON_SECONDS), (first, 0)]
     assert await scale_down.prepare(resource(), FOUR, seen("a", "b", *first), 3)
-    assert server.costs == {other: VICTIM_COST}
+    assert pod_server.costs == {other: VICTIM_COST}
 
 
 async def test_the_choice_of_victims_ends(scale_down: ScaleDown) -> None:
@@ -104,35 +88,37 @@ async def test_without_redis_an_order_to_lower_is_followed_at_once(
 
 
 async def test_without_rights_on_pods_the_replicas_fall_all_the_same(
-    scale_down: ScaleDown, server: PodServer, pods: PodTracker
+    scale_down: ScaleDown, pod_server: PodServer, pods: PodTracker
 ) -> None:
-    server.refuses = True
+    pod_server.refuses = True
     pods.forget(NAME)
 
     assert await scale_down.prepare(resource(), FOUR, seen(), 2)
 
 
-async def test_pods_of_the_users_deployment_are_found_by_its_selector(scale_down: ScaleDown, server: PodServer) -> None:
-    server.pods = {name: pod(name, "mine") for name in "wxyz"} | {"a": pod("a")}
+async def test_pods_of_the_users_deployment_are_found_by_its_selector(
+    scale_down: ScaleDown, pod_server: PodServer
+) -> None:
+    pod_server.pods = {name: pod(name, "mine") for name in "wxyz"} | {"a": pod("a")}
     mine, workload = resource(scaleTargetRef={"name": "mine"}), FOUR._replace(uid="deployment-mine")
 
     await scale_down.prepare(mine, workload, seen("y"), 1)
     assert await scale_down.prepare(mine, workload, seen("y"), 1)
-    assert server.costs == dict.fromkeys("wxz", VICTIM_COST)
+    assert pod_server.costs == dict.fromkeys("wxz", VICTIM_COST)
 
 
 async def test_the_highest_ordinals_of_a_stateful_set_are_cordoned_and_go(
-    scale_down: ScaleDown, server: PodServer, coordinator: RecordingCoordinator
+    scale_down: ScaleDown, pod_server: PodServer, coordinator: RecordingCoordinator
 ) -> None:
     """They once went without a cordon: each could take a thread as it was stopped."""
     names = [f"w-{number}" for number in range(4)]
-    server.pods = {name: pod(name, kind="StatefulSet") for name in names}
+    pod_server.pods = {name: pod(name, kind="StatefulSet") for name in names}
     theirs, workload = resource(scaleTargetRef={"name": "n", "kind": "StatefulSet"}), FOUR._replace(uid="set-n")
 
     assert not await scale_down.prepare(theirs, workload, seen("w-3"), 2)
     assert coordinator.cordoned == [(["w-2", "w-3"], CORDON_SECONDS)]
     assert await scale_down.prepare(theirs, workload, seen("w-3"), 2)
-    assert server.costs == {}
+    assert pod_server.costs == {}
 
 
 async def test_a_worker_that_bears_the_bare_name_of_its_pod_is_busy_too(
