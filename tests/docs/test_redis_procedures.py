@@ -1,0 +1,198 @@
+"""What the page on operations says about backups, another Redis and a lost Redis: its steps, done with real servers."""
+
+import asyncio
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from redis.asyncio import Redis
+
+from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Route, Worker, current, settings
+from sharded_queue.backends.redis.check import faults
+from sharded_queue.backends.redis.snapshot import snapshot
+from sharded_queue.queue.receipts import Receipts
+from tools.redis_server import RedisServer
+
+pytestmark = pytest.mark.redis
+LATER = 3600.0
+
+
+class Step(NamedTuple):
+    key: str
+    number: int
+
+
+class Done(NamedTuple):
+    key: str
+    number: int
+    fence: int
+
+
+class StepHandler(Handler[Step]):
+    done: list[Done]
+    news: asyncio.Condition
+
+    @classmethod
+    async def route(cls, *requests: Step) -> list[Route]:
+        return [Route(request.key) for request in requests]
+
+    async def perform(self, *requests: Step) -> None:
+        async with self.news:
+            self.done += [Done(*request, current().lease.fence) for request in requests]
+            self.news.notify_all()
+
+
+class System:
+    """A Redis with its files, a producer and a worker."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.server = server
+        self.client = Redis(port=server.port)
+        self.queue = Queue(RedisStorage(self.client))
+        StepHandler.done, StepHandler.news = [], asyncio.Condition()
+
+    async def register(self, key: str, *numbers: int, delay_seconds: float = 0) -> Receipts:
+        steps = [Step(key, number) for number in numbers]
+        return await self.queue.register(StepHandler, *steps, delay_seconds=delay_seconds)
+
+    def worker(self) -> Worker:
+        return Worker(RedisCoordinator(self.client), self.queue, handlers=[StepHandler])
+
+    async def handle(self, count: int) -> list[str]:
+        """What a worker handles that ends after *count* requests."""
+        before = len(StepHandler.done)
+        async with asyncio.timeout(20):
+            await self.worker().loop(count)
+        return [f"{done.key} {done.number}" for done in StepHandler.done[before:]]
+
+    async def has_handled(self, key: str, number: int) -> None:
+        async with asyncio.timeout(20), StepHandler.news:
+            await StepHandler.news.wait_for(lambda: (key, number) in {done[:2] for done in StepHandler.done})
+
+    async def is_sound(self) -> bool:
+        """What `sharded-queue check` would say."""
+        (shard,) = StepHandler.all_shards()
+        return not faults(await snapshot(RedisStorage(self.client), shard))
+
+    def redis_cli(self, *words: str) -> str:
+        command = ["redis-cli", "-p", str(self.server.port), *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
+
+    def back_up(self) -> Path:
+        self.redis_cli("SAVE")
+        return Path(shutil.copy(self._snapshot, self.server.folder / "backup.rdb"))
+
+    def restore(self, backup: Path) -> None:
+        self.server.kill()
+        shutil.copy(backup, self._snapshot)
+        self.server.start()
+
+    @property
+    def _snapshot(self) -> Path:
+        return self.server.folder / "dump.rdb"
+
+
+@pytest.fixture
+async def on(own_redis: Callable[..., RedisServer]) -> AsyncIterator[Callable[..., System]]:
+    """Makes a system on a Redis of its own."""
+    systems: list[System] = []
+
+    def make(**options: str) -> System:
+        systems.append(System(own_redis(**options)))
+        return systems[-1]
+
+    yield make
+    for system in systems:
+        await system.client.aclose()
+
+
+async def test_an_older_snapshot_repeats_what_was_handled_since_and_loses_what_was_registered_since(
+    on: Callable[..., System],
+) -> None:
+    system = on()
+    await system.register("ann", 1, 2, 3)
+    assert await system.handle(3) == ["ann 1", "ann 2", "ann 3"]
+    await system.register("ann", 4, 5, 6)
+
+    backup = system.back_up()
+    assert await system.handle(3) == ["ann 4", "ann 5", "ann 6"]
+    await system.register("ann", 7, 8)
+    system.restore(backup)
+    await system.register("ann", 9)
+
+    assert await system.handle(4) == ["ann 4", "ann 5", "ann 6", "ann 9"]
+    assert await system.is_sound()
+
+
+async def test_fences_grow_over_a_restore(on: Callable[..., System]) -> None:
+    """A database that handlers guard by their fences refuses no worker afterwards."""
+    system = on()
+    await system.register("ann", 1)
+    backup = system.back_up()
+    await system.handle(1)
+    system.restore(backup)
+    await system.handle(1)
+
+    first, second = StepHandler.done
+    assert first[:2] == second[:2]
+    assert first.fence < second.fence
+
+
+async def test_a_worker_that_runs_through_a_restore_goes_on_in_order(on: Callable[..., System]) -> None:
+    """It even holds its thread by a lease that is in the snapshot."""
+    settings.coordinator_lease, settings.coordinator_delay, settings.worker_batch_size = 0.5, 0.1, 2
+    system = on()
+    await system.register("ann", *range(1, 5))
+    worker = system.worker()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(worker.loop())
+        await system.has_handled("ann", 4)
+        await system.register("ann", *range(5, 9))
+        backup = await asyncio.to_thread(system.back_up)
+        await system.has_handled("ann", 8)
+        await asyncio.to_thread(system.restore, backup)
+        await system.register("ann", *range(9, 13))
+        await system.has_handled("ann", 12)
+        worker.stop()
+
+    numbers = [done.number for done in StepHandler.done]
+    assert list(dict.fromkeys(numbers)) == list(range(1, 13))
+    assert numbers[-4:] == list(range(9, 13))
+    assert await system.is_sound()
+
+
+async def test_a_receipt_of_the_forgotten_time_may_cancel_another_request(on: Callable[..., System]) -> None:
+    """So the page says to let those receipts go."""
+    system = on()
+    backup = system.back_up()
+    forgotten = await system.register("ann", 1, delay_seconds=LATER)
+    system.restore(backup)
+    await system.register("bob", 2, delay_seconds=LATER)
+
+    assert await system.queue.cancel(*forgotten)
+    assert await system.queue.delayed(StepHandler) == []
+
+
+async def test_requests_move_to_another_redis_by_replication(on: Callable[..., System]) -> None:
+    old = on(**{"repl-diskless-sync-delay": "0"})
+    await old.register("ann", 1, 2, 3)
+    await old.handle(3)
+    await old.register("ann", 4, 5)
+    later = await old.register("ann", 6, delay_seconds=LATER)
+
+    new = on()
+    new.redis_cli("REPLICAOF", "127.0.0.1", str(old.server.port))
+    async with asyncio.timeout(20):
+        while "master_link_status:up" not in new.redis_cli("INFO", "replication"):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+    assert old.redis_cli("WAIT", "1", "10000") == "1"
+    new.redis_cli("REPLICAOF", "NO", "ONE")
+    old.server.stop()
+
+    await new.register("ann", 7)
+    assert await new.handle(3) == ["ann 4", "ann 5", "ann 7"]
+    assert await new.queue.cancel(*later)
+    assert await new.is_sound()
