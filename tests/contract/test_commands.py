@@ -84,6 +84,19 @@ def test_dead_letters_are_listed_and_replayed_to_the_head(ask: Ask) -> None:
     assert [json.loads(line)["request"] for line in requests] == [[1], [2]]
 
 
+def test_peek_reads_on(ask: Ask) -> None:
+    register(ask, "7", b"[1]", b"[2]", b"[3]")
+    pages = [typed("peek", "shop.Charge", "7", "--json", *words).output for words in (["--count", "1"], ["--all"])]
+    first, *_ = (json.loads(line)["sequence"] for line in pages[0].splitlines())
+    rest = typed("peek", "shop.Charge", "7", "--json", "--after", str(first)).output.splitlines()
+
+    assert [json.loads(line)["request"] for line in rest] == [[2], [3]]
+    assert [json.loads(line)["request"] for line in pages[1].splitlines()] == [[1], [2], [3]]
+    assert typed("peek", "shop.Charge", "7", "--after", str(first + 2)).output == (
+        f"nothing waits in shop.Charge/7/0 behind request {first + 2}\n"
+    )
+
+
 def kill_a_worker_of(ask: Ask, thread: str) -> None:
     """A worker holds the thread, and its lease has ended without renewal."""
     bind(ask)

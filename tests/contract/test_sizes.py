@@ -130,7 +130,9 @@ async def test_a_delayed_request_counts_by_its_bytes(backend: Backend) -> None:
 async def test_a_look_at_a_tube_is_bounded_in_bytes(backend: Backend) -> None:
     await backend.register("a", *[KILOBYTE] * 6)
 
-    assert len(await backend.storage.peek(Tube(SHARD, "a", 0), 10)) == 4
+    page = await backend.storage.peek(Tube(SHARD, "a", 0), 10)
+    assert len(page) == 4
+    assert len(await backend.storage.peek(Tube(SHARD, "a", 0), 10, after=page[0][0])) == 4
 
 
 async def test_a_message_that_others_wrote_is_bounded_too(on_redis: RedisBackend) -> None:

@@ -79,6 +79,29 @@ async def test_peek_leaves_requests_where_they_are(backend: Backend) -> None:
     assert (await backend.observe()).depth == 3
 
 
+async def test_peek_reads_on_page_by_page_while_the_tube_moves(backend: Backend) -> None:
+    """What is handled or registered between two pages moves no request from one page to another."""
+    tube = Tube(SHARD, "a", 0)
+    await backend.register("a", *"12345678")
+    seen = await backend.storage.peek(tube, 3)
+    await backend.settle(await backend.bind_one(wanted=2), release=True)
+    await backend.register("a", "9")
+    while page := await backend.storage.peek(tube, 3, after=seen[-1][0]):
+        seen += page
+
+    assert bodies([message for _, message in seen]) == list("123456789")
+    assert [number for number, _ in seen] == list(range(seen[0][0], seen[0][0] + 9))
+
+
+async def test_peek_behind_a_request_that_was_handled_begins_with_the_first(backend: Backend) -> None:
+    first = await backend.register("a", "1", "2", "3")
+    await backend.settle(await backend.bind_one(wanted=2), release=True)
+    page = await backend.storage.peek(Tube(SHARD, "a", 0), 3, after=first - 5)
+
+    assert bodies([message for _, message in page]) == ["3"]
+    assert await backend.storage.peek(Tube(SHARD, "a", 0), 3, after=first + 1000) == []
+
+
 async def test_peek_into_a_tube_that_does_not_exist_is_empty(backend: Backend) -> None:
     assert await backend.storage.peek(Tube(SHARD, "nobody", 0)) == []
 

@@ -1,6 +1,6 @@
 """Costs, bounds and figures."""
 
-from tests.mutants.mutant import BIND, COORDINATOR, OBSERVING, PRELUDE, REDIS, SETTLE, SIZES, Mutant
+from tests.mutants.mutant import BIND, COORDINATOR, OBSERVING, PEEK, PRELUDE, REDIS, SETTLE, SIZES, STORAGE, Mutant
 
 MUTANTS = [
     # Cost and promptness.
@@ -38,6 +38,27 @@ MUTANTS = [
         'return lists[key] if key.endswith(":wake") else None',
         "return lists.get(key)",
         (COORDINATOR + "a_wait_is_ended_without_losing_a_call",),
+    ),
+    Mutant(
+        "a page goes on by its place, not by its number",
+        PEEK,
+        "first - tube.head, count",
+        "first - tube.tail + 8, count",
+        (STORAGE + "peek_reads_on_page_by_page_while_the_tube_moves",),
+    ),
+    Mutant(
+        "in memory a page begins with the first request",
+        "backends/memory/steps/peek.py",
+        "max(buffer.head, after + 1)",
+        "buffer.head",
+        (STORAGE + "peek_behind_a_request_that_was_handled_begins_with_the_first",),
+    ),
+    Mutant(
+        "a page has no bound in bytes",
+        PRELUDE,
+        "bytes = bytes + cut(read, room - bytes, #messages == 0)",
+        "bytes = 0",
+        (SIZES + "a_look_at_a_tube_is_bounded_in_bytes",),
     ),
     # Figures.
     Mutant(

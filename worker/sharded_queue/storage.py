@@ -299,10 +299,13 @@ class Storage(ABC):
         """
 
     @abstractmethod
-    async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
+    async def peek(self, tube: Tube, count: int = 10, after: int | None = None) -> list[tuple[int, bytes]]:
         """
         The first requests of a tube as (sequence number, message), left in place: at most *count* of them, in at most
         `settings.worker_batch_bytes` bytes unless the first one alone is larger.
+
+        *after*: those with a larger number only. The last number of a page is where the next one begins, whatever was
+        handled or registered meanwhile; an empty page is the end.
         """
 
     @abstractmethod

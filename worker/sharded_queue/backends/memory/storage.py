@@ -90,8 +90,8 @@ class RuntimeStorage(Storage):
         now = self.shards.clock()
         return [observe(self.shards[shard], worst, holds, now) for shard in shards]
 
-    async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
-        return peek(self.shards[tube.shard], tube, count, settings.worker_batch_bytes)
+    async def peek(self, tube: Tube, count: int = 10, after: int | None = None) -> list[tuple[int, bytes]]:
+        return peek(self.shards[tube.shard], tube, count, settings.worker_batch_bytes, after)
 
     async def explain(self, shard: Shard, thread: str) -> ThreadState:
         return explain(self.shards[shard], thread, self.shards.clock())

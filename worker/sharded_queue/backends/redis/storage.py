@@ -242,8 +242,8 @@ class RedisStorage(Storage):
         replies = await self.scripts.run_all("observe", calls, seconds=settings.redis_timeout)
         return [_readable_state(shard, reply) for shard, reply in zip(shards, replies, strict=True)]
 
-    async def peek(self, tube: Tube, count: int = 10) -> list[tuple[int, bytes]]:
-        arguments = [tube.thread, tube.priority, count, settings.worker_batch_bytes]
+    async def peek(self, tube: Tube, count: int = 10, after: int | None = None) -> list[tuple[int, bytes]]:
+        arguments = [tube.thread, tube.priority, count, settings.worker_batch_bytes, "" if after is None else after]
         first, messages = await self.scripts.run(
             "peek", self.keys.of(tube.shard), arguments, seconds=settings.redis_timeout
         )

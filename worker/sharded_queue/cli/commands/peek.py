@@ -1,4 +1,4 @@
-"""`sharded-queue peek`: the next requests of a tube."""
+"""`sharded-queue peek`: the requests of a tube, page by page."""
 
 import time
 
@@ -17,6 +17,8 @@ from sharded_queue.settings import settings
 from sharded_queue.tube import Tube
 
 Messages = list[tuple[int, bytes]]
+PAGE = 1000
+"""Requests of one step of `--all`."""
 
 
 @click.command()
@@ -25,29 +27,46 @@ Messages = list[tuple[int, bytes]]
 @click.argument("priority", type=int, default=lambda: settings.default_priority)
 @module_options
 @click.option("--count", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Requests to show.")
+@click.option(
+    "--after", type=click.IntRange(-(2**53), 2**53), metavar="SEQUENCE", help="Go on behind the request of this number."
+)
+@click.option("--all", "is_all", is_flag=True, help="Show all of them, page by page.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per request.")
 def peek(
-    handler: str, thread: str, priority: int, modules: tuple[str, ...], spread: int | None, count: int, as_json: bool
+    handler: str,
+    thread: str,
+    priority: int,
+    modules: tuple[str, ...],
+    spread: int | None,
+    count: int,
+    after: int | None,
+    is_all: bool,
+    as_json: bool,
 ) -> None:
-    """Show the first requests of a tube. They stay where they are."""
+    """Show the first requests of a tube, or those that follow. They stay where they are."""
     (found,) = named([handler], modules, spread)
     tube = Tube(found.shard_of(thread), thread, priority)
-    messages = read_about(found, lambda storage: first(storage, found, tube, count))
-    if as_json:
-        emit_lines(peeked(*each) for each in messages)
-    elif messages:
-        show(messages)
-    else:
-        click.echo(f"nothing waits in {tube}")
+
+    async def shown(storage: RedisStorage) -> None:
+        page = await first(storage, found, tube, PAGE if is_all else count, after)
+        if not page and not as_json:
+            click.echo(f"nothing waits in {tube}" + ("" if after is None else f" behind request {after}"))
+        while page:
+            show(page, as_json)
+            page = await storage.peek(tube, PAGE, page[-1][0]) if is_all else []
+
+    read_about(found, shown)
 
 
-async def first(storage: RedisStorage, handler: Named, tube: Tube, count: int) -> Messages:
+async def first(storage: RedisStorage, handler: Named, tube: Tube, count: int, after: int | None) -> Messages:
     """
     Raises:
         BadInput: the thread, or its tube of that priority, has no requests.
     """
-    if messages := await storage.peek(tube, count):
+    if messages := await storage.peek(tube, count, after):
         return messages
+    if after is not None and await storage.peek(tube, 1):
+        return []
     await must_have(storage, handler, tube.thread)
     state = await storage.explain(tube.shard, tube.thread)
     if others := ", ".join(str(each.priority) for each in state.tubes):
@@ -67,7 +86,10 @@ def waits(message: bytes) -> float | None:
         return None
 
 
-def show(messages: Messages) -> None:
+def show(messages: Messages, as_json: bool) -> None:
+    if as_json:
+        emit_lines(peeked(*each) for each in messages)
+        return
     columns = [number("sequence"), number("waits"), text("headers"), text("request")]
     if not any(headers_in(message) for _, message in messages):
         del columns[2]

@@ -665,6 +665,20 @@ local function first_messages(list, count, room)
   return messages, bytes, #messages == found and found < part
 end
 
+-- Messages of a list from place `at` on (0 is the first), as first_messages has them.
+local function messages_from(list, at, count, room)
+  local part, messages, bytes = math.max(1, math.min(count, math.floor(room / math.max(1, largest_message())))), {}, 0
+  while #messages < count do
+    local asked, from = math.min(part, count - #messages), at + #messages
+    local read = try('LRANGE', list, from, from + asked - 1) or {}
+    local found = #read
+    bytes = bytes + cut(read, room - bytes, #messages == 0)
+    for _, message in ipairs(read) do messages[#messages + 1] = message end
+    if #read < found or found < asked then break end
+  end
+  return messages
+end
+
 -- The next requests of a bound thread: at most `wanted` of one tube, in at most `room` bytes or a single larger one,
 -- and one by one while a failure is isolated. Returns their priority, the number of the first, its attempt, the
 -- messages, and their bytes; nothing where there are none. Writes what is in hand into `held`, which the caller stores.

@@ -1,14 +1,16 @@
 #!lua flags=no-writes
--- The first requests of a tube, at most `count`, in at most `bytes` bytes or a single larger one.
+-- Requests of a tube in their order, at most `count`, in at most `bytes` bytes or a single larger one.
 --
--- ARGV  thread, priority, count, bytes. Returns {sequence of the first, messages}.
+-- ARGV  thread, priority, count, bytes, the number after which to read ('' for the first ones)
+-- Returns {sequence of the first, messages}
+--
+-- Redis finds the place in the list from its nearer end, by blocks of 8 kB: half a million requests away takes some
+-- 0.1 ms.
 
 check_format()
-for _, tube in ipairs(tubes_of(ARGV[1]) or {}) do
-  if tube.priority == ARGV[2] then
-    local count = math.min(tonumber(ARGV[3]), tube.tail - tube.head)
-    if count < 1 then break end
-    return { tube.head, (first_messages(list_of(ARGV[1], ARGV[2]), count, tonumber(ARGV[4]))) }
-  end
-end
-return { 0, {} }
+local tubes = tubes_of(ARGV[1]) or {}
+local tube = tubes[position_of(tubes, ARGV[2])]
+if not tube then return { 0, {} } end
+local first = math.max(tube.head, (tonumber(ARGV[5]) or tube.head - 1) + 1)
+local count = math.min(tonumber(ARGV[3]), tube.tail - first)
+return { first, messages_from(list_of(ARGV[1], ARGV[2]), first - tube.head, count, tonumber(ARGV[4])) }
