@@ -10,10 +10,23 @@ from typing import NamedTuple
 import pytest
 from redis.asyncio import Redis
 
-from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Route, Worker, current, settings
+from sharded_queue import (
+    Handler,
+    Queue,
+    RedisCoordinator,
+    RedisOptions,
+    RedisStorage,
+    Route,
+    StorageUnavailable,
+    SyncQueue,
+    Worker,
+    current,
+    settings,
+)
 from sharded_queue.backends.redis.check import faults
 from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.queue.receipts import Receipts
+from tests.harness.pages import printed
 from tools.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
@@ -176,7 +189,31 @@ async def test_a_receipt_of_the_forgotten_time_may_cancel_another_request(on: Ca
     assert await system.queue.delayed(StepHandler) == []
 
 
-async def test_requests_move_to_another_redis_by_replication(on: Callable[..., System]) -> None:
+async def test_a_snapshot_is_restored_into_a_redis_with_an_append_only_file(on: Callable[..., System]) -> None:
+    """Redis reads no snapshot while it has an append-only file, or should have one: so it starts without, once."""
+    system = on()
+    await system.register("ann", 1, 2)
+    backup = system.back_up()
+
+    restored = on(appendonly="yes")
+    restored.server.kill()
+    shutil.rmtree(restored.server.folder / "appendonlydir")
+    restored.server._options["appendonly"] = "no"
+    restored.restore(backup)
+    assert restored.redis_cli("CONFIG", "SET", "appendonly", "yes") == "OK"
+    async with asyncio.timeout(20):
+        while "aof_rewrite_in_progress:1" in restored.redis_cli("INFO", "persistence"):  # noqa: ASYNC110 - a process
+            await asyncio.sleep(0.05)
+    restored.server._options["appendonly"] = "yes"
+    restored.server.stop()
+    restored.server.start()
+
+    assert await restored.handle(2) == ["ann 1", "ann 2"]
+
+
+async def test_requests_move_to_another_redis(on: Callable[..., System]) -> None:
+    """Also with a producer that goes on until the roles change: the old server refuses it from then on."""
+    settings.redis_retry = 0.5
     old = on(**{"repl-diskless-sync-delay": "0"})
     await old.register("ann", 1, 2, 3)
     await old.handle(3)
@@ -185,14 +222,47 @@ async def test_requests_move_to_another_redis_by_replication(on: Callable[..., S
 
     new = on()
     new.redis_cli("REPLICAOF", "127.0.0.1", str(old.server.port))
-    async with asyncio.timeout(20):
-        while "master_link_status:up" not in new.redis_cli("INFO", "replication"):  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.05)
-    assert old.redis_cli("WAIT", "1", "10000") == "1"
-    new.redis_cli("REPLICAOF", "NO", "ONE")
+    await replication_says(new, "master_link_status:up")
+    await old.register("ann", 7)
+    old.redis_cli("FAILOVER", "TO", "127.0.0.1", str(new.server.port))
+    await replication_says(new, "role:master")
+    with pytest.raises(StorageUnavailable):
+        await old.register("ann", 8)
     old.server.stop()
 
-    await new.register("ann", 7)
-    assert await new.handle(3) == ["ann 4", "ann 5", "ann 7"]
+    await new.register("ann", 9)
+    assert await new.handle(4) == ["ann 4", "ann 5", "ann 7", "ann 9"]
     assert await new.queue.cancel(*later)
     assert await new.is_sound()
+
+
+async def replication_says(system: System, words: str) -> None:
+    async with asyncio.timeout(20):
+        while words not in system.redis_cli("INFO", "replication"):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.05)
+
+
+async def test_what_a_lost_redis_held_is_registered_again_in_order(on: Callable[..., System]) -> None:
+    """As the page prints it, interrupted once: nothing is handled twice after the loss."""
+    page = printed("operations.md", "python")
+    page["PART"] = 2
+    handler, order = page["OrderHandler"], page["Order"]
+    done: list[int] = []
+
+    async def perform(self: Handler, *orders: tuple[str, int]) -> None:
+        done.extend(number for _, number in orders)
+
+    handler.perform = perform
+    system = on()
+    await system.queue.register(handler, *[order("ann", number) for number in range(1, 8)])
+    await Worker(RedisCoordinator(system.client), system.queue, handlers=[handler]).loop(2)
+    system.redis_cli("FLUSHALL")
+
+    unhandled = [order("ann", number) for number in range(1, 8) if number not in done]
+    with SyncQueue(RedisOptions((system.server.address,))) as queue:
+        await asyncio.to_thread(page["register_again"], queue, unhandled[:3])
+        assert await asyncio.to_thread(page["register_again"], queue, unhandled) == len(unhandled)
+    await Worker(RedisCoordinator(system.client), system.queue, handlers=[handler]).loop(len(unhandled))
+
+    (state,) = await RedisStorage(system.client).observe(handler.all_shards())
+    assert (done, state.depth) == (list(range(1, 8)), 0)
