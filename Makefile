@@ -18,9 +18,14 @@ check: install ## formatter, linter, types, import contracts: seconds
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n +1
 
-test: install redis-server promtool node ## everything: unit, contract, crash, real Kubernetes, end to end
+test: install redis-server promtool node chromium ## everything: unit, contract, crash, real Kubernetes, end to end
 	@$(BIN)/python -m tools.cluster prepare
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
+
+docs: install ## the documentation as a site in build/docs, strictly: a warning is an error
+	@$(BIN)/python -m sphinx --builder html --conf-dir docs --doctree-dir build/doctrees --fresh-env --jobs auto \
+	  --nitpicky --fail-on-warning --keep-going --quiet . build/docs
+	@echo "file://$(CURDIR)/build/docs/index.html"
 
 unit: install redis-server ## what needs no Kubernetes: unit and contract tests
 	@$(BIN)/python -m pytest tests/unit tests/contract
@@ -53,7 +58,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-redis-server promtool node: # installed where a package manager can, otherwise named
+redis-server promtool node chromium: # installed where a package manager can, otherwise named
 	@if ! command -v $@ $(STANDS_FOR_$@) >/dev/null; then \
 	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 	    echo "installing $(PACKAGE_$@) with apt-get"; \
@@ -63,9 +68,11 @@ redis-server promtool node: # installed where a package manager can, otherwise n
 	  fi; \
 	fi
 STANDS_FOR_redis-server := valkey-server
+STANDS_FOR_chromium     := chromium-browser google-chrome
 PACKAGE_redis-server    := redis-server
 PACKAGE_promtool        := prometheus
 PACKAGE_node            := nodejs
+PACKAGE_chromium        := chromium
 
 chart: install ## generate the files of the chart that have their source elsewhere
 	@$(BIN)/python -m tools.chart
@@ -87,4 +94,4 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 audit: install ## ask the advisories of PyPI about every locked package; says which it could not ask about
 	@$(BIN)/python -m tools.audit
 
-.PHONY: audit imports help run check test unit bench scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool node lock
+.PHONY: audit imports help run check test docs unit bench scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool node chromium lock

@@ -1,4 +1,4 @@
-"""Servers that tests need: without one a test is skipped, and in CI it fails."""
+"""Programs that tests need: without one a test is skipped, and in CI it fails."""
 
 import os
 import shutil
@@ -26,6 +26,17 @@ def node() -> str:
     if found:
         return found
     sentence = "no node on PATH: install Node 18.3 or newer (Debian: apt install nodejs)"
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
+def chromium() -> str:
+    """The Chromium of the PATH, by any of its names; a skip, or an error in CI, without."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found:
+        return found
+    sentence = "no chromium on PATH: install Chromium (Debian: apt install chromium)"
     if os.environ.get("CI"):
         pytest.fail(sentence)
     pytest.skip(sentence)

@@ -35,6 +35,7 @@ class Context(NamedTuple):
 
     @property
     def headers(self) -> list[Mapping[str, str]]:
+        """The headers that each request was registered with."""
         return [unpack(message).headers for message in self.messages]
 
 

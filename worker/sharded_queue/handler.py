@@ -194,21 +194,30 @@ class Handler(Generic[R]):
 
     @classmethod
     def serializer(cls) -> Serializer:
+        """
+        What encodes and decodes its requests.
+
+        Raises:
+            HandlerError: it defines neither `perform` nor `handle`, or its request type cannot be resolved.
+        """
         if cls._serializer is None:
             cls._serializer = Serializer(request_type(cls))
         return cls._serializer
 
     @classmethod
     def policy(cls) -> Retry:
+        """Its *retry*, or that of the settings."""
         longest = settings.retry_cap
         return cls.retry or Retry(settings.retry_limit, min(settings.retry_base, longest), longest)
 
     @classmethod
     def shard_of(cls, thread: str) -> Shard:
+        """The shard that *thread* belongs to."""
         return shard_of(cls.name, thread, cls.shards)
 
     @classmethod
     def all_shards(cls) -> list[Shard]:
+        """Its shards, as many as *shards* says."""
         return shards_of(cls.name, cls.shards)
 
 

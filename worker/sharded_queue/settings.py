@@ -110,6 +110,8 @@ class Settings(BaseSettings):
     """What runs at `redis_address`."""
 
     redis_password: SecretStr | None = None
+    """The password of Redis."""
+
     redis_retry: float = Field(30.0, ge=0, le=300)
     """
     Seconds for which a registration is sent again while Redis does not answer; a worker tries for ever. Redis
@@ -120,10 +122,14 @@ class Settings(BaseSettings):
     """The name of the master, in Sentinel mode."""
 
     redis_sentinel_password: SecretStr | None = None
+    """The password of the Sentinels, where they have one of their own."""
+
     redis_timeout: float = Field(5.0, ge=0.05, le=300)
     """Seconds to wait for one answer of Redis before the command is sent again."""
 
     redis_tls: Literal["Disabled", "Verify"] = "Disabled"
+    """Plain TCP, or TLS that verifies the certificate and the name of the server."""
+
     redis_tls_ca: str | None = None
     """File with the certificate authority of Redis; by default, those of the system."""
 
@@ -134,6 +140,7 @@ class Settings(BaseSettings):
     """
 
     redis_username: str | None = None
+    """The user of Redis; by default, Redis's own `default`."""
 
     register_limit: int = Field(100_000, ge=1, le=500_000)
     """
@@ -180,11 +187,12 @@ class Settings(BaseSettings):
     """Seconds that a stopping worker gives its running batches before it gives up their threads."""
 
     worker_empty_limit: int = Field(16, ge=0, le=100_000)
+    """How many times `worker_empty_pause` a worker keeps a drained thread, in case its next request comes."""
+
     worker_empty_pause: float = Field(0.1, ge=0, le=3600)
     """
-    How many empty polls of a drained thread, and seconds between them, before a worker lets the thread go. Only their
-    product counts: a new request wakes the worker, and nothing polls. While other threads wait, a drained thread is let
-    go at once.
+    Seconds, of which a worker keeps a drained thread for `worker_empty_limit` times as long. Only their product counts:
+    a new request wakes the worker, and nothing polls. While other threads wait, a drained thread is let go at once.
     """
 
     worker_handlers: Annotated[tuple[str, ...], NoDecode] = ()

@@ -40,6 +40,7 @@ class Upcoming(NamedTuple):
 
     @property
     def next_at(self) -> datetime:
+        """When it occurs next, in UTC."""
         return datetime.fromtimestamp(self.next_ms / 1000, UTC)
 
 
@@ -54,6 +55,7 @@ class Delayed(NamedTuple):
 
     @property
     def due_at(self) -> datetime:
+        """When it joins its tube, in UTC."""
         return datetime.fromtimestamp(self.due_ms / 1000, UTC)
 
 
@@ -81,6 +83,7 @@ class Hold(NamedTuple):
 
     @property
     def worker(self) -> str:
+        """The name of the worker that holds the thread."""
         return worker_of(self.owner)
 
 

@@ -87,10 +87,12 @@ class Batch(NamedTuple):
 
     @property
     def last(self) -> int:
+        """The number of its last request."""
         return self.first + len(self.messages) - 1
 
     @property
     def bytes(self) -> int:
+        """The size of its requests as stored."""
         return sum(map(len, self.messages))
 
 

@@ -142,6 +142,7 @@ class RecordingStorage(RuntimeStorage):
 
     @property
     def used_shards(self) -> list[Shard]:
+        """The shards that anything was registered or scheduled in."""
         return list(dict.fromkeys([*(shard for shard, *_ in self.registrations), *self._scheduled]))
 
     async def register(self, shard: Shard, registration: Registration) -> Registered:

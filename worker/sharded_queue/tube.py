@@ -34,6 +34,7 @@ class Shard(NamedTuple):
 
     @property
     def tag(self) -> str:
+        """The hash tag of its keys in Redis."""
         return self.handler if self.spread == 1 else f"{self.handler}:{self.number}"
 
 
@@ -44,6 +45,7 @@ class Layout(NamedTuple):
     threads: int
 
     def thread(self, key_hash: int) -> str:
+        """The name of the thread that a key of this hash belongs to."""
         return f"{self.number}:{key_hash % self.threads}"
 
 

@@ -153,6 +153,7 @@ class Worker:
 
     @property
     def is_stopping(self) -> bool:
+        """Whether it binds no more threads, because `stop` or `abort` was called."""
         return self._stopping
 
     @property
@@ -161,6 +162,7 @@ class Worker:
         return self._lanes
 
     def known_handlers(self) -> Mapping[str, type[Handler]]:
+        """The handlers that it serves, by name."""
         return known() if self._handlers is None else {handler.name: handler for handler in self._handlers}
 
     async def _serve(self, renewer: LeaseRenewer, wakeups: WakeupListener) -> None:
