@@ -18,8 +18,9 @@ PRELUDE, BIND, SETTLE, FAIL, REGISTER, REGISTER_DUE, RESHARD = (
     for name in ("_prelude", "bind", "settle", "fail", "register", "register_due", "reshard")
 )
 SIZES, CLOCK, LEASE, FORMAT = (f"test_{name}.py::test_" for name in ("sizes", "clock", "leases", "format"))
-SERVING, LIMITS, ENDING, FAILURES, LIFECYCLE, LOST_LEASES = (
-    f"worker/test_{name}.py::test_" for name in ("serving", "limits", "ending", "failures", "lifecycle", "lost_leases")
+SERVING, LIMITS, ENDING, FAILURES, LIFECYCLE, LOST_LEASES, MIDDLEWARE, LIFESPAN = (
+    f"worker/test_{name}.py::test_"
+    for name in ("serving", "limits", "ending", "failures", "lifecycle", "lost_leases", "middleware", "lifespan")
 )
 RECORDS, KEYS, FUZZ = (f"garbage/test_{name}.py::test_" for name in ("records", "keys", "fuzz"))
 STORAGE, PRIORITIES, BACK_OFF, OBSERVING, COORDINATOR, REDIS, CONTROL, DUPLICATES, SCHEDULES, RESHARDING, LATE = (

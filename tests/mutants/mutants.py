@@ -1,6 +1,6 @@
 """The mutants: each takes one guarantee away by a small replacement, and names tests that notice."""
 
-from tests.mutants import bounds, damage, delivery, late_calls, leases, order, registering
+from tests.mutants import bounds, damage, delivery, hooks, late_calls, leases, order, registering
 
 MUTANTS = [
     *order.MUTANTS,
@@ -10,4 +10,5 @@ MUTANTS = [
     *leases.MUTANTS,
     *bounds.MUTANTS,
     *damage.MUTANTS,
+    *hooks.MUTANTS,
 ]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 from sharded_queue import logs as _logs  # noqa: F401 - first: it shields the logger that all others use
 from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
 from sharded_queue.backends.memory.storage import RuntimeStorage
-from sharded_queue.context import Context, current
+from sharded_queue.context import Context, current, shared
 from sharded_queue.coordinator import Coordinator
 from sharded_queue.errors import (
     HandlerError,
@@ -22,6 +22,7 @@ from sharded_queue.errors import (
 )
 from sharded_queue.handler import Handler, Retry
 from sharded_queue.lease import Lease
+from sharded_queue.queue.middleware import Middleware
 from sharded_queue.queue.queue import Queue
 from sharded_queue.queue.receipts import Receipt
 from sharded_queue.route import KeyRoute, Route
@@ -45,6 +46,7 @@ __all__ = [
     "KeyRoute",
     "Lease",
     "LeaseLost",
+    "Middleware",
     "Queue",
     "QueueFull",
     "Receipt",
@@ -68,6 +70,7 @@ __all__ = [
     "connect",
     "current",
     "settings",
+    "shared",
 ]
 
 _ON_REDIS = {

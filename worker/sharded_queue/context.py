@@ -1,8 +1,9 @@
-"""What a handler can ask about the batch it is handling."""
+"""What a handler can ask about the batch it is handling, and of its worker."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.lease import Lease
@@ -39,7 +40,9 @@ class Context(NamedTuple):
         return [unpack(message).headers for message in self.messages]
 
 
+T = TypeVar("T")
 batch: ContextVar[Context] = ContextVar("batch")
+_shared: ContextVar[Any] = ContextVar("shared", default=None)
 
 
 def current() -> Context:
@@ -53,3 +56,32 @@ def current() -> Context:
         return batch.get()
     except LookupError:
         raise ShardedQueueError("there is no batch here: call current() inside perform or handle") from None
+
+
+def shared(kind: type[T]) -> T:
+    """
+    What the lifespan of this worker yielded, a *kind*: for `create` and all other methods of a handler that a worker
+    calls, and for middleware around a handler.
+
+    Raises:
+        ShardedQueueError: the worker has no lifespan, or its lifespan yielded something else.
+    """
+    value = _shared.get()
+    if isinstance(value, kind):
+        return value
+    if value is None:
+        raise ShardedQueueError(
+            f"nothing is shared here, so no {kind.__qualname__}: give the Worker a lifespan that yields one "
+            f"(in a module of `sharded-queue worker`, name it worker_lifespan), or a Sandbox the argument `shared`"
+        )
+    raise ShardedQueueError(f"the lifespan yielded a {type(value).__qualname__}, not a {kind.__qualname__}")
+
+
+@contextmanager
+def sharing(value: object) -> Iterator[None]:
+    """Inside the block, and in all tasks and fibers that it starts, `shared` returns *value*."""
+    token = _shared.set(value)
+    try:
+        yield
+    finally:
+        _shared.reset(token)

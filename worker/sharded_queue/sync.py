@@ -18,6 +18,7 @@ from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.handler import Handler, R
+from sharded_queue.queue.middleware import Middleware, checked
 from sharded_queue.queue.queue import Queue
 from sharded_queue.queue.receipts import Receipt, Receipts
 from sharded_queue.state import Delayed, Upcoming
@@ -38,17 +39,24 @@ class SyncQueue:
     Registers requests with handlers, from code that is not async. Any number of OS threads may share one.
 
     *options*: where Redis is, by default as the settings say. *keys*: prefixes of the keys, by default those of the
-    settings. The first call connects. After a `fork` the child connects for itself, so make the queue once, at import
-    time, also where a server forks its processes later. The queue closes when the interpreter exits.
+    settings. *middleware*: as of a `Queue`. The first call connects. After a `fork` the child connects for itself, so
+    make the queue once, at import time, also where a server forks its processes later. The queue closes when the
+    interpreter exits.
 
-    `Handler.route` and `Handler.identity` run in the event loop of the queue, and must not block it.
+    `Handler.route`, `Handler.identity` and middleware run in the event loop of the queue, and must not block it.
 
     Raises (by each method):
         ShardedQueueError: the queue is closed, or is called in an event loop, which it would block.
     """
 
-    def __init__(self, options: RedisOptions | None = None, *, keys: Keys | None = None) -> None:
-        self._options, self._keys = options, keys
+    def __init__(
+        self,
+        options: RedisOptions | None = None,
+        *,
+        keys: Keys | None = None,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        self._options, self._keys, self._middleware = options, keys, checked(middleware)
         self._lock = threading.Lock()
         self._session: _Session | None = None
         self._is_closed = False
@@ -147,7 +155,7 @@ class SyncQueue:
             if self._is_closed:
                 raise ShardedQueueError(CLOSED)
             if self._session is None:
-                self._session = _Session(self._options, self._keys)
+                self._session = _Session(self._options, self._keys, self._middleware)
                 self._ending = weakref.finalize(self, self._session.end)
             return self._session
 
@@ -172,9 +180,9 @@ os.register_at_fork(after_in_child=_forget_all)
 class _Session:
     """A queue on Redis, and the event loop that it runs in, in an OS thread of its own."""
 
-    def __init__(self, options: RedisOptions | None, keys: Keys | None) -> None:
+    def __init__(self, options: RedisOptions | None, keys: Keys | None, middleware: Sequence[Middleware]) -> None:
         self._client = connect(options)
-        self._queue = Queue(RedisStorage(self._client, keys=keys))
+        self._queue = Queue(RedisStorage(self._client, keys=keys), middleware=middleware)
         self._loop = asyncio.new_event_loop()
         self._lock = threading.Lock()
         self._is_ended = False

@@ -5,17 +5,19 @@ Handlers run as in a worker, with its batches, retries and dead letters. But one
 would wait for is skipped.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple
 
 from sharded_queue import tracing
 from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
 from sharded_queue.backends.memory.storage import RuntimeStorage, wall_ms
+from sharded_queue.context import sharing
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.errors import SerializationError
 from sharded_queue.handler import Handler, find
 from sharded_queue.lease import Lease, clock
+from sharded_queue.queue.middleware import Middleware, around_calls
 from sharded_queue.queue.queue import Queue
 from sharded_queue.serializer import STAMP_DIGITS, unpack
 from sharded_queue.settings import settings
@@ -54,12 +56,16 @@ class Sandbox:
     A queue in memory, and a worker that runs when you call `run`.
 
     Give `queue` to the code under test. The clock moves only by `advance`, and to the ends of back-offs during `run`.
+
+    *middleware* is around what is registered and handled here. Handlers get *shared* by `sharded_queue.shared`, as they
+    get from a worker what its lifespan yielded.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, middleware: Sequence[Middleware] = (), shared: object = None) -> None:
         self._now_ms = wall_ms()
         self.storage = RecordingStorage(lambda: self._now_ms)
-        self.queue = Queue(self.storage)
+        self.queue = Queue(self.storage, middleware=middleware)
+        self._shared = shared
         self._coordinator = RuntimeCoordinator()
         self._coordinator.attach(self.storage)
 
@@ -80,12 +86,13 @@ class Sandbox:
         wait for `advance`.
         """
         host = _Host(self)
-        while (batch := await self._bind()) or self._skip_back_off():
-            if batch:
-                lane = _Lane(host, find(batch.tube.shard.handler), batch, deadline=inf, linger_seconds=0)
-                await lane.serve()
-                if raises and lane.errors:
-                    raise lane.errors[-1]
+        with sharing(self._shared):
+            while (batch := await self._bind()) or self._skip_back_off():
+                if batch:
+                    lane = _Lane(host, find(batch.tube.shard.handler), batch, deadline=inf, linger_seconds=0)
+                    await lane.serve()
+                    if raises and lane.errors:
+                        raise lane.errors[-1]
         return host.count
 
     def advance(self, seconds: float) -> None:
@@ -189,6 +196,7 @@ class _Host:
     def __init__(self, sandbox: Sandbox) -> None:
         self.storage, self.coordinator, self.count = sandbox.storage, sandbox._coordinator, 0
         self.is_traced, self.clock = tracing.is_on(), clock
+        self.call = around_calls(sandbox.queue.middleware)
 
     def reserve(self) -> int:
         return settings.worker_batch_size

@@ -1,11 +1,13 @@
 """The sandbox: what tests of users are told, and that nothing in it waits."""
 
 import time
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pytest
 
-from sharded_queue import Handler, Retry, Route, SerializationError, settings
+from sharded_queue import Handler, Middleware, Retry, Route, SerializationError, settings, shared
+from sharded_queue.queue.middleware import Handle, Register
 from sharded_queue.storage import Entry, Registration
 from sharded_queue.testing import Recorded, Sandbox
 
@@ -176,3 +178,39 @@ async def test_sandboxes_know_nothing_of_each_other() -> None:
     await one.queue.register(handler, Job(1))
 
     assert (await other.run(), other.registered(handler), done) == (0, [], [])
+
+
+async def test_middleware_and_what_is_shared_work_as_in_a_worker() -> None:
+    class Origin(Middleware):
+        async def register(
+            self, handler: type[Handler], requests: Sequence[Any], headers: Mapping[str, str], call_next: Register
+        ) -> None:
+            await call_next({**headers, "origin": "shop"})
+
+        async def handle(self, handler: type[Handler], requests: Sequence[Any], call_next: Handle) -> None:
+            seen.append((handler, requests, shared(str)))
+            await call_next()
+
+    seen: list[Any] = []
+    handler, done = collecting()
+    sandbox = Sandbox(middleware=[Origin()], shared="a pool")
+    await sandbox.queue.register(handler, Job(1))
+    await sandbox.run()
+
+    assert [recorded.headers for recorded in sandbox.registered(handler)] == [{"origin": "shop"}]
+    assert seen == [(handler, (Job(1),), "a pool")]
+    assert done == [1]
+
+
+async def test_an_error_of_a_middleware_is_raised_by_the_sandbox() -> None:
+    class Refuses(Middleware):
+        async def handle(self, handler: type[Handler], requests: Sequence[Any], call_next: Handle) -> None:
+            raise PermissionError("not today")
+
+    handler, _ = collecting()
+    sandbox = Sandbox(middleware=[Refuses()])
+    await sandbox.queue.register(handler, Job(1))
+
+    with pytest.raises(PermissionError, match="not today"):
+        await sandbox.run()
+    assert await sandbox.depth(handler) == 1

@@ -1,12 +1,13 @@
 """The registering side: `Queue` puts requests into tubes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sharded_queue import timing, tracing
 from sharded_queue.errors import QueueFull, RouteError, SerializationError
 from sharded_queue.handler import Handler, R
+from sharded_queue.queue import middleware as around
 from sharded_queue.queue.deduplication import duplicate_receipts, identities_of, window_of
 from sharded_queue.queue.partition import Partition, partition, routes_of
 from sharded_queue.queue.receipts import Receipt, Receipts
@@ -24,11 +25,15 @@ class Queue:
     """
     Registers requests with handlers.
 
-    A queue has no state besides its storage: make as many as you like.
+    A queue has no state besides its storage and its *middleware*: make as many as you like.
+
+    Raises:
+        HandlerError: *middleware* has something else than instances of Middleware.
     """
 
-    def __init__(self, storage: Storage) -> None:
-        self.storage = storage
+    def __init__(self, storage: Storage, *, middleware: Sequence[around.Middleware] = ()) -> None:
+        self.storage, self.middleware = storage, around.checked(middleware)
+        self._layers = around.overriding("register", self.middleware)
 
     async def register(
         self,
@@ -74,9 +79,26 @@ class Queue:
             raise ValueError(f"delay_seconds is {delay_seconds!r}: from 0 to {LONGEST_DELAY_SECONDS} (ten years)")
         window = window_of(handler, deduplicate_seconds)
         if not tracing.is_on():
-            return await self._register(handler, requests, headers, delay_seconds, window, identities)
+            return await self._through(handler, requests, headers, delay_seconds, window, identities)
         with tracing.registering(handler.name, len(requests), headers) as carried:
-            return await self._register(handler, requests, carried, delay_seconds, window, identities)
+            return await self._through(handler, requests, carried, delay_seconds, window, identities)
+
+    async def _through(
+        self,
+        handler: type[Handler],
+        requests: tuple[Any, ...],
+        headers: Mapping[str, str] | None,
+        delay_seconds: float,
+        window: float,
+        named: Sequence[str] | None,
+    ) -> Receipts:
+        if not self._layers:
+            return await self._register(handler, requests, headers, delay_seconds, window, named)
+
+        def register(carried: Mapping[str, str]) -> Awaitable[Receipts]:
+            return self._register(handler, requests, carried, delay_seconds, window, named)
+
+        return await around.through(self._layers, handler, requests, headers or {}, register)
 
     async def _register(
         self,

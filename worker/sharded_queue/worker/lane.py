@@ -4,13 +4,13 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
 from sharded_queue import context, logs, tracing
 from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable, describe, traceback_of
-from sharded_queue.handler import Handler, Retry, call
+from sharded_queue.handler import Handler, Retry
 from sharded_queue.lease import Lease
 from sharded_queue.printable import counted
 from sharded_queue.serializer import unpack
@@ -32,6 +32,9 @@ class Host(Protocol):
 
     is_traced: bool
     """Whether to trace calls of handlers."""
+
+    call: Callable[[Handler, Sequence[Any]], Awaitable[None]]
+    """Calls a handler with a batch, through the middleware if there is any."""
 
     clock: Callable[[], float]
     """The clock of lease deadlines."""
@@ -265,7 +268,7 @@ class Lane:
         began = time.monotonic()
         try:
             if not self.host.is_traced:
-                await call(handler, requests)
+                await self.host.call(handler, requests)
             else:
                 await self._call_traced(handler, requests)
         except FAILURES as error:
@@ -287,7 +290,7 @@ class Lane:
     async def _call_traced(self, handler: Handler, requests: list[Any]) -> None:
         owner, headers = self.lease.owner, (unpack(message).headers for message in context.current().messages)
         with tracing.handling(self.handler.name, self.lease.thread, owner, headers, len(requests)):
-            await call(handler, requests)
+            await self.host.call(handler, requests)
 
     async def _settle(self, batch: Batch, done: int, seconds: float) -> Batch | None:
         wanted = self.host.reserve()

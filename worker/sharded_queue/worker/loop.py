@@ -17,6 +17,7 @@ from sharded_queue.errors import SettingsError, StorageUnavailable
 from sharded_queue.handler import Handler, find, known, shards
 from sharded_queue.lease import Lease, clock
 from sharded_queue.printable import counted
+from sharded_queue.queue.middleware import Middleware, around_calls, checked
 from sharded_queue.queue.queue import Queue
 from sharded_queue.settings import WORKER_NAME, settings
 from sharded_queue.signals import heeded
@@ -25,6 +26,7 @@ from sharded_queue.tube import Shard
 from sharded_queue.worker.lane import Lane
 from sharded_queue.worker.latency import Latency
 from sharded_queue.worker.lease_renewer import LeaseRenewer
+from sharded_queue.worker.lifespan import Lifespan, LifespanGuard
 from sharded_queue.worker.quota import Quota
 from sharded_queue.worker.scheduler import Scheduler
 from sharded_queue.worker.settlement_batcher import SettlementBatcher
@@ -65,6 +67,10 @@ class Worker:
 
     A worker binds up to `settings.worker_concurrency` threads at a time and handles each of them in order. Any number
     of workers may share a coordinator, or have one each.
+
+    *middleware* is around each call of a handler; None: that of *queue*. *lifespan*: an async context manager, such as
+    a function with `@asynccontextmanager`. It is entered before the first thread is bound, and left after the last
+    `stop` of a handler, by the same task. Handlers get what it yields by `shared`.
     """
 
     def __init__(
@@ -74,8 +80,18 @@ class Worker:
         *,
         handlers: Sequence[type[Handler] | str] | None = None,
         name: str | None = None,
+        middleware: Sequence[Middleware] | None = None,
+        lifespan: Lifespan | None = None,
     ) -> None:
+        """
+        Raises:
+            HandlerError: *middleware* has something else than instances of Middleware.
+            HandlerNotFound: no handler of a name in *handlers* was defined in this process.
+            SettingsError: *name* cannot be the name of a worker.
+        """
         self.coordinator, self.queue = coordinator, queue
+        self.call = around_calls(queue.middleware if middleware is None else checked(middleware))
+        self._lifespan = LifespanGuard(lifespan)
         if name is not None and not re.fullmatch(WORKER_NAME, name):
             raise SettingsError(f"worker name {name!r} must be 1 to 200 characters without spaces and slashes")
         self.owner = f"{name or settings.worker_name}/{uuid4().hex[:8]}"
@@ -105,8 +121,18 @@ class Worker:
 
         With *limit*, returns once exactly *limit* requests were handled, or once this worker found nothing to serve
         for `worker_empty_limit × worker_empty_pause` seconds.
+
+        Raises:
+            ShardedQueueError: the lifespan could not begin, and no thread was bound; or it failed at its end.
         """
-        handled_before, self._quota, self._draining = self.stats.handled, Quota(limit), False
+        handled_before = self.stats.handled
+        async with self._lifespan as is_entered:
+            if is_entered:
+                await self._loop(limit)
+        return self.stats.handled - handled_before
+
+    async def _loop(self, limit: int | None) -> None:
+        self._quota, self._draining = Quota(limit), False
         lease, timeout = settings.coordinator_lease, settings.coordinator_timeout
         renewer = LeaseRenewer(self.coordinator, self._lanes.copy, lease, timeout, self.clock)
         wakeups = WakeupListener(self.coordinator, self.owner)
@@ -116,7 +142,6 @@ class Worker:
             finally:
                 await wakeups.close()
                 await self._drain()
-        return self.stats.handled - handled_before
 
     async def run(self, limit: int | None = None) -> int:
         """
@@ -144,6 +169,7 @@ class Worker:
         """Take nothing new, finish the running batches within `settings.worker_drain` seconds, release the threads."""
         self._stopping = True
         self._changed.set()
+        self._lifespan.give_up_entering()
 
     def abort(self) -> None:
         """Stop at once. Running batches are cancelled, and handled again by whichever worker binds their threads."""

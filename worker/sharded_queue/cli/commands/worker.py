@@ -18,6 +18,7 @@ from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.scripts import is_transient
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import handlers_in
+from sharded_queue.cli.hooks import Hooks, hooks_in, mistyped_hooks
 from sharded_queue.errors import ShardedQueueError, StorageUnavailable, UnreadableData
 from sharded_queue.handler import Handler
 from sharded_queue.monitoring import http_server, metrics
@@ -56,19 +57,26 @@ def worker(modules: tuple[str, ...], log_level: str | None, log_format: str | No
 
     On SIGTERM or SIGINT, take nothing new, finish and settle the running batches, release the threads, exit 0. A second
     signal aborts the running batches.
+
+    A module may have a list worker_middleware, and an async context manager worker_lifespan, which is entered before
+    the first thread is bound.
     """
     # The first process of a container ignores signals without a handler, and importing may take seconds.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     logs.configure(log_level or settings.log_level, log_format or settings.log_format)
     for sentence in mistyped():
         log.warning("%s", sentence)
-    asyncio.run(serve(handlers_in(modules, settings.worker_handlers)))
+    handlers = handlers_in(modules, settings.worker_handlers)
+    for sentence in mistyped_hooks(modules):
+        log.warning("%s", sentence)
+    asyncio.run(serve(handlers, hooks_in(modules)))
 
 
-async def serve(handlers: Sequence[type[Handler]]) -> None:
+async def serve(handlers: Sequence[type[Handler]], hooks: Hooks) -> None:
     client = connect()
     storage = RedisStorage(client)
-    worker = Worker(RedisCoordinator(client), Queue(storage), handlers=handlers)
+    queue = Queue(storage, middleware=hooks.middleware)
+    worker = Worker(RedisCoordinator(client), queue, handlers=handlers, lifespan=hooks.lifespan)
     logs.about.set(logs.About(worker.owner))
     shards = [shard for handler in handlers for shard in handler.all_shards()]
     state = Health(worker, shards)
