@@ -84,12 +84,43 @@ pictures: install redis-server promtool ## a run on the real cluster, recorded, 
 	@RECORD_DASHBOARDS=1 $(BIN)/python -m pytest tests/e2e/test_dashboards.py
 	@$(BIN)/python -m tools.chart
 
+dist: install ## build wheel and source archive into dist/, and check metadata, README and contents
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@$(BIN)/twine check --strict dist/*
+	@$(BIN)/check-wheel-contents dist/*.whl
+	@$(BIN)/python -m tools.dist dist
+
+matrix: dist redis-server ## unit and contract tests of the wheel on each Python, 3.11 to 3.14 as far as they are here
+	@$(BIN)/nox -s matrix
+
+oldest: dist redis-server ## the same with the oldest packages that pyproject.toml allows
+	@$(BIN)/nox -s oldest
+
+newest: dist redis-server ## the same with the newest packages of today, unlocked
+	@$(BIN)/nox -s newest
+
+extras: dist redis-server ## each extra of the wheel alone, in an environment of its own
+	@$(BIN)/nox -s extras
+
+.PHONY: dist matrix oldest newest extras sbom
+sbom: install ## what a worker and an operator are made of, as CycloneDX: dist/*.cdx.json
+	@mkdir -p dist
+	@for part in worker operator; do \
+	  $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON \
+	    -o dist/sharded-queue-$$part.cdx.json $$part/requirements.lock; \
+	done
+
 lock: ## write the requirements.lock files anew from pyproject.toml (after `make install`)
 	@$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
 	@$(LOCK) -c requirements.lock --extra worker pyproject.toml -o worker/requirements.lock
 	@$(LOCK) -c requirements.lock --extra operator pyproject.toml -o operator/requirements.lock
 	@$(LOCK) -c requirements.lock --group build -o build-requirements.lock
-LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header
+	@$(UV) pip compile $(QUIETLY) --resolution lowest-direct --all-extras pyproject.toml -o $(VENV)/oldest.txt
+	@$(UV) pip compile $(QUIETLY) --generate-hashes --no-annotate -c $(VENV)/oldest.txt --all-extras --group dev pyproject.toml -o oldest-requirements.lock
+UV      := $(BIN)/uv
+QUIETLY := --quiet --python-version 3.11 --no-emit-index-url --no-header
+LOCK    := $(UV) pip compile $(QUIETLY) --universal --generate-hashes
 
 audit: install ## ask the advisories of PyPI about every locked package; says which it could not ask about
 	@$(BIN)/python -m tools.audit

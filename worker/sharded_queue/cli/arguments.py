@@ -29,7 +29,7 @@ class BadInput(click.ClickException):
     exit_code = 2
 
 
-class Name(click.ParamType["str"]):
+class Name(click.ParamType):  # type: ignore[type-arg]  # click takes the argument from 8.4 on
     """A name in Redis: UTF-8."""
 
     name = "text"
