@@ -171,6 +171,14 @@ class Handler(Generic[R]):
         """
         return None
 
+    @classmethod
+    def redact(cls, request: Any) -> Any:
+        """
+        What `sharded-queue web` shows of a request: for example, without personal data. *request* is the JSON value
+        that it is stored as, and so is what is returned.
+        """
+        return request
+
     async def start(self) -> None:
         """
         Called when a worker has bound a thread for this instance.

@@ -41,7 +41,7 @@ OWN = {
         "check",
         "migrate",
     )
-}
+} | {"web": EntryPoint("web", "sharded_queue.web.command:web [web]", ADDED)}
 
 
 class Program(click.Group):

@@ -1,0 +1,105 @@
+"""A run to look at: a redis-server with requests, a worker that serves them, a console, and a browser before it."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, BrowserContext, Page
+from redis.asyncio import Redis
+
+from sharded_queue import Queue, RedisStorage
+from tests.console.shop import ATTACK, MARKUP, TURNED, Charge, Mail
+from tests.harness.cli_process import CliProcess
+from tools.redis_server import RedisServer
+
+ROOT = Path(__file__).parents[2]
+MODULE = "tests.console.shop"
+QUICK = {
+    "QUEUE_COORDINATOR_DELAY": "0.2",
+    "QUEUE_METRICS_PORT": "0",
+    "QUEUE_REDIS_TIMEOUT": "1",
+    "QUEUE_WORKER_BATCH_SIZE": "1",
+    "QUEUE_WORKER_NAME": "worker-a",
+    "PYTHONPATH": str(ROOT),
+}
+MAILS = 3
+
+
+@dataclass
+class Stage:
+    redis: RedisServer
+    browser: Browser
+    folder: Path
+    processes: list[CliProcess] = field(default_factory=list)
+
+    def run(self, *words: str, **environment: str) -> CliProcess:
+        given = {**QUICK, "QUEUE_REDIS_ADDRESS": self.redis.address, **environment}
+        self.processes.append(CliProcess(*words, place=self.folder, environment=given))
+        return self.processes[-1]
+
+    def console(self, *words: str, **environment: str) -> str:
+        """Start a console; its address."""
+        process = self.run("web", "--port", "0", *words, **environment)
+        found = re.search(r"http://\S+/", process.line("the console is at"))
+        assert found
+        return found[0]
+
+    def ask(self, question: Callable[[Redis], Awaitable[Any]]) -> Any:
+        """In an OS thread of its own: Playwright has an event loop in ours."""
+
+        async def once() -> Any:
+            async with Redis(port=self.redis.port) as redis:
+                return await question(redis)
+
+        with ThreadPoolExecutor(1) as executor:
+            return executor.submit(lambda: asyncio.run(once())).result()
+
+    def register(self, handler: Any, *requests: Any) -> None:
+        self.ask(lambda redis: Queue(RedisStorage(redis)).register(handler, *requests))
+
+    def fill(self) -> None:
+        """Orders that a worker soon handles, one that fails and one that takes for ever, and mails that all die."""
+        orders = [{"order": number, "customer": number % 12, "card": "4111 1111"} for number in range(48)]
+        self.register(Charge, *orders)
+        mails = [{"to": to, "text": f"{MARKUP} {TURNED}"} for to in ("a/b?c=d&e#f", ATTACK) for _ in range(MAILS)]
+        self.register(Mail, *mails)
+
+
+@contextmanager
+def staged(redis: RedisServer, browser: Browser, folder: Path) -> Iterator[Stage]:
+    stage = Stage(redis, browser, folder)
+    try:
+        yield stage
+    finally:
+        for process in stage.processes:
+            process.kill()
+
+
+class Window:
+    """A page in a browser that notes what no page may do: fail, ask another host, or break its own policy."""
+
+    def __init__(self, browser: Browser, **options: Any) -> None:
+        self.context: BrowserContext = browser.new_context(**options)
+        self.page: Page = self.context.new_page()
+        self.faults: list[str] = []
+        self.hosts: set[str] = set()
+        self.page.on(
+            "console", lambda said: self.faults.append(said.text) if said.type in ("error", "warning") else None
+        )
+        self.page.on("pageerror", lambda error: self.faults.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.faults.append(dialog.message))
+        self.page.on("request", lambda request: self.hosts.add(request.url.split("/")[2]))
+
+    def open(self, address: str) -> Page:
+        self.page.goto(address)
+        return self.page
+
+    def live(self) -> Page:
+        """Wait until the page is connected."""
+        self.page.wait_for_function("document.getElementById('link').textContent === 'live'")
+        return self.page
