@@ -7,18 +7,18 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 SECONDS = 30.0
 
 
-class CliProcess:
-    """`python -m sharded_queue WORDS`; *environment* goes over ours."""
+class CommandProcess:
+    """*command* in the folder *place*; *environment* goes over ours."""
 
-    def __init__(self, *words: str, place: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, command: Sequence[str], *, place: Path, environment: Mapping[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "sharded_queue", *words],
+            command,
             cwd=place,
             env={**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})},
             stdin=subprocess.DEVNULL,
@@ -28,7 +28,7 @@ class CliProcess:
         )
         self.said: list[str] = []
         self._news = threading.Condition()
-        self._is_silent = False
+        self.is_silent = False
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -38,7 +38,7 @@ class CliProcess:
                 self.said.append(line.rstrip("\n"))
                 self._news.notify_all()
         with self._news:
-            self._is_silent = True
+            self.is_silent = True
             self._news.notify_all()
 
     @property
@@ -51,7 +51,7 @@ class CliProcess:
         deadline = time.monotonic() + SECONDS
         with self._news:
             while not (found := [line for line in self.said if pattern.search(line)]):
-                waited = not self._is_silent and self._news.wait(deadline - time.monotonic())
+                waited = not self.is_silent and self._news.wait(deadline - time.monotonic())
                 assert waited, f"it never said {part!r}, but:\n{self.text}"
             return found[0]
 
@@ -65,7 +65,7 @@ class CliProcess:
         except subprocess.TimeoutExpired:
             raise AssertionError(f"it did not end, but said:\n{self.text}") from None
         with self._news:
-            assert self._news.wait_for(lambda: self._is_silent, SECONDS), "something it started still talks"
+            assert self._news.wait_for(lambda: self.is_silent, SECONDS), "something it started still talks"
         return code
 
     def kill(self) -> None:
@@ -73,5 +73,12 @@ class CliProcess:
         self.process.wait()
         assert self.process.stdout
         with self._news:
-            self._news.wait_for(lambda: self._is_silent, SECONDS)
+            self._news.wait_for(lambda: self.is_silent, SECONDS)
         self.process.stdout.close()
+
+
+class CliProcess(CommandProcess):
+    """`python -m sharded_queue WORDS`."""
+
+    def __init__(self, *words: str, place: Path, environment: Mapping[str, str] | None = None) -> None:
+        super().__init__([sys.executable, "-m", "sharded_queue", *words], place=place, environment=environment)

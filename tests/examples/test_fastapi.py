@@ -1,0 +1,95 @@
+"""The FastAPI example, under uvicorn."""
+
+import re
+import shlex
+import signal
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from tests.examples.recipe import Recipe
+from tests.harness.cli_process import CommandProcess
+from tools.redis_server import Ask, RedisServer
+
+pytestmark = pytest.mark.redis
+
+
+class Shop:
+    """The README's service, on a free port."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.worker_command, service, *self.calls = recipe.commands
+        self.recipe = recipe
+        self.service = recipe.start(service.removesuffix(" &").replace("8000", "0"))
+        line = self.service.line(re.compile(r"running on http://\S+:\d+"))
+        (port,) = re.findall(r"running on http://\S+:(\d+)", line)
+        self.url = f"http://127.0.0.1:{port}"
+
+    def worker(self) -> CommandProcess:
+        return self.recipe.start(self.worker_command.removesuffix(" &"))
+
+    def curl(self, command: str) -> httpx.Response:
+        """What curl would send."""
+        _, *options, url = shlex.split(command)
+        address = url.replace("http://localhost:8000", self.url)
+        if not options:
+            return httpx.get(address)
+        name, body = options
+        assert name == "--json"
+        return httpx.post(address, content=body, headers={"Content-Type": "application/json"})
+
+    def place(self, customer: str, article: str) -> httpx.Response:
+        return httpx.post(f"{self.url}/orders", json={"customer": customer, "article": article})
+
+
+@pytest.fixture
+def shop(ask: Ask, redis_server: RedisServer) -> Iterator[Shop]:
+    with Recipe("fastapi", redis_server, QUEUE_REDIS_RETRY="0.2", QUEUE_REDIS_TIMEOUT="1") as recipe:
+        yield Shop(recipe)
+
+
+def test_the_commands_of_the_page_place_an_order(shop: Shop) -> None:
+    worker = shop.worker()
+    placing, asking = shop.calls
+    placed = shop.curl(placing)
+    assert placed.status_code == 202
+    assert placed.text in shop.recipe.readme
+
+    worker.line("ann gets tea")
+    worker.tell(signal.SIGTERM)
+    assert worker.ended() == 0
+    assert shop.curl(asking).status_code == 404
+
+
+def test_orders_that_wait_are_shown_and_then_handled_in_order(shop: Shop) -> None:
+    numbers = [shop.place("ann", f"tea {number}").json()["number"] for number in range(20)]
+    assert numbers == sorted(set(numbers))
+    answer = httpx.get(f"{shop.url}/customers/ann").json()
+    assert answer == {"waiting": 20, "is_in_work": False, "error": None}
+
+    worker = shop.worker()
+    worker.line("ann gets tea 19")
+    handled = [line for line in worker.said if line.startswith("ann gets")]
+    assert handled == [f"ann gets tea {number}" for number in range(20)]
+
+
+def test_what_is_no_order_is_refused_and_not_registered(ask: Ask, shop: Shop) -> None:
+    assert shop.place("", "tea").status_code == 422
+    assert httpx.get(f"{shop.url}/customers/ann").status_code == 404
+
+
+def test_a_service_without_its_redis_asks_the_client_to_try_again(ask: Ask, redis_server: RedisServer) -> None:
+    options = {"QUEUE_REDIS_ADDRESS": "127.0.0.1:1", "QUEUE_REDIS_RETRY": "0"}
+    with Recipe("fastapi", redis_server, **options) as recipe:
+        answer = Shop(recipe).place("ann", "tea")
+
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_the_service_ends_as_its_server_does(shop: Shop) -> None:
+    shop.place("ann", "tea")
+    shop.service.tell(signal.SIGTERM)
+
+    assert shop.service.ended() in (0, -signal.SIGTERM)
+    assert "Application shutdown complete" in shop.service.text
