@@ -244,7 +244,7 @@ async def replication_says(system: System, words: str) -> None:
 
 async def test_what_a_lost_redis_held_is_registered_again_in_order(on: Callable[..., System]) -> None:
     """As the page prints it, interrupted once: nothing is handled twice after the loss."""
-    page = printed("operations.md", "python")
+    page = printed("operations.md", "operations")
     page["PART"] = 2
     handler, order = page["OrderHandler"], page["Order"]
     done: list[int] = []

@@ -1,21 +1,28 @@
 """The code that pages of the documentation print."""
 
 import re
+import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 DOCS = Path(__file__).parents[2] / "docs"
+FENCE = re.compile(
+    r"^(<!-- not run: (?P<why>.+?) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```", re.DOTALL | re.MULTILINE
+)
 
 
-def blocks(page: str, language: str) -> list[str]:
-    found = re.findall(rf"^```{language}\n(.*?)^```", (DOCS / page).read_text(), re.DOTALL | re.MULTILINE)
-    assert found, f"{page} has no {language} block"
-    return found
+def blocks(page: str, language: str, *, is_run: bool = True) -> list[str]:
+    """The blocks that run; without *is_run*, those that are marked with the reason why they do not."""
+    fences = [match for match in FENCE.finditer((DOCS / page).read_text()) if match["language"] == language]
+    return [match["code"] for match in fences if bool(match["why"]) != is_run]
 
 
-def printed(page: str, language: str, place: int = 0) -> dict[str, Any]:
-    """What a module defines that consists of one block of a page."""
-    module = ModuleType(f"printed_{page.partition('.')[0].replace('/', '_').replace('-', '_')}")
-    exec(compile(blocks(page, language)[place], page, "exec"), module.__dict__)
+def printed(page: str, name: str) -> dict[str, Any]:
+    """What a module of this name defines that consists of the Python blocks of a page, one after another."""
+    code = blocks(page, "python")
+    assert code, f"{page} has no Python block that runs"
+    sys.modules[name] = module = ModuleType(name)
+    for block in code:
+        exec(compile(block, page, "exec"), module.__dict__)
     return module.__dict__
