@@ -41,10 +41,13 @@ from sharded_queue.storage import (
     LayoutChanged,
     Registered,
     Registration,
+    Removal,
     Resharded,
     Schedule,
     Settlement,
     Storage,
+    Waiting,
+    digest_of,
 )
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, thread_and_priority
@@ -52,6 +55,7 @@ from tests.contract.backend import SHARD
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, HELD_UP, make_lossy
 
 LEASE_SECONDS, DELAY_SECONDS, WINDOW_SECONDS = 3600.0, 3600.0, 3600.0
+WHY = Removal("ann", "why")
 PAST = 1_700_000_000_000
 T = TypeVar("T")
 threads = st.sampled_from(["a", "b", "c/1"])
@@ -426,6 +430,30 @@ class Machine(RuleBasedStateMachine):
             self.memory_storage.settle_dead(SHARD, [number], goal),
             self.redis_storage.settle_dead(SHARD, [number], goal),
         )
+
+    @rule(place=places, picked=st.sets(st.integers(0, 6), max_size=4), is_all=st.booleans(), fates=losses)
+    def drop(self, place: int, picked: set[int], is_all: bool, fates: list[str]) -> None:
+        """Some requests of a thread, or all of it; and one that is not there."""
+        thread = self.thread_at(place)
+        wanted = [Waiting(0, 7, digest_of(b"nowhere"))]
+        for priority, tube in self.memory_storage.shards[SHARD].threads.get(thread, {}).items():
+            for at in sorted(picked):
+                wanted += [
+                    Waiting(priority, tube.head + at, digest_of(each)) for each in list(tube.messages)[at : at + 1]
+                ]
+        requests = None if is_all and len(picked) == 1 else wanted
+        self.clock.tick()
+        self.lose(fates)
+        self.same_answer(
+            self.memory_storage.drop(SHARD, thread, WHY, requests),
+            self.redis_storage.drop(SHARD, thread, WHY, requests),
+        )
+
+    @invariant()
+    def both_remember_the_same_drops(self) -> None:
+        self.lose([])
+        memory, redis = self.both(self.memory_storage.drops(SHARD, 5), self.redis_storage.drops(SHARD, 5))
+        assert [each._replace(at_ms=0) for each in memory] == [each._replace(at_ms=0) for each in redis]
 
     @rule(fates=losses)
     def evict(self, fates: list[str]) -> None:

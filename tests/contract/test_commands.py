@@ -323,6 +323,59 @@ def test_dropped_letters_are_gone(ask: Ask) -> None:
     assert typed("dead", "list", "shop.Charge").output == "shop.Charge has no dead letters\n"
 
 
+def test_waiting_requests_are_dropped_with_a_reason(ask: Ask) -> None:
+    register(ask, "7", b"[1]", b"[2]", b"[3]")
+    first = json.loads(typed("peek", "shop.Charge", "7", "--json").output.splitlines()[0])["sequence"]
+    words = ["drop", "shop.Charge", "7", str(first + 1), "99", "--reason", "wrong price", "--by", "ann"]
+    refused = CliRunner().invoke(main, words, input="n\n")
+    said = CliRunner().invoke(main, words, input="y\n")
+    (drop,) = (json.loads(line) for line in typed("dropped", "shop.Charge", "--json").output.splitlines())
+
+    assert refused.exit_code == 1
+    assert "Drop 1 request of thread 7 of shop.Charge? They go to the dead letters [y/N]" in refused.output
+    assert said.exit_code == 1
+    assert said.stdout.splitlines() == [
+        "1 request of thread 7 is dropped: dead letters 1 to 1",
+        "99 is not dropped: no request of priority 0 has this number",
+    ]
+    assert {**drop, "dropped_at": ""} == {
+        "dropped_at": "", "by": "ann", "reason": "wrong price", "thread": "7", "requests": 1, "letter": 1
+    }  # fmt: skip
+    assert "dropped by ann: wrong price" in typed("dead", "list", "shop.Charge").output
+    requests = typed("peek", "shop.Charge", "7", "--json").output.splitlines()
+    assert [json.loads(line)["request"] for line in requests] == [[1], [3]]
+
+
+def test_a_whole_thread_is_dropped_but_what_is_in_hand(ask: Ask) -> None:
+    register(ask, "7", b"[1]", b"[2]", b"[3]")
+    bind(ask)
+    said = typed("drop", "shop.Charge", "7", "--all", "--reason", "gone", "--yes")
+
+    assert said.exit_code == 0
+    assert said.stdout.splitlines() == [
+        "2 requests of thread 7 are dropped: dead letters 1 to 2",
+        "1 request is not dropped: a worker has them in hand",
+    ]
+    assert "gone" in typed("dropped", "shop.Charge").output
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["7", "--reason", "x"], "give the NUMBERS that `peek` shows, or --all"),
+        (["7", "1", "--all", "--reason", "x"], "give the NUMBERS that `peek` shows, or --all"),
+        (["7", "--all"], "Missing option '--reason'"),
+        (["7", "--all", "--reason", ""], "reason is '': give a line of 1 to 500 printable characters"),
+        (["8", "--all", "--reason", "x"], "has no thread '8' with requests"),
+    ],
+)
+def test_drop_says_what_makes_no_sense(ask: Ask, words: list[str], complaint: str) -> None:
+    register(ask, "7", b"[1]")
+    refused = typed("drop", "shop.Charge", *words)
+
+    assert (refused.exit_code, complaint in refused.output) == (2, True), refused.output
+
+
 def test_check_finds_all_true(ask: Ask) -> None:
     register(ask, "7", b"[1]", b"[2]")
 

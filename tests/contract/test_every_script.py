@@ -15,7 +15,17 @@ from sharded_queue.backends.redis.check import faults, repair
 from sharded_queue.backends.redis.scripts import source
 from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.errors import QueueFull
-from sharded_queue.storage import Batch, Entry, Failure, Registration, Schedule, Settlement
+from sharded_queue.storage import (
+    Batch,
+    Entry,
+    Failure,
+    Registration,
+    Removal,
+    Schedule,
+    Settlement,
+    Waiting,
+    digest_of,
+)
 from sharded_queue.timing import every
 from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend, handed
 from tests.contract.lossy import ANSWER_LOST, FINE, HELD_UP, make_lossy
@@ -99,6 +109,7 @@ def drop_from_pipe(before: int) -> Step:
     return act
 
 
+WHY = Removal("ann", "why")
 PLAN = Schedule("n", every(600), "a", 0, b"again")
 
 
@@ -118,6 +129,18 @@ async def bind(backend: RedisBackend, _: Any) -> Any:
 async def bind_another(backend: RedisBackend, _: Any) -> None:
     await backend.register("b", "5")
     assert await bind(backend, None) == [["5"]]
+
+
+async def drop_third(backend: RedisBackend, _: Any) -> Any:
+    """The third of the requests that wait: the one behind it has its number then."""
+    peeked = await backend.redis.lrange(f"{backend.redis_storage.keys.base(SHARD)}/a/0", 0, -1)
+    first = await backend.redis.hget(f"{backend.redis_storage.keys.base(SHARD)}:threads", "a")
+    third = Waiting(0, int(first.split()[1]) + 2, digest_of(peeked[2]))
+    return await backend.storage.drop(SHARD, "a", WHY, [third])
+
+
+async def drop_all(backend: RedisBackend, _: Any) -> Any:
+    return await backend.storage.drop(SHARD, "a", WHY)
 
 
 async def release(backend: RedisBackend, batch: Batch) -> Any:
@@ -204,6 +227,8 @@ DEEDS = {
         lambda backend, _: backend.bind_one(),
         letter_of_a_free_thread,
     ),
+    "drop": Deed(drop_third, drop_third, bound),
+    "drop all": Deed(drop_all, lambda backend, _: backend.register("a", "5"), bound),
     "reshard": Deed(
         lambda backend, _: backend.storage.reshard(SHARD, 4),
         lambda backend, _: backend.storage.reshard(SHARD, 2),

@@ -13,7 +13,7 @@ from sharded_queue.backends.redis.check import repair
 from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.snapshot import snapshot, unindexed_tubes
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.storage import Entry, Registration, Schedule
+from sharded_queue.storage import Entry, Registration, Removal, Schedule, Waiting, digest_of
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Layout, Tube
 from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend, handed
@@ -143,6 +143,12 @@ async def operate(user: Watched) -> None:
             await channel.subscribe(user.storage.keys.awake)
 
 
+async def waiting(user: Watched, place: int) -> Waiting:
+    """A request of a thread by its place."""
+    peeked = await user.redis_storage.peek(Tube(SHARD, "a", 0))
+    return Waiting(0, peeked[place][0], digest_of(peeked[place][1]))
+
+
 async def administer(user: Watched) -> None:
     hands, storage = user.hands, user.redis_storage
     await put_off(hands)
@@ -167,6 +173,9 @@ async def administer(user: Watched) -> None:
         await storage.dead(SHARD)
         for number, target in enumerate(("head", "tail", "drop"), 1):
             await storage.settle_dead(SHARD, [number], target)
+        await storage.drop(SHARD, "a", Removal("ann", "why"), [await waiting(user, 1)])
+        await storage.drop(SHARD, "a", Removal("ann", "why"))
+        await storage.drops(SHARD)
         await snapshot(storage, SHARD, await unindexed_tubes(storage, SHARD))
     await hands.redis.delete(f"{BASE}:ready", f"{BASE}:threads")
     await hands.redis.zadd(f"{BASE}:deep", {"nobody": 7})

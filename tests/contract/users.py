@@ -25,6 +25,7 @@ SCRIPTS = {
         "cancel",
         "settle_dead",
         "delayed",
+        "drop",
         "explain",
         "pause",
         "peek",
@@ -46,6 +47,7 @@ COMMANDS = {
     "ZRANGEBYSCORE": "admin",
     "ZREVRANGE": "admin",
     "HMGET": "admin",
+    "LRANGE": "admin",
     "SCAN": "admin",
 }
 

@@ -1,10 +1,11 @@
 """The mutants: each takes one guarantee away by a small replacement, and names tests that notice."""
 
-from tests.mutants import bounds, damage, delivery, hooks, late_calls, leases, order, registering
+from tests.mutants import bounds, damage, delivery, dropping, hooks, late_calls, leases, order, registering
 
 MUTANTS = [
     *order.MUTANTS,
     *delivery.MUTANTS,
+    *dropping.MUTANTS,
     *late_calls.MUTANTS,
     *registering.MUTANTS,
     *leases.MUTANTS,

@@ -18,8 +18,8 @@ class Context(NamedTuple):
     `lease.fence` grows with every bind of the thread. Write it beside your own data and refuse smaller ones: then a
     worker that was overtaken can do no harm there either. *attempt* counts the tries of the first request, this one
     included. *sequences* are the requests' numbers in their tube. A dead letter that was put back at the head may have
-    the number of a request handled earlier: to recognise a request that was handled before, use an identity of your
-    own.
+    the number of a request handled earlier, and numbers fall where a person dropped requests: to recognise a request
+    that was handled before, use an identity of your own.
     """
 
     lease: Lease

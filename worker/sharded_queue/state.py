@@ -104,6 +104,20 @@ class Dead(NamedTuple):
     traceback: str = ""
 
 
+class Drop(NamedTuple):
+    """
+    What a person dropped, and why: *requests* is their number; they became the dead letters from number *letter* on.
+    These may have been replayed or dropped for good since.
+    """
+
+    at_ms: int
+    actor: str
+    reason: str
+    thread: str
+    requests: int
+    letter: int
+
+
 class TubeState(NamedTuple):
     """A tube with requests. *attempts*, *crashes* and the last *error* are those of its first request."""
 

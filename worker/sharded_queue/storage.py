@@ -8,12 +8,13 @@ are milliseconds by the storage's own clock (for Redis: its `TIME`), never the c
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from functools import cached_property
+from hashlib import sha1
 from typing import Literal, NamedTuple
 
 from sharded_queue.errors import QueueFull, ReshardError, ShardedQueueError, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.printable import counted
-from sharded_queue.state import Dead, Delayed, ShardState, ThreadState, Upcoming
+from sharded_queue.state import Dead, Delayed, Drop, ShardState, ThreadState, Upcoming
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Keys, Layout, Shard, Tube
 
@@ -166,6 +167,55 @@ class Failure(NamedTuple):
     call: int | None = None
     traceback: str = ""
     cap_seconds: float | None = None
+
+
+class Waiting(NamedTuple):
+    """
+    A request that waits, by its place and its content: by its number alone, it could be taken for another one that has
+    that number by now.
+    """
+
+    priority: int
+    sequence: int
+    digest: str
+    """As `digest_of` its message."""
+
+
+class Removal(NamedTuple):
+    """Who drops requests, and why: each a line of text."""
+
+    actor: str
+    reason: str
+
+    @property
+    def sentence(self) -> str:
+        """
+        The reason of the dead letters.
+
+        Raises:
+            ValueError: a part is empty, too long, or not a line of text.
+        """
+        for name, text, most in (("actor", self.actor, 200), ("reason", self.reason, 500)):
+            if not 0 < len(text) <= most or not text.isprintable():
+                raise ValueError(f"{name} is {text!r:.80}: give a line of 1 to {most} printable characters")
+        return f"dropped by {self.actor}: {self.reason}"
+
+
+class Dropped(NamedTuple):
+    """
+    The dead letters that requests became, in their order; the requests of the thread that a worker has *in_hand*; and
+    of those that were named, the ones that stay because they are *held* so, and the ones that are *missing*: handled,
+    dropped or moved up meanwhile.
+    """
+
+    letters: list[int]
+    in_hand: int = 0
+    held: tuple[Waiting, ...] = ()
+    missing: tuple[Waiting, ...] = ()
+
+
+def digest_of(message: bytes) -> str:
+    return sha1(message, usedforsecurity=False).hexdigest()
 
 
 class LayoutChanged(ShardedQueueError):
@@ -329,6 +379,26 @@ class Storage(ABC):
         request's, which a request handled earlier may have had. Fences tell the holders of the two apart, so no late
         write confuses them.
         """
+
+    @abstractmethod
+    async def drop(
+        self, shard: Shard, thread: str, removal: Removal, requests: Sequence[Waiting] | None = None
+    ) -> Dropped:
+        """
+        Take waiting requests of a thread out of their tubes: at most 1,000 that are named, or all that were registered
+        by now. They become dead letters, and can be put back as those; the others keep their order.
+
+        Requests in a worker's hands stay. Behind each one that is dropped, the numbers of the tube fall by one; where
+        the first ones of a tube are dropped, all numbers stay. Named requests are dropped in one atomic step; a whole
+        thread in steps of 1,000, between which workers may go on.
+
+        Raises:
+            ValueError: more than 1,000 are named, or a part of *removal* is not a line of text.
+        """
+
+    @abstractmethod
+    async def drops(self, shard: Shard, count: int = 100) -> list[Drop]:
+        """What people dropped, the newest first. The last 1,000 drops of a shard are kept."""
 
     @abstractmethod
     async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:

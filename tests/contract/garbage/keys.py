@@ -19,6 +19,7 @@ KINDS = {
     "wake": "list",
     "dead": "zset",
     "letters": "hash",
+    "drops": "list",
     "due": "zset",
     "later": "hash",
     "cancelled": "zset",

@@ -151,6 +151,30 @@ class Settled(Answer, frozen=True):
     left: dict[str, str]
 
 
+class Dropped(Answer, frozen=True):
+    """
+    `drop`: the dead letters that requests became, how many requests of the thread a worker has in hand, and the numbers
+    of those that stay, with the reason.
+    """
+
+    handler: str
+    thread: str
+    letters: list[int]
+    in_hand: int
+    left: dict[str, str]
+
+
+class Drop(Answer, frozen=True):
+    """`dropped`: a line a drop. *letter* is the number of its first dead letter."""
+
+    dropped_at: Moment
+    by: str
+    reason: str
+    thread: str
+    requests: int
+    letter: int
+
+
 class Schedule(Stored, frozen=True):
     """`schedules list`: a line a schedule."""
 
@@ -277,6 +301,8 @@ ANSWERS: dict[str, Any] = {
     "dead list": Letter,
     "dead replay": Settled,
     "dead drop": Settled,
+    "drop": Dropped,
+    "dropped": Drop,
     "schedules list": Schedule,
     "schedules remove": Removed,
     "delayed list": Delayed,
@@ -287,7 +313,9 @@ ANSWERS: dict[str, Any] = {
     "reshard": Layout,
     "check": Checked,
 }
-"""What each command says in one line of JSON; `peek`, `paused` and those that list say a line for each thing."""
+"""
+What each command says in one line of JSON; `peek`, `paused`, `dropped` and those that list say a line for each thing.
+"""
 
 
 def schema() -> dict[str, Any]:

@@ -19,7 +19,7 @@ from sharded_queue.settings import mistyped
 
 ADDED = "sharded_queue.commands"
 
-FILES = {"resume": "pause", "paused": "pause"}
+FILES = {"resume": "pause", "paused": "pause", "dropped": "drop"}
 """The files of commands that are not named after their file."""
 
 OWN = {
@@ -35,6 +35,8 @@ OWN = {
         "paused",
         "reshard",
         "dead",
+        "drop",
+        "dropped",
         "delayed",
         "schedules",
         "script",

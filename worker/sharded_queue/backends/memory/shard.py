@@ -5,7 +5,7 @@ Times are milliseconds and come in as arguments, so that leases and back-offs ar
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from math import gcd, inf
@@ -15,11 +15,13 @@ from sortedcontainers import SortedDict, SortedList, SortedSet
 
 from sharded_queue.backends.memory.scored_set import ScoredSet
 from sharded_queue.lease import Lease, worker_of
+from sharded_queue.printable import counted
 from sharded_queue.serializer import STAMP_DIGITS, key_hash_in
-from sharded_queue.state import Dead
+from sharded_queue.state import Dead, Drop
 from sharded_queue.storage import Batch, Entry, First, Schedule
 from sharded_queue.tube import Layout, Shard, Tube
 
+DROPS_KEPT = 1000
 STEP_MS = 1000
 """A clock that is set back by less is left alone."""
 
@@ -81,6 +83,7 @@ class MemoryShard:
         self.held: dict[str, HoldRecord] = {}
         self.failures: dict[tuple[str, int], FailureRecord] = {}
         self.letters: dict[int, Dead] = {}
+        self.drops: deque[Drop] = deque(maxlen=DROPS_KEPT)
         self.due: SortedList[tuple[int, int, Entry]] = SortedList()
         self.cancelled: dict[int, int] = {}
         self.identities = ScoredSet()
@@ -274,15 +277,69 @@ class MemoryShard:
         self, thread: str, priority: int, attempts: int, reason: str, now: int, traceback: str = ""
     ) -> None:
         """The first request of a tube becomes a dead letter."""
+        self.bury(thread, priority, 0, attempts, reason, now, traceback)
+        self.pop_requests(thread, priority, 1)
+
+    def bury(
+        self, thread: str, priority: int, place: int, attempts: int, reason: str, now: int, traceback: str = ""
+    ) -> int:
+        """Keep the request at a place in its tube as a dead letter; returns the number of the letter."""
         tube = self.threads[thread][priority]
         self.dead += 1
-        letter = Dead(self.dead, thread, priority, tube.head, now, attempts, reason, tube.messages[0], traceback)
-        self.letters[self.dead] = letter
-        self.pop_requests(thread, priority, 1)
+        sequence, message = tube.head + place, tube.messages[place]
+        self.letters[self.dead] = Dead(self.dead, thread, priority, sequence, now, attempts, reason, message, traceback)
+        return self.dead
+
+    def remove_behind(self, thread: str, priority: int, places: Sequence[int]) -> None:
+        """Remove the requests at these places, which ascend, and none of which is the first, from a tube."""
+        tube = self.threads[thread][priority]
+        for place in reversed(places):
+            del tube.messages[place]
+            self._clear_removed(thread, priority, tube.head + place)
+        self.depth -= len(places)
+        self.index_depth(thread, self.threads[thread])
+
+    def expire(self, thread: str, crash_limit: int, now: int) -> None:
+        """Free a thread whose holder is gone."""
+        held = self.held[thread]
+        self.let_go(thread)
+        self._count_crash(thread, held, crash_limit, now)
+        self.make_ready(thread)
 
     def let_go(self, thread: str) -> None:
         self.leases.discard(thread)
         self.held.pop(thread, None)
+
+    def _count_crash(self, thread: str, held: HoldRecord, crash_limit: int, now: int) -> None:
+        """
+        A worker died with requests in hand: they are handed out one by one from here on, and one that keeps killing its
+        workers becomes a dead letter.
+        """
+        tube = self.tube(thread, held.priority)
+        if held.last < held.first or tube is None or tube.head > held.last:
+            return
+        failure = self.failures.get((thread, held.priority))
+        if failure is None or failure.last < tube.head or tube.head < failure.sequence:
+            failure = FailureRecord(tube.head, held.last)
+        failure = failure._replace(crashes=failure.crashes + 1)
+        if held.first == held.last and failure.crashes >= crash_limit:
+            reason = f"{counted(failure.crashes, 'worker')} died with this request in hand"
+            self.dead_letter(thread, held.priority, failure.attempts + failure.crashes, reason, now)
+        else:
+            self.failures[thread, held.priority] = failure
+
+    def _clear_removed(self, thread: str, priority: int, sequence: int) -> None:
+        """A request behind the first of its tube is gone: those behind it move up by one."""
+        failure = self.failures.get((thread, priority))
+        if failure is None or sequence > failure.last:
+            return
+        if sequence == failure.sequence:
+            failure = FailureRecord(failure.sequence, failure.last)
+        moved = failure._replace(sequence=failure.sequence - (sequence < failure.sequence), last=failure.last - 1)
+        if moved.last >= moved.sequence:
+            self.failures[thread, priority] = moved
+        else:
+            del self.failures[thread, priority]
 
     def _clear_failure(self, thread: str, priority: int, through: int) -> None:
         """Requests up to *through* are cleared of suspicion; the rest of the span stays suspected."""

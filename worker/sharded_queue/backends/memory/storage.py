@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from sharded_queue.backends.memory.shard import MemoryShards, share_of
 from sharded_queue.backends.memory.steps.cancel import cancel
 from sharded_queue.backends.memory.steps.delayed import delayed
+from sharded_queue.backends.memory.steps.drop import drop
 from sharded_queue.backends.memory.steps.explain import explain
 from sharded_queue.backends.memory.steps.fail import fail
 from sharded_queue.backends.memory.steps.observe import observe
@@ -20,17 +21,20 @@ from sharded_queue.backends.memory.steps.settle import settle
 from sharded_queue.backends.memory.steps.settle_dead import settle_dead
 from sharded_queue.backends.memory.steps.unschedule import unschedule
 from sharded_queue.settings import settings
-from sharded_queue.state import Dead, Delayed, ShardState, ThreadState, Upcoming
+from sharded_queue.state import Dead, Delayed, Drop, ShardState, ThreadState, Upcoming
 from sharded_queue.storage import (
+    Dropped,
     Failure,
     Registered,
     Registration,
+    Removal,
     Resharded,
     Schedule,
     Settled,
     Settlement,
     Storage,
     Target,
+    Waiting,
 )
 from sharded_queue.tube import Layout, Shard, Tube
 
@@ -98,6 +102,15 @@ class RuntimeStorage(Storage):
 
     async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
         return settle_dead(self.shards[shard], numbers, target)
+
+    async def drop(
+        self, shard: Shard, thread: str, removal: Removal, requests: Sequence[Waiting] | None = None
+    ) -> Dropped:
+        now = self.shards.clock()
+        return drop(self.shards[shard], thread, removal, requests, settings.crash_limit, now)
+
+    async def drops(self, shard: Shard, count: int = 100) -> list[Drop]:
+        return list(self.shards[shard].drops)[:count]
 
     async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
         return pause(self.shards[shard], thread, is_paused)

@@ -19,6 +19,7 @@ from sharded_queue.settings import settings
 from sharded_queue.state import (
     Dead,
     Delayed,
+    Drop,
     Hold,
     ShardState,
     State,
@@ -29,18 +30,21 @@ from sharded_queue.state import (
     busy_seconds,
 )
 from sharded_queue.storage import (
+    Dropped,
     Entry,
     Failure,
     First,
     LayoutChanged,
     Registered,
     Registration,
+    Removal,
     Resharded,
     Schedule,
     Settled,
     Settlement,
     Storage,
     Target,
+    Waiting,
     queue_full,
     unfinished,
 )
@@ -53,12 +57,15 @@ SLOWEST_BYTES_A_SECOND = 125_000
 BYTES_OF_ARGUMENT = 64
 """The overhead of a request beside its body, on the way and in the time that Redis takes for it."""
 SCAN_COUNT = 1000
+DROPPED_AT_ONCE = 1000
+"""Requests of one step of `drop`: some ten milliseconds of Redis."""
 PAGE = 100
 """Dead letters and schedules read in one step: each may be as large as a request."""
 COUNTERS = {"depth", "registered", "settled", "dead", "busy_us", "born", "polled", "duplicates"}
 """Those that `observe` reports."""
 COUNTED = re.compile(rb"-?[0-9]{1,16}")
 LETTER = re.compile(rb"([0-9]{1,9}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ")
+DROP = re.compile(rb"([0-9]{13}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9]{1,16}) ")
 FIRST_MOMENT_MS, LAST_MOMENT_MS = 10**12, 10**13
 """The times that have thirteen digits, as a message begins with: from 2001 to 2286."""
 LOST, KEPT, RELEASED, HANDED = range(4)
@@ -256,6 +263,40 @@ class RedisStorage(Storage):
     async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
         done = await self._order("settle_dead", shard, [target, *numbers], settings.redis_timeout)
         return [int(number) for number in done]
+
+    async def drop(
+        self, shard: Shard, thread: str, removal: Removal, requests: Sequence[Waiting] | None = None
+    ) -> Dropped:
+        limits = [removal.sentence, settings.crash_limit, DROPPED_AT_ONCE, settings.worker_batch_bytes]
+        if requests is None:
+            return await self._drop_all(shard, [thread, *removal, *limits])
+        if len(requests) > DROPPED_AT_ONCE:
+            raise ValueError(f"{len(requests)} requests are named: at most {DROPPED_AT_ONCE} at once")
+        if not requests:
+            return Dropped([])
+        arguments = [thread, *removal, *limits, "", *chain.from_iterable(requests)]
+        _, _, in_hand, letters, held, missing = await self._order("drop", shard, arguments, settings.redis_timeout)
+        return Dropped(
+            [int(number) for number in letters],
+            in_hand,
+            tuple(requests[place] for place in held),
+            tuple(requests[place] for place in missing),
+        )
+
+    async def _drop_all(self, shard: Shard, arguments: Sequence[Any]) -> Dropped:
+        letters: list[int] = []
+        latest, is_left = "", 1
+        while is_left:
+            latest, is_left, in_hand, dropped, *_ = await self._order(
+                "drop", shard, [*arguments, latest], settings.redis_timeout
+            )
+            letters += [int(number) for number in dropped]
+        return Dropped(letters, in_hand)
+
+    async def drops(self, shard: Shard, count: int = 100) -> list[Drop]:
+        base = self.keys.base(shard)
+        records = await self.scripts.ask(base, "LRANGE", f"{base}:drops", 0, count - 1, seconds=settings.redis_timeout)
+        return [drop for record in records if (drop := _drop(record))]
 
     async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
         return bool(await self._order("pause", shard, [thread or "", int(is_paused)], settings.redis_timeout))
@@ -529,6 +570,17 @@ def _dead(number: bytes, died_ms: bytes | float, letter: bytes) -> Dead:
         message=rest[thread_bytes + error_bytes :],
         traceback=traceback,
     )
+
+
+def _drop(record: bytes) -> Drop | None:
+    """None for what is no record of ours."""
+    if not (found := DROP.match(record)):
+        return None
+    at_ms, actor_bytes, thread_bytes, count, letter = map(int, found.groups())
+    thread = found.end() + actor_bytes
+    reason = thread + thread_bytes
+    actor = text_of(record[found.end() : thread])
+    return Drop(at_ms, actor, text_of(record[reason:]), text_of(record[thread:reason]), count, letter)
 
 
 def _died_ms(score: bytes | float) -> int:

@@ -1,10 +1,9 @@
 """Bind threads that are free and have requests, the oldest request first, and hand out their first requests."""
 
-from sharded_queue.backends.memory.shard import FailureRecord, HoldRecord, MemoryShard, share_of
+from sharded_queue.backends.memory.shard import HoldRecord, MemoryShard, share_of
 from sharded_queue.backends.memory.steps.soonest import soonest
 from sharded_queue.coordinator import BindRequest, Bound
 from sharded_queue.lease import Lease
-from sharded_queue.printable import counted
 from sharded_queue.storage import Batch
 
 SWEEP = 1000
@@ -45,32 +44,10 @@ def _clamp_leases(shard: MemoryShard, latest: int, now: int) -> None:
 def _free_threads(shard: MemoryShard, crash_limit: int, now: int) -> None:
     """Threads whose leases expired, and those whose back-offs ended."""
     for thread in shard.leases.up_to(now):
-        held = shard.held[thread]
-        shard.let_go(thread)
-        _count_crash(shard, thread, held, crash_limit, now)
-        shard.make_ready(thread)
+        shard.expire(thread, crash_limit, now)
     for thread in shard.blocked.up_to(now):
         shard.blocked.discard(thread)
         shard.make_ready(thread)
-
-
-def _count_crash(shard: MemoryShard, thread: str, held: HoldRecord, crash_limit: int, now: int) -> None:
-    """
-    A worker died with requests in hand: they are handed out one by one from here on, and one that keeps killing its
-    workers becomes a dead letter.
-    """
-    tube = shard.tube(thread, held.priority)
-    if held.last < held.first or tube is None or tube.head > held.last:
-        return
-    failure = shard.failures.get((thread, held.priority))
-    if failure is None or failure.last < tube.head or tube.head < failure.sequence:
-        failure = FailureRecord(tube.head, held.last)
-    failure = failure._replace(crashes=failure.crashes + 1)
-    if held.first == held.last and failure.crashes >= crash_limit:
-        reason = f"{counted(failure.crashes, 'worker')} died with this request in hand"
-        shard.dead_letter(thread, held.priority, failure.attempts + failure.crashes, reason, now)
-    else:
-        shard.failures[thread, held.priority] = failure
 
 
 def _unpark(shard: MemoryShard) -> None:

@@ -18,6 +18,8 @@
 --                 thread message"; cancelled ZSET numbers of recently cancelled ones, by time
 -- dead      ZSET  numbers of dead letters by time; letters HASH number -> "bytes of thread, priority, sequence,
 --                 attempts, bytes of reason, thread reason message"
+-- drops     LIST  what people dropped, the newest first: "ms, bytes of actor, bytes of thread, requests, number of the first
+--                 dead letter, actor thread reason"
 -- identities ZSET identities of recently registered requests, by the end of the window in which duplicates are left out;
 --                 firsts HASH identity -> "sequence priority thread" of the request that was registered
 -- schedules HASH  name -> "bytes of timing, bytes of thread, priority, timing thread message"; occurrences ZSET name by
@@ -57,6 +59,7 @@ local COUNTERS = base .. ':counters'
 local WAKE = base .. ':wake'
 local DEAD = base .. ':dead'
 local LETTERS = base .. ':letters'
+local DROPS = base .. ':drops'
 local DUE = base .. ':due'
 local LATER = base .. ':later'
 local CANCELLED = base .. ':cancelled'
@@ -149,7 +152,7 @@ local function keys_by_kind()
     hash = ':threads :failures :counters :later :letters :firsts :schedules :quarantine lock:held',
     zset = ':ready :blocked :oldest :deep :dead :due :cancelled :identities :occurrences :old :parked :unparking '
       .. 'lock:leases lock:cordoned',
-    list = ':wake',
+    list = ':wake :drops',
     string = ':layout',
   }) do
     keys[kind] = {}
@@ -373,6 +376,20 @@ local function clear_failure(thread, priority, through)
   end
 end
 
+-- A request behind the first of its tube is gone: those behind it move up by one.
+local function clear_removed(thread, priority, sequence)
+  local failure = failure_of(thread, priority)
+  if not failure or sequence > failure.last then return end
+  if sequence == failure.sequence then failure.attempts, failure.crashes, failure.reason = 0, 0, '' end
+  if sequence < failure.sequence then failure.sequence = failure.sequence - 1 end
+  failure.last = failure.last - 1
+  if failure.last >= failure.sequence then
+    store_failure(thread, priority, failure)
+  else
+    redis.call('HDEL', FAILURES, thread .. '/' .. priority)
+  end
+end
+
 -- Remove the first `count` requests of the thread's tube number i.
 local function pop_requests(thread, tubes, i, count)
   local tube, before, rest = tubes[i], depth_of(tubes), integer(count)
@@ -401,13 +418,20 @@ local function next_letter()
   return integer(now_us)
 end
 
+-- Keep a request as a dead letter; returns the number of the letter.
+local function bury(thread, priority, sequence, attempts, reason, message)
+  local number = next_letter()
+  redis.call('ZADD', DEAD, now, number)
+  redis.call('HSET', LETTERS, number, string.len(thread) .. ' ' .. priority .. ' ' .. integer(sequence) .. ' '
+    .. attempts .. ' ' .. string.len(reason) .. ' ' .. thread .. reason .. message)
+  return number
+end
+
 -- The first request of tube number i becomes a dead letter.
 local function dead_letter(thread, tubes, i, attempts, reason)
   local tube = tubes[i]
-  local number, message = next_letter(), try('LINDEX', list_of(thread, tube.priority), 0) or ''
-  redis.call('ZADD', DEAD, now, number)
-  redis.call('HSET', LETTERS, number, string.len(thread) .. ' ' .. tube.priority .. ' ' .. integer(tube.head) .. ' '
-    .. attempts .. ' ' .. string.len(reason) .. ' ' .. thread .. reason .. message)
+  local message = try('LINDEX', list_of(thread, tube.priority), 0) or ''
+  bury(thread, tube.priority, tube.head, attempts, reason, message)
   pop_requests(thread, tubes, i, 1)
 end
 
@@ -869,6 +893,17 @@ local function read_letter(text)
   local thread = route_of(text, length, priority, at)
   if not thread or #text < at + length + reason_length - 1 then return nil end
   return thread, priority, string.sub(text, at + length + reason_length)
+end
+
+local function encode_drop(actor, thread, letters, reason)
+  return now_text .. ' ' .. string.len(actor) .. ' ' .. string.len(thread) .. ' ' .. #letters .. ' '
+    .. integer(letters[1]) .. ' ' .. actor .. thread .. reason
+end
+
+-- Whether this can be the record of a drop.
+local function is_drop(text)
+  local moment, actor_length, thread_length, at = string.match(text, '^(%d+) (%d+) (%d+) %d+ %d+ ()')
+  return at and #moment == 13 and #text >= at + actor_length + thread_length - 1
 end
 
 -- A moment as messages have it. A score that is not a moment becomes the present.

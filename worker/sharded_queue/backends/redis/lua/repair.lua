@@ -393,6 +393,15 @@ local function repair_numbered()
   set_index('dead', DEAD, dead, true)
 end
 
+local function repair_drops()
+  for _, drop in ipairs(redis.call('LRANGE', DROPS, 0, -1)) do
+    if not is_drop(drop) then
+      add_change('drops', '', drop)
+      redis.call('LREM', DROPS, 1, drop)
+    end
+  end
+end
+
 -- An identity that lost its window, or its first request, is forgotten.
 local function repair_identities()
   for identity, was in pairs(firsts) do
@@ -452,6 +461,7 @@ set_index('leases', LEASES, leases, true)
 set_index('oldest', OLDEST, oldest)
 set_index('deep', DEEP, deep)
 repair_numbered()
+repair_drops()
 repair_identities()
 repair_occurrences()
 repair_counters()

@@ -44,6 +44,9 @@ look_at('threads', THREADS, function(text, thread) return is_text(thread) and re
 look_at('later', LATER, read_delayed)
 look_at('letters', LETTERS, read_letter)
 look_at('schedules', SCHEDULES, function(_, name) return schedule_of(name) end)
+for _, drop in ipairs(redis.call('LRANGE', DROPS, 0, -1)) do
+  if not is_drop(drop) then flaws[#flaws + 1], flaws[#flaws + 2], flaws[#flaws + 3] = 'drops', '', drop end
+end
 
 return { redis.call('HGETALL', COUNTERS), redis.call('HGETALL', THREADS), redis.call('HGETALL', HELD),
          redis.call('HGETALL', FAILURES), redis.call('HGETALL', FIRSTS), ranked(READY), ranked(BLOCKED), ranked(OLDEST),

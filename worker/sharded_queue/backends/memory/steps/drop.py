@@ -1,0 +1,90 @@
+"""Take waiting requests out of their tubes. They become dead letters; all others keep their order."""
+
+from collections.abc import Sequence
+
+from sharded_queue.backends.memory.shard import MemoryShard
+from sharded_queue.state import Drop
+from sharded_queue.storage import Dropped, Removal, Waiting, digest_of
+
+
+def drop(
+    shard: MemoryShard, thread: str, removal: Removal, requests: Sequence[Waiting] | None, crash_limit: int, now: int
+) -> Dropped:
+    """Without *requests*, all of the thread are meant."""
+    if thread in shard.held and shard.leases[thread] <= now:  # as the next bind would
+        shard.expire(thread, crash_limit, now)
+    in_hand, missing = list[Waiting](), list[Waiting]()
+    places = _all(shard, thread, now) if requests is None else _named(shard, thread, requests, in_hand, missing)
+    letters = [
+        number
+        for priority in sorted(places)
+        for number in _take_out(shard, thread, priority, sorted(places[priority]), removal.sentence, now)
+    ]
+    if letters:
+        _let_end(shard, thread)
+        shard.drops.appendleft(Drop(now, removal.actor, removal.reason, thread, len(letters), letters[0]))
+    hands = sum(_hand(shard, thread, priority) for priority in shard.threads.get(thread, ()))
+    return Dropped(letters, hands, tuple(in_hand), tuple(missing))
+
+
+def _hand(shard: MemoryShard, thread: str, priority: int) -> int:
+    """How many requests at the head of a tube its holder has in hand."""
+    held = shard.held.get(thread)
+    is_in_hand = held is not None and held.priority == priority and held.first <= held.last
+    return held.last - shard.threads[thread][priority].head + 1 if held and is_in_hand else 0
+
+
+def _all(shard: MemoryShard, thread: str, now: int) -> dict[int, set[int]]:
+    """The places of requests that were registered by now, by priority."""
+    places: dict[int, set[int]] = {}
+    for priority, tube in shard.threads.get(thread, {}).items():
+        for place in range(_hand(shard, thread, priority), len(tube.messages)):
+            if int(tube.messages[place][:13]) > now:
+                break
+            places.setdefault(priority, set()).add(place)
+    return places
+
+
+def _named(
+    shard: MemoryShard, thread: str, requests: Sequence[Waiting], in_hand: list[Waiting], missing: list[Waiting]
+) -> dict[int, set[int]]:
+    """The places of these requests, by priority."""
+    places: dict[int, set[int]] = {}
+    for request in requests:
+        tube = shard.tube(thread, request.priority)
+        place = request.sequence - tube.head if tube else -1
+        if tube is None or not 0 <= place < len(tube.messages) or digest_of(tube.messages[place]) != request.digest:
+            missing.append(request)
+        elif place < _hand(shard, thread, request.priority):
+            in_hand.append(request)
+        else:
+            places.setdefault(request.priority, set()).add(place)
+    return places
+
+
+def _take_out(
+    shard: MemoryShard, thread: str, priority: int, places: Sequence[int], reason: str, now: int
+) -> list[int]:
+    """Requests of a tube become dead letters; returns the numbers of these."""
+    tube, failure = shard.threads[thread][priority], shard.failures.get((thread, priority))
+    letters = []
+    for place in places:
+        is_tried = failure is not None and failure.sequence == tube.head + place
+        attempts = failure.attempts + failure.crashes if failure and is_tried else 0
+        letters.append(shard.bury(thread, priority, place, attempts, reason, now))
+    first = sum(place == index for index, place in enumerate(places))
+    if places[first:]:
+        shard.remove_behind(thread, priority, places[first:])
+    if first:
+        shard.pop_requests(thread, priority, first)
+    return letters
+
+
+def _let_end(shard: MemoryShard, thread: str) -> None:
+    """A thread without requests waits for no worker, and its holder has nothing to do."""
+    if thread in shard.threads:
+        return
+    shard.ready.discard(thread)
+    shard.parked.discard(thread)
+    if held := shard.held.get(thread):
+        held.since_ms = 0
