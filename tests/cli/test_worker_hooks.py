@@ -1,5 +1,6 @@
 """What a module gives `sharded-queue worker` besides handlers, in the real process: middleware, a lifespan, logs."""
 
+import json
 import re
 import signal
 from collections.abc import Callable, Iterator
@@ -48,6 +49,32 @@ async def worker_lifespan():
     print("open")
     yield Pool()
     print("close")
+"""
+
+LOGGING = """
+import asyncio
+import logging
+
+from sharded_queue import Handler, Retry, current
+
+log = logging.getLogger("shop")
+
+class Order(Handler):
+    name = "orders.Order"
+    retry = Retry(limit=5, base_seconds=0.01, cap_seconds=0.01)
+
+    async def perform(self, *requests: int):
+        if 7 in requests and current().attempt == 1:
+            log.warning("order %s", requests)
+            raise ValueError("not yet")
+        if 7 in requests:
+            log.warning("order %s", requests[:1])
+        if 8 in requests:
+            await asyncio.to_thread(log.warning, "order %s in an OS thread", requests)
+"""
+STOPPING = """
+    async def stop(self):
+        log.warning("bye")
 """
 
 Start = Callable[..., CliProcess]
@@ -132,3 +159,32 @@ def test_a_mistyped_hook_is_named(start: Start) -> None:
     worker = start(ORDERS.replace("worker_lifespan", "worker_lifepsan"))
 
     worker.line("orders.worker_lifepsan has no effect; did you mean worker_lifespan?")
+
+
+def test_lines_of_a_handler_say_as_json_which_requests_it_has(start: Start, queue: SyncQueue) -> None:
+    """On each try, also in an OS thread of the handler; and no longer once the batch is done."""
+    receipts = queue.register(Order, 7, 8)
+    worker = start(LOGGING, "--log-format", "json")
+    worker.line("in an OS thread")
+    worker.tell(signal.SIGTERM)
+    assert worker.ended() == 0
+
+    lines = [json.loads(line) for line in worker.said if line.startswith("{")]
+    tries = [line for line in lines if line["logger"] == "shop"]
+    numbers = [(line["priority"], line["request"], line["requests"], line["attempt"]) for line in tries]
+    first = receipts[0].sequence
+    assert numbers == [(3, first, 2, 1), (3, first, 1, 1), (3, first, 1, 2), (3, first + 1, 1, 1)]
+    assert {(line["handler"], line["thread"]) for line in tries} == {("orders.Order", "a")}
+    assert all(line["worker"].partition("/")[0] for line in tries)
+    assert tries[0]["fence"] == tries[1]["fence"] < tries[2]["fence"]
+    (last,) = (line for line in lines if line["message"].startswith("stopped after"))
+    assert not last.keys() & {"handler", "request", "attempt", "fence"}
+
+
+def test_a_line_of_a_lingering_thread_names_no_request(start: Start, queue: SyncQueue) -> None:
+    queue.register(Order, 8)
+    worker = start(LOGGING + STOPPING, "--log-format", "json")
+
+    line = json.loads(worker.line("bye"))
+    assert (line["handler"], line["thread"]) == ("orders.Order", "a")
+    assert not line.keys() & {"request", "requests", "attempt"}

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
+from sharded_queue import logs
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.lease import Lease
 from sharded_queue.serializer import unpack
@@ -41,7 +42,7 @@ class Context(NamedTuple):
 
 
 T = TypeVar("T")
-batch: ContextVar[Context] = ContextVar("batch")
+batch: ContextVar[Context | None] = ContextVar("batch", default=None)
 _shared: ContextVar[Any] = ContextVar("shared", default=None)
 
 
@@ -52,10 +53,19 @@ def current() -> Context:
     Raises:
         ShardedQueueError: no handler is running here.
     """
-    try:
-        return batch.get()
-    except LookupError:
-        raise ShardedQueueError("there is no batch here: call current() inside perform or handle") from None
+    if found := batch.get():
+        return found
+    raise ShardedQueueError("there is no batch here: call current() inside perform or handle")
+
+
+def _tried() -> logs.Tried:
+    if not (found := batch.get()):
+        return logs.Tried()
+    numbers = found.sequences
+    return logs.Tried(found.tube.priority, numbers.start, len(numbers), found.attempt, found.lease.fence)
+
+
+logs.tried = _tried
 
 
 def shared(kind: type[T]) -> T:

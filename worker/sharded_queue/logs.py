@@ -8,6 +8,7 @@ messages of handlers and other libraries.
 
 import logging
 import sys
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import NamedTuple
 
@@ -25,7 +26,19 @@ class About(NamedTuple):
     thread: str = ""
 
 
+class Tried(NamedTuple):
+    """Which requests of the thread a handler is called with; None where no handler is called."""
+
+    priority: int | None = None
+    request: int | None = None
+    requests: int | None = None
+    attempt: int | None = None
+    fence: int | None = None
+
+
 about: ContextVar[About] = ContextVar("about", default=About())  # noqa: B039 - a tuple cannot be changed
+tried: Callable[[], Tried] = Tried
+"""Says it when a line is logged, since most batches log none. `context`, which rests on this module, sets it."""
 
 
 class Foreign:
@@ -56,9 +69,14 @@ def _shield(record: logging.LogRecord) -> bool:
 def label(record: logging.LogRecord) -> bool:
     """
     A filter that drops nothing: it adds what is being served, as `record.worker`, `record.handler` and
-    `record.queue_thread`.
+    `record.queue_thread`; and the requests in hand, as `record.queue_priority`, `record.queue_request` (the number of
+    the first one in its tube), `record.queue_requests` (how many), `record.queue_attempt` and `record.queue_fence`.
+
+    Give it to a handler of `logging` to have all this in your own lines, too.
     """
     record.worker, record.handler, record.queue_thread = about.get()
+    for name, fact in zip(Tried._fields, tried(), strict=True):
+        setattr(record, f"queue_{name}", fact)
     return True
 
 
@@ -76,7 +94,8 @@ class Text(logging.Formatter):
 
 class Json(logging.Formatter):
     """
-    One object per line: time, level, logger, worker, handler, thread, message and traceback; empty ones are left out.
+    One object per line: time, level, logger, worker, handler, thread, priority, request, requests, attempt, fence,
+    message and traceback; empty ones are left out.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -87,10 +106,11 @@ class Json(logging.Formatter):
             "worker": getattr(record, "worker", ""),
             "handler": getattr(record, "handler", ""),
             "thread": getattr(record, "queue_thread", ""),
+            **{name: getattr(record, f"queue_{name}", None) for name in Tried._fields},
             "message": _message_of(record),
             "traceback": "\n".join(_traceback_of(self, record)),
         }
-        return json_line({name: fact for name, fact in facts.items() if fact or name == "message"})
+        return json_line({name: fact for name, fact in facts.items() if fact not in ("", None) or name == "message"})
 
 
 def _message_of(record: logging.LogRecord) -> str:

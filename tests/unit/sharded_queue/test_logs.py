@@ -74,7 +74,7 @@ async def test_each_line_of_a_handler_says_worker_and_handler(
 
         @classmethod
         async def route(cls, *requests: int) -> list[Route]:
-            return [Route("Ann")] * len(requests)
+            return [Route("Ann", 5)] * len(requests)
 
         async def perform(self, *requests: int) -> None:
             logging.getLogger("bank").warning("about to fail")
@@ -91,6 +91,9 @@ async def test_each_line_of_a_handler_says_worker_and_handler(
         facts = json.loads(about_to_fail)
         assert (facts["worker"], facts["handler"], facts["thread"]) == (worker.owner, "bank.Mail", "Ann")
         assert facts["time"].endswith("Z")
+        assert (facts["priority"], facts["request"], facts["requests"], facts["attempt"]) == (5, 0, 1, 1)
+        assert isinstance(facts["fence"], int)
+        assert not facts.keys() & {"queue_fence", "traceback"}
     else:
         assert f" WARNING [{worker.owner} bank.Mail] about to fail" in about_to_fail
     assert all(line.isprintable() for text in written.texts for line in text.split("\n"))

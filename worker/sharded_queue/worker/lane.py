@@ -415,6 +415,7 @@ class Lane:
         leave_at = time.monotonic() + self.linger_seconds
         batch: Batch | None = None
         self.is_lingering = True
+        context.batch.set(None)
         self.host.drained()
         while self.is_held and not batch:
             await self._wait_to_wake(leave_at - time.monotonic())
