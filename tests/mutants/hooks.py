@@ -8,8 +8,8 @@ MUTANTS = [
     Mutant(
         "a middleware that forgets the handler settles the batch",
         AROUND,
-        "        if not self._result:\n",
-        "        if not self._result and self._where[1] == 'register':\n",
+        '            raise self._mistake("returned without',
+        '            return None\n            raise self._mistake("returned without',
         (MIDDLEWARE + "a_fault_in_a_middleware_is_a_failed_try_that_loses_nothing",),
     ),
     Mutant(

@@ -193,6 +193,8 @@ class _Lane(Lane):
 class _Host:
     """What a lane needs of its worker: this one has room for any batch, and frees a drained thread."""
 
+    is_measured = False
+
     def __init__(self, sandbox: Sandbox) -> None:
         self.storage, self.coordinator, self.count = sandbox.storage, sandbox._coordinator, 0
         self.is_traced, self.clock = tracing.is_on(), clock
@@ -210,6 +212,8 @@ class _Host:
         return Latency()
 
     def failed(self, handler: type[Handler]) -> None: ...
+
+    def called(self, handler: type[Handler], seconds: float, error: BaseException | None) -> None: ...
 
     def started(self, handler: type[Handler]) -> None: ...
 

@@ -136,14 +136,18 @@ async def test_call_next_works_once(bench: Bench) -> None:
     class Twice(Middleware):
         async def handle(self, handler: type[Handler], requests: Sequence[Any], call_next: Handle) -> None:
             await call_next()
-            with pytest.raises(HandlerError, match=r"Twice\.handle called call_next a second time"):
+            try:
                 await call_next()
+            except HandlerError as error:
+                faults.append(str(error))
 
+    faults: list[str] = []
     handler, done = collecting()
     await bench.queue.register(handler, *jobs(range(3)))
     await worker(bench, handler, Twice()).loop(3)
 
     assert done == [0, 1, 2]
+    assert faults == ["test_call_next_works_once.<locals>.Twice.handle called call_next a second time"]
 
 
 async def test_a_handler_cannot_outlive_the_middleware_around_it(bench: Bench) -> None:

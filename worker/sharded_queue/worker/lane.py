@@ -33,6 +33,10 @@ class Host(Protocol):
     is_traced: bool
     """Whether to trace calls of handlers."""
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether to report calls of handlers by `called`."""
+
     call: Callable[[Handler, Sequence[Any]], Awaitable[None]]
     """Calls a handler with a batch, through the middleware if there is any."""
 
@@ -65,6 +69,9 @@ class Host(Protocol):
         """A lane lingers no more."""
 
     def settle(self, settlement: Settlement) -> Awaitable[Settled]: ...
+
+    def called(self, handler: type[Handler], seconds: float, error: BaseException | None) -> None:
+        """A call of *handler* has ended."""
 
     async def fail(self, failure: Failure) -> bool: ...
 
@@ -274,18 +281,21 @@ class Lane:
         except FAILURES as error:
             if self._is_cancelled(error):
                 raise
-            self._note_call(began)
+            self._note_call(began, error)
             said = describe(error)
             trace = None if before and describe(before) == said else error
             name, count = self.handler.name, len(requests)
             log.warning("%s failed on %s of %s: %s", name, counted(count, "request"), self.lease, said, exc_info=trace)
             self.host.failed(self.handler)
             return error
-        self._note_call(began)
+        self._note_call(began, None)
         return None
 
-    def _note_call(self, began: float) -> None:
-        self._latency.calls.add((time.monotonic() - began) * 1000)
+    def _note_call(self, began: float, error: BaseException | None) -> None:
+        seconds = time.monotonic() - began
+        self._latency.calls.add(seconds * 1000)
+        if self.host.is_measured:
+            self.host.called(self.handler, seconds, error)
 
     async def _call_traced(self, handler: Handler, requests: list[Any]) -> None:
         owner, headers = self.lease.owner, (unpack(message).headers for message in context.current().messages)

@@ -31,6 +31,7 @@ from sharded_queue.worker.quota import Quota
 from sharded_queue.worker.scheduler import Scheduler
 from sharded_queue.worker.settlement_batcher import SettlementBatcher
 from sharded_queue.worker.task_pool import TaskPool
+from sharded_queue.worker.telemetry import Telemetry
 from sharded_queue.worker.wakeup import POLL_BACKOFF, WakeupListener
 
 log = logging.getLogger("sharded_queue")
@@ -103,6 +104,7 @@ class Worker:
         self._pool = TaskPool()
         self._settlements = SettlementBatcher(queue.storage, self._pool)
         self._scheduler = Scheduler(queue.storage, self._shards)
+        self.telemetry = Telemetry(self, queue.storage, self._shards)
         self._stopping = self._draining = False
         self._changed = asyncio.Event()
         self._others_wait = False
@@ -136,7 +138,7 @@ class Worker:
         lease, timeout = settings.coordinator_lease, settings.coordinator_timeout
         renewer = LeaseRenewer(self.coordinator, self._lanes.copy, lease, timeout, self.clock)
         wakeups = WakeupListener(self.coordinator, self.owner)
-        async with renewer.running(), self._scheduler.running():
+        async with renewer.running(), self._scheduler.running(), self.telemetry.running():
             try:
                 await self._serve(renewer, wakeups)
             finally:
@@ -393,6 +395,13 @@ class Worker:
 
     def failed(self, handler: type[Handler]) -> None:
         self.stats.failed += 1
+
+    @property
+    def is_measured(self) -> bool:
+        return self.telemetry.is_on
+
+    def called(self, handler: type[Handler], seconds: float, error: BaseException | None) -> None:
+        self.telemetry.called(handler.name, seconds, error)
 
     def started(self, handler: type[Handler]) -> None:
         self._cannot_start.pop(handler.name, None)
