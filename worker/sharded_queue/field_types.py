@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import Enum
 from itertools import chain
 from math import isfinite
-from operator import attrgetter, itemgetter
+from operator import attrgetter
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -95,13 +95,23 @@ def _check_record(kind: type, inside: frozenset[Any]) -> HaveType | None:
     checks = {name: _check(hints.get(name, Any), inside) for name in _fields(kind)}
     if not checks or None in checks.values():
         return None
-    columns = [(_reader(kind, name), check) for name, check in checks.items() if check]
+    columns_of = _columns_of(kind, list(checks))
 
     def are_records(values: Sequence[Any]) -> bool:
-        are_of_kind = {kind}.issuperset(map(type, values))
-        return are_of_kind and all(check(list(map(read, values))) for read, check in columns)
+        if not {kind}.issuperset(map(type, values)):
+            return False
+        columns = columns_of(values)  # none of no values
+        return all(check(column) for check, column in zip(checks.values(), columns, strict=False) if check)
 
     return are_records
+
+
+def _columns_of(kind: type, names: Sequence[str]) -> Callable[[Sequence[Any]], Iterable[Sequence[Any]]]:
+    """Each field of all records, in the order of *names*. Tuples are transposed, which takes half the time."""
+    if issubclass(kind, tuple):
+        return lambda values: zip(*values, strict=True)
+    readers = list(map(attrgetter, names))
+    return lambda values: (list(map(read, values)) for read in readers)
 
 
 def _fields(kind: type) -> tuple[str, ...]:
@@ -111,9 +121,3 @@ def _fields(kind: type) -> tuple[str, ...]:
     if dataclasses.is_dataclass(kind):
         return tuple(field.name for field in dataclasses.fields(kind) if field.init)
     return getattr(kind, "_fields", ()) if issubclass(kind, tuple) else ()
-
-
-def _reader(kind: type, name: str) -> Callable[[Any], Any]:
-    """Reads a field; of a NamedTuple by its index, which takes half the time."""
-    fields: tuple[str, ...] = getattr(kind, "_fields", ())
-    return itemgetter(fields.index(name)) if name in fields else attrgetter(name)
