@@ -78,13 +78,15 @@ async def test_rq(side: Side) -> None:
 
 
 async def test_arq() -> None:
-    page, sandbox = printed("migration/arq.md", "from_arq"), Sandbox()
+    page = printed("migration/arq.md", "from_arq")
+    radio = page["Radio"]()
+    sandbox = Sandbox(shared=radio)
     await page["switch_on"](sandbox.queue, "d7")
     assert await sandbox.run() == 0
     sandbox.advance(60)
 
     assert await sandbox.run() == 1
-    assert page["radio"].sent == [("d7", "on")]
+    assert radio.sent == [("d7", "on")]
 
 
 async def test_bullmq() -> None:

@@ -10,6 +10,7 @@ from tests.mutants.mutant import (
     LIFECYCLE,
     LOST_LEASES,
     PRELUDE,
+    PROCEDURES,
     SETTLE,
     Mutant,
 )
@@ -22,6 +23,13 @@ MUTANTS = [
         "or 0) + 1, now_us)",
         "or 0) + 1, 1)",
         (COORDINATOR + "the_fence_grows_over_a_wiped_redis",),
+    ),
+    Mutant(
+        "the fence starts again from a snapshot",
+        BIND,
+        "or 0) + 1, now_us)",
+        "or 0) + 1, 1)",
+        (PROCEDURES + "fences_grow_over_a_restore",),
     ),
     Mutant(
         "the fence knows no fence before it",

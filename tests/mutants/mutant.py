@@ -41,5 +41,6 @@ STORAGE, PRIORITIES, BACK_OFF, OBSERVING, COORDINATOR, REDIS, CONTROL, DUPLICATE
 )
 SYNC = "test_sync.py::test_"
 URL = "test_url.py::test_"
+PROCEDURES = "test_procedures.py::test_"
 PEEK = "backends/redis/lua/peek.lua"
 EVERY_SCRIPT = "test_every_script.py::test_a_command_that_comes_late_changes_nothing[{}]"

@@ -1,4 +1,4 @@
-"""What the page on operations says about backups, another Redis and a lost Redis: its steps, done with real servers."""
+"""Backups, another Redis and a lost Redis: the steps of docs/operations.md, done with real servers."""
 
 import asyncio
 import shutil
