@@ -23,9 +23,7 @@ test: install redis-server promtool node chromium ## everything: unit, contract,
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
 
 docs: install ## the documentation as a site in build/docs, strictly: a warning is an error
-	@$(BIN)/python -m sphinx --builder html --conf-dir docs --doctree-dir build/doctrees --fresh-env --jobs auto \
-	  --nitpicky --fail-on-warning --keep-going --quiet . build/docs
-	@echo "file://$(CURDIR)/build/docs/index.html"
+	@$(BIN)/python -m tools.docs
 
 unit: install redis-server ## what needs no Kubernetes: unit and contract tests
 	@$(BIN)/python -m pytest tests/unit tests/contract

@@ -42,7 +42,8 @@ def rows_of(path: str, schema: dict[str, Any]) -> Iterator[str]:
 def kind(field: dict[str, Any]) -> str:
     if field["type"] == "array":
         return f"list of {kind(field['items'])}s"
-    return "time" if field.get("format") == "date-time" else field["type"]
+    stored = field.get("format", field["type"])
+    return "time" if stored == "date-time" else stored
 
 
 def bounds(field: dict[str, Any]) -> Iterator[str]:
