@@ -1,4 +1,4 @@
-"""Tell of each archive in a folder what it lacks and what it has too much, beside the files of the two packages."""
+"""Tell of each archive in a folder what it lacks and what it has too much, beside the files of the packages."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("worker/sharded_queue", "operator/sharded_queue_operator")
+PACKAGES = ("worker/sharded_queue", "worker/sharded_queue_pytest", "operator/sharded_queue_operator")
 BESIDE = {".gitignore", "CHANGELOG.md", "LICENSE", "PKG-INFO", "README.md", "pyproject.toml"}
 """What the source archive has beside the packages."""
 ABOUT = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE"}
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 def tracked() -> set[str]:
-    """The files of the two packages that git knows: nothing that lies about by chance belongs in a release."""
+    """The files of the packages that git knows: nothing that lies about by chance belongs in a release."""
     command = ["git", "-C", str(ROOT), "ls-files", *PACKAGES]
     return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
 
