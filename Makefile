@@ -18,7 +18,7 @@ check: install ## formatter, linter, types, import contracts: seconds
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache | tail -n +1
 
-test: install redis-server promtool node chromium ## everything: unit, contract, crash, real Kubernetes, end to end
+test: install redis-server promtool node chromium postgres ## everything: unit, contract, crash, real Kubernetes, end to end
 	@$(BIN)/python -m tools.cluster prepare
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadgroup
 
@@ -56,7 +56,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-redis-server promtool node chromium: # installed where a package manager can, otherwise named
+redis-server promtool node chromium postgres: # installed where a package manager can, otherwise named
 	@if ! command -v $@ $(STANDS_FOR_$@) >/dev/null; then \
 	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 	    echo "installing $(PACKAGE_$@) with apt-get"; \
@@ -66,11 +66,13 @@ redis-server promtool node chromium: # installed where a package manager can, ot
 	  fi; \
 	fi
 STANDS_FOR_redis-server := valkey-server
+STANDS_FOR_postgres     := pg_lsclusters
 STANDS_FOR_chromium     := chromium-browser google-chrome
 PACKAGE_redis-server    := redis-server
 PACKAGE_promtool        := prometheus
 PACKAGE_node            := nodejs
 PACKAGE_chromium        := chromium
+PACKAGE_postgres        := postgresql
 
 chart: install ## generate the files of the chart that have their source elsewhere
 	@$(BIN)/python -m tools.chart
@@ -123,4 +125,4 @@ LOCK    := $(UV) pip compile $(QUIETLY) --universal --generate-hashes
 audit: install ## ask the advisories of PyPI about every locked package; says which it could not ask about
 	@$(BIN)/python -m tools.audit
 
-.PHONY: audit imports help run check test docs unit bench scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool node chromium lock
+.PHONY: audit imports help run check test docs unit bench scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool node chromium postgres lock

@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+from sharded_queue import RedisCoordinator
+from sharded_queue.tube import Shard
 from tests.harness.cli_process import CommandProcess
-from tools.redis_server import RedisServer
+from tools.redis_server import Ask, RedisServer
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 INTERRUPTED = Path(__file__).parent / "interrupted.py"
 PROGRAMS = Path(sys.executable).parent
 SECONDS = 60
-LEASE_SECONDS = 0.5
 
 Changes = Mapping[str, Mapping[str, str]]
 
@@ -25,8 +26,6 @@ class Recipe:
     """
     What it starts, it ends. *copy*: a folder for a copy of the example, with *changes* to its files: what to replace by
     what.
-
-    Workers have short leases, so that a test need not wait 15 s after a crash.
     """
 
     def __init__(
@@ -46,7 +45,6 @@ class Recipe:
             "PYTHONDONTWRITEBYTECODE": "1",
             "QUEUE_REDIS_ADDRESS": redis.address,
             "QUEUE_METRICS_PORT": "0",
-            "QUEUE_COORDINATOR_LEASE": str(LEASE_SECONDS),
             **environment,
         }
         self._ending = ExitStack()
@@ -108,6 +106,11 @@ def stopped(program: CommandProcess) -> None:
         assert time.monotonic() < deadline, f"it was never stopped, but said:\n{program.text}"
         time.sleep(0.01)
     assert os.WIFSTOPPED(ended[1]), program.text
+
+
+def evict(ask: Ask, handler: str, worker: str) -> None:
+    """Free the threads of a worker now, as the operator does when a pod is gone, in place of waiting for its lease."""
+    ask(lambda redis: RedisCoordinator(redis).evict(Shard(handler), [worker]))
 
 
 def killed(program: CommandProcess) -> None:

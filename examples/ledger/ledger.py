@@ -1,0 +1,35 @@
+"""
+The handler of the ledger: `sharded-queue worker ledger`.
+
+`python ledger.py ann 500 -120` registers entries of an account.
+"""
+
+import sys
+from uuid import uuid4
+
+from accounts import Account, Entry, book, claim, known
+
+from sharded_queue import Handler, Route, SyncQueue, current
+
+
+class LedgerHandler(Handler[Entry]):
+    account: Account | None = None
+    """As this worker left it. Nobody else writes it while its fence is there, so no batch has to read it again."""
+
+    @classmethod
+    async def route(cls, *entries: Entry) -> list[Route]:
+        return [Route(entry.account) for entry in entries]
+
+    def perform(self, *entries: Entry) -> None:
+        account = self.account or claim(entries[0].account, current().lease.fence)
+        self.account = None  # an error below leaves open what was written: the next try reads the account
+        booked = known(account, [entry.id for entry in entries])
+        new = {entry.id: entry for entry in entries if entry.id not in booked}
+        self.account = book(account, new.values()) if new else account
+        said = f"{len(new)} booked, {len(entries) - len(new)} known, {self.account.entries} in all"
+        print(f"{account.name}: {said}", flush=True)  # noqa: T201 - what a reader watches
+
+
+if __name__ == "__main__":
+    _, name, *amounts = sys.argv
+    SyncQueue().register(LedgerHandler, *[Entry(name, uuid4().hex, int(cents)) for cents in amounts])
