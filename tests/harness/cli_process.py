@@ -45,12 +45,12 @@ class CommandProcess:
     def text(self) -> str:
         return "\n".join(self.said)
 
-    def line(self, part: str | re.Pattern[str]) -> str:
-        """Wait for a line with *part* in it."""
+    def line(self, part: str | re.Pattern[str], times: int = 1) -> str:
+        """Wait for *times* lines with *part* in them; the first one."""
         pattern = re.compile(re.escape(part)) if isinstance(part, str) else part
         deadline = time.monotonic() + SECONDS
         with self._news:
-            while not (found := [line for line in self.said if pattern.search(line)]):
+            while len(found := [line for line in self.said if pattern.search(line)]) < times:
                 waited = not self.is_silent and self._news.wait(deadline - time.monotonic())
                 assert waited, f"it never said {part!r}, but:\n{self.text}"
             return found[0]

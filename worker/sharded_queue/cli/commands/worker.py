@@ -8,7 +8,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from typing import get_args
+from typing import NoReturn, get_args
 
 import click
 
@@ -51,7 +51,8 @@ def choices(setting: str) -> Sequence[str]:
     type=click.Choice(choices("log_format"), case_sensitive=False),
     help="Each entry as a line of text or a JSON object.  [default: QUEUE_LOG_FORMAT, or text]",
 )
-def worker(modules: tuple[str, ...], log_level: str | None, log_format: str | None) -> None:
+@click.option("--reload", is_flag=True, help="While developing: start again, drained, when a Python file changes.")
+def worker(modules: tuple[str, ...], log_level: str | None, log_format: str | None, *, reload: bool) -> None:
     """
     Serve the handlers that MODULES define, or those of them that QUEUE_WORKER_HANDLERS names.
 
@@ -63,13 +64,26 @@ def worker(modules: tuple[str, ...], log_level: str | None, log_format: str | No
     """
     # The first process of a container ignores signals without a handler, and importing may take seconds.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    logs.configure(log_level or settings.log_level, log_format or settings.log_format)
+    level, form = log_level or settings.log_level, log_format or settings.log_format
+    logs.configure(level, form)
+    if reload:
+        serve_and_reload([*modules, "--log-level", level, "--log-format", form])
     for sentence in mistyped():
         log.warning("%s", sentence)
     handlers = handlers_in(modules, settings.worker_handlers)
     for sentence in mistyped_hooks(modules):
         log.warning("%s", sentence)
     asyncio.run(serve(handlers, hooks_in(modules)))
+
+
+def serve_and_reload(words: Sequence[str]) -> NoReturn:
+    """
+    Raises:
+        ClickException: the extra `reload` is not installed.
+    """
+    from sharded_queue.cli import reload  # noqa: PLC0415 - what it needs is not installed in production
+
+    sys.exit(reload.serve(words))
 
 
 async def serve(handlers: Sequence[type[Handler]], hooks: Hooks) -> None:
