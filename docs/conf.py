@@ -19,7 +19,14 @@ extensions = [
     "tools.docs.extension",
 ]
 root_doc = "README"
-include_patterns = ["*.md", "docs/*.md", "docs/*/*.md", "charts/*/README.md", "examples/*/README.md"]
+include_patterns = [
+    "*.md",
+    "docs/*.md",
+    "docs/*/*.md",
+    "charts/*/README.md",
+    "examples/README.md",
+    "examples/*/README.md",
+]
 exclude_patterns = [".*", "build", "tests", "tools", "worker", "operator"]
 nitpicky = True
 nitpick_ignore_regex = [

@@ -13,6 +13,7 @@ from tests.harness.cli_process import CommandProcess
 from tools.redis_server import Ask, RedisServer
 
 pytestmark = pytest.mark.redis
+SECONDS = 60
 
 
 class Shop:
@@ -34,13 +35,13 @@ class Shop:
         _, *options, url = shlex.split(command)
         address = url.replace("http://localhost:8000", self.url)
         if not options:
-            return httpx.get(address)
+            return httpx.get(address, timeout=SECONDS)
         name, body = options
         assert name == "--json"
-        return httpx.post(address, content=body, headers={"Content-Type": "application/json"})
+        return httpx.post(address, content=body, headers={"Content-Type": "application/json"}, timeout=SECONDS)
 
     def place(self, customer: str, article: str) -> httpx.Response:
-        return httpx.post(f"{self.url}/orders", json={"customer": customer, "article": article})
+        return httpx.post(f"{self.url}/orders", json={"customer": customer, "article": article}, timeout=SECONDS)
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_the_commands_of_the_page_place_an_order(shop: Shop) -> None:
 def test_orders_that_wait_are_shown_and_then_handled_in_order(shop: Shop) -> None:
     numbers = [shop.place("ann", f"tea {number}").json()["number"] for number in range(20)]
     assert numbers == sorted(set(numbers))
-    answer = httpx.get(f"{shop.url}/customers/ann").json()
+    answer = httpx.get(f"{shop.url}/customers/ann", timeout=SECONDS).json()
     assert answer == {"waiting": 20, "is_in_work": False, "error": None}
 
     worker = shop.worker()
@@ -76,7 +77,7 @@ def test_orders_that_wait_are_shown_and_then_handled_in_order(shop: Shop) -> Non
 
 def test_what_is_no_order_is_refused_and_not_registered(ask: Ask, shop: Shop) -> None:
     assert shop.place("", "tea").status_code == 422
-    assert httpx.get(f"{shop.url}/customers/ann").status_code == 404
+    assert httpx.get(f"{shop.url}/customers/ann", timeout=SECONDS).status_code == 404
 
 
 def test_a_service_without_its_redis_asks_the_client_to_try_again(ask: Ask, redis_server: RedisServer) -> None:

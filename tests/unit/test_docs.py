@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PACKAGES = (ROOT / "worker" / "sharded_queue", ROOT / "operator" / "sharded_queue_operator")
-PAGES = [page for pattern in ("*.md", "docs/**/*.md", "examples/*/*.md") for page in sorted(ROOT.glob(pattern))]
+PAGES = [page for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md") for page in sorted(ROOT.glob(pattern))]
 
 
 def links(page: Path) -> list[str]:
@@ -49,10 +49,21 @@ def is_of_ours(name: str) -> bool:
 
 
 def test_the_index_leads_to_every_page() -> None:
-    indices = [DOCS / "README.md", DOCS / "decisions" / "README.md"]
+    indices = [DOCS / "README.md", DOCS / "decisions" / "README.md", ROOT / "examples" / "README.md"]
     linked = {(index.parent / link.partition("#")[0]).resolve() for index in indices for link in links(index)}
 
     assert set(PAGES) - {indices[0]} <= linked
+
+
+def test_every_example_has_a_page_and_a_test() -> None:
+    """In a row of the index. `test_every_link_leads_somewhere` holds that they exist."""
+    index = (ROOT / "examples" / "README.md").read_text()
+    rows = re.findall(
+        r"^\| \[[^]]+\]\(([\w-]+)/README\.md\) \| .+ \| \[\w+\]\(\.\./tests/\S+\) \|$", index, re.MULTILINE
+    )
+    folders = {page.parent.name for page in ROOT.glob("examples/*/*") if page.suffix in (".md", ".py")}
+
+    assert sorted(rows) == sorted(folders)
 
 
 def test_every_promise_names_tests_that_exist() -> None:

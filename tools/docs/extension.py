@@ -11,7 +11,7 @@ from tools.docs.docstrings import as_restructured
 from tools.docs.navigation import navigation
 from tools.docs.reference import filled
 
-INDEX, DECISIONS = "docs/README", "docs/decisions/README"
+INDEX, PARTS = "docs/README", ("docs/decisions/README", "examples/README")
 """The pages whose lists are the navigation."""
 
 
@@ -36,11 +36,12 @@ def translate(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: 
 
 
 def add_navigation(app: Sphinx, page: str, source: list[str]) -> None:
-    """The first page of the site holds the tables of the index, and the page of the decisions its own."""
+    """The first page of the site holds the tables of the index. The pages of decisions and examples hold their own."""
     root = app.config.root_doc
     if page == INDEX:
         source[0] = f"---\norphan: true\n---\n\n{source[0]}"
-    if index := {root: INDEX, DECISIONS: DECISIONS}.get(page):
+    index = INDEX if page == root else page
+    if page in (root, *PARTS):
         source[0] += "\n\n" + navigation((app.srcdir / f"{index}.md").read_text(), index, root)
 
 

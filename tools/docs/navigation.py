@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 from posixpath import normpath
 
 HEADING = re.compile(r"^## (.+)$", re.MULTILINE)
-ITEM = re.compile(r"^- \[([^\]]+)\]\(([^)#:]+\.md)\)", re.MULTILINE)
-"""An item that begins with a link to a page."""
+ITEM = re.compile(r"^[-|] \[([^\]]+)\]\(([^)#:]+\.md)\)", re.MULTILINE)
+"""An item of a list, or a row of a table, that begins with a link to a page."""
 
 
 def navigation(index: str, name: str, root: str) -> str:
