@@ -56,7 +56,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
 	@touch $@
 
-redis-server promtool node chromium postgres: # installed where a package manager can, otherwise named
+redis-server promtool node chromium postgres mmdebstrap: # installed where a package manager can, otherwise named
 	@if ! command -v $@ $(STANDS_FOR_$@) >/dev/null; then \
 	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
 	    echo "installing $(PACKAGE_$@) with apt-get"; \
@@ -69,6 +69,7 @@ STANDS_FOR_redis-server := valkey-server
 STANDS_FOR_postgres     := pg_lsclusters
 STANDS_FOR_chromium     := chromium-browser google-chrome
 PACKAGE_redis-server    := redis-server
+PACKAGE_mmdebstrap      := mmdebstrap
 PACKAGE_promtool        := prometheus
 PACKAGE_node            := nodejs
 PACKAGE_chromium        := chromium
@@ -103,11 +104,28 @@ newest: dist redis-server ## the same with the newest packages of today, unlocke
 extras: dist redis-server ## each extra of the wheel alone, in an environment of its own
 	@$(BIN)/nox -s extras
 
-.PHONY: dist matrix oldest newest extras sbom
+workflows: install ## lint the workflows of .github: actionlint (built with Go) and zizmor
+	@test -x $(BIN)/actionlint || GOBIN=$(abspath $(BIN)) go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+	@$(BIN)/actionlint
+	@$(BIN)/zizmor --offline --no-progress --quiet --persona=pedantic .github
+
+tagged: install ## TAG=v1.2.3: whether this tree is that release
+	@$(BIN)/python -m tools.release tagged "$(TAG)"
+
+notes: install ## TAG=v1.2.3: what the changelog says of it
+	@$(BIN)/python -m tools.release notes "$(TAG)"
+
+chart-archive: install ## IMAGE=registry/name@sha256:…: the chart as it is published, in dist/
+	@$(BIN)/python -m tools.chart.archive "$(IMAGE)"
+
+.PHONY: dist mmdebstrap matrix oldest newest extras sbom from-nothing workflows tagged notes chart-archive
+from-nothing: dist mmdebstrap ## README and tutorial as printed, in a bare Debian made here (root; some minutes)
+	@$(BIN)/python -m pytest -s tests/newcomer/from_nothing.py
+
 sbom: install ## what a worker and an operator are made of, as CycloneDX: dist/*.cdx.json
 	@mkdir -p dist
 	@for part in worker operator; do \
-	  $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON \
+	  PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON \
 	    -o dist/sharded-queue-$$part.cdx.json $$part/requirements.lock; \
 	done
 
