@@ -198,6 +198,11 @@ async def test_a_snapshot_is_restored_into_a_redis_with_an_append_only_file(on: 
     restored = on(appendonly="yes")
     restored.server.kill()
     shutil.rmtree(restored.server.folder / "appendonlydir")
+    restored.restore(backup)
+    assert restored.redis_cli("DBSIZE") == "0"
+
+    restored.server.kill()
+    shutil.rmtree(restored.server.folder / "appendonlydir")
     restored.server._options["appendonly"] = "no"
     restored.restore(backup)
     assert restored.redis_cli("CONFIG", "SET", "appendonly", "yes") == "OK"

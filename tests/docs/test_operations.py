@@ -3,6 +3,7 @@
 import configparser
 import re
 import shlex
+from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
@@ -11,6 +12,7 @@ import yaml
 
 from sharded_queue.cli.program import OWN
 from sharded_queue.settings import ENV_PREFIX, Settings, settings
+from tests.chart.promtool import checked, require_promtool
 from tests.harness.pages import DOCS, blocks
 
 PAGES = ["operations.md", "production.md"]
@@ -69,3 +71,8 @@ def test_the_alerts_and_metrics_that_are_named_exist() -> None:
     assert set(re.findall(r"ShardedQueue[A-Z]\w+", text)) <= set(re.findall(r"^## (\w+)$", alerts, re.MULTILINE))
     named = set(re.findall(r"sharded_queue_(?:worker|handler|tube|operator)_\w+", text))
     assert {name for name in named if f"`{name}`" not in metrics} == set()
+
+
+def test_prometheus_understands_the_number_of_threads(tmp_path: Path) -> None:
+    require_promtool()
+    checked(tmp_path, blocks("operations.md", "promql"))
