@@ -12,7 +12,7 @@ from sharded_queue.worker.lane import Host
 GROUPS = {
     "Handlers": ["Handler", "Retry", "Route", "KeyRoute", "current", "Context"],
     "Registering": ["Queue", "SyncQueue", "Receipt"],
-    "Serving": ["Worker", "Lease", "Tube"],
+    "Serving": ["Worker", "Middleware", "shared", "Lease", "Tube"],
     "Redis and memory": [
         "connect",
         "RedisOptions",
