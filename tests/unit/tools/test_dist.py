@@ -27,10 +27,11 @@ def test_an_archive_has_all_files_of_the_packages_and_nothing_else(archives: dic
 def test_the_wheel_has_types_scripts_and_licence_and_no_tests(archives: dict[str, Path]) -> None:
     found = names(archives[".whl"])
 
-    assert {"sharded_queue/py.typed", "sharded_queue_operator/py.typed"} <= found
+    assert {"sharded_queue/py.typed", "sharded_queue_pytest/py.typed", "sharded_queue_operator/py.typed"} <= found
     assert "sharded_queue/backends/redis/lua/register.lua" in found
     assert any(name.endswith("licenses/LICENSE") for name in found)
-    assert {name.partition("/")[0].partition("-")[0] for name in found} == {"sharded_queue", "sharded_queue_operator"}
+    packages = {"sharded_queue", "sharded_queue_pytest", "sharded_queue_operator"}
+    assert {name.partition("/")[0].partition("-")[0] for name in found} == packages
 
 
 def test_a_file_that_lies_about_and_one_that_is_missing_are_told(archives: dict[str, Path], tmp_path: Path) -> None:
