@@ -250,6 +250,24 @@ class Machine(RuleBasedStateMachine):
         self.lose(fates)
         self.same_answer(self.memory_storage.cancel(SHARD, numbers), self.redis_storage.cancel(SHARD, numbers))
 
+    @precondition(lambda self: self.memory_storage.shards[SHARD].due)
+    @rule(picked=st.lists(places, min_size=1, max_size=3), fates=losses)
+    def run_delayed(self, picked: list[int], fates: list[str]) -> None:
+        """Some delayed requests, perhaps one of them twice, and a number that none has."""
+        known = [number for _, number, _ in self.memory_storage.shards[SHARD].due]
+        numbers = [*(known[place % len(known)] for place in picked), 10**9]
+        self.clock.tick()
+        self.lose(fates)
+        self.same_answer(
+            self.memory_storage.run_delayed(SHARD, numbers), self.redis_storage.run_delayed(SHARD, numbers)
+        )
+
+    @rule(name=names, fates=losses)
+    def run_schedule(self, name: str, fates: list[str]) -> None:
+        self.clock.tick()
+        self.lose(fates)
+        self.same_answer(self.memory_storage.run_schedule(SHARD, name), self.redis_storage.run_schedule(SHARD, name))
+
     @rule(identity=identities)
     def end_window(self, identity: str) -> None:
         """The window of a request is over; the next registration that looks for duplicates will see it."""

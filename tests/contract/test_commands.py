@@ -14,7 +14,8 @@ from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.cli.program import main
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.settings import settings
-from sharded_queue.storage import Entry, Failure, Registration
+from sharded_queue.storage import Entry, Failure, Registration, Schedule
+from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard
 from tools.redis_server import Ask
 
@@ -265,6 +266,28 @@ def test_delayed_requests_are_listed_and_cancelled(ask: Ask) -> None:
     assert (wrong.exit_code, "99 is not delayed" in wrong.output) == (1, True)
     assert typed("delayed", "cancel", "shop.Charge", "--all").output.startswith("1 delayed request")
     assert typed("delayed", "list", "shop.Charge").output == "shop.Charge has no delayed requests\n"
+
+
+def test_a_delayed_request_is_run_now(ask: Ask) -> None:
+    delayed = Registration([Entry("7", 0, [b"[1]", b"[2]"])], delay_seconds=60)
+    (first,), _ = ask(lambda redis: RedisStorage(redis).register(SHARD, delayed))
+    once, again = (typed("delayed", "run", "shop.Charge", str(first)) for _ in range(2))
+
+    assert once.output == "1 delayed request of shop.Charge is in the tubes now\n"
+    assert (again.exit_code, f"{first} is not delayed, and was not run" in again.output) == (1, True)
+    assert typed("delayed", "run", "shop.Charge", "--all").output.startswith("1 delayed request of")
+    requests = typed("peek", "shop.Charge", "7", "--json").output.splitlines()
+    assert [json.loads(line)["request"] for line in requests] == [[1], [2]]
+
+
+def test_a_schedule_is_run_now(ask: Ask) -> None:
+    ask(lambda redis: RedisStorage(redis).schedule(SHARD, Schedule("pulse", every(600), "7", 0, b"[1]")))
+    told = json.loads(typed("schedules", "run", "shop.Charge", "pulse", "--json").output)
+    wrong = typed("schedules", "run", "shop.Charge", "puls")
+
+    assert (told["thread"], told["priority"]) == ("7", 0)
+    assert f"request {told['sequence'] + 1} of 7/0" in typed("schedules", "run", "shop.Charge", "pulse").output
+    assert (wrong.exit_code, "did you mean 'pulse'?" in wrong.output) == (2, True)
 
 
 def test_requests_are_json_values_and_moments_iso_8601(ask: Ask) -> None:

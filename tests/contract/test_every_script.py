@@ -166,6 +166,10 @@ async def schedule(backend: RedisBackend, _: Any) -> bool:
     return await backend.storage.schedule(SHARD, PLAN) > 0
 
 
+async def run_schedule(backend: RedisBackend, _: Any) -> Any:
+    return await backend.storage.run_schedule(SHARD, "n")
+
+
 async def unschedule(backend: RedisBackend, _: Any) -> bool:
     return await backend.storage.unschedule(SHARD, "n")
 
@@ -236,6 +240,8 @@ DEEDS = {
     ),
     "drop_from_pipe": Deed(drop_from_pipe(0), drop_from_pipe(1), pipe),
     "cancel": Deed(lambda backend, number: backend.storage.cancel(SHARD, [number]), put_off, put_off),
+    "run_delayed": Deed(lambda backend, number: backend.storage.run_delayed(SHARD, [number]), put_off, put_off),
+    "run_schedule": Deed(run_schedule, run_schedule, planned),
     "evict": Deed(
         lambda backend, _: backend.coordinator.evict(SHARD, ["w"]), lambda backend, _: backend.bind_one("w/1"), bound
     ),

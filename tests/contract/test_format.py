@@ -53,6 +53,8 @@ STEPS: dict[str, Step] = {
     "drop": lambda m: m.storage.drop(SHARD, "a", Removal("ann", "why")),
     "reshard": lambda m: m.storage.reshard(SHARD, 4),
     "delayed": lambda m: m.storage.delayed(SHARD),
+    "run_delayed": lambda m: m.storage.run_delayed(SHARD, [1]),
+    "run_schedule": lambda m: m.storage.run_schedule(SHARD, "pulse"),
     "cancel": lambda m: m.storage.cancel(SHARD, [1]),
     "evict": lambda m: m.coordinator.evict(SHARD, ["w"]),
     "cordon": lambda m: m.coordinator.cordon(SHARD, ["w"], 5),

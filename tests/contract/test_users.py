@@ -152,6 +152,8 @@ async def waiting(user: Watched, place: int) -> Waiting:
 async def administer(user: Watched) -> None:
     hands, storage = user.hands, user.redis_storage
     await put_off(hands)
+    await put_off(hands)
+    await hands.storage.schedule(SHARD, Schedule("pulse", every(600), "pulse", 0, b"1"))
     await hands.register("a", "1", "2", "3", "4")
     batch = await hands.bind_one(wanted=1)
     for _ in range(3):
@@ -164,6 +166,9 @@ async def administer(user: Watched) -> None:
         await storage.peek(Tube(SHARD, "a", 0))
         await storage.schedules(SHARD)
         await storage.unschedule(SHARD, "gone")
+        await storage.run_delayed(SHARD, [each.sequence for each in await storage.delayed(SHARD, 1)])
+        await storage.run_schedule(SHARD, "gone")
+        await storage.run_schedule(SHARD, "pulse")
         await storage.cancel(SHARD, [each.sequence for each in await storage.delayed(SHARD)])
         await storage.pause(SHARD, "a", True)
         await storage.paused(SHARD)

@@ -32,6 +32,8 @@ SCRIPTS = {
         "snapshot",
         "repair",
         "reshard",
+        "run_delayed",
+        "run_schedule",
         "schedules",
         "unschedule",
     ),

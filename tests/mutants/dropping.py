@@ -4,7 +4,7 @@ from tests.mutants.mutant import EVERY_SCRIPT, PRELUDE, Mutant
 
 DROP = "backends/redis/lua/drop.lua"
 MEMORY_DROP = "backends/memory/steps/drop.py"
-DROPPING = "test_dropping.py::test_"
+DROPPING, RUNNING = "test_dropping.py::test_", "test_running_now.py::test_"
 
 MUTANTS = [
     Mutant(
@@ -77,6 +77,44 @@ MUTANTS = [
         "false then",
         (DROPPING + "what_a_gone_worker_had_in_hand_is_dropped_without_the_next_bind",),
     ),
+    Mutant(
+        "a schedule that is run occurs later",
+        "backends/redis/lua/run_schedule.lua",
+        "finish()\n",
+        "redis.call('ZINCRBY', OCCURRENCES, 600000, ARGV[1])\nfinish()\n",
+        (RUNNING + "a_schedule_that_is_run_registers_its_request_behind_the_others",),
+    ),
+    Mutant(
+        "a schedule is run on the thread that it had",
+        "backends/redis/lua/run_schedule.lua",
+        "thread_in_force(schedule.thread, message), schedule.priority",
+        "schedule.thread, schedule.priority",
+        (RUNNING + "a_schedule_is_run_on_the_thread_that_its_key_has_now",),
+    ),
+    Mutant(
+        "a delayed request that is run is as old as its registration",
+        "backends/redis/lua/run_delayed.lua",
+        "redis.call('ZADD', DUE, moment, number) end",
+        "redis.call('ZADD', DUE, moment - 60000, number) end",
+        (RUNNING + "delayed_requests_that_are_run_join_their_tube_in_the_order_that_was_asked_for",),
+    ),
+    Mutant(
+        "in memory a delayed request that was run stays delayed",
+        "backends/memory/steps/run_delayed.py",
+        "        shard.due.discard(waiting[number])\n",
+        "",
+        (RUNNING + "a_delayed_request_that_was_run_is_neither_run_nor_cancelled_again",),
+    ),
+    *[
+        Mutant(
+            f"a late or repeated {script} is carried out",
+            f"backends/redis/lua/{script}.lua",
+            "if earlier ~= nil then return earlier end\n",
+            "",
+            (f"test_every_script.py::test_a_command_that_is_sent_again_has_the_answer_of_the_first[{script}]",),
+        )
+        for script in ("run_delayed", "run_schedule")
+    ],
     Mutant(
         "a late or repeated drop is carried out",
         DROP,

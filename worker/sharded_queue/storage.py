@@ -56,7 +56,7 @@ class Registration(NamedTuple):
 
 
 class First(NamedTuple):
-    """The request that a duplicate repeats: where it was registered, and its sequence number there."""
+    """Where a request was registered, and its sequence number there: of a duplicate, the request that it repeats."""
 
     thread: str
     priority: int
@@ -312,6 +312,24 @@ class Storage(ABC):
         A request that has already joined its tube is not among them, nor is a number that no delayed request has.
         Requests that an earlier call cancelled within the last ten minutes are, so a call that is sent again gets the
         same answer.
+        """
+
+    @abstractmethod
+    async def run_delayed(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
+        """
+        Let delayed requests join the tails of their tubes now, in the order of *numbers*, even full ones; returns the
+        numbers of those that did. They get numbers of their tubes, and count as registered now. One that has joined its
+        tube before, was cancelled, or never existed, is left alone.
+        """
+
+    @abstractmethod
+    async def run_schedule(self, shard: Shard, name: str) -> First | None:
+        """
+        Register the request of a schedule now; returns where it waits, None if no schedule has this name. It joins the
+        tail of its tube, even a full one. The schedule occurs next when it would have anyway.
+
+        Raises:
+            QueueFull: Redis is at its memory limit; nothing was written.
         """
 
     @abstractmethod

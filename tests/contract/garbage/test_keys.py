@@ -72,6 +72,8 @@ async def steps(backend: RedisBackend, at: Scene) -> AsyncIterator[tuple[str, Ca
     yield "register once", lambda: storage.register(SHARD, Registration(identified, window_seconds=3600.0))
     yield "schedule", lambda: storage.schedule(SHARD, schedule)
     yield "unschedule", lambda: storage.unschedule(SHARD, "daily")
+    yield "run_schedule", lambda: storage.run_schedule(SHARD, "daily")
+    yield "run_delayed", lambda: storage.run_delayed(SHARD, range(20))
     yield "register_due", lambda: storage.register_due(SHARD)
     yield "bind", lambda: coordinator.bind(SHARD, BindRequest("w/3", 64, 8, LEASE_SECONDS))
     yield "renew", lambda: coordinator.renew([at.held.lease], LEASE_SECONDS)

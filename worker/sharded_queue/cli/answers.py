@@ -211,6 +211,24 @@ class Cancelled(Answer, frozen=True):
     unknown: list[int]
 
 
+class Ran(Answer, frozen=True):
+    """`delayed run`: the numbers that joined their tubes, and those that are not delayed."""
+
+    handler: str
+    ran: list[int]
+    unknown: list[int]
+
+
+class Run(Answer, frozen=True):
+    """`schedules run`: where the request waits."""
+
+    handler: str
+    schedule: str
+    thread: str
+    priority: int
+    sequence: int
+
+
 class Paused(Answer, frozen=True):
     """`paused`: a handler as a whole (*thread* is null), or one of its threads."""
 
@@ -305,8 +323,10 @@ ANSWERS: dict[str, Any] = {
     "dropped": Drop,
     "schedules list": Schedule,
     "schedules remove": Removed,
+    "schedules run": Run,
     "delayed list": Delayed,
     "delayed cancel": Cancelled,
+    "delayed run": Ran,
     "paused": Paused,
     "pause": Switched,
     "resume": Switched,

@@ -169,9 +169,13 @@ class MemoryShard:
         """Delayed requests that are due move into their tubes, and count as registered at the time they were due."""
         while self.due and self.due[0][0] <= now:
             due, _, entry = self.due.pop(0)
-            entry = entry._replace(thread=self.thread_in_force(entry.thread, entry.bodies[0]))
-            self.append(entry, self.sequence, due)
-            self.sequence += 1
+            self.join(entry, due)
+
+    def join(self, entry: Entry, stamp: int) -> int:
+        """One request joins the tail of its tube, registered at *stamp*, where the layout in force places it."""
+        entry = entry._replace(thread=self.thread_in_force(entry.thread, entry.bodies[0]))
+        self.sequence += 1
+        return self.append(entry, self.sequence - 1, stamp)
 
     def arrive(self, thread: str) -> None:
         """The first request of an empty thread wakes its holder, or makes the thread ready."""

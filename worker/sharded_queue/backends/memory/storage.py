@@ -15,6 +15,8 @@ from sharded_queue.backends.memory.steps.peek import peek
 from sharded_queue.backends.memory.steps.register import register
 from sharded_queue.backends.memory.steps.register_due import register_due
 from sharded_queue.backends.memory.steps.reshard import reshard
+from sharded_queue.backends.memory.steps.run_delayed import run_delayed
+from sharded_queue.backends.memory.steps.run_schedule import run_schedule
 from sharded_queue.backends.memory.steps.schedule import put_schedule
 from sharded_queue.backends.memory.steps.schedules import schedules
 from sharded_queue.backends.memory.steps.settle import settle
@@ -25,6 +27,7 @@ from sharded_queue.state import Dead, Delayed, Drop, ShardState, ThreadState, Up
 from sharded_queue.storage import (
     Dropped,
     Failure,
+    First,
     Registered,
     Registration,
     Removal,
@@ -75,6 +78,12 @@ class RuntimeStorage(Storage):
 
     async def cancel(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
         return cancel(self.shards[shard], numbers, self.shards.clock())
+
+    async def run_delayed(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
+        return run_delayed(self.shards[shard], numbers, self.shards.clock())
+
+    async def run_schedule(self, shard: Shard, name: str) -> First | None:
+        return run_schedule(self.shards[shard], name, self.shards.clock())
 
     async def register_due(self, shard: Shard) -> float | None:
         return register_due(self.shards[shard], self.shards.clock())

@@ -198,6 +198,19 @@ class RedisStorage(Storage):
     async def cancel(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
         return [int(number) for number in await self._ask("cancel", shard, list(numbers))]
 
+    async def run_delayed(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
+        arguments = [*self._moment(), *dict.fromkeys(numbers)]
+        joined = await self._order("run_delayed", shard, arguments, settings.redis_timeout)
+        return [int(number) for number in joined]
+
+    async def run_schedule(self, shard: Shard, name: str) -> First | None:
+        where = await self._order("run_schedule", shard, [*self._moment(), name], settings.redis_timeout)
+        return First(text_of(where[1]), int(where[2]), where[0]) if where else None
+
+    def _moment(self) -> tuple[int, int]:
+        """The present as a stamp, and by how much it may differ from the clock of Redis."""
+        return self._clock.stamp(), self._clock.tolerance(0)
+
     async def register_due(self, shard: Shard) -> float | None:
         moves: list[Any] = []
         while True:

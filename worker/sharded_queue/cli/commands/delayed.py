@@ -82,11 +82,7 @@ def cancel(
     Cancel delayed requests by the NUMBERS that `delayed list` and the receipts of a registration show. Exit 1 if one of
     them is not delayed any more: it is in its tube, was handled, or never existed.
     """
-    if bool(numbers) == is_all:
-        raise BadInput("give the NUMBERS that `delayed list` shows, or --all")
-    (found,) = named([handler], modules, spread)
-    if numbers and found.spread > 1:
-        raise BadInput(f"the {found.spread} shards of {handler} number their requests separately: use --all")
+    found = numbered(handler, numbers, is_all, modules, spread)
     done = read_about(found, lambda storage: cancelled(storage, found, numbers))
     left = [each for each in numbers if each not in done]
     said = [f"{each} is not delayed, and was not cancelled" for each in left]
@@ -105,3 +101,50 @@ async def cancelled(storage: RedisStorage, handler: Named, numbers: Sequence[int
         while waiting := await storage.delayed(shard, 1000):
             done += await storage.cancel(shard, [each.sequence for each in waiting])
     return done
+
+
+@delayed.command()
+@click.argument("handler", type=NAME)
+@click.argument("numbers", type=click.IntRange(0, 2**53), nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help="All delayed requests of the handler.")
+@module_options
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers that joined their tubes, and the others.")
+def run(
+    handler: str, numbers: tuple[int, ...], is_all: bool, modules: tuple[str, ...], spread: int | None, as_json: bool
+) -> None:
+    """
+    Let delayed requests join the tails of their tubes now, by the NUMBERS that `delayed list` shows. Exit 1 if one of
+    them is not delayed any more.
+    """
+    found = numbered(handler, numbers, is_all, modules, spread)
+    done = read_about(found, lambda storage: joined(storage, found, numbers))
+    left = [each for each in numbers if each not in done]
+    said = [f"{each} is not delayed, and was not run" for each in left]
+    words = f"{counted(len(done), 'delayed request')} of {printable(handler)} {be(len(done))} in the tubes now"
+    emit(as_json, answers.Ran(handler=handler, ran=done, unknown=left), words, *said)
+    if left:
+        raise SystemExit(1)
+
+
+async def joined(storage: RedisStorage, handler: Named, numbers: Sequence[int]) -> list[int]:
+    """Run these, or all, a thousand at a time, the next due first."""
+    if numbers:
+        return await storage.run_delayed(handler.shards[0], numbers)
+    done: list[int] = []
+    for shard in handler.shards:
+        while ran := await storage.run_delayed(shard, [each.sequence for each in await storage.delayed(shard, 1000)]):
+            done += ran
+    return done
+
+
+def numbered(handler: str, numbers: Sequence[int], is_all: bool, modules: tuple[str, ...], spread: int | None) -> Named:
+    """
+    Raises:
+        BadInput: neither NUMBERS nor --all are given, or the numbers may be those of several shards.
+    """
+    if bool(numbers) == is_all:
+        raise BadInput("give the NUMBERS that `delayed list` shows, or --all")
+    (found,) = named([handler], modules, spread)
+    if numbers and found.spread > 1:
+        raise BadInput(f"the {found.spread} shards of {handler} number their requests separately: use --all")
+    return found

@@ -11,6 +11,7 @@ from sharded_queue.cli.tables import Fitted, instant, name, text, word
 from sharded_queue.printable import printable
 from sharded_queue.serializer import body_of
 from sharded_queue.state import Upcoming
+from sharded_queue.storage import First
 
 
 @click.group()
@@ -84,6 +85,35 @@ async def removed(storage: RedisStorage, handler: Named, schedule: str) -> None:
         BadInput: no schedule has this name.
     """
     if not any([await storage.unschedule(shard, schedule) for shard in handler.shards]):
-        near = meant(schedule, [each.name for each in await next_first(storage, handler)])
-        listed = near or f"; `sharded-queue schedules list {printable(handler.name)}` shows them"
-        raise BadInput(f"{printable(handler.name)} has no schedule {printable(schedule)!r}{listed}")
+        raise await unknown(storage, handler, schedule)
+
+
+async def unknown(storage: RedisStorage, handler: Named, schedule: str) -> BadInput:
+    near = meant(schedule, [each.name for each in await next_first(storage, handler)])
+    listed = near or f"; `sharded-queue schedules list {printable(handler.name)}` shows them"
+    return BadInput(f"{printable(handler.name)} has no schedule {printable(schedule)!r}{listed}")
+
+
+@schedules.command()
+@click.argument("handler", type=NAME)
+@click.argument("schedule", type=NAME, metavar="NAME")
+@module_options
+@click.option("--json", "as_json", is_flag=True, help="Print where the request waits as JSON.")
+def run(handler: str, schedule: str, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
+    """Register the request of a schedule now. Its next occurrence stays as it is."""
+    (found,) = named([handler], modules, spread)
+    thread, priority, sequence = read_about(found, lambda storage: ran(storage, found, schedule))
+    words = f"{printable(handler)}: schedule {printable(schedule)} ran: request {sequence} of {thread}/{priority}"
+    told = answers.Run(handler=handler, schedule=schedule, thread=thread, priority=priority, sequence=sequence)
+    emit(as_json, told, printable(words))
+
+
+async def ran(storage: RedisStorage, handler: Named, schedule: str) -> First:
+    """
+    Raises:
+        BadInput: no schedule has this name.
+    """
+    for shard in handler.shards:
+        if first := await storage.run_schedule(shard, schedule):
+            return first
+    raise await unknown(storage, handler, schedule)

@@ -10,9 +10,7 @@ def register_due(shard: MemoryShard, now: int) -> float | None:
     shard.promote(now)
     for name in shard.occurrences.up_to(now):
         schedule, moment = shard.schedules[name], int(shard.occurrences[name])
-        thread = shard.thread_in_force(schedule.thread, schedule.body)
-        shard.append(Entry(thread, schedule.priority, [schedule.body]), shard.sequence, moment)
-        shard.sequence += 1
+        shard.join(Entry(schedule.thread, schedule.priority, [schedule.body]), moment)
         shard.registered += 1
         shard.occurrences.put(name, schedule.timing.after(now, moment))
     return shard.seconds_to_occurrence(now)

@@ -912,6 +912,12 @@ local function encode_moment(score)
   return string.format('%013.0f', moment >= 0 and moment < 1e13 and moment or now)
 end
 
+-- The time by a caller's clock, or ours where the two differ by more than the tolerance.
+local function moment_by(stamp, tolerance)
+  stamp = tonumber(stamp)
+  return math.abs(stamp - now) <= tonumber(tolerance) and stamp or now
+end
+
 -- Delayed requests that are due move into their tubes, in the order of their times, and count as registered at these
 -- times. They wait on (`has_waiting`) while the numbers of requests or the layout cannot be read.
 local has_waiting
