@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from sharded_queue import Handler, Retry, Route
+from sharded_queue import Handler, KeyRoute, Retry, Route
 
 ATTACK = "<img src=x onerror='window.attacked = 1'>"
 MARKUP = f"{ATTACK}</script></pre>"
@@ -45,3 +45,17 @@ class Mail(Handler):
 
     async def perform(self, *mails: Any) -> None:
         raise RuntimeError(f"{MARKUP} {TURNED}")
+
+
+class Keyed(Handler):
+    """Its keys are spread over four threads."""
+
+    name = "shop.Keyed"
+    threads = 4
+
+    @classmethod
+    async def route(cls, *keys: int) -> list[KeyRoute]:
+        return [KeyRoute(str(key)) for key in keys]
+
+    async def perform(self, *keys: int) -> None:
+        pass

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page
 from redis.asyncio import Redis
 
@@ -24,6 +25,7 @@ QUICK = {
     "QUEUE_METRICS_PORT": "0",
     "QUEUE_REDIS_TIMEOUT": "1",
     "QUEUE_WORKER_BATCH_SIZE": "1",
+    "QUEUE_WORKER_CONCURRENCY": "8",
     "QUEUE_WORKER_NAME": "worker-a",
     "PYTHONPATH": str(ROOT),
 }
@@ -103,3 +105,10 @@ class Window:
         """Wait until the page is connected."""
         self.page.wait_for_function("document.getElementById('link').textContent === 'live'")
         return self.page
+
+
+def faults_of(shown: Window) -> str:
+    """What axe finds on a page, and how wide the page is."""
+    found = Axe().run(shown.page)
+    width = shown.page.evaluate("document.documentElement.scrollWidth")
+    return (found.generate_report() if found.violations_count else "") + f"{width} pixels wide"

@@ -5,11 +5,10 @@ from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from tests.console.shop import ATTACK, Charge
-from tests.console.stage import MAILS, MODULE, Stage, Window
+from tests.console.stage import MAILS, MODULE, Stage, Window, faults_of
 
 pytestmark = pytest.mark.redis
 
@@ -109,13 +108,6 @@ def test_pages_are_for_everybody(address: str, window: Callable[..., Window], sc
     assert found == dict.fromkeys(PATHS, "375 pixels wide")
     assert shown.hosts == {address.split("/")[2]}
     assert not shown.faults
-
-
-def faults_of(shown: Window) -> str:
-    """What axe finds on a page, and how wide the page is."""
-    found = Axe().run(shown.page)
-    width = shown.page.evaluate("document.documentElement.scrollWidth")
-    return (found.generate_report() if found.violations_count else "") + f"{width} pixels wide"
 
 
 def test_page_works_without_scripts(address: str, window: Callable[..., Window]) -> None:

@@ -1,38 +1,71 @@
 """The console as an ASGI application: its routes, and what lives as long as it does."""
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.applications import Starlette
-from starlette.datastructures import QueryParams
+from starlette.datastructures import FormData, QueryParams
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from sharded_queue.backends.redis.client import RedisOptions
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import Named
-from sharded_queue.web import headers
+from sharded_queue.errors import describe
+from sharded_queue.web import csrf, headers
+from sharded_queue.web.actions import ACTIONS, FAILURES, Action, Desk, Form, NotPossible
+from sharded_queue.web.audit import Audit
+from sharded_queue.web.auth import Authenticated
 from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.details import Details, Question
+from sharded_queue.web.jobs import Job, Jobs
 from sharded_queue.web.live import MOST_PAGES, Channels
-from sharded_queue.web.pages import HandlerPage, NotFound, Overview, Page, Seen, ThreadPage
+from sharded_queue.web.pages import (
+    DeadPage,
+    HandlerPage,
+    JobPage,
+    LaterPage,
+    NotFound,
+    Overview,
+    Page,
+    Seen,
+    ThreadPage,
+    WorkersPage,
+)
+from sharded_queue.web.people import People, Person
 from sharded_queue.web.reader import Reader
 from sharded_queue.web.reads import PAGE, reads_of
 from sharded_queue.web.templating import environment
 
-PAGES: Sequence[Page] = (Overview(), HandlerPage(), ThreadPage())
+log = logging.getLogger("sharded_queue.web")
+
+PAGES: Sequence[Page] = (
+    Overview(),
+    HandlerPage(),
+    ThreadPage(),
+    DeadPage(),
+    LaterPage(),
+    WorkersPage(),
+    JobPage(),
+)
 BY_NAME = {page.name: page for page in PAGES}
-MENU = [page for page in PAGES if page.name not in ("handler", "thread")]
+MENU = [page for page in PAGES if page.name not in ("handler", "thread", "job")]
 """Those that are about everything."""
 LONGEST_QUERY = 8000
+MOST_FIELDS = 2000
+SOON_SECONDS = 1.0
+"""An action that is done in this time is shown as done at once."""
+CONTEXT = ("handler", "thread", "text", "error", "of_thread", "schedule", "threads", "delayed", "letter")
+"""The fields that say what an action is about, for the audit log."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +75,9 @@ class Options:
     chosen: Sequence[Named] = ()
     hosts: Sequence[str] = headers.LOOPBACK
     hide_bodies: bool = False
+    allow_actions: bool = False
+    people: People = field(default_factory=People)
+    audit: Audit = field(default_factory=Audit)
 
 
 class Console:
@@ -53,7 +89,10 @@ class Console:
         self.details = Details(reads_of(storage, self.reader.named), self.cost)
         self.channels = Channels()
         self.bodies = Bodies(options.hide_bodies)
+        self.desk = Desk(storage, self.reader.named, self.bodies)
+        self.jobs, self.tokens = Jobs(), csrf.Tokens()
         self.redis = ", ".join(RedisOptions.from_settings().addresses)
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def cost(self, question: Question) -> int:
         """Calls of scripts and commands that a read takes."""
@@ -63,9 +102,10 @@ class Console:
         shards = len(handler.shards)
         return shards + handler.letters // PAGE if question.kind == "letters" else shards
 
-    @property
-    def seen(self) -> Seen:
-        return Seen(self.reader.world, self.details, self.bodies)
+    def may(self, person: Person) -> frozenset[str]:
+        """The actions of a person."""
+        allowed = ACTIONS.values() if self.options.allow_actions else ()
+        return frozenset(action.name for action in allowed if person.is_at_least(action.role))
 
     async def after_round(self) -> None:
         """What open pages show in detail is read, and then they are published."""
@@ -73,8 +113,8 @@ class Console:
         await self.details.refresh()
         self.channels.publish()
 
-    def view(self, page: Page, parameters: QueryParams) -> "PageView":
-        return PageView(self, page, parameters)
+    def view(self, page: Page | None, parameters: QueryParams, person: Person) -> "PageView":
+        return PageView(self, page, parameters, person)
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
@@ -84,7 +124,7 @@ class Console:
             yield
         finally:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await asyncio.gather(task, *self._tasks, return_exceptions=True)
 
     def application(self) -> Starlette:
         return Starlette(
@@ -92,22 +132,27 @@ class Console:
                 Route("/", self.show),
                 *[Route(f"/{page.name}", self.show) for page in PAGES],
                 Route("/live", self.live),
-                Route("/livez", livez),
+                Route("/confirm", self.confirm),
+                Route("/act", self.act, methods=["POST"]),
+                Route(headers.PROBE, livez),
                 Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
             ],
-            middleware=[Middleware(headers.Guarded, hosts=self.options.hosts)],
+            middleware=[
+                Middleware(headers.Guarded, hosts=self.options.hosts),
+                Middleware(Authenticated, people=self.options.people),
+            ],
             lifespan=self.lifespan,
         )
 
     async def show(self, request: Request) -> Response:
         page = BY_NAME[request.url.path.strip("/") or "overview"]
-        view = self.view(page, request.query_params)
+        view = self.view(page, request.query_params, request.state.person)
         try:
             await self.details.fetch(view.questions())
             await self.details.fetch(view.questions())  # the first answers may ask for more: the tubes of a thread
             return HTMLResponse(view.whole())
         except NotFound as error:
-            return HTMLResponse(view.error(str(error)), 404)
+            return view.refusal(str(error), 404)
 
     async def live(self, request: Request) -> Response:
         parameters = QueryParams(request.query_params.get("query", ""))
@@ -116,32 +161,126 @@ class Console:
             return PlainTextResponse("no such page\n", 404)
         if len(self.channels) >= MOST_PAGES:
             return PlainTextResponse(f"{MOST_PAGES:,} pages are open already: close some\n", 503)
-        return EventSourceResponse(self.events(page, parameters))
+        return EventSourceResponse(self.events(self.view(page, parameters, request.state.person)))
 
-    async def events(self, page: Page, parameters: QueryParams) -> AsyncIterator[ServerSentEvent]:
-        async for event in self.channels.follow((page.name, str(parameters)), self.view(page, parameters)):
+    async def events(self, view: "PageView") -> AsyncIterator[ServerSentEvent]:
+        async for event in self.channels.follow(view.key, view):
             yield ServerSentEvent(event.data, event=event.name)
+
+    def action(self, form: Form, person: Person) -> Action:
+        """
+        Raises:
+            NotPossible: there is no such action, or the person may not take it.
+        """
+        name = form.get("action", "")
+        if name not in ACTIONS:
+            raise NotPossible(f"there is no action {name!r:.80}")
+        if not self.options.allow_actions:
+            raise NotPossible("this console only shows: it was started without --allow-actions")
+        action = ACTIONS[name]
+        if not person.is_at_least(action.role):
+            raise NotPossible(f"this takes the role {action.role}, and {person.name} is {person.role}")
+        return action
+
+    async def confirm(self, request: Request) -> Response:
+        """Ask before an action: what it does, and to how many."""
+        person, form = request.state.person, request.query_params
+        view = self.view(None, form, person)
+        try:
+            action = self.action(form, person)
+            proposal = await action.ask(self.desk, form)
+        except FAILURES as error:
+            return view.refusal(f"Not possible: {error}", 400)
+        session, token = self.tokens.issue(request)
+        facts = {"action": action, "proposal": proposal, "token": token, "back": back_to(request)}
+        response = HTMLResponse(view.frame_of("confirm.html", **facts))
+        csrf.remember(response, session, request)
+        return response
+
+    async def act(self, request: Request) -> Response:
+        """Do what was confirmed."""
+        person = request.state.person
+        view = self.view(None, QueryParams(), person)
+        form = await request.form(max_files=0, max_fields=MOST_FIELDS)
+        try:
+            self.tokens.check(request, str(form.get(csrf.FIELD, "")))
+            action = self.action(texts(form), person)
+            proposal = await action.ask(self.desk, texts(form))
+        except csrf.Refused as error:
+            return view.refusal(str(error), 403)
+        except FAILURES as error:
+            return view.refusal(f"Not possible: {error}", 400)
+        job = self.jobs.start(proposal.question, person.name, local(str(form.get("back", "./"))))
+        task = asyncio.create_task(self.carry_out(action, texts(form), job, person))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait([task], timeout=SOON_SECONDS)
+        return RedirectResponse(f"job?id={job.number}", 303)
+
+    async def carry_out(self, action: Action, form: QueryParams, job: Job, person: Person) -> None:
+        about = {name: ",".join(form.getlist(name)[:100]) for name in CONTEXT} | {"job": job.number}
+        self.options.audit.say(person, action.name, about, "begins")
+        try:
+            await action.perform(self.desk, form, job)
+        except FAILURES as error:
+            job.error = str(error)
+        except Exception as error:
+            log.exception("%s failed", action.name)
+            job.error = describe(error)
+        self.options.audit.say(person, action.name, about, job.sentence, job.done if job.noun else None)
+        self.details.forget(form.get("handler", ""))
 
 
 async def livez(_: Request) -> Response:
     return PlainTextResponse("ok\n")
 
 
+def texts(form: FormData) -> QueryParams:
+    """The fields of a form that are texts; there are no files."""
+    return QueryParams([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
+
+
+def back_to(request: Request) -> str:
+    """The page that a person came from."""
+    came_from = request.headers.get("referer", "")
+    _, host, path = came_from.partition(f"//{request.headers.get('host', '')}/")
+    return local(path.rpartition("/")[2]) if host else "./"
+
+
+def local(address: str) -> str:
+    """An address of this console; its overview in place of any other."""
+    name = address.partition("?")[0]
+    return address if name in BY_NAME and len(address) < LONGEST_QUERY else "./"
+
+
 @dataclass(frozen=True)
 class PageView:
-    """A page with its parameters, as somebody sees it."""
+    """A page with its parameters, as somebody sees it; *page* is None for what is no page of its own."""
 
     console: Console
-    page: Page
+    page: Page | None
     parameters: QueryParams
+    person: Person
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """What makes two views differ."""
+        assert self.page
+        return (self.page.name, str(self.parameters), self.person.role)
+
+    @property
+    def seen(self) -> Seen:
+        console = self.console
+        return Seen(console.reader.world, console.details, console.bodies, console.jobs, console.may(self.person))
 
     def questions(self) -> list[Question]:
         try:
-            return self.page.questions(self.console.seen, self.parameters)
+            return self.page.questions(self.seen, self.parameters) if self.page else []
         except NotFound:
             return []
 
     def render(self) -> str:
+        assert self.page
         try:
             template = environment.get_template(f"{self.page.name}.html")
             context = template.new_context(self.facts())
@@ -150,13 +289,18 @@ class PageView:
             return environment.get_template("gone.html").render(**self.frame(), message=str(error)).strip()
 
     def whole(self) -> str:
+        assert self.page
         return environment.get_template(f"{self.page.name}.html").render(self.facts())
 
-    def error(self, message: str) -> str:
-        return environment.get_template("error.html").render(**self.frame(), message=message)
+    def refusal(self, message: str, status: int) -> Response:
+        return HTMLResponse(self.frame_of("error.html", message=message), status)
+
+    def frame_of(self, template: str, **facts: Any) -> str:
+        return environment.get_template(template).render(self.frame() | facts)
 
     def facts(self) -> dict[str, Any]:
-        return self.frame() | self.page.facts(self.console.seen, self.parameters)
+        assert self.page
+        return self.frame() | self.page.facts(self.seen, self.parameters)
 
     def frame(self) -> dict[str, Any]:
         """What is around every page."""
@@ -164,6 +308,7 @@ class PageView:
             "world": self.console.reader.world,
             "redis": self.console.redis,
             "page": self.page,
+            "person": self.person,
             "menu": MENU,
             "parameters": self.parameters,
             "query": str(self.parameters),

@@ -3,6 +3,10 @@
 import asyncio
 import logging
 import socket
+import sys
+from ipaddress import ip_address
+from pathlib import Path
+from typing import cast
 
 import click
 import uvicorn
@@ -10,12 +14,26 @@ import uvicorn
 from sharded_queue import logs
 from sharded_queue.backends.redis.client import close, connect
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import NAME, BadInput, module_options, named
+from sharded_queue.cli.arguments import NAME, BadInput, import_all, module_options, named
+from sharded_queue.printable import printable
 from sharded_queue.settings import settings
 from sharded_queue.web.app import Console, Options
+from sharded_queue.web.audit import Audit
 from sharded_queue.web.headers import LOOPBACK
+from sharded_queue.web.people import ROLES, People, Role, RoleOf, UserFile, digest_of
 
 log = logging.getLogger("sharded_queue.web")
+
+
+FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+def hash_secret(context: click.Context, _: click.Parameter, is_wanted: bool) -> None:
+    """What a file of users has in place of a secret."""
+    if is_wanted and not context.resilient_parsing:
+        secret = click.prompt("Secret", hide_input=True, err=True)
+        click.echo(digest_of(secret))
+        context.exit()
 
 
 @click.command(short_help="Serve a page in a browser that shows every thread.")
@@ -27,6 +45,26 @@ log = logging.getLogger("sharded_queue.web")
 )
 @click.option("--host-name", "hosts", multiple=True, help="A host name that browsers reach it by, beside localhost.")
 @click.option("--hide-bodies", is_flag=True, help="Show no request, header or traceback.")
+@click.option("--allow-actions", is_flag=True, help="Let people act, as their roles allow.")
+@click.option("--users", type=FILE, help="A file with NAME ROLE HASH in each line: who may sign in.")
+@click.option("--trusted-proxy-header", "header", metavar="NAME", help="The header in which a proxy names the person.")
+@click.option(
+    "--default-role",
+    type=click.Choice([*ROLES, "none"]),
+    default="viewer",
+    show_default=True,
+    help="The role of a person whom the proxy names and the file does not.",
+)
+@click.option("--role-of", metavar="MODULE:NAME", help="A function of yours: from a person's name to a role, or None.")
+@click.option("--audit-log", type=FILE, help="Append a line for each action to this file.  [default: standard output]")
+@click.option(
+    "--hash-secret",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=hash_secret,
+    help="Ask for a secret, print its hash for the file of users, and exit.",
+)
 def web(
     handlers: tuple[str, ...],
     modules: tuple[str, ...],
@@ -35,6 +73,12 @@ def web(
     port: int,
     hosts: tuple[str, ...],
     hide_bodies: bool,
+    allow_actions: bool,
+    users: Path | None,
+    header: str | None,
+    default_role: str,
+    role_of: str | None,
+    audit_log: Path | None,
 ) -> None:
     """
     Serve a page in a browser that shows every thread: what waits, for how long, and why.
@@ -43,8 +87,44 @@ def web(
     """
     logs.configure(settings.log_level, settings.log_format)
     chosen = named(handlers, modules, spread) if handlers or modules else []
-    options = Options(chosen, (*LOOPBACK, *(host.lower() for host in hosts)), hide_bodies)
+    default: Role | None = None if default_role == "none" else default_role  # type: ignore[assignment]  # a choice
+    people = People(UserFile(users) if users else None, header, function(role_of) if role_of else None, default)
+    if allow_actions and not people.are_known and not is_loopback(address):
+        raise BadInput(
+            f"--allow-actions on {address} would let everybody act: say who acts with --users FILE or "
+            "--trusted-proxy-header NAME, or listen on 127.0.0.1"
+        )
+    options = Options(
+        chosen=chosen,
+        hosts=(*LOOPBACK, *(host.lower() for host in hosts)),
+        hide_bodies=hide_bodies,
+        allow_actions=allow_actions,
+        people=people,
+        audit=Audit(audit_log),
+    )
     asyncio.run(serve(listening(address, port), options))
+
+
+def is_loopback(address: str) -> bool:
+    try:
+        return ip_address(address).is_loopback
+    except ValueError:
+        return address == "localhost"
+
+
+def function(path: str) -> RoleOf:
+    """
+    The user's own function `MODULE:NAME`.
+
+    Raises:
+        BadInput: there is none.
+    """
+    module, _, name = path.partition(":")
+    import_all([module])
+    found = getattr(sys.modules[module], name, None)
+    if not callable(found):
+        raise BadInput(f"--role-of {printable(path)}: the module {module!r} has no function {name!r}")
+    return cast("RoleOf", found)
 
 
 def listening(address: str, port: int) -> socket.socket:
@@ -57,6 +137,7 @@ def listening(address: str, port: int) -> socket.socket:
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((address, port))
+        bound.listen()  # who comes before the console is ready waits for it
     except OSError as error:
         bound.close()
         raise BadInput(

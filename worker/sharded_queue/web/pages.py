@@ -4,23 +4,32 @@ The pages: what each needs to know, and what it shows of it.
 A page asks nothing. It names the questions whose answers it shows; the reader asks them, for all pages together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from starlette.datastructures import QueryParams
+
 from sharded_queue.cli import answers
 from sharded_queue.cli.commands import dead as dead_letters
+from sharded_queue.cli.commands import delayed as delayed_requests
 from sharded_queue.cli.commands import explain, peek
-from sharded_queue.state import Dead, ThreadState
-from sharded_queue.web import history, sentences
+from sharded_queue.printable import counted
+from sharded_queue.state import Delayed, Hold, ThreadState, Upcoming
+from sharded_queue.web import history, letters, sentences
+from sharded_queue.web.actions import ACTIONS, Action, search_of
 from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.details import NOTHING, Answer, Details, Question
+from sharded_queue.web.jobs import Jobs
+from sharded_queue.web.letters import Letter
+from sharded_queue.web.reads import LETTERS
+from sharded_queue.web.sentences import Sentence
 from sharded_queue.web.world import HandlerState, World
 
 ROWS = 25
 """Rows of a table. An update of a page with this many stays below 20 kB."""
 
-Parameters = Mapping[str, str]
+Parameters = QueryParams
 
 
 class NotFound(Exception):
@@ -34,9 +43,19 @@ class Seen:
     world: World
     details: Details
     bodies: Bodies
+    jobs: Jobs
+    may: frozenset[str] = frozenset()
+    """The names of the actions that the person may take."""
+
+    def offered(self, *names: str) -> list[Action]:
+        """Those of these actions that the person may take."""
+        return [ACTIONS[name] for name in names if name in self.may]
 
     def known(self, question: Question | None) -> Answer:
         return self.details.known(question) if question else NOTHING
+
+    def letters(self, handler: HandlerState) -> list[Letter]:
+        return (self.known(Question("letters", handler.name)).value or []) if handler.letters else []
 
     def handler(self, parameters: Parameters) -> HandlerState:
         name = parameters.get("handler", "")
@@ -160,6 +179,8 @@ class HandlerPage(Page):
             "held": held,
             "paused": paused[:ROWS],
             "paused_total": len(paused),
+            "offered": seen.offered("resume" if handler.is_paused else "pause"),
+            "may_reshard": bool(seen.offered("reshard")),
             "layout": max((shard.layout for shard in handler.shards if shard.layout), default=None),
             "lag_line": lag_line(handler),
             "depth_line": handler.history.line(lambda sample: sample.depth),
@@ -171,12 +192,12 @@ def only(handler: HandlerState) -> World:
     return World(handlers={handler.name: handler})
 
 
-def calm(handler: HandlerState) -> sentences.Sentence:
+def calm(handler: HandlerState) -> Sentence:
     """The sentence of a handler where nothing is wrong."""
     if not handler.depth:
-        return sentences.Sentence(f"Nothing waits in {handler.name}", "good", "nothing waits")
+        return Sentence(f"Nothing waits in {handler.name}", "good", "nothing waits")
     longest = sentences.roughly(handler.lag_seconds)
-    return sentences.Sentence(f"All threads of {handler.name} move; the longest wait is {longest}", "good", "all move")
+    return Sentence(f"All threads of {handler.name} move; the longest wait is {longest}", "good", "all move")
 
 
 class ThreadPage(Page):
@@ -194,8 +215,7 @@ class ThreadPage(Page):
         handler, thread = seen.handler(parameters), parameters.get("thread", "")
         explained = seen.known(Question("explain", handler.name, thread))
         state: ThreadState | None = explained.value
-        letters: list[Dead] = seen.known(Question("letters", handler.name)).value or [] if handler.letters else []
-        own = [letter for letter in letters if letter.thread == thread]
+        own = [letter for letter in seen.letters(handler) if letter.dead.thread == thread]
         return {
             "handler": handler,
             "thread": thread,
@@ -206,6 +226,7 @@ class ThreadPage(Page):
             "tubes": [self.tube(seen, handler, thread, tube) for tube in state.tubes[:3]] if state else [],
             "letters": [letter_of(seen, handler.name, letter) for letter in own[:5]],
             "letters_total": len(own),
+            "offered": seen.offered("resume" if state and state.blocked_seconds is not None else "pause"),
         }
 
     def tube(self, seen: Seen, handler: HandlerState, thread: str, tube: Any) -> dict[str, Any]:
@@ -214,10 +235,10 @@ class ThreadPage(Page):
         return {"state": tube, "requests": requests, "error": seen.bodies.error(tube.error)}
 
 
-def why(thread: str, state: ThreadState | None, error: str, bodies: Bodies) -> sentences.Sentence:
+def why(thread: str, state: ThreadState | None, error: str, bodies: Bodies) -> Sentence:
     """Why a thread moves or does not, as `sharded-queue explain` says it."""
     if state is None:
-        return sentences.Sentence(f"Thread {thread}: {error}", "idle", error)
+        return Sentence(f"Thread {thread}: {error}", "idle", error)
     text = explain.sentence(state)
     if (
         not state.is_held
@@ -227,7 +248,7 @@ def why(thread: str, state: ThreadState | None, error: str, bodies: Bodies) -> s
         failed = f"its first request failed {sentences.times(tried.attempts)}: {bodies.error(tried.error)}"
         text = f"{text}; {failed}"
     word, tone = sentences.word_of(state)
-    return sentences.Sentence(text[0].upper() + text[1:], tone, f"{thread} {word}")
+    return Sentence(text[0].upper() + text[1:], tone, f"{thread} {word}")
 
 
 def request_of(seen: Seen, handler: str, sequence: int, message: bytes) -> dict[str, Any]:
@@ -251,11 +272,183 @@ def stored_of(seen: Seen, handler: str, stored: answers.Stored) -> dict[str, Any
     }
 
 
-def letter_of(seen: Seen, handler: str, letter: Dead) -> dict[str, Any]:
+def letter_of(seen: Seen, handler: str, found: Letter) -> dict[str, Any]:
+    letter = found.dead
     return {
         "handler": handler,
+        "name": found.name,
         "letter": letter,
         "error": seen.bodies.error(letter.error),
         "traceback": seen.bodies.traceback(letter.traceback),
         **stored_of(seen, handler, dead_letters.answer(letter)),
     }
+
+
+class OneOf(Page):
+    """A page about one handler at a time of those that have something to show: the one that has most, or the chosen."""
+
+    def number(self, handler: HandlerState) -> int:
+        raise NotImplementedError
+
+    def handlers(self, seen: Seen) -> list[HandlerState]:
+        having = [handler for handler in seen.world.handlers.values() if self.number(handler)]
+        return sorted(having, key=lambda handler: (-self.number(handler), handler.name))
+
+    def chosen(self, seen: Seen, parameters: Parameters) -> HandlerState | None:
+        if parameters.get("handler"):
+            return seen.handler(parameters)
+        return next(iter(self.handlers(seen)), None)
+
+
+class DeadPage(OneOf):
+    name, title = "dead", "Dead letters"
+
+    def number(self, handler: HandlerState) -> int:
+        return handler.letters
+
+    def questions(self, seen: Seen, parameters: Parameters) -> list[Question]:
+        handler = self.chosen(seen, parameters)
+        return [Question("letters", handler.name)] if handler and handler.letters else []
+
+    def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
+        handler, search = self.chosen(seen, parameters), search_of(parameters)
+        newest = seen.letters(handler) if handler else []
+        found = letters.found(search, handler.name, newest, seen.bodies) if handler else []
+        part = rows(found, place(parameters))
+        items = [letter_of(seen, handler.name, letter) for letter in part.items] if handler else []
+        return {
+            "handler": handler,
+            "handlers": self.handlers(seen)[:ROWS],
+            "search": search,
+            "letters": Rows(items, part.begin, part.total),
+            "looked_at": min(LETTERS, len(newest)),
+            "kinds": letters.kinds(found, seen.bodies),
+            "sentence": self.sentence(seen, handler, len(found), search),
+            "offered": seen.offered("replay-tail", "replay-head", "drop-letters"),
+        }
+
+    def sentence(self, seen: Seen, handler: HandlerState | None, number: int, search: letters.Search) -> Sentence:
+        if handler is None or not handler.letters:
+            whose = f" of {handler.name}" if handler else ""
+            return Sentence(f"No request{whose} failed for good", "good", "none")
+        if any(search):
+            return Sentence(f"{counted(number, 'dead letter')} of {handler.name} {search.words}", "wait", str(search))
+        return Sentence(f"{counted(handler.letters, 'request')} of {handler.name} failed for good", "bad", handler.name)
+
+
+class LaterPage(OneOf):
+    name, title = "later", "Delayed and schedules"
+
+    def number(self, handler: HandlerState) -> int:
+        return handler.delayed + handler.schedules
+
+    def questions(self, seen: Seen, parameters: Parameters) -> list[Question]:
+        handler = self.chosen(seen, parameters)
+        if handler is None:
+            return []
+        kinds = [("delayed", handler.delayed), ("schedules", handler.schedules)]
+        return [Question(kind, handler.name) for kind, number in kinds if number]
+
+    def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
+        handler, world = self.chosen(seen, parameters), seen.world
+        delayed: list[Delayed] = []
+        schedules: list[Upcoming] = []
+        if handler:
+            delayed = (seen.known(Question("delayed", handler.name)).value or []) if handler.delayed else []
+            schedules = (seen.known(Question("schedules", handler.name)).value or []) if handler.schedules else []
+        part = rows(delayed, place(parameters))
+        items = [delayed_of(seen, world.at, each) for each in part.items]
+        return {
+            "handler": handler,
+            "handlers": self.handlers(seen)[:ROWS],
+            "delayed": Rows(items, part.begin, part.total),
+            "delayed_actions": seen.offered("run-delayed", "cancel"),
+            "schedules": [schedule_of(seen, world.at, each) for each in schedules[: 4 * ROWS]],
+            "sentence": coming(handler, world.at, delayed, schedules),
+            "offered": seen.offered("cancel", "unschedule"),
+        }
+
+
+def coming(
+    handler: HandlerState | None, at: float, delayed: Sequence[Delayed], schedules: Sequence[Upcoming]
+) -> Sentence:
+    if handler is None or not (handler.delayed or handler.schedules):
+        return Sentence("Nothing is delayed or scheduled", "idle", "nothing")
+    times = [each.due_ms for each in delayed[:1]] + [each.next_ms for each in schedules[:1]]
+    number = f"{counted(handler.delayed, 'delayed request')} and {counted(handler.schedules, 'schedule')}"
+    following = f"; the next comes {due(min(times), at)}" if times else ""
+    return Sentence(f"{handler.name} has {number}{following}", "good", handler.name)
+
+
+def due(ms: float, at: float) -> str:
+    seconds = ms / 1000 - at
+    return f"in {sentences.roughly(seconds)}" if seconds > 0 else "now"
+
+
+def delayed_of(seen: Seen, at: float, each: Delayed) -> dict[str, Any]:
+    answer = delayed_requests.answer(each)
+    return {
+        "name": f"{answer.shard}:{answer.number}",
+        "number": answer.number,
+        "thread": answer.thread,
+        "priority": answer.priority,
+        "due": due(each.due_ms, at),
+        "due_at": answer.due_at,
+        **stored_of(seen, each.tube.shard.handler, answer),
+    }
+
+
+def schedule_of(seen: Seen, at: float, each: Upcoming) -> dict[str, Any]:
+    return {"schedule": each, "due": due(each.next_ms, at), "offered": seen.offered("run-schedule", "unschedule")}
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    name: str
+    holds: Sequence[tuple[str, Hold]]
+    """(handler, hold), the busiest first."""
+
+    @property
+    def busy_seconds(self) -> float:
+        return max((hold.busy_seconds for _, hold in self.holds), default=0.0)
+
+    @property
+    def handlers(self) -> list[str]:
+        return sorted({handler for handler, _ in self.holds})
+
+
+class WorkersPage(Page):
+    name, title = "workers", "Workers"
+
+    def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
+        held: dict[str, list[tuple[str, Hold]]] = {}
+        for handler in seen.world.handlers.values():
+            for hold in handler.holds:
+                held.setdefault(hold.worker, []).append((handler.name, hold))
+        workers = [
+            WorkerState(name, sorted(holds, key=lambda pair: -pair[1].busy_seconds)) for name, holds in held.items()
+        ]
+        workers.sort(key=lambda worker: (-worker.busy_seconds, worker.name))
+        threads = sum(handler.bound for handler in seen.world.handlers.values())
+        text = (
+            f"{counted(len(workers), 'worker')} {'holds' if len(workers) == 1 else 'hold'} {counted(threads, 'thread')}"
+            if workers
+            else "No worker holds a thread"
+        )
+        return {
+            "workers": rows(workers, place(parameters)),
+            "unlisted": threads - sum(len(worker.holds) for worker in workers),
+            "sentence": Sentence(text, "good" if workers else "idle", str(len(workers))),
+        }
+
+
+class JobPage(Page):
+    """What became of an action."""
+
+    name, title = "job", "Action"
+
+    def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
+        job = seen.jobs.by_number.get(place(parameters, "id"))
+        if job is None:
+            raise NotFound("This action is not known any more; the audit log has it.")
+        return {"job": job}

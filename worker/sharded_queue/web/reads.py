@@ -5,12 +5,12 @@ from typing import Any
 
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import Named
-from sharded_queue.cli.commands import dead as dead_letters
 from sharded_queue.cli.commands import delayed as delayed_requests
 from sharded_queue.cli.commands import schedules as schedule_list
 from sharded_queue.errors import HandlerNotFound
 from sharded_queue.printable import printable
 from sharded_queue.tube import Tube
+from sharded_queue.web import letters as letter_list
 from sharded_queue.web.details import Question
 
 PEEKED = 20
@@ -40,7 +40,7 @@ def reads_of(
         return await storage.peek(Tube(shard, question.thread, question.number), PEEKED)
 
     async def letters(question: Question) -> Any:
-        return await dead_letters.newest(storage, handler(question), LETTERS)
+        return await letter_list.newest(storage, handler(question), LETTERS)
 
     async def delayed(question: Question) -> Any:
         return await delayed_requests.next_first(storage, handler(question), DELAYED)

@@ -5,7 +5,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from sharded_queue.cli.tables import count, duration, instant
 from sharded_queue.printable import be, counted, printable
@@ -39,6 +39,11 @@ def clock(seconds: float) -> str:
     return time.strftime("%H:%M:%S", time.gmtime(seconds))
 
 
+def exact(text: str) -> Markup:
+    """A value that a form sends back: escaped for HTML, and otherwise as it is."""
+    return escape(text)
+
+
 def lines(text: str) -> list[str]:
     return text.split("\n")
 
@@ -53,7 +58,7 @@ environment = Environment(
 )
 environment.globals.update(link=link, sparkline=sparkline, WORDS=WORDS, counted=counted, be=be, times=times)
 environment.filters.update(
-    count=count, duration=duration, roughly=roughly, instant=instant, rate=rate, clock=clock, lines=lines
+    count=count, duration=duration, roughly=roughly, instant=instant, rate=rate, clock=clock, lines=lines, exact=exact
 )
 environment.globals["parts"] = environment.get_template("parts.html").module
 """Macros, also for a block that is rendered by itself."""

@@ -1,0 +1,306 @@
+"""What people do in the console: each action with its effect in Redis, by those who may, and by nobody else."""
+
+import json
+import re
+import signal
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import httpx
+import pytest
+from click.testing import CliRunner
+from playwright.sync_api import Page, expect
+
+from sharded_queue import Queue, RedisStorage
+from sharded_queue.tube import Shard
+from tests.console.shop import ATTACK, Charge, Keyed, Mail
+from tests.console.stage import MAILS, MODULE, Stage, Window, faults_of
+
+pytestmark = pytest.mark.redis
+
+CHARGE, MAIL, KEYED = Shard(Charge.name), Shard(Mail.name), Shard(Keyed.name)
+
+
+def stored(stage: Stage, question: Callable[[RedisStorage], Any]) -> Any:
+    return stage.ask(lambda redis: question(RedisStorage(redis)))
+
+
+def die(stage: Stage, *requests: str) -> None:
+    """Have a worker move mails to the dead letters, until it did so with these."""
+    worker = stage.run("worker", MODULE, QUEUE_WORKER_HANDLERS="shop.Mail")
+    for request in requests:
+        worker.line(re.compile(f"{request}.* goes to the dead letters"))
+    worker.tell(signal.SIGTERM)  # it finishes what it logged
+    worker.ended()
+
+
+@pytest.fixture(scope="module")
+def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("audit") / "audit.jsonl"
+
+
+@pytest.fixture(scope="module")
+def address(stage: Stage, audit: Path) -> str:
+    """A console for everybody on this machine, over requests that no worker takes, and mails that are dead."""
+    stage.fill()
+    die(stage, "request 3 of shop.Mail/a", "request 6 of shop.Mail/<")
+    stage.ask(lambda redis: Queue(RedisStorage(redis)).register(Keyed, *range(20)))
+    stage.ask(
+        lambda redis: Queue(RedisStorage(redis)).register(Charge, {"order": 1, "customer": 1}, delay_seconds=3600)
+    )
+    stage.ask(
+        lambda redis: Queue(RedisStorage(redis)).schedule(
+            Charge, {"order": 2, "customer": 2}, name="nightly", cron="0 3 * * *"
+        )
+    )
+    return stage.console("--module", MODULE, "--allow-actions", "--audit-log", str(audit))
+
+
+def confirm(page: Page, label: str) -> None:
+    """The last step of an action; then its page says what became of it."""
+    page.get_by_role("button", name=label, exact=True).click()
+    page.wait_for_url(re.compile(r"job\?id="))
+
+
+def said(audit: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(audit.read_text().splitlines()[-1])
+    return found
+
+
+def test_pause_and_resume_of_a_thread(address: str, stage: Stage, window: Callable[..., Window], audit: Path) -> None:
+    page = window().open(f"{address}thread?handler=shop.Charge&thread=9")
+    page.get_by_role("link", name="Pause").click()
+    expect(page.locator("h1")).to_have_text("Pause thread 9 of shop.Charge?")
+    confirm(page, "Pause")
+
+    expect(page.locator("h1")).to_have_text("Thread 9 of shop.Charge is paused")
+    assert stored(stage, lambda storage: storage.paused(CHARGE)) == ["9"]
+    assert said(audit) | {"time": "", "job": ""} == {
+        "time": "",
+        "audit": "pause",
+        "person": "anybody",
+        "role": "admin",
+        "handler": "shop.Charge",
+        "thread": "9",
+        "job": "",
+        "result": "Thread 9 of shop.Charge is paused",
+    }
+    assert datetime.fromisoformat(said(audit)["time"])
+
+    page.get_by_role("link", name="Back").click()
+    page.get_by_role("link", name="Resume").click()
+    confirm(page, "Resume")
+
+    assert stored(stage, lambda storage: storage.paused(CHARGE)) == []
+
+
+def test_pause_of_a_handler(address: str, stage: Stage, window: Callable[..., Window]) -> None:
+    page = window().open(f"{address}handler?handler=shop.Keyed")
+    page.get_by_role("link", name="Pause").click()
+    expect(page.locator("main")).to_contain_text("20 requests wait now")
+    confirm(page, "Pause")
+
+    (state,) = stored(stage, lambda storage: storage.observe([KEYED]))
+    assert state.is_paused
+
+
+def test_reshard(address: str, stage: Stage, window: Callable[..., Window]) -> None:
+    page = window().open(f"{address}handler?handler=shop.Keyed")
+    page.get_by_label("Spread its keys over another number of threads").fill("8")
+    page.get_by_role("button", name="Change it").click()
+    confirm(page, "Change the number of threads")
+
+    (state,) = stored(stage, lambda storage: storage.observe([KEYED]))
+    assert state.layout.threads == 8
+
+
+def test_ticked_letters_go_back_to_their_tubes(
+    address: str, stage: Stage, window: Callable[..., Window], audit: Path
+) -> None:
+    page = window().open(f"{address}dead?{urlencode({'handler': 'shop.Mail', 'of_thread': ATTACK})}")
+    page.get_by_role("checkbox").first.check()
+    page.get_by_role("button", name="Replay to the tail").click()
+    expect(page.locator("h1")).to_have_text("Replay 1 dead letter of shop.Mail?")
+    confirm(page, "Replay to the tail")
+
+    state = stored(stage, lambda storage: storage.explain(MAIL, ATTACK))
+    assert [tube.depth for tube in state.tubes] == [1]
+    assert said(audit)["count"] == 1
+
+
+def test_all_letters_that_match_are_dropped_and_no_others(
+    address: str, stage: Stage, window: Callable[..., Window]
+) -> None:
+    page = window().open(f"{address}dead?handler=shop.Mail")
+    page.get_by_label("Thread", exact=True).fill("a/b?c=d&e#f")
+    page.get_by_role("button", name="Search").click()
+    page.get_by_role("link", name="Drop").click()
+    expect(page.locator("h1")).to_contain_text(f"Drop {MAILS} dead letters of shop.Mail of thread")
+    confirm(page, "Drop")
+
+    left = stored(stage, lambda storage: storage.dead(MAIL))
+    assert {letter.thread for letter in left} == {ATTACK}
+
+
+def test_letter_that_died_after_the_question_is_left_alone(
+    address: str, stage: Stage, window: Callable[..., Window]
+) -> None:
+    page = window().open(f"{address}confirm?action=drop-letters&handler=shop.Mail")
+    before = len(stored(stage, lambda storage: storage.dead(MAIL)))
+    stage.register(Mail, {"to": "late", "text": ""})
+    die(stage, r"request \d+ of shop.Mail/late")
+    assert len(stored(stage, lambda storage: storage.dead(MAIL))) > before
+    confirm(page, "Drop")
+
+    assert {letter.thread for letter in stored(stage, lambda storage: storage.dead(MAIL))} >= {"late"}
+
+
+def test_delayed_request_is_cancelled(address: str, stage: Stage, window: Callable[..., Window]) -> None:
+    page = window().open(f"{address}later?handler=shop.Charge")
+    page.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Cancel").click()
+    confirm(page, "Cancel")
+
+    assert stored(stage, lambda storage: storage.delayed(CHARGE)) == []
+
+
+def test_schedule_is_removed(address: str, stage: Stage, window: Callable[..., Window]) -> None:
+    page = window().open(f"{address}later?handler=shop.Charge")
+    page.get_by_role("link", name="Remove the schedule: nightly").click()
+    confirm(page, "Remove the schedule")
+
+    assert not stored(stage, lambda storage: storage.has_schedule(CHARGE, "nightly"))
+
+
+def post(address: str, fields: dict[str, str], **headers: str) -> int:
+    return httpx.post(f"{address}act", data=fields, headers=headers).status_code
+
+
+PAUSE = {"action": "pause", "handler": "shop.Charge", "thread": "3"}
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", None])
+def test_other_site_cannot_act(address: str, stage: Stage, window: Callable[..., Window], origin: str | None) -> None:
+    """Even with the cookie and the token of a person."""
+    page = window().open(f"{address}confirm?{urlencode(PAUSE)}")
+    token = page.locator("input[name=token]").get_attribute("value") or ""
+    (cookie,) = page.context.cookies()
+    headers = {"Cookie": f"{cookie['name']}={cookie['value']}"} | ({"Origin": origin} if origin else {})
+
+    assert post(address, PAUSE | {"token": token}, **headers) == 403
+    assert "3" not in stored(stage, lambda storage: storage.paused(CHARGE))
+
+
+def test_form_without_the_token_of_its_browser_is_refused(
+    address: str, stage: Stage, window: Callable[..., Window]
+) -> None:
+    page = window().open(f"{address}confirm?{urlencode(PAUSE)}")
+    (cookie,) = page.context.cookies()
+    headers = {"Cookie": f"{cookie['name']}={cookie['value']}", "Origin": address.rstrip("/")}
+
+    assert cookie["sameSite"] == "Strict"
+    assert cookie["httpOnly"]
+    assert post(address, PAUSE | {"token": "0" * 64}, **headers) == 403
+    assert "3" not in stored(stage, lambda storage: storage.paused(CHARGE))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_with_actions_are_for_everybody(address: str, window: Callable[..., Window], scheme: str) -> None:
+    shown = window(color_scheme=scheme, viewport={"width": 375, "height": 800})
+    paths = {
+        "handler": "handler?handler=shop.Keyed",
+        "dead": "dead?handler=shop.Mail",
+        "later": "later?handler=shop.Charge",
+        "workers": "workers",
+        "confirm": f"confirm?{urlencode(PAUSE)}",
+    }
+    found = {}
+    for name, path in paths.items():
+        shown.open(f"{address}{path}")
+        found[name] = faults_of(shown)
+
+    assert found == dict.fromkeys(paths, "375 pixels wide")
+    assert shown.hosts == {address.split("/")[2]}
+    assert not shown.faults
+
+
+def test_console_that_only_shows_offers_and_does_nothing(stage: Stage, window: Callable[..., Window]) -> None:
+    address = stage.console("--module", MODULE)
+    page = window().open(f"{address}thread?handler=shop.Charge&thread=9")
+
+    expect(page.locator("h1")).to_contain_text("Thread 9")
+    assert not page.get_by_role("link", name="Pause").count()
+    page.goto(f"{address}confirm?{urlencode(PAUSE)}")
+    expect(page.locator("h1")).to_contain_text("it was started without --allow-actions")
+
+
+def test_roles(stage: Stage, window: Callable[..., Window], tmp_path: Path) -> None:
+    """Of a file, with secrets: who is unknown sees nothing, a viewer looks, an operator pauses, an admin drops."""
+    from sharded_queue.web.people import digest_of
+
+    users = tmp_path / "users"
+    users.write_text("".join(f"{role} {role} {digest_of('secret')}\n" for role in ("viewer", "operator", "admin")))
+    address = stage.console("--module", MODULE, "--allow-actions", "--users", str(users))
+    offered = {}
+    for role in ("viewer", "operator", "admin"):
+        page = window(http_credentials={"username": role, "password": "secret"}).open(
+            f"{address}dead?handler=shop.Mail"
+        )
+        expect(page.locator(".person")).to_have_text(f"{role} · {role}")
+        offered[role] = page.locator("p.actions a.button").all_inner_texts()
+        page.goto(f"{address}confirm?action=drop-letters&handler=shop.Mail")
+        asks = page.locator("h1").inner_text().startswith("Drop")
+        assert asks == (role == "admin")
+
+    replays = ["Replay to the tail", "Replay to the head"]
+    assert offered == {"viewer": [], "operator": replays, "admin": [*replays, "Drop"]}
+    for headers in ({}, {"Authorization": "Bearer viewer:wrong"}, {"Authorization": "Bearer nobody:secret"}):
+        assert status_of(address, headers) == 401
+    assert status_of(address, {"Authorization": "Bearer viewer:secret"}) == 200
+
+
+def status_of(address: str, headers: dict[str, str]) -> int:
+    return httpx.get(address, headers=headers).status_code
+
+
+def test_person_that_a_proxy_names_is_in_the_audit_log(
+    stage: Stage, window: Callable[..., Window], tmp_path: Path
+) -> None:
+    users, audit = tmp_path / "users", tmp_path / "audit"
+    users.write_text("alice@example.com operator\n")
+    address = stage.console(
+        *("--module", MODULE, "--allow-actions", "--trusted-proxy-header", "X-Forwarded-User"),
+        *("--users", str(users), "--audit-log", str(audit)),
+    )
+    page = window(extra_http_headers={"X-Forwarded-User": "alice@example.com"}).open(
+        f"{address}confirm?{urlencode(PAUSE)}"
+    )
+    confirm(page, "Pause")
+
+    assert said(audit)["person"] == "alice@example.com"
+    assert said(audit)["role"] == "operator"
+
+
+def test_console_answers_to_its_own_names_only(address: str) -> None:
+    assert status_of(address, {"Host": "rebound.example"}) == 421
+    assert status_of(address, {"Host": "localhost:1"}) == 200
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--allow-actions", "--address", "0.0.0.0"], "say who acts with --users FILE or --trusted-proxy-header NAME"),
+        (["--users", "nowhere"], "the users in nowhere cannot be read"),
+        (["--role-of", "os:nothing"], "has no function 'nothing'"),
+    ],
+)
+def test_start_that_is_not_safe_is_refused(words: list[str], sentence: str) -> None:
+    from sharded_queue.cli.program import main
+
+    result = CliRunner().invoke(main, ["web", "--port", "0", *words])
+
+    assert result.exit_code == 2
+    assert sentence in result.output

@@ -1,0 +1,312 @@
+"""
+What a person may do here: each action says beforehand what it does and to how many, and then does just that.
+
+An action is asked for twice: `ask` makes the question of the confirmation, and `perform` acts on what was confirmed.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from starlette.datastructures import QueryParams
+
+from sharded_queue.backends.redis.storage import RedisStorage
+from sharded_queue.cli.arguments import Named
+from sharded_queue.cli.commands.pause import switched
+from sharded_queue.errors import ShardedQueueError
+from sharded_queue.printable import be, counted, printable
+from sharded_queue.storage import Target
+from sharded_queue.tube import threads_fault
+from sharded_queue.web import letters
+from sharded_queue.web.bodies import Bodies
+from sharded_queue.web.jobs import MOST_LEFT, Job
+from sharded_queue.web.letters import MOST_LETTERS, Letter, Search
+from sharded_queue.web.people import Role
+
+AT_ONCE = 100
+"""Letters of one step: progress is seen after each, and no step holds Redis for long."""
+
+
+Form = QueryParams
+"""The fields of an address, or of a form that was sent."""
+
+
+class NotPossible(Exception):
+    """What a form asks for cannot be done; the message says why."""
+
+
+class Proposal(NamedTuple):
+    """A question, what will happen, the word on the button, and the fields that `perform` needs."""
+
+    question: str
+    effect: str
+    fields: Sequence[tuple[str, str]]
+    is_possible: bool = True
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What actions work with."""
+
+    storage: RedisStorage
+    named: Callable[[str], Named | None]
+    bodies: Bodies
+
+    def handler(self, form: Form) -> Named:
+        name = form.get("handler", "")
+        found = self.named(name)
+        if found is None:
+            raise NotPossible(f"this console knows no handler {printable(name, 200)!r}")
+        return found
+
+
+class Action:
+    name: ClassVar[str]
+    label: ClassVar[str]
+    role: ClassVar[Role] = "operator"
+
+    async def ask(self, desk: Desk, form: Form) -> Proposal:
+        """
+        Raises:
+            NotPossible: it cannot be done.
+        """
+        raise NotImplementedError
+
+    async def perform(self, desk: Desk, form: Form, job: Job) -> None:
+        """Do it, and say in *job* what was done. May raise what `ask` may."""
+        raise NotImplementedError
+
+
+def one(form: Form, *names: str) -> list[tuple[str, str]]:
+    """Fields of a form that are there, to be carried on."""
+    return [(name, value) for name in names if (value := form.get(name, ""))]
+
+
+class Switch(Action):
+    """Pause or resume a handler, or one thread of it."""
+
+    is_paused: ClassVar[bool]
+
+    async def ask(self, desk: Desk, form: Form) -> Proposal:
+        handler, thread = desk.handler(form), form.get("thread", "")
+        what = f"thread {thread} of {handler.name}" if thread else handler.name
+        waiting = counted(await self._waiting(desk, handler, thread), "request")
+        fields = one(form, "handler", "thread")
+        if not self.is_paused:
+            effect = f"Workers get its {waiting} again." + " It waits for no back-off any more." * bool(thread)
+            return Proposal(f"Resume {what}?", effect, fields)
+        scope = "It" if thread else "Every thread of it"
+        effect = f"{scope} finishes the batch that a worker has, then stands still; {waiting} wait now."
+        return Proposal(f"Pause {what}?", effect, fields)
+
+    async def _waiting(self, desk: Desk, handler: Named, thread: str) -> int:
+        if thread:
+            state = await desk.storage.explain(handler.shard_of(thread), thread)
+            return sum(tube.depth for tube in state.tubes)
+        return sum(state.depth for state in await desk.storage.observe(handler.shards, 0))
+
+    async def perform(self, desk: Desk, form: Form, job: Job) -> None:
+        handler, thread = desk.handler(form), form.get("thread", "")
+        changed = await switched(desk.storage, handler, thread or None, is_paused=self.is_paused)
+        what = f"Thread {thread} of {handler.name}" if thread else handler.name
+        state = "paused" if self.is_paused else "running"
+        job.result = f"{what} is {state}" if changed else f"{what} was {state} already"
+
+
+class Pause(Switch):
+    name, label, is_paused = "pause", "Pause", True
+
+
+class Resume(Switch):
+    name, label, is_paused = "resume", "Resume", False
+
+
+class Reshard(Action):
+    name, label, role = "reshard", "Change the number of threads", "admin"
+
+    async def ask(self, desk: Desk, form: Form) -> Proposal:
+        handler, threads = desk.handler(form), self._threads(desk, form)
+        states = await desk.storage.observe(handler.shards, 0)
+        layouts = [state.layout for state in states if state.layout]
+        if not layouts:
+            raise NotPossible(f"no request of {handler.name} was ever registered by key: set `threads` in its class")
+        now = max(layouts, key=lambda layout: layout.number)
+        effect = (
+            f"They are spread over {counted(now.threads, 'thread')} now. A thread of the new layout waits "
+            "until the threads of the old one that share keys with it are drained."
+        )
+        return Proposal(
+            f"Spread the keys of {handler.name} over {counted(threads, 'thread')}?",
+            effect,
+            one(form, "handler", "threads"),
+        )
+
+    async def perform(self, desk: Desk, form: Form, job: Job) -> None:
+        handler, threads = desk.handler(form), self._threads(desk, form)
+        answers = [await desk.storage.reshard(shard, threads) for shard in handler.shards]
+        undrained = sum(answer.undrained for answer in answers)
+        job.result = f"The keys of {handler.name} are spread over {counted(threads, 'thread')}" + (
+            f"; {counted(undrained, 'thread')} of the previous layout {be(undrained)} not drained" if undrained else ""
+        )
+
+    def _threads(self, desk: Desk, form: Form) -> int:
+        text = form.get("threads", "")
+        number = int(text) if text.isascii() and text.isdigit() and len(text) < 8 else 0
+        if fault := threads_fault(number, desk.handler(form).spread):
+            raise NotPossible(f"the number of threads is {fault}")
+        return number
+
+
+class OfLetters(Action):
+    """
+    Something with dead letters: those that are named, or all that a search finds.
+
+    *until*: the newest letter of each shard when the person was asked. What died after that is left alone.
+    """
+
+    target: ClassVar[Target]
+    verb: ClassVar[str]
+    done: ClassVar[str]
+
+    async def ask(self, desk: Desk, form: Form) -> Proposal:
+        handler, search = desk.handler(form), search_of(form)
+        found = await self._chosen(desk, form)
+        many = counted(len(found), "dead letter")
+        names = form.getlist("letter")
+        which = "" if names else f" {search.words}" * bool(search.words)
+        fields = one(form, "handler", "text", "error", "of_thread")
+        if names:
+            fields += [("letter", letter.name) for letter in found]
+        else:
+            fields += [("until", f"{shard}:{number}") for shard, number in newest_of(found).items()]
+        return Proposal(f"{self.verb} {many} of {handler.name}{which}?", self.effect(len(found)), fields, bool(found))
+
+    def effect(self, number: int) -> str:
+        raise NotImplementedError
+
+    async def perform(self, desk: Desk, form: Form, job: Job) -> None:
+        found = await self._chosen(desk, form)
+        handler = desk.handler(form)
+        job.total, job.noun = len(found), "dead letter"
+        for shard in handler.shards:
+            numbers = [letter.dead.number for letter in found if letter.shard == shard.number]
+            numbers.sort(reverse=self.target == "head")  # the last one first: the first one ends up before it
+            for begin in range(0, len(numbers), AT_ONCE):
+                part = numbers[begin : begin + AT_ONCE]
+                settled = await desk.storage.settle_dead(shard, part, self.target)
+                job.done += settled
+                for missed in sorted(set(part).difference(settled))[: MOST_LEFT - len(job.left)]:
+                    job.left[str(missed)] = "a worker holds its thread, or it is gone"
+        many = counted(len(job.done), "dead letter")
+        job.result = f"{many} of {handler.name} {be(len(job.done))} {self.done}"
+        if left := job.total - len(job.done):
+            job.result += f"; {left:,} {be(left)} not"
+
+    async def _chosen(self, desk: Desk, form: Form) -> list[Letter]:
+        handler, names = desk.handler(form), set(form.getlist("letter"))
+        found = await letters.newest(desk.storage, handler, MOST_LETTERS)
+        if names:
+            return [letter for letter in found if letter.name in names]
+        until = numbers_in(form.getlist("until"))
+        if until:
+            found = [letter for letter in found if letter.dead.number <= until.get(letter.shard, -1)]
+        return letters.found(search_of(form), handler.name, found, desk.bodies)
+
+
+def search_of(form: Form) -> Search:
+    return Search(form.get("text", ""), form.get("error", ""), form.get("of_thread", ""))
+
+
+def newest_of(found: Sequence[Letter]) -> dict[int, int]:
+    newest: dict[int, int] = {}
+    for letter in found:
+        newest[letter.shard] = max(letter.dead.number, newest.get(letter.shard, 0))
+    return newest
+
+
+def numbers_in(pairs: Sequence[str]) -> dict[int, int]:
+    """
+    Raises:
+        NotPossible: one is not `SHARD:NUMBER`.
+    """
+    try:
+        return {int(shard): int(number) for shard, number in (pair.split(":") for pair in pairs)}
+    except ValueError:
+        raise NotPossible("a number is not SHARD:NUMBER") from None
+
+
+class ReplayTail(OfLetters):
+    name, label, target = "replay-tail", "Replay to the tail", "tail"
+    verb, done = "Replay", "back in the tubes"
+
+    def effect(self, number: int) -> str:
+        return f"{'It joins' if number == 1 else 'They join'} the tail of {'its' if number == 1 else 'their'} tubes."
+
+
+class ReplayHead(OfLetters):
+    name, label, target = "replay-head", "Replay to the head", "head"
+    verb, done = "Replay", "back in the tubes"
+
+    def effect(self, number: int) -> str:
+        goes = "It goes" if number == 1 else "They go"
+        return f"{goes} before the waiting requests, but only where no worker holds the thread now."
+
+
+class Drop(OfLetters):
+    name, label, role, target = "drop-letters", "Drop", "admin", "drop"
+    verb, done = "Drop", "gone"
+
+    def effect(self, number: int) -> str:
+        return "It is gone for good." if number == 1 else "They are gone for good."
+
+
+class Cancel(Action):
+    name, label = "cancel", "Cancel"
+
+    async def ask(self, desk: Desk, form: Form) -> Proposal:
+        handler, wanted = desk.handler(form), self._wanted(form)
+        many = counted(len(wanted), "delayed request")
+        effect = "They will never be handled. One that has joined its tube meanwhile is left there."
+        return Proposal(f"Cancel {many} of {handler.name}?", effect, self._fields(form), bool(wanted))
+
+    async def perform(self, desk: Desk, form: Form, job: Job) -> None:
+        handler, wanted = desk.handler(form), self._wanted(form)
+        job.total, job.noun = len(wanted), "delayed request"
+        for shard in handler.shards:
+            numbers = [number for each, number in wanted if each == shard.number]
+            cancelled = await desk.storage.cancel(shard, numbers) if numbers else []
+            job.done += cancelled
+            for missed in sorted(set(numbers).difference(cancelled)):
+                job.left[str(missed)] = "it is not delayed any more"
+        job.result = f"{counted(len(job.done), 'delayed request')} of {handler.name} {be(len(job.done))} cancelled"
+
+    def _fields(self, form: Form) -> list[tuple[str, str]]:
+        return one(form, "handler") + [("delayed", each) for each in form.getlist("delayed")]
+
+    def _wanted(self, form: Form) -> list[tuple[int, int]]:
+        return [pair for each in form.getlist("delayed") for pair in numbers_in([each]).items()]
+
+
+class Unschedule(Action):
+    name, label, role = "unschedule", "Remove the schedule", "admin"
+
+    async def ask(self, desk: Desk, form: Form) -> Proposal:
+        handler, schedule = desk.handler(form), form.get("schedule", "")
+        effect = "It occurs no more. Occurrences that are registered already stay in their tube."
+        return Proposal(f"Remove the schedule {schedule} of {handler.name}?", effect, one(form, "handler", "schedule"))
+
+    async def perform(self, desk: Desk, form: Form, job: Job) -> None:
+        handler, schedule = desk.handler(form), form.get("schedule", "")
+        removed = any([await desk.storage.unschedule(shard, schedule) for shard in handler.shards])
+        job.result = (
+            f"The schedule {schedule} of {handler.name} is removed" if removed else f"There is no schedule {schedule}"
+        )
+
+
+ACTIONS: Mapping[str, Action] = {
+    action.name: action
+    for action in (Pause(), Resume(), Reshard(), ReplayTail(), ReplayHead(), Drop(), Cancel(), Unschedule())
+}
+
+FAILURES = (NotPossible, ShardedQueueError)
+"""What an action may end with, to be told to the person."""

@@ -1,0 +1,52 @@
+"""No other site acts in the name of somebody who looks at the console."""
+
+import hmac
+import secrets
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+COOKIE = "sharded-queue-console"
+FIELD = "token"
+
+
+class Refused(Exception):
+    """An action that did not come from a page of this console."""
+
+
+class Tokens:
+    """A form carries a token that only a page of this console can know: a keyed hash of a cookie."""
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+
+    def issue(self, request: Request) -> tuple[str, str]:
+        """The session of a browser, a new one if it has none, and the token of its forms."""
+        session = request.cookies.get(COOKIE) or secrets.token_urlsafe(32)
+        return session, self._token(session)
+
+    def _token(self, session: str) -> str:
+        return hmac.digest(self._key, session.encode(), "sha256").hex()
+
+    def check(self, request: Request, token: str) -> None:
+        """
+        Raises:
+            Refused: the form is of another site, or of an earlier start of the console.
+        """
+        if not is_same_origin(request):
+            raise Refused("This action came from another site, and was not carried out.")
+        session = request.cookies.get(COOKIE, "")
+        if not session or not hmac.compare_digest(self._token(session), token):
+            raise Refused("This form is too old, and nothing was done: go back, reload the page, and confirm again.")
+
+
+def is_same_origin(request: Request) -> bool:
+    origin = request.headers.get("origin")
+    if origin is not None:
+        return urlsplit(origin).netloc == request.headers.get("host")
+    return request.headers.get("sec-fetch-site") == "same-origin"
+
+
+def remember(response: Response, session: str, request: Request) -> None:
+    response.set_cookie(COOKIE, session, httponly=True, samesite="strict", secure=request.url.scheme == "https")

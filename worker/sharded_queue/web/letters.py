@@ -1,0 +1,70 @@
+"""Dead letters: where each is, and which of them a search finds."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sharded_queue.backends.redis.storage import RedisStorage
+from sharded_queue.cli.arguments import Named
+from sharded_queue.cli.commands import dead
+from sharded_queue.state import Dead
+from sharded_queue.web.bodies import Bodies
+
+MOST_LETTERS = 100_000
+
+
+class Letter(NamedTuple):
+    """A dead letter, and the number of its shard; the two numbers together name it."""
+
+    shard: int
+    dead: Dead
+
+    @property
+    def name(self) -> str:
+        return f"{self.shard}:{self.dead.number}"
+
+
+class Search(NamedTuple):
+    """*text* is in what a page shows of a letter, *error* in its error, and *thread* is its thread; empty for any."""
+
+    text: str = ""
+    error: str = ""
+    thread: str = ""
+
+    def finds(self, handler: str, letter: Dead, bodies: Bodies) -> bool:
+        error = bodies.error(letter.error)
+        if self.thread and letter.thread != self.thread:
+            return False
+        if self.error and self.error.casefold() not in error.casefold():
+            return False
+        if not self.text:
+            return True
+        answer = dead.answer(letter)
+        request = bodies.text(handler, answer.request) if answer.unreadable is None else ""
+        shown = f"{request}\n{bodies.headers(answer.headers)}\n{error}\n{letter.thread}"
+        return self.text.casefold() in shown.casefold()
+
+    @property
+    def words(self) -> str:
+        """The search in words, to go behind a number of letters."""
+        parts = [
+            f"with {self.text!r} in them" * bool(self.text),
+            f"with the error {self.error!r}" * bool(self.error),
+            f"of thread {self.thread!r}" * bool(self.thread),
+        ]
+        return " and ".join(filter(None, parts))
+
+
+async def newest(storage: RedisStorage, handler: Named, count: int) -> list[Letter]:
+    """The newest letters of all shards, read a hundred at a time."""
+    found = [Letter(shard.number, letter) for shard in handler.shards for letter in await storage.dead(shard, count)]
+    return sorted(found, key=lambda letter: -letter.dead.died_ms)[:count]
+
+
+def found(search: Search, handler: str, letters: Iterable[Letter], bodies: Bodies) -> list[Letter]:
+    return [letter for letter in letters if search.finds(handler, letter.dead, bodies)]
+
+
+def kinds(letters: Sequence[Letter], bodies: Bodies) -> list[tuple[str, int]]:
+    """The types of errors, the most frequent first."""
+    return Counter(bodies.error(letter.dead.error).partition(":")[0] for letter in letters).most_common(8)
