@@ -4,16 +4,17 @@ import asyncio
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import ContextVar
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 
 from sharded_queue import (
     Handler,
+    Middleware,
     QueueFull,
     RedisOptions,
     Route,
@@ -22,7 +23,8 @@ from sharded_queue import (
     SyncQueue,
     settings,
 )
-from sharded_queue.serializer import STAMP_DIGITS, body_of
+from sharded_queue.queue.middleware import Register
+from sharded_queue.serializer import STAMP_DIGITS, body_of, unpack
 from tools.redis_server import Ask, RedisServer
 
 pytestmark = pytest.mark.redis
@@ -243,3 +245,20 @@ def run(script: str, *words: str) -> "subprocess.CompletedProcess[str]":
     # A fork with OS threads is deprecated, from Python 3.12 on: servers that fork do it all the same.
     command = [sys.executable, "-W", "error", "-W", "ignore:This process:DeprecationWarning", "-c", script, *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS, check=False)
+
+
+def test_middleware_surrounds_its_registrations(ask: Ask) -> None:
+    class Origin(Middleware):
+        async def register(
+            self, handler: type[Handler], requests: Sequence[Any], headers: Mapping[str, str], call_next: Register
+        ) -> None:
+            receipts = await call_next({**headers, "origin": "shop"})
+            seen.append((handler, requests, list(receipts)))
+
+    seen: list[Any] = []
+    with SyncQueue(middleware=[Origin()]) as queue:
+        receipts = queue.register(Numbered, ("a", 1))
+
+    assert seen == [(Numbered, (("a", 1),), list(receipts))]
+    (message,) = ask(lambda redis: redis.lrange(f"tube_{{sync.Numbered}}/a/{settings.default_priority}", 0, -1))
+    assert unpack(message).headers == {"origin": "shop"}

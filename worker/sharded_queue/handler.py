@@ -150,7 +150,7 @@ class Handler(Generic[R]):
 
     @classmethod
     async def create(cls) -> Self:
-        """Make the handler. This is the place to inject its dependencies."""
+        """Make the handler. Inject its dependencies here; `shared` has what the lifespan of its worker yielded."""
         return cls()
 
     @classmethod

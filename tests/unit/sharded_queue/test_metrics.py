@@ -3,7 +3,8 @@
 import asyncio
 import re
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -251,6 +252,32 @@ async def test_a_loop_that_does_not_move_is_not_live(handler: type[Handler]) -> 
     assert await state.livez() == f"the loop has not moved for {clock.now:.0f} s"
     worker.stats.stepped_at = clock.now
     assert await state.livez() == ""
+
+
+async def test_a_worker_whose_lifespan_takes_long_to_begin_is_live_and_not_ready(handler: type[Handler]) -> None:
+    @asynccontextmanager
+    async def slow() -> AsyncIterator[None]:
+        entered.set()
+        await may_begin.wait()
+        begun.set()
+        yield
+
+    entered, may_begin, begun = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    now = 1e9
+    worker = Worker(RuntimeCoordinator(), Queue(RuntimeStorage()), handlers=[handler], lifespan=slow)
+    state = Health(worker, handler.all_shards(), clock=lambda: now)
+    state.enter(Stage.SERVING)
+    looping = asyncio.create_task(worker.loop())
+    await entered.wait()
+    now += 3600
+
+    assert await state.livez() == ""
+    assert await state.readyz() == "waiting for the lifespan to begin"
+    may_begin.set()
+    await begun.wait()
+    assert await state.readyz() == ""
+    worker.stop()
+    await looping
 
 
 @pytest.mark.parametrize("stage", [Stage.CONNECTING, Stage.STOPPING])

@@ -43,7 +43,7 @@ class Health:
         for lane in self.worker.lanes:
             if lane.called_since and (age := self.clock() - lane.called_since) > settings.coordinator_timeout:
                 return f"{lane.lease} has been in its handler for {age:.0f} s"
-        if self.stage is not Stage.SERVING:
+        if self.stage is not Stage.SERVING or self.worker.is_entering:
             return ""
         age = self.clock() - max(self.since, self.worker.stats.stepped_at)
         return f"the loop has not moved for {age:.0f} s" if age > self.longest_step() else ""
@@ -55,6 +55,8 @@ class Health:
     async def readyz(self) -> str:
         if self.stage is not Stage.SERVING:
             return str(self.stage.value)
+        if self.worker.is_entering:
+            return "waiting for the lifespan to begin"
         try:
             async with asyncio.timeout(READY_SECONDS):
                 await self.worker.queue.storage.observe(self.shards[:1], 0)

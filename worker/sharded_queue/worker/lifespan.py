@@ -31,6 +31,10 @@ class LifespanGuard:
         self._manager: AbstractAsyncContextManager[Any] | None = None
         self._sharing: AbstractContextManager[None] | None = None
 
+    @property
+    def is_entering(self) -> bool:
+        return self._entering is not None
+
     def give_up_entering(self) -> None:
         """The worker stops: it does not wait for what it no longer needs. A lifespan that was entered is left later."""
         self._is_given_up = True

@@ -130,6 +130,7 @@ class Worker:
         handled_before = self.stats.handled
         async with self._lifespan as is_entered:
             if is_entered:
+                self.stats.stepped_at = time.monotonic()
                 await self._loop(limit)
         return self.stats.handled - handled_before
 
@@ -178,6 +179,11 @@ class Worker:
         self.stop()
         for lane in self._lanes:
             lane.abort()
+
+    @property
+    def is_entering(self) -> bool:
+        """Whether its lifespan has yet to begin."""
+        return self._lifespan.is_entering
 
     @property
     def is_stopping(self) -> bool:
