@@ -108,6 +108,7 @@ def test_nothing_that_a_terminal_obeys_comes_out_of_any_command(ask: Ask, seed: 
         ["tubes", "--all"],
         ["tubes", name],
         ["lag", "--all"],
+        ["workers", "--all"],
         ["explain", name, thread],
         ["explain", name, wrong],
         ["explain", wrong, thread],

@@ -124,7 +124,7 @@ class RedisBackend(Backend):
         keys = self.redis_storage.keys
         base, lock = keys.base(SHARD), keys.lock(SHARD)
         waiting = (f"{base}:{name}" for name in ("blocked", "oldest", "ready", "due", "identities", "occurrences"))
-        for key in (f"{lock}:leases", *waiting):
+        for key in (f"{lock}:leases", f"{lock}:workers", *waiting):
             for member in await self.redis.zrange(key, 0, -1):
                 await self.redis.zincrby(key, -int(seconds * 1000), member)
         if await self.redis.hexists(f"{base}:counters", "polled"):

@@ -33,7 +33,7 @@ from sharded_queue.backends.redis.snapshot import (
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.serializer import STAMP_DIGITS, key_hash_in, with_key_hash
-from sharded_queue.state import ShardState
+from sharded_queue.state import About, ShardState
 from sharded_queue.storage import (
     Batch,
     Entry,
@@ -319,7 +319,7 @@ class Machine(RuleBasedStateMachine):
     def bind(self, owner: str, wanted_threads: int, wanted: int, ageing: float, fates: list[str]) -> None:
         self.clock.tick()
         self.lose(fates)
-        request = BindRequest(owner, wanted_threads, wanted, LEASE_SECONDS, ageing)
+        request = BindRequest(owner, wanted_threads, wanted, LEASE_SECONDS, ageing, About("1.0", wanted, 0))
         memory, redis = self.both(
             self.memory_coordinator.bind(SHARD, request),
             self.redis_coordinator.bind(SHARD, request),
@@ -390,8 +390,8 @@ class Machine(RuleBasedStateMachine):
         self.clock.tick()
         self.lose(fates)
         memory, redis = self.both(
-            self.memory_coordinator.renew([pair.memory.lease], LEASE_SECONDS),
-            self.redis_coordinator.renew([pair.redis.lease], LEASE_SECONDS),
+            self.memory_coordinator.renew([pair.memory.lease], LEASE_SECONDS, About("1.1", 1, 0)),
+            self.redis_coordinator.renew([pair.redis.lease], LEASE_SECONDS, About("1.1", 1, 0)),
         )
         assert len(memory) == len(redis)
 
@@ -538,6 +538,11 @@ class Machine(RuleBasedStateMachine):
             self.memory_storage.observe([SHARD], 3), self.redis_storage.observe([SHARD], 3)
         )
         assert spoken(memory) == spoken(redis)
+
+    @invariant()
+    def both_know_the_same_workers(self) -> None:
+        memory, redis = self.both(self.memory_storage.workers(SHARD), self.redis_storage.workers(SHARD))
+        assert {each.owner for each in memory} == {each.owner for each in redis}
 
     def both(self, memory: Awaitable[Any], redis: Awaitable[Any]) -> tuple[Any, Any]:
         return self.run(memory), self.run(redis)

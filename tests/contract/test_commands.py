@@ -14,6 +14,7 @@ from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.cli.program import main
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.settings import settings
+from sharded_queue.state import About
 from sharded_queue.storage import Entry, Failure, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard
@@ -266,6 +267,27 @@ def test_delayed_requests_are_listed_and_cancelled(ask: Ask) -> None:
     assert (wrong.exit_code, "99 is not delayed" in wrong.output) == (1, True)
     assert typed("delayed", "cancel", "shop.Charge", "--all").output.startswith("1 delayed request")
     assert typed("delayed", "list", "shop.Charge").output == "shop.Charge has no delayed requests\n"
+
+
+def test_workers_are_listed_with_what_they_hold(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+    bind(ask)
+
+    async def told(redis: Redis) -> None:
+        coordinator = RedisCoordinator(redis)
+        coordinator.attach(RedisStorage(redis))
+        about = About("1.2.3", 8, 1_700_000_000_000)
+        await coordinator.bind(SHARD, BindRequest("worker-2/x", 0, 1, 15.0, about=about))
+
+    ask(told)
+    first, second = (json.loads(line) for line in typed("workers", "shop.Charge", "--json").output.splitlines())
+
+    assert (first["worker"], first["threads"], first["busy"], first["version"]) == ("worker-1", 1, 1, None)
+    assert (second["worker"], second["threads"], second["version"]) == ("worker-2", 0, "1.2.3")
+    assert second["started_at"] == "2023-11-14T22:13:20.000Z"
+    table = typed("workers", "--all").output
+    assert "0 of 8" in table
+    assert "worker-1" in table
 
 
 def test_a_delayed_request_is_run_now(ask: Ask) -> None:

@@ -36,6 +36,7 @@ SCRIPTS = {
         "run_schedule",
         "schedules",
         "unschedule",
+        "workers",
     ),
 }
 """The user of the suite that runs each script; what several may run is left to one of them here."""

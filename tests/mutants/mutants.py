@@ -1,6 +1,6 @@
 """The mutants: each takes one guarantee away by a small replacement, and names tests that notice."""
 
-from tests.mutants import bounds, damage, delivery, dropping, hooks, late_calls, leases, order, registering
+from tests.mutants import bounds, damage, delivery, dropping, hooks, late_calls, leases, order, registering, workers
 
 MUTANTS = [
     *order.MUTANTS,
@@ -12,4 +12,5 @@ MUTANTS = [
     *bounds.MUTANTS,
     *damage.MUTANTS,
     *hooks.MUTANTS,
+    *workers.MUTANTS,
 ]

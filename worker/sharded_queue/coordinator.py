@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sharded_queue.lease import Lease
+from sharded_queue.state import About
 from sharded_queue.storage import Batch, Storage
 from sharded_queue.tube import Shard
 
@@ -19,7 +20,7 @@ class BindRequest(NamedTuple):
     What a worker asks of a shard: at most *threads* threads, with at most *wanted* requests of each.
 
     While the lease lasts, a tube's priority number drops by one for every *ageing_seconds* its oldest request has
-    waited; 0 disables ageing.
+    waited; 0 disables ageing. *about*: what the worker tells of itself; None where it told so a moment ago.
     """
 
     owner: str
@@ -27,6 +28,7 @@ class BindRequest(NamedTuple):
     wanted: int
     lease_seconds: float
     ageing_seconds: float = 0.0
+    about: About | None = None
 
 
 class Bound(NamedTuple):
@@ -66,8 +68,11 @@ class Coordinator(ABC):
         """
 
     @abstractmethod
-    async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
-        """Extend leases to *lease_seconds* from now; returns those that were lost."""
+    async def renew(self, leases: Sequence[Lease], lease_seconds: float, about: About | None = None) -> list[Lease]:
+        """
+        Extend the leases of a worker to *lease_seconds* from now; returns those that were lost. *about*: as in a
+        `BindRequest`.
+        """
 
     @abstractmethod
     async def release(self, leases: Sequence[Lease]) -> None:

@@ -104,6 +104,28 @@ class Dead(NamedTuple):
     traceback: str = ""
 
 
+class About(NamedTuple):
+    """What a worker tells of itself: the release of sharded-queue it runs, the threads it can hold, and its start."""
+
+    version: str
+    concurrency: int
+    started_ms: int
+
+
+class WorkerState(NamedTuple):
+    """A worker that told of itself within the last minutes, and for how long it has told nothing since."""
+
+    owner: str
+    version: str
+    concurrency: int
+    started_ms: int
+    told_seconds: float
+
+    @property
+    def worker(self) -> str:
+        return worker_of(self.owner)
+
+
 class Drop(NamedTuple):
     """
     What a person dropped, and why: *requests* is their number; they became the dead letters from number *letter* on.

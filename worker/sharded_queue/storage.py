@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from sharded_queue.errors import QueueFull, ReshardError, ShardedQueueError, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.printable import counted
-from sharded_queue.state import Dead, Delayed, Drop, ShardState, ThreadState, Upcoming
+from sharded_queue.state import Dead, Delayed, Drop, ShardState, ThreadState, Upcoming, WorkerState
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Keys, Layout, Shard, Tube
 
@@ -366,6 +366,14 @@ class Storage(ABC):
         """
         The state of each shard, read in one round trip for all, at a cost of O(worst + holds) each. Lists at most
         *worst* tubes and *worst* threads, and at most *holds* bound threads besides those of the oldest tubes.
+        """
+
+    @abstractmethod
+    async def workers(self, shard: Shard, count: int = 1000) -> list[WorkerState]:
+        """
+        The workers that serve the shard, the one that told of itself last first, at most *count*. A worker tells of
+        itself when it polls or renews leases, every ten seconds at most; one that told nothing for five minutes is
+        forgotten. At a cost of O(count).
         """
 
     @abstractmethod

@@ -34,10 +34,11 @@ KINDS = {
     "leases": "zset",
     "held": "hash",
     "cordoned": "zset",
+    "workers": "zset",
     "quarantine": "hash",
 }
 """Every key of a shard, and what it holds."""
-OF_BINDS = {"leases", "held", "cordoned"}
+OF_BINDS = {"leases", "held", "cordoned", "workers"}
 OTHER_KINDS = {
     "string": ["SET", None, "garbage"],
     "list": ["RPUSH", None, "garbage"],

@@ -12,6 +12,7 @@ from sharded_queue.backends.redis.check import found_wrong, repair
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.errors import UnreadableData
 from sharded_queue.monitoring import metrics
+from sharded_queue.state import About
 from sharded_queue.storage import Batch, Entry, Registration, Removal, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard
@@ -48,6 +49,7 @@ async def scene(backend: RedisBackend) -> Scene:
     await storage.drop(SHARD, "unwanted", Removal("ann", "why"))
     await storage.schedule(SHARD, Schedule("daily", every(86400), "once", 0, b"again"))
     await backend.coordinator.cordon(SHARD, ["going"], 3600.0)
+    await backend.coordinator.bind(SHARD, BindRequest("w/1", 0, 1, LEASE_SECONDS, about=About("1.0", 8, 0)))
     await backend.register("held", "h1", "h2", "h3")
     await backend.register("failing", "f1", "f2")
     batches = {batch.tube.thread: batch for batch in await backend.bind("w/2", threads=64, wanted=1)}

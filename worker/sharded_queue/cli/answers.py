@@ -114,6 +114,24 @@ class Thread(Answer, frozen=True):
     tubes: list[ThreadTube]
 
 
+class Worker(Answer, frozen=True):
+    """
+    `workers`: a line a worker. *threads* are those that it holds, *busy* those with requests, and *busy_seconds* is the
+    longest time that one had some without a break. The rest is null where it never told of itself.
+    """
+
+    worker: str
+    owner: str
+    handlers: list[str]
+    threads: int
+    busy: int
+    busy_seconds: float
+    version: str | None
+    concurrency: int | None
+    started_at: Moment | None
+    told_seconds: float | None
+
+
 class Stored(Answer, frozen=True):
     """A request as it is stored. *request* is null and *unreadable* a text where it cannot be read."""
 
@@ -315,6 +333,7 @@ ANSWERS: dict[str, Any] = {
     "tubes": list[Shard],
     "lag": list[Lag],
     "explain": Thread,
+    "workers": Worker,
     "peek": Peeked,
     "dead list": Letter,
     "dead replay": Settled,
@@ -334,7 +353,8 @@ ANSWERS: dict[str, Any] = {
     "check": Checked,
 }
 """
-What each command says in one line of JSON; `peek`, `paused`, `dropped` and those that list say a line for each thing.
+What each command says in one line of JSON; `workers`, `peek`, `paused`, `dropped` and those that list say a line for
+each thing.
 """
 
 

@@ -26,6 +26,7 @@ OWN = {
     name: EntryPoint(name, f"sharded_queue.cli.commands.{FILES.get(name, name)}:{name} [worker]", ADDED)
     for name in (
         "worker",
+        "workers",
         "tubes",
         "lag",
         "peek",

@@ -14,6 +14,7 @@ from sharded_queue.coordinator import Coordinator
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.lease import Lease, clock
 from sharded_queue.printable import counted
+from sharded_queue.state import About
 from sharded_queue.tube import Shard
 from sharded_queue.worker.lane import Lane
 
@@ -72,9 +73,11 @@ class LeaseRenewer:
         lease_seconds: float,
         timeout_seconds: float,
         clock: Callable[[], float] = clock,
+        introduce: Callable[[Shard], About | None] = lambda _: None,
     ) -> None:
         self._coordinator, self._lanes, self._clock = coordinator, lanes, clock
         self._lease_seconds, self._timeout_seconds = lease_seconds, timeout_seconds
+        self._introduce = introduce
         self._loop = asyncio.get_running_loop()
         self._watched, self._earlier = inf, asyncio.Event()
         self._long_calls = LongCalls()
@@ -122,7 +125,7 @@ class LeaseRenewer:
                 self._log_long_calls()
                 for shard, lanes in self._lanes_of_shards().items():
                     if shard not in under_way or under_way[shard].done():
-                        under_way[shard] = asyncio.create_task(self._renew(coordinator, lanes))
+                        under_way[shard] = asyncio.create_task(self._renew(coordinator, shard, lanes))
         finally:
             for renewal in under_way.values():
                 renewal.cancel()
@@ -140,11 +143,11 @@ class LeaseRenewer:
                 shards.setdefault(lane.lease.shard, {})[lane.lease] = lane
         return shards
 
-    async def _renew(self, coordinator: Coordinator, lanes: Mapping[Lease, Lane]) -> None:
+    async def _renew(self, coordinator: Coordinator, shard: Shard, lanes: Mapping[Lease, Lane]) -> None:
         asked_at = self._clock()
         try:
             async with asyncio.timeout(self._patience(lanes.values(), asked_at)):
-                lost = await coordinator.renew(list(lanes), self._lease_seconds)
+                lost = await coordinator.renew(list(lanes), self._lease_seconds, self._introduce(shard))
         except (TimeoutError, StorageUnavailable) as error:
             log.warning("%s not renewed: %s", counted(len(lanes), "lease"), str(error) or "no answer in time")
             return

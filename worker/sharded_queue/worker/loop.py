@@ -23,6 +23,7 @@ from sharded_queue.settings import WORKER_NAME, settings
 from sharded_queue.signals import heeded
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.tube import Shard
+from sharded_queue.worker.introduction import Introduction
 from sharded_queue.worker.lane import Lane
 from sharded_queue.worker.latency import Latency
 from sharded_queue.worker.lease_renewer import LeaseRenewer
@@ -109,6 +110,7 @@ class Worker:
         self._changed = asyncio.Event()
         self._others_wait = False
         self._quota = Quota()
+        self._introduction = Introduction()
         self._cordoned_until = 0.0
         self._first_shard = 0
         self._poll_at, self._free_at, self._asked_at = 0.0, inf, -inf
@@ -137,7 +139,7 @@ class Worker:
     async def _loop(self, limit: int | None) -> None:
         self._quota, self._draining = Quota(limit), False
         lease, timeout = settings.coordinator_lease, settings.coordinator_timeout
-        renewer = LeaseRenewer(self.coordinator, self._lanes.copy, lease, timeout, self.clock)
+        renewer = LeaseRenewer(self.coordinator, self._lanes.copy, lease, timeout, self.clock, self._introduction.due)
         wakeups = WakeupListener(self.coordinator, self.owner)
         async with renewer.running(), self._scheduler.running(), self.telemetry.running():
             try:
@@ -318,7 +320,8 @@ class Worker:
         bound = Bound([])
         try:
             lease_seconds, ageing_seconds = settings.coordinator_lease, self._ageing_seconds(shard)
-            request = BindRequest(self.owner, room, wanted, lease_seconds, ageing_seconds)
+            about = self._introduction.due(shard)
+            request = BindRequest(self.owner, room, wanted, lease_seconds, ageing_seconds, about)
             bound = await self.coordinator.bind(shard, request)
             self._scheduler.hear(shard, bound.occurs_seconds)
         except StorageUnavailable as error:

@@ -14,6 +14,7 @@ from sharded_queue.coordinator import BindRequest, Bound, Coordinator
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
+from sharded_queue.state import About
 from sharded_queue.storage import Storage
 from sharded_queue.tube import Shard
 
@@ -38,9 +39,12 @@ class RuntimeCoordinator(Coordinator):
         limits = settings.crash_limit, settings.worker_batch_bytes
         return bind(self._shards[shard], request, *limits, self._shards.clock())
 
-    async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
+    async def renew(self, leases: Sequence[Lease], lease_seconds: float, about: About | None = None) -> list[Lease]:
         now, lease_ms = self._shards.clock(), int(lease_seconds * 1000)
-        return [lease for lease in leases if not renew(self._shards[lease.shard], lease, lease_ms, now)]
+        lost = [lease for lease in leases if not renew(self._shards[lease.shard], lease, lease_ms, now)]
+        for lease in set(leases).difference(lost):
+            self._shards[lease.shard].note_worker(lease.owner, about, now)
+        return lost
 
     async def release(self, leases: Sequence[Lease]) -> None:
         for lease in leases:

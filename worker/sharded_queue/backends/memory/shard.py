@@ -17,7 +17,7 @@ from sharded_queue.backends.memory.scored_set import ScoredSet
 from sharded_queue.lease import Lease, worker_of
 from sharded_queue.printable import counted
 from sharded_queue.serializer import STAMP_DIGITS, key_hash_in
-from sharded_queue.state import Dead, Drop
+from sharded_queue.state import About, Dead, Drop
 from sharded_queue.storage import Batch, Entry, First, Schedule
 from sharded_queue.tube import Layout, Shard, Tube
 
@@ -96,6 +96,7 @@ class MemoryShard:
         self.unparking: SortedSet[int] = SortedSet()
         self.is_paused = False
         self.cordoned: dict[str, int] = {}
+        self.workers: dict[str, tuple[About, int]] = {}
         self.depth = self.registered = self.settled = self.dead = self.sequence = self.fence = self.duplicates = 0
         self.busy_seconds = 0.0
         self.born: int | None = None
@@ -122,6 +123,11 @@ class MemoryShard:
 
     def is_cordoned(self, owner: str, now: int) -> bool:
         return self.cordoned.get(worker_of(owner), 0) > now
+
+    def note_worker(self, owner: str, about: About | None, now: int) -> None:
+        """What a worker tells of itself, if it does."""
+        if about:
+            self.workers[owner] = about, now
 
     def seconds_to_occurrence(self, now: int) -> float | None:
         """Until the next occurrence of a schedule; None if there are no schedules."""

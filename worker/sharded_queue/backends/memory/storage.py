@@ -22,8 +22,9 @@ from sharded_queue.backends.memory.steps.schedules import schedules
 from sharded_queue.backends.memory.steps.settle import settle
 from sharded_queue.backends.memory.steps.settle_dead import settle_dead
 from sharded_queue.backends.memory.steps.unschedule import unschedule
+from sharded_queue.backends.memory.steps.workers import workers
 from sharded_queue.settings import settings
-from sharded_queue.state import Dead, Delayed, Drop, ShardState, ThreadState, Upcoming
+from sharded_queue.state import Dead, Delayed, Drop, ShardState, ThreadState, Upcoming, WorkerState
 from sharded_queue.storage import (
     Dropped,
     Failure,
@@ -129,6 +130,9 @@ class RuntimeStorage(Storage):
 
     async def reshard(self, shard: Shard, threads: int) -> Resharded:
         return reshard(self.shards[shard], threads)
+
+    async def workers(self, shard: Shard, count: int = 1000) -> list[WorkerState]:
+        return workers(self.shards[shard], count, self.shards.clock())
 
     async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
         return sorted(self.shards[shard].letters.values(), key=lambda letter: -letter.died_ms)[:count]

@@ -15,6 +15,7 @@ from sharded_queue.coordinator import BindRequest, Bound, Coordinator
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
+from sharded_queue.state import About
 from sharded_queue.storage import Storage
 from sharded_queue.tube import Keys, Shard
 
@@ -79,6 +80,7 @@ class RedisCoordinator(Coordinator):
         lease_ms, ageing_ms = int(lease_seconds * 1000), int(ageing_seconds * 1000)
         limits = [lease_ms, settings.crash_limit, ageing_ms, settings.worker_batch_bytes]
         arguments = [binder.call, binder.heard, binder.fence, owner, request.threads, request.wanted, *limits]
+        arguments.append(_encode_about(request.about))
         # Not longer than one answer may take: the worker polls again, and can stop in between.
         seconds = min(lease_seconds, settings.redis_timeout)
         reply = await self.scripts.run("bind", keys, arguments, seconds=seconds)
@@ -98,8 +100,10 @@ class RedisCoordinator(Coordinator):
             occurs_ms / 1000 if occurs_ms >= 0 else None,
         )
 
-    async def renew(self, leases: Sequence[Lease], lease_seconds: float) -> list[Lease]:
-        replies = await self._run_each("renew", leases, [int(lease_seconds * 1000)], lease_seconds)
+    async def renew(self, leases: Sequence[Lease], lease_seconds: float, about: About | None = None) -> list[Lease]:
+        owner = leases[0].owner if leases else ""
+        first = [int(lease_seconds * 1000), owner, _encode_about(about)]
+        replies = await self._run_each("renew", leases, first, lease_seconds)
         gone = {(shard, text_of(thread)) for shard, reply in replies.items() for thread in reply}
         return [lease for lease in leases if (lease.shard, lease.thread) in gone]
 
@@ -208,6 +212,10 @@ class RedisCoordinator(Coordinator):
                 block.cancel()
             answers = await asyncio.gather(*blocks, return_exceptions=True)
         return next((answer for answer in answers if isinstance(answer, Shard)), None)
+
+
+def _encode_about(about: About | None) -> str:
+    return " ".join(map(str, about)) if about else ""
 
 
 def _fences(leases: Sequence[Lease]) -> list[object]:

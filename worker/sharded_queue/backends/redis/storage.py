@@ -27,6 +27,7 @@ from sharded_queue.state import (
     TubeLag,
     TubeState,
     Upcoming,
+    WorkerState,
     busy_seconds,
 )
 from sharded_queue.storage import (
@@ -65,6 +66,7 @@ COUNTERS = {"depth", "registered", "settled", "dead", "busy_us", "born", "polled
 """Those that `observe` reports."""
 COUNTED = re.compile(rb"-?[0-9]{1,16}")
 LETTER = re.compile(rb"([0-9]{1,9}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ")
+ABOUT = re.compile(r"(\S+) (\S+) ([0-9]{1,9}) ([0-9]{1,15})")
 DROP = re.compile(rb"([0-9]{13}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9]{1,16}) ")
 FIRST_MOMENT_MS, LAST_MOMENT_MS = 10**12, 10**13
 """The times that have thirteen digits, as a message begins with: from 2001 to 2286."""
@@ -261,6 +263,14 @@ class RedisStorage(Storage):
         calls = [(self.keys.base(shard), self.keys.of(shard), [worst, holds]) for shard in shards]
         replies = await self.scripts.run_all("observe", calls, seconds=settings.redis_timeout)
         return [_readable_state(shard, reply) for shard, reply in zip(shards, replies, strict=True)]
+
+    async def workers(self, shard: Shard, count: int = 1000) -> list[WorkerState]:
+        now, told = await self._ask("workers", shard, [count])
+        states: dict[str, WorkerState] = {}
+        for record, told_ms in _pairs(told):
+            if state := _worker_state(now, record, told_ms):
+                states.setdefault(state.owner, state)
+        return list(states.values())
 
     async def peek(self, tube: Tube, count: int = 10, after: int | None = None) -> list[tuple[int, bytes]]:
         arguments = [tube.thread, tube.priority, count, settings.worker_batch_bytes, "" if after is None else after]
@@ -583,6 +593,14 @@ def _dead(number: bytes, died_ms: bytes | float, letter: bytes) -> Dead:
         message=rest[thread_bytes + error_bytes :],
         traceback=traceback,
     )
+
+
+def _worker_state(now: int, record: bytes, told_ms: bytes) -> WorkerState | None:
+    """None for what is no record of ours."""
+    if not (found := ABOUT.fullmatch(text_of(record))):
+        return None
+    owner, version, concurrency, started_ms = found.groups()
+    return WorkerState(owner, version, int(concurrency), int(started_ms), _age_seconds(now, told_ms))
 
 
 def _drop(record: bytes) -> Drop | None:

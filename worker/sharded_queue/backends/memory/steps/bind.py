@@ -20,6 +20,7 @@ def bind(shard: MemoryShard, request: BindRequest, crash_limit: int, room: int, 
     is_cordoned = shard.is_cordoned(request.owner, now)
     threads = 0 if request.wanted < 1 or is_cordoned else request.threads
     shard.polled_ms = now if threads > 0 else shard.polled_ms
+    shard.note_worker(request.owner, request.about, now)
     batches: list[Batch] = []
     sharing = 0 if shard.is_paused else min(threads, len(shard.ready))
     for left in range(sharing, 0, -1):

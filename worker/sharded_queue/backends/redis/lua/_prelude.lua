@@ -33,6 +33,7 @@
 -- unparking ZSET  residue classes without old threads, whose parked threads become ready step by step
 -- cordoned  ZSET  names of workers that get no new threads, by the time until which they get none
 -- leases    ZSET  bound threads, by expiry
+-- workers   ZSET  "owner version concurrency started" of workers, by the time at which each last told of itself
 -- caller:NAME STRING number of the last call of a caller that numbers its calls, and the answer; producer:NAME is the same
 --                 for register. Each expires some minutes after the last call
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing call": how priorities age (0: they
@@ -74,6 +75,7 @@ local UNPARKING = base .. ':unparking'
 local LEASES = lock .. ':leases'
 local HELD = lock .. ':held'
 local CORDONED = lock .. ':cordoned'
+local WORKERS = lock .. ':workers'
 local QUARANTINE = base .. ':quarantine'
 local WAKE_LIMIT, CHUNK, STEP = 16, 4000, 1000
 local SWEEP, CALLER_SECONDS = '1000', '600'
@@ -151,7 +153,7 @@ local function keys_by_kind()
   for kind, names in pairs({
     hash = ':threads :failures :counters :later :letters :firsts :schedules :quarantine lock:held',
     zset = ':ready :blocked :oldest :deep :dead :due :cancelled :identities :occurrences :old :parked :unparking '
-      .. 'lock:leases lock:cordoned',
+      .. 'lock:leases lock:cordoned lock:workers',
     list = ':wake :drops',
     string = ':layout',
   }) do
@@ -835,6 +837,13 @@ local function bring_intervals_forward(by)
       redis.call('ZADD', OCCURRENCES, integer(tonumber(found[i + 1]) - by), found[i])
     end
   end
+end
+
+-- What a worker tells of itself, for those who list workers. One that told nothing for five minutes is forgotten.
+local function note_worker(owner, about)
+  try('ZADD', WORKERS, now, owner .. ' ' .. about)
+  try('ZREMRANGEBYSCORE', WORKERS, '-inf', '(' .. integer(now - 300000))
+  redis.call('PEXPIRE', WORKERS, 300000)
 end
 
 -- Store the time, because it is later than `latest`, or was set back; `latest` is nil where the counter holds no time.

@@ -4,7 +4,7 @@
 -- KEYS  base, lock, caller
 -- ARGV  call, the last call whose answer the caller received, the last fence that it received, owner, threads, wanted,
 --       lease ms, crash limit, ageing ms (0: priorities do not age), bytes of all messages together, which only a single
---       larger message may exceed
+--       larger message may exceed, what the worker tells of itself or ''
 -- Returns {ms until a thread may become free, or -1 for never, or -2 for a cordoned worker, 1 if threads are left behind,
 --         ms until a schedule occurs or -1, then per thread: thread, fence, priority, first, attempt, messages}
 
@@ -137,6 +137,7 @@ end
 
 -- 5. Write the holds, wake the next worker if threads are left behind, and answer.
 
+if ARGV[11] ~= '' then rarely().note_worker(owner, ARGV[11]) end
 in_chunks(taken, 'ZREM', READY)
 in_chunks(records, 'HSET', HELD)
 in_chunks(leases, 'ZADD', LEASES)

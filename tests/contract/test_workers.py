@@ -1,0 +1,119 @@
+"""Workers tell of themselves with what they send anyway, and those that are gone are forgotten."""
+
+import pytest
+
+from sharded_queue import Handler, Queue, Worker, settings
+from sharded_queue.coordinator import BindRequest
+from sharded_queue.state import About
+from sharded_queue.tube import Shard
+from sharded_queue.worker.introduction import Introduction, release
+from tests.contract.backend import LEASE_SECONDS, SHARD, Backend, RedisBackend
+
+ABOUT = About("1.0.0", 8, 1_700_000_000_000)
+
+
+async def poll(backend: Backend, owner: str, about: About | None = ABOUT) -> None:
+    await backend.coordinator.bind(SHARD, BindRequest(owner, 1, 1, LEASE_SECONDS, about=about))
+
+
+async def listed(backend: Backend) -> list[str]:
+    return [each.owner for each in await backend.storage.workers(SHARD)]
+
+
+async def test_a_worker_that_polls_is_listed_with_what_it_tells(backend: Backend) -> None:
+    await poll(backend, "pod-1/x")
+    (told,) = await backend.storage.workers(SHARD)
+
+    assert (told.worker, *told[:4]) == ("pod-1", "pod-1/x", *ABOUT)
+    assert 0 <= told.told_seconds < 30
+
+
+async def test_a_worker_that_tells_nothing_is_not_listed(backend: Backend) -> None:
+    await poll(backend, "pod-1/x", None)
+
+    assert await listed(backend) == []
+
+
+async def test_the_worker_that_told_last_comes_first(backend: Backend) -> None:
+    await poll(backend, "a/x")
+    await backend.advance(10)
+    await poll(backend, "b/x")
+    await backend.advance(10)
+    await poll(backend, "a/x", ABOUT._replace(concurrency=9))
+    first, second = await backend.storage.workers(SHARD)
+
+    assert (first.owner, first.concurrency, second.owner) == ("a/x", 9, "b/x")
+    assert [each.owner for each in await backend.storage.workers(SHARD, 1)] == ["a/x"]
+
+
+async def test_a_worker_that_is_gone_is_forgotten(backend: Backend) -> None:
+    await poll(backend, "gone/x")
+    await backend.advance(200)
+    await poll(backend, "there/x")
+    assert await listed(backend) == ["there/x", "gone/x"]
+    await backend.advance(101)
+    await poll(backend, "there/x")
+
+    assert await listed(backend) == ["there/x"]
+
+
+async def test_a_busy_worker_tells_of_itself_when_it_renews(backend: Backend) -> None:
+    await backend.register("a", "1")
+    batch = await backend.bind_one("busy/x")
+    await backend.coordinator.renew([batch.lease], LEASE_SECONDS, ABOUT)
+
+    assert await listed(backend) == ["busy/x"]
+
+
+async def test_a_renewal_of_lost_leases_tells_nothing(backend: Backend) -> None:
+    """It may come late, when its worker is long gone."""
+    await backend.register("a", "1")
+    batch = await backend.bind_one("gone/x")
+    await backend.release(batch.lease)
+    await backend.coordinator.renew([batch.lease], LEASE_SECONDS, ABOUT)
+
+    assert await listed(backend) == []
+
+
+async def test_a_real_worker_is_listed(backend: Backend) -> None:
+    class Job(Handler):
+        name = SHARD.handler
+
+        async def perform(self, *requests: str) -> None:
+            return
+
+    settings.worker_empty_limit, settings.worker_concurrency = 1, 3
+    await backend.register("a", '"1"')
+    worker = Worker(backend.coordinator, Queue(backend.storage), handlers=[Job], name="pod-7")
+    await worker.loop(1)
+    (told,) = await backend.storage.workers(SHARD)
+
+    assert (told.owner, told.version, told.concurrency) == (worker.owner, release(), 3)
+
+
+def test_a_shard_is_told_every_ten_seconds() -> None:
+    now = 1000.0
+    introduction, other = Introduction(lambda: now), Shard("tests.Other")
+    assert introduction.due(SHARD)
+    assert introduction.due(other)
+    now += 9.9
+    assert introduction.due(SHARD) is None
+    now += 0.2
+
+    assert introduction.due(SHARD)
+
+
+@pytest.mark.redis
+async def test_a_worker_that_cannot_be_read_hides_no_other(on_redis: RedisBackend) -> None:
+    await poll(on_redis, "pod-1/x")
+    key = f"{on_redis.redis_storage.keys.lock(SHARD)}:workers"
+    await on_redis.redis.zadd(key, {b"\xff": 1e13, "pod-2/x 1.0": 1, "": 2})
+
+    assert await listed(on_redis) == ["pod-1/x"]
+
+
+@pytest.mark.redis
+async def test_all_workers_are_forgotten_where_none_polls(on_redis: RedisBackend) -> None:
+    await poll(on_redis, "pod-1/x")
+
+    assert 0 < await on_redis.redis.pttl(f"{on_redis.redis_storage.keys.lock(SHARD)}:workers") <= 300_000

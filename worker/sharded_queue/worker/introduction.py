@@ -1,0 +1,38 @@
+"""What a worker tells of itself, so that people can list workers: with a poll or a renewal, so it costs no command."""
+
+import time
+from collections.abc import Callable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+
+from sharded_queue.settings import settings
+from sharded_queue.state import About
+from sharded_queue.tube import Shard
+
+INTERVAL_SECONDS = 10.0
+"""How long a shard is told nothing after it was told."""
+
+
+class Introduction:
+    """Whether a shard has to be told of this worker, and what. It is asked in the OS thread of renewals as well."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._started_ms = int(time.time() * 1000)
+        self._told: dict[Shard, float] = {}
+
+    def due(self, shard: Shard) -> About | None:
+        """What to tell the shard now. A call that fails is not made up for: the next one comes soon enough."""
+        now = self._clock()
+        if now - self._told.get(shard, -INTERVAL_SECONDS) < INTERVAL_SECONDS:
+            return None
+        self._told[shard] = now
+        return About(release(), settings.worker_concurrency, self._started_ms)
+
+
+@cache
+def release() -> str:
+    try:
+        return version("sharded-queue")
+    except PackageNotFoundError:  # the code is on the path, and nothing is installed
+        return "unknown"
