@@ -46,8 +46,8 @@ MUTANTS = [
     Mutant(
         "a lifespan ends before the last stop",
         LOOP,
-        "            if is_entered:\n                await self._loop(limit)\n",
-        "            pass\n        if is_entered:\n            await self._loop(limit)\n",
+        "                await self._loop(limit)\n",
+        "                pass\n        await self._loop(limit)\n",
         (LIFESPAN + "it_ends_after_the_last_stop_of_a_worker_that_ends",),
     ),
     Mutant(

@@ -156,8 +156,8 @@ MUTANTS = [
     Mutant(
         "a worker does not register what is due",
         "worker/loop.py",
-        ", self._scheduler.running():",
-        ":",
+        ", self._scheduler.running(),",
+        ",",
         (SCHEDULES + "many_workers_handle_each_occurrence_once_and_in_time",),
     ),
     Mutant(
