@@ -140,6 +140,19 @@ async def test_an_older_snapshot_repeats_what_was_handled_since_and_loses_what_w
     assert await system.is_sound()
 
 
+async def test_what_became_due_or_was_left_out_since_the_snapshot_counts_again(on: Callable[..., System]) -> None:
+    system = on()
+    await system.register("ann", 1, delay_seconds=0.2)
+    backup = system.back_up()
+    assert await system.handle(1) == ["ann 1"]
+    await system.queue.register(StepHandler, Step("bob", 2), deduplicate_seconds=LATER)
+    system.restore(backup)
+    (again,) = await system.queue.register(StepHandler, Step("bob", 2), deduplicate_seconds=LATER)
+
+    assert not again.is_duplicate
+    assert sorted(await system.handle(2)) == ["ann 1", "bob 2"]
+
+
 async def test_fences_grow_over_a_restore(on: Callable[..., System]) -> None:
     """A database that handlers guard by their fences refuses no worker afterwards."""
     system = on()
