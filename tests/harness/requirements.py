@@ -43,11 +43,12 @@ def chromium() -> str:
 
 
 def postgres() -> Path:
-    """The folder with the programs of the newest PostgreSQL here; a skip, or an error in CI, without."""
+    """The folder with the programs of a PostgreSQL of this machine; a skip, or an error in CI, without."""
     on_path = shutil.which("initdb")
-    found = Path(on_path).resolve().parent if on_path else max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    found = Path(on_path) if on_path else installed[-1] if installed else None
     if found:
-        return found
+        return found.resolve().parent
     sentence = "no PostgreSQL on this machine: install version 13 or newer (Debian: apt install postgresql)"
     if os.environ.get("CI"):
         pytest.fail(sentence)
