@@ -42,6 +42,7 @@ myst_enable_extensions = ["attrs_inline"]
 myst_heading_anchors = 6  # links to headings, as GitHub names them
 myst_links_external_new_tab = False
 highlight_language = "none"
+smartquotes = False  # the pages have the signs that they mean, and --options have two dashes
 
 html_theme = "furo"
 html_title = "sharded-queue"

@@ -86,8 +86,8 @@ def test_every_command_is_in_the_reference(site: Path) -> None:
 def test_every_field_of_the_resource_is_in_the_reference() -> None:
     text = MADE["the resource"]()
 
-    assert "| `spec.handlers[].microsecondsPerRequest` | int64, from 1, to 86,400,000,000 |" in text
-    assert "| `status.threads.blocked` | int64 | Backing off after a failure, or paused. |" in text
+    assert "### `spec.handlers[].microsecondsPerRequest`\n\n*int64 · from 1 · to 86,400,000,000*\n\nTime to" in text
+    assert "### `status.threads.blocked`\n\n*int64*\n\nBacking off after a failure, or paused.\n" in text
 
 
 def test_docstrings_become_code_lists_links_and_errors() -> None:

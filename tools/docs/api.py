@@ -127,7 +127,8 @@ def directive(module: ModuleType, name: str) -> str:
     if inspect.isfunction(value):
         return f".. autofunction:: {module.__name__}.{name}\n"
     members = ", ".join(methods_of(value))
-    return f".. autoclass:: {module.__name__}.{name}\n   :members: {members}\n   :show-inheritance:\n"
+    bases = "" if value.__bases__ == (object,) else "   :show-inheritance:\n"
+    return f".. autoclass:: {module.__name__}.{name}\n   :members: {members}\n{bases}"
 
 
 def links(owner: str) -> dict[str, str]:
