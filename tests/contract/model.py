@@ -544,6 +544,16 @@ class Machine(RuleBasedStateMachine):
         memory, redis = self.both(self.memory_storage.workers(SHARD), self.redis_storage.workers(SHARD))
         assert {each.owner for each in memory} == {each.owner for each in redis}
 
+    @invariant()
+    def both_remember_the_same_failures(self) -> None:
+        for thread in ("a", "1:0"):
+            memory, redis = self.both(
+                self.memory_storage.explain(SHARD, thread), self.redis_storage.explain(SHARD, thread)
+            )
+            assert [past._replace(failed_ms=0) for past in memory.failures] == [
+                past._replace(failed_ms=0) for past in redis.failures
+            ]
+
     def both(self, memory: Awaitable[Any], redis: Awaitable[Any]) -> tuple[Any, Any]:
         return self.run(memory), self.run(redis)
 

@@ -269,6 +269,17 @@ def test_delayed_requests_are_listed_and_cancelled(ask: Ask) -> None:
     assert typed("delayed", "list", "shop.Charge").output == "shop.Charge has no delayed requests\n"
 
 
+def test_explain_shows_the_last_failures(ask: Ask) -> None:
+    register(ask, "7", b"[1]", b"[2]")
+    die(ask)
+    said = typed("explain", "shop.Charge", "7").output
+    (past,) = json.loads(typed("explain", "shop.Charge", "7", "--json").output)["failures"]
+
+    assert 'attempt 1 failed: ValueError: declined (File "shop.py", line 7, in charge)' in said
+    assert (past["error"], past["attempt"]) == ("ValueError: declined", 1)
+    assert past["traceback"].endswith("ValueError: declined")
+
+
 def test_workers_are_listed_with_what_they_hold(ask: Ask) -> None:
     register(ask, "7", b"[1]")
     bind(ask)

@@ -1,6 +1,18 @@
 """The mutants: each takes one guarantee away by a small replacement, and names tests that notice."""
 
-from tests.mutants import bounds, damage, delivery, dropping, hooks, late_calls, leases, order, registering, workers
+from tests.mutants import (
+    bounds,
+    damage,
+    delivery,
+    dropping,
+    history,
+    hooks,
+    late_calls,
+    leases,
+    order,
+    registering,
+    workers,
+)
 
 MUTANTS = [
     *order.MUTANTS,
@@ -11,6 +23,7 @@ MUTANTS = [
     *leases.MUTANTS,
     *bounds.MUTANTS,
     *damage.MUTANTS,
+    *history.MUTANTS,
     *hooks.MUTANTS,
     *workers.MUTANTS,
 ]

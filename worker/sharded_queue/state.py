@@ -140,6 +140,20 @@ class Drop(NamedTuple):
     letter: int
 
 
+class PastFailure(NamedTuple):
+    """
+    A failure of the past: of which request, at which of its attempts. *traceback* is the end of it, empty if no handler
+    raised; where a worker died, *error* names it.
+    """
+
+    failed_ms: int
+    priority: int
+    sequence: int
+    attempt: int
+    error: str
+    traceback: str = ""
+
+
 class TubeState(NamedTuple):
     """A tube with requests. *attempts*, *crashes* and the last *error* are those of its first request."""
 
@@ -178,6 +192,8 @@ class ThreadState:
     """Threads of the shard that workers hold."""
     polled_seconds: float | None = None
     """Since a worker last polled for threads of the shard; None if none ever did."""
+    failures: list[PastFailure] = field(default_factory=list)
+    """The last failures of the thread, the newest first: at most ten, of the last day."""
 
     @property
     def is_held(self) -> bool:

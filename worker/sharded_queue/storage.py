@@ -18,6 +18,8 @@ from sharded_queue.state import Dead, Delayed, Drop, ShardState, ThreadState, Up
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Keys, Layout, Shard, Tube
 
+TRACEBACK_KEPT = 1000
+"""Characters of the end of a traceback that are kept with each of a thread's last failures."""
 Target = Literal["head", "tail", "drop"]
 """What to do with a dead letter."""
 
@@ -152,7 +154,8 @@ class Failure(NamedTuple):
     A request at the head of its tube that could not be handled.
 
     With *delay_seconds*, the whole thread waits for that time and then tries again. Without, the request becomes a dead
-    letter, with its *traceback*, and the thread goes on. *call*: as in a `Settlement`.
+    letter, with its *traceback*, and the thread goes on. `explain` shows the last failures of a thread. *call*: as in a
+    `Settlement`.
 
     *cap_seconds*: the handler could not start, so that no request is to blame. The delay then doubles with each such
     failure in a row, up to this many seconds.

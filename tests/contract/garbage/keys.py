@@ -15,6 +15,8 @@ KINDS = {
     "oldest": "zset",
     "deep": "zset",
     "failures": "hash",
+    "failed": "zset",
+    "history": "hash",
     "counters": "hash",
     "wake": "list",
     "dead": "zset",

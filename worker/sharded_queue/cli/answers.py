@@ -89,11 +89,22 @@ class ThreadTube(Answer, frozen=True):
     error: str
 
 
+class PastFailure(Answer, frozen=True):
+    """A failure of a thread: of which request, and at which of its attempts; *traceback* is the end of it."""
+
+    failed_at: Moment
+    priority: int
+    sequence: int
+    attempt: int
+    error: str
+    traceback: str
+
+
 class Thread(Answer, frozen=True):
     """
     `explain`: why a thread moves or does not. *owner* holds it, or held it until its lease ended: *lease_seconds* are
     left of that, none where it is below 0. *ahead*: threads that are bound before it. *waits_for*: threads of the
-    previous layout. *flaw*: why its record cannot be read, if so.
+    previous layout. *flaw*: why its record cannot be read, if so. *failures*: the last ones of a day, the newest first.
     """
 
     handler: str
@@ -112,6 +123,7 @@ class Thread(Answer, frozen=True):
     polled_seconds: float | None
     flaw: str | None
     tubes: list[ThreadTube]
+    failures: list[PastFailure]
 
 
 class Worker(Answer, frozen=True):

@@ -187,7 +187,7 @@ async def must_have(storage: RedisStorage, handler: Named, thread: str) -> None:
     """
     shard = handler.shard_of(thread)
     state = await storage.explain(shard, thread)
-    if state.tubes or state.owner or state.flaw or state.blocked_seconds is not None:
+    if state.tubes or state.owner or state.flaw or state.blocked_seconds is not None or state.failures:
         return
     (observed,) = await storage.observe([shard], 1000)
     there = {tube.thread for tube in observed.oldest} | {name for name, _ in observed.deepest}

@@ -391,8 +391,7 @@ class Lane:
         return self._next(await self._settle_as(settlement), wanted)
 
     def _failure(self, batch: Batch, attempt: int, error: BaseException, delay: float | None) -> Failure:
-        said, where = describe(error), traceback_of(error) if delay is None else ""
-        number = self._call_number()
+        said, where, number = describe(error), traceback_of(error), self._call_number()
         return Failure(self.lease, batch.tube.priority, batch.first, attempt, said, delay, number, where)
 
     def _call_number(self) -> int:

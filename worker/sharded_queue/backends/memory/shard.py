@@ -17,11 +17,13 @@ from sharded_queue.backends.memory.scored_set import ScoredSet
 from sharded_queue.lease import Lease, worker_of
 from sharded_queue.printable import counted
 from sharded_queue.serializer import STAMP_DIGITS, key_hash_in
-from sharded_queue.state import About, Dead, Drop
+from sharded_queue.state import About, Dead, Drop, PastFailure
 from sharded_queue.storage import Batch, Entry, First, Schedule
 from sharded_queue.tube import Layout, Shard, Tube
 
 DROPS_KEPT = 1000
+FAILURES_KEPT, FAILED_THREADS_KEPT, FAILURES_KEPT_MS = 10, 1000, 86_400_000
+ERROR_CHARACTERS = 500
 STEP_MS = 1000
 """A clock that is set back by less is left alone."""
 
@@ -82,6 +84,7 @@ class MemoryShard:
         self.oldest = ScoredSet()
         self.held: dict[str, HoldRecord] = {}
         self.failures: dict[tuple[str, int], FailureRecord] = {}
+        self.history: dict[str, list[PastFailure]] = {}
         self.letters: dict[int, Dead] = {}
         self.drops: deque[Drop] = deque(maxlen=DROPS_KEPT)
         self.due: SortedList[tuple[int, int, Entry]] = SortedList()
@@ -316,6 +319,14 @@ class MemoryShard:
         self._count_crash(thread, held, crash_limit, now)
         self.make_ready(thread)
 
+    def note_failed(self, thread: str, failure: PastFailure) -> None:
+        """Keep a failure: the last ten of a thread, for a day, of the last 1,000 threads."""
+        failure = failure._replace(error=failure.error[:ERROR_CHARACTERS])
+        self.history[thread] = [failure, *self.history.pop(thread, [])][:FAILURES_KEPT]
+        first, oldest = next(iter(self.history.items()))
+        if len(self.history) > FAILED_THREADS_KEPT or oldest[0].failed_ms <= failure.failed_ms - FAILURES_KEPT_MS:
+            del self.history[first]
+
     def let_go(self, thread: str) -> None:
         self.leases.discard(thread)
         self.held.pop(thread, None)
@@ -332,6 +343,8 @@ class MemoryShard:
         if failure is None or failure.last < tube.head or tube.head < failure.sequence:
             failure = FailureRecord(tube.head, held.last)
         failure = failure._replace(crashes=failure.crashes + 1)
+        attempt = failure.attempts + failure.crashes
+        self.note_failed(thread, PastFailure(now, held.priority, tube.head, attempt, f"{held.owner} died"))
         if held.first == held.last and failure.crashes >= crash_limit:
             reason = f"{counted(failure.crashes, 'worker')} died with this request in hand"
             self.dead_letter(thread, held.priority, failure.attempts + failure.crashes, reason, now)

@@ -67,6 +67,7 @@ def faults(seen: Snapshot) -> list[str]:
         *_failure_faults(seen),
         *_identity_faults(seen),
         *_schedule_faults(seen),
+        *_history_faults(seen),
         *_counter_faults(seen),
     ]
 
@@ -150,6 +151,11 @@ def _identity_faults(seen: Snapshot) -> Iterator[str]:
 def _schedule_faults(seen: Snapshot) -> Iterator[str]:
     if seen.occurrences.keys() != seen.schedules:
         yield f"schedules are {sorted(seen.schedules)}, those that occur next are {sorted(seen.occurrences)}"
+
+
+def _history_faults(seen: Snapshot) -> Iterator[str]:
+    if seen.failed != seen.history:
+        yield f"threads that failed are {sorted(seen.failed)}, failures are kept of {sorted(seen.history)}"
 
 
 def _counter_faults(seen: Snapshot) -> Iterator[str]:

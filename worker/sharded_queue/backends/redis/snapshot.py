@@ -110,6 +110,8 @@ class Snapshot:
     old: dict[str, float]
     parked: dict[str, float]
     unparking: set[int]
+    failed: set[str] = field(default_factory=set)
+    history: set[str] = field(default_factory=set)
     quarantine: dict[str, str] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
@@ -164,9 +166,9 @@ async def snapshot(
     """
     reply = await storage.scripts.run_long("snapshot", storage.keys.of(shard), tube_arguments(found), seconds=seconds)
     counters, _, held, failures, firsts, *rankings, later, letters, schedules, tubes, layout, old, parked, unparking = (
-        reply[:-2]
+        reply[:-4]
     )
-    quarantine, flaws = reply[-2:]
+    quarantine, flaws, failed, history = reply[-4:]
     ready, blocked, oldest, deep, leases, due, dead, identities, occurrences = rankings
     reader = _Reader([_unreadable(text_of(index), member, record) for index, member, record in grouped(flaws, 3)])
     return Snapshot(
@@ -194,6 +196,8 @@ async def snapshot(
         old=reader.fields("old", old, text_of, float),
         parked=reader.fields("parked", parked, text_of, float),
         unparking=set(reader.fields("unparking", unparking, int, float)),
+        failed=set(reader.fields("failed", failed, text_of, _moment)),
+        history=reader.members("history", history, text_of),
         quarantine=reader.fields("quarantine", quarantine, text_of, text_of),
         unreadable=reader.flaws,
     )

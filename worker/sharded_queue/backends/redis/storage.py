@@ -21,6 +21,7 @@ from sharded_queue.state import (
     Delayed,
     Drop,
     Hold,
+    PastFailure,
     ShardState,
     State,
     ThreadState,
@@ -31,6 +32,7 @@ from sharded_queue.state import (
     busy_seconds,
 )
 from sharded_queue.storage import (
+    TRACEBACK_KEPT,
     Dropped,
     Entry,
     Failure,
@@ -66,6 +68,7 @@ COUNTERS = {"depth", "registered", "settled", "dead", "busy_us", "born", "polled
 """Those that `observe` reports."""
 COUNTED = re.compile(rb"-?[0-9]{1,16}")
 LETTER = re.compile(rb"([0-9]{1,9}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ")
+PAST_FAILURE = re.compile(rb"([0-9]{1,15}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ([0-9]{1,9}) ")
 ABOUT = re.compile(r"(\S+) (\S+) ([0-9]{1,9}) ([0-9]{1,15})")
 DROP = re.compile(rb"([0-9]{13}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9]{1,16}) ")
 FIRST_MOMENT_MS, LAST_MOMENT_MS = 10**12, 10**13
@@ -250,6 +253,7 @@ class RedisStorage(Storage):
         reason = f"{failure.error}\n{failure.traceback}" if failure.traceback and delay is None else failure.error
         rest += [TO_THE_DEAD if delay is None else int(delay * 1000), reason, _encode_call(failure.call)]
         rest += ["" if failure.cap_seconds is None else int(failure.cap_seconds * 1000)]
+        rest += [failure.traceback[-TRACEBACK_KEPT:]]
         return bool(
             await self.scripts.run(
                 "fail",
@@ -530,7 +534,9 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
 
 
 def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
-    now, is_paused, held, lease_ends, blocked_until, ahead, tubes, is_parked, waits_for, bound, polled, flaw = reply
+    now, is_paused, held, lease_ends, blocked_until, ahead, tubes, is_parked, waits_for, bound, polled, flaw = reply[
+        :12
+    ]
     hold = held.split(b" ")
     return ThreadState(
         thread=thread,
@@ -546,7 +552,19 @@ def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
         bound=bound,
         polled_seconds=_age_seconds(now, polled) if polled else None,
         flaw=text_of(flaw) or None,
+        failures=list(_past_failures(reply[12])),
     )
+
+
+def _past_failures(history: bytes) -> Iterator[PastFailure]:
+    """As far as the history can be read."""
+    while found := PAST_FAILURE.match(history):
+        failed_ms, priority, sequence, attempt, error_bytes, traceback_bytes = map(int, found.groups())
+        history = history[found.end() :]
+        error, traceback = history[:error_bytes], history[error_bytes : error_bytes + traceback_bytes]
+        history = history[error_bytes + traceback_bytes :]
+        texts = error.decode("utf-8", "replace"), traceback.decode("utf-8", "replace")
+        yield PastFailure(failed_ms, priority, sequence, attempt, *texts)
 
 
 def _tube_state(now: int, priority: bytes, head: int, depth: int, stamp: bytes, failure: bytes) -> TubeState:

@@ -9,9 +9,9 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli import answers
 from sharded_queue.cli.arguments import NAME, Named, module_options, must_have, named
 from sharded_queue.cli.output import emit, read_about
-from sharded_queue.cli.tables import duration
+from sharded_queue.cli.tables import duration, instant
 from sharded_queue.printable import be, counted, printable
-from sharded_queue.state import UNCONSUMED_SECONDS, ThreadState, TubeState
+from sharded_queue.state import UNCONSUMED_SECONDS, PastFailure, ThreadState, TubeState
 
 
 @click.command()
@@ -23,7 +23,8 @@ def explain(handler: str, thread: str, modules: tuple[str, ...], spread: int | N
     """Say why a thread moves or does not."""
     (found,) = named([handler], modules, spread)
     state = read_about(found, lambda storage: explained(storage, found, thread))
-    emit(as_json, answer(handler, state), printable(sentence(state)), *[described(tube) for tube in state.tubes])
+    said = [printable(sentence(state)), *map(described, state.tubes), *map(recalled, state.failures)]
+    emit(as_json, answer(handler, state), *said)
 
 
 async def explained(storage: RedisStorage, handler: Named, thread: str) -> ThreadState:
@@ -50,6 +51,7 @@ def answer(handler: str, state: ThreadState) -> answers.Thread:
         polled_seconds=state.polled_seconds,
         flaw=state.flaw,
         tubes=[answers.ThreadTube(**tube._asdict()) for tube in state.tubes],
+        failures=[past(failure) for failure in state.failures],
     )
 
 
@@ -127,6 +129,20 @@ def described(tube: TubeState) -> str:
     if tube.crashes:
         words += f"; {counted(tube.crashes, 'worker')} died while handling it"
     return words
+
+
+def past(failure: PastFailure) -> answers.PastFailure:
+    fields = failure._asdict() | {"failed_at": answers.at(failure.failed_ms)}
+    del fields["failed_ms"]
+    return answers.PastFailure(**fields)
+
+
+def recalled(failure: PastFailure) -> str:
+    """A failure, with the line of the traceback that names the place."""
+    lines = [line.strip() for line in failure.traceback.split("\n") if line.lstrip().startswith("File ")]
+    where = f" ({printable(lines[-1], 200)})" if lines else ""
+    which = f"request {failure.sequence} of priority {failure.priority}, attempt {failure.attempt}"
+    return f"  {instant(failure.failed_ms)}: {which} failed: {printable(failure.error, 500)}{where}"
 
 
 def left(seconds: float | None) -> str:

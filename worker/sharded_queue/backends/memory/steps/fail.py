@@ -4,7 +4,8 @@ import re
 from math import inf
 
 from sharded_queue.backends.memory.shard import FailureRecord, HoldRecord, MemoryShard
-from sharded_queue.storage import Failure
+from sharded_queue.state import PastFailure
+from sharded_queue.storage import TRACEBACK_KEPT, Failure
 
 FAILED_START = re.compile(r"cannot start \((\d+)\): ")
 
@@ -29,6 +30,7 @@ def fail(shard: MemoryShard, failure: Failure, now: int) -> bool:
 def _give_up(shard: MemoryShard, failure: Failure, held: HoldRecord, now: int) -> None:
     """The request becomes a dead letter, and its holder goes on with the thread."""
     thread, sequence = failure.lease.thread, failure.sequence
+    _note(shard, failure, failure.error, now)
     shard.dead_letter(thread, failure.priority, failure.attempt, failure.error, now, failure.traceback)
     held.first, held.last = sequence + 1, sequence
     if thread not in shard.threads:
@@ -38,11 +40,18 @@ def _give_up(shard: MemoryShard, failure: Failure, held: HoldRecord, now: int) -
 def _back_off(shard: MemoryShard, failure: Failure, delay_ms: int, now: int) -> None:
     thread = failure.lease.thread
     delay_ms = _note_attempt(shard, failure, delay_ms)
+    _note(shard, failure, shard.failures[thread, failure.priority].error, now)
     shard.follow_clock(now)
     shard.let_go(thread)
     if shard.blocked.score(thread) != inf:  # a pause lasts longer
         shard.blocked.put(thread, now + delay_ms)
     shard.wake()
+
+
+def _note(shard: MemoryShard, failure: Failure, error: str, now: int) -> None:
+    traceback = failure.traceback[-TRACEBACK_KEPT:]
+    past = PastFailure(now, failure.priority, failure.sequence, failure.attempt, error, traceback)
+    shard.note_failed(failure.lease.thread, past)
 
 
 def _note_attempt(shard: MemoryShard, failure: Failure, delay_ms: int) -> int:

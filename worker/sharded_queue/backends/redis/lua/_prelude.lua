@@ -9,6 +9,9 @@
 -- deep      ZSET  threads with two requests or more, by depth
 -- failures  HASH  thread/priority -> "sequence last attempts crashes error": requests from sequence to last are handed
 --                 out one by one, to find the one that fails
+-- failed    ZSET  threads by the time of their last failure, the last 1,000 threads of a day; history HASH thread -> its last
+--                 ten failures, the newest first: "ms priority sequence attempt, bytes of error, bytes of traceback, error
+--                 traceback" each
 -- counters  HASH  depth, registered, duplicates, settled, dead, busy_us, sequence, fence, born, reconciled, paused,
 --                 polled (when a worker last asked for threads), largest (bytes of the largest message so far),
 --                 latest (about the latest time seen, by which a clock that was set back is noticed),
@@ -56,6 +59,8 @@ local BLOCKED = base .. ':blocked'
 local OLDEST = base .. ':oldest'
 local DEEP = base .. ':deep'
 local FAILURES = base .. ':failures'
+local FAILED = base .. ':failed'
+local HISTORY = base .. ':history'
 local COUNTERS = base .. ':counters'
 local WAKE = base .. ':wake'
 local DEAD = base .. ':dead'
@@ -151,8 +156,9 @@ end
 local function keys_by_kind()
   local keys = {}
   for kind, names in pairs({
-    hash = ':threads :failures :counters :later :letters :firsts :schedules :quarantine lock:held',
-    zset = ':ready :blocked :oldest :deep :dead :due :cancelled :identities :occurrences :old :parked :unparking '
+    hash = ':threads :failures :counters :later :letters :firsts :schedules :quarantine :history '
+      .. 'lock:held',
+    zset = ':ready :blocked :oldest :deep :dead :due :cancelled :identities :occurrences :old :parked :unparking :failed '
       .. 'lock:leases lock:cordoned lock:workers',
     list = ':wake :drops',
     string = ':layout',
@@ -367,6 +373,37 @@ local function store_failure(thread, priority, failure)
     .. failure.attempts .. ' ' .. failure.crashes .. ' ' .. failure.reason)
 end
 
+-- Where each failure in a thread's history ends; nil where the history cannot be read.
+local function read_history(text)
+  local ends, at = {}, 1
+  while at <= #text do
+    local error_length, trace_length, after = string.match(text, '^%d+ %-?%d+ %-?%d+ %-?%d+ (%d+) (%d+) ()', at)
+    at = after and after + error_length + trace_length
+    if not at or at > #text + 1 then return nil end
+    ends[#ends + 1] = at - 1
+  end
+  return ends
+end
+
+-- Keep a failure for those who ask what happened: the last ten of a thread, for a day, of the last 1,000 threads.
+local function note_failed(thread, priority, sequence, attempt, reason, traceback)
+  local DAY, THREADS_KEPT, KEPT = 86400000, 1000, 10
+  local earlier = redis.call('HGET', HISTORY, thread) or ''
+  local ends = read_history(earlier) or {}
+  reason = string.sub(reason, 1, 500)
+  redis.call('HSET', HISTORY, thread, now_text .. ' ' .. priority .. ' ' .. integer(sequence) .. ' ' .. attempt .. ' '
+    .. string.len(reason) .. ' ' .. string.len(traceback) .. ' ' .. reason .. traceback
+    .. string.sub(earlier, 1, ends[math.min(#ends, KEPT - 1)] or 0))
+  redis.call('ZADD', FAILED, now, thread)
+  for _, over in ipairs({ redis.call('ZRANGE', FAILED, 0, -THREADS_KEPT - 1),
+                          redis.call('ZRANGEBYSCORE', FAILED, '-inf', now - DAY, 'LIMIT', '0', SWEEP) }) do
+    in_chunks(over, 'HDEL', HISTORY)
+    in_chunks(over, 'ZREM', FAILED)
+  end
+  redis.call('PEXPIRE', FAILED, DAY)
+  redis.call('PEXPIRE', HISTORY, DAY)
+end
+
 -- Requests up to `through` are cleared of suspicion; the rest of the span stays suspected.
 local function clear_failure(thread, priority, through)
   local failure = failure_of(thread, priority)
@@ -570,6 +607,7 @@ local function count_crash(thread, tubes, held, crash_limit)
         failure = { sequence = tube.head, last = held.last, attempts = 0, crashes = 0, reason = '' }
       end
       failure.crashes = failure.crashes + 1
+      note_failed(thread, tube.priority, tube.head, failure.attempts + failure.crashes, held.owner .. ' died', '')
       if held.first == held.last and failure.crashes >= crash_limit then
         local workers = failure.crashes == 1 and '1 worker' or failure.crashes .. ' workers'
         dead_letter(thread, tubes, i, failure.attempts + failure.crashes, workers .. ' died with this request in hand')

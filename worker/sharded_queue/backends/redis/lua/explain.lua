@@ -2,7 +2,8 @@
 -- Everything that decides whether a thread moves. ARGV  thread
 -- Returns {now, handler paused (0 or 1), held record or '', lease ends at or '', blocked until or '', threads before it
 --          or -1, per tube: {priority, head, depth, stamp, failure or ''}, 1 if it is parked or 0, old threads it waits for,
---          threads that workers hold, when a worker last asked for threads or '', why it cannot be read or ''}
+--          threads that workers hold, when a worker last asked for threads or '', why it cannot be read or '',
+--          its last failures or ''}
 
 check_format()
 local thread = ARGV[1]
@@ -18,4 +19,5 @@ return { now, redis.call('HEXISTS', COUNTERS, 'paused'), read_hold(hold) and hol
          redis.call('ZSCORE', LEASES, thread) or '', redis.call('ZSCORE', BLOCKED, thread) or '',
          redis.call('ZRANK', READY, thread) or -1, tubes, residue and 1 or 0,
          residue and redis.call('ZRANGEBYSCORE', OLD, residue, residue, 'LIMIT', 0, 100) or {},
-         redis.call('ZCOUNT', LEASES, '(' .. integer(now), '+inf'), redis.call('HGET', COUNTERS, 'polled') or '', flaw }
+         redis.call('ZCOUNT', LEASES, '(' .. integer(now), '+inf'), redis.call('HGET', COUNTERS, 'polled') or '', flaw,
+         redis.call('HGET', HISTORY, thread) or '' }

@@ -3,7 +3,8 @@
 --
 -- ARGV  sent again (0 or 1), thread, fence, priority, sequence, attempt, delay ms (or 'dead' for a dead letter), reason
 --       (of a dead letter: with its traceback in the lines after the first), number of the holder's call or '',
---       cap ms (the handler could not start: the delay doubles with each such failure in a row, up to the cap) or ''
+--       cap ms (the handler could not start: the delay doubles with each such failure in a row, up to the cap) or '',
+--       end of the traceback
 -- Returns 1, or 0 when the lease was lost
 --
 -- A failure that was carried out is only answered: its holder may be at its next batch.
@@ -57,9 +58,11 @@ if delay >= 0 then
   failure.attempts, failure.reason = attempt - failure.crashes, reason
   store_failure(thread, priority, failure)
   let_go(thread)
+  note_failed(thread, priority, sequence, attempt, reason, ARGV[11])
   woken = woken + 1 -- waiting workers do not know yet when this back-off ends
   redis.call('ZADD', BLOCKED, 'GT', now + delay, thread) -- a pause lasts longer
 else
+  note_failed(thread, priority, sequence, attempt, string.match(reason, '^[^\n]*'), ARGV[11])
   dead_letter(thread, tubes, i, attempt, reason)
   held.first, held.last = sequence + 1, sequence
   if #tubes == 0 then held.since = '0' end

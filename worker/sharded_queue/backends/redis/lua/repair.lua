@@ -15,7 +15,7 @@ local changes = {}
 -- as they are now
 local records, known, tubes_in
 -- The readable fields of these hashes.
-local holds, delayed, letters, schedules, firsts
+local holds, delayed, letters, schedules, firsts, history
 -- What the indices should be. `sequence` is above every number in use.
 local depth, oldest, deep, ready, leases, sequence, fence, last_letter = 0, {}, {}, {}, {}, 0, 0, 0
 
@@ -179,6 +179,7 @@ local function read_records()
   delayed = readable_fields('later', LATER, function(text, number) return is_number(number) and read_delayed(text) end)
   letters = readable_fields('letters', LETTERS, function(text, number) return is_number(number) and read_letter(text) end)
   schedules = readable_fields('schedules', SCHEDULES, function(_, name) return schedule_of(name) end)
+  history = readable_fields('history', HISTORY, read_history)
   firsts = readable_fields('firsts', FIRSTS, function(text)
     return is_integer(tonumber(string.match(text, '^(%d+) %-?%d+ .')))
   end)
@@ -413,6 +414,12 @@ local function repair_identities()
   set_index('identities', IDENTITIES, firsts, true)
 end
 
+-- What failed at an unknown time is kept for a day from now on.
+local function repair_history()
+  for thread in pairs(history) do history[thread] = now end
+  set_index('failed', FAILED, history, true)
+end
+
 -- A schedule that lost its time occurs now, and then as its timing says.
 local function repair_occurrences()
   for name in pairs(schedules) do schedules[name] = now end
@@ -464,6 +471,7 @@ repair_numbered()
 repair_drops()
 repair_identities()
 repair_occurrences()
+repair_history()
 repair_counters()
 finish()
 return #changes > 0 and store_answer(call, changes) or changes

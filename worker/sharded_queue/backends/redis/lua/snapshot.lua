@@ -5,7 +5,8 @@
 -- Returns {counters, threads, held, failures, firsts (flat hashes), ready, blocked, oldest, deep, leases, due, dead,
 -- identities, occurrences (flat sorted sets), fields of later, fields of letters, fields of schedules, tubes (flat:
 -- thread, priority, head, tail, length or -1 where the key is not a list, first message), layout, old, parked, unparking (flat sorted
--- sets), quarantine (flat hash), records that cannot be read (flat: index, member, record)}
+-- sets), quarantine (flat hash), records that cannot be read (flat: index, member, record), failed (flat sorted set),
+-- fields of history}
 
 check_format()
 local function ranked(key)
@@ -44,6 +45,7 @@ look_at('threads', THREADS, function(text, thread) return is_text(thread) and re
 look_at('later', LATER, read_delayed)
 look_at('letters', LETTERS, read_letter)
 look_at('schedules', SCHEDULES, function(_, name) return schedule_of(name) end)
+look_at('history', HISTORY, read_history)
 for _, drop in ipairs(redis.call('LRANGE', DROPS, 0, -1)) do
   if not is_drop(drop) then flaws[#flaws + 1], flaws[#flaws + 2], flaws[#flaws + 3] = 'drops', '', drop end
 end
@@ -52,4 +54,5 @@ return { redis.call('HGETALL', COUNTERS), redis.call('HGETALL', THREADS), redis.
          redis.call('HGETALL', FAILURES), redis.call('HGETALL', FIRSTS), ranked(READY), ranked(BLOCKED), ranked(OLDEST),
          ranked(DEEP), ranked(LEASES), ranked(DUE), ranked(DEAD), ranked(IDENTITIES),
          ranked(OCCURRENCES), redis.call('HKEYS', LATER), redis.call('HKEYS', LETTERS), redis.call('HKEYS', SCHEDULES),
-         tubes, redis.call('GET', LAYOUT) or '', ranked(OLD), ranked(PARKED), ranked(UNPARKING), redis.call('HGETALL', QUARANTINE), flaws }
+         tubes, redis.call('GET', LAYOUT) or '', ranked(OLD), ranked(PARKED), ranked(UNPARKING), redis.call('HGETALL', QUARANTINE), flaws, ranked(FAILED),
+         redis.call('HKEYS', HISTORY) }
