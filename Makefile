@@ -104,6 +104,12 @@ newest: dist redis-server ## the same with the newest packages of today, unlocke
 extras: dist redis-server ## each extra of the wheel alone, in an environment of its own
 	@$(BIN)/nox -s extras
 
+public-face: install ## record the public names, settings and commands: tests/unit/public_face.txt
+	@$(BIN)/python -m tools.public_face
+
+stored-data: install redis-server ## record what this release keeps in Redis: tests/contract/data
+	@$(BIN)/python -m tools.stored_data
+
 workflows: install ## lint the workflows of .github: actionlint (built with Go) and zizmor
 	@test -x $(BIN)/actionlint || GOBIN=$(abspath $(BIN)) go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 	@$(BIN)/actionlint
@@ -118,7 +124,7 @@ notes: install ## TAG=v1.2.3: what the changelog says of it
 chart-archive: install ## IMAGE=registry/name@sha256:…: the chart as it is published, in dist/
 	@$(BIN)/python -m tools.chart.archive "$(IMAGE)"
 
-.PHONY: dist mmdebstrap matrix oldest newest extras sbom from-nothing workflows tagged notes chart-archive
+.PHONY: dist mmdebstrap matrix oldest newest extras sbom from-nothing public-face stored-data workflows tagged notes chart-archive
 from-nothing: dist mmdebstrap ## README and tutorial as printed, in a bare Debian made here (root; some minutes)
 	@$(BIN)/python -m pytest -s tests/newcomer/from_nothing.py
 
