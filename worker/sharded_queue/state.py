@@ -123,6 +123,7 @@ class WorkerState(NamedTuple):
 
     @property
     def worker(self) -> str:
+        """Its name, without what tells its processes apart."""
         return worker_of(self.owner)
 
 
