@@ -33,7 +33,7 @@ from sharded_queue.backends.redis.snapshot import (
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.serializer import STAMP_DIGITS, key_hash_in, with_key_hash
-from sharded_queue.state import About, ShardState
+from sharded_queue.state import About, Report, ShardState
 from sharded_queue.storage import (
     Batch,
     Entry,
@@ -390,8 +390,15 @@ class Machine(RuleBasedStateMachine):
         self.clock.tick()
         self.lose(fates)
         memory, redis = self.both(
-            self.memory_coordinator.renew([pair.memory.lease], LEASE_SECONDS, About("1.1", 1, 0)),
-            self.redis_coordinator.renew([pair.redis.lease], LEASE_SECONDS, About("1.1", 1, 0)),
+            *[
+                coordinator.renew(
+                    [batch.lease], LEASE_SECONDS, About("1.1", 1, 0), {batch.lease: Report(batch.first, place)}
+                )
+                for coordinator, batch in (
+                    (self.memory_coordinator, pair.memory),
+                    (self.redis_coordinator, pair.redis),
+                )
+            ]
         )
         assert len(memory) == len(redis)
 
@@ -545,11 +552,12 @@ class Machine(RuleBasedStateMachine):
         assert {each.owner for each in memory} == {each.owner for each in redis}
 
     @invariant()
-    def both_remember_the_same_failures(self) -> None:
+    def both_tell_the_same_of_a_thread(self) -> None:
         for thread in ("a", "1:0"):
             memory, redis = self.both(
                 self.memory_storage.explain(SHARD, thread), self.redis_storage.explain(SHARD, thread)
             )
+            assert (memory.progress and memory.progress[:3]) == (redis.progress and redis.progress[:3])
             assert [past._replace(failed_ms=0) for past in memory.failures] == [
                 past._replace(failed_ms=0) for past in redis.failures
             ]

@@ -14,7 +14,7 @@ from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.cli.program import main
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.settings import settings
-from sharded_queue.state import About
+from sharded_queue.state import About, Report
 from sharded_queue.storage import Entry, Failure, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard
@@ -278,6 +278,22 @@ def test_explain_shows_the_last_failures(ask: Ask) -> None:
     assert 'attempt 1 failed: ValueError: declined (File "shop.py", line 7, in charge)' in said
     assert (past["error"], past["attempt"]) == ("ValueError: declined", 1)
     assert past["traceback"].endswith("ValueError: declined")
+
+
+def test_explain_shows_what_a_handler_reported(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+
+    async def reported(redis: Redis) -> None:
+        coordinator = RedisCoordinator(redis)
+        coordinator.attach(RedisStorage(redis))
+        (batch,) = (await coordinator.bind(SHARD, BindRequest("worker-1/x", 1, 1, 15.0))).batches
+        await coordinator.renew([batch.lease], 15.0, reports={batch.lease: Report(batch.first, 7000, 9000, "rows")})
+
+    ask(reported)
+    progress = json.loads(typed("explain", "shop.Charge", "7", "--json").output)["progress"]
+
+    assert (progress["done"], progress["of"], progress["note"]) == (7000, 9000, "rows")
+    assert "  its handler reported 7,000 of 9,000 0." in typed("explain", "shop.Charge", "7").output
 
 
 def test_workers_are_listed_with_what_they_hold(ask: Ask) -> None:

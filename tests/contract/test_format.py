@@ -46,6 +46,7 @@ STEPS: dict[str, Step] = {
     "bind": lambda m: m.bind(),
     "observe": lambda m: m.observe(),
     "peek": lambda m: m.storage.peek(Tube(SHARD, "a", 0)),
+    "progress": lambda m: m.storage.progress(SHARD, ["a"]),
     "workers": lambda m: m.storage.workers(SHARD),
     "explain": lambda m: m.storage.explain(SHARD, "a"),
     "pause": lambda m: m.storage.pause(SHARD, "a", True),

@@ -151,7 +151,7 @@ async def test_a_release_whose_answer_comes_late_is_no_lost_lease(
         await soon(renewed)
         return answers
 
-    async def renew_noted(self: Any, leases: Sequence[Lease], lease_seconds: float, about: object) -> list[Lease]:
+    async def renew_noted(self: Any, leases: Sequence[Lease], lease_seconds: float, *_: object) -> list[Lease]:
         lost: list[Lease] = await renew(self, leases, lease_seconds)
         if lost:
             loop.call_soon_threadsafe(renewed.set)

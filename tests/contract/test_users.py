@@ -13,7 +13,7 @@ from sharded_queue.backends.redis.check import repair
 from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.snapshot import snapshot, unindexed_tubes
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.state import About
+from sharded_queue.state import About, Report
 from sharded_queue.storage import Entry, Registration, Removal, Schedule, Waiting, digest_of
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Layout, Tube
@@ -105,7 +105,7 @@ async def work(user: Watched) -> None:
     async with user.recorded():
         await user.storage.register_due(SHARD)
         a, b, c, d, *_ = await user.bind(threads=5, wanted=3)
-        await user.coordinator.renew([a.lease], LEASE_SECONDS, About("1.0", 8, 0))
+        await user.coordinator.renew([a.lease], LEASE_SECONDS, About("1.0", 8, 0), {a.lease: Report(a.first, 1)})
         await user.settle(a, through=a.first, wanted=3)
         await user.settle(a)
         await user.register("a", "4")
@@ -177,6 +177,7 @@ async def administer(user: Watched) -> None:
         await storage.pause(SHARD, None, True)
         await storage.pause(SHARD, None, False)
         await storage.workers(SHARD)
+        await storage.progress(SHARD, ["a"])
         await storage.dead(SHARD)
         for number, target in enumerate(("head", "tail", "drop"), 1):
             await storage.settle_dead(SHARD, [number], target)

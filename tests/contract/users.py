@@ -29,6 +29,7 @@ SCRIPTS = {
         "explain",
         "pause",
         "peek",
+        "progress",
         "snapshot",
         "repair",
         "reshard",

@@ -4,7 +4,30 @@ from tests.mutants.mutant import FAIL, PRELUDE, Mutant
 
 HISTORY = "test_history.py::test_"
 
+PROGRESS = "test_progress.py::test_"
+
 MUTANTS = [
+    Mutant(
+        "a report of the batch before is shown",
+        PRELUDE,
+        "return fence == held.fence and first == integer(held.first) and text or ''",
+        "return fence == held.fence and text or ''",
+        (PROGRESS + "a_report_ends_with_its_batch",),
+    ),
+    Mutant(
+        "a report of a lost lease is kept",
+        "backends/redis/lua/renew.lua",
+        "    lost[#lost + 1] = threads[i]\n",
+        "    lost[#lost + 1] = threads[i]\n    reports[#reports + 1] = i\n",
+        (PROGRESS + "a_report_of_a_lost_lease_changes_nothing",),
+    ),
+    Mutant(
+        "a renewal carries no report",
+        "worker/lease_renewer.py",
+        "if (report := lane.report)}",
+        "if (report := lane.report) and False}",
+        (PROGRESS + "a_handler_reports_its_progress",),
+    ),
     Mutant(
         "a failure that is put off leaves no trace",
         FAIL,

@@ -6,13 +6,15 @@ the storage refuses the old fence.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sharded_queue.lease import Lease
-from sharded_queue.state import About
+from sharded_queue.state import About, Report
 from sharded_queue.storage import Batch, Storage
 from sharded_queue.tube import Shard
+
+NO_REPORTS: Mapping[Lease, Report] = {}
 
 
 class BindRequest(NamedTuple):
@@ -68,10 +70,16 @@ class Coordinator(ABC):
         """
 
     @abstractmethod
-    async def renew(self, leases: Sequence[Lease], lease_seconds: float, about: About | None = None) -> list[Lease]:
+    async def renew(
+        self,
+        leases: Sequence[Lease],
+        lease_seconds: float,
+        about: About | None = None,
+        reports: Mapping[Lease, Report] = NO_REPORTS,
+    ) -> list[Lease]:
         """
         Extend the leases of a worker to *lease_seconds* from now; returns those that were lost. *about*: as in a
-        `BindRequest`.
+        `BindRequest`. *reports*: what handlers report of the batches in their hands, kept for twice as long as a lease.
         """
 
     @abstractmethod

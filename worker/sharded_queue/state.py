@@ -141,6 +141,24 @@ class Drop(NamedTuple):
     letter: int
 
 
+class Report(NamedTuple):
+    """What a handler says of the batch that begins with request *first*: how much is *done*, *of* what is known."""
+
+    first: int
+    done: int
+    of: int | None = None
+    note: str = ""
+
+
+class Progress(NamedTuple):
+    """A holder's last report of the batch in its hands, and how long ago it came."""
+
+    done: int
+    of: int | None
+    note: str
+    reported_seconds: float
+
+
 class PastFailure(NamedTuple):
     """
     A failure of the past: of which request, at which of its attempts. *traceback* is the end of it, empty if no handler
@@ -193,6 +211,8 @@ class ThreadState:
     """Threads of the shard that workers hold."""
     polled_seconds: float | None = None
     """Since a worker last polled for threads of the shard; None if none ever did."""
+    progress: Progress | None = None
+    """What the owner's handler last reported of its batch, if it did."""
     failures: list[PastFailure] = field(default_factory=list)
     """The last failures of the thread, the newest first: at most ten, of the last day."""
 

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from sharded_queue.errors import QueueFull, ReshardError, ShardedQueueError, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.printable import counted
-from sharded_queue.state import Dead, Delayed, Drop, ShardState, ThreadState, Upcoming, WorkerState
+from sharded_queue.state import Dead, Delayed, Drop, Progress, ShardState, ThreadState, Upcoming, WorkerState
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Keys, Layout, Shard, Tube
 
@@ -369,6 +369,13 @@ class Storage(ABC):
         """
         The state of each shard, read in one round trip for all, at a cost of O(worst + holds) each. Lists at most
         *worst* tubes and *worst* threads, and at most *holds* bound threads besides those of the oldest tubes.
+        """
+
+    @abstractmethod
+    async def progress(self, shard: Shard, threads: Sequence[str]) -> dict[str, Progress]:
+        """
+        What handlers reported of the batches in their hands, of those *threads* that have a report. At a cost of
+        O(threads).
         """
 
     @abstractmethod

@@ -89,6 +89,15 @@ class ThreadTube(Answer, frozen=True):
     error: str
 
 
+class Progress(Answer, frozen=True):
+    """What a handler reported of its batch, in units of its own; *of* is null where the whole is unknown."""
+
+    done: int
+    of: int | None
+    note: str
+    reported_seconds: float
+
+
 class PastFailure(Answer, frozen=True):
     """A failure of a thread: of which request, and at which of its attempts; *traceback* is the end of it."""
 
@@ -123,6 +132,7 @@ class Thread(Answer, frozen=True):
     polled_seconds: float | None
     flaw: str | None
     tubes: list[ThreadTube]
+    progress: Progress | None
     failures: list[PastFailure]
 
 

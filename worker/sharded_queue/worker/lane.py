@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from sharded_queue import context, logs, tracing
@@ -15,6 +16,7 @@ from sharded_queue.lease import Lease
 from sharded_queue.printable import counted
 from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
+from sharded_queue.state import Report
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.worker.latency import Latency
 from sharded_queue.worker.task_pool import Ended, Fiber, TaskPool
@@ -91,6 +93,8 @@ class Lane:
         self.deadline, self.linger_seconds = deadline, linger_seconds
         self.called_since: float | None = None
         """Monotonic time at which the running call of one of the handler's methods began."""
+        self.report: Report | None = None
+        """What the handler last reported of its batch. Renewals read it in an OS thread of their own."""
         self.is_lost = self.is_lingering = False
         self.is_held, self._is_settling, self._is_ending = True, False, False
         self._bound_at = time.monotonic()
@@ -227,7 +231,7 @@ class Lane:
     async def _turn(self, handler: Handler, batch: Batch) -> Batch | None:
         """Handle a batch up to its first failure, settle what was handled, and fetch the next batch."""
         requests, flaw = self.handler.serializer().read(batch.messages)
-        self._handed_ms = time.time_ns() // 1_000_000
+        self._handed_ms, self.report = time.time_ns() // 1_000_000, None
         began = self.called_since = time.monotonic()
         done, error = await self._handle(handler, batch, requests)
         seconds = time.monotonic() - began
@@ -248,7 +252,7 @@ class Lane:
             size = suspects if error is None else max(1, suspects // 2)
             chunk = slice(done, done + size)
             self._check_deadline()
-            _set_context(batch, chunk)
+            _set_context(batch, chunk, partial(self._note_report, batch.first))
             failure = await self._call(handler, requests[chunk], error)
             if failure is None:
                 done, suspects = done + size, suspects - size
@@ -259,6 +263,9 @@ class Lane:
             else:
                 error, suspects = failure, size
         return done, None
+
+    def _note_report(self, first: int, done: int, of: int | None, note: str) -> None:
+        self.report = Report(first, done, of, note)
 
     def _check_deadline(self) -> None:
         """
@@ -453,9 +460,9 @@ def delay_seconds(policy: Retry, attempt: int) -> float:
     return full * (1 - policy.jitter * random.random())  # noqa: S311 - spreads retries, no secret
 
 
-def _set_context(batch: Batch, chunk: slice) -> None:
+def _set_context(batch: Batch, chunk: slice, report: Callable[[int, int | None, str], None]) -> None:
     messages = batch.messages[chunk] if chunk.stop - chunk.start < len(batch.messages) else batch.messages
     first = batch.first + chunk.start
     attempt = batch.attempt if chunk.start == 0 else 1
     sequences = range(first, first + len(messages))
-    context.batch.set(context.Context(batch.lease, batch.tube, attempt, sequences, messages))
+    context.batch.set(context.Context(batch.lease, batch.tube, attempt, sequences, messages, report))

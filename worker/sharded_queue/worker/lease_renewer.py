@@ -144,10 +144,11 @@ class LeaseRenewer:
         return shards
 
     async def _renew(self, coordinator: Coordinator, shard: Shard, lanes: Mapping[Lease, Lane]) -> None:
-        asked_at = self._clock()
+        asked_at, about = self._clock(), self._introduce(shard)
+        reports = {lease: report for lease, lane in lanes.items() if (report := lane.report)}
         try:
             async with asyncio.timeout(self._patience(lanes.values(), asked_at)):
-                lost = await coordinator.renew(list(lanes), self._lease_seconds, self._introduce(shard))
+                lost = await coordinator.renew(list(lanes), self._lease_seconds, about, reports)
         except (TimeoutError, StorageUnavailable) as error:
             log.warning("%s not renewed: %s", counted(len(lanes), "lease"), str(error) or "no answer in time")
             return

@@ -1,7 +1,7 @@
 """Binds in the memory of this process."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sharded_queue.backends.memory.shard import MemoryShards
 from sharded_queue.backends.memory.steps.bind import bind
@@ -10,11 +10,11 @@ from sharded_queue.backends.memory.steps.evict import evict
 from sharded_queue.backends.memory.steps.release import release
 from sharded_queue.backends.memory.steps.renew import renew
 from sharded_queue.backends.memory.steps.soonest import soonest
-from sharded_queue.coordinator import BindRequest, Bound, Coordinator
+from sharded_queue.coordinator import NO_REPORTS, BindRequest, Bound, Coordinator
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
-from sharded_queue.state import About
+from sharded_queue.state import About, Report
 from sharded_queue.storage import Storage
 from sharded_queue.tube import Shard
 
@@ -39,11 +39,18 @@ class RuntimeCoordinator(Coordinator):
         limits = settings.crash_limit, settings.worker_batch_bytes
         return bind(self._shards[shard], request, *limits, self._shards.clock())
 
-    async def renew(self, leases: Sequence[Lease], lease_seconds: float, about: About | None = None) -> list[Lease]:
+    async def renew(
+        self,
+        leases: Sequence[Lease],
+        lease_seconds: float,
+        about: About | None = None,
+        reports: Mapping[Lease, Report] = NO_REPORTS,
+    ) -> list[Lease]:
         now, lease_ms = self._shards.clock(), int(lease_seconds * 1000)
         lost = [lease for lease in leases if not renew(self._shards[lease.shard], lease, lease_ms, now)]
         for lease in set(leases).difference(lost):
             self._shards[lease.shard].note_worker(lease.owner, about, now)
+            self._shards[lease.shard].note_report(lease, reports.get(lease), now)
         return lost
 
     async def release(self, leases: Sequence[Lease]) -> None:

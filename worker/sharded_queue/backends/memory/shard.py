@@ -17,7 +17,7 @@ from sharded_queue.backends.memory.scored_set import ScoredSet
 from sharded_queue.lease import Lease, worker_of
 from sharded_queue.printable import counted
 from sharded_queue.serializer import STAMP_DIGITS, key_hash_in
-from sharded_queue.state import About, Dead, Drop, PastFailure
+from sharded_queue.state import About, Dead, Drop, PastFailure, Progress, Report
 from sharded_queue.storage import Batch, Entry, First, Schedule
 from sharded_queue.tube import Layout, Shard, Tube
 
@@ -100,6 +100,7 @@ class MemoryShard:
         self.is_paused = False
         self.cordoned: dict[str, int] = {}
         self.workers: dict[str, tuple[About, int]] = {}
+        self.reports: dict[str, tuple[int, Report, int]] = {}
         self.depth = self.registered = self.settled = self.dead = self.sequence = self.fence = self.duplicates = 0
         self.busy_seconds = 0.0
         self.born: int | None = None
@@ -131,6 +132,21 @@ class MemoryShard:
         """What a worker tells of itself, if it does."""
         if about:
             self.workers[owner] = about, now
+
+    def note_report(self, lease: Lease, report: Report | None, now: int) -> None:
+        """What a handler reports of the batch in its hands, if it does."""
+        if report:
+            self.reports[lease.thread] = lease.fence, report, now
+
+    def progress_of(self, thread: str, now: int) -> Progress | None:
+        """What the holder of a thread reported of the batch in its hands."""
+        held, noted = self.held.get(thread), self.reports.get(thread)
+        if held is None or noted is None or held.last < held.first:
+            return None
+        fence, report, at_ms = noted
+        if (fence, report.first) != (held.fence, held.first):
+            return None
+        return Progress(report.done, report.of, report.note, max(0, now - at_ms) / 1000)
 
     def seconds_to_occurrence(self, now: int) -> float | None:
         """Until the next occurrence of a schedule; None if there are no schedules."""
@@ -330,6 +346,7 @@ class MemoryShard:
     def let_go(self, thread: str) -> None:
         self.leases.discard(thread)
         self.held.pop(thread, None)
+        self.reports.pop(thread, None)
 
     def _count_crash(self, thread: str, held: HoldRecord, crash_limit: int, now: int) -> None:
         """

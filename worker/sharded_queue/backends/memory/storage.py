@@ -12,6 +12,7 @@ from sharded_queue.backends.memory.steps.fail import fail
 from sharded_queue.backends.memory.steps.observe import observe
 from sharded_queue.backends.memory.steps.pause import pause
 from sharded_queue.backends.memory.steps.peek import peek
+from sharded_queue.backends.memory.steps.progress import progress
 from sharded_queue.backends.memory.steps.register import register
 from sharded_queue.backends.memory.steps.register_due import register_due
 from sharded_queue.backends.memory.steps.reshard import reshard
@@ -24,7 +25,7 @@ from sharded_queue.backends.memory.steps.settle_dead import settle_dead
 from sharded_queue.backends.memory.steps.unschedule import unschedule
 from sharded_queue.backends.memory.steps.workers import workers
 from sharded_queue.settings import settings
-from sharded_queue.state import Dead, Delayed, Drop, ShardState, ThreadState, Upcoming, WorkerState
+from sharded_queue.state import Dead, Delayed, Drop, Progress, ShardState, ThreadState, Upcoming, WorkerState
 from sharded_queue.storage import (
     Dropped,
     Failure,
@@ -130,6 +131,9 @@ class RuntimeStorage(Storage):
 
     async def reshard(self, shard: Shard, threads: int) -> Resharded:
         return reshard(self.shards[shard], threads)
+
+    async def progress(self, shard: Shard, threads: Sequence[str]) -> dict[str, Progress]:
+        return progress(self.shards[shard], threads, self.shards.clock())
 
     async def workers(self, shard: Shard, count: int = 1000) -> list[WorkerState]:
         return workers(self.shards[shard], count, self.shards.clock())

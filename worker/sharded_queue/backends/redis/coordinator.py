@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 from redis.exceptions import NoPermissionError, RedisError
@@ -11,11 +12,11 @@ from redis.exceptions import NoPermissionError, RedisError
 from sharded_queue.backends.redis.client import Client, clone, close
 from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.scripts import Caller, Scripts, batch_of, rejection_message, text_of
-from sharded_queue.coordinator import BindRequest, Bound, Coordinator
+from sharded_queue.coordinator import NO_REPORTS, BindRequest, Bound, Coordinator
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
-from sharded_queue.state import About
+from sharded_queue.state import About, Report
 from sharded_queue.storage import Storage
 from sharded_queue.tube import Keys, Shard
 
@@ -100,26 +101,50 @@ class RedisCoordinator(Coordinator):
             occurs_ms / 1000 if occurs_ms >= 0 else None,
         )
 
-    async def renew(self, leases: Sequence[Lease], lease_seconds: float, about: About | None = None) -> list[Lease]:
+    async def renew(
+        self,
+        leases: Sequence[Lease],
+        lease_seconds: float,
+        about: About | None = None,
+        reports: Mapping[Lease, Report] = NO_REPORTS,
+    ) -> list[Lease]:
         owner = leases[0].owner if leases else ""
         first = [int(lease_seconds * 1000), owner, _encode_about(about)]
-        replies = await self._run_each("renew", leases, first, lease_seconds)
+        replies = await self._run_each(
+            "renew",
+            leases,
+            first,
+            lease_seconds,
+            lambda lease: (lease.thread, lease.fence, *_encode_report(reports.get(lease))),
+        )
         gone = {(shard, text_of(thread)) for shard, reply in replies.items() for thread in reply}
         return [lease for lease in leases if (lease.shard, lease.thread) in gone]
 
     async def release(self, leases: Sequence[Lease]) -> None:
-        await self._run_each("release", leases, [], settings.coordinator_lease)
+        await self._run_each(
+            "release", leases, [], settings.coordinator_lease, lambda lease: (lease.thread, lease.fence)
+        )
 
     async def _run_each(
-        self, name: str, leases: Sequence[Lease], first: list[object], seconds: float
+        self,
+        name: str,
+        leases: Sequence[Lease],
+        first: list[object],
+        seconds: float,
+        describe: Callable[[Lease], Sequence[object]],
     ) -> dict[Shard, Any]:
-        """The answer of a script for each shard of *leases*, side by side: no node of a Cluster delays another."""
+        """
+        The answer of a script for each shard of *leases*, side by side: no node of a Cluster delays another. The script
+        is called with *first*, and what *describe* says of each lease.
+        """
         shards: dict[Shard, list[Lease]] = {}
         for lease in leases:
             shards.setdefault(lease.shard, []).append(lease)
         answers = await asyncio.gather(
             *[
-                self.scripts.run(name, self.keys.of(shard), [*first, *_fences(held)], seconds=seconds)
+                self.scripts.run(
+                    name, self.keys.of(shard), [*first, *chain.from_iterable(map(describe, held))], seconds=seconds
+                )
                 for shard, held in shards.items()
             ],
             return_exceptions=True,
@@ -218,5 +243,7 @@ def _encode_about(about: About | None) -> str:
     return " ".join(map(str, about)) if about else ""
 
 
-def _fences(leases: Sequence[Lease]) -> list[object]:
-    return [part for lease in leases for part in (lease.thread, lease.fence)]
+def _encode_report(report: Report | None) -> tuple[int, str]:
+    if report is None:
+        return 0, ""
+    return report.first, f"{report.done} {'-' if report.of is None else report.of} {report.note}"

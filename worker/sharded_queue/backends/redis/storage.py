@@ -22,6 +22,7 @@ from sharded_queue.state import (
     Drop,
     Hold,
     PastFailure,
+    Progress,
     ShardState,
     State,
     ThreadState,
@@ -68,6 +69,7 @@ COUNTERS = {"depth", "registered", "settled", "dead", "busy_us", "born", "polled
 """Those that `observe` reports."""
 COUNTED = re.compile(rb"-?[0-9]{1,16}")
 LETTER = re.compile(rb"([0-9]{1,9}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ")
+PROGRESS = re.compile(rb"[0-9]+ -?[0-9]+ ([0-9]{1,15}) ([0-9]{1,16}) ([0-9]{1,16}|-) (.*)", re.DOTALL)
 PAST_FAILURE = re.compile(rb"([0-9]{1,15}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ([0-9]{1,9}) ")
 ABOUT = re.compile(r"(\S+) (\S+) ([0-9]{1,9}) ([0-9]{1,15})")
 DROP = re.compile(rb"([0-9]{13}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9]{1,16}) ")
@@ -267,6 +269,13 @@ class RedisStorage(Storage):
         calls = [(self.keys.base(shard), self.keys.of(shard), [worst, holds]) for shard in shards]
         replies = await self.scripts.run_all("observe", calls, seconds=settings.redis_timeout)
         return [_readable_state(shard, reply) for shard, reply in zip(shards, replies, strict=True)]
+
+    async def progress(self, shard: Shard, threads: Sequence[str]) -> dict[str, Progress]:
+        if not threads:
+            return {}
+        now, reports = await self._ask("progress", shard, list(threads))
+        found = zip(threads, reports, strict=True)
+        return {thread: progress for thread, text in found if (progress := _progress(now, text))}
 
     async def workers(self, shard: Shard, count: int = 1000) -> list[WorkerState]:
         now, told = await self._ask("workers", shard, [count])
@@ -553,7 +562,17 @@ def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
         polled_seconds=_age_seconds(now, polled) if polled else None,
         flaw=text_of(flaw) or None,
         failures=list(_past_failures(reply[12])),
+        progress=_progress(now, reply[13]),
     )
+
+
+def _progress(now: int, text: bytes) -> Progress | None:
+    """None for what is no report of ours."""
+    if not (found := PROGRESS.fullmatch(text)):
+        return None
+    at_ms, done, of, note = found.groups()
+    known = None if of == b"-" else int(of)
+    return Progress(int(done), known, note.decode("utf-8", "replace"), _age_seconds(now, at_ms))
 
 
 def _past_failures(history: bytes) -> Iterator[PastFailure]:

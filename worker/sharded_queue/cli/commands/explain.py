@@ -11,7 +11,7 @@ from sharded_queue.cli.arguments import NAME, Named, module_options, must_have, 
 from sharded_queue.cli.output import emit, read_about
 from sharded_queue.cli.tables import duration, instant
 from sharded_queue.printable import be, counted, printable
-from sharded_queue.state import UNCONSUMED_SECONDS, PastFailure, ThreadState, TubeState
+from sharded_queue.state import UNCONSUMED_SECONDS, PastFailure, Progress, ThreadState, TubeState
 
 
 @click.command()
@@ -23,7 +23,12 @@ def explain(handler: str, thread: str, modules: tuple[str, ...], spread: int | N
     """Say why a thread moves or does not."""
     (found,) = named([handler], modules, spread)
     state = read_about(found, lambda storage: explained(storage, found, thread))
-    said = [printable(sentence(state)), *map(described, state.tubes), *map(recalled, state.failures)]
+    said = [
+        printable(sentence(state)),
+        *reported(state.progress),
+        *map(described, state.tubes),
+        *map(recalled, state.failures),
+    ]
     emit(as_json, answer(handler, state), *said)
 
 
@@ -51,6 +56,7 @@ def answer(handler: str, state: ThreadState) -> answers.Thread:
         polled_seconds=state.polled_seconds,
         flaw=state.flaw,
         tubes=[answers.ThreadTube(**tube._asdict()) for tube in state.tubes],
+        progress=progress_answer(state.progress),
         failures=[past(failure) for failure in state.failures],
     )
 
@@ -129,6 +135,18 @@ def described(tube: TubeState) -> str:
     if tube.crashes:
         words += f"; {counted(tube.crashes, 'worker')} died while handling it"
     return words
+
+
+def progress_answer(progress: Progress | None) -> answers.Progress | None:
+    return answers.Progress(**progress._asdict()) if progress else None
+
+
+def reported(progress: Progress | None) -> list[str]:
+    if progress is None:
+        return []
+    whole = "" if progress.of is None else f" of {progress.of:,}"
+    note = f": {printable(progress.note)}" if progress.note else ""
+    return [f"  its handler reported {progress.done:,}{whole} {duration(progress.reported_seconds)} ago{note}"]
 
 
 def past(failure: PastFailure) -> answers.PastFailure:

@@ -20,6 +20,7 @@ def explain(shard: MemoryShard, thread: str, now: int) -> ThreadState:
         in_hand=max(0, held.last - held.first + 1) if held else 0,
         busy_seconds=None if held is None else busy_seconds(held.since_ms, now),
         bound=len(shard.leases.above(now)),
+        progress=shard.progress_of(thread, now),
         failures=shard.history.get(thread, []),
         polled_seconds=None if shard.polled_ms is None else (now - shard.polled_ms) / 1000,
     )

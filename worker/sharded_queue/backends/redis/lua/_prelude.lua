@@ -37,6 +37,8 @@
 -- cordoned  ZSET  names of workers that get no new threads, by the time until which they get none
 -- leases    ZSET  bound threads, by expiry
 -- workers   ZSET  "owner version concurrency started" of workers, by the time at which each last told of itself
+-- progress:THREAD STRING "fence first ms done of note": what its holder last reported of the batch that begins with the
+--                 request `first`; `of` is - where the whole is unknown. It expires soon after the lease that it came with
 -- caller:NAME STRING number of the last call of a caller that numbers its calls, and the answer; producer:NAME is the same
 --                 for register. Each expires some minutes after the last call
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing call": how priorities age (0: they
@@ -523,6 +525,14 @@ end
 local function held_by(thread, fence)
   local held = held_of(thread)
   return held and held.fence == fence and held or nil
+end
+
+-- What the holder of a thread reported of the batch in its hands; '' where it reported nothing of this one.
+local function progress_of(thread, held)
+  if not held or held.last < held.first then return '' end
+  local text = try('GET', lock .. ':progress:' .. thread) or ''
+  local fence, first = string.match(text, '^(%d+) (%-?%d+) %d+ %d+ [-%d]%d* ')
+  return fence == held.fence and first == integer(held.first) and text or ''
 end
 
 -- Whether a numbered call of a holder was carried out already, so that it must not be carried out again, however late

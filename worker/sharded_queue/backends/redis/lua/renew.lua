@@ -1,19 +1,24 @@
 #!lua flags=allow-oom
 -- Prolong leases.
 --
--- ARGV  lease ms, owner, what the worker tells of itself or '', then per lease: thread, fence. Returns the threads that
---       were lost.
+-- ARGV  lease ms, owner, what the worker tells of itself or '', then per lease: thread, fence, number of the first
+--       request in hand, what the handler reported of it: "done of note" or ''. Returns the threads that were lost.
 
-local threads, lost, leases, till = {}, {}, {}, integer(now + tonumber(ARGV[1]))
-for at = 4, #ARGV, 2 do threads[#threads + 1] = ARGV[at] end
+local threads, lost, leases, reports, till = {}, {}, {}, {}, integer(now + tonumber(ARGV[1]))
+for at = 4, #ARGV, 4 do threads[#threads + 1] = ARGV[at] end
 for i, record in ipairs(records_of(HELD, threads)) do
-  if record and string.match(record, '^%d+') == ARGV[2 * i + 3] then
+  if record and string.match(record, '^%d+') == ARGV[4 * i + 1] then
     leases[#leases + 1] = till
     leases[#leases + 1] = threads[i]
+    if ARGV[4 * i + 3] ~= '' then reports[#reports + 1] = i end
   else
     lost[#lost + 1] = threads[i]
   end
 end
 in_chunks(leases, 'ZADD', LEASES)
+for _, i in ipairs(reports) do
+  local report = ARGV[4 * i + 1] .. ' ' .. ARGV[4 * i + 2] .. ' ' .. now_text .. ' ' .. ARGV[4 * i + 3]
+  redis.call('SET', lock .. ':progress:' .. threads[i], report, 'PX', 2 * tonumber(ARGV[1]))
+end
 if ARGV[3] ~= '' and #leases > 0 then rarely().note_worker(ARGV[2], ARGV[3]) end
 return lost
