@@ -1,0 +1,37 @@
+"""The browser of the tests sees what must not happen on a page."""
+
+from pathlib import Path
+
+import pytest
+from playwright.async_api import ViewportSize
+
+from tests.harness.browser import NARROW, Watched, opened_browser, overflow
+
+BROKEN = {
+    "console: broken": "<script>console.error('broken')</script>",
+    "script: broken": "<script>throw 'broken'</script>",
+    "foreign: http://example.invalid/font.css": "<link rel=stylesheet href=http://example.invalid/font.css>",
+    "failed: file://": "<img src=missing.png>",
+}
+
+
+@pytest.mark.parametrize(("fault", "html"), BROKEN.items())
+async def test_a_fault_is_seen(fault: str, html: str, tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text(html)
+    async with opened_browser() as browser:
+        page = await browser.new_page()
+        watched = Watched(page)
+        await page.goto(file.as_uri())
+
+    assert [each for each in watched.faults if each.startswith(fault)]
+
+
+async def test_what_is_too_wide_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "page.html"
+    file.write_text("<div class=wide style='width: 500px'>wide</div>")
+    async with opened_browser() as browser:
+        page = await browser.new_page(viewport=ViewportSize(width=NARROW, height=700))
+        await page.goto(file.as_uri())
+
+        assert await overflow(page) == ["div.wide"]
