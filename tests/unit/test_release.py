@@ -65,7 +65,14 @@ def test_the_changelog_has_the_release_at_its_head() -> None:
 def test_the_changelog_begins_with_what_a_user_must_change() -> None:
     release = CHANGELOG.split("## [1.0.0]")[1]
 
-    assert re.findall(r"^### (.+)$", release, re.MULTILINE)[0] == "What a user of 0.2.10 must change"
+    assert re.findall(r"^### (.+)$", release, re.MULTILINE) == ["What a user of 0.2.10 must change", "Added", "Fixed"]
+
+
+def test_no_change_is_told_twice() -> None:
+    """Two branches that write into it may both keep a line."""
+    beginnings = re.findall(r"^- .{30}", CHANGELOG, re.MULTILINE)
+
+    assert len(beginnings) == len(set(beginnings))
 
 
 def test_the_readme_stands_alone_on_pypi() -> None:
