@@ -47,7 +47,9 @@ class Bare:
         (folder / "usr/sbin/policy-rc.d").chmod(0o755)
         shutil.copy("/etc/resolv.conf", folder / "etc/resolv.conf")
         shutil.copy("/etc/hosts", folder / "etc/hosts")
-        shutil.copytree(ROOT / "dist", folder / "wheels")
+        (folder / "wheels").mkdir()
+        for wheel in (ROOT / "dist").glob("*.whl"):
+            shutil.copy(wheel, folder / "wheels")
         self.env = {name: value for name, value in os.environ.items() if PASSED_ON.fullmatch(name)}
         for name, path in [(name, Path(value)) for name, value in self.env.items()]:
             if path.is_absolute() and path.exists():  # certificates, apart from those of the packages of Debian
