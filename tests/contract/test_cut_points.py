@@ -1,5 +1,6 @@
 """
-The connection is cut at every command of a whole life: register, reshard, bind, handle, fail, bury, settle, release.
+The connection is cut at every command of a whole life: register, run now, drop, reshard, bind, handle, fail, bury,
+settle, release.
 
 Each command once, in four ways: nothing lost, nothing reordered, nothing handled twice, and all counters right.
 """
@@ -15,6 +16,9 @@ from redis.backoff import NoBackoff
 from sharded_queue import Handler, KeyRoute, Queue, RedisCoordinator, RedisStorage, Retry, Worker, settings
 from sharded_queue.backends.redis.check import faults
 from sharded_queue.backends.redis.snapshot import snapshot
+from sharded_queue.storage import Entry, Registration, Removal, Schedule
+from sharded_queue.timing import every
+from sharded_queue.tube import Shard
 from tools.redis_proxy import CUTS, Cut, CuttingProxy
 from tools.redis_server import RedisServer
 
@@ -31,12 +35,29 @@ class Life(NamedTuple):
 
     handled: dict[str, list[str]]
     dead: list[str]
+    dropped: list[tuple[str, int]]
     totals: tuple[int, int, int, int]
     duplicates: list[str]
     faults: list[str]
 
 
-EXPECTED = Life({"a": ["1", "2"], "b": ["flaky", "3"]}, ["poison"], (5, 4, 1, 0), ["2"], [])
+EXPECTED = Life(
+    {"a": ["1", "2"], "b": ["flaky", "3"]}, ["poison"], [("later", 1), ("planned", 1)], (7, 4, 3, 0), ["2"], []
+)
+
+
+async def plan_and_drop(queue: Queue) -> None:
+    """What a person does: a schedule and a delayed request run now, on threads of their own, and are dropped."""
+    storage, shard = queue.storage, Shard("tests.Life")
+    plan = Schedule("plan", every(3600), "planned", 0, b'["c", "planned"]')
+    later = Registration([Entry("later", 0, [b'["c", "later"]'])], delay_seconds=3600)
+    await storage.schedule(shard, plan)
+    numbers = (await storage.register(shard, later)).firsts
+    await storage.run_schedule(shard, "plan")
+    await storage.run_delayed(shard, numbers)
+    for thread in ("planned", "later"):
+        await storage.drop(shard, thread, Removal("ann", "why"))
+    await storage.unschedule(shard, "plan")
 
 
 async def live(server: RedisServer, proxy: CuttingProxy) -> Life:
@@ -69,6 +90,7 @@ async def live(server: RedisServer, proxy: CuttingProxy) -> Life:
     await direct.flushall()
     queue = Queue(RedisStorage(through))
     await queue.register(LifeHandler, Job("a", "poison"), Job("a", "1"), Job("b", "flaky"))
+    await plan_and_drop(queue)
     await queue.reshard(LifeHandler, 8)
     new = [Job("a", "2"), Job("b", "3"), Job("a", "2")]
     receipts = await queue.register(LifeHandler, *new, deduplicate_seconds=60)
@@ -80,6 +102,7 @@ async def live(server: RedisServer, proxy: CuttingProxy) -> Life:
     life = Life(
         handled,
         ["poison" for message in dead if "poison" in message],
+        sorted((drop.thread, drop.requests) for drop in await storage.drops(shard)),
         (state.registered, state.settled, state.dead, state.depth),
         [job.name for job, receipt in zip(new, receipts, strict=True) if receipt.is_duplicate],
         faults(await snapshot(storage, shard)),

@@ -2,6 +2,7 @@
 
 import pytest
 
+from sharded_queue.backends.redis.check import found_wrong, repair
 from sharded_queue.storage import Dropped, Entry, Registration, Removal, Settlement, Waiting, digest_of
 from sharded_queue.tube import Layout, Tube
 from tests.contract.backend import SHARD, Backend, RedisBackend, bodies, handed
@@ -211,3 +212,17 @@ async def test_a_large_thread_is_dropped_in_steps(on_redis: RedisBackend) -> Non
 async def test_more_than_a_thousand_at_once_are_refused(on_redis: RedisBackend) -> None:
     with pytest.raises(ValueError, match="1001 requests are named: at most 1000 at once"):
         await on_redis.storage.drop(SHARD, "a", WHY, [Waiting(0, 1, "")] * 1001)
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("garbage", [b"?", b"", b"1700000000000 900 1 1 1 x", b"\xff\x00"])
+async def test_a_record_of_a_drop_that_cannot_be_read_hides_no_other(on_redis: RedisBackend, garbage: bytes) -> None:
+    await on_redis.register("a", "1")
+    await on_redis.storage.drop(SHARD, "a", WHY)
+    await on_redis.redis.lpush(f"{on_redis.redis_storage.keys.base(SHARD)}:drops", garbage)
+    assert any("drops" in fault for fault in await found_wrong(on_redis.redis_storage, SHARD))
+    assert "a" in [drop.thread for drop in await on_redis.storage.drops(SHARD)]
+    await repair(on_redis.redis_storage, SHARD)
+
+    assert await found_wrong(on_redis.redis_storage, SHARD) == []
+    assert [drop.thread for drop in await on_redis.storage.drops(SHARD)] == ["a"]

@@ -109,7 +109,8 @@ async def test_a_handler_reports_its_progress(
             await seen.wait()
 
     monkeypatch.setattr(type(backend.coordinator), "renew", renew_noted)
-    settings.coordinator_lease, settings.worker_empty_limit = 0.6, 1
+    monkeypatch.setattr("sharded_queue.worker.lease_renewer.RENEWALS_PER_LEASE", 150)  # every 0.1 s
+    settings.coordinator_lease, settings.worker_empty_limit = LEASE_SECONDS, 1
     await backend.register("a", '"1"')
     worker = Worker(backend.coordinator, Queue(backend.storage), handlers=[Job])
     working = asyncio.create_task(worker.loop(1))

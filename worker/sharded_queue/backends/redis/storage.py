@@ -62,7 +62,7 @@ BYTES_OF_ARGUMENT = 64
 """The overhead of a request beside its body, on the way and in the time that Redis takes for it."""
 SCAN_COUNT = 1000
 DROPPED_AT_ONCE = 1000
-"""Requests of one step of `drop`: some ten milliseconds of Redis."""
+"""Requests of one step of `drop`: 40 ms of Redis."""
 PAGE = 100
 """Dead letters and schedules read in one step: each may be as large as a request."""
 COUNTERS = {"depth", "registered", "settled", "dead", "busy_us", "born", "polled", "duplicates"}

@@ -10,8 +10,8 @@
 --          places in ARGV, counted from 0, of requests in hand, and of those that are not there}
 --
 -- A request is named by its number and its message: the number alone may be another's by now. Requests behind one that
--- is dropped move up, and their numbers fall by one. Finding them takes Redis up to 2 ms per 100,000 requests between
--- them and the nearer end of their tube.
+-- is dropped move up, and their numbers fall by one. Removing one takes Redis up to 8 ms per 100,000 requests between it
+-- and the nearer end of its tube, and a call that drops 1,000 of them takes 40 ms.
 
 local DROPS_KEPT, FIRST = 1000, 9
 

@@ -4,8 +4,8 @@
 -- ARGV  thread, priority, count, bytes, the number after which to read ('' for the first ones)
 -- Returns {sequence of the first, messages}
 --
--- Redis finds the place in the list from its nearer end, by blocks of 8 kB: half a million requests away takes some
--- 0.1 ms.
+-- Redis finds the place in the list from its nearer end, by blocks of 8 kB: half a million small requests away take it
+-- 0.1 ms more.
 
 check_format()
 local tubes = tubes_of(ARGV[1]) or {}
