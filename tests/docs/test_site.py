@@ -8,8 +8,6 @@ from playwright.async_api import Browser, ViewportSize
 
 from tests.harness.browser import NARROW, Watched, opened_browser, overflow
 
-pytestmark = pytest.mark.timeout(300)
-
 PHONE = ViewportSize(width=NARROW, height=700)
 DESK = ViewportSize(width=1280, height=900)
 
