@@ -46,7 +46,7 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(stage: Stage, audit: Path) -> str:
     """A console for everybody on this machine, over requests that no worker takes, and mails that are dead."""
     stage.fill()
-    die(stage, "request 3 of shop.Mail/a", "request 6 of shop.Mail/<")
+    die(stage, "request 2 of shop.Mail/a", "request 5 of shop.Mail/<")
     stage.ask(lambda redis: Queue(RedisStorage(redis)).register(Keyed, *range(20)))
     stage.ask(
         lambda redis: Queue(RedisStorage(redis)).register(Charge, {"order": 1, "customer": 1}, delay_seconds=3600)

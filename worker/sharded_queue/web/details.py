@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from sharded_queue.errors import ShardedQueueError, StorageUnavailable, UnreadableData
 
-READS_A_SECOND = 1.0
+READS_A_SECOND = 0.9
 READS_AT_ONCE = 20
 """What a person who clicks through pages may use before answers come from memory."""
 FRESH_SECONDS = 1.0
