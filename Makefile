@@ -137,7 +137,7 @@ sbom: install ## what a worker and an operator are made of, as CycloneDX: dist/*
 
 lock: ## write the requirements.lock files anew from pyproject.toml (after `make install`)
 	@$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
-	@$(LOCK) -c requirements.lock --extra worker pyproject.toml -o worker/requirements.lock
+	@$(LOCK) -c requirements.lock --extra worker --extra web pyproject.toml -o worker/requirements.lock
 	@$(LOCK) -c requirements.lock --extra operator pyproject.toml -o operator/requirements.lock
 	@$(LOCK) -c requirements.lock --group build -o build-requirements.lock
 	@$(UV) pip compile $(QUIETLY) --resolution lowest-direct --all-extras pyproject.toml -o $(VENV)/oldest.txt

@@ -12,14 +12,14 @@ from tests.chart.helm import CHART, NAMESPACE, VALUES, Manifest, Refused, helm, 
 
 FILES = sorted(file.stem for file in VALUES.glob("*.yaml"))
 KUBERNETES = ("1.29", "1.33", "1.37")
-FOREIGN = "monitoring.coreos.com/v1"
-"""Kinds of the Prometheus Operator, of which Kubernetes has no schema."""
+FOREIGN = ("monitoring.coreos.com/v1", "gateway.networking.k8s.io/v1")
+"""Kinds of the Prometheus Operator and of the Gateway API, of which Kubernetes has no schema."""
 
 
 def operator(*arguments: Any) -> Manifest:
     """The operator's pod."""
     (found,) = [
-        each for each in of_kind(rendered(*arguments), "Deployment") if each["metadata"]["name"] != "trial-redis"
+        each for each in of_kind(rendered(*arguments), "Deployment") if each["metadata"]["name"].endswith("-operator")
     ]
     template: Manifest = found["spec"]["template"]
     return template
@@ -30,8 +30,8 @@ def environment(pod: Manifest) -> dict[str, str]:
     return {each["name"]: each.get("value", "") for each in container["env"]}
 
 
-def test_there_are_six_files_of_values() -> None:
-    assert len(FILES) == 6
+def test_there_are_seven_files_of_values() -> None:
+    assert len(FILES) == 7
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -47,7 +47,7 @@ def test_lint_finds_nothing(name: str) -> None:
 def test_objects_are_valid_to_the_letter(name: str, kubernetes: str) -> None:
     """Strictly: a field that the version does not know is an error, too."""
     for each in rendered(*values(name), kubernetes=f"{kubernetes}.0"):
-        if each["apiVersion"] != FOREIGN:
+        if each["apiVersion"] not in FOREIGN:
             kubernetes_validate.validate(each, kubernetes, strict=True)
 
 
@@ -63,6 +63,8 @@ def test_all_is_rendered_by_some_file() -> None:
     kinds = {each["kind"] for name in FILES for each in rendered(*values(name))}
     expected = {"ClusterRole", "ClusterRoleBinding", "ConfigMap", "CustomResourceDefinition", "Deployment"}
     expected |= {
+        "HTTPRoute",
+        "Ingress",
         "Lease",
         "NetworkPolicy",
         "Pod",
@@ -227,3 +229,47 @@ def test_an_operator_whose_new_image_cannot_be_pulled_goes_on() -> None:
 
     assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     assert container["readinessProbe"]["httpGet"]["path"] == "/livez"
+
+
+def console(*arguments: Any) -> Manifest:
+    """The console's container."""
+    (found,) = [
+        each for each in of_kind(rendered(*arguments), "Deployment") if each["metadata"]["name"].endswith("-console")
+    ]
+    (container,) = found["spec"]["template"]["spec"]["containers"]
+    return dict(container)
+
+
+def test_console_is_off_by_default() -> None:
+    assert not [each for each in rendered() if each["metadata"]["name"].endswith("-console")]
+
+
+def test_console_gets_its_users_and_its_redis() -> None:
+    container = console(*values("console"))
+
+    assert {"--users=/etc/sharded-queue/users/users", "--trusted-proxy-header=X-Forwarded-User"} <= set(
+        container["args"]
+    )
+    assert "--host-name=queues.example.com" in container["args"]
+    assert {each["name"]: each["value"] for each in container["env"]} == {
+        "QUEUE_REDIS_ADDRESS": "redis:6379",
+        "QUEUE_REDIS_AUTH_FOLDER": "/etc/sharded-queue/redis",
+        "QUEUE_REDIS_TIMEOUT": "2",
+    }
+
+
+def test_console_asks_the_redis_of_the_chart_where_it_is_told_of_no_other() -> None:
+    container = console("--set", "console.enabled=true,redis.enabled=true")
+
+    assert container["env"] == [{"name": "QUEUE_REDIS_ADDRESS", "value": "test-sharded-queue-redis:6379"}]
+
+
+def test_console_where_everybody_could_act_is_refused() -> None:
+    with pytest.raises(Refused, match=r"set console\.usersSecret or console\.proxyHeader"):
+        rendered("--set", "console.enabled=true,console.allowActions=true")
+
+
+@pytest.mark.parametrize("way", ["ingress", "httpRoute"])
+def test_console_is_reached_by_a_name(way: str) -> None:
+    with pytest.raises(Refused, match=rf"console\.{way} needs console\.host"):
+        rendered("--set", f"console.enabled=true,console.{way}.enabled=true")

@@ -18,6 +18,7 @@ from sharded_queue import Queue, RedisStorage
 from sharded_queue.tube import Shard
 from tests.console.shop import ATTACK, Charge, Keyed, Mail
 from tests.console.stage import MAILS, MODULE, Stage, Window, faults_of
+from tests.contract.users import line_of
 
 pytestmark = pytest.mark.redis
 
@@ -167,12 +168,63 @@ def test_delayed_request_is_cancelled(address: str, stage: Stage, window: Callab
     assert stored(stage, lambda storage: storage.delayed(CHARGE)) == []
 
 
+def test_schedule_is_run_now(address: str, stage: Stage, window: Callable[..., Window]) -> None:
+    page = window().open(f"{address}later?handler=shop.Charge")
+    page.get_by_role("link", name="Run now: nightly").click()
+    confirm(page, "Run now")
+
+    tubes = stored(stage, lambda storage: storage.explain(CHARGE, "2")).tubes
+    assert [tube.depth for tube in tubes] == [5]
+
+
 def test_schedule_is_removed(address: str, stage: Stage, window: Callable[..., Window]) -> None:
     page = window().open(f"{address}later?handler=shop.Charge")
     page.get_by_role("link", name="Remove the schedule: nightly").click()
     confirm(page, "Remove the schedule")
 
     assert not stored(stage, lambda storage: storage.has_schedule(CHARGE, "nightly"))
+
+
+def test_waiting_request_and_then_its_thread_are_dropped_with_a_reason(
+    address: str, stage: Stage, window: Callable[..., Window]
+) -> None:
+    page = window().open(f"{address}thread?handler=shop.Charge&thread=4")
+    page.get_by_role("checkbox").first.check()
+    page.get_by_role("button", name="Drop").click()
+    expect(page.locator("h1")).to_have_text("Drop 1 request of thread 4 of shop.Charge?")
+    page.get_by_label("Why?").fill("ordered twice")
+    confirm(page, "Drop")
+
+    (letter,) = stored(stage, lambda storage: storage.dead(CHARGE))
+    assert letter.error == "dropped by anybody: ordered twice"
+
+    page.goto(f"{address}thread?handler=shop.Charge&thread=4")
+    page.get_by_role("link", name="Drop the whole thread").click()
+    expect(page.locator("h1")).to_have_text("Drop thread 4 of shop.Charge, with 3 requests?")
+    page.get_by_label("Why?").fill("closed")
+    confirm(page, "Drop")
+
+    assert not stored(stage, lambda storage: storage.explain(CHARGE, "4")).tubes
+
+
+def test_console_works_as_the_users_of_redis_for_it(
+    stage: Stage, window: Callable[..., Window], tmp_path: Path
+) -> None:
+    """The viewer reads all pages, and an action that the console allows is refused by Redis; the admin acts."""
+    for user in ("viewer", "admin"):
+        words = line_of(user).split()
+        stage.ask(lambda redis, user=user, words=words: redis.execute_command("ACL", "SETUSER", user, *words))
+        rights = {"QUEUE_REDIS_USERNAME": user, "QUEUE_REDIS_PASSWORD": f"change-me-{user}"}
+        address = stage.console("--allow-actions", "--audit-log", str(tmp_path / "audit"), **rights)
+        page = window().open(address)
+        for path in ("", "thread?handler=shop.Charge&thread=5", "dead", "later", "workers"):
+            page.goto(f"{address}{path}")
+            assert not page.get_by_text("Redis refused").count()
+            assert not page.get_by_role("alert").count()
+        page.goto(f"{address}confirm?action=pause&handler=shop.Charge&thread=5")
+        confirm(page, "Pause")
+        sentence = "Redis refused" if user == "viewer" else "Thread 5 of shop.Charge is paused"
+        expect(page.locator("h1")).to_contain_text(sentence)
 
 
 def post(address: str, fields: dict[str, str], **headers: str) -> int:

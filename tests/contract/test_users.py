@@ -201,10 +201,40 @@ async def administer(user: Watched) -> None:
         await repair(storage, SHARD)
 
 
+async def view(user: Watched) -> None:
+    """What the console asks, of all that there can be."""
+    hands, storage = user.hands, user.redis_storage
+    await put_off(hands)
+    await hands.storage.schedule(SHARD, Schedule("pulse", every(600), "pulse", 0, b"1"))
+    await hands.register("a", "1", "2", "3", "4")
+    batch = await hands.bind_one(wanted=1)
+    await hands.fail(batch, None)
+    await hands.release(batch.lease)
+    await hands.bind_one(wanted=1)
+    await hands.redis_storage.drop(SHARD, "a", Removal("ann", "why"), [await waiting(hands, 1)])
+    await hands.storage.pause(SHARD, "b", True)
+    await register_by_key(hands, Layout(1, 2), 0)
+    await hands.storage.reshard(SHARD, 4)
+    await register_by_key(hands, Layout(2, 4), 2)
+    async with user.recorded():
+        await storage.known_shards()
+        await user.observe()
+        for thread in ("a", "b", "2:2"):
+            await storage.explain(SHARD, thread)
+        await storage.peek(Tube(SHARD, "a", 0))
+        await storage.schedules(SHARD)
+        await storage.delayed(SHARD)
+        await storage.paused(SHARD)
+        await storage.workers(SHARD)
+        await storage.dead(SHARD)
+        await storage.drops(SHARD)
+
+
 WORK: dict[str, Callable[[Watched], Awaitable[None]]] = {
     "producer": produce,
     "worker": work,
     "operator": operate,
+    "viewer": view,
     "admin": administer,
 }
 

@@ -16,7 +16,7 @@ USERS = Path(__file__).parents[2] / "docs" / "users.acl"
 HANDS = "user hands on >hands ~* &* +@all"
 """A user for the hands of the tests, who may do everything."""
 
-ROLES = ("producer", "worker", "operator", "admin")
+ROLES = ("producer", "worker", "operator", "viewer", "admin")
 SCRIPTS = {
     "producer": ("register", "schedule"),
     "worker": ("bind", "fail", "register_due", "release", "renew", "settle", "soonest"),

@@ -16,6 +16,10 @@
 {{- include "sharded-queue.name" . }}-redis
 {{- end -}}
 
+{{- define "sharded-queue.console" -}}
+{{- include "sharded-queue.name" . }}-console
+{{- end -}}
+
 {{- define "sharded-queue.serviceAccount" -}}
 {{- if .Values.serviceAccount.name -}}
 {{- .Values.serviceAccount.name -}}

@@ -15,8 +15,8 @@ from sharded_queue.cli.arguments import Named
 from sharded_queue.cli.commands.pause import switched
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.printable import be, counted, printable
-from sharded_queue.storage import Target
-from sharded_queue.tube import threads_fault
+from sharded_queue.storage import Removal, Target, Waiting
+from sharded_queue.tube import Shard, threads_fault
 from sharded_queue.web import letters
 from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.jobs import MOST_LEFT, Job
@@ -42,6 +42,8 @@ class Proposal(NamedTuple):
     effect: str
     fields: Sequence[tuple[str, str]]
     is_possible: bool = True
+    needs_reason: bool = False
+    """Whether the person has to say why."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Action:
         raise NotImplementedError
 
     async def perform(self, desk: Desk, form: Form, job: Job) -> None:
-        """Do it, and say in *job* what was done. May raise what `ask` may."""
+        """Do it in the name of the job's person, and say in *job* what was done. May raise what `ask` may."""
         raise NotImplementedError
 
 
@@ -262,29 +264,104 @@ class Drop(OfLetters):
 
 class Cancel(Action):
     name, label = "cancel", "Cancel"
+    verb: ClassVar[str] = "Cancel"
+    done: ClassVar[str] = "cancelled"
+    effect: ClassVar[str] = "They will never be handled. One that has joined its tube meanwhile is left there."
 
     async def ask(self, desk: Desk, form: Form) -> Proposal:
         handler, wanted = desk.handler(form), self._wanted(form)
         many = counted(len(wanted), "delayed request")
-        effect = "They will never be handled. One that has joined its tube meanwhile is left there."
-        return Proposal(f"Cancel {many} of {handler.name}?", effect, self._fields(form), bool(wanted))
+        fields = one(form, "handler") + [("delayed", each) for each in form.getlist("delayed")]
+        return Proposal(f"{self.verb} {many} of {handler.name}?", self.effect, fields, bool(wanted))
 
     async def perform(self, desk: Desk, form: Form, job: Job) -> None:
         handler, wanted = desk.handler(form), self._wanted(form)
         job.total, job.noun = len(wanted), "delayed request"
         for shard in handler.shards:
             numbers = [number for each, number in wanted if each == shard.number]
-            cancelled = await desk.storage.cancel(shard, numbers) if numbers else []
-            job.done += cancelled
-            for missed in sorted(set(numbers).difference(cancelled)):
+            done = await self._act(desk, shard, numbers) if numbers else []
+            job.done += done
+            for missed in sorted(set(numbers).difference(done)):
                 job.left[str(missed)] = "it is not delayed any more"
-        job.result = f"{counted(len(job.done), 'delayed request')} of {handler.name} {be(len(job.done))} cancelled"
+        job.result = f"{counted(len(job.done), 'delayed request')} of {handler.name} {be(len(job.done))} {self.done}"
 
-    def _fields(self, form: Form) -> list[tuple[str, str]]:
-        return one(form, "handler") + [("delayed", each) for each in form.getlist("delayed")]
+    async def _act(self, desk: Desk, shard: Shard, numbers: Sequence[int]) -> list[int]:
+        return await desk.storage.cancel(shard, numbers)
 
     def _wanted(self, form: Form) -> list[tuple[int, int]]:
         return [pair for each in form.getlist("delayed") for pair in numbers_in([each]).items()]
+
+
+class RunDelayed(Cancel):
+    name, label = "run-delayed", "Run now"
+    verb, done = "Run", "in the tubes"
+    effect = "They join the tails of their tubes now."
+
+    async def _act(self, desk: Desk, shard: Shard, numbers: Sequence[int]) -> list[int]:
+        return await desk.storage.run_delayed(shard, numbers)
+
+
+class RunSchedule(Action):
+    name, label = "run-schedule", "Run now"
+
+    async def ask(self, desk: Desk, form: Form) -> Proposal:
+        handler, schedule = desk.handler(form), form.get("schedule", "")
+        effect = "Its request joins the tail of its tube now. The schedule occurs next when it would have anyway."
+        return Proposal(f"Run the schedule {schedule} of {handler.name} now?", effect, one(form, "handler", "schedule"))
+
+    async def perform(self, desk: Desk, form: Form, job: Job) -> None:
+        handler, schedule = desk.handler(form), form.get("schedule", "")
+        found = [each for shard in handler.shards if (each := await desk.storage.run_schedule(shard, schedule))]
+        job.result = (
+            f"The request of {schedule} is number {found[0].sequence} of thread {found[0].thread}"
+            if found
+            else f"There is no schedule {schedule}"
+        )
+
+
+class DropRequests(Action):
+    """Take waiting requests out of a thread: those that are named, or all. They become dead letters."""
+
+    name, label, role = "drop-requests", "Drop", "admin"
+
+    async def ask(self, desk: Desk, form: Form) -> Proposal:
+        handler, thread, named = desk.handler(form), form.get("thread", ""), self._named(form)
+        if named is None:
+            state = await desk.storage.explain(handler.shard_of(thread), thread)
+            number = sum(tube.depth for tube in state.tubes)
+            question = f"Drop thread {thread} of {handler.name}, with {counted(number, 'request')}?"
+        else:
+            number = len(named)
+            question = f"Drop {counted(number, 'request')} of thread {thread} of {handler.name}?"
+        effect = "What a worker has in hand stays. The others become dead letters, from which they can be replayed."
+        fields = one(form, "handler", "thread", "whole") + [("waiting", each) for each in form.getlist("waiting")]
+        return Proposal(question, effect, fields, bool(number), needs_reason=True)
+
+    async def perform(self, desk: Desk, form: Form, job: Job) -> None:
+        handler, thread = desk.handler(form), form.get("thread", "")
+        try:
+            removal = Removal(job.person, form.get("reason", ""))
+            dropped = await desk.storage.drop(handler.shard_of(thread), thread, removal, self._named(form))
+        except ValueError as error:
+            raise NotPossible(str(error)) from error
+        job.done, job.noun = dropped.letters, "request"
+        job.total = len(dropped.letters) + len(dropped.held) + len(dropped.missing)
+        job.left = {str(each.sequence): "a worker has it in hand" for each in dropped.held[:MOST_LEFT]}
+        job.left |= {str(each.sequence): "it is not there any more" for each in dropped.missing[:MOST_LEFT]}
+        many = counted(len(dropped.letters), "request")
+        job.result = f"{many} of thread {thread} of {handler.name} {be(len(dropped.letters))} dead letters now"
+        if dropped.in_hand:
+            job.result += f"; a worker has {counted(dropped.in_hand, 'request')} in hand"
+
+    def _named(self, form: Form) -> list[Waiting] | None:
+        """None: the whole thread."""
+        if form.get("whole"):
+            return None
+        try:
+            parts = [each.split(":") for each in form.getlist("waiting")]
+            return [Waiting(int(priority), int(sequence), digest) for priority, sequence, digest in parts]
+        except ValueError:
+            raise NotPossible("a request is not PRIORITY:NUMBER:DIGEST") from None
 
 
 class Unschedule(Action):
@@ -305,7 +382,19 @@ class Unschedule(Action):
 
 ACTIONS: Mapping[str, Action] = {
     action.name: action
-    for action in (Pause(), Resume(), Reshard(), ReplayTail(), ReplayHead(), Drop(), Cancel(), Unschedule())
+    for action in (
+        Pause(),
+        Resume(),
+        Reshard(),
+        ReplayTail(),
+        ReplayHead(),
+        Drop(),
+        Cancel(),
+        RunDelayed(),
+        Unschedule(),
+        RunSchedule(),
+        DropRequests(),
+    )
 }
 
 FAILURES = (NotPossible, ShardedQueueError)

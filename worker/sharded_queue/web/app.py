@@ -64,7 +64,20 @@ LONGEST_QUERY = 8000
 MOST_FIELDS = 2000
 SOON_SECONDS = 1.0
 """An action that is done in this time is shown as done at once."""
-CONTEXT = ("handler", "thread", "text", "error", "of_thread", "schedule", "threads", "delayed", "letter")
+CONTEXT = (
+    "handler",
+    "thread",
+    "text",
+    "error",
+    "of_thread",
+    "schedule",
+    "threads",
+    "delayed",
+    "letter",
+    "waiting",
+    "whole",
+    "reason",
+)
 """The fields that say what an action is about, for the audit log."""
 
 

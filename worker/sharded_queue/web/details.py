@@ -29,6 +29,7 @@ class Question(NamedTuple):
     handler: str = ""
     thread: str = ""
     number: int = 0
+    after: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

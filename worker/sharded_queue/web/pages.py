@@ -14,8 +14,10 @@ from sharded_queue.cli import answers
 from sharded_queue.cli.commands import dead as dead_letters
 from sharded_queue.cli.commands import delayed as delayed_requests
 from sharded_queue.cli.commands import explain, peek
+from sharded_queue.cli.commands import workers as serving
 from sharded_queue.printable import counted
-from sharded_queue.state import Delayed, Hold, ThreadState, Upcoming
+from sharded_queue.state import Delayed, ThreadState, TubeState, Upcoming
+from sharded_queue.storage import digest_of
 from sharded_queue.web import history, letters, sentences
 from sharded_queue.web.actions import ACTIONS, Action, search_of
 from sharded_queue.web.bodies import Bodies
@@ -208,7 +210,7 @@ class ThreadPage(Page):
         explained = Question("explain", handler.name, thread)
         state = seen.known(explained).value
         tubes = state.tubes[:3] if isinstance(state, ThreadState) else []
-        asked = [explained, *[Question("peek", handler.name, thread, tube.priority) for tube in tubes]]
+        asked = [explained, *[self.peeked(handler, thread, tube.priority, parameters) for tube in tubes]]
         return [*asked, Question("letters", handler.name)] if handler.letters else asked
 
     def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
@@ -223,16 +225,38 @@ class ThreadPage(Page):
             "state": state,
             "word": sentences.word_of(state) if state else ("unknown", "idle"),
             "sentence": why(thread, state, explained.error, seen.bodies),
-            "tubes": [self.tube(seen, handler, thread, tube) for tube in state.tubes[:3]] if state else [],
+            "tubes": [self.tube(seen, handler, tube, parameters) for tube in state.tubes[:3]] if state else [],
+            "drops": bool(seen.offered("drop-requests")),
             "letters": [letter_of(seen, handler.name, letter) for letter in own[:5]],
             "letters_total": len(own),
             "offered": seen.offered("resume" if state and state.blocked_seconds is not None else "pause"),
         }
 
-    def tube(self, seen: Seen, handler: HandlerState, thread: str, tube: Any) -> dict[str, Any]:
-        peeked = seen.known(Question("peek", handler.name, thread, tube.priority))
-        requests = [request_of(seen, handler.name, *each) for each in peeked.value or []]
-        return {"state": tube, "requests": requests, "error": seen.bodies.error(tube.error)}
+    def tube(self, seen: Seen, handler: HandlerState, tube: TubeState, parameters: Parameters) -> dict[str, Any]:
+        thread = parameters.get("thread", "")
+        question = self.peeked(handler, thread, tube.priority, parameters)
+        found = seen.known(question).value or []
+        requests = [request_of(seen, handler.name, tube.priority, *each) for each in found]
+        return {
+            "state": tube,
+            "requests": requests,
+            "error": seen.bodies.error(tube.error),
+            "after": question.after,
+        }
+
+    def peeked(self, handler: HandlerState, thread: str, priority: int, parameters: Parameters) -> Question:
+        """Asks for the page of a tube that the address names, or for its first one."""
+        after = number_of(parameters.get("after"))
+        if (number := number_of(parameters.get("number"))) is not None:
+            after = number - 1
+        elif parameters.get("priority") != str(priority):
+            after = None
+        return Question("peek", handler.name, thread, priority, after)
+
+
+def number_of(text: str | None) -> int | None:
+    """A number that somebody may have typed."""
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 17 else None
 
 
 def why(thread: str, state: ThreadState | None, error: str, bodies: Bodies) -> Sentence:
@@ -251,9 +275,10 @@ def why(thread: str, state: ThreadState | None, error: str, bodies: Bodies) -> S
     return Sentence(text[0].upper() + text[1:], tone, f"{thread} {word}")
 
 
-def request_of(seen: Seen, handler: str, sequence: int, message: bytes) -> dict[str, Any]:
+def request_of(seen: Seen, handler: str, priority: int, sequence: int, message: bytes) -> dict[str, Any]:
     peeked = peek.peeked(sequence, message)
     return {
+        "name": f"{priority}:{sequence}:{digest_of(message)}",
         "sequence": sequence,
         "waits_seconds": peeked.waits_seconds,
         "registered_at": peeked.registered_at,
@@ -365,7 +390,7 @@ class LaterPage(OneOf):
             "delayed_actions": seen.offered("run-delayed", "cancel"),
             "schedules": [schedule_of(seen, world.at, each) for each in schedules[: 4 * ROWS]],
             "sentence": coming(handler, world.at, delayed, schedules),
-            "offered": seen.offered("cancel", "unschedule"),
+            "offered": seen.offered("cancel", "run-delayed", "unschedule", "run-schedule"),
         }
 
 
@@ -402,44 +427,38 @@ def schedule_of(seen: Seen, at: float, each: Upcoming) -> dict[str, Any]:
     return {"schedule": each, "due": due(each.next_ms, at), "offered": seen.offered("run-schedule", "unschedule")}
 
 
-@dataclass(frozen=True)
-class WorkerState:
-    name: str
-    holds: Sequence[tuple[str, Hold]]
-    """(handler, hold), the busiest first."""
-
-    @property
-    def busy_seconds(self) -> float:
-        return max((hold.busy_seconds for _, hold in self.holds), default=0.0)
-
-    @property
-    def handlers(self) -> list[str]:
-        return sorted({handler for handler, _ in self.holds})
-
-
 class WorkersPage(Page):
     name, title = "workers", "Workers"
 
+    def questions(self, seen: Seen, parameters: Parameters) -> list[Question]:
+        return [Question("workers", handler.name) for handler in seen.world.by_lag[:ROWS]]
+
     def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
-        held: dict[str, list[tuple[str, Hold]]] = {}
-        for handler in seen.world.handlers.values():
-            for hold in handler.holds:
-                held.setdefault(hold.worker, []).append((handler.name, hold))
-        workers = [
-            WorkerState(name, sorted(holds, key=lambda pair: -pair[1].busy_seconds)) for name, holds in held.items()
-        ]
-        workers.sort(key=lambda worker: (-worker.busy_seconds, worker.name))
-        threads = sum(handler.bound for handler in seen.world.handlers.values())
+        handlers = seen.world.handlers.values()
+        told = {
+            shard: told for each in self.questions(seen, parameters) for shard, told in seen.known(each).value or []
+        }
+        found = serving.merged(
+            (state.shard, told.get(state.shard, ()), state.held) for handler in handlers for state in handler.shards
+        )
+        found.sort(key=lambda each: (-longest_work(each), each.owner))
+        threads, held = sum(handler.bound for handler in handlers), sum(len(each.holds) for each in found)
         text = (
-            f"{counted(len(workers), 'worker')} {'holds' if len(workers) == 1 else 'hold'} {counted(threads, 'thread')}"
-            if workers
-            else "No worker holds a thread"
+            f"{counted(len(found), 'worker')} {'holds' if len(found) == 1 else 'hold'} {counted(threads, 'thread')}"
+            if found
+            else "No worker serves these handlers"
         )
         return {
-            "workers": rows(workers, place(parameters)),
-            "unlisted": threads - sum(len(worker.holds) for worker in workers),
-            "sentence": Sentence(text, "good" if workers else "idle", str(len(workers))),
+            "workers": rows(found, place(parameters)),
+            "longest_work": longest_work,
+            "at": seen.world.at,
+            "unlisted": max(0, threads - held),
+            "sentence": Sentence(text, "good" if found else "idle", str(len(found))),
         }
+
+
+def longest_work(worker: serving.Serving) -> float:
+    return max((hold.busy_seconds for hold in worker.holds), default=0.0)
 
 
 class JobPage(Page):

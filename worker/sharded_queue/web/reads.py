@@ -37,7 +37,7 @@ def reads_of(
 
     async def peek(question: Question) -> Any:
         shard = handler(question).shard_of(question.thread)
-        return await storage.peek(Tube(shard, question.thread, question.number), PEEKED)
+        return await storage.peek(Tube(shard, question.thread, question.number), PEEKED, question.after)
 
     async def letters(question: Question) -> Any:
         return await letter_list.newest(storage, handler(question), LETTERS)
@@ -51,7 +51,11 @@ def reads_of(
     async def paused(question: Question) -> Any:
         return [thread for shard in handler(question).shards for thread in await storage.paused(shard)]
 
+    async def workers(question: Question) -> Any:
+        return [(shard, await storage.workers(shard)) for shard in handler(question).shards]
+
     return {
+        "workers": workers,
         "explain": explain,
         "peek": peek,
         "letters": letters,
