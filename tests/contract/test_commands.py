@@ -280,7 +280,7 @@ def test_explain_shows_the_last_failures(ask: Ask) -> None:
     assert past["traceback"].endswith("ValueError: declined")
 
 
-def test_explain_shows_what_a_handler_reported(ask: Ask) -> None:
+def test_explain_and_tubes_show_what_a_handler_reported(ask: Ask) -> None:
     register(ask, "7", b"[1]")
 
     async def reported(redis: Redis) -> None:
@@ -293,7 +293,10 @@ def test_explain_shows_what_a_handler_reported(ask: Ask) -> None:
     progress = json.loads(typed("explain", "shop.Charge", "7", "--json").output)["progress"]
 
     assert (progress["done"], progress["of"], progress["note"]) == (7000, 9000, "rows")
-    assert "  its handler reported 7,000 of 9,000 0." in typed("explain", "shop.Charge", "7").output
+    assert " ago: 7,000 of 9,000: rows\n" in typed("explain", "shop.Charge", "7").output
+    assert "7,000 of 9,000: rows" in typed("tubes", "shop.Charge").output
+    (shard,) = json.loads(typed("tubes", "shop.Charge", "--json").output)
+    assert {**shard["tubes"][0]["progress"], "reported_seconds": 0} == {**progress, "reported_seconds": 0}
 
 
 def test_workers_are_listed_with_what_they_hold(ask: Ask) -> None:

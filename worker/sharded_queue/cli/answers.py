@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from sharded_queue import state
 from sharded_queue.errors import SerializationError
 from sharded_queue.printable import printable, utc
 from sharded_queue.serializer import STAMP_DIGITS, unpack
@@ -24,6 +25,15 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """What all answers share: fields by name, which none can change."""
 
 
+class Progress(Answer, frozen=True):
+    """What a handler reported of its batch, in units of its own; *of* is null where the whole is unknown."""
+
+    done: int
+    of: int | None
+    note: str
+    reported_seconds: float
+
+
 class Tube(Answer, frozen=True):
     """A tube, the age of its oldest request, and what becomes of its thread; *held_by* is a worker's name."""
 
@@ -34,6 +44,7 @@ class Tube(Answer, frozen=True):
     oldest_at: Moment
     state: str
     held_by: str | None
+    progress: Progress | None
 
 
 class Shard(Answer, frozen=True):
@@ -87,15 +98,6 @@ class ThreadTube(Answer, frozen=True):
     attempts: int
     crashes: int
     error: str
-
-
-class Progress(Answer, frozen=True):
-    """What a handler reported of its batch, in units of its own; *of* is null where the whole is unknown."""
-
-    done: int
-    of: int | None
-    note: str
-    reported_seconds: float
 
 
 class PastFailure(Answer, frozen=True):
@@ -316,6 +318,10 @@ class Checked(Answer, frozen=True):
 def at(ms: float) -> str:
     """A moment to the millisecond; one out of the calendar is the nearest that is in it."""
     return utc(min(max(ms, 0.0), LAST_MOMENT_MS) / 1000)
+
+
+def progress(reported: state.Progress | None) -> Progress | None:
+    return Progress(**reported._asdict()) if reported else None
 
 
 def stored(message: bytes) -> dict[str, Any]:

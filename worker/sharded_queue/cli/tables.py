@@ -1,6 +1,6 @@
 """Queues as tables for people, within the width of the terminal."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import NamedTuple
 
@@ -12,7 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from sharded_queue.printable import be, counted, printable, utc
-from sharded_queue.state import ShardState, TubeLag
+from sharded_queue.state import Progress, ShardState, TubeLag
+from sharded_queue.tube import Shard
 
 GAP = 2
 """Columns between two columns of a table."""
@@ -173,16 +174,33 @@ def since_poll(seconds: float | None) -> str:
     return f"the last worker polled for them {duration(seconds)} ago"
 
 
-def tubes_table(states: Sequence[ShardState], worst: int) -> Fitted:
-    """The tubes with the oldest requests, and the state of their threads: who holds them, or why nobody does."""
+NO_REPORTS: Mapping[Shard, Mapping[str, Progress]] = {}
+
+
+def tubes_table(
+    states: Sequence[ShardState], worst: int, reports: Mapping[Shard, Mapping[str, Progress]] = NO_REPORTS
+) -> Fitted:
+    """
+    The tubes with the oldest requests, and the state of their threads: who holds them, or why nobody does. Progress has
+    a column only where a handler reports it.
+    """
     columns = [name("handler"), name("thread"), number("priority"), number("depth"), number("lag"), word("state")]
     columns.append(name("held by"))
-    rows = []
+    if is_reported := any(reports.values()):
+        columns.append(text("progress"))
+    rows: list[list[str | Text]] = []
     for state, tube in oldest(states)[:worst]:
         holder = holders(state).get(tube.thread, "")
         cells = (str(tube.priority), count(tube.depth), duration(tube.lag_seconds), tube.state, holder)
-        rows.append((state.shard.handler, tube.thread, *cells))
+        report = reports.get(state.shard, {}).get(tube.thread)
+        progress = [Text(printable(progress_words(report)) if report else "")] if is_reported else []
+        rows.append([state.shard.handler, tube.thread, *cells, *progress])
     return Fitted(columns, rows)
+
+
+def progress_words(progress: Progress) -> str:
+    whole = "" if progress.of is None else f" of {progress.of:,}"
+    return f"{progress.done:,}{whole}" + (f": {progress.note}" if progress.note else "")
 
 
 def oldest(states: Sequence[ShardState]) -> list[tuple[ShardState, TubeLag]]:

@@ -9,7 +9,7 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli import answers
 from sharded_queue.cli.arguments import NAME, Named, module_options, must_have, named
 from sharded_queue.cli.output import emit, read_about
-from sharded_queue.cli.tables import duration, instant
+from sharded_queue.cli.tables import duration, instant, progress_words
 from sharded_queue.printable import be, counted, printable
 from sharded_queue.state import UNCONSUMED_SECONDS, PastFailure, Progress, ThreadState, TubeState
 
@@ -56,7 +56,7 @@ def answer(handler: str, state: ThreadState) -> answers.Thread:
         polled_seconds=state.polled_seconds,
         flaw=state.flaw,
         tubes=[answers.ThreadTube(**tube._asdict()) for tube in state.tubes],
-        progress=progress_answer(state.progress),
+        progress=answers.progress(state.progress),
         failures=[past(failure) for failure in state.failures],
     )
 
@@ -137,16 +137,11 @@ def described(tube: TubeState) -> str:
     return words
 
 
-def progress_answer(progress: Progress | None) -> answers.Progress | None:
-    return answers.Progress(**progress._asdict()) if progress else None
-
-
 def reported(progress: Progress | None) -> list[str]:
     if progress is None:
         return []
-    whole = "" if progress.of is None else f" of {progress.of:,}"
-    note = f": {printable(progress.note)}" if progress.note else ""
-    return [f"  its handler reported {progress.done:,}{whole} {duration(progress.reported_seconds)} ago{note}"]
+    said = printable(progress_words(progress))
+    return [f"  its handler reported {duration(progress.reported_seconds)} ago: {said}"]
 
 
 def past(failure: PastFailure) -> answers.PastFailure:

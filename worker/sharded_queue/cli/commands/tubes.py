@@ -1,7 +1,8 @@
 """`sharded-queue tubes`: how much waits, and where."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import click
 from rich.console import Group, RenderableType
@@ -15,7 +16,8 @@ from sharded_queue.cli.tables import handlers_table, holders, tubes_table, uncon
 from sharded_queue.cli.watch import Shape, show
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
-from sharded_queue.state import ShardState
+from sharded_queue.state import Progress, ShardState
+from sharded_queue.tube import Shard
 
 
 @click.command(short_help="How many requests wait, where, and how long.")
@@ -39,18 +41,31 @@ def tubes(
 
     is_hinted = False
 
-    async def ask(storage: RedisStorage) -> list[ShardState]:
+    async def ask(storage: RedisStorage) -> Seen:
         nonlocal is_hinted
         states = await observed(storage, await sought.shards(storage), worst)
         if not is_hinted and (sentence := await hint(storage)):
             click.echo(printable(sentence), err=True)
         is_hinted = True
-        return states
+        return Seen(states, {state.shard: await reports_of(storage, state) for state in states})
 
-    shape = Shape(
-        ask, lambda states: view(states, worst), lambda states: [facts(state, time.time() * 1000) for state in states]
-    )
+    def told(seen: Seen) -> list[answers.Shard]:
+        return [facts(state, seen.reports[state.shard], time.time() * 1000) for state in seen.states]
+
+    shape = Shape(ask, lambda seen: view(seen, worst), told)
     show(shape, watch=watch, as_json=as_json)
+
+
+class Seen(NamedTuple):
+    """Shards, and what the handlers reported that hold threads of the listed tubes, by thread."""
+
+    states: Sequence[ShardState]
+    reports: Mapping[Shard, Mapping[str, Progress]]
+
+
+async def reports_of(storage: RedisStorage, state: ShardState) -> Mapping[str, Progress]:
+    threads = dict.fromkeys(tube.thread for tube in state.oldest if tube.state == "bound")
+    return await storage.progress(state.shard, list(threads))
 
 
 AS_OBSERVED = (
@@ -60,15 +75,16 @@ AS_OBSERVED = (
 """The fields of `tubes --json` that are those of `ShardState`."""
 
 
-def view(states: Sequence[ShardState], worst: int) -> RenderableType:
+def view(seen: Seen, worst: int) -> RenderableType:
+    states = seen.states
     notes = [Text(printable(sentence), style="yellow") for sentence in withheld(states)]
     warnings = [Text(printable(sentence), style="red") for sentence in unconsumed(states)]
     if not worst or not any(state.oldest for state in states):
         return Group(handlers_table(states), *notes, *warnings)
-    return Group(handlers_table(states), Text(), tubes_table(states, worst), *notes, *warnings)
+    return Group(handlers_table(states), Text(), tubes_table(states, worst, seen.reports), *notes, *warnings)
 
 
-def facts(state: ShardState, now_ms: float) -> answers.Shard:
+def facts(state: ShardState, reports: Mapping[str, Progress], now_ms: float) -> answers.Shard:
     held = holders(state)
     return answers.Shard(
         handler=state.shard.handler,
@@ -81,6 +97,7 @@ def facts(state: ShardState, now_ms: float) -> answers.Shard:
                 **tube._asdict(),
                 oldest_at=answers.at(now_ms - tube.lag_seconds * 1000),
                 held_by=held.get(tube.thread),
+                progress=answers.progress(reports.get(tube.thread)),
             )
             for tube in state.oldest
         ],
