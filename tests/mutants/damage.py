@@ -153,4 +153,12 @@ MUTANTS = [
         "  if false then error",
         (FORMAT + "data_of_another_format_are_left_alone[bind]",),
     ),
+    # What an earlier release stored in the same format is read.
+    Mutant(
+        "a release writes a layout in another way, and forgets the old one",
+        PRELUDE,
+        "'^(%d+) (%d+) (%d+)$')",
+        "'^(%d+)/(%d+)/(%d+)$')",
+        ("test_stored_data.py::test_what_a_release_stored_is_finished_in_order",),
+    ),
 ]
