@@ -49,6 +49,7 @@ html_title = "sharded-queue"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["offline_search.js"]
+html_search_scorer = str(ROOT / "docs" / "_static" / "search_scorer.js")
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False

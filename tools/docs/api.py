@@ -7,6 +7,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from sphinx.pycode import ModuleAnalyzer
+
 from sharded_queue.worker.lane import Host
 
 GROUPS = {
@@ -126,9 +128,16 @@ def directive(module: ModuleType, name: str) -> str:
     value = getattr(module, name)
     if inspect.isfunction(value):
         return f".. autofunction:: {module.__name__}.{name}\n"
-    members = ", ".join(methods_of(value))
+    shown = [*described_fields(value), *methods_of(value)]
+    members = f"   :members: {', '.join(shown)}\n" if shown else ""
     bases = "" if value.__bases__ == (object,) else "   :show-inheritance:\n"
-    return f".. autoclass:: {module.__name__}.{name}\n   :members: {members}\n{bases}"
+    return f".. autoclass:: {module.__name__}.{name}\n{members}{bases}"
+
+
+def described_fields(owner: type) -> list[str]:
+    """Its attributes that have a docstring; the others are in its signature."""
+    described = ModuleAnalyzer.for_module(owner.__module__).find_attr_docs()
+    return [name for scope, name in described if scope == owner.__qualname__ and is_public(name)]
 
 
 def links(owner: str) -> dict[str, str]:
