@@ -322,7 +322,7 @@ async def test_more_threads_than_lua_hands_over_at_a_time_are_bound_renewed_and_
 
 
 async def test_nothing_is_left_of_threads_that_ended(on_redis: RedisBackend) -> None:
-    """Of one request, of several, and of one that failed before."""
+    """Of one request, of several, and of one that failed before: but for its failure, which is kept for a day."""
     await on_redis.register("a", "1")
     await on_redis.fail(await on_redis.bind_one(), delay=1)
     await on_redis.advance(2)
@@ -332,7 +332,10 @@ async def test_nothing_is_left_of_threads_that_ended(on_redis: RedisBackend) -> 
     await on_redis.storage.settle([Settlement(batch.lease, 0, batch.last, release=True) for batch in batches])
     keys = {key.decode().rpartition("}")[2] async for key in on_redis.redis.scan_iter("*")}
 
-    assert {key for key in keys if not key.startswith((":producer:", ":caller:"))} == {":counters", ":wake"}
+    base = on_redis.redis_storage.keys.base(SHARD)
+    of_a_day = {":failed", ":history"}
+    assert {key for key in keys if not key.startswith((":producer:", ":caller:"))} == {":counters", ":wake"} | of_a_day
+    assert all([0 < await on_redis.redis.pttl(base + key) <= 86_400_000 for key in of_a_day])
 
 
 async def test_all_states_are_read_in_one_round_trip(on_redis: RedisBackend) -> None:

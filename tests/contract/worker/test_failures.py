@@ -240,7 +240,7 @@ async def test_an_error_that_a_lane_does_not_expect_is_a_failed_try(
         async def perform(self, *requests: Job) -> None:
             done.set()
 
-    def broken(batch: Batch, chunk: slice) -> None:
+    def broken(batch: Batch, *_: object) -> None:
         if batch.messages[0].endswith(b'[0,"a"]'):
             attempts.append(batch.attempt)
             raise RuntimeError("a bug of ours")
