@@ -135,6 +135,9 @@ sbom: install ## what a worker and an operator are made of, as CycloneDX: dist/*
 	    -o dist/sharded-queue-$$part.cdx.json $$part/requirements.lock; \
 	done
 
+screenshots: install redis-server chromium ## a run, and the pages of the console before it: docs/console/
+	@$(BIN)/python -m tools.screenshots
+
 lock: ## write the requirements.lock files anew from pyproject.toml (after `make install`)
 	@$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
 	@$(LOCK) -c requirements.lock --extra worker --extra web pyproject.toml -o worker/requirements.lock
@@ -149,4 +152,4 @@ LOCK    := $(UV) pip compile $(QUIETLY) --universal --generate-hashes
 audit: install ## ask the advisories of PyPI about every locked package; says which it could not ask about
 	@$(BIN)/python -m tools.audit
 
-.PHONY: audit imports help run check test docs unit bench scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool node chromium postgres lock
+.PHONY: audit imports help run check test docs unit bench scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool node chromium postgres screenshots lock

@@ -26,6 +26,7 @@ from sharded_queue.settings import settings
 from sharded_queue.state import ShardState
 from sharded_queue_operator.local import order_check
 from sharded_queue_operator.local.live_view import Frame, view_on
+from sharded_queue_operator.local.local_console import local_console
 from sharded_queue_operator.local.processes import RunFailed, last_lines, start_process, stop_process
 from sharded_queue_operator.local.report import Outcome, print_report
 from sharded_queue_operator.local.workers import LocalWorkers, environment
@@ -85,7 +86,12 @@ class LocalSession:
     async def run(self) -> int:
         """Run until the end, and print the report; the exit code."""
         self._before = await self._count()
-        self._introduce()
+        async with local_console(self._resource, self._folder, self._logs, self._environment) as page:
+            await self._show(page)
+        return await self._conclude()
+
+    async def _show(self, page: str | None) -> None:
+        self._introduce(page)
         self._listen_to_signals()
         self.end_with(self._poll)
         self._view.start()
@@ -95,14 +101,15 @@ class LocalSession:
             self._view.stop()
             for task in self._tasks:
                 task.cancel()
-        return await self._conclude()
 
-    def _introduce(self) -> None:
+    def _introduce(self, page: str | None) -> None:
         handlers = " ".join(handler.name for handler in self._resource.spec.handlers)
         address = self._resource.spec.redis.addresses[0]
         click.echo(
             f"watch it from another terminal: QUEUE_REDIS_ADDRESS={address} sharded-queue tubes --watch {handlers}"
         )
+        if page:
+            click.echo(f"or in a browser: {page}")
         if not self._options.producer and not self._options.is_endless:
             click.echo("there is no producer (--produce COMMAND): this ends as soon as no requests wait")
 

@@ -1,0 +1,118 @@
+"""
+`python -m tools.screenshots`: a real run, and the console's pages of it in docs/console/: light, dark, and small.
+
+It starts a redis-server, two workers and the console, registers orders, and opens each page in a Chromium.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from playwright.async_api import Browser, async_playwright
+from redis.asyncio import Redis
+
+from sharded_queue import Queue, RedisStorage
+from tools.ports import free_port
+from tools.redis_server import RedisServer
+from tools.screenshots.shop import Charge, Mail, Report
+
+ROOT = Path(__file__).parents[2]
+FOLDER = ROOT / "docs" / "console"
+MODULE = "tools.screenshots.shop"
+CUSTOMERS = ("ada", "alan", "barbara", "donald", "edsger", "grace", "ken", "margaret")
+FED_SECONDS = 75
+PAGES = {
+    "overview": "",
+    "handler": "handler?handler=shop.Charge",
+    "thread": "thread?handler=shop.Charge&thread=ada",
+    "dead": "dead?handler=shop.Mail",
+    "later": "later?handler=shop.Charge",
+    "workers": "workers",
+}
+LOOKS = {"light": ("light", 1280, 800), "dark": ("dark", 1280, 800), "small": ("light", 375, 760)}
+
+
+async def fill(queue: Queue) -> None:
+    orders = [
+        {"order": number, "customer": CUSTOMERS[number % 8], "card": "4111 1111 1111 1111"} for number in range(160)
+    ]
+    await queue.register(Charge, *orders)
+    await queue.register(Mail, *[{"order": number, "to": CUSTOMERS[number % 8]} for number in range(1, 90)])
+    await queue.register(Charge, *orders[:3], delay_seconds=5400)
+    await queue.schedule(Report, {"report": "revenue"}, name="nightly", cron="0 3 * * *", timezone="Europe/Berlin")
+    await queue.schedule(Charge, orders[1], name="subscriptions", cron="0 9 1 * *", timezone="Europe/Berlin")
+
+
+async def feed(queue: Queue) -> None:
+    """Orders as they come, so that there is a line to draw."""
+    for beat in range(FED_SECONDS):
+        orders = [
+            {"order": 1000 + beat * 9 + number, "customer": CUSTOMERS[(beat + number) % 8], "card": "4111 1111"}
+            for number in range(3 + beat % 7)
+        ]
+        await queue.register(Charge, *orders)
+        await queue.register(Mail, *[{"order": 10 * beat + 1, "to": CUSTOMERS[beat % 8]}])
+        await asyncio.sleep(1)
+
+
+def started(*words: str, **environment: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "sharded_queue", *words], cwd=ROOT, env={**os.environ, **environment}
+    )
+
+
+async def photograph(browser: Browser, address: str) -> None:
+    for look, (scheme, width, height) in LOOKS.items():
+        context = await browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})  # type: ignore[arg-type]
+        page = await context.new_page()
+        for name, path in PAGES.items():
+            await page.goto(f"{address}{path}")
+            await page.wait_for_function("document.getElementById('link').textContent === 'live'")
+            if name == "thread":
+                await page.wait_for_selector(".requests pre")
+            if name == "dead":
+                await page.locator("summary").first.click()
+            await page.screenshot(path=FOLDER / f"{name}-{look}.png")
+        await context.close()
+
+
+async def show(server: RedisServer) -> None:
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/"
+    here = {"QUEUE_REDIS_ADDRESS": server.address, "QUEUE_METRICS_PORT": "0", "QUEUE_WORKER_CONCURRENCY": "4"}
+    async with Redis(port=server.port) as redis:
+        queue = Queue(RedisStorage(redis))
+        await fill(queue)
+        processes = [started("web", "--port", str(port), "--module", MODULE, "--allow-actions", **here)]
+        processes += [started("worker", MODULE, QUEUE_WORKER_NAME=f"worker-{name}", **here) for name in "ab"]
+        try:
+            await feed(queue)
+            async with async_playwright() as playwright:
+                program = shutil.which("chromium") or shutil.which("google-chrome")
+                browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+                await photograph(browser, address)
+                await browser.close()
+        finally:
+            for process in processes:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        server = RedisServer(Path(folder)).start()
+        try:
+            asyncio.run(show(server))
+        finally:
+            server.kill()
+    print(f"written: {FOLDER.relative_to(ROOT)}/ ({len(PAGES) * len(LOOKS)} pictures)")
+
+
+if __name__ == "__main__":
+    main()
