@@ -75,8 +75,6 @@ async def photograph(browser: Browser, address: str) -> None:
             await page.wait_for_function("document.getElementById('link').textContent === 'live'")
             if name == "thread":
                 await page.wait_for_selector(".requests pre")
-            if name == "dead":
-                await page.locator("summary").first.click()
             await page.screenshot(path=FOLDER / f"{name}-{look}.png")
         await context.close()
 

@@ -6,6 +6,7 @@ A page asks nothing. It names the questions whose answers it shows; the reader a
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, ClassVar
 
 from starlette.datastructures import QueryParams
@@ -229,7 +230,7 @@ class ThreadPage(Page):
             "drops": bool(seen.offered("drop-requests")),
             "letters": [letter_of(seen, handler.name, letter) for letter in own[:5]],
             "letters_total": len(own),
-            "offered": seen.offered("resume" if state and state.blocked_seconds is not None else "pause"),
+            "offered": seen.offered(*switches(state)),
         }
 
     def tube(self, seen: Seen, handler: HandlerState, tube: TubeState, parameters: Parameters) -> dict[str, Any]:
@@ -252,6 +253,13 @@ class ThreadPage(Page):
         elif parameters.get("priority") != str(priority):
             after = None
         return Question("peek", handler.name, thread, priority, after)
+
+
+def switches(state: ThreadState | None) -> list[str]:
+    """What can be done to a thread: one that backs off may be paused, or resumed at once."""
+    if state is None or state.blocked_seconds is None:
+        return ["pause"]
+    return ["resume"] if state.blocked_seconds == inf else ["resume", "pause"]
 
 
 def number_of(text: str | None) -> int | None:
