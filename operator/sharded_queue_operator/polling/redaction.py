@@ -50,7 +50,7 @@ SAFE_TEXT = re.compile(
             r"Cluster mode is not enabled on this node",
             r"No master found for '[\w.-]{1,128}'( : network:[A-Z]\w{0,40})?",
             r"unknown command '(SENTINEL|EVALSHA|CLUSTER|SCRIPT)'",
-            r"label (empty or )?too long",
+            r"label (empty( or too long)?|too long)",
             r"a (list|text|message|line) of [\d,]{1,40} (elements|bytes) is over the limit of [\d,]{1,20}",
             r"a message was incomplete after [\d.]{1,8} s",
             r"the certificate of Redis is not trusted \([\w ,.'*:-]{0,200}\)",
