@@ -2,6 +2,7 @@
 
 from tests.mutants import (
     bounds,
+    console,
     damage,
     delivery,
     dropping,
@@ -22,6 +23,7 @@ MUTANTS = [
     *registering.MUTANTS,
     *leases.MUTANTS,
     *bounds.MUTANTS,
+    *console.MUTANTS,
     *damage.MUTANTS,
     *history.MUTANTS,
     *hooks.MUTANTS,

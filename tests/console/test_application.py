@@ -1,0 +1,238 @@
+"""The console without a browser and without Redis: what it refuses, what it asks, and what it sends."""
+
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from sharded_queue import Queue, Retry, Route, RuntimeCoordinator, RuntimeStorage, Worker
+from sharded_queue.cli.arguments import Named
+from sharded_queue.handler import Handler
+from sharded_queue.tube import Shard
+from sharded_queue.web.app import Console, Options
+from sharded_queue.web.audit import Audit
+from sharded_queue.web.details import READS_AT_ONCE, Details, Question
+from sharded_queue.web.live import Splice, difference
+from sharded_queue.web.people import People, User, UserFile, credentials, digest_of, fits, users_in
+
+HANDLER = "shop.Paid"
+SHARD = Shard(HANDLER)
+ORIGIN = "http://localhost"
+
+
+class Paid(Handler):
+    """Fails whatever it gets, for good."""
+
+    name = HANDLER
+    retry = Retry(limit=1, base_seconds=0, cap_seconds=0)
+
+    @classmethod
+    async def route(cls, *customers: str) -> list[Route]:
+        return [Route(thread=customer) for customer in customers]
+
+    async def perform(self, *customers: str) -> None:
+        raise ValueError("declined")
+
+
+class Desk:
+    """A console over a queue in memory, and a client of it."""
+
+    def __init__(self, storage: RuntimeStorage, console: Console, client: httpx.AsyncClient) -> None:
+        self.storage, self.console, self.client = storage, console, client
+
+    async def token(self, **fields: str) -> str:
+        page = await self.client.get("/confirm", params=fields)
+        found = re.search(r'name="token" value="(\w+)"', page.text)
+        return found[1] if found else ""
+
+    async def act(self, token: str, origin: str | None = ORIGIN, **fields: str) -> int:
+        headers = {"Origin": origin} if origin else {}
+        return (await self.client.post("/act", data={"token": token, **fields}, headers=headers)).status_code
+
+    async def die(self, *customers: str) -> None:
+        queue = Queue(self.storage)
+        await queue.register(Paid, *customers)
+        await Worker(RuntimeCoordinator(), queue, handlers=[Paid]).loop(len(customers))
+
+
+@asynccontextmanager
+async def opened(folder: Path, people: People | None = None, **options: Any) -> AsyncIterator[Desk]:
+    storage = RuntimeStorage()
+    given = Options(chosen=[Named(HANDLER, 1)], people=people or People(), audit=Audit(folder / "audit"), **options)
+    console = Console(storage, given)  # type: ignore[arg-type]  # it asks what every storage answers
+    await console.reader.round()
+    transport = httpx.ASGITransport(console.application())
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
+        yield Desk(storage, console, client)
+
+
+PAUSE = {"action": "pause", "handler": HANDLER}
+
+
+async def is_paused(desk: Desk) -> bool:
+    (state,) = await desk.storage.observe([SHARD])
+    return state.is_paused
+
+
+async def test_confirmed_action_is_carried_out(tmp_path: Path) -> None:
+    async with opened(tmp_path, allow_actions=True) as desk:
+        assert await desk.act(await desk.token(**PAUSE), **PAUSE) == 303
+        assert await is_paused(desk)
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", None])
+async def test_action_of_another_site_is_refused(tmp_path: Path, origin: str | None) -> None:
+    async with opened(tmp_path, allow_actions=True) as desk:
+        assert await desk.act(await desk.token(**PAUSE), origin, **PAUSE) == 403
+        assert not await is_paused(desk)
+
+
+async def test_action_without_the_token_of_its_session_is_refused(tmp_path: Path) -> None:
+    async with opened(tmp_path, allow_actions=True) as desk:
+        await desk.token(**PAUSE)
+
+        assert await desk.act("0" * 64, **PAUSE) == 403
+        assert not await is_paused(desk)
+
+
+async def test_console_that_only_shows_does_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path) as desk:
+        (session, token) = ("s", desk.console.tokens._token("s"))
+        desk.client.cookies.set("sharded-queue-console", session)
+
+        assert await desk.act(token, **PAUSE) == 400
+        assert not await is_paused(desk)
+
+
+async def test_role_that_is_too_low_does_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path, People(header="x-person"), allow_actions=True) as desk:
+        desk.client.headers["x-person"] = "victor"
+        desk.client.cookies.set("sharded-queue-console", "s")
+
+        assert await desk.act(desk.console.tokens._token("s"), **PAUSE) == 400
+        assert not await is_paused(desk)
+
+
+async def test_person_who_is_not_known_sees_nothing(tmp_path: Path) -> None:
+    async with opened(tmp_path, People(header="x-person", default=None)) as desk:
+        for headers in ({}, {"x-person": "mallory"}):
+            assert (await desk.client.get("/", headers=headers)).status_code == 401
+
+
+async def test_letters_that_die_after_the_question_are_left_alone(tmp_path: Path) -> None:
+    drop = {"action": "drop-letters", "handler": HANDLER}
+    async with opened(tmp_path, allow_actions=True) as desk:
+        await desk.die("a")
+        page = await desk.client.get("/confirm", params=drop)
+        fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', page.text))
+        await desk.die("b")
+        await desk.act(fields.pop("token"), **fields)
+
+        assert [letter.thread for letter in await desk.storage.dead(SHARD)] == ["b"]
+
+
+async def test_name_of_another_host_is_refused(tmp_path: Path) -> None:
+    async with opened(tmp_path) as desk:
+        assert (await desk.client.get("/", headers={"Host": "rebound.example"})).status_code == 421
+        assert (await desk.client.get("/livez", headers={"Host": "10.1.2.3:8090"})).status_code == 200
+
+
+async def test_every_answer_forbids_what_is_not_ours(tmp_path: Path) -> None:
+    async with opened(tmp_path) as desk:
+        for path in ("/", "/handler?handler=nothing", "/static/console.js", "/nowhere"):
+            headers = (await desk.client.get(path)).headers
+            assert headers["content-security-policy"].startswith(
+                "default-src 'none'; script-src 'self'; style-src 'self'"
+            )
+            assert headers["x-frame-options"] == "DENY"
+            assert headers["cache-control"] == "no-store"
+
+
+async def test_direction_marks_of_a_name_are_spelled_out(tmp_path: Path) -> None:
+    async with opened(tmp_path) as desk:
+        page = await desk.client.get("/thread", params={"handler": HANDLER, "thread": "a\u202eb<i>"})
+
+        assert "a\\u202eb&lt;i&gt;" in page.text
+        assert "\u202e" not in page.text
+        assert "<i>" not in page.text
+
+
+async def test_hundred_pages_ask_a_bounded_number_of_questions() -> None:
+    asked: list[Question] = []
+
+    async def read(question: Question) -> None:
+        asked.append(question)
+
+    details = Details({"explain": read})
+    questions = [Question("explain", HANDLER, str(number)) for number in range(100)]
+    for question in questions:
+        await details.fetch([question, question])
+    details.wanted = set(questions)
+    await details.refresh()
+
+    assert len(asked) == READS_AT_ONCE
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (["a", "b", "c"], ["a", "x", "c"]),
+        (["a", "b", "c", "d"], ["x", "b", "c", "y"]),
+        (["a", "b"], ["a", "b", "c"]),
+        (["a", "b", "b", "c"], ["a", "b", "c"]),
+        ([], ["a"]),
+        (["a"], []),
+        (["a"], ["a"]),
+    ],
+)
+def test_splices_turn_a_page_into_the_next(before: list[str], after: list[str]) -> None:
+    assert spliced(before, difference(before, after)) == after
+
+
+def spliced(lines: Sequence[str], splices: Sequence[Splice]) -> list[str]:
+    """As the script in a browser does it."""
+    made = list(lines)
+    for begin, length, put in splices:
+        made[begin : begin + length] = put
+    return made
+
+
+def test_secret_fits_its_own_hash_only() -> None:
+    digest = digest_of("secret")
+
+    assert fits("secret", digest)
+    assert not fits("Secret", digest)
+    assert digest != digest_of("secret")
+
+
+def test_file_of_users_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    file = tmp_path / "users"
+    file.write_text("# who may look\nann viewer\n")
+    users = UserFile(file)
+    file.write_text("ann admin\nbob operator\n")
+
+    assert users.users() == {"ann": User("admin"), "bob": User("operator")}
+
+
+@pytest.mark.parametrize("line", ["ann", "ann boss", "ann viewer hash", "ann viewer scrypt:00:00", "a viewer b c"])
+def test_line_that_is_no_user_is_named(line: str) -> None:
+    with pytest.raises(ValueError, match=r"line 2 of users must be NAME ROLE HASH"):
+        users_in(f"\n{line}\n", "users")
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("Basic YW5uOnM6dA==", ("ann", "s:t")),
+        ("bearer ann:s", ("ann", "s")),
+        ("Basic %%%", None),
+        ("Bearer token", None),
+        ("", None),
+    ],
+)
+def test_credentials_of_a_header(header: str, found: tuple[str, str] | None) -> None:
+    assert credentials(header) == found
