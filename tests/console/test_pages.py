@@ -54,6 +54,15 @@ def test_request_is_shown_as_its_handler_redacts_it(address: str, window: Callab
     assert "4111" not in page.content()
 
 
+def test_last_failure_is_shown_with_its_traceback(address: str, window: Callable[..., Window]) -> None:
+    page = window().open(f"{address}{PATHS['thread']}")
+    failure = page.get_by_role("article", name=re.compile("^Failure of request"))
+    failure.first.locator("summary").click()
+
+    expect(failure.first.locator("pre")).to_contain_text("in perform")
+    expect(failure.first.locator("pre")).to_contain_text("ValueError: Declined: the card of order 7 has expired")
+
+
 def test_page_follows_without_a_reload(address: str, stage: Stage, window: Callable[..., Window]) -> None:
     shown = window()
     shown.open(f"{address}{PATHS['handler']}")
@@ -84,7 +93,7 @@ def test_hostile_names_errors_and_bodies_are_text(address: str, window: Callable
     page = shown.open(f"{address}{PATHS['hostile']}")
     shown.live()
 
-    expect(page.locator("article.letter")).to_have_count(MAILS)
+    expect(page.get_by_role("article", name=re.compile("^Dead letter"))).to_have_count(MAILS)
     expect(page.locator("article.letter strong").first).to_contain_text(f"RuntimeError: {ATTACK}")
     assert page.evaluate("window.attacked") is None
     assert not page.locator("main img").count()

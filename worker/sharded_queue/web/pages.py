@@ -17,7 +17,7 @@ from sharded_queue.cli.commands import delayed as delayed_requests
 from sharded_queue.cli.commands import explain, peek
 from sharded_queue.cli.commands import workers as serving
 from sharded_queue.printable import counted
-from sharded_queue.state import Delayed, ThreadState, TubeState, Upcoming
+from sharded_queue.state import Delayed, PastFailure, ThreadState, TubeState, Upcoming
 from sharded_queue.storage import digest_of
 from sharded_queue.web import history, letters, sentences
 from sharded_queue.web.actions import ACTIONS, Action, search_of
@@ -227,6 +227,7 @@ class ThreadPage(Page):
             "word": sentences.word_of(state) if state else ("unknown", "idle"),
             "sentence": why(thread, state, explained.error, seen.bodies),
             "tubes": [self.tube(seen, handler, tube, parameters) for tube in state.tubes[:3]] if state else [],
+            "failures": [failure_of(seen, each) for each in state.failures] if state else [],
             "drops": bool(seen.offered("drop-requests")),
             "letters": [letter_of(seen, handler.name, letter) for letter in own[:5]],
             "letters_total": len(own),
@@ -253,6 +254,14 @@ class ThreadPage(Page):
         elif parameters.get("priority") != str(priority):
             after = None
         return Question("peek", handler.name, thread, priority, after)
+
+
+def failure_of(seen: Seen, failure: PastFailure) -> dict[str, Any]:
+    return {
+        "failure": failure,
+        "error": seen.bodies.error(failure.error),
+        "traceback": seen.bodies.traceback(failure.traceback),
+    }
 
 
 def switches(state: ThreadState | None) -> list[str]:

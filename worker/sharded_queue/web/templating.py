@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from sharded_queue.cli.tables import count, duration, instant
+from sharded_queue.cli.tables import count, duration, instant, progress_words
 from sharded_queue.printable import be, counted, printable
 from sharded_queue.web.sentences import WORDS, roughly, times
 from sharded_queue.web.sparkline import sparkline
@@ -58,7 +58,15 @@ environment = Environment(
 )
 environment.globals.update(link=link, sparkline=sparkline, WORDS=WORDS, counted=counted, be=be, times=times)
 environment.filters.update(
-    count=count, duration=duration, roughly=roughly, instant=instant, rate=rate, clock=clock, lines=lines, exact=exact
+    count=count,
+    duration=duration,
+    roughly=roughly,
+    instant=instant,
+    rate=rate,
+    clock=clock,
+    lines=lines,
+    exact=exact,
+    progress=progress_words,
 )
 environment.globals["parts"] = environment.get_template("parts.html").module
 """Macros, also for a block that is rendered by itself."""
