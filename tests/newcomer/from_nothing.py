@@ -168,7 +168,7 @@ def test_the_first_queue_of_the_readme(bare: Bare) -> None:
 def test_the_main_job_of_the_readme(bare: Bare) -> None:
     """`make run` in a checkout installs what it needs; `make test` beside it has its turn in CI."""
     begun = time.monotonic()
-    _, _, here, _ = steps("README.md")
+    _, _, here, *_ = steps("README.md")
     run, _ = here.text.splitlines()
     archive = subprocess.run(["git", "-C", ROOT, "archive", "HEAD"], capture_output=True, check=True).stdout
     (bare.folder / "checkout").mkdir()
