@@ -18,6 +18,7 @@ from sharded_queue.web.audit import Audit
 from sharded_queue.web.details import READS_AT_ONCE, Details, Question
 from sharded_queue.web.live import Splice, difference
 from sharded_queue.web.people import People, User, UserFile, credentials, digest_of, fits, users_in
+from sharded_queue.web.reader import seconds_between_scans
 
 HANDLER = "shop.Paid"
 SHARD = Shard(HANDLER)
@@ -175,6 +176,11 @@ async def test_hundred_pages_ask_a_bounded_number_of_questions() -> None:
     await details.refresh()
 
     assert len(asked) == READS_AT_ONCE
+
+
+@pytest.mark.parametrize(("taken", "pause"), [(0.001, 30), (0.1, 100), (5, 600)])
+def test_scans_for_handlers_take_a_thousandth_of_the_time(taken: float, pause: float) -> None:
+    assert seconds_between_scans(taken) == pytest.approx(pause)
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,11 @@ log = logging.getLogger("sharded_queue.web")
 
 PERIOD_SECONDS = 1.05
 """With one read of a detail in each round, below two reads a second in all."""
-DISCOVERY_SECONDS = 600.0
-"""Between two scans of the keys for handlers, where none are named: a scan of 100,000 keys takes 100 short steps."""
+LEAST_DISCOVERY_SECONDS, MOST_DISCOVERY_SECONDS, DISCOVERY_SHARE = 30.0, 600.0, 0.001
+"""
+Between two scans of the keys for handlers, where none are named: so long that scans take a thousandth of the time,
+within these bounds. A scan of 100,000 keys takes 100 short steps.
+"""
 WORST, HOLDS = 50, 1000
 """Tubes and threads that are listed of each shard: what a page of a handler shows. Holds name the workers."""
 
@@ -36,7 +39,7 @@ class Reader:
         self.chosen, self.is_discovering = list(chosen), not chosen
         self.world = World()
         self.histories: dict[str, History] = {}
-        self._discovered_at: float | None = None
+        self._discover_at = 0.0
 
     async def run(self, then: Callable[[], Awaitable[None]]) -> None:
         """Read until cancelled, a round a second, and do something after each."""
@@ -60,14 +63,15 @@ class Reader:
 
     async def _discover(self) -> None:
         """The handlers that Redis has, from a scan of its keys: there is no list of them."""
-        now = time.monotonic()
-        if not self.is_discovering or (self._discovered_at and now - self._discovered_at < DISCOVERY_SECONDS):
+        began = time.monotonic()
+        if not self.is_discovering or began < self._discover_at:
             return
         spreads: dict[str, int] = {}
         for shard in await self.storage.known_shards():
             spreads[shard.handler] = max(spreads.get(shard.handler, 1), shard.number + 1)
         self.chosen = [Named(name, spread) for name, spread in sorted(spreads.items())]
-        self._discovered_at = now if self.chosen else None
+        if self.chosen:
+            self._discover_at = time.monotonic() + seconds_between_scans(time.monotonic() - began)
 
     def _silent(self, error: Exception) -> None:
         world = self.world
@@ -95,6 +99,11 @@ class Reader:
 
     def named(self, handler: str) -> Named | None:
         return next((named for named in self.chosen if named.name == handler), None)
+
+
+def seconds_between_scans(taken: float) -> float:
+    """How long to wait after a scan that took *taken* seconds."""
+    return min(max(taken / DISCOVERY_SHARE, LEAST_DISCOVERY_SECONDS), MOST_DISCOVERY_SECONDS)
 
 
 def sample(at: float, state: HandlerState) -> Sample:
