@@ -7,6 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from tools.docs.examples import repository  # noqa: E402 - the path comes first
+
 project = author = "sharded-queue"
 version = release = installed(project)
 language = "en"
@@ -46,6 +48,7 @@ smartquotes = False  # the pages have the signs that they mean, and --options ha
 
 html_theme = "furo"
 html_title = "sharded-queue"
+html_theme_options = {"source_repository": repository(), "source_branch": "main", "source_directory": ""}
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_js_files = ["offline_search.js"]

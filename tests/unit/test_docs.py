@@ -1,6 +1,7 @@
 """The pages of documentation lead where they say, and the index leads to each of them."""
 
 import re
+import tomllib
 from functools import cache
 from pathlib import Path
 
@@ -82,3 +83,18 @@ def test_the_code_uses_every_word_of_the_glossary() -> None:
 
     assert len(words) >= 40
     assert [word for word in words if not re.search(rf"\b{word}", code) and word.replace(" ", "_") not in code] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "charts/sharded-queue/Chart.yaml"])
+def test_the_address_of_the_repository_is_the_one_of_the_package(page: str) -> None:
+    address = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Repository"]
+
+    named = set(re.findall(r"https://github\.com/[\w-]+/[\w-]+(?:\.py)?", (ROOT / page).read_text()))
+    assert named == {address}
+
+
+def test_the_readme_lists_every_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+
+    listed = re.findall(r"^\| `(\w+)` \| .+ \| .+ \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(extras)

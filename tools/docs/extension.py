@@ -1,12 +1,13 @@
 """The extension that `docs/conf.py` names: which step of a build does what."""
 
 import shutil
+from pathlib import PurePosixPath
 from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.errors import SphinxError
 
-from tools.docs import api
+from tools.docs import api, examples
 from tools.docs.docstrings import as_restructured
 from tools.docs.navigation import navigation
 from tools.docs.reference import filled
@@ -18,6 +19,7 @@ INDEX, PARTS = "docs/README", ("docs/decisions/README", "examples/README")
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", fill)
     app.connect("source-read", add_navigation)
+    app.connect("source-read", add_files)
     app.connect("autodoc-process-docstring", translate)
     app.connect("build-finished", add_index)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
@@ -43,6 +45,12 @@ def add_navigation(app: Sphinx, page: str, source: list[str]) -> None:
     index = INDEX if page == root else page
     if page in (root, *PARTS):
         source[0] += "\n\n" + navigation((app.srcdir / f"{index}.md").read_text(), index, root)
+
+
+def add_files(app: Sphinx, page: str, source: list[str]) -> None:
+    folder = PurePosixPath(page).parent
+    if folder.parent.name == "examples":
+        source[0] += examples.listing(app.srcdir / folder)
 
 
 def add_index(app: Sphinx, error: Exception | None) -> None:
