@@ -16,13 +16,14 @@ from redis.asyncio import Redis
 
 from sharded_queue import Queue, RedisStorage
 from sharded_queue.state import Hold, ShardState
+from tests.chart.conftest import release
 from tests.operator_api.conftest import crd, start_operator
 from tools.cluster.cluster import Cluster
 from tools.cluster.paths import NODE_ADDRESS
 from tools.operator_process import Operator, until
 from tools.redis_server import RedisServer
 
-__all__ = ["crd", "start_operator"]
+__all__ = ["crd", "release", "start_operator"]
 
 MOUNTED = ("gate.py", "held_notifications.py", "orders.py")
 """Modules of this folder that worker pods import."""
