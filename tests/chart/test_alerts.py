@@ -43,7 +43,7 @@ def promtool_test(alert: str, case: dict[str, Any], alerts: list[dict[str, Any]]
 
 
 def expected(alert: str, case: dict[str, Any]) -> dict[str, Any]:
-    link = f"docs/runbooks.md#{alert.lower()}"
+    link = f"https://github.com/basis-company/sharded-queue.py/blob/main/docs/runbooks.md#{alert.lower()}"
     return {
         "exp_labels": {**case["labels"], **ALERTS[alert]["labels"]},
         "exp_annotations": {"summary": case["summary"], "runbook_url": link},

@@ -36,6 +36,7 @@ ELSEWHERE = {
     ("docs/producers.md", "py"): "tests/web/test_after_commit.py",
     ("docs/operations.md", "python"): "tests/contract/test_procedures.py",
     ("docs/operations.md", "ini"): "tests/docs/test_operations.py",
+    ("docs/operations.md", "dockerfile"): "tests/docs/test_operations.py",
     ("docs/operations.md", "yaml"): "tests/docs/test_operations.py",
     ("docs/tutorial.md", "python"): "tests/docs/test_tutorial.py",
     ("docs/tutorial.md", "console"): "tests/docs/test_tutorial.py",

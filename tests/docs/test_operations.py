@@ -1,8 +1,10 @@
 """The files that the page on operations prints are what their programs and this library read."""
 
 import configparser
+import json
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from tests.chart.promtool import checked, require_promtool
 from tests.harness.pages import DOCS, blocks
 
 PAGES = ["operations.md", "production.md"]
+ROOT = DOCS.parent
 
 
 def printed_yaml(kind: str) -> Any:
@@ -62,6 +65,51 @@ def test_the_unit_starts_a_worker_and_gives_it_time_to_stop() -> None:
     assert program.endswith("/bin/sharded-queue")
     assert command in OWN
     assert float(unit["Service"]["TimeoutStopSec"]) > settings.worker_drain
+
+
+def test_the_instances_of_the_unit_have_ports() -> None:
+    page = (DOCS / "operations.md").read_text()
+    (port,) = re.findall(r"QUEUE_METRICS_PORT=(\S+)", page)
+    instances = re.findall(r"queue-worker@(\d+)", page)
+
+    assert len({int(port.replace("%i", each)) for each in instances}) >= 2
+    for each in [*instances, "99"]:
+        assert int(port.replace("%i", each)) < 1 << 16
+
+
+def test_the_dockerfile_installs_a_known_extra_on_a_python_that_is_allowed_and_starts_a_worker() -> None:
+    (text,) = blocks("operations.md", "dockerfile")
+    lines = {word: rest for word, _, rest in (line.partition(" ") for line in text.splitlines())}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    (python,) = re.fullmatch(r"python:(3\.\d+)-slim", lines["FROM"]).groups()  # type: ignore[union-attr]
+    assert f"Programming Language :: Python :: {python}" in project["classifiers"]
+    name, extra = re.search(r"'([\w-]+)\[(\w+)\]>=1'$", lines["RUN"]).groups()  # type: ignore[union-attr]
+    assert name == project["name"]
+    assert extra in project["optional-dependencies"]
+    program, command = json.loads(lines["ENTRYPOINT"])
+    assert program in project["scripts"]
+    assert command in OWN
+    (module,) = json.loads(lines["CMD"])
+    assert lines["COPY"] == f"{module}.py ."
+    assert f"PYTHONPATH={lines['WORKDIR']}" in lines["ENV"].split()
+    assert lines["USER"].split(":")[0] not in {"0", "root"}
+
+
+def test_the_table_of_alerts_is_that_of_the_chart() -> None:
+    groups = yaml.safe_load((ROOT / "charts" / "sharded-queue" / "files" / "alerts.yaml").read_text())["groups"]
+    wanted = [
+        (rule["alert"], rule["alert"].lower(), rule.get("for", "at once"), rule["labels"]["severity"])
+        for group in groups
+        for rule in group["rules"]
+    ]
+    page = (DOCS / "runbooks.md").read_text()
+    rows = re.findall(r"^\| \[(\w+)\]\(#(\w+)\) \| (.+) \| (.+) \| (\w+) \|$", page, re.MULTILINE)
+
+    assert [(name, link, after, severity) for name, link, _, after, severity in rows] == wanted
+    for (_, _, words, _, _), rule in zip(rows, (rule for group in groups for rule in group["rules"]), strict=True):
+        bound = re.search(r"> (\d*\.?\d+)\s*$", rule["expr"])
+        number = bound[1] if bound else "0"
+        assert number in {"0", "0.1", "1"} or number in words, (words, number)
 
 
 def test_the_alerts_and_metrics_that_are_named_exist() -> None:
