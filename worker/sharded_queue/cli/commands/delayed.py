@@ -1,7 +1,7 @@
 """`sharded-queue delayed`: requests that are not due yet."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import click
 from rich.text import Text
@@ -14,6 +14,10 @@ from sharded_queue.cli.tables import Fitted, instant, name, number, text, word
 from sharded_queue.printable import be, counted, printable
 from sharded_queue.serializer import body_of
 from sharded_queue.state import Delayed
+from sharded_queue.tube import Shard
+
+Step = Callable[[RedisStorage, Shard, Sequence[int]], Awaitable[list[int]]]
+"""What becomes of delayed requests, given by their numbers; returns the numbers for which it was done."""
 
 
 @click.group()
@@ -82,25 +86,12 @@ def cancel(
     Cancel delayed requests by the NUMBERS that `delayed list` and the receipts of a registration show. Exit 1 if one of
     them is not delayed any more: it is in its tube, was handled, or never existed.
     """
-    found = numbered(handler, numbers, is_all, modules, spread)
-    done = read_about(found, lambda storage: cancelled(storage, found, numbers))
-    left = [each for each in numbers if each not in done]
+    done, left = carry_out(numbered(handler, numbers, is_all, modules, spread), numbers, RedisStorage.cancel)
     said = [f"{each} is not delayed, and was not cancelled" for each in left]
     words = f"{counted(len(done), 'delayed request')} of {printable(handler)} {be(len(done))} cancelled"
     emit(as_json, answers.Cancelled(handler=handler, cancelled=done, unknown=left), words, *said)
     if left:
         raise SystemExit(1)
-
-
-async def cancelled(storage: RedisStorage, handler: Named, numbers: Sequence[int]) -> list[int]:
-    """Cancel these, or all, a thousand at a time."""
-    if numbers:
-        return await storage.cancel(handler.shards[0], list(dict.fromkeys(numbers)))
-    done: list[int] = []
-    for shard in handler.shards:
-        while waiting := await storage.delayed(shard, 1000):
-            done += await storage.cancel(shard, [each.sequence for each in waiting])
-    return done
 
 
 @delayed.command()
@@ -116,9 +107,7 @@ def run(
     Let delayed requests join the tails of their tubes now, by the NUMBERS that `delayed list` shows. Exit 1 if one of
     them is not delayed any more.
     """
-    found = numbered(handler, numbers, is_all, modules, spread)
-    done = read_about(found, lambda storage: joined(storage, found, numbers))
-    left = [each for each in numbers if each not in done]
+    done, left = carry_out(numbered(handler, numbers, is_all, modules, spread), numbers, RedisStorage.run_delayed)
     said = [f"{each} is not delayed, and was not run" for each in left]
     words = f"{counted(len(done), 'delayed request')} of {printable(handler)} {be(len(done))} in the tubes now"
     emit(as_json, answers.Ran(handler=handler, ran=done, unknown=left), words, *said)
@@ -126,14 +115,20 @@ def run(
         raise SystemExit(1)
 
 
-async def joined(storage: RedisStorage, handler: Named, numbers: Sequence[int]) -> list[int]:
-    """Run these, or all, a thousand at a time, the next due first."""
+def carry_out(handler: Named, numbers: Sequence[int], step: Step) -> tuple[list[int], list[int]]:
+    """The numbers for which *step* was carried out, and those of *numbers* that no delayed request has."""
+    done = read_about(handler, lambda storage: in_parts(storage, handler, numbers, step))
+    return done, [each for each in numbers if each not in done]
+
+
+async def in_parts(storage: RedisStorage, handler: Named, numbers: Sequence[int], step: Step) -> list[int]:
+    """Carry out *step* for these, or for all, a thousand at a time, the next due first."""
     if numbers:
-        return await storage.run_delayed(handler.shards[0], numbers)
+        return await step(storage, handler.shards[0], list(dict.fromkeys(numbers)))
     done: list[int] = []
     for shard in handler.shards:
-        while ran := await storage.run_delayed(shard, [each.sequence for each in await storage.delayed(shard, 1000)]):
-            done += ran
+        while part := await step(storage, shard, [each.sequence for each in await storage.delayed(shard, 1000)]):
+            done += part
     return done
 
 
