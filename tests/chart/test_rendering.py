@@ -231,6 +231,9 @@ def test_an_operator_whose_new_image_cannot_be_pulled_goes_on() -> None:
     assert container["readinessProbe"]["httpGet"]["path"] == "/livez"
 
 
+CONSOLE = "test-sharded-queue-console"
+
+
 def console(*arguments: Any) -> Manifest:
     """The console's container."""
     (found,) = [
@@ -273,3 +276,37 @@ def test_console_where_everybody_could_act_is_refused() -> None:
 def test_console_is_reached_by_a_name(way: str) -> None:
     with pytest.raises(Refused, match=rf"console\.{way} needs console\.host"):
         rendered("--set", f"console.enabled=true,console.{way}.enabled=true")
+
+
+def test_console_may_list_the_shardedqueues_that_the_operator_serves() -> None:
+    """And nothing else, in the namespaces of the operator and nowhere else."""
+    everywhere = rendered("--set=console.enabled=true")
+    named = rendered("--set=console.enabled=true,watchNamespaces={shop,billing}")
+    rule = {"apiGroups": ["shardedqueue.dev"], "resources": ["shardedqueues"], "verbs": ["list"]}
+
+    def granted(objects: list[Manifest], kind: str) -> list[tuple[str | None, Any]]:
+        of_console = [each for each in of_kind(objects, kind) if each["metadata"]["name"] == f"queues-{CONSOLE}"]
+        return [(each["metadata"].get("namespace"), each.get("rules") or each["subjects"]) for each in of_console]
+
+    subjects = [{"kind": "ServiceAccount", "name": CONSOLE, "namespace": NAMESPACE}]
+    assert granted(everywhere, "ClusterRole") == [(None, [rule])]
+    assert granted(everywhere, "ClusterRoleBinding") == [(None, subjects)]
+    assert granted(named, "Role") == [("shop", [rule]), ("billing", [rule])]
+    assert granted(named, "RoleBinding") == [("shop", subjects), ("billing", subjects)]
+    assert not of_kind(named, "ClusterRole", "ClusterRoleBinding")
+    arguments = console("--set=console.enabled=true,watchNamespaces={shop,billing}")["args"]
+    assert [each for each in arguments if each.startswith(("--kubernetes", "--namespace"))] == [
+        *("--kubernetes", "--namespace=shop", "--namespace=billing")
+    ]
+
+
+def test_console_that_shows_no_shardedqueues_has_no_token() -> None:
+    objects = rendered("--set=console.enabled=true,console.shardedQueues=false")
+    (deployment,) = [each for each in of_kind(objects, "Deployment") if each["metadata"]["name"] == CONSOLE]
+    pod = deployment["spec"]["template"]["spec"]
+
+    assert pod["automountServiceAccountToken"] is False
+    assert "serviceAccountName" not in pod
+    assert "--kubernetes" not in pod["containers"][0]["args"]
+    kinds = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+    assert not [each for each in of_kind(objects, *kinds) if each["metadata"]["name"].endswith("-console")]

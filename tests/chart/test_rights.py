@@ -77,7 +77,7 @@ def test_the_lease_is_granted_by_name_where_that_is_possible() -> None:
 
 
 def test_every_rule_says_what_it_is_for() -> None:
-    for template in (CHART / "templates" / "rbac").iterdir():
+    for template in [file for folder in ("rbac", "console") for file in (CHART / "templates" / folder).iterdir()]:
         lines = template.read_text().splitlines()
         for before, line in pairwise(lines):
             if re.match(r"- apiGroups", line):

@@ -10,16 +10,17 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.async_api import expect
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import Page, expect
 from redis.asyncio import Redis
 
 from sharded_queue import Queue, RedisStorage
 from sharded_queue.tube import Shard
 from tests.chart.helm import CHART
-from tests.chart.release import NAME, REDIS, Release, queue
+from tests.chart.release import NAME, REDIS, Release, Right, queue
 from tests.e2e.conftest import worker_of
 from tests.e2e.shown_orders import Order
-from tests.harness.browser import NARROW, Watched, opened_browser
+from tests.harness.browser import NARROW, Watched, opened_browser, overflow
 from tools.operator_process import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -48,7 +49,8 @@ class Run:
         modules = {name: (HERE / name).read_text() for name in ("gate.py", "shown_orders.py")}
         handlers = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "handlers"}, "data": modules}
         worker = worker_of("shown_orders", QUEUE_WORKER_BATCH_SIZE=1)
-        self.release.apply(handlers, queue("orders", worker=worker, handlers=[{"name": Order.name}], replicas=1))
+        spec = {"worker": worker, "handlers": [{"name": Order.name}], "replicas": 1}
+        self.release.apply(handlers, queue("orders", **spec, scaling={"targetDrainSeconds": 1}))
         self.ask(lambda redis: RedisStorage(redis).pause(SHARD, "paused", True))
         self.ask(lambda redis: Queue(RedisStorage(redis)).register(Order, "slow", "slow", "failing", "paused"))
         until(self.has_come_to_rest, "one thread is at work and one has failed", 60)
@@ -100,6 +102,7 @@ def test_console_is_upgraded_in_and_says_what_is_so(run: Run) -> None:
     with forwarded(release) as address:
         asyncio.run(shows(run, address))
     answers_to_the_names_of_its_service_only(release)
+    only_lists_shardedqueues(release)
 
 
 async def shows(run: Run, address: str) -> None:
@@ -118,11 +121,44 @@ async def shows(run: Run, address: str) -> None:
         await page.goto(f"{address}workers")
         await expect(page.locator("main")).to_contain_text(pod)
 
+        await shows_the_queue(run, page, address)
         await page.goto(f"{address}thread?handler=tests.Order&thread=slow")
         await expect(page.locator("h1")).to_contain_text(f"Thread slow moves: {run.release.namespace}.{pod}/")
         await asyncio.to_thread(run.open_the_gate)
         await expect(page.locator("h1")).to_contain_text("Thread slow has no requests")
         assert not [fault for fault in watched.faults if "/live?" not in fault]  # a page that is left ends its stream
+
+
+async def shows_the_queue(run: Run, page: Page, address: str) -> None:
+    """As the API server has it, for everybody; and after its account lost its right, with a word about that."""
+    await page.goto(f"{address}shardedqueues")
+    hot = "orders needs a look: thread slow of tests.Order has kept a worker busy for 1 s without a break"
+    await expect(page.locator("h1")).to_contain_text(hot, timeout=15_000)
+    queue = page.get_by_role("article", name=f"ShardedQueue {run.release.namespace}/orders")
+    await expect(queue).to_contain_text("0 to 10, pinned to 1")
+    await expect(queue).to_contain_text(
+        (await asyncio.to_thread(run.release.get, "shq", "orders"))["status"]["message"]
+    )
+    await expect(queue.get_by_role("link", name=Order.name)).to_be_visible()
+    for scheme in ("light", "dark"):
+        await page.emulate_media(color_scheme=scheme)
+        found = await Axe().run(page)
+        assert not found.violations_count, found.generate_report()
+    assert not await overflow(page)
+
+    binding = f"rolebinding/{run.release.namespace}-{CONSOLE}"
+    await asyncio.to_thread(run.release.kubectl, "delete", binding)
+    said = "the account of this pod may not list ShardedQueues"
+    await expect(page.get_by_role("alert")).to_contain_text(said, timeout=15_000)
+    await expect(queue).to_contain_text("pinned to 1")
+
+
+def only_lists_shardedqueues(release: Release) -> None:
+    """By the API server's own account of what the console asked it for."""
+    assert release.cluster.audit_log
+    account = f"system:serviceaccount:{release.namespace}:{CONSOLE}"
+    asked = {right for right, _ in release.asked(release.cluster.audit_log, account)}
+    assert asked == {Right("shardedqueue.dev", "shardedqueues", "list")}
 
 
 def answers_to_the_names_of_its_service_only(release: Release) -> None:

@@ -1,6 +1,6 @@
 """The console: who acts, on what, and how often it asks."""
 
-from tests.mutants.mutant import CONSOLE, Mutant
+from tests.mutants.mutant import CONSOLE, SHARDED_QUEUES, Mutant
 
 MUTANTS = [
     Mutant(
@@ -65,5 +65,33 @@ MUTANTS = [
         "        self._room -= reads\n",
         "",
         (CONSOLE + "hundred_pages_ask_a_bounded_number_of_questions",),
+    ),
+    Mutant(
+        "the token of the console goes to whoever answers",
+        "web/api_server.py",
+        'ssl.create_default_context(cafile=self.mount / "ca.crt")',
+        "ssl._create_unverified_context()",
+        (SHARDED_QUEUES + "token_is_not_shown_to_a_server_of_another_authority",),
+    ),
+    Mutant(
+        "an API server that drips keeps its reader for ever",
+        "web/api_server.py",
+        "    timer.start()\n",
+        "",
+        (SHARDED_QUEUES + "answer_that_drips_is_given_up",),
+    ),
+    Mutant(
+        "an answer of any size is kept",
+        "web/api_server.py",
+        "        if len(body) > self.most_bytes:\n",
+        "        if False:\n",
+        (SHARDED_QUEUES + "answer_that_is_too_large_is_not_kept",),
+    ),
+    Mutant(
+        "what was known goes with the API server",
+        "web/sharded_queues.py",
+        "Cluster(before.at, before.queues, before.unlisted, before.lines, since, str(error))",
+        "Cluster(silent_since=since, trouble=str(error))",
+        (SHARDED_QUEUES + "api_server_that_goes_away_is_said_and_harms_nothing_else",),
     ),
 ]

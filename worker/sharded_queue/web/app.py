@@ -38,12 +38,14 @@ from sharded_queue.web.pages import (
     Overview,
     Page,
     Seen,
+    ShardedQueuesPage,
     ThreadPage,
     WorkersPage,
 )
 from sharded_queue.web.people import People, Person
 from sharded_queue.web.reader import Reader
 from sharded_queue.web.reads import PAGE, reads_of
+from sharded_queue.web.sharded_queues import ClusterReader
 from sharded_queue.web.templating import environment
 
 log = logging.getLogger("sharded_queue.web")
@@ -55,11 +57,12 @@ PAGES: Sequence[Page] = (
     DeadPage(),
     LaterPage(),
     WorkersPage(),
+    ShardedQueuesPage(),
     JobPage(),
 )
 BY_NAME = {page.name: page for page in PAGES}
 MENU = [page for page in PAGES if page.name not in ("handler", "thread", "job")]
-"""Those that are about everything."""
+"""Those that are about everything. ShardedQueues are shown only where a cluster is."""
 LONGEST_QUERY = 8000
 MOST_FIELDS = 2000
 SOON_SECONDS = 1.0
@@ -91,6 +94,8 @@ class Options:
     allow_actions: bool = False
     people: People = field(default_factory=People)
     audit: Audit = field(default_factory=Audit)
+    cluster: ClusterReader | None = None
+    """Reads the ShardedQueues, where they are shown."""
 
 
 class Console:
@@ -132,12 +137,15 @@ class Console:
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         await self.reader.round()
-        task = asyncio.create_task(self.reader.run(self.after_round))
+        readers = [asyncio.create_task(self.reader.run(self.after_round))]
+        if self.options.cluster:
+            readers.append(asyncio.create_task(self.options.cluster.run()))
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, *self._tasks, return_exceptions=True)
+            for reader in readers:
+                reader.cancel()
+            await asyncio.gather(*readers, *self._tasks, return_exceptions=True)
 
     def application(self) -> Starlette:
         return Starlette(
@@ -284,7 +292,9 @@ class PageView:
     @property
     def seen(self) -> Seen:
         console = self.console
-        return Seen(console.reader.world, console.details, console.bodies, console.jobs, console.may(self.person))
+        may, reader = console.may(self.person), console.options.cluster
+        cluster = reader.cluster if reader else None
+        return Seen(console.reader.world, console.details, console.bodies, console.jobs, may, cluster)
 
     def questions(self) -> list[Question]:
         try:
@@ -322,7 +332,7 @@ class PageView:
             "redis": self.console.redis,
             "page": self.page,
             "person": self.person,
-            "menu": MENU,
+            "menu": [page for page in MENU if self.console.options.cluster or page.name != ShardedQueuesPage.name],
             "parameters": self.parameters,
             "query": str(self.parameters),
         }

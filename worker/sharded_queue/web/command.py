@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import socket
 import sys
 from ipaddress import ip_address
@@ -17,14 +18,17 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import NAME, BadInput, import_all, module_options, named
 from sharded_queue.printable import printable
 from sharded_queue.settings import settings
+from sharded_queue.web.api_server import MOUNT, ApiServer
 from sharded_queue.web.app import Console, Options
 from sharded_queue.web.audit import Audit
 from sharded_queue.web.headers import LOOPBACK
 from sharded_queue.web.people import ROLES, People, Role, RoleOf, UserFile, digest_of
+from sharded_queue.web.sharded_queues import ClusterReader
 
 log = logging.getLogger("sharded_queue.web")
 
 
+NAMESPACE = re.compile("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -56,6 +60,8 @@ def hash_secret(context: click.Context, _: click.Parameter, is_wanted: bool) -> 
     help="The role of a person whom the proxy names and the file does not.",
 )
 @click.option("--role-of", metavar="MODULE:NAME", help="A function of yours: from a person's name to a role, or None.")
+@click.option("--kubernetes", is_flag=True, help="Show the ShardedQueues of the cluster that this pod is in.")
+@click.option("--namespace", "namespaces", multiple=True, help="Show those of this namespace only.  [default: all]")
 @click.option("--audit-log", type=FILE, help="Append a line for each action to this file.  [default: standard output]")
 @click.option(
     "--hash-secret",
@@ -78,6 +84,8 @@ def web(
     header: str | None,
     default_role: str,
     role_of: str | None,
+    kubernetes: bool,
+    namespaces: tuple[str, ...],
     audit_log: Path | None,
 ) -> None:
     """
@@ -94,6 +102,8 @@ def web(
             f"--allow-actions on {address} would let everybody act: say who acts with --users FILE or "
             "--trusted-proxy-header NAME, or listen on 127.0.0.1"
         )
+    if namespaces and not kubernetes:
+        raise BadInput("--namespace says whose ShardedQueues to show: add --kubernetes")
     options = Options(
         chosen=chosen,
         hosts=(*LOOPBACK, *(host.lower() for host in hosts)),
@@ -101,8 +111,26 @@ def web(
         allow_actions=allow_actions,
         people=people,
         audit=Audit(audit_log),
+        cluster=reader_of(namespaces) if kubernetes else None,
     )
     asyncio.run(serve(listening(address, port), options))
+
+
+def reader_of(namespaces: tuple[str, ...]) -> ClusterReader:
+    """
+    Raises:
+        BadInput: this process cannot ask an API server, or would ask for something else than a namespace.
+    """
+    server = ApiServer.of_this_pod()
+    if server is None:
+        raise BadInput(
+            f"--kubernetes needs a pod with the token of its account in {MOUNT}: "
+            "set automountServiceAccountToken, or leave the option out"
+        )
+    for namespace in namespaces:
+        if not NAMESPACE.fullmatch(namespace):
+            raise BadInput(f"--namespace {printable(namespace, 100)!r} is no name of a namespace")
+    return ClusterReader(server, namespaces)
 
 
 def is_loopback(address: str) -> bool:

@@ -27,6 +27,7 @@ from sharded_queue.web.jobs import Jobs
 from sharded_queue.web.letters import Letter
 from sharded_queue.web.reads import LETTERS
 from sharded_queue.web.sentences import Sentence
+from sharded_queue.web.sharded_queues import Cluster
 from sharded_queue.web.world import HandlerState, World
 
 ROWS = 25
@@ -49,6 +50,8 @@ class Seen:
     jobs: Jobs
     may: frozenset[str] = frozenset()
     """The names of the actions that the person may take."""
+    cluster: Cluster | None = None
+    """The ShardedQueues, where the console shows them."""
 
     def offered(self, *names: str) -> list[Action]:
         """Those of these actions that the person may take."""
@@ -476,6 +479,22 @@ class WorkersPage(Page):
 
 def longest_work(worker: serving.Serving) -> float:
     return max((hold.busy_seconds for hold in worker.holds), default=0.0)
+
+
+class ShardedQueuesPage(Page):
+    name, title = "shardedqueues", "ShardedQueues"
+
+    def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
+        cluster = seen.cluster
+        if cluster is None:
+            raise NotFound("This console shows no ShardedQueues: it was started without --kubernetes.")
+        return {
+            "cluster": cluster,
+            "queues": rows(cluster.queues, place(parameters)),
+            "sentence": sentences.of_cluster(cluster),
+            "state_of": sentences.state_of_queue,
+            "known": seen.world.handlers,
+        }
 
 
 class JobPage(Page):
