@@ -28,7 +28,7 @@ class Event(NamedTuple):
 
 
 class WebhookHandler(Handler[Event]):
-    retry = Retry(limit=12, base_seconds=5, cap_seconds=3600)  # 5 hours, then the event is a dead letter
+    retry = Retry(limit=12, base_seconds=5, cap_seconds=3600)  # 2.4 hours, then the event is a dead letter
 
     @classmethod
     async def route(cls, *events: Event) -> list[Route]:

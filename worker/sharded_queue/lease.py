@@ -30,8 +30,9 @@ class Lease(NamedTuple):
     """
     One worker's right to one thread, until it is released, expires or is taken away.
 
-    *fence* grows with every bind of the thread, for ever, even over a failover of Redis that lost writes. Compare it in
-    your own database to refuse a writer that was overtaken.
+    *fence* grows with every bind of the thread. Compare it in your own database to refuse a writer that was overtaken.
+    After Redis has lost writes, as in a failover, it grows on if the clock of Redis is not behind: keep the clocks of
+    master and replicas synchronised.
     """
 
     shard: Shard

@@ -196,7 +196,7 @@ class Settings(BaseSettings):
     """
 
     worker_handlers: Annotated[tuple[str, ...], NoDecode] = ()
-    """Names of the handlers that a worker process serves; empty: all handlers that its modules define."""
+    """Names of the handlers that a worker process serves; empty: all handlers that its modules define or import."""
 
     worker_turn: float = Field(30.0, gt=0, le=86400)
     """

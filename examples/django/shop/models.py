@@ -7,7 +7,7 @@ class Order(models.Model):
 
 
 class Invoice(models.Model):
-    """Numbered without gaps for each customer, in the order in which the orders were placed."""
+    """Numbered without gaps for each customer, in the order in which the requests for them were registered."""
 
     order = models.OneToOneField(Order, on_delete=models.PROTECT)
     customer = models.CharField(max_length=100)

@@ -64,7 +64,8 @@ class Queue:
             RouteError: `route` did not return a usable route per request; nothing was registered.
             SerializationError: a request cannot be encoded, has a field that no worker could read as the annotated
                 type, or is larger than `settings.register_message_bytes`; nothing was registered.
-            StorageUnavailable: no answer within `settings.redis_retry`; the requests may or may not be registered.
+            StorageUnavailable: no answer within `settings.redis_retry`, or Redis refuses. If its `is_uncertain` is
+                true, the requests may or may not be registered; if it is false, nothing was registered.
         """
         if not requests:
             return Receipts([], {}, {})

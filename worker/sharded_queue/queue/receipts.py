@@ -8,9 +8,12 @@ from sharded_queue.tube import Tube
 
 class Receipt(NamedTuple):
     """
-    Where a request waits: its tube, and its sequence number there. No other request is registered with the same number,
-    unless a person drops requests of the tube: then the numbers of those behind them fall by one each. A dead letter
-    that is put back gets another number than its receipt has.
+    Where a request waits: its tube, and its sequence number there.
+
+    The number of a waiting request changes in one case: a person drops a request before it in the tube. Then the
+    requests behind the dropped one move up, and the number of each falls by one. A receipt from before may then name
+    another request. A dead letter that is put back gets another number than its receipt has, and so may a delayed
+    request when it joins its tube.
 
     *is_duplicate*: the request was not registered, because it repeats the one that the receipt names. That one was
     registered earlier, and may have been handled by now.

@@ -63,7 +63,8 @@ def drop(
 ) -> None:
     """
     Drop waiting requests of a thread, by the NUMBERS that `peek` shows, or all of it. They go to the dead letters, and
-    `dead replay` puts them back. The others keep their order. Exit 1 if one of them stays.
+    `dead replay` puts them back. The others keep their order. Exit 1 if one of them stays. The NUMBERS are those of one
+    tube: of --priority, or else of QUEUE_DEFAULT_PRIORITY, 0.
     """
     if bool(numbers) == is_all:
         raise BadInput("give the NUMBERS that `peek` shows, or --all")

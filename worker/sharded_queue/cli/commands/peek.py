@@ -43,7 +43,10 @@ def peek(
     is_all: bool,
     as_json: bool,
 ) -> None:
-    """Show the first requests of a tube, or those that follow. They stay where they are."""
+    """
+    Show the first requests of a tube, or those that follow. They stay where they are. Without PRIORITY, it is the tube
+    of QUEUE_DEFAULT_PRIORITY, 0.
+    """
     (found,) = named([handler], modules, spread)
     tube = Tube(found.shard_of(thread), thread, priority)
 

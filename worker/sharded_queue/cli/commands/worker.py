@@ -54,7 +54,7 @@ def choices(setting: str) -> Sequence[str]:
 @click.option("--reload", is_flag=True, help="While developing: start again, drained, when a Python file changes.")
 def worker(modules: tuple[str, ...], log_level: str | None, log_format: str | None, *, reload: bool) -> None:
     """
-    Serve the handlers that MODULES define, or those of them that QUEUE_WORKER_HANDLERS names.
+    Serve the handlers that MODULES define or import, or those of them that QUEUE_WORKER_HANDLERS names.
 
     On SIGTERM or SIGINT, take nothing new, finish and settle the running batches, release the threads, exit 0. A second
     signal aborts the running batches.
