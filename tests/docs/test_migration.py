@@ -5,6 +5,7 @@ import asyncio
 import json
 import os
 import signal
+import threading
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -177,6 +178,30 @@ async def test_what_the_old_worker_forwards_keeps_its_order_and_comes_once(side:
 
     assert done == list(range(7))
     assert await side.depth(page["OrderHandler"]) == 0
+
+
+@pytest.mark.redis
+async def test_what_finds_no_room_is_forwarded_later(side: Side) -> None:
+    """The old task does not fail: its queue would drop the job, or retry it behind others."""
+    page = printed("migration/README.md", "shop")
+    handler, order = page["OrderHandler"], page["Order"]
+    handler.capacity, done = 1, observed(page["OrderHandler"])
+    is_refused, has_room = threading.Event(), threading.Event()
+
+    def sleep(_: float) -> None:
+        is_refused.set()
+        has_room.wait(20)
+
+    page["sleep"] = sleep
+    await side.call(page["forward"], side.producer, "job 0", order("ann", 0))
+    forwarding = asyncio.create_task(side.call(page["forward"], side.producer, "job 1", order("ann", 1)))
+    assert await asyncio.to_thread(is_refused.wait, 20)
+    await side.handle(handler, 1)
+    has_room.set()
+    await forwarding
+    await side.handle(handler, 1)
+
+    assert done == [0, 1]
 
 
 @pytest.mark.redis

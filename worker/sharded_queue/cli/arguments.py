@@ -91,7 +91,10 @@ class Sought(NamedTuple):
 
 def everything_option(command: Command) -> Command:
     return click.option(
-        "--all", "everything", is_flag=True, help="All handlers of this Redis, found by scanning its keys."
+        "--all",
+        "everything",
+        is_flag=True,
+        help="All handlers of this Redis, found by scanning its keys. Not on a Cluster.",
     )(command)
 
 

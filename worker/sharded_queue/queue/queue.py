@@ -45,8 +45,9 @@ class Queue:
         identities: Sequence[str] | None = None,
     ) -> Receipts:
         """
-        Put requests into their tubes, all or none of them (per shard, if the handler has several); returns a receipt
-        for each, in the order given. The requests of one tube keep that order.
+        Put requests into their tubes, all or none of them; returns a receipt for each, in the order given. (Per shard,
+        if the handler has several: then an error speaks of one shard, and others may have their requests.) The requests
+        of one tube keep that order.
 
         *headers* travel with every request, and the handler sees them in its context. OpenTelemetry adds its own, where
         it is installed and set up. *delay_seconds*: the requests join their tubes when this time has passed, behind
