@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from sharded_queue import Handler, Queue, RedisStorage, Route, current, settings
 from sharded_queue.cli.commands.worker import serve
+from sharded_queue.cli.hooks import Hooks
 from tests.crash.history import Recorder
 from tools.redis_server import RedisServer
 
@@ -49,7 +50,7 @@ def work(address: str, folder: str, name: str, lease_seconds: float) -> None:
     settings.worker_batch_size, settings.worker_concurrency = BATCH, 2
     settings.crash_limit = 1_000_000  # no request is to blame here
     StepHandler.recorder = Recorder(Path(folder), name)
-    asyncio.run(serve([StepHandler]))
+    asyncio.run(serve([StepHandler], Hooks([], None)))
 
 
 class WorkerProcesses:

@@ -139,8 +139,8 @@ MUTANTS = [
     Mutant(
         "in memory a delayed request gives its number again",
         "backends/memory/shard.py",
-        "            self.append(entry, self.sequence, due)\n            self.sequence += 1\n",
-        "            self.sequence += 1\n            self.append(entry, self.sequence, due)\n",
+        "return self.append(entry, self.sequence - 1, stamp)",
+        "return self.append(entry, self.sequence, stamp)",
         (CONTROL + "the_number_of_a_delayed_request_is_never_given_again",),
     ),
     # Stopping.
