@@ -154,6 +154,11 @@ class TupleLess(NamedTuple):
     account: str
 
 
+class TupleRenamed(NamedTuple):
+    account: str
+    amount: int
+
+
 STRUCT, MODEL = Struct("ann", 5), Model(account="ann", cents=5)
 ROWS = [
     ("add a field with a default: Struct, dataclass, pydantic", STRUCT, StructMore("ann", 5)),
@@ -162,7 +167,8 @@ ROWS = [
     ("add a field with a default at the end: NamedTuple", Tuple("ann", 5), TupleMore("ann", 5)),
     ("add a field without a default", STRUCT, StructMust("ann", 5, "EUR")),
     ('rename in the code only, `msgspec.field(name="cents")`', STRUCT, StructRenamedInCode("ann", 5)),
-    ("rename in the request", STRUCT, StructRenamed("ann", 5)),
+    ("rename in the request: Struct, dataclass, pydantic", STRUCT, StructRenamed("ann", 5)),
+    ("rename: NamedTuple, whose fields are stored by their place", Tuple("ann", 5), TupleRenamed("ann", 5)),
     ("remove a field: Struct, dataclass, pydantic", STRUCT, StructLess("ann")),
     ("remove a field: Struct, dataclass, pydantic", Data("ann", 5), DataLess("ann")),
     ("remove a field: Struct, dataclass, pydantic", MODEL, ModelLess(account="ann")),
