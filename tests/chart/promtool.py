@@ -1,6 +1,5 @@
 """Prometheus's own parser and its own test of rules."""
 
-import os
 import re
 import shutil
 import subprocess
@@ -8,10 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 
 from tests.chart.helm import REPOSITORY
+from tests.harness.requirements import lack
 
 SUFFIXES = {"counter": ("",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_count")}
 
@@ -20,10 +19,7 @@ def require_promtool() -> None:
     """Tests that need promtool are skipped on a machine without it; in CI that is an error."""
     if shutil.which("promtool"):
         return
-    sentence = "no promtool on PATH: install Prometheus (Debian: apt install prometheus)"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    pytest.skip(sentence)
+    lack("no promtool on PATH: install Prometheus (Debian: apt install prometheus)")
 
 
 def promtool(*arguments: str | Path) -> str:

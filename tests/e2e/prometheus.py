@@ -4,7 +4,6 @@ that the chart uses.
 """
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,11 +14,11 @@ from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import urlopen
 
-import pytest
 import yaml
 
 from tests.chart.helm import Manifest
 from tests.e2e.discovery import META, Discovery, sanitized
+from tests.harness.requirements import lack
 from tools.operator_process import ended, until
 from tools.ports import free_port
 
@@ -113,10 +112,7 @@ def require_prometheus() -> None:
     """Tests that need Prometheus are skipped on a machine without it; in CI that is an error."""
     if shutil.which("prometheus"):
         return
-    sentence = "no prometheus on PATH: install Prometheus (Debian: apt install prometheus)"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    pytest.skip(sentence)
+    lack("no prometheus on PATH: install Prometheus (Debian: apt install prometheus)")
 
 
 def job_of(monitor: Manifest, discovery: Discovery) -> Job:

@@ -1,14 +1,12 @@
 """A certificate authority for tests, and a redis-server that speaks TLS only, with a certificate that it signed."""
 
-import os
 import shutil
 import socket
 import ssl
 import subprocess
 from pathlib import Path
 
-import pytest
-
+from tests.harness.requirements import lack
 from tools.redis_server import RedisServer
 
 KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
@@ -18,10 +16,7 @@ SECONDS = 20
 def require_openssl() -> None:
     if shutil.which("openssl"):
         return
-    sentence = "no openssl on PATH: install it with your package manager"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    pytest.skip(sentence)
+    lack("no openssl on PATH: install it with your package manager")
 
 
 class Authority:

