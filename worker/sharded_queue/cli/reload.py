@@ -104,8 +104,4 @@ class Reloader:
 
 
 def serve(words: Sequence[str]) -> int:
-    return asyncio.run(_run(words))
-
-
-async def _run(words: Sequence[str]) -> int:
-    return await Reloader(words).run()
+    return asyncio.run(Reloader(words).run())

@@ -1,7 +1,8 @@
 """The registering side: `Queue` puts requests into tubes."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from sharded_queue import timing, tracing
@@ -80,36 +81,20 @@ class Queue:
         if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
             raise ValueError(f"delay_seconds is {delay_seconds!r}: from 0 to {LONGEST_DELAY_SECONDS} (ten years)")
         window = window_of(handler, deduplicate_seconds)
+        register = partial(self._register, handler, requests, delay_seconds, window, identities)
         if not tracing.is_on():
-            return await self._through(handler, requests, headers, delay_seconds, window, identities)
+            return await around.through(self._layers, handler, requests, headers or {}, register)
         with tracing.registering(handler.name, len(requests), headers) as carried:
-            return await self._through(handler, requests, carried, delay_seconds, window, identities)
-
-    async def _through(
-        self,
-        handler: type[Handler],
-        requests: tuple[Any, ...],
-        headers: Mapping[str, str] | None,
-        delay_seconds: float,
-        window: float,
-        named: Sequence[str] | None,
-    ) -> Receipts:
-        if not self._layers:
-            return await self._register(handler, requests, headers, delay_seconds, window, named)
-
-        def register(carried: Mapping[str, str]) -> Awaitable[Receipts]:
-            return self._register(handler, requests, carried, delay_seconds, window, named)
-
-        return await around.through(self._layers, handler, requests, headers or {}, register)
+            return await around.through(self._layers, handler, requests, carried or {}, register)
 
     async def _register(
         self,
         handler: type[Handler],
         requests: tuple[Any, ...],
-        headers: Mapping[str, str] | None,
         delay_seconds: float,
         window: float,
         named: Sequence[str] | None,
+        headers: Mapping[str, str],
     ) -> Receipts:
         bodies = handler.serializer().encode_all(requests)
         identities = identities_of(handler, requests, bodies, named) if window else []

@@ -84,20 +84,18 @@ def problems(world: World, why: Answer) -> list[Sentence]:
 def of_handler(handler: HandlerState, why: Answer) -> list[Sentence]:
     """What is wrong with a handler; nothing where all its threads move."""
     name, found = handler.name, []
+    waits = f"{counted(handler.depth, 'request')} {'waits' if handler.depth == 1 else 'wait'}"
     if handler.quarantined:
         cannot = f"{counted(handler.quarantined, 'record')} of {name} cannot be read"
         found.append(
             Sentence(f"{cannot}; sharded-queue check --repair repairs them", "bad", f"{name} quarantine", name)
         )
     if handler.is_unconsumed:
-        waits = f"{counted(handler.depth, 'request')} {'waits' if handler.depth == 1 else 'wait'}"
         since = since_poll(handler.polled_seconds)
         found.append(Sentence(f"No worker serves {name}: {waits}, and {since}", "bad", f"{name} unserved", name))
     elif handler.is_paused:
-        waits = f"; {counted(handler.depth, 'request')} {'waits' if handler.depth == 1 else 'wait'}" * bool(
-            handler.depth
-        )
-        found.append(Sentence(f"{name} is paused{waits}", "idle", f"{name} paused", name))
+        said = f"{name} is paused; {waits}" if handler.depth else f"{name} is paused"
+        found.append(Sentence(said, "idle", f"{name} paused", name))
     elif stuck := longest(handler):
         found.append(of_tube(handler, stuck, why))
     if handler.paused and not handler.is_paused:
