@@ -56,4 +56,4 @@ async def pay(client: httpx.AsyncClient, charge: Charge) -> int:
 if __name__ == "__main__":
     _, account, cents, order = sys.argv
     (receipt,) = SyncQueue().register(ChargeHandler, Charge(account, int(cents), order))
-    print("registered before" if receipt.is_duplicate else "registered")  # noqa: T201
+    print("registered before" if receipt.is_duplicate else "registered")  # noqa: T201 - what a reader watches

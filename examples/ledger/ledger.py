@@ -14,7 +14,7 @@ from sharded_queue import Handler, Route, SyncQueue, current
 
 class LedgerHandler(Handler[Entry]):
     account: Account | None = None
-    """As this worker left it. Nobody else writes it while its fence is there, so no batch has to read it again."""
+    """The account as this worker left it: while its fence is stored, no other worker writes the account."""
 
     @classmethod
     async def route(cls, *entries: Entry) -> list[Route]:

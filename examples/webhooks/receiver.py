@@ -24,5 +24,5 @@ class Receiver(BaseHTTPRequestHandler):
 
 if __name__ == "__main__":
     server = ThreadingHTTPServer(("localhost", int(sys.argv[1])), Receiver)
-    print("listening on port", server.server_port, flush=True)  # noqa: T201
+    print("listening on port", server.server_port, flush=True)  # noqa: T201 - 0 asks for a free one
     server.serve_forever()

@@ -1,4 +1,4 @@
-"""What people do in the console: each action with its effect in Redis, by those who may, and by nobody else."""
+"""Each action of the console with its effect in Redis, for people whose role allows it, and refused to others."""
 
 import json
 import re

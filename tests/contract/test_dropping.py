@@ -154,7 +154,7 @@ async def test_the_next_request_is_not_to_blame_for_a_dropped_one(backend: Backe
 
 
 async def test_what_a_gone_worker_had_in_hand_is_dropped_without_the_next_bind(backend: Backend) -> None:
-    """No worker runs any more: its lease has ended, and nobody else would free its thread."""
+    """The only worker is gone and its lease has ended, so no worker frees its thread."""
     await backend.register("a", *"12")
     batch = await backend.crash_with(wanted=1)
     dropped = await backend.storage.drop(SHARD, "a", WHY)

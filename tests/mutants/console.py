@@ -67,7 +67,7 @@ MUTANTS = [
         (CONSOLE + "hundred_pages_ask_a_bounded_number_of_questions",),
     ),
     Mutant(
-        "the token of the console goes to whoever answers",
+        "the console gives its token to a server that it does not know",
         "web/api_server.py",
         'ssl.create_default_context(cafile=self.mount / "ca.crt")',
         "ssl._create_unverified_context()",

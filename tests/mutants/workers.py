@@ -1,4 +1,4 @@
-"""Who works is told, and what a worker tells costs nothing and does not stay for ever."""
+"""The list of workers: each worker is on it, at no command of its own, and leaves it in time."""
 
 from tests.mutants.mutant import BIND, PRELUDE, Mutant
 

@@ -16,7 +16,7 @@ NOTE_CHARACTERS, MOST_PROGRESS = 200, 10**15
 
 
 def unheard(done: int, of: int | None, note: str) -> None:
-    """Where nobody asks how far a batch has come."""
+    """Drops a report: a batch outside of a worker has no place for it."""
 
 
 class Context(NamedTuple):

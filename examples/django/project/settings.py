@@ -2,7 +2,7 @@
 
 import os
 
-SECRET_KEY = "of an example"  # noqa: S105
+SECRET_KEY = "of an example"  # noqa: S105 - a real project keeps its own elsewhere
 ALLOWED_HOSTS = ["127.0.0.1", "localhost"]
 ROOT_URLCONF = "project.urls"
 INSTALLED_APPS = ["shop"]

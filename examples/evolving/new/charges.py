@@ -19,7 +19,7 @@ class ChargeHandler(Handler[Charge]):
 
     async def perform(self, *charges: Charge) -> None:
         for charge in charges:
-            print(f"new worker: {charge.account} {charge.amount} {charge.currency}", flush=True)  # noqa: T201
+            print(f"new worker: {charge.account} {charge.amount} {charge.currency}", flush=True)  # noqa: T201 - watched
 
 
 def charge(account: str, cents: int) -> Charge:

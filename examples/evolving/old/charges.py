@@ -18,7 +18,7 @@ class ChargeHandler(Handler[Charge]):
 
     async def perform(self, *charges: Charge) -> None:
         for charge in charges:
-            print(f"old worker: {charge.account} {charge.cents} {charge.note!r}", flush=True)  # noqa: T201
+            print(f"old worker: {charge.account} {charge.cents} {charge.note!r}", flush=True)  # noqa: T201 - watched
 
 
 def charge(account: str, cents: int) -> Charge:

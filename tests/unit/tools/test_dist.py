@@ -1,4 +1,4 @@
-"""What goes into a release is what git knows of the two packages, and what an archive lacks or has too much is told."""
+"""A release holds the files of the two packages that git tracks; a file too few or too many is reported."""
 
 import shutil
 import subprocess

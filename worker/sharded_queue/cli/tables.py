@@ -181,8 +181,8 @@ def tubes_table(
     states: Sequence[ShardState], worst: int, reports: Mapping[Shard, Mapping[str, Progress]] = NO_REPORTS
 ) -> Fitted:
     """
-    The tubes with the oldest requests, and the state of their threads: who holds them, or why nobody does. Progress has
-    a column only where a handler reports it.
+    The tubes with the oldest requests, and the state of their threads: which workers hold them, or why none does.
+    Progress has a column only where a handler reports it.
     """
     columns = [name("handler"), name("thread"), number("priority"), number("depth"), number("lag"), word("state")]
     columns.append(name("held by"))

@@ -1,4 +1,4 @@
-"""Nobody sees anything before the console knows who asks."""
+"""The console shows no page before it knows which person asks."""
 
 from typing import Any
 
