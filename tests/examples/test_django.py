@@ -64,14 +64,15 @@ def test_the_commands_of_the_page_write_an_invoice(shop: Shop) -> None:
 
 
 def test_invoices_are_numbered_as_orders_were_placed(ask: Ask, shop: Shop) -> None:
-    """Two workers, one of which is killed, while customers order side by side."""
+    """A worker is killed while customers order side by side, and another one takes over."""
     first = shop.recipe.interrupted(
         "KILL after", "project.worker:shop.handlers.write_invoice", shop.worker_command, QUEUE_WORKER_NAME="first"
     )
-    second = shop.recipe.start(shop.worker_command, QUEUE_WORKER_NAME="second")
     with ThreadPoolExecutor(len(CUSTOMERS)) as pool:
-        list(pool.map(lambda name: [shop.place(name, article="tea") for _ in range(ORDERS)], CUSTOMERS))
-    killed(first)
+        placing = pool.map(lambda name: [shop.place(name, article="tea") for _ in range(ORDERS)], CUSTOMERS)
+        killed(first)
+        second = shop.recipe.start(shop.worker_command, QUEUE_WORKER_NAME="second")
+        list(placing)
     evict(ask, "shop.handlers.BillHandler", "first")
     for name in CUSTOMERS:
         second.line(f"invoice {ORDERS} of {name}")
