@@ -128,7 +128,7 @@ def test_a_worker_handles_what_node_registered_in_order(
     for number in range(0, 100, 4):
         program.register(*[by_thread(customer, number + step) for step in range(4) for customer in "abcde"])
 
-    environment = {"QUEUE_REDIS_ADDRESS": redis_server.address, "QUEUE_WORKER_PORT": "0"}
+    environment = {"QUEUE_REDIS_ADDRESS": redis_server.address, "QUEUE_METRICS_PORT": "0"}
     worker = CliProcess("worker", "orders", place=EXAMPLE, environment=environment)
     try:
         for customer in "abcde":

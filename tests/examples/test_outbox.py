@@ -32,7 +32,7 @@ class Shop:
         self.environment = os.environ | {
             "SHOP_DATABASE": str(folder / "shop.sqlite3"),
             "QUEUE_REDIS_ADDRESS": redis.address,
-            "QUEUE_WORKER_PORT": "0",
+            "QUEUE_METRICS_PORT": "0",
             "PYTHONUNBUFFERED": "1",
         }
         self.run(*SETUP[kind])

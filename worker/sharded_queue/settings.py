@@ -32,13 +32,14 @@ Prefix = Annotated[str, Field(max_length=128, pattern=r"^[^{}\s]*$")]
 CLOSE = 0.8
 """How alike two names have to be, from 0 to 1, for one to count as a typo of the other."""
 
-INJECTED = re.compile(r"(?:^|_)(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_\w+)?)$")
+INJECTED = re.compile(r"(?:^|_)(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_\w+)$")
 """
 What Kubernetes adds to a pod's environment for each Service of its namespace. For a Service `queue-redis`, these are
-QUEUE_REDIS_SERVICE_HOST, QUEUE_REDIS_PORT, QUEUE_REDIS_PORT_6379_TCP_ADDR and more.
+QUEUE_REDIS_SERVICE_HOST, QUEUE_REDIS_PORT_6379_TCP_ADDR and more.
 """
 
 INJECTED_PORT = re.compile(r"^(?:tcp|udp|sctp)://")
+"""What Kubernetes writes into a name that may be ours: QUEUE_METRICS_PORT, for a Service `queue-metrics`."""
 
 
 WORKER_NAME = r"^[^\s/]{1,200}$"
@@ -260,11 +261,15 @@ def mistyped() -> Iterator[str]:
     families = {name.partition("_")[0] for name in Settings.model_fields}
     for variable in sorted(os.environ):
         name = variable.removeprefix(ENV_PREFIX).lower()
-        if not variable.startswith(ENV_PREFIX) or name in Settings.model_fields or INJECTED.search(variable):
+        if not variable.startswith(ENV_PREFIX) or name in Settings.model_fields or _is_injected(variable):
             continue
         is_ours = get_close_matches(name, Settings.model_fields, n=1, cutoff=CLOSE)
         if is_ours or ("_" in name and name.partition("_")[0] in families):
             yield f"there is no setting {variable}, so it has no effect{_suggestion(name)}"
+
+
+def _is_injected(variable: str) -> bool:
+    return bool(INJECTED.search(variable) or INJECTED_PORT.match(os.environ[variable]))
 
 
 def _refuse_unknown(spelled: str, name: str) -> NoReturn:

@@ -112,6 +112,8 @@ def test_an_unknown_assignment_says_what_was_meant() -> None:
         ("QUEUE_REDIS_ADRESS", "did you mean QUEUE_REDIS_ADDRESS"),
         ("QUEUE_REDIS_HOSTS", "there is no setting QUEUE_REDIS_HOSTS, so it has no effect"),
         ("QUEUE_LOGLEVEL", "did you mean QUEUE_LOG_LEVEL"),
+        ("QUEUE_WORKER_PORT", "there is no setting QUEUE_WORKER_PORT, so it has no effect"),
+        ("QUEUE_METRIC_PORT", "did you mean QUEUE_METRICS_PORT"),
     ],
 )
 def test_a_variable_that_is_nearly_ours_is_told_and_harms_nobody(
