@@ -12,7 +12,7 @@ from typing import NamedTuple
 from redis.exceptions import NoPermissionError
 
 from sharded_queue.backends.redis.client import Client
-from sharded_queue.backends.redis.link import as_redis_errors, discover_cluster
+from sharded_queue.backends.redis.link import Link, as_redis_errors
 from sharded_queue.printable import printable
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Keys, Shard
@@ -133,10 +133,7 @@ class Reader:
         without a text.
         """
         try:
-            with as_redis_errors():
-                async with asyncio.timeout(ANSWER_SECONDS):
-                    await discover_cluster(client, ANSWER_SECONDS)
-                    await client.ping()
+            await Link(client).send("ping", "PING", seconds=ANSWER_SECONDS)
         except NoPermissionError:  # an answer too; the next read says which permission is missing
             return None
         except REDIS_FAILURES as error:

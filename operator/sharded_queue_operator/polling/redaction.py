@@ -21,6 +21,8 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from sharded_queue.backends.redis.link import EndedAtOnce
+
 NO_REDIS = "the server does not speak the Redis protocol"
 
 SENTENCES: tuple[tuple[type[Exception], str], ...] = (
@@ -32,6 +34,7 @@ SENTENCES: tuple[tuple[type[Exception], str], ...] = (
     (MasterDownError, "its master is down (MASTERDOWN)"),
     (OutOfMemoryError, "it is at its memory limit (OOM)"),
     (InvalidResponse, NO_REDIS),
+    (EndedAtOnce, "it ended a connection as it began: if it speaks TLS, set redis.tls.mode to Verify"),
     (MovedError, "it is a node of a Cluster: set redis.mode to Cluster"),
 )
 
@@ -54,7 +57,6 @@ SAFE_TEXT = re.compile(
             r"a (list|text|message|line) of [\d,]{1,40} (elements|bytes) is over the limit of [\d,]{1,20}",
             r"a message was incomplete after [\d.]{1,8} s",
             r"the certificate of Redis is not trusted \([\w ,.'*:-]{0,200}\)",
-            r"a connection ended as it began; if Redis speaks TLS there, set QUEUE_REDIS_TLS=Verify",
             r"[Tt]he connection was closed by the server|Connection (closed|reset) by (server|peer)",
             r"the key [\w{}.:<>/-]{1,300} holds no [a-z ]{1,40}(?=;)",
             r"the counters and indices of [\w{}.:<>-]{1,300} cannot be read",

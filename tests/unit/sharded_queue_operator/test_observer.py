@@ -21,6 +21,7 @@ from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import parsed
 from tests.harness.canned_server import GARBAGE, answering
+from tests.harness.certificates import Authority, TlsServer
 from tests.harness.redis_groups import MASTER, Nodes, Sentinels
 from tests.harness.requirements import require_redis
 from tools.ports import free_port
@@ -223,6 +224,22 @@ async def test_a_secret_that_does_not_serve_is_told() -> None:
         assert doubt is not None, name
         assert doubt.reason == reason
         assert sentence in doubt.message
+
+
+async def test_a_server_that_speaks_tls_is_told(tmp_path: Path) -> None:
+    require_redis()
+    server = TlsServer(tmp_path / "tls", Authority(tmp_path / "authority"))
+    server.start()
+    try:
+        async with watching() as watcher:
+            watcher.watch("n", {"addresses": [f"localhost:{server.port}"]})
+            doubt = (await watcher.told(1))["n"].doubt
+    finally:
+        server.kill()
+
+    assert doubt is not None
+    assert doubt.reason == "RedisUnreachable"
+    assert "if it speaks TLS, set redis.tls.mode to Verify" in doubt.message
 
 
 @pytest.mark.parametrize("how", ["closed", "forgotten"])

@@ -38,6 +38,10 @@ class NotYet(RedisError):
     """Redis answered that it did nothing, and may do it when asked again."""
 
 
+class EndedAtOnce(RedisConnectionError):
+    """The server ended a plain connection as it began, which is what one that speaks TLS does."""
+
+
 _idle_of: WeakKeyDictionary[Client, dict[Any, list[Any]]] = WeakKeyDictionary()
 """Connections kept open, by client and node. Not by link: links come and go, and would take them from the pool."""
 
@@ -148,9 +152,8 @@ class Link:
             with as_redis_errors():
                 return await self._borrow(node)
         except RedisConnectionError as error:
-            hint = _hint(error, speaks_tls(self.redis))
-            if hint:
-                raise RedisConnectionError(hint) from error.__context__
+            if better := _explained(error, speaks_tls(self.redis)):
+                raise better from error.__context__
             raise
 
     async def _borrow(self, node: Any) -> Any:
@@ -184,16 +187,18 @@ def _not_yet(key: str, answer: Any) -> Any:
     return NotYet(f"slot {key_slot(key.encode())} of {key} is being moved{where}: wait until the whole slot is there")
 
 
-def _hint(error: RedisConnectionError, is_tls: bool) -> str | None:
-    """What to do about a connection that could not be made, if we know."""
+def _explained(error: RedisConnectionError, is_tls: bool) -> RedisConnectionError | None:
+    """An error that says what to do about a connection that could not be made, if we know."""
     cause = error.__context__
     if isinstance(cause, ssl.SSLCertVerificationError):
-        return (
+        return RedisConnectionError(
             f"the certificate of Redis is not trusted ({cause.verify_message.rstrip('.')}): QUEUE_REDIS_TLS_CA must "
             "name the authority that signed it, and QUEUE_REDIS_ADDRESS a host that it is for"
         )
     if not is_tls and (isinstance(cause, ConnectionResetError) or "closed by server" in str(error)):
-        return f"{error}: a connection ended as it began; if Redis speaks TLS there, set QUEUE_REDIS_TLS=Verify"
+        return EndedAtOnce(
+            f"{error}: a connection ended as it began; if Redis speaks TLS there, set QUEUE_REDIS_TLS=Verify"
+        )
     return None
 
 
