@@ -251,6 +251,30 @@ class Machine(RuleBasedStateMachine):
         self.same_answer(self.memory_storage.cancel(SHARD, numbers), self.redis_storage.cancel(SHARD, numbers))
 
     @precondition(lambda self: self.memory_storage.shards[SHARD].due)
+    @rule(picked=st.lists(places, min_size=1, max_size=3), seconds=st.sampled_from([1800, 7200]), fates=losses)
+    def move_delayed(self, picked: list[int], seconds: int, fates: list[str]) -> None:
+        """Before what waits an hour, or behind it."""
+        known = [number for _, number, _ in self.memory_storage.shards[SHARD].due]
+        numbers = [*(known[place % len(known)] for place in picked), 10**9]
+        self.clock.tick()
+        self.lose(fates)
+        due_ms = self.clock.ms + seconds * 1000
+        self.same_answer(
+            self.memory_storage.move_delayed(SHARD, numbers, due_ms),
+            self.redis_storage.move_delayed(SHARD, numbers, due_ms),
+        )
+
+    @rule(name=names, seconds=st.sampled_from([600, 900]), fates=losses)
+    def edit_schedule(self, name: str, seconds: int, fates: list[str]) -> None:
+        self.clock.tick()
+        self.lose(fates)
+        memory, redis = self.both(
+            self.memory_storage.edit_schedule(SHARD, name, every(seconds)),
+            self.redis_storage.edit_schedule(SHARD, name, every(seconds)),
+        )
+        assert (memory is None) == (redis is None)
+
+    @precondition(lambda self: self.memory_storage.shards[SHARD].due)
     @rule(picked=st.lists(places, min_size=1, max_size=3), fates=losses)
     def run_delayed(self, picked: list[int], fates: list[str]) -> None:
         """Some delayed requests, perhaps one of them twice, and a number that none has."""

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from redis.asyncio import Redis
 
 from sharded_queue import RedisStorage
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.cli import answers
 from sharded_queue.cli.program import main
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.settings import settings
@@ -124,6 +125,8 @@ def kill_a_worker_of(ask: Ask, thread: str) -> None:
         ["schedules", "remove", "shop.Charg", "x"],
         ["delayed", "list", "shop.Charg"],
         ["delayed", "cancel", "shop.Charg", "1"],
+        ["delayed", "move", "shop.Charg", "1", "--in", "60"],
+        ["schedules", "edit", "shop.Charg", "x", "--every", "60"],
         ["check", "shop.Charg"],
         ["check", "shop.Charg", "--repair"],
     ],
@@ -330,6 +333,76 @@ def test_a_delayed_request_is_run_now(ask: Ask) -> None:
     assert typed("delayed", "run", "shop.Charge", "--all").output.startswith("1 delayed request of")
     requests = typed("peek", "shop.Charge", "7", "--json").output.splitlines()
     assert [json.loads(line)["request"] for line in requests] == [[1], [2]]
+
+
+def test_a_delayed_request_is_moved(ask: Ask) -> None:
+    delayed = Registration([Entry("7", 0, [b"[1]", b"[2]"])], delay_seconds=600)
+    (first,), _ = ask(lambda redis: RedisStorage(redis).register(SHARD, delayed))
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(days=1)
+    one = typed("delayed", "move", "shop.Charge", str(first), "--at", later.isoformat())
+    wrong = typed("delayed", "move", "shop.Charge", "99", "--in", "60")
+
+    assert one.output == f"1 delayed request of shop.Charge is due at {later:%Y-%m-%dT%H:%M:%SZ}\n"
+    assert (wrong.exit_code, "99 is not delayed, and was not moved" in wrong.output) == (1, True)
+    listed = [json.loads(line) for line in typed("delayed", "list", "shop.Charge", "--json").output.splitlines()]
+    assert [each["number"] for each in listed] == [first + 1, first]
+    told = json.loads(typed("delayed", "move", "shop.Charge", "--all", "--in", "60", "--json").output)
+    assert sorted(told["moved"]) == [first, first + 1]
+    listed = [json.loads(line) for line in typed("delayed", "list", "shop.Charge", "--json").output.splitlines()]
+    assert [each["due_at"] for each in listed] == [told["due_at"]] * 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "give either --at TIME or --in SECONDS"),
+        (["--at", "2030-01-31", "--in", "5"], "give either --at TIME or --in SECONDS"),
+        (["--at", "tomorrow"], "'tomorrow' is not a time: give one in ISO 8601, as in '2030-01-31T09:00:00Z'"),
+        (["--at", "2020-01-31T09:00:00"], "the new time is 2020-01-31T09:00:00Z: give one after 2"),
+        (["--at", "9999-12-31T23:59:59Z"], "and at most ten years ahead"),
+        (["--in", "0"], "0 is not in the range 1<=x<=315360000"),
+    ],
+)
+def test_a_time_that_makes_no_sense_is_refused(ask: Ask, words: list[str], said: str) -> None:
+    ask(lambda redis: RedisStorage(redis).register(SHARD, Registration([Entry("7", 0, [b"[1]"])], delay_seconds=60)))
+    wrong = typed("delayed", "move", "shop.Charge", "--all", *words)
+
+    assert (wrong.exit_code, wrong.stderr.count(said)) == (2, 1), wrong.stderr
+
+
+def test_a_schedule_is_edited(ask: Ask) -> None:
+    ask(lambda redis: RedisStorage(redis).schedule(SHARD, Schedule("pulse", every(600), "7", 0, b"[1]")))
+    words = "schedules", "edit", "shop.Charge"
+    said = typed(*words, "pulse", "--cron", "0 3 * * *", "--timezone", "Europe/Berlin").output
+    told = json.loads(typed(*words, "pulse", "--every", "60", "--json").output)
+    wrong = typed(*words, "puls", "--every", "60")
+
+    assert said.startswith("shop.Charge: schedule pulse occurs cron 0 3 * * * in Europe/Berlin, next at 2")
+    assert (told["schedule"], told["timing"]) == ("pulse", "every 60 s")
+    (found,) = ask(lambda redis: RedisStorage(redis).schedules(SHARD))
+    assert (found.timing, answers.at(found.next_ms)) == ("every 60 s", told["next_at"])
+    assert (wrong.exit_code, "did you mean 'pulse'?" in wrong.output) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "give either --every SECONDS or --cron LINE"),
+        (["--every", "60", "--cron", "0 3 * * *"], "give either --every SECONDS or --cron LINE"),
+        (["--every", "0.5"], "0.5 is not in the range 1<=x<=31536000"),
+        (["--every", "nan"], "every_seconds is nan: a number from 1 to 31536000 (a year)"),
+        (["--every", "60", "--timezone", "Europe/Berlin"], "an interval has no time zone"),
+        (["--cron", "0 3 * *"], "cron is '0 3 * *': give five fields"),
+        (["--cron", "0 3 31 2 *"], "cron is '0 3 31 2 *'"),
+        (["--cron", "0 3 * * *", "--timezone", "Berlin"], "timezone is 'Berlin': give a name of the IANA list"),
+    ],
+)
+def test_a_timing_that_makes_no_sense_is_refused(ask: Ask, words: list[str], said: str) -> None:
+    ask(lambda redis: RedisStorage(redis).schedule(SHARD, Schedule("pulse", every(600), "7", 0, b"[1]")))
+    wrong = typed("schedules", "edit", "shop.Charge", "pulse", *words)
+
+    assert (wrong.exit_code, said in wrong.stderr) == (2, True), wrong.stderr
+    assert [each.timing for each in ask(lambda redis: RedisStorage(redis).schedules(SHARD))] == ["every 600 s"]
 
 
 def test_a_schedule_is_run_now(ask: Ask) -> None:

@@ -1,11 +1,12 @@
 """
-The connection is cut at every command of a whole life: register, run now, drop, reshard, bind, handle, fail, bury,
-settle, release.
+The connection is cut at every command of a whole life: register, retime, run now, drop, reshard, bind, handle, fail,
+bury, settle, release.
 
 Each command once, in four ways: nothing lost, nothing reordered, nothing handled twice, and all counters right.
 """
 
 import asyncio
+import time
 from typing import NamedTuple
 
 import pytest
@@ -47,12 +48,14 @@ EXPECTED = Life(
 
 
 async def plan_and_drop(queue: Queue) -> None:
-    """What a person does: a schedule and a delayed request run now, on threads of their own, and are dropped."""
+    """What a person does: a schedule and a delayed request, on threads of their own, are retimed, run and dropped."""
     storage, shard = queue.storage, Shard("tests.Life")
     plan = Schedule("plan", every(3600), "planned", 0, b'["c", "planned"]')
     later = Registration([Entry("later", 0, [b'["c", "later"]'])], delay_seconds=3600)
     await storage.schedule(shard, plan)
     numbers = (await storage.register(shard, later)).firsts
+    await storage.edit_schedule(shard, "plan", every(1800))
+    await storage.move_delayed(shard, numbers, int((time.time() + 1800) * 1000))
     await storage.run_schedule(shard, "plan")
     await storage.run_delayed(shard, numbers)
     for thread in ("planned", "later"):

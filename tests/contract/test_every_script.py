@@ -4,6 +4,7 @@ Every script that writes, sent again and arriving late: the same answer as once,
 A new script is found by its file and has to have its deed here.
 """
 
+import time
 from collections.abc import Awaitable, Callable
 from importlib.resources import files
 from typing import Any, NamedTuple
@@ -111,6 +112,7 @@ def drop_from_pipe(before: int) -> Step:
 
 WHY = Removal("ann", "why")
 PLAN = Schedule("n", every(600), "a", 0, b"again")
+DUE_MS = int((time.time() + 3600) * 1000)
 
 
 async def settle(backend: RedisBackend, batch: Batch, call: int, through: int | None, wanted: int) -> Any:
@@ -164,6 +166,18 @@ async def register_bounded(backend: RedisBackend, _: Any) -> str:
 
 async def schedule(backend: RedisBackend, _: Any) -> bool:
     return await backend.storage.schedule(SHARD, PLAN) > 0
+
+
+async def move_delayed(backend: RedisBackend, number: int) -> Any:
+    return await backend.storage.move_delayed(SHARD, [number], DUE_MS)
+
+
+async def move_delayed_back(backend: RedisBackend, number: int) -> None:
+    await backend.storage.move_delayed(SHARD, [number], DUE_MS + 60_000)
+
+
+async def edit_schedule(backend: RedisBackend, _: Any) -> bool:
+    return await backend.storage.edit_schedule(SHARD, "n", every(60)) is not None
 
 
 async def run_schedule(backend: RedisBackend, _: Any) -> Any:
@@ -240,6 +254,9 @@ DEEDS = {
     ),
     "drop_from_pipe": Deed(drop_from_pipe(0), drop_from_pipe(1), pipe),
     "cancel": Deed(lambda backend, number: backend.storage.cancel(SHARD, [number]), put_off, put_off),
+    "move_delayed": Deed(move_delayed, move_delayed_back, put_off),
+    "edit_schedule": Deed(edit_schedule, schedule, planned, at=1),
+    "edit_schedule by asking for the time": Deed(edit_schedule, schedule, planned),
     "run_delayed": Deed(lambda backend, number: backend.storage.run_delayed(SHARD, [number]), put_off, put_off),
     "run_schedule": Deed(run_schedule, run_schedule, planned),
     "evict": Deed(

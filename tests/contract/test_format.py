@@ -55,6 +55,8 @@ STEPS: dict[str, Step] = {
     "drop": lambda m: m.storage.drop(SHARD, "a", Removal("ann", "why")),
     "reshard": lambda m: m.storage.reshard(SHARD, 4),
     "delayed": lambda m: m.storage.delayed(SHARD),
+    "move_delayed": lambda m: m.storage.move_delayed(SHARD, [1], 2**42),
+    "edit_schedule": lambda m: m.storage.edit_schedule(SHARD, "pulse", PULSE.timing),
     "run_delayed": lambda m: m.storage.run_delayed(SHARD, [1]),
     "run_schedule": lambda m: m.storage.run_schedule(SHARD, "pulse"),
     "cancel": lambda m: m.storage.cancel(SHARD, [1]),

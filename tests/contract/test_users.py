@@ -1,6 +1,7 @@
 """The users of `docs/users.acl` have the rights that their work takes, and no others."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -168,6 +169,10 @@ async def administer(user: Watched) -> None:
         await storage.schedules(SHARD)
         await storage.unschedule(SHARD, "gone")
         await storage.run_delayed(SHARD, [each.sequence for each in await storage.delayed(SHARD, 1)])
+        soon_ms = int((time.time() + 60) * 1000)
+        await storage.move_delayed(SHARD, [each.sequence for each in await storage.delayed(SHARD, 1)], soon_ms)
+        await storage.edit_schedule(SHARD, "gone", every(60))
+        await storage.edit_schedule(SHARD, "pulse", every(60))
         await storage.run_schedule(SHARD, "gone")
         await storage.run_schedule(SHARD, "pulse")
         await storage.cancel(SHARD, [each.sequence for each in await storage.delayed(SHARD)])

@@ -1,10 +1,12 @@
-"""A person drops requests, and runs others now: nothing else is lost, passed or counted wrongly."""
+"""A person drops requests, runs others now, or retimes them: nothing else is lost, passed or counted wrongly."""
 
 from tests.mutants.mutant import EVERY_SCRIPT, PRELUDE, Mutant
 
 DROP = "backends/redis/lua/drop.lua"
 MEMORY_DROP = "backends/memory/steps/drop.py"
-DROPPING, RUNNING = "test_dropping.py::test_", "test_running_now.py::test_"
+DROPPING, RUNNING, RETIMING = (f"test_{name}.py::test_" for name in ("dropping", "running_now", "retiming"))
+MOVE, EDIT = (f"backends/redis/lua/{name}.lua" for name in ("move_delayed", "edit_schedule"))
+MEMORY_MOVE, MEMORY_EDIT = (f"backends/memory/steps/{name}.py" for name in ("move_delayed", "edit_schedule"))
 
 MUTANTS = [
     Mutant(
@@ -104,6 +106,90 @@ MUTANTS = [
         "        shard.due.discard(waiting[number])\n",
         "",
         (RUNNING + "a_delayed_request_that_was_run_is_neither_run_nor_cancelled_again",),
+    ),
+    Mutant(
+        "a delayed request is moved to the past",
+        MOVE,
+        "if now < due and due",
+        "if due",
+        (RETIMING + "a_time_that_has_passed_or_is_too_far_is_refused",),
+    ),
+    Mutant(
+        "a delayed request is moved farther than one may be delayed",
+        MOVE,
+        " and due <= now + furthest then",
+        " then",
+        (RETIMING + "a_time_that_has_passed_or_is_too_far_is_refused",),
+    ),
+    Mutant(
+        "in memory a delayed request is moved to the past",
+        MEMORY_MOVE,
+        "    check_due(due_ms, now)\n",
+        "",
+        (RETIMING + "a_time_that_has_passed_or_is_too_far_is_refused",),
+    ),
+    Mutant(
+        "what is not delayed any more is moved",
+        MOVE,
+        "if read_delayed(redis.call('HGET', LATER, number) or '') then",
+        "if true then",
+        (RETIMING + "a_request_that_is_in_its_tube_or_cancelled_is_not_moved",),
+    ),
+    Mutant(
+        "in memory a delayed request that is moved stays at its old time as well",
+        MEMORY_MOVE,
+        "        shard.due.discard(waiting[number])\n",
+        "",
+        (RETIMING + "a_delayed_request_that_is_moved_comes_at_its_new_time",),
+    ),
+    Mutant(
+        "workers sleep through a delayed request that comes sooner",
+        MOVE,
+        "if #moved > 0 then woken = woken + 1 end",
+        "",
+        (RETIMING + "a_delayed_request_that_is_moved_wakes_a_worker",),
+    ),
+    Mutant(
+        "in memory workers sleep through a delayed request that comes sooner",
+        MEMORY_MOVE,
+        "        shard.wake()",
+        "        pass",
+        (RETIMING + "a_delayed_request_that_is_moved_wakes_a_worker",),
+    ),
+    Mutant(
+        "a schedule that is edited keeps its next occurrence",
+        EDIT,
+        "redis.call('ZADD', OCCURRENCES, following, name)",
+        "redis.call('ZADD', OCCURRENCES, 'NX', following, name)",
+        (RETIMING + "a_schedule_that_is_edited_occurs_by_its_new_timing",),
+    ),
+    Mutant(
+        "in memory an occurrence that stays is counted from the edit",
+        MEMORY_EDIT,
+        "if known.timing != timing:",
+        "if True:",
+        (RETIMING + "a_schedule_that_is_edited_to_the_timing_that_it_has_occurs_when_it_would_have",),
+    ),
+    Mutant(
+        "workers sleep through a schedule that comes sooner",
+        EDIT,
+        "woken = woken + 1",
+        "woken = woken",
+        (RETIMING + "a_schedule_that_is_edited_wakes_a_worker",),
+    ),
+    Mutant(
+        "a late edit of a schedule is carried out",
+        EDIT,
+        "if earlier ~= nil then return earlier end\n",
+        "",
+        (EVERY_SCRIPT.format("edit_schedule"),),
+    ),
+    Mutant(
+        "a late move of a delayed request is carried out",
+        MOVE,
+        "if earlier ~= nil then return earlier end\n",
+        "",
+        (EVERY_SCRIPT.format("move_delayed"),),
     ),
     *[
         Mutant(

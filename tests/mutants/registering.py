@@ -1,6 +1,6 @@
 """Registering: duplicates, schedules, and producers that are not async."""
 
-from tests.mutants.mutant import DUPLICATES, REGISTER, REGISTER_DUE, SCHEDULES, SYNC, URL, Mutant
+from tests.mutants.mutant import DUPLICATES, PRELUDE, REGISTER, REGISTER_DUE, SCHEDULES, SYNC, URL, Mutant
 
 MUTANTS = [
     # Duplicates.
@@ -120,10 +120,13 @@ MUTANTS = [
     ),
     Mutant(
         "a schedule that is said again begins anew",
-        "backends/redis/lua/schedule.lua",
-        "if kept then",
-        "if false then",
-        (SCHEDULES + "the_same_schedule_said_again_changes_nothing",),
+        PRELUDE,
+        "  if kept then return encode_moment(kept) end\n",
+        "",
+        (
+            SCHEDULES + "the_same_schedule_said_again_changes_nothing",
+            "test_retiming.py::test_a_schedule_that_is_edited_to_the_timing_that_it_has_occurs_when_it_would_have",
+        ),
     ),
     Mutant(
         "in memory a schedule that is said again begins anew",

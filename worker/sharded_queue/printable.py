@@ -53,6 +53,14 @@ def utc(seconds: float, timespec: str = "milliseconds") -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec=timespec).replace("+00:00", "Z")
 
 
+def instant(ms: float) -> str:
+    """A moment in ISO 8601, UTC, to the second; in milliseconds if it is outside of the calendar."""
+    try:
+        return utc(ms / 1000, "seconds")
+    except (ValueError, OverflowError, OSError):
+        return f"{ms:.0f} ms"
+
+
 def _str(value: object) -> str:
     try:
         return str(value)

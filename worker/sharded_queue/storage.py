@@ -13,11 +13,12 @@ from typing import Literal, NamedTuple
 
 from sharded_queue.errors import QueueFull, ReshardError, ShardedQueueError, UnreadableData
 from sharded_queue.lease import Lease
-from sharded_queue.printable import counted
+from sharded_queue.printable import counted, instant
 from sharded_queue.state import Dead, Delayed, Drop, Progress, ShardState, ThreadState, Upcoming, WorkerState
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Keys, Layout, Shard, Tube
 
+LONGEST_DELAY_SECONDS = 315_360_000
 TRACEBACK_KEPT = 1000
 """Characters of the end of a traceback that are kept with each of a thread's last failures."""
 Target = Literal["head", "tail", "drop"]
@@ -245,6 +246,18 @@ def queue_full(tube: Tube, depth: int, capacity: int) -> QueueFull:
     return QueueFull(f"tube {tube} holds {depth} of {capacity} requests; try again when workers have caught up")
 
 
+def check_due(due_ms: int, now_ms: int) -> None:
+    """
+    Raises:
+        ValueError: a delayed request cannot be moved to this time.
+    """
+    if not now_ms < due_ms <= now_ms + LONGEST_DELAY_SECONDS * 1000:
+        raise ValueError(
+            f"the new time is {instant(due_ms)}: give one after {instant(now_ms)}, the present, and at most ten years "
+            "ahead; what is to be handled now can be run now"
+        )
+
+
 def unfinished(shard: Shard, layout: Layout, undrained: int, threads: int) -> ReshardError:
     have = "has" if undrained == 1 else "have"
     return ReshardError(
@@ -323,6 +336,26 @@ class Storage(ABC):
         Let delayed requests join the tails of their tubes now, in the order of *numbers*, even full ones; returns the
         numbers of those that did. They get numbers of their tubes, and count as registered now. One that has joined its
         tube before, was cancelled, or never existed, is left alone.
+        """
+
+    @abstractmethod
+    async def move_delayed(self, shard: Shard, numbers: Sequence[int], due_ms: int) -> list[int]:
+        """
+        Let delayed requests join their tubes at another time; returns the numbers of those that will. Those of equal
+        times go by their numbers. One that has joined its tube before, was cancelled, or never existed, is left alone.
+
+        Raises:
+            ValueError: the time has passed by the storage's clock, or is more than ten years ahead; nothing changed.
+        """
+
+    @abstractmethod
+    async def edit_schedule(self, shard: Shard, name: str, timing: Timing) -> int | None:
+        """
+        Give a schedule another timing; returns when it occurs next, in milliseconds, None if no schedule has this name.
+
+        As with `schedule`, the first occurrence of another timing is the first one after now, and while the timing
+        stays the same, so does the next occurrence. A program that declares the schedule when it starts puts its own
+        timing back.
         """
 
     @abstractmethod

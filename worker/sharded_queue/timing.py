@@ -83,6 +83,22 @@ def by_cron(line: str, timezone: str = "UTC") -> Timing:
     return timing
 
 
+def given(every_seconds: float | None, cron: str | None, timezone: str | None) -> Timing:
+    """
+    The timing that is given in one of its two forms.
+
+    Raises:
+        ValueError: it is given in none or in both, or makes no sense.
+    """
+    if (every_seconds is None) == (cron is None):
+        raise ValueError("give a schedule either every_seconds or cron")
+    if cron is not None:
+        return by_cron(cron, timezone or "UTC")
+    if timezone is not None:
+        raise ValueError(f"timezone is {timezone!r}, but an interval has no time zone: only cron lines do")
+    return every(every_seconds)
+
+
 def read(text: str) -> Timing:
     """
     Raises:
@@ -93,6 +109,20 @@ def read(text: str) -> Timing:
     if match := CRON.fullmatch(text):
         return by_cron(match[1], match[2])
     raise ValueError(f"{text!r:.80} is not a timing such as 'every 30 s' or 'cron 0 9 * * 1-5 in Europe/Berlin'")
+
+
+def moment_ms(text: str) -> int:
+    """
+    A time in milliseconds since 1970, from ISO 8601.
+
+    Raises:
+        ValueError: this is not a time.
+    """
+    try:
+        found = datetime.fromisoformat(text.strip())
+    except ValueError as error:
+        raise ValueError(f"{text!r:.80} is not a time: give one in ISO 8601, as in '2030-01-31T09:00:00Z'") from error
+    return round((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def zone(name: str) -> tzinfo:

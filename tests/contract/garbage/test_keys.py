@@ -1,6 +1,7 @@
 """A key of another kind is refused by name before anything is written, or made anew."""
 
 import re
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from itertools import cycle
 from typing import Any, NamedTuple
@@ -74,6 +75,8 @@ async def steps(backend: RedisBackend, at: Scene) -> AsyncIterator[tuple[str, Ca
     yield "register once", lambda: storage.register(SHARD, Registration(identified, window_seconds=3600.0))
     yield "schedule", lambda: storage.schedule(SHARD, schedule)
     yield "unschedule", lambda: storage.unschedule(SHARD, "daily")
+    yield "move_delayed", lambda: storage.move_delayed(SHARD, range(20), int(time.time() * 1000) + 60_000)
+    yield "edit_schedule", lambda: storage.edit_schedule(SHARD, "daily", every(60))
     yield "run_schedule", lambda: storage.run_schedule(SHARD, "daily")
     yield "run_delayed", lambda: storage.run_delayed(SHARD, range(20))
     yield "register_due", lambda: storage.register_due(SHARD)

@@ -253,12 +253,30 @@ class Cancelled(Answer, frozen=True):
     unknown: list[int]
 
 
+class Moved(Answer, frozen=True):
+    """`delayed move`: the new time, the numbers that have it, and those that are not delayed."""
+
+    handler: str
+    due_at: Moment
+    moved: list[int]
+    unknown: list[int]
+
+
 class Ran(Answer, frozen=True):
     """`delayed run`: the numbers that joined their tubes, and those that are not delayed."""
 
     handler: str
     ran: list[int]
     unknown: list[int]
+
+
+class Edited(Answer, frozen=True):
+    """`schedules edit`: the timing, and when the schedule occurs next."""
+
+    handler: str
+    schedule: str
+    timing: str
+    next_at: Moment
 
 
 class Run(Answer, frozen=True):
@@ -370,9 +388,11 @@ ANSWERS: dict[str, Any] = {
     "dropped": Drop,
     "schedules list": Schedule,
     "schedules remove": Removed,
+    "schedules edit": Edited,
     "schedules run": Run,
     "delayed list": Delayed,
     "delayed cancel": Cancelled,
+    "delayed move": Moved,
     "delayed run": Ran,
     "paused": Paused,
     "pause": Switched,

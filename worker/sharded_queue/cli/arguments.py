@@ -18,6 +18,7 @@ from sharded_queue.handler import Handler, find, known
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
 from sharded_queue.storage import observe_readable
+from sharded_queue.timing import moment_ms
 from sharded_queue.tube import Shard, shard_of, shards_of
 
 Command = TypeVar("Command", bound=Callable[..., object])
@@ -43,6 +44,23 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # click takes the argume
 
 
 NAME = Name()
+
+
+class MomentType(click.ParamType):  # type: ignore[type-arg]
+    """A time in ISO 8601, as milliseconds since 1970."""
+
+    name = "time"
+
+    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        try:
+            return moment_ms(value)
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+MOMENT = MomentType()
 
 force_option = click.option("--force", is_flag=True, help="Do it even if Redis has never seen this name.")
 

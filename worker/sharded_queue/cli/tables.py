@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from sharded_queue.printable import be, counted, printable, utc
+from sharded_queue.printable import be, counted, printable
 from sharded_queue.state import Progress, ShardState, TubeLag
 from sharded_queue.tube import Shard
 
@@ -227,11 +227,3 @@ def duration(seconds: float) -> str:
     if minutes < 2 * 24 * 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes // (24 * 60):,} d {minutes // 60 % 24} h"
-
-
-def instant(ms: float) -> str:
-    """A moment in ISO 8601, UTC, to the second; in milliseconds if it is outside of the calendar."""
-    try:
-        return utc(ms / 1000, "seconds")
-    except (ValueError, OverflowError, OSError):
-        return f"{ms:.0f} ms"

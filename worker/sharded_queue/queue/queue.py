@@ -15,10 +15,17 @@ from sharded_queue.queue.receipts import Receipt, Receipts
 from sharded_queue.serializer import pack
 from sharded_queue.settings import settings
 from sharded_queue.state import Delayed, Upcoming
-from sharded_queue.storage import LayoutChanged, Registered, Registration, Resharded, Schedule, Storage
+from sharded_queue.storage import (
+    LONGEST_DELAY_SECONDS,
+    LayoutChanged,
+    Registered,
+    Registration,
+    Resharded,
+    Schedule,
+    Storage,
+)
 from sharded_queue.tube import Layout, Shard, Tube, threads_fault
 
-LONGEST_DELAY_SECONDS = 315_360_000
 NAME_LENGTH = 200
 
 
@@ -165,7 +172,7 @@ class Queue:
         """
         if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH or not name.isprintable():
             raise ValueError(f"name is {name!r:.80}: give 1 to {NAME_LENGTH} printable characters")
-        when = _timing(every_seconds, cron, timezone)
+        when = timing.given(every_seconds, cron, timezone)
         bodies = [pack(body, headers) for body in handler.serializer().encode_all((request,))]
         _check_sizes(handler, bodies)
         routes = await routes_of(handler, (request,))
@@ -237,16 +244,6 @@ class Queue:
         if fault := threads_fault(threads, handler.shards):
             raise ValueError(f"threads is {fault}")
         return [await self.storage.reshard(shard, threads) for shard in handler.all_shards()]
-
-
-def _timing(every_seconds: float | None, cron: str | None, timezone: str | None) -> timing.Timing:
-    if (every_seconds is None) == (cron is None):
-        raise ValueError("give a schedule either every_seconds or cron")
-    if cron is not None:
-        return timing.by_cron(cron, timezone or "UTC")
-    if timezone is not None:
-        raise ValueError(f"timezone is {timezone!r}, but an interval has no time zone: only cron lines do")
-    return timing.every(every_seconds)
 
 
 def _check_sizes(handler: type[Handler], bodies: Sequence[bytes]) -> None:

@@ -7,8 +7,8 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from sharded_queue.cli.tables import count, duration, instant, progress_words
-from sharded_queue.printable import be, counted, printable
+from sharded_queue.cli.tables import count, duration, progress_words
+from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.web.sentences import WORDS, roughly, times
 from sharded_queue.web.sparkline import sparkline
 

@@ -7,8 +7,10 @@ from sharded_queue.backends.memory.shard import MemoryShards, share_of
 from sharded_queue.backends.memory.steps.cancel import cancel
 from sharded_queue.backends.memory.steps.delayed import delayed
 from sharded_queue.backends.memory.steps.drop import drop
+from sharded_queue.backends.memory.steps.edit_schedule import edit_schedule
 from sharded_queue.backends.memory.steps.explain import explain
 from sharded_queue.backends.memory.steps.fail import fail
+from sharded_queue.backends.memory.steps.move_delayed import move_delayed
 from sharded_queue.backends.memory.steps.observe import observe
 from sharded_queue.backends.memory.steps.pause import pause
 from sharded_queue.backends.memory.steps.peek import peek
@@ -41,6 +43,7 @@ from sharded_queue.storage import (
     Target,
     Waiting,
 )
+from sharded_queue.timing import Timing
 from sharded_queue.tube import Layout, Shard, Tube
 
 
@@ -83,6 +86,12 @@ class RuntimeStorage(Storage):
 
     async def run_delayed(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
         return run_delayed(self.shards[shard], numbers, self.shards.clock())
+
+    async def move_delayed(self, shard: Shard, numbers: Sequence[int], due_ms: int) -> list[int]:
+        return move_delayed(self.shards[shard], numbers, due_ms, self.shards.clock())
+
+    async def edit_schedule(self, shard: Shard, name: str, timing: Timing) -> int | None:
+        return edit_schedule(self.shards[shard], name, timing, self.shards.clock())
 
     async def run_schedule(self, shard: Shard, name: str) -> First | None:
         return run_schedule(self.shards[shard], name, self.shards.clock())

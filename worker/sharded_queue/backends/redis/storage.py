@@ -33,6 +33,7 @@ from sharded_queue.state import (
     busy_seconds,
 )
 from sharded_queue.storage import (
+    LONGEST_DELAY_SECONDS,
     TRACEBACK_KEPT,
     Dropped,
     Entry,
@@ -49,9 +50,11 @@ from sharded_queue.storage import (
     Storage,
     Target,
     Waiting,
+    check_due,
     queue_full,
     unfinished,
 )
+from sharded_queue.timing import Timing
 from sharded_queue.tube import SHARD_TAG, Keys, Layout, Shard, Tube, thread_and_priority
 
 log = logging.getLogger("sharded_queue")
@@ -209,6 +212,24 @@ class RedisStorage(Storage):
         arguments = [*self._moment(), *dict.fromkeys(numbers)]
         joined = await self._order("run_delayed", shard, arguments, settings.redis_timeout)
         return [int(number) for number in joined]
+
+    async def move_delayed(self, shard: Shard, numbers: Sequence[int], due_ms: int) -> list[int]:
+        arguments = [due_ms, LONGEST_DELAY_SECONDS * 1000, *dict.fromkeys(numbers)]
+        now, moved = await self._order("move_delayed", shard, arguments, settings.redis_timeout)
+        check_due(due_ms, now)
+        return [int(number) for number in moved]
+
+    async def edit_schedule(self, shard: Shard, name: str, timing: Timing) -> int | None:
+        following: int | str = ""
+        while True:
+            arguments = [name, following, str(timing)]
+            answer = await self._order("edit_schedule", shard, arguments, settings.redis_timeout)
+            if not answer:
+                return None
+            now, *known = answer
+            if known:
+                return int(known[0])
+            following = timing.after(now)
 
     async def run_schedule(self, shard: Shard, name: str) -> First | None:
         where = await self._order("run_schedule", shard, [*self._moment(), name], settings.redis_timeout)

@@ -8,16 +8,19 @@ from rich.text import Text
 
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli import answers
-from sharded_queue.cli.arguments import NAME, BadInput, Named, module_options, named
+from sharded_queue.cli.arguments import MOMENT, NAME, BadInput, Named, module_options, named
 from sharded_queue.cli.output import LONGEST, console, emit, emit_lines, read_about
-from sharded_queue.cli.tables import Fitted, instant, name, number, text, word
-from sharded_queue.printable import be, counted, printable
+from sharded_queue.cli.tables import Fitted, name, number, text, word
+from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.serializer import body_of
 from sharded_queue.state import Delayed
+from sharded_queue.storage import LONGEST_DELAY_SECONDS
 from sharded_queue.tube import Shard
 
 Step = Callable[[RedisStorage, Shard, Sequence[int]], Awaitable[list[int]]]
 """What becomes of delayed requests, given by their numbers; returns the numbers for which it was done."""
+MOST, AT_ONCE = 100_000, 1000
+"""Delayed requests of a shard that are read, and those of one step."""
 
 
 @click.group()
@@ -28,7 +31,7 @@ def delayed() -> None:
 @delayed.command("list")
 @click.argument("handler", type=NAME)
 @module_options
-@click.option("--count", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Requests to show.")
+@click.option("--count", type=click.IntRange(1, MOST), default=100, show_default=True, help="Requests to show.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per request.")
 def list_(handler: str, modules: tuple[str, ...], spread: int | None, count: int, as_json: bool) -> None:
     """List the delayed requests of a handler, the next due first."""
@@ -115,6 +118,60 @@ def run(
         raise SystemExit(1)
 
 
+@delayed.command()
+@click.argument("handler", type=NAME)
+@click.argument("numbers", type=click.IntRange(0, 2**53), nargs=-1)
+@click.option("--all", "is_all", is_flag=True, help=f"Delayed requests of the handler, {MOST:,} of a shard at most.")
+@click.option("--at", "at_ms", type=MOMENT, metavar="TIME", help="The time, as in 2030-01-31T09:00:00Z.")
+@click.option("--in", "seconds", type=click.IntRange(1, LONGEST_DELAY_SECONDS), help="Seconds from now.")
+@module_options
+@click.option("--json", "as_json", is_flag=True, help="Print the time, the numbers that have it now, and the others.")
+def move(
+    handler: str,
+    numbers: tuple[int, ...],
+    is_all: bool,
+    at_ms: int | None,
+    seconds: int | None,
+    modules: tuple[str, ...],
+    spread: int | None,
+    as_json: bool,
+) -> None:
+    """
+    Give delayed requests another time, by the NUMBERS that `delayed list` shows: --at a time, or --in seconds. Exit 1
+    if one of them is not delayed any more.
+    """
+    if (at_ms is None) == (seconds is None):
+        raise BadInput("say when: give either --at TIME or --in SECONDS")
+    due_ms = at_ms if at_ms is not None else int(time.time() * 1000) + (seconds or 0) * 1000
+
+    def step(storage: RedisStorage, shard: Shard, part: Sequence[int]) -> Awaitable[list[int]]:
+        return storage.move_delayed(shard, part, due_ms)
+
+    found = numbered(handler, numbers, is_all, modules, spread)
+    try:
+        done = read_about(found, lambda storage: each_once(storage, found, numbers, step))
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    left = [each for each in numbers if each not in done]
+    said = [f"{each} is not delayed, and was not moved" for each in left]
+    words = f"{counted(len(done), 'delayed request')} of {printable(handler)} {be(len(done))} due at {instant(due_ms)}"
+    emit(as_json, answers.Moved(handler=handler, due_at=answers.at(due_ms), moved=done, unknown=left), words, *said)
+    if left:
+        raise SystemExit(1)
+
+
+async def each_once(storage: RedisStorage, handler: Named, numbers: Sequence[int], step: Step) -> list[int]:
+    """Carry out *step*, after which a request is still delayed, for these, or for all that are delayed now."""
+    if numbers:
+        return await step(storage, handler.shards[0], list(dict.fromkeys(numbers)))
+    done: list[int] = []
+    for shard in handler.shards:
+        waiting = [each.sequence for each in await storage.delayed(shard, MOST)]
+        for begin in range(0, len(waiting), AT_ONCE):
+            done += await step(storage, shard, waiting[begin : begin + AT_ONCE])
+    return done
+
+
 def carry_out(handler: Named, numbers: Sequence[int], step: Step) -> tuple[list[int], list[int]]:
     """The numbers for which *step* was carried out, and those of *numbers* that no delayed request has."""
     done = read_about(handler, lambda storage: in_parts(storage, handler, numbers, step))
@@ -127,7 +184,7 @@ async def in_parts(storage: RedisStorage, handler: Named, numbers: Sequence[int]
         return await step(storage, handler.shards[0], list(dict.fromkeys(numbers)))
     done: list[int] = []
     for shard in handler.shards:
-        while part := await step(storage, shard, [each.sequence for each in await storage.delayed(shard, 1000)]):
+        while part := await step(storage, shard, [each.sequence for each in await storage.delayed(shard, AT_ONCE)]):
             done += part
     return done
 

@@ -11,8 +11,8 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli import answers
 from sharded_queue.cli.arguments import NAME, BadInput, Named, module_options, must_have, named
 from sharded_queue.cli.output import LONGEST, console, emit, emit_lines, read_about
-from sharded_queue.cli.tables import Fitted, instant, name, number, text, word
-from sharded_queue.printable import be, counted, printable
+from sharded_queue.cli.tables import Fitted, name, number, text, word
+from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.settings import settings
 from sharded_queue.state import Drop
 from sharded_queue.storage import Dropped, Removal, Waiting, digest_of

@@ -9,8 +9,8 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli import answers
 from sharded_queue.cli.arguments import NAME, Named, module_options, must_have, named
 from sharded_queue.cli.output import emit, read_about
-from sharded_queue.cli.tables import duration, instant, progress_words
-from sharded_queue.printable import be, counted, printable
+from sharded_queue.cli.tables import duration, progress_words
+from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.state import UNCONSUMED_SECONDS, PastFailure, Progress, ThreadState, TubeState
 
 

@@ -13,9 +13,9 @@ from sharded_queue.cli import answers
 from sharded_queue.cli.arguments import NAME, Sought, everything_option, module_options
 from sharded_queue.cli.commands.explain import sentence
 from sharded_queue.cli.output import observed
-from sharded_queue.cli.tables import Fitted, count, duration, instant, name, number, text, word
+from sharded_queue.cli.tables import Fitted, count, duration, name, number, text, word
 from sharded_queue.cli.watch import Shape, show
-from sharded_queue.printable import printable
+from sharded_queue.printable import instant, printable
 from sharded_queue.state import ShardState, ThreadState, TubeLag
 from sharded_queue.tube import Shard
 

@@ -3,12 +3,13 @@
 import click
 from rich.text import Text
 
+from sharded_queue import timing
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli import answers
 from sharded_queue.cli.arguments import NAME, BadInput, Named, meant, module_options, named
 from sharded_queue.cli.output import LONGEST, console, emit, emit_lines, read_about
-from sharded_queue.cli.tables import Fitted, instant, name, text, word
-from sharded_queue.printable import printable
+from sharded_queue.cli.tables import Fitted, name, text, word
+from sharded_queue.printable import instant, printable
 from sharded_queue.serializer import body_of
 from sharded_queue.state import Upcoming
 from sharded_queue.storage import First
@@ -86,6 +87,54 @@ async def removed(storage: RedisStorage, handler: Named, schedule: str) -> None:
     """
     if not any([await storage.unschedule(shard, schedule) for shard in handler.shards]):
         raise await unknown(storage, handler, schedule)
+
+
+@schedules.command()
+@click.argument("handler", type=NAME)
+@click.argument("schedule", type=NAME, metavar="NAME")
+@click.option(
+    "--every", "seconds", type=click.FloatRange(timing.SHORTEST_SECONDS, timing.LONGEST_SECONDS), help="Seconds."
+)
+@click.option("--cron", metavar="LINE", help="Five fields, as in '0 9 * * 1-5'.")
+@click.option("--timezone", metavar="ZONE", help="Of the cron line, as in Europe/Berlin. Defaults to UTC.")
+@module_options
+@click.option("--json", "as_json", is_flag=True, help="Print the timing and the next occurrence as JSON.")
+def edit(
+    handler: str,
+    schedule: str,
+    seconds: float | None,
+    cron: str | None,
+    timezone: str | None,
+    modules: tuple[str, ...],
+    spread: int | None,
+    as_json: bool,
+) -> None:
+    """
+    Give a schedule another timing: --every so many seconds, or by a --cron line. A program that declares the schedule
+    when it starts puts its own timing back: change it there as well.
+    """
+    if (seconds is None) == (cron is None):
+        raise BadInput("say when: give either --every SECONDS or --cron LINE")
+    (found,) = named([handler], modules, spread)
+    try:
+        when = timing.given(seconds, cron, timezone)
+    except ValueError as error:
+        raise BadInput(str(error)) from error
+    next_ms = read_about(found, lambda storage: edited(storage, found, schedule, when))
+    words = f"{printable(handler)}: schedule {printable(schedule)} occurs {when}, next at {instant(next_ms)}"
+    told = answers.Edited(handler=handler, schedule=schedule, timing=str(when), next_at=answers.at(next_ms))
+    emit(as_json, told, words)
+
+
+async def edited(storage: RedisStorage, handler: Named, schedule: str, when: timing.Timing) -> int:
+    """
+    Raises:
+        BadInput: no schedule has this name.
+    """
+    for shard in handler.shards:
+        if next_ms := await storage.edit_schedule(shard, schedule, when):
+            return next_ms
+    raise await unknown(storage, handler, schedule)
 
 
 async def unknown(storage: RedisStorage, handler: Named, schedule: str) -> BadInput:

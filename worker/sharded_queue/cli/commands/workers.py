@@ -10,8 +10,9 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli import answers
 from sharded_queue.cli.arguments import NAME, Sought, everything_option, module_options
 from sharded_queue.cli.output import console, emit_lines, observed, read
-from sharded_queue.cli.tables import Fitted, count, duration, instant, name, number, text, word
+from sharded_queue.cli.tables import Fitted, count, duration, name, number, text, word
 from sharded_queue.lease import worker_of
+from sharded_queue.printable import instant
 from sharded_queue.state import Hold, WorkerState
 from sharded_queue.tube import Shard
 

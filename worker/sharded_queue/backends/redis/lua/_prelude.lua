@@ -1020,6 +1020,13 @@ local function store_schedule(name, schedule)
     .. schedule.priority .. ' ' .. schedule.timing .. schedule.thread .. schedule.message)
 end
 
+-- When a schedule occurs next: where its timing stays, when it would have; else at `following`. Nil where that has passed.
+local function occurrence_of(name, known, timing, following)
+  local kept = known and known.timing == timing and redis.call('ZSCORE', OCCURRENCES, name)
+  if kept then return encode_moment(kept) end
+  return following ~= '' and tonumber(following) > now and following or nil
+end
+
 -- The number of the next request. With the first one, the shard gets its marker. `bytes`: of the largest message that
 -- is about to come.
 local function next_sequence(bytes)

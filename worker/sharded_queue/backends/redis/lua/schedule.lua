@@ -14,12 +14,8 @@ local name, following, timing, thread, priority, message, placed_by = unpack(ARG
 check_kinds()
 follow_clock()
 local known = schedule_of(name)
-local kept = known and known.timing == timing and redis.call('ZSCORE', OCCURRENCES, name)
-if kept then
-  following = encode_moment(kept)
-elseif following == '' or tonumber(following) <= now then
-  return store_answer(call, { now })
-end
+following = occurrence_of(name, known, timing, following)
+if not following then return store_answer(call, { now }) end
 next_sequence(#message + 13)
 if placed_by ~= '' then redis.call('SET', LAYOUT, placed_by .. ' 0', 'NX') end
 store_schedule(name, { timing = timing, thread = thread, priority = priority, message = message })

@@ -1,0 +1,27 @@
+#!lua flags=allow-oom
+-- Delayed requests become due at another time.
+--
+-- KEYS  base, lock, caller
+-- ARGV  call, the time in ms, how far ahead it may be in ms, numbers
+-- Returns {now, those that are due then}. Without any, nothing was delayed, or the time does not lie in these bounds.
+
+local call = tonumber(table.remove(ARGV, 1))
+local earlier = stored_answer(call)
+if earlier ~= nil then return earlier end
+local due, furthest = tonumber(table.remove(ARGV, 1)), tonumber(table.remove(ARGV, 1))
+
+check_kinds()
+follow_clock()
+local moved = {}
+if now < due and due <= now + furthest then
+  for _, argument in ipairs(ARGV) do
+    local number = string.format('%016d', argument)
+    if read_delayed(redis.call('HGET', LATER, number) or '') then
+      redis.call('ZADD', DUE, integer(due), number)
+      moved[#moved + 1] = argument
+    end
+  end
+end
+if #moved > 0 then woken = woken + 1 end -- waiting workers do not know yet when these are due
+finish()
+return store_answer(call, { now, moved })
