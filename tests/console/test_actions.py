@@ -3,8 +3,9 @@
 import json
 import re
 import signal
+import time
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -159,6 +160,57 @@ def test_letter_that_died_after_the_question_is_left_alone(
     assert {letter.thread for letter in stored(stage, lambda storage: storage.dead(MAIL))} >= {"late"}
 
 
+def test_delayed_request_is_moved(address: str, stage: Stage, window: Callable[..., Window], audit: Path) -> None:
+    (before,) = stored(stage, lambda storage: storage.delayed(CHARGE))
+    page = window().open(f"{address}later?handler=shop.Charge")
+    page.get_by_role("checkbox").check()
+    page.get_by_role("button", name="Move").click()
+    page.get_by_label("The new time, in UTC").fill("2020-01-31T09:00:00")
+    page.get_by_role("button", name="Next").click()
+    expect(page.get_by_role("alert")).to_contain_text("the new time is 2020-01-31T09:00:00Z: give one after 2")
+
+    later = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
+    page.get_by_label("The new time, in UTC").fill(f"{later:%Y-%m-%dT%H:%M:%S}")
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator("h1")).to_have_text(f"Move 1 delayed request of shop.Charge to {later:%Y-%m-%dT%H:%M:%SZ}?")
+    assert stored(stage, lambda storage: storage.delayed(CHARGE)) == [before]
+    confirm(page, "Move")
+
+    assert stored(stage, lambda storage: storage.delayed(CHARGE)) == [
+        before._replace(due_ms=int(later.timestamp() * 1000))
+    ]
+    assert (said(audit)["audit"], said(audit)["at"]) == ("move-delayed", f"{later:%Y-%m-%dT%H:%M:%SZ}")
+    page.get_by_role("link", name="Back").click()
+    expect(page).to_have_url(f"{address}later?handler=shop.Charge")
+
+
+def test_schedule_is_edited(address: str, stage: Stage, window: Callable[..., Window], audit: Path) -> None:
+    page = window().open(f"{address}later?handler=shop.Charge")
+    page.get_by_role("link", name="Edit: nightly").click()
+    timing = page.get_by_label("The new timing")
+    expect(timing).to_have_value("cron 0 3 * * * in UTC")
+    for wrong, why in (("hourly", "'hourly' is not a timing"), ("cron 0 3 * * in UTC", "give five fields")):
+        timing.fill(wrong)
+        page.get_by_role("button", name="Next").click()
+        expect(page.get_by_role("alert")).to_contain_text(why)
+    timing.fill("every 7200 s")
+    page.get_by_role("button", name="Next").click()
+    expect(page.locator("h1")).to_have_text("Change the timing of nightly of shop.Charge to every 7200 s?")
+    expect(page.locator("main")).to_contain_text("puts its own timing back")
+    confirm(page, "Edit")
+
+    (found,) = stored(stage, lambda storage: storage.schedules(CHARGE))
+    assert found.timing == "every 7200 s"
+    assert 7100 < found.next_ms / 1000 - time.time() < 7201
+    assert (said(audit)["audit"], said(audit)["timing"]) == ("edit-schedule", "every 7200 s")
+
+
+def test_schedule_that_is_gone_cannot_be_edited(address: str, window: Callable[..., Window]) -> None:
+    page = window().open(f"{address}confirm?action=edit-schedule&handler=shop.Charge&schedule=gone")
+
+    expect(page.locator("h1")).to_contain_text("shop.Charge has no schedule 'gone': it may have been removed meanwhile")
+
+
 def test_delayed_request_is_cancelled(address: str, stage: Stage, window: Callable[..., Window]) -> None:
     page = window().open(f"{address}later?handler=shop.Charge")
     page.get_by_role("checkbox").check()
@@ -268,6 +320,7 @@ def test_pages_with_actions_are_for_everybody(address: str, window: Callable[...
         "later": "later?handler=shop.Charge",
         "workers": "workers",
         "confirm": f"confirm?{urlencode(PAUSE)}",
+        "say first": "confirm?action=move-delayed&handler=shop.Charge&delayed=0:1&at=2020-01-31T09:00:00",
     }
     found = {}
     for name, path in paths.items():

@@ -4,18 +4,21 @@ What a person may do here: each action says beforehand what it does and to how m
 An action is asked for twice: `ask` makes the question of the confirmation, and `perform` acts on what was confirmed.
 """
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from starlette.datastructures import QueryParams
 
+from sharded_queue import timing
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import Named
 from sharded_queue.cli.commands.pause import switched
 from sharded_queue.errors import ShardedQueueError
-from sharded_queue.printable import be, counted, printable
-from sharded_queue.storage import Removal, Target, Waiting
+from sharded_queue.printable import be, counted, instant, printable
+from sharded_queue.storage import Removal, Target, Waiting, check_due
+from sharded_queue.timing import moment_ms
 from sharded_queue.tube import Shard, threads_fault
 from sharded_queue.web import letters
 from sharded_queue.web.bodies import Bodies
@@ -35,6 +38,17 @@ class NotPossible(Exception):
     """What a form asks for cannot be done; the message says why."""
 
 
+class Input(NamedTuple):
+    """What a person has to say before the question can be asked. *fault*: what is wrong with the *value*."""
+
+    name: str
+    label: str
+    value: str = ""
+    fault: str = ""
+    kind: str = "text"
+    """As in HTML."""
+
+
 class Proposal(NamedTuple):
     """A question, what will happen, the word on the button, and the fields that `perform` needs."""
 
@@ -44,6 +58,7 @@ class Proposal(NamedTuple):
     is_possible: bool = True
     needs_reason: bool = False
     """Whether the person has to say why."""
+    first: Input | None = None
 
 
 @dataclass(frozen=True)
@@ -279,13 +294,13 @@ class Cancel(Action):
         job.total, job.noun = len(wanted), "delayed request"
         for shard in handler.shards:
             numbers = [number for each, number in wanted if each == shard.number]
-            done = await self._act(desk, shard, numbers) if numbers else []
+            done = await self._act(desk, form, shard, numbers) if numbers else []
             job.done += done
             for missed in sorted(set(numbers).difference(done)):
                 job.left[str(missed)] = "it is not delayed any more"
         job.result = f"{counted(len(job.done), 'delayed request')} of {handler.name} {be(len(job.done))} {self.done}"
 
-    async def _act(self, desk: Desk, shard: Shard, numbers: Sequence[int]) -> list[int]:
+    async def _act(self, desk: Desk, form: Form, shard: Shard, numbers: Sequence[int]) -> list[int]:
         return await desk.storage.cancel(shard, numbers)
 
     def _wanted(self, form: Form) -> list[tuple[int, int]]:
@@ -297,8 +312,40 @@ class RunDelayed(Cancel):
     verb, done = "Run", "in the tubes"
     effect = "They join the tails of their tubes now."
 
-    async def _act(self, desk: Desk, shard: Shard, numbers: Sequence[int]) -> list[int]:
+    async def _act(self, desk: Desk, form: Form, shard: Shard, numbers: Sequence[int]) -> list[int]:
         return await desk.storage.run_delayed(shard, numbers)
+
+
+class MoveDelayed(Cancel):
+    """Give delayed requests another time, which the person says first."""
+
+    name, label = "move-delayed", "Move"
+    verb, done = "Move", "due then"
+
+    async def ask(self, desk: Desk, form: Form) -> Proposal:
+        proposal, text = await super().ask(desk, form), form.get("at", "")
+        when, fault = "", ""
+        if text:
+            try:
+                due_ms = moment_ms(text)
+                check_due(due_ms, int(time.time() * 1000))
+                when = instant(due_ms)
+            except ValueError as error:
+                fault = str(error)
+        if not when:
+            first = Input("at", "The new time, in UTC", text, fault, "datetime-local")
+            return proposal._replace(effect="They join their tubes then.", first=first)
+        return proposal._replace(
+            question=f"{proposal.question.removesuffix('?')} to {when}?",
+            effect="They join the tails of their tubes then. One that has joined its tube meanwhile is left there.",
+            fields=[*proposal.fields, ("at", when)],
+        )
+
+    async def _act(self, desk: Desk, form: Form, shard: Shard, numbers: Sequence[int]) -> list[int]:
+        try:
+            return await desk.storage.move_delayed(shard, numbers, moment_ms(form.get("at", "")))
+        except ValueError as error:
+            raise NotPossible(str(error)) from error
 
 
 class RunSchedule(Action):
@@ -316,6 +363,56 @@ class RunSchedule(Action):
             f"The request of {schedule} is number {found[0].sequence} of thread {found[0].thread}"
             if found
             else f"There is no schedule {schedule}"
+        )
+
+
+class EditSchedule(Action):
+    """Give a schedule another timing, which the person says first."""
+
+    name, label, role = "edit-schedule", "Edit", "admin"
+
+    async def ask(self, desk: Desk, form: Form) -> Proposal:
+        handler, schedule = desk.handler(form), form.get("schedule", "")
+        known = await self._timing_now(desk, handler, schedule)
+        question, fields = f"Change the timing of {schedule} of {handler.name}", one(form, "handler", "schedule")
+        text = form.get("timing", "")
+        try:
+            following = instant(timing.read(text).after(int(time.time() * 1000)))
+        except ValueError as error:
+            fault = str(error) if text else ""
+            first = Input("timing", "The new timing", text or known, fault)
+            how = "Give an interval, as in 'every 30 s', or a cron line, as in 'cron 0 9 * * 1-5 in Europe/Berlin'."
+            return Proposal(f"{question}?", how, fields, first=first)
+        effect = (
+            f"It is {known} now. With the new one, it occurs next at {following}. "
+            "A program that declares the schedule when it starts puts its own timing back: change it there as well."
+        )
+        return Proposal(f"{question} to {text}?", effect, [*fields, ("timing", text)])
+
+    async def perform(self, desk: Desk, form: Form, job: Job) -> None:
+        handler, schedule = desk.handler(form), form.get("schedule", "")
+        try:
+            new = timing.read(form.get("timing", ""))
+        except ValueError as error:
+            raise NotPossible(str(error)) from error
+        for shard in handler.shards:
+            if next_ms := await desk.storage.edit_schedule(shard, schedule, new):
+                job.result = (
+                    f"The schedule {schedule} of {handler.name} is {new}, and occurs next at {instant(next_ms)}"
+                )
+                return
+        raise self._gone(handler, schedule)
+
+    async def _timing_now(self, desk: Desk, handler: Named, schedule: str) -> str:
+        for shard in handler.shards:
+            for each in await desk.storage.schedules(shard):
+                if each.name == schedule:
+                    return each.timing
+        raise self._gone(handler, schedule)
+
+    def _gone(self, handler: Named, schedule: str) -> NotPossible:
+        return NotPossible(
+            f"{handler.name} has no schedule {printable(schedule, 200)!r}: it may have been removed meanwhile"
         )
 
 
@@ -391,8 +488,10 @@ ACTIONS: Mapping[str, Action] = {
         Drop(),
         Cancel(),
         RunDelayed(),
+        MoveDelayed(),
         Unschedule(),
         RunSchedule(),
+        EditSchedule(),
         DropRequests(),
     )
 }

@@ -76,6 +76,8 @@ CONTEXT = (
     "schedule",
     "threads",
     "delayed",
+    "at",
+    "timing",
     "letter",
     "waiting",
     "whole",
@@ -262,7 +264,9 @@ def texts(form: FormData) -> QueryParams:
 
 
 def back_to(request: Request) -> str:
-    """The page that a person came from."""
+    """The page that a person came from, over several questions."""
+    if given := request.query_params.get("back"):
+        return local(given)
     came_from = request.headers.get("referer", "")
     _, host, path = came_from.partition(f"//{request.headers.get('host', '')}/")
     return local(path.rpartition("/")[2]) if host else "./"

@@ -407,7 +407,7 @@ class LaterPage(OneOf):
             "handler": handler,
             "handlers": self.handlers(seen)[:ROWS],
             "delayed": Rows(items, part.begin, part.total),
-            "delayed_actions": seen.offered("run-delayed", "cancel"),
+            "delayed_actions": seen.offered("run-delayed", "move-delayed", "cancel"),
             "schedules": [schedule_of(seen, world.at, each) for each in schedules[: 4 * ROWS]],
             "sentence": coming(handler, world.at, delayed, schedules),
             "offered": seen.offered("cancel", "run-delayed", "unschedule", "run-schedule"),
@@ -444,7 +444,11 @@ def delayed_of(seen: Seen, at: float, each: Delayed) -> dict[str, Any]:
 
 
 def schedule_of(seen: Seen, at: float, each: Upcoming) -> dict[str, Any]:
-    return {"schedule": each, "due": due(each.next_ms, at), "offered": seen.offered("run-schedule", "unschedule")}
+    return {
+        "schedule": each,
+        "due": due(each.next_ms, at),
+        "offered": seen.offered("run-schedule", "edit-schedule", "unschedule"),
+    }
 
 
 class WorkersPage(Page):
