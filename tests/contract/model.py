@@ -339,11 +339,18 @@ class Machine(RuleBasedStateMachine):
             due = {b"%016d" % number: self.clock.ms for _, number, _ in late}
             self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:due", due, xx=True))
 
-    @rule(owner=owners, wanted_threads=st.integers(1, 2), wanted=st.integers(0, 4), ageing=ageings, fates=losses)
-    def bind(self, owner: str, wanted_threads: int, wanted: int, ageing: float, fates: list[str]) -> None:
+    @rule(
+        owner=owners,
+        wanted_threads=st.integers(0, 2),
+        wanted=st.integers(0, 4),
+        ageing=ageings,
+        ahead=st.sampled_from([0, 1, 4]),
+        fates=losses,
+    )
+    def bind(self, owner: str, wanted_threads: int, wanted: int, ageing: float, ahead: int, fates: list[str]) -> None:
         self.clock.tick()
         self.lose(fates)
-        request = BindRequest(owner, wanted_threads, wanted, LEASE_SECONDS, ageing, About("1.0", wanted, 0))
+        request = BindRequest(owner, wanted_threads, wanted, LEASE_SECONDS, ageing, About("1.0", wanted, 0), ahead)
         memory, redis = self.both(
             self.memory_coordinator.bind(SHARD, request),
             self.redis_coordinator.bind(SHARD, request),
@@ -379,7 +386,7 @@ class Machine(RuleBasedStateMachine):
     def handle(self, owner: str, threads: int) -> None:
         """A worker binds what comes first, and is done with all of it: else threads are hardly ever drained."""
         newest = len(self.batches)
-        self.bind(owner, threads, 4, 0.0, [])
+        self.bind(owner, threads, 4, 0.0, 0, [])
         pairs = self.batches[newest:]
         del self.batches[newest:]
         self.clock.tick()

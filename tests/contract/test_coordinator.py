@@ -299,6 +299,26 @@ async def test_no_lease_ends_later_than_a_lease_from_now(backend: Backend) -> No
     assert (await backend.bind_one("w/2")).lease.thread == "a"
 
 
+@pytest.mark.parametrize(("waiting", "threads", "bound"), [(7, 1, 4), (2, 1, 1), (3, 0, 1), (1, 0, 0), (20, 1, 6)])
+async def test_as_many_threads_are_left_to_others_as_are_bound_ahead(
+    waiting: int, threads: int, bound: int, backend: Backend
+) -> None:
+    for thread in range(waiting):
+        await backend.register(f"{thread:02}", "1")
+    answer = await backend.coordinator.bind(SHARD, BindRequest("w/1", threads, 1, LEASE_SECONDS, ahead=5))
+
+    assert [batch.lease.thread for batch in answer.batches] == [f"{thread:02}" for thread in range(bound)]
+
+
+async def test_a_cordoned_worker_binds_nothing_ahead(backend: Backend) -> None:
+    for thread in "abcd":
+        await backend.register(thread, "1")
+    await backend.coordinator.cordon(SHARD, ["w"], 60)
+    answer = await backend.coordinator.bind(SHARD, BindRequest("w/1", 1, 1, LEASE_SECONDS, ahead=5))
+
+    assert (answer.batches, answer.is_cordoned) == ([], True)
+
+
 async def test_a_bind_says_when_the_next_lease_expires(backend: Backend) -> None:
     await backend.register("a", "1")
     await backend.bind_one("w/1")

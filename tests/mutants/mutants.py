@@ -1,6 +1,7 @@
 """The mutants: each takes one guarantee away by a small replacement, and names tests that notice."""
 
 from tests.mutants import (
+    ahead,
     bounds,
     console,
     damage,
@@ -16,6 +17,7 @@ from tests.mutants import (
 )
 
 MUTANTS = [
+    *ahead.MUTANTS,
     *order.MUTANTS,
     *delivery.MUTANTS,
     *dropping.MUTANTS,

@@ -25,6 +25,8 @@ from sharded_queue.storage import Batch, Entry, Failure, Registered, Registratio
 from sharded_queue.tube import Layout, Shard
 from sharded_queue.worker.lane import Lane
 from sharded_queue.worker.latency import Latency
+from sharded_queue.worker.slots import Slots
+from sharded_queue.worker.task_pool import TaskPool
 
 OWNER = "sandbox/1"
 LEASE_SECONDS = 1e9
@@ -197,7 +199,7 @@ class _Host:
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.storage, self.coordinator, self.count = sandbox.storage, sandbox._coordinator, 0
-        self.is_traced, self.clock = tracing.is_on(), clock
+        self.is_traced, self.clock, self.slots = tracing.is_on(), clock, Slots(TaskPool())
         self.call = around_calls(sandbox.queue.middleware)
 
     def reserve(self) -> int:

@@ -19,6 +19,7 @@ from sharded_queue.settings import settings
 from sharded_queue.state import Report
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.worker.latency import Latency
+from sharded_queue.worker.slots import Slots
 from sharded_queue.worker.task_pool import Ended, Fiber, TaskPool
 
 log = logging.getLogger("sharded_queue")
@@ -44,6 +45,9 @@ class Host(Protocol):
 
     clock: Callable[[], float]
     """The clock of lease deadlines."""
+
+    slots: Slots
+    """What a lane needs one of to call its handler."""
 
     def reserve(self) -> int:
         """Reserve the next batch; returns its largest size, 0 when the worker takes nothing new."""
@@ -103,7 +107,7 @@ class Lane:
         self._first, self._reserved = batch, len(batch.messages)
         self._is_woken = False
         self._waking: asyncio.Event | None = None
-        self._is_cut = False
+        self._is_cut = self._has_slot = False
         self._fiber: Fiber | None = None
 
     @property
@@ -148,8 +152,8 @@ class Lane:
         batch: Batch | None = self._first
         logs.about.set(logs.About(self.lease.owner, self.handler.name, self.lease.thread))
         try:
-            handler = await self._begin(self._first)
-            while batch and handler and not self._is_cut:
+            handler = await self._begin(self._first) if await self._take_slot() else None
+            while batch and handler and not self._is_cut and await self._take_slot():
                 batch = await self._turn(handler, batch) or await self._linger()
         except asyncio.CancelledError as error:
             if not self._is_cancelled(error):
@@ -164,7 +168,28 @@ class Lane:
         finally:
             self._is_ending = True
             self.host.unreserve(self._reserved)
-            await self._end(handler)
+            try:
+                await self._end(handler)
+            finally:
+                self._leave_slot()
+
+    async def _take_slot(self) -> bool:
+        """Whether the handler may be called. False: too many others are being called, and the thread was given back."""
+        if not self._has_slot:
+            self._has_slot = await self.host.slots.take()
+            if not self._has_slot:
+                await self._give_back()
+        return self._has_slot
+
+    def _leave_slot(self) -> None:
+        if self._has_slot:
+            self._has_slot = False
+            self.host.slots.leave()
+
+    async def _give_back(self) -> None:
+        """Free the thread for other workers, with its requests. By a settlement, which many lanes can share."""
+        settled = await self._settle_as(Settlement(self.lease, release=True, call=self._call_number()))
+        self._next(settled, 0)
 
     async def _fail_try(self, batch: Batch, error: BaseException) -> None:
         """An unexpected error is a failed try: it is counted, and repeated only after a pause."""
@@ -238,6 +263,8 @@ class Lane:
         self.called_since = None
         if error or flaw:
             return await self._settle_and_fail(batch, done, seconds, error, flaw)
+        if len(batch.messages) < settings.worker_batch_size and not self.handler.has_lifecycle:
+            self._leave_slot()  # the thread seems drained, so the next one begins while this one is settled
         return await self._settle(batch, done, seconds)
 
     async def _handle(self, handler: Handler, batch: Batch, requests: list[Any]) -> tuple[int, BaseException | None]:
@@ -427,11 +454,18 @@ class Lane:
         return settled.batch
 
     async def _linger(self) -> Batch | None:
-        """Keep a drained thread for its next request, so that a trickle does not pay bind, start and stop each time."""
+        """
+        Keep a drained thread for its next request, so that a trickle does not pay bind, start and stop each time.
+
+        Not one that was released when its last requests were settled.
+        """
+        context.batch.set(None)
+        if not self.is_held:
+            return None
         leave_at = time.monotonic() + self.linger_seconds
         batch: Batch | None = None
         self.is_lingering = True
-        context.batch.set(None)
+        self._leave_slot()
         self.host.drained()
         while self.is_held and not batch:
             await self._wait_to_wake(leave_at - time.monotonic())

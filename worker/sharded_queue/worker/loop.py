@@ -31,6 +31,7 @@ from sharded_queue.worker.lifespan import Lifespan, LifespanGuard
 from sharded_queue.worker.quota import Quota
 from sharded_queue.worker.scheduler import Scheduler
 from sharded_queue.worker.settlement_batcher import SettlementBatcher
+from sharded_queue.worker.slots import Slots
 from sharded_queue.worker.task_pool import TaskPool
 from sharded_queue.worker.telemetry import Telemetry
 from sharded_queue.worker.wakeup import POLL_BACKOFF, WakeupListener
@@ -103,12 +104,13 @@ class Worker:
         self._lingering = 0
         """How many of the lanes linger; counted, since it is asked for at each step of the loop."""
         self._pool = TaskPool()
+        self.slots = Slots(self._pool)
         self._settlements = SettlementBatcher(queue.storage, self._pool)
         self._scheduler = Scheduler(queue.storage, self._shards)
         self.telemetry = Telemetry(self, queue.storage, self._shards)
         self._stopping = self._draining = False
         self._changed = asyncio.Event()
-        self._others_wait = False
+        self._others_wait = self._many_wait = False
         self._quota = Quota()
         self._introduction = Introduction()
         self._cordoned_until = 0.0
@@ -238,8 +240,22 @@ class Worker:
 
     def _room(self) -> int:
         """How many threads to bind now; under a limit, no more than the requests that are left."""
-        is_leaving = self._stopping or time.monotonic() < self._cordoned_until
-        return self._quota.threads(0 if is_leaving else settings.worker_concurrency - self._busy())
+        return self._quota.threads(0 if self._is_leaving_shards() else settings.worker_concurrency - self._busy())
+
+    def _room_ahead(self) -> int:
+        """How many threads to bind beyond the room; none under a limit, as each takes a part of what is left."""
+        if self._quota.is_limited or self._is_leaving_shards():
+            return 0
+        return self.slots.ahead() - max(0, self._busy() - settings.worker_concurrency)
+
+    def _is_leaving_shards(self) -> bool:
+        return self._stopping or time.monotonic() < self._cordoned_until
+
+    def _may_bind(self) -> bool:
+        """Whether to bind some of the threads that the last poll left behind: at best, many by one command."""
+        if self._others_wait and self._room() > 0:
+            return True
+        return self._many_wait and 0 < self.slots.ahead() <= 2 * self._room_ahead()
 
     def _longest_pause(self, quiet: int) -> float:
         """Seconds until an idle worker polls without a wake-up, after *quiet* polls in a row found nothing."""
@@ -266,7 +282,7 @@ class Worker:
         if is_woken:
             for lane in self._lanes:
                 lane.wake()
-        if is_woken or (self._others_wait and self._room() > 0):
+        if is_woken or self._may_bind():
             return True
         return not self._changed.is_set() and await self._is_time_to_poll()
 
@@ -289,7 +305,7 @@ class Worker:
         if self._room() > 0:
             self._asked_at = time.monotonic()
         self._first_shard += 1
-        self._others_wait = False
+        self._others_wait = self._many_wait = False
         for place in range(len(shards)):
             shard = shards[(self._first_shard + place) % len(shards)]
             # A shard that was not polled may have work, and so may a shard for which a limit left no room.
@@ -304,8 +320,8 @@ class Worker:
 
         Room that is freed meanwhile is left to the next poll, so that no shard keeps out the others.
         """
-        moments, left = [], self._room()
-        while (part := min(left, self._room(), BOUND_AT_ONCE)) > 0:
+        moments, left = [], max(0, self._room()) + max(0, self._room_ahead())
+        while (part := min(left, max(0, self._room()) + self._room_ahead(), BOUND_AT_ONCE)) > 0:
             bound = await self._bind(shard, part, renewer)
             if bound.next_seconds is not None:
                 moments.append(bound.next_seconds)
@@ -313,21 +329,24 @@ class Worker:
             left -= part
             if len(bound.batches) < part:
                 break
+            self._many_wait |= bound.others_wait
         return moments
 
-    async def _bind(self, shard: Shard, room: int, renewer: LeaseRenewer) -> Bound:
-        wanted, asked_at = self._quota.reserve_each(settings.worker_batch_size, room), self.clock()
+    async def _bind(self, shard: Shard, threads: int, renewer: LeaseRenewer) -> Bound:
+        """Bind *threads* threads, those beyond the room ahead."""
+        room = min(threads, max(0, self._room()))
+        wanted, asked_at = self._quota.reserve_each(settings.worker_batch_size, threads), self.clock()
         bound = Bound([])
         try:
             lease_seconds, ageing_seconds = settings.coordinator_lease, self._ageing_seconds(shard)
             about = self._introduction.due(shard)
-            request = BindRequest(self.owner, room, wanted, lease_seconds, ageing_seconds, about)
+            request = BindRequest(self.owner, room, wanted, lease_seconds, ageing_seconds, about, threads - room)
             bound = await self.coordinator.bind(shard, request)
             self._scheduler.hear(shard, bound.occurs_seconds)
         except StorageUnavailable as error:
             log.warning("cannot poll for threads of %s: %s", shard.tag, error)
             await asyncio.sleep(settings.coordinator_delay)
-        self.unreserve(wanted * room - sum(len(batch.messages) for batch in bound.batches))
+        self.unreserve(wanted * threads - sum(len(batch.messages) for batch in bound.batches))
         if bound.is_cordoned:  # no listening either: wake-ups are for workers that may bind
             self._cordoned_until = time.monotonic() + CORDONED_SECONDS
         if bound.batches:
@@ -369,6 +388,7 @@ class Worker:
     async def _drain(self) -> None:
         """Let running batches end within the grace period, then abort the rest."""
         self._draining = True
+        self.slots.send_all_away()
         for lane in self._lanes:
             lane.wake()
         with suppress(TimeoutError):

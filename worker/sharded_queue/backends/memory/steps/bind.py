@@ -18,8 +18,9 @@ def bind(shard: MemoryShard, request: BindRequest, crash_limit: int, room: int, 
     shard.promote(now)
     _unpark(shard)
     is_cordoned = shard.is_cordoned(request.owner, now)
-    threads = 0 if request.wanted < 1 or is_cordoned else request.threads
-    shard.polled_ms = now if threads > 0 else shard.polled_ms
+    threads, ahead = (0, 0) if request.wanted < 1 or is_cordoned else (request.threads, request.ahead)
+    shard.polled_ms = now if threads + ahead > 0 else shard.polled_ms
+    threads += min(ahead, max(0, len(shard.ready) - threads) // 2)
     shard.note_worker(request.owner, request.about, now)
     batches: list[Batch] = []
     sharing = 0 if shard.is_paused else min(threads, len(shard.ready))

@@ -4,7 +4,7 @@
 -- KEYS  base, lock, caller
 -- ARGV  call, the last call whose answer the caller received, the last fence that it received, owner, threads, wanted,
 --       lease ms, crash limit, ageing ms (0: priorities do not age), bytes of all messages together, which only a single
---       larger message may exceed, what the worker tells of itself or ''
+--       larger message may exceed, what the worker tells of itself or '', threads to bind ahead
 -- Returns {ms until a thread may become free, or -1 for never, or -2 for a cordoned worker, 1 if threads are left behind,
 --         ms until a schedule occurs or -1, then per thread: thread, fence, priority, first, attempt, messages}
 
@@ -92,10 +92,17 @@ if before > heard then rarely().take_back(owner, known) end
 -- 3. Pick threads that are ready.
 
 local cordoned = is_cordoned()
-if wanted < 1 or cordoned then threads = 0 end
+local asked, ahead = ARGV[5], tonumber(ARGV[12])
+if wanted < 1 or cordoned then threads, ahead = 0, 0 end
+local is_asked = threads + ahead > 0
+if ahead > 0 then -- as many threads are left for other workers as are bound ahead
+  local left = redis.call('ZCARD', READY) - threads
+  threads = threads + math.max(0, math.min(ahead, math.floor(left / 2)))
+  asked = integer(threads)
+end
 local picked = {}
 if threads > 0 and not counted[4] then
-  picked = redis.call('ZRANGEBYSCORE', READY, '-inf', '+inf', 'LIMIT', '0', ARGV[5])
+  picked = redis.call('ZRANGEBYSCORE', READY, '-inf', '+inf', 'LIMIT', '0', asked)
 end
 
 -- 4. Hand out their first requests.
@@ -143,7 +150,7 @@ in_chunks(records, 'HSET', HELD)
 in_chunks(leases, 'ZADD', LEASES)
 if #reply > 3 then
   redis.call('HSET', COUNTERS, 'polled', now_text, 'fence', integer(fence - 1))
-elseif threads > 0 then
+elseif is_asked then
   redis.call('HSET', COUNTERS, 'polled', now_text)
 end
 if (#picked > 0 or cordoned) and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end

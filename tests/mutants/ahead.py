@@ -1,0 +1,101 @@
+"""Binding ahead: within what others leave, never beyond the slots, and given back where it takes too long."""
+
+from tests.mutants.mutant import BIND, COORDINATOR, Mutant
+
+SLOTS, LOOP, LANE = (f"worker/{name}.py" for name in ("slots", "loop", "lane"))
+AHEAD = "worker/test_ahead.py::test_"
+UNIT = "../unit/sharded_queue/test_slots.py::test_"
+
+MUTANTS = [
+    Mutant(
+        "a worker that binds ahead leaves nothing to others",
+        BIND,
+        "math.floor(left / 2)",
+        "left",
+        (COORDINATOR + "as_many_threads_are_left_to_others_as_are_bound_ahead",),
+    ),
+    Mutant(
+        "a worker in memory that binds ahead leaves nothing to others",
+        "backends/memory/steps/bind.py",
+        "max(0, len(shard.ready) - threads) // 2",
+        "max(0, len(shard.ready) - threads)",
+        (COORDINATOR + "as_many_threads_are_left_to_others_as_are_bound_ahead",),
+    ),
+    Mutant(
+        "a cordoned worker binds ahead",
+        BIND,
+        "threads, ahead = 0, 0 end",
+        "threads = 0 end",
+        (COORDINATOR + "a_cordoned_worker_binds_nothing_ahead",),
+    ),
+    Mutant(
+        "a thread that is bound ahead does not wait for a slot",
+        SLOTS,
+        "if self._taken < settings.worker_concurrency:",
+        "if self._taken >= 0:",
+        (AHEAD + "threads_bound_ahead_wait_for_a_slot",),
+    ),
+    Mutant(
+        "a slow handler keeps what was bound ahead",
+        SLOTS,
+        "            if place.since <= latest:\n",
+        "            if latest == inf:\n",
+        (AHEAD + "a_slow_handler_leaves_threads_bound_ahead_to_others",),
+    ),
+    Mutant(
+        "a stopping worker keeps what it bound ahead",
+        LOOP,
+        "        self.slots.send_all_away()\n",
+        "",
+        (AHEAD + "a_stopping_worker_gives_back_at_once_what_it_bound_ahead",),
+    ),
+    Mutant(
+        "a lane keeps its slot after its end",
+        LANE,
+        "            finally:\n                self._leave_slot()\n",
+        "            finally:\n                pass\n",
+        (AHEAD + "threads_bound_ahead_open_nothing_before_their_slot",),
+    ),
+    Mutant(
+        "a slot is lost with a lane that is cancelled",
+        SLOTS,
+        "            if place.is_granted:\n                self.leave()\n",
+        "",
+        (UNIT + "a_lane_that_is_cancelled_with_the_slot_in_hand_passes_it_on",),
+    ),
+    Mutant(
+        "a lane that was cancelled stays in line",
+        SLOTS,
+        "            self._line.pop(fiber, None)\n",
+        "",
+        (UNIT + "a_cancelled_lane_leaves_the_line",),
+    ),
+    Mutant(
+        "a handler that opens something leaves its slot before it closes it",
+        LANE,
+        " and not self.handler.has_lifecycle:\n            self._leave_slot()",
+        ":\n            self._leave_slot()",
+        (AHEAD + "threads_bound_ahead_open_nothing_before_their_slot",),
+    ),
+    Mutant(
+        "a worker settles one thread after the other",
+        LANE,
+        "            self._leave_slot()  # the thread",
+        "            pass  # the thread",
+        (AHEAD + "the_next_thread_begins_while_the_last_one_is_settled",),
+    ),
+    Mutant(
+        "a worker binds ahead under a limit",
+        LOOP,
+        "if self._quota.is_limited or self._is_leaving_shards():",
+        "if self._is_leaving_shards():",
+        (AHEAD + "nothing_is_bound_ahead_under_a_limit",),
+    ),
+    Mutant(
+        "a worker of slow requests binds ahead",
+        SLOTS,
+        "self._granted * AHEAD_SECONDS / elapsed",
+        "self._granted",
+        (UNIT + "requests_of_seconds_have_nothing_bound_ahead",),
+    ),
+]
