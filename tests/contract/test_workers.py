@@ -4,7 +4,7 @@ import pytest
 
 from sharded_queue import Handler, Queue, Worker, settings
 from sharded_queue.coordinator import BindRequest
-from sharded_queue.state import About
+from sharded_queue.state import About, WorkerState
 from sharded_queue.tube import Shard
 from sharded_queue.worker.introduction import Introduction, release
 from tests.contract.backend import LEASE_SECONDS, SHARD, Backend, RedisBackend
@@ -75,20 +75,55 @@ async def test_a_renewal_of_lost_leases_tells_nothing(backend: Backend) -> None:
     assert await listed(backend) == []
 
 
-async def test_a_real_worker_is_listed(backend: Backend) -> None:
+async def test_a_real_worker_is_listed_while_it_runs(backend: Backend) -> None:
     class Job(Handler):
         name = SHARD.handler
 
         async def perform(self, *requests: str) -> None:
-            return
+            told.extend(await backend.storage.workers(SHARD))
 
+    told: list[WorkerState] = []
     settings.worker_empty_limit, settings.worker_concurrency = 1, 3
     await backend.register("a", '"1"')
     worker = Worker(backend.coordinator, Queue(backend.storage), handlers=[Job], name="pod-7")
     await worker.loop(1)
-    (told,) = await backend.storage.workers(SHARD)
+    (seen,) = told
 
-    assert (told.owner, told.version, told.concurrency) == (worker.owner, release(), 3)
+    assert (seen.owner, seen.version, seen.concurrency) == (worker.owner, release(), 3)
+    assert await listed(backend) == []
+
+
+async def test_a_worker_that_runs_again_is_listed_again(backend: Backend) -> None:
+    class Job(Handler):
+        name = SHARD.handler
+
+        async def perform(self, *requests: str) -> None:
+            seen.append(await listed(backend))
+
+    seen: list[list[str]] = []
+    settings.worker_empty_limit = 1
+    worker = Worker(backend.coordinator, Queue(backend.storage), handlers=[Job], name="pod-7")
+    for request in ("1", "2"):
+        await backend.register("a", f'"{request}"')
+        await worker.loop(1)
+
+    assert seen == [[worker.owner]] * 2
+
+
+async def test_a_worker_that_leaves_takes_no_other_off_the_list(backend: Backend) -> None:
+    for owner in ("pod-1/x", "pod-1/y"):
+        await poll(backend, owner)
+    for _ in range(2):
+        await backend.coordinator.leave("pod-1/x", {SHARD: ABOUT, Shard("tests.Other"): ABOUT})
+
+    assert await listed(backend) == ["pod-1/y"]
+
+
+@pytest.mark.redis
+async def test_a_list_of_workers_that_cannot_be_written_stops_no_worker(on_redis: RedisBackend) -> None:
+    await on_redis.redis.set(f"{on_redis.redis_storage.keys.lock(SHARD)}:workers", "no list")
+
+    await on_redis.coordinator.leave("pod-1/x", {SHARD: ABOUT})
 
 
 def test_a_shard_is_told_every_ten_seconds() -> None:

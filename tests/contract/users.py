@@ -49,6 +49,7 @@ COMMANDS = {
     "BLPOP": "worker",
     "RPUSH": "worker",
     "PEXPIRE": "worker",
+    "ZREM": "worker",
     "ZSCORE": "producer",
     "ZRANGEBYSCORE": "admin",
     "ZREVRANGE": "admin",

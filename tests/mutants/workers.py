@@ -6,6 +6,20 @@ WORKERS = "test_workers.py::test_"
 
 MUTANTS = [
     Mutant(
+        "a worker that ended is listed on",
+        "worker/loop.py",
+        "                await self.coordinator.leave(self.owner, self._introduction.taken_back())\n",
+        "",
+        (WORKERS + "a_real_worker_is_listed_while_it_runs",),
+    ),
+    Mutant(
+        "a worker that runs again is not listed again",
+        "worker/introduction.py",
+        "        self._told.clear()\n",
+        "",
+        (WORKERS + "a_worker_that_runs_again_is_listed_again",),
+    ),
+    Mutant(
         "a worker that is gone is listed for ever",
         PRELUDE,
         "integer(now - 300000)",

@@ -88,6 +88,13 @@ class Coordinator(ABC):
     async def release(self, leases: Sequence[Lease]) -> None:
         """Free threads at once. A lease that is already lost is left alone."""
 
+    async def leave(self, owner: str, told: Mapping[Shard, About]) -> None:
+        """
+        Take a worker that ends off the lists of workers, on which it is by what it *told* each shard. Best effort: a
+        worker that is still listed is forgotten when it has told nothing for five minutes.
+        """
+        return
+
     @abstractmethod
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
         """

@@ -19,15 +19,22 @@ class Introduction:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._started_ms = int(time.time() * 1000)
-        self._told: dict[Shard, float] = {}
+        self._told: dict[Shard, tuple[float, About]] = {}
 
     def due(self, shard: Shard) -> About | None:
         """What to tell the shard now. A call that fails is not made up for: the next one comes soon enough."""
-        now = self._clock()
-        if now - self._told.get(shard, -INTERVAL_SECONDS) < INTERVAL_SECONDS:
+        now, told = self._clock(), self._told.get(shard)
+        if told and now - told[0] < INTERVAL_SECONDS:
             return None
-        self._told[shard] = now
-        return About(release(), settings.worker_concurrency, self._started_ms)
+        about = About(release(), settings.worker_concurrency, self._started_ms)
+        self._told[shard] = now, about
+        return about
+
+    def taken_back(self) -> dict[Shard, About]:
+        """What each shard was told last. From here on, nothing counts as told."""
+        told = {shard: about for shard, (_, about) in self._told.items()}
+        self._told.clear()
+        return told
 
 
 @cache

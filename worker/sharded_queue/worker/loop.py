@@ -149,6 +149,7 @@ class Worker:
             finally:
                 await wakeups.close()
                 await self._drain()
+                await self.coordinator.leave(self.owner, self._introduction.taken_back())
 
     async def run(self, limit: int | None = None) -> int:
         """

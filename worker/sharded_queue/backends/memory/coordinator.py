@@ -57,6 +57,10 @@ class RuntimeCoordinator(Coordinator):
         for lease in leases:
             release(self._shards[lease.shard], lease)
 
+    async def leave(self, owner: str, told: Mapping[Shard, About]) -> None:
+        for shard in told:
+            self._shards[shard].workers.pop(owner, None)
+
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
         return evict(self._shards[shard], names)
 

@@ -28,6 +28,8 @@ SHARDS_AT_ONCE = 1000
 """Shards per command that asks when a thread becomes free: about a millisecond of Redis."""
 CALL_MS = 60_000
 """The lifetime of a token for one owner, because the owner may be gone."""
+LEAVE_SECONDS = 1.0
+"""A worker that ends waits no longer for Redis to take it off the list of workers."""
 BLOCK_MARGIN_SECONDS = 5.0
 """The extra time that the answer to a blocking command may take."""
 
@@ -153,6 +155,16 @@ class RedisCoordinator(Coordinator):
             if isinstance(answer, BaseException):
                 raise answer
         return dict(zip(shards, answers, strict=True))
+
+    async def leave(self, owner: str, told: Mapping[Shard, About]) -> None:
+        await asyncio.gather(
+            *[self._take_off(shard, f"{owner} {_encode_about(about)}") for shard, about in told.items()]
+        )
+
+    async def _take_off(self, shard: Shard, worker: str) -> None:
+        listed = f"{self.keys.lock(shard)}:workers"
+        with suppress(RedisError, OSError, TimeoutError):
+            await self.link.send(listed, "ZREM", listed, worker, seconds=LEAVE_SECONDS)
 
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
         freed = await self.scripts.run_once("evict", self.keys.of(shard), names, seconds=settings.coordinator_lease)
