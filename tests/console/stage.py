@@ -107,6 +107,31 @@ class Window:
         return self.page
 
 
+LONGEST_LINES = """
+    () => {
+        const canvas = document.createElement("canvas").getContext("2d");
+        const longest = {prose: 0, code: 0};
+        for (const each of document.querySelectorAll("main :is(h1, h2, p, pre, td, th, dd, .problems li)")) {
+            const style = getComputedStyle(each);
+            canvas.font = `${style.fontWeight} ${style.fontSize} ${style.fontFamily}`;
+            const range = document.createRange();
+            range.selectNodeContents(each);
+            const widest = Math.max(0, ...[...range.getClientRects()].map((line) => line.width));
+            const characters = widest / canvas.measureText("abcdefghijklmnopqrstuvwxyz").width * 26;
+            const kind = each.matches("pre, td, th, dd, .head") ? "code" : "prose";
+            longest[kind] = Math.max(longest[kind], Math.round(characters));
+        }
+        return longest;
+    }
+"""
+
+
+def longest_lines(page: Page) -> dict[str, int]:
+    """Characters of the longest line on a page: of its sentences, and of requests and tables."""
+    found: dict[str, int] = page.evaluate(LONGEST_LINES)
+    return found
+
+
 def faults_of(shown: Window) -> str:
     """What axe finds on a page, and how wide the page is."""
     found = Axe().run(shown.page)

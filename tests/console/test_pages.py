@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.console.shop import ATTACK, Charge
-from tests.console.stage import MAILS, MODULE, Stage, Window, faults_of
+from tests.console.stage import MAILS, MODULE, Stage, Window, faults_of, longest_lines
 
 pytestmark = pytest.mark.redis
 
@@ -99,6 +99,22 @@ def test_hostile_names_errors_and_bodies_are_text(address: str, window: Callable
     assert not page.locator("main img").count()
     assert "\x1b" not in page.content()
     assert "\u202e" not in page.content()
+
+
+def test_lines_stay_short_on_a_large_screen(address: str, stage: Stage, window: Callable[..., Window]) -> None:
+    """Nothing is wider than the screen, sentences are no longer than a line of a book, and requests can be read."""
+    stage.register(Charge, {"order": 901, "customer": 7, "note": "as was agreed on the telephone, " * 50})
+    shown = window(viewport={"width": 2560, "height": 1440})
+    found = {}
+    for name, path in PATHS.items():
+        page = shown.open(f"{address}{path}")
+        if name != "unknown":
+            shown.live()
+        lines = longest_lines(page)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        found[name] = width, lines["prose"] <= 100, lines["code"] <= 140
+
+    assert found == dict.fromkeys(PATHS, (2560, True, True))
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -145,14 +145,20 @@ async def test_queue_that_is_not_ready_comes_first_with_its_reason(served: Serve
     assert "\u202e" not in page
 
 
-async def test_workers_of_the_last_minutes_are_a_line(served: Served, server: ApiServer) -> None:
+async def test_workers_and_lanes_of_the_last_minutes_are_lines(served: Served, server: ApiServer) -> None:
     reader = ClusterReader(server)
-    for replicas in (1, 1, 1, 4, 2):
-        served.answer({"items": [sharded_queue("charges", replicas=replicas)]})
+    for replicas, bound in ((1, 0), (1, 16), (1, 16), (4, 16), (2, 9)):
+        served.answer({"items": [sharded_queue("charges", replicas=replicas, threads={"bound": bound})]})
         await reader.round()
     (queue,) = reader.cluster.queues
+    async with opened(reader) as get:
+        page = (await get("/shardedqueues")).text
 
-    assert [workers for _, workers in reader.cluster.line(queue)] == [1, 1, 4, 2]
+    assert [workers for _, workers in reader.cluster.line(queue, "workers")] == [1, 1, 4, 2]
+    assert [lanes for _, lanes in reader.cluster.line(queue, "lanes")] == [0, 16, 16, 9]
+    assert "<dd>9 threads held</dd>" in page
+    for what in ("Workers", "Lanes"):
+        assert f'aria-label="{what} of shop/charges over five minutes"><polygon' in page
     served.answer({"items": []})
     await reader.round()
     assert not reader.cluster.lines

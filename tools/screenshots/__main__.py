@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from playwright.async_api import Browser, async_playwright
@@ -34,6 +35,7 @@ PAGES = {
     "later": "later?handler=shop.Charge",
     "workers": "workers",
 }
+CLUSTER_PAGES = {"shardedqueues": "shardedqueues"}
 LOOKS = {"light": ("light", 1280, 800), "dark": ("dark", 1280, 800), "small": ("light", 375, 760)}
 
 
@@ -60,17 +62,19 @@ async def feed(queue: Queue) -> None:
         await asyncio.sleep(1)
 
 
-def started(*words: str, **environment: str) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "sharded_queue", *words], cwd=ROOT, env={**os.environ, **environment}
-    )
+def started(module: str, *words: str, **environment: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([sys.executable, "-m", module, *words], cwd=ROOT, env={**os.environ, **environment})
 
 
-async def photograph(browser: Browser, address: str) -> None:
+def sharded_queue(*words: str, **environment: str) -> subprocess.Popen[bytes]:
+    return started("sharded_queue", *words, **environment)
+
+
+async def photograph(browser: Browser, address: str, pages: Mapping[str, str]) -> None:
     for look, (scheme, width, height) in LOOKS.items():
         context = await browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})  # type: ignore[arg-type]
         page = await context.new_page()
-        for name, path in PAGES.items():
+        for name, path in pages.items():
             await page.goto(f"{address}{path}")
             await page.wait_for_function("document.getElementById('link').textContent === 'live'")
             if name == "thread":
@@ -80,20 +84,21 @@ async def photograph(browser: Browser, address: str) -> None:
 
 
 async def show(server: RedisServer) -> None:
-    port = free_port()
-    address = f"http://127.0.0.1:{port}/"
+    port, cluster_port = free_port(), free_port()
     here = {"QUEUE_REDIS_ADDRESS": server.address, "QUEUE_METRICS_PORT": "0", "QUEUE_WORKER_CONCURRENCY": "4"}
     async with Redis(port=server.port) as redis:
         queue = Queue(RedisStorage(redis))
         await fill(queue)
-        processes = [started("web", "--port", str(port), "--module", MODULE, "--allow-actions", **here)]
-        processes += [started("worker", MODULE, QUEUE_WORKER_NAME=f"worker-{name}", **here) for name in "ab"]
+        processes = [sharded_queue("web", "--port", str(port), "--module", MODULE, "--allow-actions", **here)]
+        processes.append(started("tools.screenshots.cluster", str(cluster_port), **here))
+        processes += [sharded_queue("worker", MODULE, QUEUE_WORKER_NAME=f"worker-{name}", **here) for name in "ab"]
         try:
             await feed(queue)
             async with async_playwright() as playwright:
                 program = shutil.which("chromium") or shutil.which("google-chrome")
                 browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-                await photograph(browser, address)
+                await photograph(browser, f"http://127.0.0.1:{port}/", PAGES)
+                await photograph(browser, f"http://127.0.0.1:{cluster_port}/", CLUSTER_PAGES)
                 await browser.close()
         finally:
             for process in processes:
@@ -109,7 +114,7 @@ def main() -> None:
             asyncio.run(show(server))
         finally:
             server.kill()
-    print(f"written: {FOLDER.relative_to(ROOT)}/ ({len(PAGES) * len(LOOKS)} pictures)")
+    print(f"written: {FOLDER.relative_to(ROOT)}/ ({len(PAGES | CLUSTER_PAGES) * len(LOOKS)} pictures)")
 
 
 if __name__ == "__main__":

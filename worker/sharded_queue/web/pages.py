@@ -15,6 +15,7 @@ from sharded_queue.cli import answers
 from sharded_queue.cli.commands import dead as dead_letters
 from sharded_queue.cli.commands import delayed as delayed_requests
 from sharded_queue.cli.commands import explain, peek
+from sharded_queue.cli.commands import schedules as recurrent
 from sharded_queue.cli.commands import workers as serving
 from sharded_queue.printable import counted
 from sharded_queue.state import Delayed, PastFailure, ThreadState, TubeState, Upcoming
@@ -408,7 +409,7 @@ class LaterPage(OneOf):
             "handlers": self.handlers(seen)[:ROWS],
             "delayed": Rows(items, part.begin, part.total),
             "delayed_actions": seen.offered("run-delayed", "move-delayed", "cancel"),
-            "schedules": [schedule_of(seen, world.at, each) for each in schedules[: 4 * ROWS]],
+            "schedules": [schedule_of(seen, world.at, handler.name, each) for each in schedules[: 4 * ROWS] if handler],
             "sentence": coming(handler, world.at, delayed, schedules),
             "offered": seen.offered("cancel", "run-delayed", "unschedule", "run-schedule"),
         }
@@ -443,11 +444,12 @@ def delayed_of(seen: Seen, at: float, each: Delayed) -> dict[str, Any]:
     }
 
 
-def schedule_of(seen: Seen, at: float, each: Upcoming) -> dict[str, Any]:
+def schedule_of(seen: Seen, at: float, handler: str, each: Upcoming) -> dict[str, Any]:
     return {
         "schedule": each,
         "due": due(each.next_ms, at),
         "offered": seen.offered("run-schedule", "edit-schedule", "unschedule"),
+        **stored_of(seen, handler, recurrent.answer(each)),
     }
 
 

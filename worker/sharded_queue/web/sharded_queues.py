@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -63,10 +64,16 @@ EITHER_IS_WELL = frozenset({"Pinned"})
 """A person wants it so. All other conditions name something that is wrong."""
 
 
+class Threads(msgspec.Struct, frozen=True):
+    bound: int = 0
+    """Each is a lane of a worker."""
+
+
 class Status(msgspec.Struct, frozen=True, rename="camel"):
     desired_replicas: int | None = None
     replicas: int = 0
     ready_replicas: int = 0
+    threads: Threads = Threads()
     message: str = ""
     conditions: list[Condition] = []
 
@@ -104,6 +111,14 @@ class Listed(msgspec.Struct, frozen=True):
     metadata: Page = Page()
 
 
+class Point(NamedTuple):
+    """How many workers and lanes there were at *at*, in seconds since 1970."""
+
+    at: float
+    workers: int
+    lanes: int
+
+
 @dataclass(frozen=True)
 class Cluster:
     """The ShardedQueues as they were at *at*, in seconds since 1970."""
@@ -111,20 +126,20 @@ class Cluster:
     at: float = 0.0
     queues: Sequence[ShardedQueue] = ()
     unlisted: int = 0
-    lines: Mapping[str, Sequence[tuple[float, int]]] = field(default_factory=dict)
-    """By uid: when there were how many workers."""
+    lines: Mapping[str, Sequence[Point]] = field(default_factory=dict)
+    """By uid."""
     silent_since: float | None = None
     """Since when the API server does not answer; None while it does."""
     trouble: str = ""
 
-    def line(self, queue: ShardedQueue) -> list[tuple[float, float]]:
-        """(seconds before the last point, workers), the oldest first; points within a level stretch are left out."""
-        points = self.lines.get(queue.metadata.uid, ())
+    def line(self, queue: ShardedQueue, of: Literal["workers", "lanes"]) -> list[tuple[float, float]]:
+        """(seconds before the last point, number), the oldest first; points within a level stretch are left out."""
+        points = [(point.at, getattr(point, of)) for point in self.lines.get(queue.metadata.uid, ())]
         last = len(points) - 1
         return [
-            (points[-1][0] - at, float(replicas))
-            for index, (at, replicas) in enumerate(points)
-            if index in (0, last) or {points[index - 1][1], points[index + 1][1]} != {replicas}
+            (points[-1][0] - at, float(number))
+            for index, (at, number) in enumerate(points)
+            if index in (0, last) or {points[index - 1][1], points[index + 1][1]} != {number}
         ]
 
 
@@ -176,6 +191,6 @@ def after(before: Cluster, answers: Sequence[Listed], at: float) -> Cluster:
     lines = {}
     for queue in queues:
         points = deque(before.lines.get(queue.metadata.uid, ()), maxlen=POINTS)
-        points.append((at, queue.status.replicas))
+        points.append(Point(at, queue.status.replicas, queue.status.threads.bound))
         lines[queue.metadata.uid] = tuple(points)
     return Cluster(at, queues, sum(answer.metadata.remaining_item_count for answer in answers), lines)
