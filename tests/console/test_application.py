@@ -3,6 +3,7 @@
 import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,16 @@ import pytest
 
 from sharded_queue import Queue, Retry, Route, RuntimeCoordinator, RuntimeStorage, Worker
 from sharded_queue.cli.arguments import Named
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.handler import Handler
+from sharded_queue.printable import instant
+from sharded_queue.state import Report
 from sharded_queue.tube import Shard
 from sharded_queue.web.app import Console, Options
 from sharded_queue.web.audit import Audit
 from sharded_queue.web.details import READS_AT_ONCE, Details, Question
 from sharded_queue.web.live import Splice, difference
-from sharded_queue.web.people import People, User, UserFile, credentials, digest_of, fits, users_in
+from sharded_queue.web.people import People, Role, User, UserFile, credentials, digest_of, fits, users_in
 from sharded_queue.web.reader import seconds_between_scans
 
 HANDLER = "shop.Paid"
@@ -205,6 +209,45 @@ def spliced(lines: Sequence[str], splices: Sequence[Splice]) -> list[str]:
     for begin, length, put in splices:
         made[begin : begin + length] = put
     return made
+
+
+async def test_workers_page_shows_what_the_longest_work_reports(tmp_path: Path) -> None:
+    async with opened(tmp_path) as desk:
+        await Queue(desk.storage).register(Paid, "ann")
+        coordinator = RuntimeCoordinator()
+        coordinator.attach(desk.storage)
+        (batch,) = (await coordinator.bind(SHARD, BindRequest("pod-1/x", 1, 1, 15.0))).batches
+        await coordinator.renew([batch.lease], 15.0, reports={batch.lease: Report(batch.first, 70, 90, "rows <b>")})
+        await desk.console.reader.round()
+        page = (await desk.client.get("/workers")).text
+
+    assert "pod-1" in page
+    assert "ann: 70 of 90: rows &lt;b&gt;" in page
+
+
+@pytest.mark.parametrize(
+    ("role", "statuses"), [("viewer", [403, 403]), ("operator", [303, 400]), ("admin", [303, 303])]
+)
+async def test_operator_moves_a_delayed_request_and_an_admin_edits_a_schedule(
+    tmp_path: Path, role: Role, statuses: list[int]
+) -> None:
+    async with opened(tmp_path, People(header="X-User", default=role), allow_actions=True) as desk:
+        desk.client.headers["X-User"] = "ann"
+        queue = Queue(desk.storage)
+        (receipt,) = await queue.register(Paid, "ann", delay_seconds=600)
+        await queue.schedule(Paid, "ann", name="daily", every_seconds=600)
+        await desk.console.reader.round()
+        token = await desk.token(**PAUSE)
+        at = f"{datetime.now(UTC) + timedelta(hours=5):%Y-%m-%dT%H:%M:%SZ}"
+        delayed = {"handler": HANDLER, "delayed": f"0:{receipt.sequence}", "at": at}
+        schedule = {"handler": HANDLER, "schedule": "daily", "timing": "every 60 s"}
+        found = [await desk.act(token, action="move-delayed", **delayed)]
+        found.append(await desk.act(token, action="edit-schedule", **schedule))
+        (moved,) = await desk.storage.delayed(SHARD)
+        (edited,) = await desk.storage.schedules(SHARD)
+
+    assert found == statuses
+    assert (instant(moved.due_ms) == at, edited.timing == "every 60 s") == tuple(status == 303 for status in statuses)
 
 
 def test_secret_fits_its_own_hash_only() -> None:

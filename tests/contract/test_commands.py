@@ -302,6 +302,23 @@ def test_explain_and_tubes_show_what_a_handler_reported(ask: Ask) -> None:
     assert {**shard["tubes"][0]["progress"], "reported_seconds": 0} == {**progress, "reported_seconds": 0}
 
 
+def test_workers_are_listed_with_the_progress_of_their_longest_work(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+
+    async def reported(redis: Redis) -> None:
+        coordinator = RedisCoordinator(redis)
+        coordinator.attach(RedisStorage(redis))
+        (batch,) = (await coordinator.bind(SHARD, BindRequest("worker-1/x", 1, 1, 15.0))).batches
+        await coordinator.renew([batch.lease], 15.0, reports={batch.lease: Report(batch.first, 7000, 9000, "rows")})
+
+    assert "progress" not in typed("workers", "shop.Charge").output
+    ask(reported)
+    told = json.loads(typed("workers", "shop.Charge", "--json").output)
+
+    assert (told["longest_thread"], told["progress"]["done"], told["progress"]["note"]) == ("7", 7000, "rows")
+    assert "7: 7,000 of 9,000: rows" in typed("workers", "shop.Charge").output
+
+
 def test_workers_are_listed_with_what_they_hold(ask: Ask) -> None:
     register(ask, "7", b"[1]")
     bind(ask)

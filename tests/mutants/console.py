@@ -4,6 +4,13 @@ from tests.mutants.mutant import CONSOLE, SHARDED_QUEUES, Mutant
 
 MUTANTS = [
     Mutant(
+        "an operator edits schedules",
+        "web/actions.py",
+        'name, label, role = "edit-schedule", "Edit", "admin"',
+        'name, label, role = "edit-schedule", "Edit", "operator"',
+        (CONSOLE + "operator_moves_a_delayed_request_and_an_admin_edits_a_schedule",),
+    ),
+    Mutant(
         "another site acts in the name of a person",
         "web/csrf.py",
         "        if not is_same_origin(request):\n",

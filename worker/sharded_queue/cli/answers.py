@@ -141,7 +141,8 @@ class Thread(Answer, frozen=True):
 class Worker(Answer, frozen=True):
     """
     `workers`: a line a worker. *threads* are those that it holds, *busy* those with requests, and *busy_seconds* is the
-    longest time that one had some without a break. The rest is null where it never told of itself.
+    longest time that one had some without a break: the *longest_thread*, of whose batch the handler last reported
+    *progress*, if it did. The rest is null where it never told of itself.
     """
 
     worker: str
@@ -154,6 +155,8 @@ class Worker(Answer, frozen=True):
     concurrency: int | None
     started_at: Moment | None
     told_seconds: float | None
+    longest_thread: str | None
+    progress: Progress | None
 
 
 class Stored(Answer, frozen=True):

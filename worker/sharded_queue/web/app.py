@@ -21,6 +21,7 @@ from sharded_queue.backends.redis.client import RedisOptions
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import Named
 from sharded_queue.errors import describe
+from sharded_queue.state import ShardState
 from sharded_queue.web import csrf, headers
 from sharded_queue.web.actions import ACTIONS, FAILURES, Action, Desk, Form, NotPossible
 from sharded_queue.web.audit import Audit
@@ -106,7 +107,7 @@ class Console:
     def __init__(self, storage: RedisStorage, options: Options) -> None:
         self.options = options
         self.reader = Reader(storage, options.chosen)
-        self.details = Details(reads_of(storage, self.reader.named), self.cost)
+        self.details = Details(reads_of(storage, self.reader.named, self.observed), self.cost)
         self.channels = Channels()
         self.bodies = Bodies(options.hide_bodies)
         self.desk = Desk(storage, self.reader.named, self.bodies)
@@ -120,7 +121,14 @@ class Console:
         if handler is None or question.kind in ("explain", "peek"):
             return 1
         shards = len(handler.shards)
+        if question.kind == "workers":  # and what they report
+            return 2 * shards
         return shards + handler.letters // PAGE if question.kind == "letters" else shards
+
+    def observed(self, handler: str) -> Sequence[ShardState]:
+        """What was last read of a handler."""
+        found = self.reader.world.handlers.get(handler)
+        return found.shards if found else ()
 
     def may(self, person: Person) -> frozenset[str]:
         """The actions of a person."""

@@ -462,10 +462,12 @@ class WorkersPage(Page):
     def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
         handlers = seen.world.handlers.values()
         told = {
-            shard: told for each in self.questions(seen, parameters) for shard, told in seen.known(each).value or []
+            known.shard: known for each in self.questions(seen, parameters) for known in seen.known(each).value or []
         }
         found = serving.merged(
-            (state.shard, told.get(state.shard, ()), state.held) for handler in handlers for state in handler.shards
+            told.get(state.shard, serving.Known(state.shard, (), (), {}))._replace(holds=state.held)
+            for handler in handlers
+            for state in handler.shards
         )
         found.sort(key=lambda each: (-longest_work(each), each.owner))
         threads, held = sum(handler.bound for handler in handlers), sum(len(each.holds) for each in found)
@@ -477,6 +479,7 @@ class WorkersPage(Page):
         return {
             "workers": rows(found, place(parameters)),
             "longest_work": longest_work,
+            "reported": serving.reported,
             "at": seen.world.at,
             "unlisted": max(0, threads - held),
             "sentence": Sentence(text, "good" if found else "idle", str(len(found))),

@@ -1,14 +1,16 @@
 """How each kind of question is asked: bounded calls of the storage, the same as the commands make."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import Named
 from sharded_queue.cli.commands import delayed as delayed_requests
 from sharded_queue.cli.commands import schedules as schedule_list
+from sharded_queue.cli.commands import workers as worker_list
 from sharded_queue.errors import HandlerNotFound
 from sharded_queue.printable import printable
+from sharded_queue.state import ShardState
 from sharded_queue.tube import Tube
 from sharded_queue.web import letters as letter_list
 from sharded_queue.web.details import Question
@@ -22,9 +24,11 @@ DELAYED = 100
 
 
 def reads_of(
-    storage: RedisStorage, named: Callable[[str], Named | None]
+    storage: RedisStorage,
+    named: Callable[[str], Named | None],
+    observed: Callable[[str], Sequence[ShardState]],
 ) -> Mapping[str, Callable[[Question], Awaitable[Any]]]:
-    """*named*: the handler of a name, with its shards."""
+    """*named*: the handler of a name, with its shards. *observed*: what was last read of them."""
 
     def handler(question: Question) -> Named:
         found = named(question.handler)
@@ -52,7 +56,7 @@ def reads_of(
         return [thread for shard in handler(question).shards for thread in await storage.paused(shard)]
 
     async def workers(question: Question) -> Any:
-        return [(shard, await storage.workers(shard)) for shard in handler(question).shards]
+        return [await worker_list.known(storage, state) for state in observed(question.handler)]
 
     return {
         "workers": workers,

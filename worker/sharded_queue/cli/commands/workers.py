@@ -1,7 +1,7 @@
 """`sharded-queue workers`: which workers serve which handlers, and what they hold."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import click
@@ -10,20 +10,33 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli import answers
 from sharded_queue.cli.arguments import NAME, Sought, everything_option, module_options
 from sharded_queue.cli.output import console, emit_lines, observed, read
-from sharded_queue.cli.tables import Fitted, count, duration, name, number, text, word
+from sharded_queue.cli.tables import Fitted, count, duration, name, number, progress_words, text, word
 from sharded_queue.lease import worker_of
-from sharded_queue.printable import instant
-from sharded_queue.state import Hold, WorkerState
+from sharded_queue.printable import instant, printable
+from sharded_queue.state import Hold, Progress, ShardState, WorkerState
 from sharded_queue.tube import Shard
 
 
+class Known(NamedTuple):
+    """What a shard knows of its workers, with what handlers reported of the threads in their hands."""
+
+    shard: Shard
+    workers: Sequence[WorkerState]
+    holds: Sequence[Hold]
+    reports: Mapping[str, Progress]
+
+
 class Serving(NamedTuple):
-    """A worker, with what its shards know of it: nothing but its holds, if it never told of itself."""
+    """
+    A worker, with what its shards know of it: nothing but its holds, if it never told of itself. *longest*: the thread
+    that it has been at work on for the longest time, if any, with its report.
+    """
 
     owner: str
-    handlers: Sequence[str]
-    holds: Sequence[Hold]
-    told: WorkerState | None
+    handlers: Sequence[str] = ()
+    holds: Sequence[Hold] = ()
+    told: WorkerState | None = None
+    longest: tuple[Hold, Progress | None] | None = None
 
 
 @click.command()
@@ -52,24 +65,32 @@ async def serving(storage: RedisStorage, sought: Sought) -> list[Serving]:
     """The workers of all these handlers, by name."""
     shards = await sought.shards(storage)
     states = await observed(storage, shards, 0) if shards else []
-    told = {state.shard: await storage.workers(state.shard) for state in states}
-    return merged([(state.shard, told[state.shard], state.held) for state in states])
+    return merged([await known(storage, state) for state in states])
 
 
-def merged(seen: Iterable[tuple[Shard, Sequence[WorkerState], Sequence[Hold]]]) -> list[Serving]:
+async def known(storage: RedisStorage, state: ShardState) -> Known:
+    threads = [hold.thread for hold in busy(state.held)]
+    reports = await storage.progress(state.shard, threads) if threads else {}
+    return Known(state.shard, await storage.workers(state.shard), state.held, reports)
+
+
+def merged(seen: Iterable[Known]) -> list[Serving]:
     """One entry for each worker, from what each shard knows of it."""
     found: dict[str, Serving] = {}
-    for shard, workers, holds in seen:
+    for shard, workers, holds, reports in seen:
         told = {each.owner: each for each in workers}
         held = [hold for hold in holds if hold.lease_seconds > 0]
         for owner in told.keys() | {hold.owner for hold in held}:
-            known = found.get(owner, Serving(owner, (), (), None))
-            states = [state for state in (known.told, told.get(owner)) if state]
+            before = found.get(owner, Serving(owner))
+            own = [hold for hold in held if hold.owner == owner]
+            states = [state for state in (before.told, told.get(owner)) if state]
+            at_work = [before.longest, *((hold, reports.get(hold.thread)) for hold in busy(own)[:1])]
             found[owner] = Serving(
                 owner,
-                sorted({*known.handlers, shard.handler}),
-                [*known.holds, *(hold for hold in held if hold.owner == owner)],
+                sorted({*before.handlers, shard.handler}),
+                [*before.holds, *own],
                 min(states, key=lambda state: state.told_seconds, default=None),
+                max((each for each in at_work if each), key=lambda each: each[0].busy_seconds, default=None),
             )
     return [found[owner] for owner in sorted(found)]
 
@@ -91,13 +112,23 @@ def answer(each: Serving) -> answers.Worker:
         concurrency=each.told.concurrency if each.told else None,
         started_at=answers.at(each.told.started_ms) if each.told else None,
         told_seconds=each.told.told_seconds if each.told else None,
+        longest_thread=each.longest[0].thread if each.longest else None,
+        progress=answers.progress(each.longest[1]) if each.longest else None,
     )
 
 
 def show(found: Sequence[Serving]) -> None:
     columns = [name("worker"), text("handlers"), number("threads"), number("busy"), number("busy for"), word("version")]
     columns += [word("started"), number("up"), number("last asked")]
-    console().print(Fitted(columns, map(row, found)))
+    is_reported = any(each.longest and each.longest[1] for each in found)
+    columns += [text("progress")] * is_reported
+    console().print(Fitted(columns, [[*row(each), *[reported(each)] * is_reported] for each in found]))
+
+
+def reported(each: Serving) -> str:
+    """What the handler of its longest work reported, with the thread."""
+    hold, progress = each.longest or (None, None)
+    return printable(f"{hold.thread}: {progress_words(progress)}") if hold and progress else ""
 
 
 def row(each: Serving) -> list[str]:
