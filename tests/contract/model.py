@@ -706,7 +706,7 @@ def spoken(state: ShardState) -> dict[str, Any]:
         "letters": (state.letters, state.paused),
         "deepest": state.deepest,
         "oldest": [(tube.thread, tube.priority, tube.depth, tube.state) for tube in state.oldest],
-        "held": {(hold.thread, hold.owner) for hold in state.held},
+        "held": {(hold.thread, hold.owner, hold.in_hand) for hold in state.held},
         "born": state.born is not None,
         "layout": (state.layout, state.undrained, state.parked, state.parked_depth),
     }

@@ -157,6 +157,17 @@ async def test_a_holder_of_a_drained_thread_is_not_busy(backend: Backend) -> Non
     assert hold.busy_seconds == 0.0
 
 
+async def test_what_a_holder_has_in_hand_is_counted(backend: Backend) -> None:
+    """The batch of its handler, not all that waits in the thread; nothing once the batch is settled."""
+    await backend.register("a", *"12345")
+    batch = await backend.bind_one(wanted=2)
+    (handed,) = (await backend.observe()).held
+    await backend.settle(batch)
+    (settled,) = (await backend.observe()).held
+
+    assert (handed.in_hand, settled.in_hand) == (2, 0)
+
+
 async def test_a_look_of_a_worker_is_remembered(backend: Backend) -> None:
     never = (await backend.observe()).polled_seconds
     await backend.bind()

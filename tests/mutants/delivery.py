@@ -7,6 +7,7 @@ from tests.mutants.mutant import (
     ENDING,
     FAILURES,
     LIFECYCLE,
+    OBSERVING,
     PRELUDE,
     REDIS,
     REGISTER,
@@ -128,6 +129,20 @@ MUTANTS = [
         "if thread in shard.held and shard.leases[thread] > now:",
         "if thread in shard.held:",
         (CONTROL + "nobody_holds_a_thread_whose_lease_has_ended",),
+    ),
+    Mutant(
+        "a settled batch is observed in its holder's hands",
+        "backends/redis/lua/observe.lua",
+        "math.max(0, hold.last - hold.first + 1)",
+        "1",
+        (OBSERVING + "what_a_holder_has_in_hand_is_counted",),
+    ),
+    Mutant(
+        "in memory a settled batch is observed in its holder's hands",
+        "backends/memory/steps/observe.py",
+        "max(0, held.last - held.first + 1)",
+        "1",
+        (OBSERVING + "what_a_holder_has_in_hand_is_counted",),
     ),
     Mutant(
         "a delayed request gives its number again",

@@ -72,7 +72,8 @@ class TubeLag(NamedTuple):
 class Hold(NamedTuple):
     """
     A bound thread: its holder, and for how long it has had requests without a break. The lease ends in *lease_seconds*
-    unless it is renewed. Below 0 it has ended, and any worker that polls takes the thread over.
+    unless it is renewed. Below 0 it has ended, and any worker that polls takes the thread over. *in_hand* is the number
+    of requests that its handler has.
     """
 
     thread: str
@@ -80,6 +81,7 @@ class Hold(NamedTuple):
     fence: int
     busy_seconds: float
     lease_seconds: float = inf
+    in_hand: int = 0
 
     @property
     def worker(self) -> str:

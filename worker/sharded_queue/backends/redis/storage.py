@@ -541,7 +541,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         lag_seconds=lags[0].lag_seconds if lags else 0.0,
         deepest=[(text_of(thread), _counted("the depth of a thread", depth)) for thread, depth in _pairs(deepest)],
         oldest=lags,
-        held=[_hold(now, *fields) for fields in grouped(held, 5)],
+        held=[_hold(now, *fields) for fields in grouped(held, 6)],
         registered=counters.get("registered", 0),
         settled=counters.get("settled", 0),
         dead=counters.get("dead", 0),
@@ -626,9 +626,9 @@ def _age_seconds(now: int, stamp: bytes) -> float:
     return max(0.0, (now - moment) / 1000) if moment >= FIRST_MOMENT_MS else 0.0
 
 
-def _hold(now: int, thread: bytes, owner: bytes, fence: bytes, since: bytes, lease_ends: bytes) -> Hold:
+def _hold(now: int, thread: bytes, owner: bytes, fence: bytes, since: bytes, lease_ends: bytes, in_hand: int) -> Hold:
     lease_seconds = (float(lease_ends) - now) / 1000
-    return Hold(text_of(thread), text_of(owner), int(fence), busy_seconds(int(since), now), lease_seconds)
+    return Hold(text_of(thread), text_of(owner), int(fence), busy_seconds(int(since), now), lease_seconds, in_hand)
 
 
 def _dead(number: bytes, died_ms: bytes | float, letter: bytes) -> Dead:

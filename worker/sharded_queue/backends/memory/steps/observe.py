@@ -69,4 +69,5 @@ def _holds(shard: MemoryShard, count: int, waiting: Sequence[str], now: int) -> 
     listed = dict.fromkeys([*[thread for thread, _ in shard.leases.lowest(count)], *waiting])
     for thread, held in [(thread, shard.held[thread]) for thread in listed if thread in shard.held]:
         lease_seconds = (shard.leases[thread] - now) / 1000
-        yield Hold(thread, held.owner, held.fence, busy_seconds(held.since_ms, now), lease_seconds)
+        busy, in_hand = busy_seconds(held.since_ms, now), max(0, held.last - held.first + 1)
+        yield Hold(thread, held.owner, held.fence, busy, lease_seconds, in_hand)

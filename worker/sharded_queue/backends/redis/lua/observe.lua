@@ -3,8 +3,8 @@
 --
 -- ARGV  worst, holds to list at most beside those of the oldest tubes
 -- Returns {now, counters (flat), threads, ready, bound, blocked, deepest that are not parked (flat), oldest tubes (flat:
--- thread/priority, stamp, depth, state of the thread), held (flat: thread, owner, fence, since or 0, lease ends at),
--- delayed, overdue, schedules, layout, old, parked, depth of the parked, dead letters, paused threads,
+-- thread/priority, stamp, depth, state of the thread), held (flat: thread, owner, fence, since or 0, lease ends at,
+-- requests in its hand), delayed, overdue, schedules, layout, old, parked, depth of the parked, dead letters, paused threads,
 -- records in quarantine}
 
 local worst, most_holds = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -21,7 +21,7 @@ local function list_holds(threads)
       local till, at = ends[thread] or redis.call('ZSCORE', LEASES, thread) or '0', #held
       holds[thread] = tonumber(till) > now
       held[at + 1], held[at + 2], held[at + 3], held[at + 4] = thread, hold.owner, hold.fence, hold.since
-      held[at + 5] = till
+      held[at + 5], held[at + 6] = till, math.max(0, hold.last - hold.first + 1)
     end
   end
 end
