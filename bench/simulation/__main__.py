@@ -1,29 +1,40 @@
-"""`python -m bench.simulation`: the decision beside message counts on five workloads; writes docs/scaling.md's part."""
+"""`python -m bench.simulation`: the decision beside message counts on all workloads; writes docs/scaling.md's parts."""
 
 from collections.abc import Sequence
 
 from bench.environments import ROOT
 from bench.figure import number
 from bench.page import write_part
-from bench.report import aligned, markdown
+from bench.report import HEAD as FIGURES_HEAD
+from bench.report import aligned, figure_cells, markdown
 from bench.simulation import plot
 from bench.simulation.compare import CONTENDERS, OURS, RIVALS, Score, scored
+from bench.simulation.targets import Scores, figures
 from bench.simulation.workloads import WORKLOADS
 from bench.simulation.world import Costs
 
 PAGE = ROOT / "docs" / "scaling.md"
 HEAD = ("workload", "pods by", "drain s", "pods", "pod-s", "drain × pod-s", "× ours", "pod-s to zero", "× ours")
-OTHER_HEAD = ("seconds a request", "seconds to start", *(workload.name for workload in WORKLOADS))
+SCALED = [workload for workload in WORKLOADS if workload.request is None]
+"""Those whose requests may take any time."""
+
+OTHER_HEAD = ("seconds a request", "seconds to start", *(workload.name for workload in SCALED))
 OTHER_COSTS = [Costs(request=request, start=start) for request in (0.005, 0.02, 0.1) for start in (1.0, 5.0)]
 
 
-def rows() -> list[tuple[str, ...]]:
+def all_scores() -> Scores:
+    return {
+        workload.name: {contender.name: scored(workload, contender) for contender in CONTENDERS}
+        for workload in WORKLOADS
+    }
+
+
+def rows(scores: Scores) -> list[tuple[str, ...]]:
     found = []
     for workload in WORKLOADS:
-        scores = {contender.name: scored(workload, contender) for contender in CONTENDERS}
-        for name, score in scores.items():
+        for name, score in scores[workload.name].items():
             title = workload.title if name == OURS.name else ""
-            found.append((title, name, *cells(score, scores[OURS.name])))
+            found.append((title, name, *cells(score, scores[workload.name][OURS.name])))
     return found
 
 
@@ -39,7 +50,7 @@ def other_rows() -> list[tuple[str, ...]]:
 def margins(costs: Costs) -> list[str]:
     """By how much the best of the rivals is behind: drain × pod-seconds, to the drain and to zero."""
     found = []
-    for workload in WORKLOADS:
+    for workload in SCALED:
         ours = scored(workload, OURS, costs)
         others = [scored(workload, contender, costs) for contender in RIVALS]
         drained = min(other.product for other in others) / ours.product
@@ -49,10 +60,15 @@ def margins(costs: Costs) -> list[str]:
 
 
 def main() -> None:
-    table, others = [HEAD, *rows()], [OTHER_HEAD, *other_rows()]
-    print(aligned(table), aligned(others), sep="\n\n")
-    write_part(PAGE, "five workloads", markdown(table))
-    write_part(PAGE, "other speeds", markdown(others))
+    scores = all_scores()
+    tables = {
+        "workloads": [HEAD, *rows(scores)],
+        "targets": [FIGURES_HEAD, *map(figure_cells, figures(scores))],
+        "other speeds": [OTHER_HEAD, *other_rows()],
+    }
+    print(*map(aligned, tables.values()), sep="\n\n")
+    for part, table in tables.items():
+        write_part(PAGE, part, markdown(table))
     plot.PATH.write_text(plot.drawn())
     print(f"\nwritten: {PAGE.relative_to(ROOT)}, {plot.PATH.relative_to(ROOT)}")
 

@@ -29,7 +29,7 @@ def rival(name: str, settings: hpa.Settings) -> Contender:
     return Contender(name, lambda phase: hpa.MessageCount(settings, phase))
 
 
-OURS = Contender("lanes", lambda phase: Lanes(Policy(max_replicas=PODS), phase=phase))
+OURS = Contender("lanes", lambda phase: Lanes(Policy(max_replicas=PODS, threads_per_replica=1), phase=phase))
 RIVALS = (
     rival("messages, KEDA's defaults", hpa.Settings(max_replicas=PODS)),
     rival(
@@ -53,6 +53,8 @@ class Score:
     drain: float
     most: float
     writes: float
+    rise: float
+    served: float
     pod_seconds: float
     to_zero: float
     product: float

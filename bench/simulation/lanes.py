@@ -69,4 +69,5 @@ def lag(thread: Thread, now: int) -> TubeLag:
 
 def hold(thread: Thread, now: int) -> Hold:
     assert thread.holder
-    return Hold(thread.name, f"{thread.holder.name}/simulated", thread.fence, (now - thread.held_since) / SECOND)
+    owner, busy = f"{thread.holder.name}/simulated", (now - thread.held_since) / SECOND
+    return Hold(thread.name, owner, thread.fence, busy, in_hand=thread.in_hand)

@@ -20,6 +20,8 @@ class Outcome:
     """
     *drain*: seconds from the first request (the first single one, where the others never end) to the last one handled.
     *pod_seconds*: up to then, or over the whole span of a queue that never drains; *to_zero*: until no pod is left.
+    *rise*: from the first worker's first look for threads until the pods are as many as they ever are. *served*: until
+    all threads of the first registration were in a worker's hands.
     """
 
     drain: float
@@ -27,6 +29,8 @@ class Outcome:
     to_zero: float
     most: int
     writes: int
+    rise: float
+    served: float
     replicas: tuple[tuple[int, int], ...]
 
     @property
@@ -43,7 +47,7 @@ def simulated(workload: Workload, rule: Rule, costs: Costs = MEASURED) -> Outcom
     Raises:
         TimeoutError: the queue did not drain within an hour, or its pods stayed.
     """
-    world = World(Timeline(), costs)
+    world = World(Timeline(), workload.costs(costs))
     rule.attend(world)
     workload.begin(world)
     if workload.span is not None:
@@ -64,11 +68,16 @@ def watched(world: World, workload: Workload, span: int) -> Outcome:
 
 
 def outcome(world: World, drain: int, end: int, zero: int) -> Outcome:
+    most = max(count for _, count in world.replicas)
+    risen = next(at for at, count in world.replicas if count == most)
+    first = [thread for thread in world.threads.values() if thread.registered_at == 0]
     return Outcome(
         drain=drain / SECOND,
         pod_seconds=world.pod_seconds(end),
         to_zero=world.pod_seconds(zero),
-        most=max(count for _, count in world.replicas),
+        most=most,
         writes=world.writes,
+        rise=max(0, risen - world.first_up_at) / SECOND,
+        served=max(end if thread.bound_at is None else thread.bound_at for thread in first) / SECOND,
         replicas=tuple(world.replicas),
     )

@@ -26,11 +26,21 @@ class Costs:
     bind: float = 0.002
     """Time to bind a thread: one script of Redis, and the handler's `start`."""
 
-    start: float = 1.0
-    """Time from the patch of the replicas to a worker that looks for threads."""
+    start: float = 0.75
+    """Time from the patch of the replicas to a worker that looks for threads, when it starts alone."""
+
+    start_cpu: float = 0.12
+    """The part of *start* in which the worker computes: Python, and its imports."""
+
+    cores: int = 2
+    """Processors of the node, which the pods that start at the same time share."""
 
     batch: int = 128
     """Requests in one call of the handler, `settings.worker_batch_size`."""
+
+    def start_of(self, pods: int) -> float:
+        """The time until the last of *pods* that start together looks for threads."""
+        return self.start + self.start_cpu * max(0.0, pods / self.cores - 1)
 
 
 MEASURED = Costs()
@@ -50,6 +60,11 @@ class Thread:
     holder: "Pod | None" = None
     held_since: int = 0
     fence: int = 0
+    in_hand: int = 0
+    """Requests that its worker's handler has."""
+    registered_at: int = 0
+    bound_at: int | None = None
+    """When a worker held it for the first time."""
     drained_at: int | None = None
 
     @property
@@ -96,6 +111,8 @@ class World:
     writes: int = 0
     """Of the replicas."""
     created: int = 0
+    first_up_at: int = 0
+    """When the first worker looked for threads."""
     replicas: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0)])
     """Number of pods that run or start, from each moment on at which it changed."""
     arrived: Callable[[], None] = lambda: None
@@ -115,7 +132,7 @@ class World:
         """Register all at once, as one call of `register` does."""
         was_empty = self.depth == 0
         for name, count in depths.items():
-            self.put(self.threads.setdefault(name, Thread(name, refill)), count)
+            self.put(self.threads.setdefault(name, Thread(name, refill, registered_at=self.timeline.now)), count)
         if was_empty and self.depth:
             self.arrived()
         self.serve()
@@ -134,23 +151,26 @@ class World:
         self.writes += 1
         for name in going(self, replicas):
             self.dismiss(self.pods[name])
-        while len(self.staying) < replicas:
-            self.create()
+        self.create(replicas - len(self.staying))
         self.note()
 
     @property
     def staying(self) -> list[Pod]:
         return [pod for pod in self.pods.values() if not pod.is_leaving]
 
-    def create(self) -> None:
-        self.created += 1
-        pod = Pod(f"pod-{self.created:04d}", self.timeline.now)
-        self.pods[pod.name] = pod
-        self.timeline.after(us(self.costs.start), lambda: self.come_up(pod))
+    def create(self, count: int) -> None:
+        """Each new pod shares the processors with all that are starting."""
+        starting = sum(not pod.is_up for pod in self.pods.values())
+        for _ in range(count):
+            self.created += 1
+            pod = Pod(f"pod-{self.created:04d}", self.timeline.now)
+            self.pods[pod.name] = pod
+            self.timeline.after(us(self.costs.start_of(starting + count)), lambda pod=pod: self.come_up(pod))  # type: ignore[misc]
 
     def come_up(self, pod: Pod) -> None:
         if pod.name in self.pods:
             pod.is_up = True
+            self.first_up_at = self.first_up_at or self.timeline.now
             self.serve()
 
     def dismiss(self, pod: Pod) -> None:
@@ -181,10 +201,11 @@ class World:
             raise RuntimeError(f"{pod.name} binds {thread.name}, but {thread.holder or pod.thread} is in the way")
         pod.thread, thread.holder, thread.held_since = thread, pod, self.timeline.now
         thread.fence += 1
+        thread.bound_at = self.timeline.now if thread.bound_at is None else thread.bound_at
         self.handle(pod, thread, us(self.costs.bind))
 
     def handle(self, pod: Pod, thread: Thread, delay: int = 0) -> None:
-        count = min(self.costs.batch, thread.depth)
+        count = thread.in_hand = min(self.costs.batch, thread.depth)
         self.timeline.after(delay + count * us(self.costs.request), lambda: self.settle(pod, thread, count))
 
     def settle(self, pod: Pod, thread: Thread, count: int) -> None:
@@ -207,7 +228,7 @@ class World:
     def release(self, pod: Pod, thread: Thread) -> None:
         if thread.depth:
             thread.lines_up_at = self.timeline.now if self.is_over(thread) else thread.oldest
-        pod.thread = thread.holder = None
+        pod.thread, thread.holder, thread.in_hand = None, None, 0
         if pod.is_leaving:
             self.end(pod)
         self.serve()

@@ -8,21 +8,31 @@ Replicas rise to the wish at once, in one step. They fall to the highest wish of
 only after several known readings in a row. They never fall below the number of workers that can hold all threads held
 now; where a worker can hold several, the surplus workers hand theirs over between batches. What is unknown is not zero:
 it counts as a wish for the current replicas, and can only raise them.
+
+Once a queue has asked for nothing for ten times what the start of a worker takes, all workers but one leave before the
+window ends.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
 from sharded_queue.printable import counted
 from sharded_queue.state import ShardState
-from sharded_queue_operator.scaling.demand import lanes_of, wish_of
+from sharded_queue_operator.scaling.demand import Load, endless_threads, lanes_of, wish_of
 from sharded_queue_operator.scaling.history import History
 from sharded_queue_operator.scaling.observation import Doubt, Observation
 from sharded_queue_operator.scaling.policy import Policy
+from sharded_queue_operator.scaling.service_time import UNKNOWN_SECONDS
 
 FRESH_READS = 3
 """Known readings in a row before replicas fall: two may come from one stale answer and its repetition."""
+
+IDLE_STARTS = 10.0
+"""
+The workers of a queue that asks for none stay for this multiple of what a start takes: a burst that comes later than
+that is cheaper to start anew for. A smaller multiple adds starts to work that comes in bursts, a larger one adds idle
+workers after each.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +55,31 @@ class Decision:
 def decide(seen: Observation, policy: Policy, history: History, now: float) -> Decision:
     doubt = _doubt(seen, policy, history, now)
     known = replace(seen, shards=()) if _is_stale(seen, policy, now) else seen
-    history = history.with_counters(known.shards).with_estimates(known.shards, policy)
-    lanes = _lanes(known.shards, policy, history)
+    history = _learned(known, policy, history, now)
+    lanes = _lanes(known, policy, history)
+    history = history.with_idleness(is_idle=lanes == 0 and not doubt, now=now)
     wish = wish_of(lanes, known.useful_lanes, policy)
     if doubt:
         decision = _while_unknown(known, policy, history, now, wish, doubt)
     else:
         decision = _follow_demand(known, policy, history, now, wish)
     decision = replace(decision, lanes=lanes, doubt=doubt, wish=wish if known.shards else None)
-    return _apply_limits(_apply_overrides(decision, policy), seen, policy)
+    return _note_rise(_apply_limits(_apply_overrides(decision, policy), seen, policy), seen, now)
+
+
+def _learned(seen: Observation, policy: Policy, history: History, now: float) -> History:
+    """With all that a reading teaches."""
+    history = history.with_quiet(seen.shards, now).with_counters(seen.shards)
+    history = history.with_evidence(seen.shards, now).with_estimates(seen.shards)
+    return replace(history, start_time=history.start_time.after(seen, now))
+
+
+def _note_rise(decision: Decision, seen: Observation, now: float) -> Decision:
+    """Learn from the next readings what the start of the new workers takes."""
+    if decision.replicas is None or decision.replicas <= seen.replicas:
+        return decision
+    start_time = decision.history.start_time.after_rise(seen, now)
+    return replace(decision, history=replace(decision.history, start_time=start_time))
 
 
 def _is_stale(seen: Observation, policy: Policy, now: float) -> bool:
@@ -72,12 +98,14 @@ def _doubt(seen: Observation, policy: Policy, history: History, now: float) -> D
     return None
 
 
-def _lanes(shards: Sequence[ShardState], policy: Policy, history: History) -> float:
+def _lanes(seen: Observation, policy: Policy, history: History) -> float:
     """The lanes that all shards ask for together, each with the service time of its own handler."""
-    return sum(
-        lanes_of(state, history.seconds_per_request(state.shard.handler, policy), policy, history.estimates)
-        for state in shards
-    )
+
+    def load(state: ShardState) -> Load:
+        seconds = history.seconds_per_request(state.shard.handler, policy)
+        return Load(state, seconds, endless_threads(state, seconds, policy, history.estimates))
+
+    return lanes_of([load(state) for state in seen.shards], seen.replicas, history.start_time.seconds, policy)
 
 
 def _while_unknown(
@@ -96,15 +124,15 @@ def _follow_demand(seen: Observation, policy: Policy, history: History, now: flo
     # The first reading knows nothing of the window before it: the current replicas stand for what was wished for.
     before = history if history.wishes else history.with_wish(policy.bounded(seen.replicas), policy, now)
     after = replace(before.with_wish(wish, policy, now), known_reads=history.known_reads + 1)
-    need = f"{_need(seen)} ask for {_workers(wish)}"
+    need = f"{_need(seen, after)} ask for {_workers(wish)}"
     if wish > seen.replicas:
         return Decision(wish, "ScaledUp", f"{need}; there are {seen.replicas}", after)
     if wish == seen.replicas:
         return Decision(None, "AsWished", need, after)
-    return _scale_down(seen, policy, after, need)
+    return _scale_down(seen, policy, after, now, need)
 
 
-def _scale_down(seen: Observation, policy: Policy, history: History, need: str) -> Decision:
+def _scale_down(seen: Observation, policy: Policy, history: History, now: float, need: str) -> Decision:
     """Down to the highest wish of the window, but not below the workers that can hold the threads held now."""
 
     def lower(replicas: int, reason: str, message: str) -> Decision:
@@ -124,7 +152,17 @@ def _scale_down(seen: Observation, policy: Policy, history: History, need: str) 
         )
     if highest < seen.replicas:
         return keep("BusyWorkers", f"because it takes {holders} to hold the bound threads")
+    if history.idle_seconds(now) >= IDLE_STARTS * history.start_time.seconds:
+        return _scale_down_to_one(seen, policy, history, now, holders)
     return keep("WithinWindow", f"for up to {policy.window:.0f} s")
+
+
+def _scale_down_to_one(seen: Observation, policy: Policy, history: History, now: float, holders: int) -> Decision:
+    """Starting workers again costs less than keeping them. One stays for the window: a trickle waits for no start."""
+    replicas = max(policy.bounded(1), holders)
+    idle = f"no thread has asked for a worker for {history.idle_seconds(now):.0f} s"
+    message = f"{idle}; keeping {_workers(replicas)} for up to {policy.window:.0f} s"
+    return Decision(replicas if replicas < seen.replicas else None, "Idle", message, history)
 
 
 def _least_holders(seen: Observation, policy: Policy) -> int:
@@ -159,8 +197,11 @@ def _apply_limits(decision: Decision, seen: Observation, policy: Policy) -> Deci
     return replace(decision, replicas=None, reason="Paused", message=f"paused at {seen.replicas}; {decision.message}")
 
 
-def _need(seen: Observation) -> str:
-    return f"{counted(seen.depth, 'request')} in {counted(seen.threads, 'thread')}{_pauses(seen)}"
+def _need(seen: Observation, history: History) -> str:
+    """What waits; and what is proved of its service time, as long as that alone makes the guess."""
+    proved = max(history.evidence.values(), default=0.0)
+    guess = f" (of {proved:.2g} s or more each)" if proved > UNKNOWN_SECONDS else ""
+    return f"{counted(seen.depth, 'request')} in {counted(seen.threads, 'thread')}{guess}{_pauses(seen)}"
 
 
 def _pauses(seen: Observation) -> str:

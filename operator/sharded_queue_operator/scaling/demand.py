@@ -1,20 +1,33 @@
 """
 How many lanes the threads of a queue ask for. Pure.
 
-With s seconds per request, D the target drain time and b the cost of a bind, thread t asks for the part c(t) of a lane:
+With s seconds per request, a pace T and the cost of a bind b, thread t asks for the part c(t) of a lane:
 
     c(t) = 1                               if t is endless
-           min(1, (s · depth(t) + b) / D)  otherwise
+           min(1, (s · depth(t) + b) / T)  otherwise
 
     wish = clamp(ceil(Σ c(t) / threads per replica), minimum, min(maximum, ceil(threads / threads per replica)))
 
+The pace is the work that each lane gets. D is the target drain time, a the time in which a worker starts, and W the
+work of all threads, Σ (s · depth(t) + b):
+
+    T = min(D, max(a, s · deepest, min(D − a, √(a · W / threads per replica))))
+
+So the queue is drained within D, starts included; and sooner where that is cheap, as √(a · W) is the work per lane at
+which drain time + pod-seconds spent on starts are least. But it is never drained before its deepest thread, and no
+worker is started for less work than its start takes.
+
 A thread is endless when a worker has held it for D without emptying it, or for twice its estimated hold: it gets new
-requests while it is worked on. When a thread has waited longer than D, the target is missed. Every endless thread then
-asks for one more lane on behalf of a waiting one.
+requests while it is worked on. Endless threads ask for more lanes, on behalf of waiting threads:
+
+- when a thread has waited longer than D, the target is missed: one lane for each endless thread;
+- when every lane holds an endless thread, nobody is left to find out about the others: one lane for each thread that
+  has waited for a second and is at least as deep as an endless one.
 """
 
-from collections.abc import Mapping, Set
-from math import ceil
+from collections.abc import Mapping, Sequence, Set
+from math import ceil, sqrt
+from typing import NamedTuple
 
 from sharded_queue.state import ShardState
 from sharded_queue_operator.scaling.history import Bind, HoldEstimate
@@ -32,38 +45,28 @@ MIN_ENDLESS_SECONDS = 1.0
 ROUNDING = 1e-9
 """2.0000000001 lanes, a sum of floats, are two lanes."""
 
-NO_ESTIMATES: Mapping[Bind, HoldEstimate] = {}
+
+class Load(NamedTuple):
+    """A shard, the *seconds* that one of its requests takes, and which of its threads are *endless*."""
+
+    state: ShardState
+    seconds: float
+    endless: Set[str] = frozenset()
 
 
-def lanes_of(
-    state: ShardState, seconds: float, policy: Policy, estimates: Mapping[Bind, HoldEstimate] = NO_ESTIMATES
-) -> float:
-    """
-    Σ c(t) over the threads of a shard, from its deepest ones and its totals.
+def lanes_of(loads: Sequence[Load], replicas: int, start_seconds: float, policy: Policy) -> float:
+    """The lanes that all shards ask for together, where a worker starts in *start_seconds*."""
+    pace = pace_of(loads, start_seconds, policy)
+    is_stuck = sum(len(load.endless) for load in loads) >= replicas * policy.threads_per_replica
+    return sum(_shares(load, pace, policy) + _lanes_on_behalf_of_waiting(load, policy, is_stuck) for load in loads)
 
-    Unlisted threads are no deeper than the last listed one. While that one asks for less than a lane, the unlisted ones
-    are in the linear part of the formula, where the sum of their depths gives the exact result. If every listed thread
-    asks for a whole lane, the list alone exceeds the policy's maximum, provided it has more entries than
-    `Policy.lanes`.
 
-    A paused shard asks for nothing, as it gives no requests to workers; nor do parked threads, which wait for threads
-    of the previous layout. Overdue requests count even before a worker moved them into their tubes, as without a worker
-    nothing would move them.
-    """
-    if state.is_paused:
-        return 0.0
-
-    def share(depth: int, threads: int = 1) -> float:
-        return min(threads, (seconds * depth + policy.bind_seconds * threads) / policy.drain_seconds)
-
-    endless = _endless_threads(state, policy, estimates)
-    listed = sum(1.0 if thread in endless else share(depth) for thread, depth in state.deepest)
-    endless_unlisted = len(endless.difference(thread for thread, _ in state.deepest))
-    threads = max(0, state.threads - state.parked - len(state.deepest) - endless_unlisted)
-    depth = max(0, state.depth - state.parked_depth - sum(depth for _, depth in state.deepest) - endless_unlisted)
-    unlisted = endless_unlisted + share(depth, threads)
-    overdue = share(state.overdue, state.overdue)
-    return listed + unlisted + overdue + _lanes_on_behalf_of_waiting(state, policy, endless)
+def pace_of(loads: Sequence[Load], start_seconds: float, policy: Policy) -> float:
+    """T of the formula: the seconds of work that a lane gets."""
+    deepest = max((load.seconds * load.state.deepest[0][1] for load in loads if load.state.deepest), default=0.0)
+    work = sum(_work(load, policy) for load in loads)
+    cheapest = sqrt(start_seconds * work / policy.threads_per_replica)
+    return min(policy.drain_seconds, max(start_seconds, deepest, min(policy.drain_seconds - start_seconds, cheapest)))
 
 
 def waiting_threads(state: ShardState, seconds: float) -> Mapping[str, float]:
@@ -82,17 +85,69 @@ def wish_of(lanes: float, useful_lanes: int, policy: Policy) -> int:
     return policy.bounded(min(ceil(lanes / policy.threads_per_replica - ROUNDING), useful))
 
 
-def _endless_threads(state: ShardState, policy: Policy, estimates: Mapping[Bind, HoldEstimate]) -> set[str]:
+def endless_threads(
+    state: ShardState, seconds: float, policy: Policy, estimates: Mapping[Bind, HoldEstimate]
+) -> Set[str]:
     def limit(thread: str, fence: int) -> float:
         estimate = estimates.get(Bind(state.shard, thread, fence))
         if estimate is None:
             return policy.drain_seconds
-        return min(policy.drain_seconds, max(MIN_ENDLESS_SECONDS, ENDLESS_FACTOR * estimate.expected_seconds))
+        expected = estimate.expected_seconds(seconds, policy)
+        return min(policy.drain_seconds, max(MIN_ENDLESS_SECONDS, ENDLESS_FACTOR * expected))
 
     return {hold.thread for hold in state.held if hold.busy_seconds >= limit(hold.thread, hold.fence)}
 
 
-def _lanes_on_behalf_of_waiting(state: ShardState, policy: Policy, endless: Set[str]) -> int:
-    """One for each endless thread, but no more than threads have waited for D that a worker could bind."""
-    waiting = len(waiting_threads(state, policy.drain_seconds)) - state.blocked - state.parked
-    return min(len(endless), max(0, waiting))
+def _work(load: Load, policy: Policy) -> float:
+    """The seconds that all that waits will take; 0 for a paused shard, which gives no requests to workers."""
+    state = load.state
+    if state.is_paused:
+        return 0.0
+    depth = max(0, state.depth - state.parked_depth) + state.overdue
+    return load.seconds * depth + policy.bind_seconds * (state.threads - state.parked + state.overdue)
+
+
+def _shares(load: Load, pace: float, policy: Policy) -> float:
+    """
+    Σ c(t) over the threads of a shard, from its deepest ones and its totals.
+
+    Unlisted threads are no deeper than the last listed one. While that one asks for less than a lane, the unlisted ones
+    are in the linear part of the formula, where the sum of their depths gives the exact result. If every listed thread
+    asks for a whole lane, the list alone exceeds the policy's maximum, provided it has more entries than
+    `Policy.lanes`.
+
+    A paused shard asks for nothing, as it gives no requests to workers; nor do parked threads, which wait for threads
+    of the previous layout. Overdue requests count even before a worker moved them into their tubes, as without a worker
+    nothing would move them.
+    """
+    state, seconds, endless = load
+    if state.is_paused:
+        return 0.0
+
+    def share(depth: int, threads: int = 1) -> float:
+        return min(threads, (seconds * depth + policy.bind_seconds * threads) / pace)
+
+    listed = sum(1.0 if thread in endless else share(depth) for thread, depth in state.deepest)
+    endless_unlisted = len(endless - {thread for thread, _ in state.deepest})
+    threads = max(0, state.threads - state.parked - len(state.deepest) - endless_unlisted)
+    depth = max(0, state.depth - state.parked_depth - sum(depth for _, depth in state.deepest) - endless_unlisted)
+    unlisted = endless_unlisted + share(depth, threads)
+    return listed + unlisted + share(state.overdue, state.overdue)
+
+
+def _lanes_on_behalf_of_waiting(load: Load, policy: Policy, is_stuck: bool) -> int:
+    """At most one for each thread that a worker could bind: some of those that wait may be blocked or parked."""
+    state, _, endless = load
+    if state.is_paused or not endless:
+        return 0
+    unavailable = state.blocked + state.parked
+    missed = min(len(endless), len(waiting_threads(state, policy.drain_seconds)) - unavailable)
+    alike = len(_threads_alike(state, endless)) - unavailable if is_stuck else 0
+    return max(0, missed, alike)
+
+
+def _threads_alike(state: ShardState, endless: Set[str]) -> Sequence[str]:
+    """Threads that have waited for as long as it takes to be endless, and are no shallower than an endless one."""
+    depths = dict(state.deepest)
+    shallowest = min(depths.get(thread, 1) for thread in endless)
+    return [thread for thread in waiting_threads(state, MIN_ENDLESS_SECONDS) if depths.get(thread, 1) >= shallowest]

@@ -7,7 +7,8 @@ from typing import NamedTuple
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Shard
 from sharded_queue_operator.scaling.policy import Policy
-from sharded_queue_operator.scaling.service_time import Counters, ServiceTime
+from sharded_queue_operator.scaling.service_time import Counters, ServiceTime, guessed, proved_seconds
+from sharded_queue_operator.scaling.start_time import StartTime
 
 
 class Bind(NamedTuple):
@@ -20,13 +21,18 @@ class Bind(NamedTuple):
 
 class HoldEstimate(NamedTuple):
     """
-    How long a worker should hold a bound thread. *expected_seconds* is from the bind until the thread is drained, by
-    the requests in it when it was first seen in the worker's hands; *busy_seconds* is how long it had been held when it
-    was last seen.
+    How long a worker should hold a bound thread: *before_seconds* until it was first seen in the worker's hands, and
+    then the time of the *depth* requests that were in it. *busy_seconds* is how long it had been held when it was last
+    seen.
     """
 
-    expected_seconds: float
+    before_seconds: float
+    depth: int
     busy_seconds: float
+
+    def expected_seconds(self, seconds: float, policy: Policy) -> float:
+        """From the bind until the thread is drained, with *seconds* per request."""
+        return self.before_seconds + seconds * self.depth + policy.bind_seconds
 
 
 class Wish(NamedTuple):
@@ -51,6 +57,17 @@ class History:
 
     counters: Mapping[Shard, Counters] = field(default_factory=dict)
 
+    idle_since: float | None = None
+    """Since when the queue asks for nothing, without a doubt; None while it asks for something."""
+
+    quiet_since: Mapping[Shard, float] = field(default_factory=dict)
+    """The time of the first reading after which no request was settled."""
+
+    evidence: Mapping[str, float] = field(default_factory=dict)
+    """Seconds per request that the batches in hand prove, by handler: no request takes less."""
+
+    start_time: StartTime = field(default_factory=StartTime)
+
     estimates: Mapping[Bind, HoldEstimate] = field(default_factory=dict)
     """For the threads that are held now."""
 
@@ -67,9 +84,12 @@ class History:
         return self.wishes[0].replicas
 
     def seconds_per_request(self, handler: str, policy: Policy) -> float:
-        """The user's value if there is one, else the learned one, else an assumption."""
+        """The user's value if there is one, else the learned one, else a guess."""
         given = policy.seconds_per_request.get(handler)
-        return self.service_times.get(handler, ServiceTime()).seconds if given is None else given
+        if given is not None:
+            return given
+        learned = self.service_times.get(handler)
+        return learned.seconds if learned else guessed(self.evidence.get(handler, 0.0))
 
     def is_wiped(self, state: ShardState) -> bool:
         """Whether the shard once had other data than now."""
@@ -92,13 +112,41 @@ class History:
                 counters[state.shard] = after
         return replace(self, service_times=service_times, counters=counters)
 
-    def with_estimates(self, shards: Sequence[ShardState], policy: Policy) -> "History":
+    def with_quiet(self, shards: Sequence[ShardState], now: float) -> "History":
+        """With the time since which no request was settled; to be called before `with_counters`."""
+        quiet_since = dict(self.quiet_since)
+        for state in shards:
+            before = self.counters.get(state.shard)
+            if not before or before.settled != state.settled:
+                quiet_since[state.shard] = now
+            quiet_since.setdefault(state.shard, now)
+        return replace(self, quiet_since=quiet_since)
+
+    def with_evidence(self, shards: Sequence[ShardState], now: float) -> "History":
+        """With what the batches in hand say of the handlers of which nothing was learned."""
+        evidence: dict[str, float] = {}
+        for state in shards:
+            handler, quiet_seconds = state.shard.handler, now - self.quiet_since[state.shard]
+            if handler not in self.service_times:
+                evidence[handler] = max(proved_seconds(state, quiet_seconds), evidence.get(handler, 0.0))
+        return replace(self, evidence=evidence)
+
+    def with_estimates(self, shards: Sequence[ShardState]) -> "History":
         """With an estimate for each thread that workers hold, made when the thread was first seen in their hands."""
         answered = {state.shard for state in shards}
         estimates = {bind: estimate for bind, estimate in self.estimates.items() if bind.shard not in answered}
         for state in shards:
-            estimates |= self._estimates_of(state, self.seconds_per_request(state.shard.handler, policy), policy)
+            estimates |= self._estimates_of(state)
         return replace(self, estimates=estimates)
+
+    def with_idleness(self, *, is_idle: bool, now: float) -> "History":
+        """With whether the queue asks for anything now."""
+        if not is_idle:
+            return replace(self, idle_since=None)
+        return self if self.idle_since is not None else replace(self, idle_since=now)
+
+    def idle_seconds(self, now: float) -> float:
+        return 0.0 if self.idle_since is None else now - self.idle_since
 
     def with_wish(self, replicas: int, policy: Policy, now: float) -> "History":
         kept = [wish for wish in self.wishes if wish.at > now - policy.window and wish.replicas > replicas]
@@ -106,16 +154,17 @@ class History:
 
     def without_data(self) -> "History":
         """Without what depends on the data in Redis, which may be other data from now on. Service times stay."""
-        return replace(self, counters={}, estimates={}, known_reads=0)
+        return replace(self, counters={}, quiet_since={}, evidence={}, estimates={}, known_reads=0, idle_since=None)
 
-    def _estimates_of(self, state: ShardState, seconds: float, policy: Policy) -> Mapping[Bind, HoldEstimate]:
+    def _estimates_of(self, state: ShardState) -> Mapping[Bind, HoldEstimate]:
         depths, estimates = dict(state.deepest), {}
         unlisted = min(depths.values(), default=1)
         for hold in state.held:
             bind = Bind(state.shard, hold.thread, hold.fence)
             before = self.estimates.get(bind)
-            expected = hold.busy_seconds + seconds * depths.get(hold.thread, unlisted) + policy.bind_seconds
             if before and before.busy_seconds <= hold.busy_seconds:  # else it was emptied and filled again meanwhile
-                expected = before.expected_seconds
-            estimates[bind] = HoldEstimate(expected, hold.busy_seconds)
+                estimates[bind] = before._replace(busy_seconds=hold.busy_seconds)
+            else:
+                depth = depths.get(hold.thread, unlisted)
+                estimates[bind] = HoldEstimate(hold.busy_seconds, depth, hold.busy_seconds)
         return estimates

@@ -28,6 +28,23 @@ weigh as much as six of 10 s, and what is known of a queue outlasts a night with
 """
 
 
+def guessed(proved: float) -> float:
+    """
+    Seconds per request while none is settled, from what the batches in hand prove. A batch that has outlasted the
+    assumption is taken for half done at each moment, so that the guess doubles when its time does.
+    """
+    return max(UNKNOWN_SECONDS, 2 * proved - UNKNOWN_SECONDS)
+
+
+def proved_seconds(state: ShardState, quiet_seconds: float) -> float:
+    """
+    Seconds that a request takes at least, where none was settled for *quiet_seconds*: of n requests that a handler has
+    had for t seconds without settling them, the mean is t / n or more.
+    """
+    handed = [hold for hold in state.held if hold.in_hand and hold.lease_seconds > 0]
+    return max((min(quiet_seconds, hold.busy_seconds) / hold.in_hand for hold in handed), default=0.0)
+
+
 class Counters(NamedTuple):
     """A shard's counters at one moment; *born* is the marker of the data they belong to."""
 

@@ -4,21 +4,25 @@ from dataclasses import replace
 from math import ceil
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharded_queue.state import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
 from sharded_queue_operator.scaling.decide import Decision, decide
-from sharded_queue_operator.scaling.demand import lanes_of
+from sharded_queue_operator.scaling.demand import Load, lanes_of
 from sharded_queue_operator.scaling.history import History
 from sharded_queue_operator.scaling.observation import Doubt, Observation
 from sharded_queue_operator.scaling.policy import Policy
+from sharded_queue_operator.scaling.start_time import StartTime
 
 SHARD = Shard("notifications.NotifyHandler")
 POLICY = Policy(
     max_replicas=10, drain_seconds=30, window_seconds=60, bind_seconds=0.01, seconds_per_request={SHARD.handler: 0.1}
 )
+SLOW_START = History(start_time=StartTime(30.0))
+"""With a start as long as D, the pace is D; and starts are too dear for workers to leave before the window."""
+
 UNREACHABLE = Doubt("RedisUnreachable", "redis:6379 does not answer")
 
 
@@ -43,7 +47,7 @@ class Timeline:
     """Decisions one after another, each carried out before the next."""
 
     def __init__(self, policy: Policy = POLICY, replicas: int = 0, history: History | None = None) -> None:
-        self.policy, self.replicas, self.history, self.now = policy, replicas, history or History(), 0.0
+        self.policy, self.replicas, self.history, self.now = policy, replicas, history or SLOW_START, 0.0
 
     def see(self, *shards: ShardState, doubt: Doubt | None = None, age: float = 0.0) -> Decision:
         seen = Observation(self.replicas, shards, self.now - age, doubt)
@@ -117,7 +121,7 @@ def test_a_held_thread_that_is_not_listed_is_counted_once() -> None:
     # one request each: none is listed; 1 + 1 * (0.1 + 0.01) / 30
     seen = state(1, 1, held=[hold("t0", "pod-0", 30.0)])
 
-    assert lanes_of(seen, 0.1, POLICY) == pytest.approx(1 + 0.11 / 30)
+    assert lanes_of([Load(seen, 0.1, {"t0"})], 1, 30.0, POLICY) == pytest.approx(1 + 0.11 / 30)
 
 
 def test_a_thread_held_for_twice_what_it_asked_for_is_a_lane() -> None:
@@ -164,8 +168,8 @@ def test_once_a_thread_has_waited_each_endless_one_stands_for_one_that_waits() -
     """Endless threads are found out in doublings, not one after another."""
     fed = [hold("t0", "pod-0", 30.0), hold("t1", "pod-1", 30.0)]
 
-    assert Timeline().at(0, state(*[5] * 10, held=fed, ready=8, oldest=waiting(8, 29.0))) == 3
-    assert Timeline().at(0, state(*[5] * 10, held=fed, ready=8, oldest=waiting(8, 30.0))) == 5
+    assert Timeline(replicas=3).at(0, state(*[5] * 10, held=fed, ready=8, oldest=waiting(8, 29.0))) == 3
+    assert Timeline(replicas=3).at(0, state(*[5] * 10, held=fed, ready=8, oldest=waiting(8, 30.0))) == 5
 
 
 def test_no_more_lanes_are_added_than_threads_have_waited() -> None:
@@ -498,3 +502,284 @@ def test_the_message_says_what_was_seen() -> None:
     decision = Timeline().see(state(*[10_000] * 2))
 
     assert decision.message == "20,000 requests in 2 threads ask for 2 workers; there are 0"
+
+
+# Work that nothing was learned of
+
+COLD = Policy(max_replicas=20)
+
+
+def in_hand(requests: int, busy_seconds: float, thread: str = "t0", worker: str = "pod-0") -> Hold:
+    return hold(thread, worker, busy_seconds)._replace(in_hand=requests)
+
+
+def test_a_batch_in_hand_tells_how_long_requests_take() -> None:
+    """Three requests in hand for t seconds take t / 3 each at least: the guess doubles when the time does."""
+    timeline = Timeline(COLD, history=History())
+    wishes = [timeline.at(0, state(*[3] * 40, listed=21))]
+    wishes += [timeline.at(n, state(*[3] * 40, listed=21, held=[in_hand(3, n)])) for n in (1, 2, 3, 4)]
+
+    assert wishes == [2, 9, 18, 20, 20]
+
+
+def test_what_a_guess_rests_on_is_told() -> None:
+    timeline = Timeline(COLD, history=History())
+    timeline.at(0, state(*[3] * 40, listed=21))
+    timeline.at(2, state(*[3] * 40, listed=21, held=[in_hand(3, 2.0)]))
+    message = timeline.see(state(*[3] * 40, listed=21, held=[in_hand(3, 2.0)])).message
+
+    assert message == "120 requests in 40 threads (of 0.67 s or more each) ask for 18 workers"
+
+
+def test_a_batch_that_takes_what_was_assumed_proves_nothing_new() -> None:
+    timeline = Timeline(COLD, history=History())
+    first = timeline.at(0, state(*[60] * 100, listed=21))
+
+    assert timeline.at(1.2, state(*[60] * 100, listed=21, held=[in_hand(60, 1.2)])) == first == 14
+
+
+def test_a_batch_proves_only_the_time_in_which_nothing_was_seen_settled() -> None:
+    """An operator that starts now cannot tell how many batches a worker has had in the last hour."""
+    timeline = Timeline(COLD, replicas=1, history=History())
+    first = timeline.at(0, state(*[3] * 40, listed=21, held=[in_hand(3, 3_600.0)], settled=7))
+
+    assert first == 2 + 1  # after an hour, t0 is endless
+    assert timeline.at(1, state(*[3] * 40, listed=21, held=[in_hand(3, 3_601.0)], settled=7)) == 9 + 1
+
+
+def test_one_slow_request_says_little_of_what_was_learned() -> None:
+    timeline = Timeline(COLD, history=History.restored({SHARD.handler: 0.02}, {}))
+    first = timeline.at(0, state(*[3] * 40, listed=21))
+
+    assert timeline.at(9, state(*[3] * 40, listed=21, held=[in_hand(3, 9.0)])) <= first + 1  # it is endless
+
+
+def test_nothing_in_hand_proves_nothing() -> None:
+    timeline = Timeline(COLD, history=History())
+    timeline.at(0, state(*[3] * 40, listed=21))
+    timeline.at(5, state(*[3] * 40, listed=21, held=[in_hand(0, 5.0), in_hand(3, 5.0)._replace(lease_seconds=-1)]))
+
+    assert timeline.history.seconds_per_request(SHARD.handler, COLD) == 0.02
+
+
+def test_a_slow_thread_is_not_taken_for_an_endless_one() -> None:
+    """The time of its batch explains why it is held: its hold is judged by the guess of now."""
+    timeline = Timeline(COLD, history=History())
+    timeline.at(0, state(3, 3))
+    for n in range(1, 9):
+        timeline.at(n, state(3, 3, held=[in_hand(3, n)]))
+    decision = timeline.see(state(3, 3, held=[in_hand(3, 8.0)]))
+
+    seconds = 2 * 8 / 3 - 0.02
+    assert decision.lanes == pytest.approx(2 * min(1, (3 * seconds + 0.01) / 10))
+
+
+# Endless threads in every lane
+
+
+def stuck(lags: list[TubeLag], depths: list[int], endless: int = 1) -> ShardState:
+    fed = [hold(f"t{index}", f"pod-{index}", 30.0) for index in range(endless)]
+    return state(*depths, held=fed, ready=len(lags), oldest=lags)
+
+
+def test_when_each_lane_is_stuck_threads_that_are_alike_count_as_endless() -> None:
+    """One worker and an endless thread: nobody would find out about the other nine before its turn is over."""
+    assert Timeline(replicas=1).at(0, stuck(waiting(9, 1.0), [5] * 10)) == 10
+    assert Timeline(replicas=1).at(0, stuck(waiting(9, 0.9), [5] * 10)) == 2
+    assert Timeline(replicas=2).at(0, stuck(waiting(9, 1.0), [5] * 10)) == 2
+
+
+def test_single_requests_behind_an_endless_thread_are_not_like_it() -> None:
+    assert Timeline(replicas=1).at(0, stuck(waiting(9, 5.0), [5] + [1] * 9)) == 2
+
+
+def test_threads_that_no_worker_can_bind_do_not_count_as_endless() -> None:
+    seen = stuck(waiting(9, 1.0), [5] * 10)
+
+    assert Timeline(replicas=1).at(0, replace(seen, blocked=4)) == 7
+    assert Timeline(replicas=1).keep(100, replace(seen, is_paused=True)) == 1
+
+
+# The pace
+
+
+def test_work_is_shared_out_so_that_starts_pay() -> None:
+    """100 × 10 requests of 20 ms are 21 s of work: √21 s for each worker that takes a second to start."""
+    assert Timeline(COLD, history=History()).at(0, state(*[10] * 100, listed=21)) == 5
+    assert Timeline(COLD, history=History(start_time=StartTime(4.0))).at(0, state(*[10] * 100, listed=21)) == 4
+
+
+def test_the_drain_time_includes_the_start() -> None:
+    """121 s of work in the 9 s that remain of 10 s."""
+    assert Timeline(COLD, history=History()).at(0, state(*[60] * 100, listed=21)) == 14
+    assert Timeline(COLD, history=History(start_time=StartTime(3.0))).at(0, state(*[60] * 100, listed=21)) == 18
+
+
+def test_no_hurry_where_the_deepest_thread_takes_longer() -> None:
+    """It takes 6 s in any case, so 26 s of work are for five workers and not for six."""
+    assert Timeline(COLD, history=History()).at(0, state(300, *[10] * 95, listed=21)) == 5
+
+
+def test_no_worker_is_started_for_less_than_its_start() -> None:
+    assert Timeline(COLD, history=History(start_time=StartTime(1.0))).at(0, state(*[1] * 30, listed=21)) == 1
+    assert Timeline(COLD, history=History(start_time=StartTime(20.0))).at(0, state(*[60] * 100, listed=21)) == 13
+
+
+def test_threads_that_share_a_worker_share_its_start() -> None:
+    """Two lanes for the price of one start: √(21 / 2) s of work each, in 7 lanes."""
+    policy = replace(COLD, threads_per_replica=2)
+
+    assert Timeline(policy, history=History()).at(0, state(*[10] * 100, listed=41)) == 4
+
+
+# The end of work
+
+
+def test_workers_leave_an_idle_queue_once_starting_them_again_is_cheaper() -> None:
+    """After ten starts of a second; but one stays for the window, so that a trickle waits for no start."""
+    timeline = Timeline(history=History())
+    timeline.at(0, state(*[10_000] * 8))
+
+    assert timeline.keep(10, state()) == 8
+    assert timeline.keep(11, state()) == 1
+    assert timeline.keep(59, state()) == 1
+    assert timeline.keep(60, state()) == 0
+
+
+def test_slow_starts_keep_workers_for_the_window() -> None:
+    timeline = Timeline(history=History(start_time=StartTime(6.0)))
+    timeline.at(0, state(*[10_000] * 8))
+
+    assert timeline.keep(59, state()) == 8
+    assert timeline.keep(60, state()) == 0
+
+
+def test_a_queue_that_asks_for_little_is_not_idle() -> None:
+    timeline = Timeline(history=History())
+    timeline.at(0, state(*[10_000] * 8))
+
+    assert timeline.keep(59, state(1)) == 8
+
+
+def test_a_moment_of_doubt_or_of_work_ends_the_idleness() -> None:
+    for interruption in ({"doubt": UNREACHABLE}, {}):
+        timeline = Timeline(history=History())
+        timeline.at(0, state(*[10_000] * 8))
+        timeline.keep(10, state())
+        timeline.see(*([] if interruption else [state(1)]), **interruption)
+
+        assert timeline.keep(20, state()) == 8
+        assert timeline.keep(21, state()) == 1
+
+
+def test_the_minimum_and_busy_workers_stay_in_an_idle_queue() -> None:
+    busy = [hold(f"t{index}", f"pod-{index}", 5.0) for index in range(3)]
+    timeline = Timeline(Policy(min_replicas=2), history=History())
+    timeline.at(0, state(*[10_000] * 8))
+    paused = state(*[5] * 3, is_paused=True, held=busy)
+
+    assert timeline.keep(30, paused) == 3
+    assert timeline.keep(40, state()) == 2
+
+
+def test_the_end_of_idleness_is_told() -> None:
+    timeline = Timeline(history=History())
+    timeline.at(0, state(*[10_000] * 8))
+    timeline.keep(10, state())
+    timeline.now = 11
+    decision = timeline.see(state())
+
+    assert decision.reason == "Idle"
+    assert decision.message == "no thread has asked for a worker for 10 s; keeping 1 worker for up to 60 s"
+    assert len(decision.message) < 80
+
+
+# What a start takes
+
+
+def risen(*held: Hold, at: float, ready: int = 5, before: Timeline | None = None) -> Timeline:
+    timeline = before or Timeline(COLD, history=History())
+    if not before:
+        timeline.at(0, state(*[200] * 10, listed=21, ready=10))
+    timeline.at(at, state(*[200] * 10, listed=21, ready=ready, held=list(held)))
+    return timeline
+
+
+def test_a_start_is_learned_from_the_first_thread_of_each_new_worker() -> None:
+    """Two workers bound threads 4 s after the rise; each counts half."""
+    timeline = risen(hold("t0", "pod-0", 1.0), hold("t1", "pod-1", 1.0), at=5)
+    assert timeline.history.start_time.seconds == pytest.approx(1 / 4 + 4 / 4 + 4 / 2)
+
+    risen(hold("t2", "pod-0", 0.5), hold("t1", "pod-1", 2.0), at=6, before=timeline)
+    assert timeline.history.start_time.seconds == pytest.approx(3.25)
+
+
+def test_a_worker_for_which_no_thread_waited_teaches_nothing_of_its_start() -> None:
+    timeline = risen(at=5, ready=0)
+    risen(hold("t0", "pod-0", 1.0), at=60, before=timeline)
+
+    assert timeline.history.start_time.seconds == 1.0
+
+
+def test_a_worker_that_was_idle_teaches_nothing_of_its_start() -> None:
+    timeline = Timeline(COLD, replicas=1, history=History())
+    risen(at=0, before=timeline)
+    risen(hold("t0", "pod-0", 4.9), at=5, before=timeline)
+
+    assert timeline.history.start_time.seconds == 1.0
+
+
+# Whatever is seen
+
+shards = st.builds(
+    lambda depths, holds, lag, settled, busy: state(
+        *depths,
+        listed=21,
+        ready=max(0, len(depths) - holds),
+        settled=settled,
+        busy_seconds=settled * busy,
+        held=[in_hand(depth, busy, f"t{n}", f"pod-{n}") for n, depth in enumerate(depths[:holds])],
+        oldest=[TubeLag(f"t{n}", 0, depth, lag) for n, depth in enumerate(depths)][:21],
+    ),
+    depths=st.lists(st.integers(1, 2_000), max_size=40),
+    holds=st.integers(0, 20),
+    lag=st.floats(0, 100),
+    settled=st.integers(0, 10_000),
+    busy=st.floats(0, 100),
+)
+
+
+@settings(deadline=None)
+@given(
+    seen=st.lists(shards, min_size=1, max_size=8),
+    minimum=st.integers(0, 3),
+    maximum=st.integers(3, 30),
+    lanes=st.integers(1, 4),
+    start=st.floats(0.1, 100),
+)
+def test_replicas_stay_within_the_bounds_and_the_threads(
+    seen: list[ShardState], minimum: int, maximum: int, lanes: int, start: float
+) -> None:
+    policy = Policy(min_replicas=minimum, max_replicas=maximum, threads_per_replica=lanes)
+    timeline = Timeline(policy, replicas=minimum, history=History(start_time=StartTime(start)))
+    for second, each in enumerate(seen):
+        timeline.now = second
+        decision = timeline.see(each)
+
+        assert minimum <= timeline.replicas <= maximum
+        assert decision.wish is not None
+        assert decision.wish <= max(minimum, ceil(each.threads / lanes))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seen=shards, start=st.floats(0.1, 100), lanes=st.integers(1, 4))
+def test_what_stays_the_same_is_scaled_to_an_end(seen: ShardState, start: float, lanes: int) -> None:
+    """Replicas rise, fall once the window is over, and then stay: a guess does not double for ever."""
+    policy = Policy(max_replicas=30, threads_per_replica=lanes)
+    timeline = Timeline(policy, history=History(start_time=StartTime(start)))
+    replicas = [timeline.at(4.0 * poll, seen) for poll in range(60)]
+
+    top = replicas.index(max(replicas))
+    assert replicas[: top + 1] == sorted(replicas[: top + 1])
+    assert replicas[top:] == sorted(replicas[top:], reverse=True)
+    assert len(set(replicas[45:])) == 1

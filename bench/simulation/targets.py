@@ -1,0 +1,45 @@
+"""What the decision has to reach on each workload, beside what it was measured to reach."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple
+
+from bench.figure import Figure
+from bench.simulation.compare import OURS, RIVALS, Score
+from bench.simulation.workloads import WORKLOADS
+
+Scores = Mapping[str, Mapping[str, Score]]
+"""By the name of the workload, and by the name of the contender."""
+
+
+class Target(NamedTuple):
+    workload: str
+    name: str
+    measured: Callable[[Score], float]
+    unit: str
+    bound: float
+    note: str = ""
+
+
+TARGETS = (
+    Target("flat-60", "drain", lambda score: score.drain, "s", 11),
+    Target("flat-60", "pod-seconds to the drain", lambda score: score.pod_seconds, "", 150),
+    Target("flat-10", "drain", lambda score: score.drain, "s", 6),
+    Target("flat-10", "pod-seconds to the drain", lambda score: score.pod_seconds, "", 30),
+    Target("fed", "all ten served", lambda score: score.served, "s", 5, "since the first request"),
+    Target("long", "1 → 20 pods", lambda score: score.rise, "s", 5, "since the first worker's first poll"),
+    Target("long", "drain", lambda score: score.drain, "s", 32, "24 s of it are work for 20 pods"),
+)
+
+
+def figures(scores: Scores) -> Iterator[Figure]:
+    titles = {workload.name: workload.title for workload in WORKLOADS}
+    for workload, name, measured, unit, bound, note in TARGETS:
+        yield Figure(f"{titles[workload]}: {name}", measured(scores[workload][OURS.name]), unit, note, bound, "≤")
+    worst = max(titles, key=lambda workload: to_zero(scores[workload]) if workload != "fed" else 0.0)
+    name = f"pod-seconds to zero, beside {RIVALS[1].name}"
+    yield Figure(name, to_zero(scores[worst]), "×", f"the worst of those that drain: {titles[worst]}", 1, "≤")
+
+
+def to_zero(scores: Mapping[str, Score]) -> float:
+    """The pod-seconds until no pod is left, beside those of the rival with the same window."""
+    return scores[OURS.name].to_zero / scores[RIVALS[1].name].to_zero
