@@ -95,6 +95,24 @@ def test_ports_of_workers_are_open_to_the_monitoring_alone() -> None:
     assert rule["ports"] == [{"port": "metrics", "protocol": "TCP"}]
 
 
+def test_port_of_the_console_is_open_to_its_proxy_alone() -> None:
+    """
+    The policy selects the console's pod and no other, and names a port that the pod has. Whether a packet is refused
+    depends on the network plugin: that of the tests' cluster enforces no NetworkPolicy.
+    """
+    objects = rendered(*values("console"))
+    (policy,) = [each for each in of_kind(objects, "NetworkPolicy") if each["metadata"]["name"].endswith("-console")]
+    selected = policy["spec"]["podSelector"]["matchLabels"].items()
+    pods = {each["metadata"]["name"]: each["spec"]["template"] for each in of_kind(objects, "Deployment")}
+    chosen = [name for name, pod in pods.items() if selected <= pod["metadata"]["labels"].items()]
+    (container,) = pods[policy["metadata"]["name"]]["spec"]["containers"]
+
+    assert chosen == [policy["metadata"]["name"]]
+    (rule,) = policy["spec"]["ingress"]
+    assert rule["from"] == [{"podSelector": {"matchLabels": {"app": "oauth2-proxy"}}}]
+    assert [port["name"] for port in container["ports"]] == [port["port"] for port in rule["ports"]] == ["http"]
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_pods_are_restricted(name: str) -> None:
     """As the restricted Pod Security Standard wants it, and with a root file system that nobody writes to."""
