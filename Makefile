@@ -130,8 +130,10 @@ from-nothing: dist mmdebstrap ## README and tutorial as printed, in a bare Debia
 
 sbom: install ## what a worker and an operator are made of, as CycloneDX: dist/*.cdx.json
 	@mkdir -p dist
+	@$(UV) venv --quiet --clear .cache/sbom
+	@$(UV) pip install --quiet --python .cache/sbom --require-hashes -r sbom-requirements.lock
 	@for part in worker operator; do \
-	  PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON \
+	  PYTHONWARNINGS=ignore .cache/sbom/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --of JSON \
 	    -o dist/sharded-queue-$$part.cdx.json $$part/requirements.lock; \
 	done
 
@@ -143,6 +145,7 @@ lock: ## write the requirements.lock files anew from pyproject.toml (after `make
 	@$(LOCK) -c requirements.lock --extra worker --extra web pyproject.toml -o worker/requirements.lock
 	@$(LOCK) -c requirements.lock --extra operator pyproject.toml -o operator/requirements.lock
 	@$(LOCK) -c requirements.lock --group build -o build-requirements.lock
+	@$(LOCK) --group sbom -o sbom-requirements.lock
 	@$(UV) pip compile $(QUIETLY) --resolution lowest-direct --all-extras pyproject.toml -o $(VENV)/oldest.txt
 	@$(UV) pip compile $(QUIETLY) --generate-hashes --no-annotate -c $(VENV)/oldest.txt --all-extras --group dev pyproject.toml -o oldest-requirements.lock
 UV      := $(BIN)/uv

@@ -11,7 +11,13 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-LOCKS = ("requirements.lock", "worker/requirements.lock", "operator/requirements.lock", "build-requirements.lock")
+LOCKS = (
+    "requirements.lock",
+    "worker/requirements.lock",
+    "operator/requirements.lock",
+    "build-requirements.lock",
+    "sbom-requirements.lock",
+)
 
 
 class Audit(NamedTuple):
