@@ -82,6 +82,13 @@ Start = Callable[..., Operator]
 
 @contextmanager
 def starting(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Start]:
+    """
+    Starts operators in one namespace, and ends them all. One that does not heed SIGTERM is killed, or it would disturb
+    every later test.
+
+    Raises:
+        TimeoutExpired: an operator had to be killed.
+    """
     started: list[subprocess.Popen[bytes]] = []
 
     def start(*, wait: bool = True, **settings: str) -> Operator:
@@ -99,6 +106,9 @@ def starting(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Start]:
 
     try:
         yield start
-    finally:
         for process in started:
             ended(process)
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()

@@ -117,15 +117,6 @@ def test_audit_log_names_who_asked_for_what(cluster: Cluster, namespace: str) ->
     assert "admin" in who
 
 
-def test_wait_until_tells_what_it_saw_last(cluster: Cluster, namespace: str) -> None:
-    cluster.kubectl("create", "configmap", "settings", "--namespace", namespace, "--from-literal=colour=green")
-
-    with pytest.raises(TimeoutError, match="green"):
-        cluster.wait_until(
-            "configmaps", "settings", lambda it: it["data"]["colour"] == "red", namespace=namespace, seconds=0.5
-        )
-
-
 def test_all_that_down_must_remove_is_known(cluster: Cluster) -> None:
     """
     `down` fails when `leftovers` is not empty; so that must see every kind of thing while the cluster runs.

@@ -175,10 +175,12 @@ def queues(cluster: Cluster, namespace: str, redis_server: QueueServer, crd: Non
 
 @pytest.fixture
 def start_operator(cluster: Cluster, namespace: str, tmp_path: Path, crd: None) -> Iterator[Start]:
-    with starting(cluster, namespace, tmp_path) as start:
-        yield start
-    for file in sorted(tmp_path.glob("operator-*.log")):
-        print(f"--- {file.name}\n{file.read_text()}")
+    try:
+        with starting(cluster, namespace, tmp_path) as start:
+            yield start
+    finally:
+        for file in sorted(tmp_path.glob("operator-*.log")):
+            print(f"--- {file.name}\n{file.read_text()}")
 
 
 @pytest.fixture
