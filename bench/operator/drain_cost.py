@@ -136,7 +136,7 @@ async def drained(
     is_ours = contender is OURS
     name = f"{workload.name}-{'lanes' if is_ours else 'messages'}-{phase * 100:.0f}"
     await harness.redis.flushall()
-    scaling = {"maxReplicas": PODS, "mode": "Automatic" if is_ours else "Recommend"}
+    scaling = {"maxReplicas": PODS, "threadsPerReplica": 1, "mode": "Automatic" if is_ours else "Recommend"}
     await made(harness, watch, [running(harness, name, Noted.name, scaling=scaling)])
     reality = Reality(harness, worker_of(name))
     workload.begin(reality)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
+from sharded_queue import settings
 from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect
 from tests.contract.backend import Backend, MemoryBackend, RedisBackend
 from tests.contract.users import ROLES, UsersBackend, acl_file
@@ -15,6 +16,12 @@ from tests.harness.certificates import Authority, TlsServer
 from tests.harness.redis_groups import MASTER, Nodes, Sentinels
 from tests.harness.requirements import ValkeyServer, require_redis
 from tools.redis_server import RedisServer
+
+
+@pytest.fixture(autouse=True)
+def one_thread_at_a_time() -> None:
+    """So that a test can say what a worker does in turn; a test of what it does at once says how many."""
+    settings.worker_concurrency = 1
 
 
 @pytest.fixture

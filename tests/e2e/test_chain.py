@@ -13,7 +13,7 @@ from tools.operator_process import Operator, until
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 THREADS, EACH = 30, 100
-SCALING = {"maxReplicas": 8, "targetDrainSeconds": 12, "scaleDownStabilizationSeconds": 12}
+SCALING = {"maxReplicas": 8, "threadsPerReplica": 1, "targetDrainSeconds": 12, "scaleDownStabilizationSeconds": 12}
 ENV = {"QUEUE_WORKER_BATCH_SIZE": "16", "QUEUE_COORDINATOR_LEASE": "4"}
 
 

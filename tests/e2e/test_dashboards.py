@@ -58,7 +58,7 @@ LEASE_SECONDS = 60.0
 HELD = ("carla", "dora", "gina", "hans", "ida")
 """Customers with an order that is at work until the run lets it go: each of the five pods has one."""
 
-SCALING = {"targetDrainSeconds": 5, "scaleDownStabilizationSeconds": 5}
+SCALING = {"threadsPerReplica": 1, "targetDrainSeconds": 5, "scaleDownStabilizationSeconds": 5}
 
 
 class Shop:

@@ -10,7 +10,7 @@ from tools.operator_process import Operator, until
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
 PODS = 8
-SCALING = {"maxReplicas": PODS, "targetDrainSeconds": 5, "scaleDownStabilizationSeconds": 5}
+SCALING = {"maxReplicas": PODS, "threadsPerReplica": 1, "targetDrainSeconds": 5, "scaleDownStabilizationSeconds": 5}
 LONG = {7: 20, 1: 100, 2: 100}
 """Requests by thread: those that are held until the test has seen who goes."""
 

@@ -108,12 +108,14 @@ class Queues:
         return self.cluster.kubectl("--namespace", self.namespace, *arguments, stdin=stdin)
 
     def manifest(self, name: str = "notifications", **spec: Any) -> dict[str, Any]:
+        """A worker a thread, where *spec* does not say how many threads a replica has."""
         least = {
             "redis": {"addresses": [self.redis.address]},
             "handlers": [{"name": HANDLER}],
             "worker": {"image": "localhost/absent:dev", "modules": ["notifications"]},
         }
         asked = {key: value for key, value in (least | spec).items() if value is not None}
+        asked["scaling"] = {"threadsPerReplica": 1} | asked.get("scaling", {})
         return {
             "apiVersion": "shardedqueue.dev/v1alpha1",
             "kind": "ShardedQueue",

@@ -181,8 +181,13 @@ class Settings(BaseSettings):
     worker_batch_size: int = Field(128, ge=1, le=10_000)
     """Requests in one call of a handler. A larger number costs memory, and a longer replay after a crash."""
 
-    worker_concurrency: int = Field(1, ge=1, le=10_000)
-    """Threads that a worker binds at a time."""
+    worker_concurrency: int = Field(10, ge=1, le=10_000)
+    """
+    Threads that a worker handles at a time, each in a call of its handler: 10 suits handlers that wait for a network or
+    a database. 1 where an `async` handler computes, as all calls share one event loop, and where several workers should
+    share few threads; more where handlers wait for long. Each call may need a connection of its own from the pools that
+    handlers use. A plain `def` takes an OS thread, of which asyncio starts at most the number of CPUs + 4.
+    """
 
     worker_drain: float = Field(25.0, ge=0, le=3600)
     """Seconds that a stopping worker gives its running batches before it gives up their threads."""

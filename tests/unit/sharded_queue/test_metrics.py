@@ -96,6 +96,7 @@ async def test_waits_and_calls_are_told_by_handler(handler: type[Handler]) -> No
 
         async def perform(self, *requests: int) -> None: ...
 
+    settings.worker_concurrency = 1
     queue = Queue(RuntimeStorage(lambda: time.time_ns() // 1_000_000 - 40_000))
     worker = Worker(RuntimeCoordinator(), queue, handlers=[handler, Idle])
     await queue.register(handler, 1, 1, 2)
@@ -140,7 +141,7 @@ async def test_listed_tubes_are_told_with_what_becomes_of_them_and_who_holds_the
             begun.set()
             await end.wait()
 
-    settings.worker_name = "pod-7"
+    settings.worker_name, settings.worker_concurrency = "pod-7", 1
     queue = Queue(RuntimeStorage())
     worker = Worker(RuntimeCoordinator(), queue, handlers=[Held])
     await queue.register(Held, 1, 2)
