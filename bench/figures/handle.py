@@ -10,6 +10,7 @@ from bench.arithmetic import paired_ratio
 from bench.figure import Figure
 from bench.load import Run
 from bench.scale import Scale
+from sharded_queue import settings
 
 THREADS = (1, 10, 100)
 
@@ -36,6 +37,8 @@ async def measure(redis: Redis, scale: Scale) -> AsyncIterator[Figure]:
     )
     yield await calls_per_request(redis, scale)
     async for figure in one_request_each(redis, scale):
+        yield figure
+    async for figure in one_request_each_with_the_defaults(redis, scale):
         yield figure
 
 
@@ -97,6 +100,32 @@ async def one_request_each(redis: Redis, scale: Scale) -> AsyncIterator[Figure]:
     yield Figure(
         "  … against bare LRANGE+LTRIM, list by list", paired_ratio(rates(small), rates(bare_small)), "×", note
     )
+
+
+async def one_request_each_with_the_defaults(redis: Redis, scale: Scale) -> AsyncIterator[Figure]:
+    count, concurrency, name = scale.small_threads, settings.worker_concurrency, "  … with the defaults"
+    ours: list[Run] = []
+    bare: list[Run] = []
+    commands = 0
+    for _ in range(scale.rounds):
+        run, commands = await small_threads_once(redis, count, concurrency)
+        ours.append(run)
+        bare.append(await baseline.handle(redis, await baseline.fill_each(redis, count), count))
+    note = f"{concurrency} threads at a time; CPU {median(run.cpu_us for run in ours):.0f} µs"
+    yield Figure(f"{name}: rate", median(rates(ours)), "/s", note, 20_000)
+    yield Figure(f"{name}: to bare LRANGE+LTRIM, list by list", paired_ratio(rates(ours), rates(bare)), "×")
+    yield Figure(f"{name}: commands a request", commands / count, "", "those inside scripts included", 5, "≤")
+    _, commands = await small_threads_once(redis, count, 1)
+    yield Figure("  … one thread at a time: commands a request", commands / count, "", "38 if none is bound ahead")
+
+
+async def small_threads_once(redis: Redis, count: int, concurrency: int) -> tuple[Run, int]:
+    """Returns the number of commands, too, inside scripts and out."""
+    await redis.flushall()
+    await load.fill(redis, count, count)
+    await server.reset(redis)
+    run = await load.serve(redis, count, concurrency)
+    return run, sum((await server.calls(redis)).values())
 
 
 def rates(runs: list[Run]) -> list[float]:
