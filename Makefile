@@ -28,8 +28,11 @@ docs: install ## the documentation as a site in build/docs, strictly: a warning 
 unit: install redis-server ## what needs no Kubernetes: unit and contract tests
 	@$(BIN)/python -m pytest tests/unit tests/contract
 
-bench: install redis-server ## measure, beside bare Redis and other queues: docs/benchmarks.md and its plot (8 minutes)
+bench: install redis-server ## measure, beside bare Redis and other queues: docs/benchmarks.md and its plot (15 minutes)
 	@$(BIN)/python -m bench
+
+growth: install redis-server ## rates, memory and blocks as threads, requests, bytes and workers grow: docs/growth.svg (10 minutes)
+	@$(BIN)/python -m bench.growth
 
 scaling: install ## the scaling decision beside message counts, simulated: docs/scaling.md and its plot (a minute)
 	@$(BIN)/python -m bench.simulation
@@ -155,4 +158,4 @@ LOCK    := $(UV) pip compile $(QUIETLY) --universal --generate-hashes
 audit: install ## ask the advisories of PyPI about every locked package; says which it could not ask about
 	@$(BIN)/python -m tools.audit
 
-.PHONY: audit imports help run check test docs unit bench scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool node chromium postgres screenshots lock
+.PHONY: audit imports help run check test docs unit bench growth scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool node chromium postgres screenshots lock

@@ -8,9 +8,11 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from bench import environments, machine, plot, report
+from bench.ending import ended_by_signals
 from bench.figure import Figure
-from bench.figures import bind, crash, handle, idle, memory, others, register, wake
-from bench.figures.others import Rates
+from bench.figures import bind, crash, handle, idle, memory, register, wake
+from bench.others import comparison
+from bench.others.comparison import Comparison
 from bench.scale import FULL, QUICK, Scale
 from tools.redis_server import RedisServer
 
@@ -24,35 +26,35 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def measured(redis: Redis, scale: Scale, only: list[str] | None) -> tuple[list[Figure], list[Rates]]:
+async def measured(redis: Redis, folder: Path, scale: Scale, only: list[str] | None) -> tuple[list[Figure], Comparison]:
     figures: list[Figure] = []
-    rates: list[Rates] = []
     for name, part in PARTS.items():
         if only is None or name in only:
             async for figure in part.measure(redis, scale):
                 print(f"  {figure.name}: {figure.value} {figure.verdict}", flush=True)
                 figures.append(figure)
     if "others" in only if only else scale.competitors:
-        rates = [each async for each in others.measure(redis)]
-    return figures, rates
+        return figures, await comparison.measure(redis, folder, scale)
+    return figures, Comparison()
 
 
 async def main() -> None:
     words = parsed()
     scale = QUICK if words.quick else FULL
     environments.PLACE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as folder:
-        server = RedisServer(Path(folder)).start()
+    with tempfile.TemporaryDirectory() as name, ended_by_signals():
+        folder = Path(name)
+        server = RedisServer(folder).start()
         try:
             async with Redis(port=server.port, socket_timeout=120) as redis:
                 described = await machine.described(redis)
-                figures, rates = await measured(redis, scale, words.only)
+                figures, others = await measured(redis, folder, scale, words.only)
         finally:
             server.kill()
-    print("\n" + report.text(figures, rates))
+    print("\n" + report.text(figures, others))
     if not words.quick and not words.only:
-        report.PAGE.write_text(report.page(described, figures, rates))
-        plot.PATH.write_text(plot.drawn(figures, rates))
+        report.PAGE.write_text(report.page(described, figures, others))
+        plot.PATH.write_text(plot.drawn(figures, others))
         print(f"\nwritten: {report.PAGE.relative_to(environments.ROOT)}, {plot.PATH.relative_to(environments.ROOT)}")
 
 

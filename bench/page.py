@@ -9,9 +9,29 @@ def write_part(page: Path, name: str, text: str) -> None:
     Raises:
         ValueError: the page has no such part, or has it twice.
     """
-    begin, end = f"<!-- {name}: written by a program -->", f"<!-- end of {name} -->"
-    pattern = re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)
-    after, count = pattern.subn(lambda _: f"{begin}\n\n{text}\n\n{end}", page.read_text())
+    page.write_text(with_part(page.read_text(), name, text, str(page)))
+
+
+def with_part(text: str, name: str, part: str, page: str = "the page") -> str:
+    """*text* with *part* in place of what its part *name* is now."""
+    begin, end = marks(name)
+    after, count = pattern(name).subn(lambda _: f"{begin}\n\n{part}\n\n{end}", text)
     if count != 1:
         raise ValueError(f"{page} has the part {begin!r} … {end!r} {count} times, it must have it once")
-    page.write_text(after)
+    return after
+
+
+def part_of(text: str, name: str) -> str | None:
+    """What is between the comments; None if there is no such part."""
+    found = pattern(name).search(text)
+    begin, end = marks(name)
+    return found and found.group().removeprefix(begin).removesuffix(end).strip()
+
+
+def marks(name: str) -> tuple[str, str]:
+    return f"<!-- {name}: written by a program -->", f"<!-- end of {name} -->"
+
+
+def pattern(name: str) -> re.Pattern[str]:
+    begin, end = marks(name)
+    return re.compile(f"{re.escape(begin)}.*?{re.escape(end)}", re.DOTALL)

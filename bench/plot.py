@@ -6,7 +6,9 @@ from html import escape
 
 from bench.environments import ROOT
 from bench.figure import Figure, number
-from bench.figures.others import Rates
+from bench.others.comparison import Comparison
+from bench.others.handover import Handover
+from bench.others.rates import Rates
 from tools.svg import WIDTH, page
 
 PATH = ROOT / "docs" / "benchmarks.svg"
@@ -15,11 +17,14 @@ RIGHT = WIDTH - 90
 MET, MISSED, OURS, OTHER = "#2a7f62", "#c0562f", "#2a7f62", "#8a94a6"
 
 
-def drawn(figures: Sequence[Figure], rates: Sequence[Rates]) -> str:
-    targets = [figure for figure in figures if figure.bound is not None]
+def drawn(figures: Sequence[Figure], others: Comparison) -> str:
+    panels = [distance([figure for figure in figures if figure.bound is not None])]
+    if others.rates:
+        panels += [handled(others.rates), waiting(others.rates)]
+    if others.handovers:
+        panels.append(handed_over(others.handovers))
     parts, height = [], 0
-    for panel in (distance(targets), handled(rates)) if rates else (distance(targets),):
-        lines, used = panel
+    for lines, used in panels:
         parts.append(f'<g transform="translate(0 {height})">' + "\n".join(lines) + "</g>")
         height += used
     return page(parts, height)
@@ -50,19 +55,46 @@ def margin(figure: Figure) -> float:
 
 
 def handled(rates: Sequence[Rates]) -> tuple[list[str], int]:
-    values = [each.handle for each in rates]
-    colours = [OURS if each.name == rates[0].name else OTHER for each in rates]
-    labels = [f"{each.name}, {each.job}" for each in rates]
-    axis = Axis(min(10.0, *values), max(values))
-    title = "Requests handled a second by one worker process (logarithmic)"
-    return panel(title, labels, values, colours, [number(value) for value in values], axis, axis.low)
+    return compared(
+        "Requests handled a second by one worker process: at its best, one at a time, many threads (logarithmic)",
+        [f"{each.name}, {each.job}" for each in rates],
+        [each.sample.handle for each in rates],
+    )
+
+
+def waiting(rates: Sequence[Rates]) -> tuple[list[str], int]:
+    return compared(
+        "Bytes of Redis for a waiting request of about fifty bytes (logarithmic)",
+        [f"{each.name}, {each.job}" for each in rates],
+        [each.sample.bytes for each in rates],
+    )
+
+
+def handed_over(handovers: Sequence[Handover]) -> tuple[list[str], int]:
+    return compared(
+        "Milliseconds from register to an idle worker's handler, one at a time: p99, and p50 (logarithmic)",
+        [each.name for each in handovers],
+        [each.p99 for each in handovers],
+        [f"{number(each.p99)} (p50 {number(each.p50)})" for each in handovers],
+    )
+
+
+def compared(
+    title: str, labels: Sequence[str], values: Sequence[float], notes: Sequence[str] = ()
+) -> tuple[list[str], int]:
+    """Ours is the first line."""
+    ours = labels[0].partition(",")[0]
+    colours = [OURS if label.partition(",")[0] == ours else OTHER for label in labels]
+    axis = Axis(min(values), max(values))
+    return panel(title, labels, values, colours, notes or [number(value) for value in values], axis, axis.low)
 
 
 class Axis:
     """A logarithmic one."""
 
     def __init__(self, low: float, high: float) -> None:
-        self.low, self.high = 10 ** math.floor(math.log10(low)), high
+        self.low = 10 ** math.floor(math.log10(low))
+        self.high = max(high, self.low * 1.01)
 
     def x(self, value: float) -> float:
         part = math.log10(max(value, self.low) / self.low) / math.log10(self.high / self.low)

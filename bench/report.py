@@ -5,22 +5,17 @@ from datetime import date
 from pathlib import Path
 
 from bench.environments import ROOT
-from bench.figure import Figure, number
-from bench.figures.others import Rates
+from bench.figure import Figure
+from bench.others.comparison import Comparison
+from bench.page import part_of, with_part
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 PROSE = Path(__file__).parent / "prose.md"
 HEAD = ("figure", "measured", "target", "", "how")
-OTHERS_HEAD = ("queue", "job", "registered /s", "handled /s", "worker CPU µs", "Redis CPU µs")
 
 
 def figure_cells(figure: Figure) -> tuple[str, ...]:
     return figure.name, figure.value, figure.target, figure.verdict, figure.note
-
-
-def rates_cells(rates: Rates) -> tuple[str, ...]:
-    numbers = (rates.register, rates.handle, rates.cpu_us, rates.redis_us)
-    return rates.name, rates.job, *map(number, numbers)
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -36,23 +31,25 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.strip() for cell in line) + " |" for line in lines)
 
 
-def text(figures: Sequence[Figure], rates: Sequence[Rates]) -> str:
+def text(figures: Sequence[Figure], others: Comparison) -> str:
     parts = [aligned([HEAD, *map(figure_cells, figures)])]
-    if rates:
-        parts.append(aligned([OTHERS_HEAD, *map(rates_cells, rates)]))
+    if others.rates:
+        parts += [aligned(others.rates_table()), aligned(others.behaviour_table())]
     return "\n\n".join(parts)
 
 
-def page(machine: dict[str, str], figures: Sequence[Figure], rates: Sequence[Rates]) -> str:
-    """`prose.md` with the measurements in its placeholders."""
+def page(machine: dict[str, str], figures: Sequence[Figure], others: Comparison) -> str:
+    """`prose.md` with the measurements in its placeholders, and what `make growth` wrote last."""
     places = {
         "date": date.today().isoformat(),
         "machine": "\n".join(f"- {name}: {value}" for name, value in machine.items()),
         "figures": markdown([HEAD, *map(figure_cells, figures)]),
-        "others": markdown([OTHERS_HEAD, *map(rates_cells, rates)]),
-        "remarks": "\n".join(dict.fromkeys(f"- {each.name}: {each.remark}." for each in rates)),
+        "others": markdown(others.rates_table()),
+        "behaviour": markdown(others.behaviour_table()),
+        "remarks": "\n".join(f"- {name}: {remark}." for name, remark in others.remarks().items()),
     }
     result = PROSE.read_text()
     for name, value in places.items():
         result = result.replace(f"<!-- {name} -->", value)
-    return result
+    growth = part_of(PAGE.read_text(), "growth")
+    return with_part(result, "growth", growth) if growth else result

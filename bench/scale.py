@@ -20,6 +20,16 @@ class Scale:
     waits_for_leases: bool = True
     """Whether to kill a worker and wait for the end of its lease: 15 seconds."""
     competitors: bool = True
+    """Whether other queues are measured, if they are not asked for by name."""
+    others_rounds: int = 3
+    others_share: int = 1
+    """The requests of other queues' runs are divided by this."""
+    handovers: int = 100
+    """Number of hand-overs to each other queue's worker in a round."""
+    ordered: int = 300
+    """Number of jobs of one group."""
+    patience: float = 90.0
+    """Seconds until a job that a killed worker had is given up."""
 
 
 FULL = Scale()
@@ -33,4 +43,9 @@ QUICK = Scale(
     idle_seconds=8.0,
     waits_for_leases=False,
     competitors=False,
+    others_rounds=1,
+    others_share=20,
+    handovers=20,
+    ordered=60,
+    patience=20.0,
 )

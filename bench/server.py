@@ -1,5 +1,7 @@
 """Statistics of a Redis server."""
 
+from typing import Any
+
 from redis.asyncio import Redis
 
 SENT_BY_WORKERS = ("evalsha", "blpop", "script|load", "eval")
@@ -28,3 +30,18 @@ async def memory(redis: Redis) -> int:
 async def cpu_seconds(redis: Redis) -> float:
     used = await redis.info("cpu")
     return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])
+
+
+async def reads(redis: Redis) -> int:
+    """How often the server read from a connection since the last `reset`: a pipeline that is small counts as one."""
+    return int((await redis.info("stats"))["total_reads_processed"])
+
+
+def data_bytes(stats: dict[str, Any]) -> int:
+    """
+    The memory of keys and values alone, of the answer to MEMORY STATS.
+
+    Connections and their buffers are not counted: processes that have just ended leave some, and others come.
+    """
+    tables = stats.get("db.0", {})
+    return int(stats["dataset.bytes"]) + sum(int(value) for value in tables.values())

@@ -1,12 +1,15 @@
-"""This project, run as the others are."""
+"""This project: batches of 128 and 128 threads at a time at its best, and registered in bulk."""
 
 import asyncio
 from typing import NamedTuple
 
 from redis.asyncio import Redis
-from timing import TEXT, Clock, arguments, report
+from timing import HOW, IS_TOLD, NUMBER, PORT, THREADS, run, text, told
 
 from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Route, Worker, settings
+
+SETTINGS = {"single": {"worker_batch_size": 1, "worker_concurrency": 1}, "best": {"worker_concurrency": 128}}
+BULK = 10_000
 
 
 class Small(NamedTuple):
@@ -14,28 +17,49 @@ class Small(NamedTuple):
     text: str
 
 
-class Counted(Handler):
-    spread = 1
+class Work(Handler):
+    name = "bench.work"
 
     @classmethod
     async def route(cls, *requests: Small) -> list[Route]:
-        return [Route(request.number % cls.spread) for request in requests]
+        return [Route(request.number % THREADS) for request in requests]
 
     async def perform(self, *requests: Small) -> None: ...
 
 
-async def main() -> None:
-    port, count, Counted.spread = arguments()
-    settings.worker_concurrency = 128
-    redis = Redis(port=port)
-    queue = Queue(RedisStorage(redis))
-    requests = [Small(number, TEXT) for number in range(count)]
-    clock = Clock(count)
-    await queue.register(Counted, *requests)
-    registered = clock.lap()
-    await Worker(RedisCoordinator(redis), queue, handlers=[Counted]).loop(count)
-    report(registered, clock.lap())
-    await redis.aclose()
+class Told(Work):
+    name = "bench.told"
+
+    async def perform(self, *requests: Small) -> None:
+        for request in requests:
+            told("begin", request.number)
+            await asyncio.sleep(NUMBER / 1000)
+            told("end", request.number)
 
 
-asyncio.run(main())
+HANDLER = Told if IS_TOLD else Work
+
+
+class Ours:
+    def __init__(self) -> None:
+        for name, value in SETTINGS.get(HOW, {}).items():
+            setattr(settings, name, value)
+        self.redis = Redis(port=PORT)
+        self.queue = Queue(RedisStorage(self.redis))
+
+    def open(self) -> None: ...
+
+    async def register(self, numbers) -> None:
+        requests = [Small(number, text(number)) for number in numbers]
+        bulk = BULK if HOW == "best" else 1
+        for at in range(0, len(requests), bulk):
+            await self.queue.register(HANDLER, *requests[at : at + bulk])
+
+    async def serve(self, count) -> None:
+        await Worker(RedisCoordinator(self.redis), self.queue, handlers=[HANDLER]).loop(count)
+
+    async def close(self) -> None:
+        await self.redis.aclose()
+
+
+run(Ours())

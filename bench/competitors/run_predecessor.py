@@ -1,11 +1,10 @@
-"""sharded-queue 0.2.10, with its wait on drained threads switched off."""
+"""sharded-queue 0.2.10, in batches of 128 and with its wait on drained threads switched off."""
 
-import asyncio
 from typing import NamedTuple
 
 from redis.asyncio import Redis
 from sharded_queue.drivers import RedisLock, RedisStorage
-from timing import TEXT, Clock, arguments, report
+from timing import PORT, THREADS, run, text
 
 from sharded_queue import Handler, Queue, Route, Worker
 from sharded_queue.settings import WorkerSettings
@@ -16,27 +15,29 @@ class Small(NamedTuple):
     text: str
 
 
-class Counted(Handler):
-    spread = 1
-
+class Work(Handler):
     @classmethod
     async def route(cls, *requests: Small) -> list[Route]:
-        return [Route(request.number % cls.spread) for request in requests]
+        return [Route(request.number % THREADS) for request in requests]
 
     async def handle(self, *requests: Small) -> None: ...
 
 
-async def main() -> None:
-    port, count, Counted.spread = arguments()
-    redis = Redis(port=port, decode_responses=True)
-    queue = Queue(RedisStorage(redis))
-    requests = [Small(number, TEXT) for number in range(count)]
-    clock = Clock(count)
-    await queue.register(Counted, *requests)
-    registered = clock.lap()
-    await Worker(RedisLock(redis), queue, settings=WorkerSettings(empty_limit=0)).loop(count)
-    report(registered, clock.lap())
-    await redis.aclose()
+class Predecessor:
+    def __init__(self) -> None:
+        self.redis = Redis(port=PORT, decode_responses=True)
+        self.queue = Queue(RedisStorage(self.redis))
+
+    def open(self) -> None: ...
+
+    async def register(self, numbers) -> None:
+        await self.queue.register(Work, *[Small(number, text(number)) for number in numbers])
+
+    async def serve(self, count) -> None:
+        await Worker(RedisLock(self.redis), self.queue, settings=WorkerSettings(empty_limit=0)).loop(count)
+
+    async def close(self) -> None:
+        await self.redis.aclose()
 
 
-asyncio.run(main())
+run(Predecessor())

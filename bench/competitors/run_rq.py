@@ -1,22 +1,34 @@
-"""rq: one queue, one SimpleWorker, which forks no process for each job."""
+"""rq: a SimpleWorker, which forks no process for each job and keeps no results; by default, the worker that forks."""
 
 from redis import Redis
-from rq import Queue, SimpleWorker
-from rq_job import work
-from timing import TEXT, Clock, arguments, report
+from rq import Queue, SimpleWorker, Worker
+from rq_job import told, work
+from timing import HOW, IS_TOLD, PORT, run, text
+
+JOB = told if IS_TOLD else work
+OPTIONS = {} if HOW == "default" else {"result_ttl": 0}
 
 
-def main() -> None:
-    port, count, _ = arguments()
-    redis = Redis(port=port)
-    queue = Queue(connection=redis)
-    clock = Clock(count)
-    queue.enqueue_many([Queue.prepare_data(work, (number, TEXT), result_ttl=0) for number in range(count)])
-    registered = clock.lap()
-    SimpleWorker([queue], connection=redis).work(burst=True, logging_level="ERROR")
-    handled = clock.lap()
-    assert queue.count == 0
-    report(registered, handled)
+class Rq:
+    def __init__(self) -> None:
+        self.redis = Redis(port=PORT)
+        self.queue = Queue(connection=self.redis)
+
+    def open(self) -> None: ...
+
+    def register(self, numbers) -> None:
+        if HOW == "best":
+            self.queue.enqueue_many([Queue.prepare_data(JOB, (each, text(each)), **OPTIONS) for each in numbers])
+            return
+        for number in numbers:
+            self.queue.enqueue(JOB, number, text(number), **OPTIONS)
+
+    def serve(self, count) -> None:
+        worker = (Worker if HOW == "default" else SimpleWorker)([self.queue], connection=self.redis)
+        worker.work(burst=count is not None, logging_level="ERROR")
+        assert self.queue.count == 0
+
+    def close(self) -> None: ...
 
 
-main()
+run(Rq())
