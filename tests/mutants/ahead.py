@@ -1,6 +1,6 @@
 """Binding ahead: within what others leave, never beyond the slots, and given back where it takes too long."""
 
-from tests.mutants.mutant import BIND, COORDINATOR, Mutant
+from tests.mutants.mutant import BIND, COORDINATOR, SERVING, Mutant
 
 SLOTS, LOOP, LANE = (f"worker/{name}.py" for name in ("slots", "loop", "lane"))
 AHEAD = "worker/test_ahead.py::test_"
@@ -83,6 +83,13 @@ MUTANTS = [
         "            self._leave_slot()  # the thread",
         "            pass  # the thread",
         (AHEAD + "the_next_thread_begins_while_the_last_one_is_settled",),
+    ),
+    Mutant(
+        "ordinary functions wait for an OS thread",
+        "handler.py",
+        "run_in_executor(_os_threads(), called)",
+        "run_in_executor(None, called)",
+        (SERVING + "an_ordinary_function_has_an_os_thread_for_each_thread",),
     ),
     Mutant(
         "a worker binds ahead under a limit",

@@ -9,7 +9,10 @@ import asyncio
 import inspect
 import sys
 from collections.abc import Awaitable, Iterator, Sequence
+from concurrent import futures
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, get_args, get_origin, get_type_hints
 from weakref import WeakValueDictionary
@@ -26,6 +29,7 @@ from sharded_queue.tube import HANDLER_NAME, Shard, shard_of, shards_of, threads
 LEAST_AGEING_SECONDS, MOST_AGEING_SECONDS = 0.001, 31_536_000
 LONGEST_WINDOW_SECONDS = 2_592_000
 LONGEST_TIMEOUT_SECONDS = 31_536_000
+MOST_OS_THREADS = 10_000
 MOST_TRIES, LONGEST_BACK_OFF_SECONDS = 1_000_000, 31_536_000
 WINDOW_BOUNDS = f"a number from 0 (off) to {LONGEST_WINDOW_SECONDS} (30 days)"
 
@@ -254,9 +258,19 @@ async def _call(handler: Handler, requests: Sequence[Any]) -> None:
     if handler._is_async:
         await method(*requests)
         return
-    result = await asyncio.to_thread(method, *requests)
+    called = partial(copy_context().run, method, *requests)
+    result = await asyncio.get_running_loop().run_in_executor(_os_threads(), called)
     if inspect.isawaitable(result):  # a decorator hid a coroutine function
         await result
+
+
+@cache
+def _os_threads() -> "futures.ThreadPoolExecutor":
+    """
+    As many OS threads as workers call handlers at a time. The event loop's own executor has few where there are few
+    CPUs, and threads of requests would wait for one that another worker has room for.
+    """
+    return futures.ThreadPoolExecutor(MOST_OS_THREADS, "sharded-queue-handler")
 
 
 def _check_timeout(handler: type[Handler]) -> None:

@@ -186,7 +186,7 @@ class Settings(BaseSettings):
     Threads that a worker handles at a time, each in a call of its handler: 10 suits handlers that wait for a network or
     a database. 1 where an `async` handler computes, as all calls share one event loop, and where several workers should
     share few threads; more where handlers wait for long. Each call may need a connection of its own from the pools that
-    handlers use. A plain `def` takes an OS thread, of which asyncio starts at most the number of CPUs + 4.
+    handlers use. A plain `def` takes an OS thread.
     """
 
     worker_drain: float = Field(25.0, ge=0, le=3600)

@@ -1,6 +1,7 @@
 """What a worker serves, in what order, and how soon."""
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -271,6 +272,21 @@ async def test_a_handler_may_be_an_ordinary_function(bench: Bench) -> None:
     await bench.worker(SyncHandler).loop(3)
 
     assert done == [(number, receipt.sequence) for number, receipt in enumerate(receipts)]
+
+
+async def test_an_ordinary_function_has_an_os_thread_for_each_thread(bench: Bench) -> None:
+    """However few CPUs there are: asyncio's own executor has 32 OS threads at most."""
+
+    class BlockingHandler(JobHandler):
+        def perform(self, *requests: Job) -> None:  # type: ignore[override]
+            meeting.wait(SOON)
+
+    meeting = threading.Barrier(40)
+    settings.worker_concurrency = 40
+    await bench.queue.register(BlockingHandler, *[Job(1, str(thread)) for thread in range(40)])
+
+    assert await bench.worker(BlockingHandler).loop(40) == 40
+    assert not meeting.broken
 
 
 async def test_the_context_tells_what_is_in_hand(bench: Bench) -> None:
