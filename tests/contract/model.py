@@ -20,7 +20,7 @@ from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
 from sharded_queue.backends.memory.storage import RuntimeStorage
 from sharded_queue.backends.redis.check import faults, repair
 from sharded_queue.backends.redis.clock import Clock
-from sharded_queue.backends.redis.coordinator import RedisCoordinator
+from sharded_queue.backends.redis.coordinator import RedisCoordinator, read_arrival
 from sharded_queue.backends.redis.scripts import digest
 from sharded_queue.backends.redis.snapshot import (
     HoldRecord,
@@ -377,6 +377,24 @@ class Machine(RuleBasedStateMachine):
             ]
         )
         assert (memory.is_lost, memory.is_released) == (redis.is_lost, redis.is_released)
+        assert (memory.batch is None) == (redis.batch is None)
+        if memory.batch and redis.batch:
+            assert unfenced(memory.batch) == unfenced(redis.batch)
+            self.batches.append(Pair(memory.batch, redis.batch))
+
+    @rule(owner=owners)
+    def hear(self, owner: str) -> None:
+        """A worker that waits hears of a request for a thread that it holds, however much later."""
+        waits = self.memory_storage.shards[SHARD].arrivals
+        if owner not in waits:
+            return
+        memory = waits[owner].popleft()
+        if not waits[owner]:
+            del waits[owner]
+        told = self.run(self.redis.lpop(f"{self.redis_storage.keys.base(SHARD)}:wake:{owner}"))
+        redis = read_arrival(SHARD, owner, told)
+        assert redis is not None
+        assert (memory.lease.thread, memory.call) == (redis.lease.thread, redis.call)
         assert (memory.batch is None) == (redis.batch is None)
         if memory.batch and redis.batch:
             assert unfenced(memory.batch) == unfenced(redis.batch)

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from sharded_queue.coordinator import BindRequest
-from sharded_queue.storage import Entry, Failure, Registration, Settlement
+from sharded_queue.coordinator import Arrival, BindRequest
+from sharded_queue.lease import Lease
+from sharded_queue.storage import Entry, Failure, Registration, Settled, Settlement
 from sharded_queue.tube import Shard
 from sharded_queue.worker.wakeup import WakeupListener
 from tests.contract.backend import LEASE_SECONDS, SHARD, Backend, MemoryBackend, RedisBackend, handed
@@ -466,6 +467,105 @@ async def test_the_holder_of_a_drained_thread_is_called_for_its_next_request(bac
 
     async with asyncio.timeout(2):
         await waiting
+
+
+async def test_a_request_that_comes_alone_is_handed_to_the_holder_that_waits_for_it(backend: Backend) -> None:
+    lease = await drained_by(backend, "w/1")
+    await backend.register("a", "2", priority=3)
+    arrival = await arrived(backend, "w/1")
+    assert arrival.batch
+    (settled,) = await backend.storage.settle([Settlement(lease, 3, arrival.batch.last, wanted=128, call=2)])
+
+    assert (arrival.lease, arrival.call, handed(arrival.batch), arrival.batch.attempt) == (lease, 1, ["2"], 1)
+    assert (settled.is_lost, settled.batch, (await backend.observe()).depth) == (False, None, 0)
+
+
+async def test_a_hand_over_that_got_lost_is_the_answer_when_the_holder_asks(backend: Backend) -> None:
+    lease = await drained_by(backend, "w/1")
+    await backend.register("a", "2")
+    await backend.register("a", "3", priority=-1)
+    await backend.register("a", "4")
+    (urgent,) = await backend.storage.settle([Settlement(lease, wanted=128, call=2)])
+    (rest,) = await backend.storage.settle([Settlement(lease, -1, urgent.batch.last, wanted=128, call=3)])
+
+    assert (handed(urgent.batch), handed(rest.batch)) == (["3"], ["2", "4"])
+
+
+async def test_requests_that_come_together_are_fetched(backend: Backend) -> None:
+    """The holder has to choose between priorities, and to bound its batch."""
+    lease = await drained_by(backend, "w/1")
+    await backend.register("a", "2", "3")
+
+    assert await arrived(backend, "w/1") == Arrival(lease, 1)
+
+
+async def test_requests_of_two_priorities_that_come_together_are_fetched(backend: Backend) -> None:
+    lease = await drained_by(backend, "w/1")
+    await backend.storage.register(SHARD, Registration([Entry("a", 5, [b"late"]), Entry("a", 0, [b"early"])]))
+
+    assert await arrived(backend, "w/1") == Arrival(lease, 1)
+    assert handed((await backend.storage.settle([Settlement(lease, wanted=1, call=2)]))[0].batch) == ["early"]
+
+
+@pytest.mark.parametrize("thread", ["a", None])
+async def test_nothing_is_handed_over_while_it_is_paused(backend: Backend, thread: str | None) -> None:
+    lease = await drained_by(backend, "w/1")
+    await backend.storage.pause(SHARD, thread, True)
+    await drain_wakes(backend)
+    await backend.register("a", "2")
+
+    assert await arrived(backend, "w/1") == Arrival(lease, 1)
+
+
+async def test_a_holder_that_answered_a_hand_over_and_died_with_the_next_request_has_crashed(backend: Backend) -> None:
+    """Only of the request that was handed over is it unknown whether it reached its holder."""
+    lease = await drained_by(backend, "w/1")
+    await backend.register("a", "2")
+    await backend.register("a", "3")
+    await backend.storage.settle([Settlement(lease, 0, (await arrived(backend, "w/1")).batch.last, wanted=128, call=2)])
+    await backend.advance(LEASE_SECONDS + 1)
+
+    assert (await backend.bind_one("w/2")).attempt == 2
+
+
+async def test_a_call_from_before_a_hand_over_that_comes_again_has_its_first_answer(backend: Backend) -> None:
+    """Its holder has not had the answer, and would handle the request once for it, and once for the wake-up."""
+    await backend.register("a", "1")
+    batch = await backend.bind_one("w/1")
+    drain = Settlement(batch.lease, 0, batch.last, wanted=128, call=1)
+    await backend.storage.settle([drain])
+    await drain_wakes(backend)
+    await backend.register("a", "2")
+    (again,) = await backend.storage.settle([drain])
+
+    assert again == Settled()
+    assert handed((await arrived(backend, "w/1")).batch) == ["2"]
+
+
+async def test_several_arrivals_are_heard_one_by_one(backend: Backend) -> None:
+    leases = [await drained_by(backend, "w/1", thread) for thread in ("a b", "ü", "1 2 3")]
+    for lease in leases:
+        await backend.register(lease.thread, f"[ {lease.thread}\n]")
+    heard = [await arrived(backend, "w/1") for _ in leases]
+
+    assert [arrival.lease for arrival in heard] == leases
+    assert [handed(arrival.batch) for arrival in heard] == [[f"[ {lease.thread}\n]"] for lease in leases]
+
+
+async def drained_by(backend: Backend, owner: str, thread: str = "a") -> Lease:
+    """*owner* holds *thread*, and was told by the answer to its first call that nothing is left in it."""
+    await backend.register(thread, "1")
+    batch = await backend.bind_one(owner)
+    await backend.storage.settle([Settlement(batch.lease, 0, batch.last, wanted=128, call=1)])
+    await drain_wakes(backend)
+    return batch.lease
+
+
+async def arrived(backend: Backend, owner: str) -> Arrival:
+    async with asyncio.timeout(5):
+        arrival = await backend.coordinator.wait([SHARD], owner, 30)
+    assert isinstance(arrival, Arrival)
+    return arrival
 
 
 async def test_others_are_not_called_for_a_held_thread(backend: Backend) -> None:

@@ -130,3 +130,48 @@ async def test_a_cut_at_any_command_changes_nothing(redis_server: RedisServer, c
 
     print(f"{at - 1} commands cut {cut}")
     assert at > 12
+
+
+@pytest.mark.parametrize("cut", CUTS)
+async def test_a_cut_at_any_command_of_a_hand_over_loses_and_repeats_nothing(
+    redis_server: RedisServer, cut: Cut
+) -> None:
+    """Also at the wake-up that the request comes with."""
+    settings.worker_empty_pause = 0.01
+    at, has_cut = 0, True
+    while has_cut:
+        async with CuttingProxy(redis_server.port, at, cut) as proxy:
+            assert (at, await hand_over(redis_server, proxy)) == (at, (["1", "2"], []))
+            has_cut, at = proxy.has_cut, at + 1
+
+    assert at > 8
+
+
+async def hand_over(server: RedisServer, proxy: CuttingProxy) -> tuple[list[str], list[str]]:
+    """What a worker handles, request by request, each of which comes to the drained thread; and what is wrong then."""
+
+    class HandedHandler(Handler):
+        name = "tests.Handed"
+
+        async def perform(self, *requests: Job) -> None:
+            handled.extend(request.name for request in requests)
+
+    handled: list[str] = []
+    through = Redis(host="127.0.0.1", port=proxy.port, retry=ClientRetry(NoBackoff(), 0))
+    direct = Redis(host="127.0.0.1", port=server.port)
+    await direct.flushall()
+    queue = Queue(RedisStorage(direct))
+    worker = Worker(RedisCoordinator(through), Queue(RedisStorage(through)), handlers=[HandedHandler])
+    serving = asyncio.create_task(worker.loop())
+    async with asyncio.timeout(20):
+        for number in (1, 2):
+            await queue.register(HandedHandler, Job("a", str(number)))
+            while worker.stats.handled < number:  # noqa: ASYNC110 - no event says that a request was settled
+                await asyncio.sleep(0.002)
+        worker.stop()
+        await serving
+    (shard,) = HandedHandler.all_shards()
+    wrong = faults(await snapshot(queue.storage, shard))
+    await through.aclose()
+    await direct.aclose()
+    return handled, wrong

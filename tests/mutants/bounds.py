@@ -35,8 +35,8 @@ MUTANTS = [
     Mutant(
         "a worker whose wait is ended takes that for a wake-up",
         "backends/redis/coordinator.py",
-        'return lists[key] if key.endswith(":wake") else None',
-        "return lists.get(key)",
+        'if key.endswith(":wake"):',
+        "if key:",
         (COORDINATOR + "a_wait_is_ended_without_losing_a_call",),
     ),
     Mutant(

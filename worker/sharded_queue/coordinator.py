@@ -51,6 +51,19 @@ class Bound(NamedTuple):
     occurs_seconds: float | None = None
 
 
+class Arrival(NamedTuple):
+    """
+    The first request of a drained thread came, and *lease* is that of its holder.
+
+    *batch*: that request, if it was handed out to the holder, which may handle it unless it has sent a call about the
+    thread with a number above *call*: the answer to that call has the request as well. None: the holder fetches it.
+    """
+
+    lease: Lease
+    call: int
+    batch: Batch | None = None
+
+
 class Coordinator(ABC):
     """Grants leases on threads that have requests, the oldest request first."""
 
@@ -113,13 +126,13 @@ class Coordinator(ABC):
         """
 
     @abstractmethod
-    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
+    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | Arrival | None:
         """
-        Return when a thread of *shards* may be free, when a thread that *owner* holds gets a request, or after
+        Return when a thread of *shards* may be free, when a drained thread that *owner* holds gets a request, or after
         *seconds*.
 
-        Returns the shard whose thread may be free. Each wake-up goes to one waiter only: a worker with no room left
-        must pass it on with `notify`.
+        Returns the shard whose thread may be free, or what came for *owner*; None: neither, or it is unknown which.
+        Each wake-up goes to one waiter only: a worker with no room left must pass on that of a shard with `notify`.
         """
 
     @abstractmethod

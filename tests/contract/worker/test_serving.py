@@ -20,7 +20,7 @@ from sharded_queue import (
     current,
     settings,
 )
-from sharded_queue.coordinator import BindRequest
+from sharded_queue.coordinator import Arrival, BindRequest
 from tests.contract.backend import SHARD, Backend, RedisBackend
 from tests.contract.worker.bench import SOON, Bench, Job, JobHandler, jobs, soon
 
@@ -103,6 +103,84 @@ async def test_an_idle_worker_starts_a_new_request_at_once(bench: Bench) -> None
         await asyncio.sleep(0.1)  # the worker has looked and waits
         await bench.queue.register(WokenHandler, Job(1))
         await soon(handled)
+
+
+async def test_a_request_for_a_thread_that_lingers_costs_one_call(bench: Bench) -> None:
+    """It comes with the wake-up, so that only its settlement is left to send."""
+
+    class LingeringHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            handled.append(requests[0].number)
+            calls.append("handled")
+
+    handled: list[int] = []
+    calls: list[str] = []
+    settings.coordinator_delay = settings.worker_empty_pause = 60
+    worker = bench.worker(LingeringHandler)
+    note_calls(worker.coordinator, "bind", calls)
+    note_calls(worker.queue.storage, "settle", calls)
+    serving = asyncio.create_task(worker.loop())
+    await bench.queue.register(LingeringHandler, Job(0))
+    await asyncio.sleep(0.2)  # the worker has handled it, keeps the thread and waits
+    calls.clear()
+    for number in (1, 2):
+        await bench.queue.register(LingeringHandler, Job(number))
+        await until(lambda number=number: worker.stats.handled == number + 1)
+    assert calls == ["handled", "settle"] * 2
+    worker.stop()
+    await serving
+
+    assert handled == [0, 1, 2]
+
+
+async def test_a_request_that_its_holder_fetched_is_not_handled_again_when_its_wake_up_comes(bench: Bench) -> None:
+    class FetchingHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            handled.extend(request.number for request in requests)
+
+    async def wait_long(*arguments: Any) -> Any:
+        called = await wait(*arguments)
+        if isinstance(called, Arrival):
+            held_up.set()
+            await arrives.wait()
+        return called
+
+    handled: list[int] = []
+    held_up, arrives = asyncio.Event(), asyncio.Event()
+    settings.coordinator_delay = settings.worker_empty_pause = 60
+    worker = bench.worker(FetchingHandler)
+    wait, worker.coordinator.wait = worker.coordinator.wait, wait_long  # type: ignore[method-assign]
+    serving = asyncio.create_task(worker.loop())
+    await bench.queue.register(FetchingHandler, Job(1))
+    await until(lambda: worker.stats.handled == 1)
+    await bench.queue.register(FetchingHandler, Job(2))
+    await soon(held_up)
+    for lane in worker.lanes:
+        lane.wake()
+    await until(lambda: worker.stats.handled == 2)
+    arrives.set()
+    await bench.queue.register(FetchingHandler, Job(3))
+    await until(lambda: 3 in handled)
+    worker.stop()
+    await serving
+
+    assert handled == [1, 2, 3]
+
+
+def note_calls(owner: Any, name: str, calls: list[str]) -> None:
+    method = getattr(owner, name)
+
+    async def noted(*arguments: Any) -> Any:
+        calls.append(name)
+        return await method(*arguments)
+
+    setattr(owner, name, noted)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    async with asyncio.timeout(SOON):
+        while not is_so():  # noqa: ASYNC110 - no event says that a request was settled
+            await asyncio.sleep(0.005)
 
 
 async def test_a_worker_without_room_does_not_eat_calls_meant_for_others(bench: Bench) -> None:

@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Protocol, TypeVar
 
 from sharded_queue import context, logs, tracing
+from sharded_queue.coordinator import Arrival
 from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable, describe, traceback_of
 from sharded_queue.handler import Handler, Retry
 from sharded_queue.lease import Lease
@@ -106,6 +107,7 @@ class Lane:
         self._latency, self._handed_ms = host.latency(handler), 0
         self._first, self._reserved = batch, len(batch.messages)
         self._is_woken = False
+        self._arrival: Arrival | None = None
         self._waking: asyncio.Event | None = None
         self._is_cut = self._has_slot = False
         self._fiber: Fiber | None = None
@@ -123,9 +125,10 @@ class Lane:
         start = pool.start_alone if self.handler.has_lifecycle else pool.start
         self._fiber = start(self.serve(), ended)
 
-    def wake(self) -> None:
+    def wake(self, arrival: Arrival | None = None) -> None:
         """Check again: a request may have arrived in the drained thread, or the lane has to leave."""
         self._is_woken = True
+        self._arrival = arrival or self._arrival
         if self._waking:
             self._waking.set()
 
@@ -469,14 +472,22 @@ class Lane:
         self.host.drained()
         while self.is_held and not batch:
             await self._wait_to_wake(leave_at - time.monotonic())
-            leaving = self.host.is_leaving() or time.monotonic() >= leave_at
-            wanted = self.host.reserve()
-            settlement = Settlement(self.lease, wanted=wanted, release=leaving or wanted == 0, call=self._call_number())
-            settled = await self._settle_as(settlement)
+            leaving, wanted = self.host.is_leaving() or time.monotonic() >= leave_at, self.host.reserve()
+            settled = self._delivered() if wanted else None
+            if not settled:
+                release, number = leaving or wanted == 0, self._call_number()
+                settled = await self._settle_as(Settlement(self.lease, wanted=wanted, release=release, call=number))
             batch = self._next(settled, wanted)
         self.is_lingering = False
         self.host.resumed()
         return batch
+
+    def _delivered(self) -> Settled | None:
+        """The request that came with its wake-up. After a later call than it answers, that call's answer has it."""
+        arrival, self._arrival = self._arrival, None
+        if arrival and arrival.batch and arrival.call == self._calls:
+            return Settled(arrival.batch)
+        return None
 
     async def _wait_to_wake(self, seconds: float) -> None:
         if not self._is_woken:

@@ -12,7 +12,7 @@ from math import inf
 from uuid import uuid4
 
 from sharded_queue import tracing
-from sharded_queue.coordinator import BindRequest, Bound, Coordinator
+from sharded_queue.coordinator import Arrival, BindRequest, Bound, Coordinator
 from sharded_queue.errors import SettingsError, StorageUnavailable
 from sharded_queue.handler import Handler, find, known, shards
 from sharded_queue.lease import Lease, clock
@@ -142,7 +142,7 @@ class Worker:
         self._quota, self._draining = Quota(limit), False
         lease, timeout = settings.coordinator_lease, settings.coordinator_timeout
         renewer = LeaseRenewer(self.coordinator, self._lanes.copy, lease, timeout, self.clock, self._introduction.due)
-        wakeups = WakeupListener(self.coordinator, self.owner)
+        wakeups = WakeupListener(self.coordinator, self.owner, self._deliver)
         async with renewer.running(), self._scheduler.running(), self.telemetry.running():
             try:
                 await self._serve(renewer, wakeups)
@@ -280,12 +280,15 @@ class Worker:
             return False
         is_woken = await wakeups.wait(self._shards() if self._room() > 0 else [], self._changed, seconds)
         self.stats.stepped_at = time.monotonic()
-        if is_woken:
-            for lane in self._lanes:
-                lane.wake()
         if is_woken or self._may_bind():
             return True
         return not self._changed.is_set() and await self._is_time_to_poll()
+
+    def _deliver(self, arrival: Arrival | None) -> None:
+        """Wake the lane of a drained thread that got a request; None: any of them may have got one."""
+        for lane in self._lanes:
+            if arrival is None or lane.lease == arrival.lease:
+                lane.wake(arrival)
 
     async def _is_time_to_poll(self) -> bool:
         """No wake-up came: whether a thread is free now, or may be for all that the worker knows."""

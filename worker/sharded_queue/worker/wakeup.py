@@ -1,10 +1,10 @@
-"""How an idle worker hears that a thread may be free, without asking for it all the time."""
+"""How an idle worker hears that a thread may be free or one of its own got a request, without asking all the time."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from sharded_queue.coordinator import Coordinator
+from sharded_queue.coordinator import Arrival, Coordinator
 from sharded_queue.settings import settings
 from sharded_queue.tube import Shard
 
@@ -23,30 +23,46 @@ class WakeupListener:
     blocking command early costs its connection, and perhaps a wake-up.
     """
 
-    def __init__(self, coordinator: Coordinator, owner: str) -> None:
-        self._coordinator, self._owner = coordinator, owner
-        self._waiting: asyncio.Task[Shard | None] | None = None
+    def __init__(
+        self, coordinator: Coordinator, owner: str, deliver: Callable[[Arrival | None], None] = lambda _: None
+    ) -> None:
+        """*deliver* is called with what came for a thread that *owner* holds, and with None where that is unknown."""
+        self._coordinator, self._owner, self._deliver = coordinator, owner, deliver
+        self._waiting: asyncio.Task[Shard | Arrival | None] | None = None
         self._shards: Sequence[Shard] = ()
 
     async def wait(self, shards: Sequence[Shard], changed: asyncio.Event, seconds: float) -> bool:
-        """Wait for a wake-up about *shards*, for *changed* or for *seconds*; returns whether a wake-up came."""
+        """
+        Wait for a wake-up about *shards*, for *changed* or for *seconds*; returns whether a thread may be free.
+
+        A wake-up sets *changed* as well.
+        """
         if not shards:
             await self.close()  # this worker has no room: a wake-up is for another one
         elif not self._waiting:
             self._shards, longest = shards, settings.coordinator_delay * POLL_BACKOFF * len(shards)
-            self._waiting = asyncio.create_task(self._coordinator.wait(shards, self._owner, longest))
-        noticing = asyncio.create_task(changed.wait())
-        await asyncio.wait(
-            [noticing, self._waiting] if self._waiting else [noticing],
-            timeout=seconds,
-            return_when=asyncio.FIRST_COMPLETED,
-        )
-        noticing.cancel()
+            self._waiting = asyncio.create_task(self._listen(shards, longest, changed))
+        if not (self._waiting and self._waiting.done()):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await changed.wait()
         if self._waiting and self._waiting.done():
-            self._waiting.result()
-            self._waiting = None
-            return True
+            waiting, self._waiting = self._waiting, None
+            called = waiting.result()
+            if called is None:
+                self._deliver(None)
+            return not isinstance(called, Arrival)
         return False
+
+    async def _listen(self, shards: Sequence[Shard], seconds: float, changed: asyncio.Event) -> Shard | Arrival | None:
+        """What came is delivered here, and not by the loop of the worker, which would take another round to do it."""
+        try:
+            called = await self._coordinator.wait(shards, self._owner, seconds)
+            if isinstance(called, Arrival):
+                self._deliver(called)
+            return called
+        finally:
+            changed.set()
 
     async def close(self) -> None:
         """End the wait. A wake-up that arrives all the same is passed on to another worker."""
@@ -57,7 +73,7 @@ class WakeupListener:
             if isinstance(called, Shard):
                 await self._coordinator.notify(called)
 
-    async def _end(self, waiting: "asyncio.Task[Shard | None]") -> None:
+    async def _end(self, waiting: "asyncio.Task[Shard | Arrival | None]") -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(CANCEL_SECONDS):
                 if not waiting.done() and await self._coordinator.cancel_wait(self._shards, self._owner):

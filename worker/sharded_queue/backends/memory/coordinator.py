@@ -10,7 +10,7 @@ from sharded_queue.backends.memory.steps.evict import evict
 from sharded_queue.backends.memory.steps.release import release
 from sharded_queue.backends.memory.steps.renew import renew
 from sharded_queue.backends.memory.steps.soonest import soonest
-from sharded_queue.coordinator import NO_REPORTS, BindRequest, Bound, Coordinator
+from sharded_queue.coordinator import NO_REPORTS, Arrival, BindRequest, Bound, Coordinator
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
@@ -73,7 +73,7 @@ class RuntimeCoordinator(Coordinator):
         moments = [soonest(self._shards[shard], now) for shard in shards]
         return min((moment / 1000 for moment in moments if moment is not None), default=None)
 
-    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
+    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | Arrival | None:
         called = asyncio.Event()
         self._shards.listeners.add(called.set)
         try:
@@ -87,7 +87,9 @@ class RuntimeCoordinator(Coordinator):
         rung = [shard for shard in shards if self._shards[shard].is_rung]
         for shard in rung:
             self._shards[shard].is_rung = False
-        return rung[0] if rung else None
+        if rung:
+            return rung[0]
+        return next((arrival for shard in shards if (arrival := self._shards[shard].take_arrival(owner))), None)
 
     async def notify(self, shard: Shard) -> None:
         self._shards[shard].wake()

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from sortedcontainers import SortedDict, SortedList, SortedSet
 
 from sharded_queue.backends.memory.scored_set import ScoredSet
+from sharded_queue.coordinator import Arrival
 from sharded_queue.lease import Lease, worker_of
 from sharded_queue.printable import counted
 from sharded_queue.serializer import STAMP_DIGITS, key_hash_in
@@ -58,6 +59,13 @@ class HoldRecord:
     last: int = -1
     call: int = 0
     """Number of the holder's last call that was carried out."""
+    handed_after: int | None = None
+    """The last call after which a request was handed to the holder that had come to the drained thread."""
+
+    @property
+    def is_unasked(self) -> bool:
+        """Whether what is in hand came after the holder's last call: the holder may not know of it yet."""
+        return self.handed_after == self.call
 
     def is_answered(self, call: int | None) -> bool:
         """Whether a numbered call was carried out already, so that it must not be carried out again."""
@@ -83,6 +91,8 @@ class MemoryShard:
         self.ready, self.blocked, self.leases, self.deep = ScoredSet(), ScoredSet(), ScoredSet(), ScoredSet()
         self.oldest = ScoredSet()
         self.held: dict[str, HoldRecord] = {}
+        self.arrivals: dict[str, deque[Arrival]] = {}
+        """By owner, what came for drained threads that it holds, until it waits for that."""
         self.failures: dict[tuple[str, int], FailureRecord] = {}
         self.history: dict[str, list[PastFailure]] = {}
         self.letters: dict[int, Dead] = {}
@@ -159,11 +169,16 @@ class MemoryShard:
 
     def must_wake(self, owner: str) -> bool:
         """Whether a thread may be bound, or one that *owner* holds drained got a request."""
-        return (
-            self.is_rung
-            or (len(self.ready) > 0 and not self.is_paused)
-            or any(held.owner == owner and held.since_ms and held.last < held.first for held in self.held.values())
-        )
+        return self.is_rung or (len(self.ready) > 0 and not self.is_paused) or owner in self.arrivals
+
+    def take_arrival(self, owner: str) -> Arrival | None:
+        """What came first of that for which *owner* has not waited yet."""
+        if owner not in self.arrivals:
+            return None
+        arrival = self.arrivals[owner].popleft()
+        if not self.arrivals[owner]:
+            del self.arrivals[owner]
+        return arrival
 
     # Requests come.
 
@@ -172,8 +187,11 @@ class MemoryShard:
         if self.born is None:
             self.born = now * 1000
 
-    def append(self, entry: Entry, start: int, stamp: int) -> int:
-        """*start* is above all numbers the tube ever gave: the shard's counter grows by the requests of all tubes."""
+    def append(self, entry: Entry, start: int, stamp: int, *, is_alone: bool = False) -> int:
+        """
+        *start* is above all numbers the tube ever gave: the shard's counter grows by the requests of all tubes.
+        *is_alone*: this is one request, and nothing else is registered with it.
+        """
         thread, priority, bodies, _ = entry
         tubes = self.threads.setdefault(thread, SortedDict())
         before = depth_of(tubes)
@@ -187,7 +205,7 @@ class MemoryShard:
         self.depth += len(bodies)
         self.index_depth(thread, tubes)
         if before == 0:
-            self.arrive(thread)
+            self.arrive(thread, is_alone=is_alone)
         return first
 
     def promote(self, now: int) -> None:
@@ -202,13 +220,26 @@ class MemoryShard:
         self.sequence += 1
         return self.append(entry, self.sequence - 1, stamp)
 
-    def arrive(self, thread: str) -> None:
-        """The first request of an empty thread wakes its holder, or makes the thread ready."""
+    def arrive(self, thread: str, *, is_alone: bool = False) -> None:
+        """
+        The first request of an empty thread wakes its holder, or makes the thread ready. If the request came alone, a
+        holder that waits for it gets it at once.
+        """
         if held := self.held.get(thread):
             held.since_ms = int(self.oldest[f"{thread}/{next(iter(self.threads[thread]))}"])
+            lease = Lease(self.id, thread, held.owner, held.fence)
+            batch = None
+            if is_alone and self._is_awaited(thread, held):
+                batch, held.handed_after = self.hand_out(lease, held, 1, 0, held.since_ms), held.call
+            self.arrivals.setdefault(held.owner, deque()).append(Arrival(lease, held.call, batch))
             self.on_wake()
         else:
             self.make_ready(thread)
+
+    def _is_awaited(self, thread: str, held: HoldRecord) -> bool:
+        """Whether the first request of a drained thread may be handed out to its holder."""
+        is_withheld = self.is_paused or thread in self.blocked
+        return held.last < held.first and not is_withheld
 
     def make_ready(self, thread: str, *, is_unparked: bool = False) -> None:
         if (tubes := self.threads.get(thread)) and thread not in self.blocked:
@@ -351,10 +382,10 @@ class MemoryShard:
     def _count_crash(self, thread: str, held: HoldRecord, crash_limit: int, now: int) -> None:
         """
         A worker died with requests in hand: they are handed out one by one from here on, and one that keeps killing its
-        workers becomes a dead letter.
+        workers becomes a dead letter. A request that the worker may never have heard of is not to blame.
         """
         tube = self.tube(thread, held.priority)
-        if held.last < held.first or tube is None or tube.head > held.last:
+        if held.last < held.first or held.is_unasked or tube is None or tube.head > held.last:
             return
         failure = self.failures.get((thread, held.priority))
         if failure is None or failure.last < tube.head or tube.head < failure.sequence:

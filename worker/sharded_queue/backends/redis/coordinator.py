@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
@@ -12,7 +13,7 @@ from redis.exceptions import NoPermissionError, RedisError
 from sharded_queue.backends.redis.client import Client, clone, close
 from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.scripts import Caller, Scripts, batch_of, rejection_message, text_of
-from sharded_queue.coordinator import NO_REPORTS, BindRequest, Bound, Coordinator
+from sharded_queue.coordinator import NO_REPORTS, Arrival, BindRequest, Bound, Coordinator
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
@@ -32,6 +33,8 @@ LEAVE_SECONDS = 1.0
 """A worker that ends waits no longer for Redis to take it off the list of workers."""
 BLOCK_MARGIN_SECONDS = 5.0
 """The extra time that the answer to a blocking command may take."""
+ARRIVAL = re.compile(rb"(\d+) (\d+) (\d+) (-?\d+) (-?\d+) (.*)", re.DOTALL)
+"""What `arrive` of the scripts tells the holder of a drained thread."""
 
 
 class Binder(Caller):
@@ -59,6 +62,8 @@ class RedisCoordinator(Coordinator):
         self.scripts = Scripts(self.link)
         self.keys = Keys()
         self._binders: dict[tuple[Shard, str], Binder] = {}
+        self._arrivals: dict[str, list[Arrival]] = {}
+        """By owner, what came at the same time as what the last `wait` returned: on a Cluster, nodes answer at once."""
         self._is_owner = False
 
     def attach(self, storage: Storage) -> None:
@@ -190,10 +195,10 @@ class RedisCoordinator(Coordinator):
         ]
         return int(await self.scripts.run("soonest", keys, [], seconds=settings.redis_timeout))
 
-    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
+    async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | Arrival | None:
         try:
             if self.link.is_cluster:
-                return await self._wait_each(shards, owner, seconds)
+                return self._kept_arrival(owner) or await self._wait_each(shards, owner, seconds)
             return await self._block(shards, owner, seconds)
         except NoPermissionError as error:  # polls may be allowed, so nothing else would report this
             log.warning("cannot wait for calls: %s", rejection_message(error))
@@ -228,15 +233,17 @@ class RedisCoordinator(Coordinator):
         wake = f"{self.keys.base(shard)}:wake"
         return wake, f"{wake}:{owner}"
 
-    async def _block(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
+    async def _block(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | Arrival | None:
         """A token may get lost with its connection: it only says "poll", and workers poll anyway."""
         lists = {key: shard for shard in shards for key in self._wake_keys(shard, owner)}
         command = ("BLPOP", *lists, f"{seconds:.3f}")
         popped = await self.link.send(next(iter(lists)), *command, seconds=seconds + BLOCK_MARGIN_SECONDS)
         key = popped[0].decode() if popped else ""
-        return lists[key] if key.endswith(":wake") else None
+        if key.endswith(":wake"):
+            return lists[key]
+        return read_arrival(lists[key], owner, popped[1]) if popped else None
 
-    async def _wait_each(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | None:
+    async def _wait_each(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | Arrival | None:
         """Block on every shard's own node at once; the first token ends all of them."""
         blocks = {asyncio.create_task(self._block([shard], owner, seconds)): shard for shard in shards}
         try:
@@ -248,7 +255,26 @@ class RedisCoordinator(Coordinator):
             for block in blocks:
                 block.cancel()
             answers = await asyncio.gather(*blocks, return_exceptions=True)
-        return next((answer for answer in answers if isinstance(answer, Shard)), None)
+        self._arrivals.setdefault(owner, []).extend(answer for answer in answers if isinstance(answer, Arrival))
+        return next((answer for answer in answers if isinstance(answer, Shard)), None) or self._kept_arrival(owner)
+
+    def _kept_arrival(self, owner: str) -> Arrival | None:
+        arrivals = self._arrivals.pop(owner, [])
+        if len(arrivals) > 1:
+            self._arrivals[owner] = arrivals[1:]
+        return arrivals[0] if arrivals else None
+
+
+def read_arrival(shard: Shard, owner: str, told: bytes) -> Arrival | None:
+    """None: a token that only ends a wait, or what an earlier release wrote."""
+    found = ARRIVAL.fullmatch(told)
+    if not found:
+        return None
+    length, fence, call, priority, sequence, rest = found.groups()
+    thread, message = text_of(rest[: int(length)]), rest[int(length) :]
+    lease = Lease(shard, thread, owner, int(fence))
+    batch = batch_of(lease, (priority, int(sequence), 1, [message])) if message else None
+    return Arrival(lease, int(call), batch)
 
 
 def _encode_about(about: About | None) -> str:

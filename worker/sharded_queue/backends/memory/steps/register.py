@@ -30,9 +30,9 @@ def _append(shard: MemoryShard, entries: Sequence[Entry], registration: Registra
     shard.layout = shard.layout or registration.layout
     if delay_ms:
         shard.follow_clock(now)
-    start, total, firsts = shard.sequence, 0, []
+    start, total, firsts, is_alone = shard.sequence, 0, [], len(entries) == 1 and len(entries[0].bodies) == 1
     for entry in entries:
-        firsts.append(_keep(shard, entry, start + total, delay_ms, now) if entry.bodies else 0)
+        firsts.append(_keep(shard, entry, start + total, delay_ms, now, is_alone) if entry.bodies else 0)
         total += len(entry.bodies)
     shard.sequence += total
     shard.registered += total
@@ -52,8 +52,10 @@ def _check_room(shard: MemoryShard, entry: Entry, capacity: int | None) -> None:
         raise queue_full(tube, depth, capacity)
 
 
-def _keep(shard: MemoryShard, entry: Entry, start: int, delay_ms: int, now: int) -> int:
-    return _delay(shard, entry, start, now + delay_ms) if delay_ms else shard.append(entry, start, now)
+def _keep(shard: MemoryShard, entry: Entry, start: int, delay_ms: int, now: int, is_alone: bool) -> int:
+    if delay_ms:
+        return _delay(shard, entry, start, now + delay_ms)
+    return shard.append(entry, start, now, is_alone=is_alone)
 
 
 def _delay(shard: MemoryShard, entry: Entry, start: int, due: int) -> int:

@@ -12,7 +12,7 @@ def settle(shard: MemoryShard, settlement: Settlement, room: int, now: int) -> S
     tube = shard.tube(lease.thread, priority)
     was_settled = through is not None and (tube is None or tube.head > through)
     if was_settled or held.is_answered(call):
-        return Settled(shard.in_hand(lease, held) if held.first <= held.last else None)
+        return Settled(shard.in_hand(lease, held) if held.first <= held.last and not held.is_unasked else None)
     if through is not None and tube:
         if held.priority != priority or through > held.last:
             return Settled(is_lost=True)

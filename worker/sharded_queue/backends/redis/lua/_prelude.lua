@@ -16,7 +16,10 @@
 --                 polled (when a worker last asked for threads), largest (bytes of the largest message so far),
 --                 latest (about the latest time seen, by which a clock that was set back is noticed),
 --                 format (of all these keys; without it, the format of this release)
--- wake      LIST  tokens; popping one means "poll". wake:OWNER is read by the holder of a drained thread
+-- wake      LIST  tokens; popping one means "poll". wake:OWNER is read by the holder of drained threads: "bytes of thread,
+--                 fence, number of the holder's last call that was carried out, priority, sequence, thread message" of one
+--                 that got a request. The message, with its priority and sequence, is there if it was handed out to the
+--                 holder; otherwise the holder fetches the request
 -- due       ZSET  numbers of delayed requests by the time they are due; later HASH number -> "bytes of thread, priority,
 --                 thread message"; cancelled ZSET numbers of recently cancelled ones, by time
 -- dead      ZSET  numbers of dead letters by time; letters HASH number -> "bytes of thread, priority, sequence,
@@ -42,7 +45,8 @@
 -- caller:NAME STRING number of the last call of a caller that numbers its calls, and the answer; producer:NAME is the same
 --                 for register. Each expires some minutes after the last call
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing call": how priorities age (0: they
---                 do not), and the number of the holder's last call that was carried out (0: the bind)
+--                 do not), and the number of the holder's last call that was carried out (0: the bind), with a 0 before it
+--                 if what is in hand came after that call, so that the holder may not know of it yet
 -- quarantine HASH "thread NAME", "delayed NUMBER" or "schedule NAME" -> why its record cannot be read. Such a thread is
 --                 paused, and such a delayed request or schedule is not due
 --
@@ -535,6 +539,11 @@ local function progress_of(thread, held)
   return fence == held.fence and first == integer(held.first) and text or ''
 end
 
+-- Whether what is in hand came after the holder's last call, by `arrive`: the holder may not know of it yet.
+local function is_unasked(held)
+  return string.find(held.call, '^0%d')
+end
+
 -- Whether a numbered call of a holder was carried out already, so that it must not be carried out again, however late
 -- it comes. A call without a number is recognised by the numbers of its requests alone.
 local function is_answered(held, call)
@@ -607,9 +616,10 @@ local function check_way_back()
 end
 
 -- A worker died with requests in hand: they are handed out one by one from here on, and one that keeps killing its
--- workers becomes a dead letter.
+-- workers becomes a dead letter. A request that came to a holder which has made no call since is not to blame: the holder
+-- may never have heard of it.
 local function count_crash(thread, tubes, held, crash_limit)
-  if held.last < held.first then return end
+  if held.last < held.first or is_unasked(held) then return end
   for i, tube in ipairs(tubes or {}) do
     if tube.priority == held.priority and tube.head <= held.last then
       local failure = failure_of(thread, tube.priority)
@@ -773,9 +783,9 @@ local function hand_out(thread, tubes, held, wanted, room)
   return tube.priority, tube.head, failure and rarely().attempt_at(failure, tube) or 1, messages, bytes
 end
 
--- What `hand_out` returned, again; nothing where nothing is in hand.
+-- What `hand_out` returned, again; nothing where nothing is in hand, or only what came later.
 local function in_hand(thread, tubes, held)
-  for _, tube in ipairs(held.first <= held.last and tubes or {}) do
+  for _, tube in ipairs(held.first <= held.last and not is_unasked(held) and tubes or {}) do
     if tube.priority == held.priority then
       local messages = try('LRANGE', list_of(thread, tube.priority), '0', held.last - held.first)
       if messages then return tube.priority, held.first, attempt_at(failure_of(thread, tube.priority), tube), messages end
@@ -797,7 +807,11 @@ end
 
 -- The first request of an empty thread wakes its holder, or makes the thread ready. `hold`: the record of its hold, if
 -- the caller has read it; `oldest` as in make_ready.
-local function arrive(thread, tubes, hold, oldest)
+--
+-- `message`: that of the request, if it came alone. A holder that waits for it gets it at once, and need not ask. The
+-- holder takes it only if it has sent no call since, as the answer to that call has the request too. So a wake-up that
+-- is lost or comes late does no harm.
+local function arrive(thread, tubes, hold, oldest, message)
   local held
   if hold == nil then held = rarely().held_of(thread) elseif hold then held = read_hold(hold) end
   if not held then
@@ -805,8 +819,15 @@ local function arrive(thread, tubes, hold, oldest)
     return
   end
   held.since = now_text
+  local handed = ' 0 0 ' .. thread
+  if message and held.last < held.first and not blocked_until(thread) and not redis.call('HGET', COUNTERS, 'paused') then
+    held.priority, held.first, held.last = tubes[1].priority, tubes[1].head, tubes[1].head
+    handed = ' ' .. held.priority .. ' ' .. integer(held.first) .. ' ' .. thread .. message
+  end
+  local told = string.len(thread) .. ' ' .. held.fence .. ' ' .. held.call .. handed
+  if held.first <= held.last then held.call = '0' .. held.call end
   store_hold(thread, held)
-  try('RPUSH', WAKE .. ':' .. held.owner, '1')
+  try('RPUSH', WAKE .. ':' .. held.owner, told)
   redis.call('PEXPIRE', WAKE .. ':' .. held.owner, 60000)
 end
 
@@ -822,12 +843,12 @@ local function put_off(thread, priority, start, source, first, last, due)
 end
 
 -- Append source[first..last] to a tube; returns the sequence number of the first. `start` as in tube_for; `tubes` of
--- the thread and `hold` as in arrive, if the caller has read them.
+-- the thread and `hold` as in arrive, if the caller has read them. `is_alone`: nothing else is registered with it.
 --
 -- Where the key is not a list, the requests are delayed until the next poll of a worker, which may delete it. Where the
 -- thread's record cannot be read, they wait in their list. The list may hold requests that the record does not know:
 -- the record was lost, or someone else wrote them. They go first.
-local function append(thread, priority, start, source, first, last, tubes, hold)
+local function append(thread, priority, start, source, first, last, tubes, hold, is_alone)
   local list, count, length = list_of(thread, priority), last - first + 1, nil
   tubes = tubes or rarely().tubes_of(thread)
   for chunk = first, last, CHUNK do
@@ -853,7 +874,7 @@ local function append(thread, priority, start, source, first, last, tubes, hold)
   depth_change = depth_change + count
   store_tubes(thread, tubes)
   index_depth(thread, before, before + unknown + count)
-  if before == 0 then arrive(thread, tubes, hold, stamp) end
+  if before == 0 then arrive(thread, tubes, hold, stamp, is_alone and source[first]) end
   return sequence
 end
 

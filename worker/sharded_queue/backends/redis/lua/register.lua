@@ -145,7 +145,8 @@ for i, thread in ipairs(threads) do
   elseif delay > 0 then
     reply[i + 1] = rarely().put_off(thread, priority, start, entries, first, last, now + delay)
   else
-    reply[i + 1] = append(thread, priority, start, entries, first, last, tubes_of_each[thread], holds[i])
+    local is_alone = #threads == 1 and first == last
+    reply[i + 1] = append(thread, priority, start, entries, first, last, tubes_of_each[thread], holds[i], is_alone)
   end
   if window > 0 then routes[i] = priority .. ' ' .. thread end
   total = total + last - first + 1
