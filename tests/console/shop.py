@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from sharded_queue import Handler, KeyRoute, Retry, Route
+from sharded_queue import Handler, KeyRoute, Retry, Route, current
 
 ATTACK = "<img src=x onerror='window.attacked = 1'>"
 MARKUP = f"{ATTACK}</script></pre>"
@@ -12,7 +12,7 @@ TURNED = "\x1b[31mred\u202egnirts"
 
 
 class Charge(Handler):
-    """Customer 7 fails and backs off for an hour; customer 9 takes for ever."""
+    """Customer 7 fails and backs off for an hour; customer 9 takes for ever, and reports how far it is."""
 
     name = "shop.Charge"
     retry = Retry(limit=5, base_seconds=3600, cap_seconds=3600)
@@ -30,6 +30,7 @@ class Charge(Handler):
             if charge["customer"] == 7:
                 raise ValueError(f"Declined: the card of order {charge['order']} has expired")
             if charge["customer"] == 9:
+                current().progress(1, 3, "lines of an invoice that is so long that its report fills a phone")
                 await asyncio.Event().wait()
 
 

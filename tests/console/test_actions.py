@@ -18,7 +18,7 @@ from playwright.sync_api import Page, expect
 from sharded_queue import Queue, RedisStorage
 from sharded_queue.tube import Shard
 from tests.console.shop import ATTACK, Charge, Keyed, Mail
-from tests.console.stage import MAILS, MODULE, Stage, Window, faults_of
+from tests.console.stage import MAILS, MODULE, Stage, Window, faults_of, longest_lines
 from tests.contract.users import line_of
 
 pytestmark = pytest.mark.redis
@@ -167,7 +167,7 @@ def test_delayed_request_is_moved(address: str, stage: Stage, window: Callable[.
     page.get_by_role("button", name="Move").click()
     page.get_by_label("The new time, in UTC").fill("2020-01-31T09:00:00")
     page.get_by_role("button", name="Next").click()
-    expect(page.get_by_role("alert")).to_contain_text("the new time is 2020-01-31T09:00:00Z: give one after 2")
+    expect(page.get_by_role("alert")).to_contain_text("The new time is 2020-01-31T09:00:00Z: give one after 2")
 
     later = datetime.now(UTC).replace(microsecond=0) + timedelta(days=2)
     page.get_by_label("The new time, in UTC").fill(f"{later:%Y-%m-%dT%H:%M:%S}")
@@ -326,10 +326,25 @@ def test_pages_with_actions_are_for_everybody(address: str, window: Callable[...
     for name, path in paths.items():
         shown.open(f"{address}{path}")
         found[name] = faults_of(shown)
+    shown.open(f"{address}confirm?action=pause&handler=shop.Keyed")
+    confirm(shown.page, "Pause")
+    found["job"] = faults_of(shown)
 
-    assert found == dict.fromkeys(paths, "375 pixels wide")
+    assert found == dict.fromkeys([*paths, "job"], "375 pixels wide")
     assert shown.hosts == {address.split("/")[2]}
     assert not shown.faults
+
+
+def test_lines_of_pages_with_actions_stay_short_on_a_large_screen(address: str, window: Callable[..., Window]) -> None:
+    page = window(viewport={"width": 2560, "height": 1440}).page
+    found = {}
+    for path in ("dead?handler=shop.Mail", "later?handler=shop.Charge", "workers", f"confirm?{urlencode(PAUSE)}"):
+        page.goto(f"{address}{path}")
+        lines = longest_lines(page)
+        width = page.evaluate("document.documentElement.scrollWidth")
+        found[path] = width, lines["prose"] <= 100, lines["code"] <= 140
+
+    assert set(found.values()) == {(2560, True, True)}, found
 
 
 def test_console_that_only_shows_offers_and_does_nothing(stage: Stage, window: Callable[..., Window]) -> None:

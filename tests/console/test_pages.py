@@ -101,6 +101,14 @@ def test_hostile_names_errors_and_bodies_are_text(address: str, window: Callable
     assert "\u202e" not in page.content()
 
 
+def test_workers_page_shows_on_a_phone_how_far_the_longest_work_is(address: str, window: Callable[..., Window]) -> None:
+    shown = window(viewport={"width": 375, "height": 800})
+    page = shown.open(f"{address}workers")
+
+    expect(page.locator("main")).to_contain_text("9: 1 of 3: lines of an invoice", timeout=20_000)
+    assert faults_of(shown) == "375 pixels wide"
+
+
 def test_lines_stay_short_on_a_large_screen(address: str, stage: Stage, window: Callable[..., Window]) -> None:
     """Nothing is wider than the screen, sentences are no longer than a line of a book, and requests can be read."""
     stage.register(Charge, {"order": 901, "customer": 7, "note": "as was agreed on the telephone, " * 50})

@@ -334,10 +334,10 @@ class MoveDelayed(Cancel):
                 fault = str(error)
         if not when:
             first = Input("at", "The new time, in UTC", text, fault, "datetime-local")
-            return proposal._replace(effect="They join their tubes then.", first=first)
+            return proposal._replace(effect="Each joins the tail of its tube then.", first=first)
         return proposal._replace(
             question=f"{proposal.question.removesuffix('?')} to {when}?",
-            effect="They join the tails of their tubes then. One that has joined its tube meanwhile is left there.",
+            effect="Each joins the tail of its tube then. One that has joined its tube meanwhile is left there.",
             fields=[*proposal.fields, ("at", when)],
         )
 
