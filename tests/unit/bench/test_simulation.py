@@ -1,5 +1,7 @@
 """The simulated world keeps the engine's promises, and cases that can be worked out by hand come out as by hand."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,7 +14,7 @@ from bench.simulation.workloads import WORKLOADS, at_once, zipf
 from bench.simulation.world import Costs, Pod, Thread, World
 from sharded_queue.state import Hold
 
-COSTS = Costs(request=0.1, bind=0.01, start=1.0, batch=10)
+COSTS = Costs(request=0.1, bind=0.01, start=1.0, start_cpu=0.0, batch=10)
 
 
 class Fixed:
@@ -118,6 +120,29 @@ def test_a_pod_that_goes_before_it_is_up_takes_no_thread() -> None:
     assert (world.settled, world.pod_seconds(us(5))) == (0, pytest.approx(0.5))
 
 
+def test_pods_that_start_together_share_the_processors() -> None:
+    """Each of eight has a quarter of two processors: 0.4 s of computing take 1.6 s, beside 0.6 s of waiting."""
+    world = World(Timeline(), replace(COSTS, start=1.0, start_cpu=0.4, cores=2))
+    world.scale(2, newest)
+    world.timeline.run(us(1.0))
+    together = [pod.is_up for pod in world.pods.values()]
+    world.scale(10, newest)
+    world.timeline.run(us(3.19))
+    early = sum(pod.is_up for pod in world.pods.values())
+    world.timeline.run(us(3.2))
+
+    assert together == [True, True]
+    assert (early, sum(pod.is_up for pod in world.pods.values())) == (2, 10)
+
+
+def test_the_rise_and_when_all_were_served_are_told() -> None:
+    """Two pods bind two threads after 1 s, and the third when the first is drained, 0.01 + 0.5 s later."""
+    outcome = simulated(at_once("three", "", [5, 5, 5]), Fixed(2), COSTS)
+
+    assert outcome.rise == 0.0
+    assert outcome.served == pytest.approx(1.51)
+
+
 def test_two_workers_for_one_thread_are_an_error() -> None:
     world = World(Timeline(), COSTS)
     world.register({"a": 10})
@@ -155,7 +180,7 @@ def test_what_a_poll_sees_is_what_there_is() -> None:
 
     assert (seen.depth, seen.threads, seen.ready, seen.bound) == (23, 3, 2, 1)
     assert seen.deepest == [("a", 15)]
-    assert seen.held == [Hold("a", "pod-0001/simulated", 1, 1.5)]
+    assert seen.held == [Hold("a", "pod-0001/simulated", 1, 1.5, in_hand=10)]
     assert [(lag.thread, lag.lag_seconds) for lag in seen.oldest] == [("a", 2.5)]
     assert (seen.settled, seen.busy_seconds) == (10, pytest.approx(1.0))
 
