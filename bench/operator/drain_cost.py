@@ -140,7 +140,9 @@ async def drained(
     await made(harness, watch, [running(harness, name, Noted.name, scaling=scaling)])
     reality = Reality(harness, worker_of(name))
     workload.begin(reality)  # type: ignore[arg-type]
-    tasks = [Task(thread, workload.costs(MEASURED).request) for thread, depth in reality.depths.items() for _ in range(depth)]
+    tasks = [
+        Task(thread, workload.costs(MEASURED).request) for thread, depth in reality.depths.items() for _ in range(depth)
+    ]
     began = time.time()
     await Queue(RedisStorage(harness.redis)).register(Noted, *tasks)
     scaling_by_messages = asyncio.create_task(asyncio.sleep(0) if is_ours else ruled(reality, contender, phase))

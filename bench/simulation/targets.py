@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from bench.figure import Figure
+from bench.figure import Figure, number
 from bench.simulation.compare import OURS, RIVALS, Score
 from bench.simulation.workloads import WORKLOADS
 
@@ -12,29 +12,33 @@ Scores = Mapping[str, Mapping[str, Score]]
 
 
 class Target(NamedTuple):
+    """*before*: what the decision reached, in the same simulation, when the target was set."""
+
     workload: str
     name: str
     measured: Callable[[Score], float]
     unit: str
     bound: float
+    before: float
     note: str = ""
 
 
 TARGETS = (
-    Target("flat-60", "drain", lambda score: score.drain, "s", 11),
-    Target("flat-60", "pod-seconds to the drain", lambda score: score.pod_seconds, "", 150),
-    Target("flat-10", "drain", lambda score: score.drain, "s", 6),
-    Target("flat-10", "pod-seconds to the drain", lambda score: score.pod_seconds, "", 30),
-    Target("fed", "all ten served", lambda score: score.served, "s", 5, "since the first request"),
-    Target("long", "1 → 20 pods", lambda score: score.rise, "s", 5, "since the first worker's first poll"),
-    Target("long", "drain", lambda score: score.drain, "s", 32, "24 s of it are work for 20 pods"),
+    Target("flat-60", "drain", lambda score: score.drain, "s", 11, 11.0),
+    Target("flat-60", "pod-seconds to the drain", lambda score: score.pod_seconds, "", 150, 143),
+    Target("flat-10", "drain", lambda score: score.drain, "s", 6, 7.7),
+    Target("flat-10", "pod-seconds to the drain", lambda score: score.pod_seconds, "", 30, 23),
+    Target("fed", "all ten served", lambda score: score.served, "s", 5, 11.8, "since the first request"),
+    Target("long", "1 → 20 pods", lambda score: score.rise, "s", 5, 11.9, "since the first worker's first poll"),
+    Target("long", "drain", lambda score: score.drain, "s", 32, 37.6, "24 s of it are work for 20 pods"),
 )
 
 
 def figures(scores: Scores) -> Iterator[Figure]:
     titles = {workload.name: workload.title for workload in WORKLOADS}
-    for workload, name, measured, unit, bound, note in TARGETS:
-        yield Figure(f"{titles[workload]}: {name}", measured(scores[workload][OURS.name]), unit, note, bound, "≤")
+    for workload, name, measured, unit, bound, before, note in TARGETS:
+        value, how = measured(scores[workload][OURS.name]), f"{note}; " if note else ""
+        yield Figure(f"{titles[workload]}: {name}", value, unit, f"{how}{number(before)} before", bound, "≤")
     worst = max(titles, key=lambda workload: to_zero(scores[workload]) if workload != "fed" else 0.0)
     name = f"pod-seconds to zero, beside {RIVALS[1].name}"
     yield Figure(name, to_zero(scores[worst]), "×", f"the worst of those that drain: {titles[worst]}", 1, "≤")

@@ -69,8 +69,7 @@ def decide(seen: Observation, policy: Policy, history: History, now: float) -> D
 
 def _learned(seen: Observation, policy: Policy, history: History, now: float) -> History:
     """With all that a reading teaches."""
-    history = history.with_quiet(seen.shards, now).with_counters(seen.shards)
-    history = history.with_evidence(seen.shards, now).with_estimates(seen.shards)
+    history = history.with_counters(seen.shards).with_evidence(seen.shards, now).with_estimates(seen.shards)
     return replace(history, start_time=history.start_time.after(seen, now))
 
 

@@ -11,11 +11,11 @@ With s seconds per request, a pace T and the cost of a bind b, thread t asks for
 The pace is the work that each lane gets. D is the target drain time, a the time in which a worker starts, and W the
 work of all threads, Σ (s · depth(t) + b):
 
-    T = min(D, max(a, s · deepest, min(D − a, √(a · W / threads per replica))))
+    T = min(D, max(4 · a, s · deepest, min(D − a, √(a · W / threads per replica))))
 
 So the queue is drained within D, starts included; and sooner where that is cheap, as √(a · W) is the work per lane at
 which drain time + pod-seconds spent on starts are least. But it is never drained before its deepest thread, and no
-worker is started for less work than its start takes.
+worker is started for less than four times what its start takes.
 
 A thread is endless when a worker has held it for D without emptying it, or for twice its estimated hold: it gets new
 requests while it is worked on. Endless threads ask for more lanes, on behalf of waiting threads:
@@ -42,6 +42,9 @@ make threads endless that are not.
 MIN_ENDLESS_SECONDS = 1.0
 """No thread is endless sooner: a worker that starts a second later would find it drained."""
 
+LEAST_STARTS = 4.0
+"""The least work of a lane, as a multiple of what the start of its worker takes: a fifth of a pod's time, at most."""
+
 ROUNDING = 1e-9
 """2.0000000001 lanes, a sum of floats, are two lanes."""
 
@@ -66,7 +69,8 @@ def pace_of(loads: Sequence[Load], start_seconds: float, policy: Policy) -> floa
     deepest = max((load.seconds * load.state.deepest[0][1] for load in loads if load.state.deepest), default=0.0)
     work = sum(_work(load, policy) for load in loads)
     cheapest = sqrt(start_seconds * work / policy.threads_per_replica)
-    return min(policy.drain_seconds, max(start_seconds, deepest, min(policy.drain_seconds - start_seconds, cheapest)))
+    hurried = min(policy.drain_seconds - start_seconds, cheapest)
+    return min(policy.drain_seconds, max(LEAST_STARTS * start_seconds, deepest, hurried))
 
 
 def waiting_threads(state: ShardState, seconds: float) -> Mapping[str, float]:

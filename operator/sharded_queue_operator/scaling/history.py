@@ -60,8 +60,8 @@ class History:
     idle_since: float | None = None
     """Since when the queue asks for nothing, without a doubt; None while it asks for something."""
 
-    quiet_since: Mapping[Shard, float] = field(default_factory=dict)
-    """The time of the first reading after which no request was settled."""
+    watched_since: Mapping[Shard, float] = field(default_factory=dict)
+    """The time of the first reading of each shard."""
 
     evidence: Mapping[str, float] = field(default_factory=dict)
     """Seconds per request that the batches in hand prove, by handler: no request takes less."""
@@ -112,24 +112,19 @@ class History:
                 counters[state.shard] = after
         return replace(self, service_times=service_times, counters=counters)
 
-    def with_quiet(self, shards: Sequence[ShardState], now: float) -> "History":
-        """With the time since which no request was settled; to be called before `with_counters`."""
-        quiet_since = dict(self.quiet_since)
-        for state in shards:
-            before = self.counters.get(state.shard)
-            if not before or before.settled != state.settled:
-                quiet_since[state.shard] = now
-            quiet_since.setdefault(state.shard, now)
-        return replace(self, quiet_since=quiet_since)
-
     def with_evidence(self, shards: Sequence[ShardState], now: float) -> "History":
-        """With what the batches in hand say of the handlers of which nothing was learned."""
+        """
+        With what the batches in hand say of the handlers of which nothing was learned. As nothing was, no request was
+        settled since the first reading.
+        """
+        watched_since = {state.shard: now for state in shards} | dict(self.watched_since)
         evidence: dict[str, float] = {}
         for state in shards:
-            handler, quiet_seconds = state.shard.handler, now - self.quiet_since[state.shard]
+            handler = state.shard.handler
             if handler not in self.service_times:
-                evidence[handler] = max(proved_seconds(state, quiet_seconds), evidence.get(handler, 0.0))
-        return replace(self, evidence=evidence)
+                proved = proved_seconds(state, now - watched_since[state.shard])
+                evidence[handler] = max(proved, evidence.get(handler, 0.0))
+        return replace(self, watched_since=watched_since, evidence=evidence)
 
     def with_estimates(self, shards: Sequence[ShardState]) -> "History":
         """With an estimate for each thread that workers hold, made when the thread was first seen in their hands."""
@@ -154,7 +149,7 @@ class History:
 
     def without_data(self) -> "History":
         """Without what depends on the data in Redis, which may be other data from now on. Service times stay."""
-        return replace(self, counters={}, quiet_since={}, evidence={}, estimates={}, known_reads=0, idle_since=None)
+        return replace(self, counters={}, watched_since={}, evidence={}, estimates={}, known_reads=0, idle_since=None)
 
     def _estimates_of(self, state: ShardState) -> Mapping[Bind, HoldEstimate]:
         depths, estimates = dict(state.deepest), {}

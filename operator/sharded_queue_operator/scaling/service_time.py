@@ -36,13 +36,13 @@ def guessed(proved: float) -> float:
     return max(UNKNOWN_SECONDS, 2 * proved - UNKNOWN_SECONDS)
 
 
-def proved_seconds(state: ShardState, quiet_seconds: float) -> float:
+def proved_seconds(state: ShardState, watched_seconds: float) -> float:
     """
-    Seconds that a request takes at least, where none was settled for *quiet_seconds*: of n requests that a handler has
-    had for t seconds without settling them, the mean is t / n or more.
+    Seconds that a request takes at least, where none was settled in the last *watched_seconds*: of n requests that a
+    handler has had for t seconds without settling them, the mean is t / n or more.
     """
     handed = [hold for hold in state.held if hold.in_hand and hold.lease_seconds > 0]
-    return max((min(quiet_seconds, hold.busy_seconds) / hold.in_hand for hold in handed), default=0.0)
+    return max((min(watched_seconds, hold.busy_seconds) / hold.in_hand for hold in handed), default=0.0)
 
 
 class Counters(NamedTuple):

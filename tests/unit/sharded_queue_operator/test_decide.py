@@ -519,7 +519,7 @@ def test_a_batch_in_hand_tells_how_long_requests_take() -> None:
     wishes = [timeline.at(0, state(*[3] * 40, listed=21))]
     wishes += [timeline.at(n, state(*[3] * 40, listed=21, held=[in_hand(3, n)])) for n in (1, 2, 3, 4)]
 
-    assert wishes == [2, 9, 18, 20, 20]
+    assert wishes == [1, 9, 18, 20, 20]
 
 
 def test_what_a_guess_rests_on_is_told() -> None:
@@ -543,7 +543,7 @@ def test_a_batch_proves_only_the_time_in_which_nothing_was_seen_settled() -> Non
     timeline = Timeline(COLD, replicas=1, history=History())
     first = timeline.at(0, state(*[3] * 40, listed=21, held=[in_hand(3, 3_600.0)], settled=7))
 
-    assert first == 2 + 1  # after an hour, t0 is endless
+    assert first == 1 + 1  # after an hour, t0 is endless
     assert timeline.at(1, state(*[3] * 40, listed=21, held=[in_hand(3, 3_601.0)], settled=7)) == 9 + 1
 
 
@@ -606,13 +606,13 @@ def test_threads_that_no_worker_can_bind_do_not_count_as_endless() -> None:
 def test_work_is_shared_out_so_that_starts_pay() -> None:
     """100 × 10 requests of 20 ms are 21 s of work: √21 s for each worker that takes a second to start."""
     assert Timeline(COLD, history=History()).at(0, state(*[10] * 100, listed=21)) == 5
-    assert Timeline(COLD, history=History(start_time=StartTime(4.0))).at(0, state(*[10] * 100, listed=21)) == 4
+    assert Timeline(COLD, history=History(start_time=StartTime(0.5))).at(0, state(*[10] * 100, listed=21)) == 7
 
 
 def test_the_drain_time_includes_the_start() -> None:
     """121 s of work in the 9 s that remain of 10 s."""
     assert Timeline(COLD, history=History()).at(0, state(*[60] * 100, listed=21)) == 14
-    assert Timeline(COLD, history=History(start_time=StartTime(3.0))).at(0, state(*[60] * 100, listed=21)) == 18
+    assert Timeline(COLD, history=History(start_time=StartTime(1.5))).at(0, state(*[60] * 100, listed=21)) == 15
 
 
 def test_no_hurry_where_the_deepest_thread_takes_longer() -> None:
@@ -620,16 +620,18 @@ def test_no_hurry_where_the_deepest_thread_takes_longer() -> None:
     assert Timeline(COLD, history=History()).at(0, state(300, *[10] * 95, listed=21)) == 5
 
 
-def test_no_worker_is_started_for_less_than_its_start() -> None:
-    assert Timeline(COLD, history=History(start_time=StartTime(1.0))).at(0, state(*[1] * 30, listed=21)) == 1
+def test_no_worker_is_started_for_less_than_four_times_its_start() -> None:
+    """6 s of work are two lanes of 4 s, not three of √6 s; with a start of a quarter of D or longer, the pace is D."""
+    assert Timeline(COLD, history=History()).at(0, state(*[1] * 200, listed=21)) == 2
+    assert Timeline(COLD, history=History(start_time=StartTime(2.5))).at(0, state(*[60] * 100, listed=21)) == 13
     assert Timeline(COLD, history=History(start_time=StartTime(20.0))).at(0, state(*[60] * 100, listed=21)) == 13
 
 
 def test_threads_that_share_a_worker_share_its_start() -> None:
-    """Two lanes for the price of one start: √(21 / 2) s of work each, in 7 lanes."""
+    """Two lanes for the price of one start of 0.5 s: √(0.5 · 21 / 2) s of work each, in 9.2 lanes."""
     policy = replace(COLD, threads_per_replica=2)
 
-    assert Timeline(policy, history=History()).at(0, state(*[10] * 100, listed=41)) == 4
+    assert Timeline(policy, history=History(start_time=StartTime(0.5))).at(0, state(*[10] * 100, listed=41)) == 5
 
 
 # The end of work
