@@ -3,10 +3,11 @@
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from bench.server import data_bytes
 from tools.redis_server import RedisServer
@@ -23,6 +24,8 @@ class Nodes:
         self.clients = [Redis(port=server.port, socket_timeout=300) for server in servers]
         for client in self.clients:
             client.config_set("latency-monitor-threshold", 1)
+            with suppress(ResponseError):  # see `server.track_no_latencies`
+                client.config_set("latency-tracking", "no")
 
     @property
     def addresses(self) -> list[str]:

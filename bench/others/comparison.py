@@ -6,6 +6,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
+from bench import server
 from bench.environments import OTHERS, OURS, PREDECESSOR
 from bench.figure import number
 from bench.others import crash, handover, order, rates
@@ -63,6 +64,7 @@ class Comparison:
 
 
 async def measure(redis: Redis, folder: Path, scale: Scale) -> Comparison:
+    await server.track_no_latencies(redis)
     port = redis.connection_pool.connection_kwargs["port"]
     everyone = scripts([OURS, PREDECESSOR, *OTHERS], port)
     served = {competitor: script for competitor, script in everyone.items() if competitor is not PREDECESSOR}
