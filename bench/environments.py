@@ -29,6 +29,7 @@ class Competitor:
         return PLACE / self.script.partition(".")[0]
 
 
+STREAQ_BENCHMARK = "[streaQ's benchmark](https://github.com/tastyware/streaq/tree/master/benchmarks)"
 OURS = Competitor("this project", "run_ours.py", (), "at its best, batches of 128 and 128 threads at a time")
 PREDECESSOR = Competitor(
     "sharded-queue 0.2.10",
@@ -40,43 +41,44 @@ ARQ = Competitor(
     "arq 0.28.0",
     "run_arq.py",
     ("arq==0.28.0", "redis==5.3.1", "hiredis==3.5.0"),
-    "polls each millisecond instead of each half second; at its best 32 jobs at a time; no bulk call, so 32 calls at "
-    "the same time; a key per job",
+    f"polls each millisecond instead of each half second; at its best 32 jobs at a time, as in {STREAQ_BENCHMARK}; no "
+    "bulk call, so 32 calls at the same time; a key per job",
 )
 HUEY = Competitor(
     "huey 3.5.4",
     "run_huey.py",
     ("huey==3.5.4", "redis==8.1.0", "hiredis==3.5.0"),
-    "`results=False`; at its best four OS threads; no bulk call; synchronous; a job is removed when it is taken, so a "
-    "crash loses it",
+    "`results=False`; at its best [several OS threads](https://huey.readthedocs.io/en/latest/consumer.html), here "
+    "four; no bulk call; synchronous; a job is removed when it is taken, so a crash loses it",
 )
 RQ = Competitor(
     "rq 3.0.0",
     "run_rq.py",
     ("rq==3.0.0", "redis==8.1.0", "hiredis==3.5.0"),
-    "SimpleWorker, so without its usual process per job (by default, with it); `enqueue_many` at its best; keeps a "
-    "hash per job; synchronous",
+    "[SimpleWorker](https://python-rq.org/docs/workers/), so without its usual process per job (by default, with it); "
+    "[`enqueue_many`](https://python-rq.org/docs/) at its best; keeps a hash per job; synchronous",
 )
 SAQ = Competitor(
     "SAQ 0.26.4",
     "run_saq.py",
     ("saq==0.26.4", "redis==8.1.0", "hiredis==3.5.0", "typing_extensions==4.16.0"),
-    "at its best 32 jobs at a time; no bulk call, so 32 calls at the same time; keeps a record per job, whose state it "
-    "writes at each step",
+    f"at its best 32 jobs at a time, as in {STREAQ_BENCHMARK}; no bulk call, so 32 calls at the same time; keeps a "
+    "record per job, whose state it writes at each step",
 )
 STREAQ = Competitor(
     "streaQ 7.2.0",
     "run_streaq.py",
     ("streaq==7.2.0", "coredis==6.9.0", "uvloop==0.23.0"),
-    "at its best `enqueue_many`, 32 jobs at a time, uvloop and coredis without checks, as in its own benchmark; no "
-    "results kept",
+    "at its best `enqueue_many`, 32 jobs at a time, uvloop and coredis without checks, as in "
+    f"{STREAQ_BENCHMARK}; no results kept; this project, arq and SAQ run on asyncio's own event loop",
 )
 BULLMQ = Competitor(
     "BullMQ 6.7.0",
     "run_bullmq.mjs",
     ("bullmq@6.7.0", "ioredis@5.11.1"),
-    "on Node; at its best `addBulk` and 100 jobs at a time; finished jobs removed; groups and batches are in its "
-    "commercial edition, which was not measured",
+    "on Node; at its best [`addBulk`](https://docs.bullmq.io/guide/queues/adding-bulks) and [100 jobs at a "
+    "time](https://docs.bullmq.io/guide/parallelism-and-concurrency); finished jobs removed; groups and batches are in "
+    "its commercial edition, which was not measured",
 )
 OTHERS = (ARQ, HUEY, RQ, SAQ, STREAQ, BULLMQ)
 
