@@ -115,3 +115,17 @@ def install_node(competitor: Competitor) -> None:
     (competitor.folder / "package.json").write_text('{"private": true}')
     options = ("--no-audit", "--no-fund", "--ignore-scripts", "--save-exact", "--loglevel=error")
     subprocess.run(["npm", "install", *options, *competitor.packages], cwd=competitor.folder, check=True)
+
+
+def worker() -> Path:
+    """The program `sharded-queue` in an environment that has what its image has, with this code."""
+    folder, lock = PLACE / "worker", ROOT / "worker" / "requirements.lock"
+    program, note = folder / "bin" / "sharded-queue", folder / "packages"
+    if not (note.exists() and note.read_text() == lock.read_text()):
+        print(f"installing the packages of the worker's image into {folder.relative_to(ROOT)}", flush=True)
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+        subprocess.run([*install, "--require-hashes", "-r", lock], check=True)
+        subprocess.run([*install, "--no-deps", "--editable", ROOT], check=True)
+        note.write_text(lock.read_text())
+    return program

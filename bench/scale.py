@@ -17,6 +17,8 @@ class Scale:
     wakes: int = 1000
     """Number of hand-overs of each kind to an idle worker."""
     idle_seconds: float = 12.0
+    starts: int = 15
+    """Number of worker processes that are started, in turns with what they are compared to."""
     waits_for_leases: bool = True
     """Whether to kill a worker and wait for the end of its lease: 15 seconds."""
     competitors: bool = True
@@ -41,6 +43,7 @@ QUICK = Scale(
     binds=200,
     wakes=200,
     idle_seconds=8.0,
+    starts=5,
     waits_for_leases=False,
     competitors=False,
     others_rounds=1,

@@ -83,12 +83,9 @@ def ask(redis_server: RedisServer) -> Ask:
 
 @pytest.fixture(autouse=True)
 def _settings_as_they_were() -> Iterator[None]:
-    from sharded_queue.settings import Settings, settings
+    from sharded_queue.settings import settings
 
-    before = {name: getattr(settings, name) for name in Settings.model_fields}
-    given = set(settings.model_fields_set)
+    given = dict(vars(settings))
     yield
-    for name, value in before.items():
-        if getattr(settings, name) != value:
-            setattr(settings, name, value)
-    settings.model_fields_set.intersection_update(given)
+    vars(settings).clear()
+    vars(settings).update(given)

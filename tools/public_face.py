@@ -15,7 +15,7 @@ import click
 
 import sharded_queue
 from sharded_queue.cli.program import OWN, loaded
-from sharded_queue.settings import Settings
+from sharded_queue.settings import FIELDS, Settings
 
 RECORDED = Path(__file__).parents[1] / "tests" / "unit" / "public_face.txt"
 MODULES = ("sharded_queue", "sharded_queue.testing")
@@ -96,8 +96,9 @@ def _default(parameter: inspect.Parameter) -> Any:
 
 
 def _settings() -> Iterator[str]:
-    for name, field in sorted(Settings.model_fields.items()):
-        yield f"QUEUE_{name.upper()}={'…' if field.default_factory else field.default!r}"
+    for name, field in sorted(FIELDS.items()):
+        default = "…" if name == "worker_name" else field.default
+        yield f"QUEUE_{name.upper()}={default!r}"
 
 
 def _commands() -> Iterator[str]:

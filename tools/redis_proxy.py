@@ -1,14 +1,17 @@
 """Proxies in front of a redis-server. One cuts the connection at a chosen command, one counts round trips."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from hiredis import Reader
 
 Cut = Literal["before it arrives", "half way to Redis", "before its answer", "half way through its answer"]
 CUTS: tuple[Cut, ...] = ("before it arrives", "half way to Redis", "before its answer", "half way through its answer")
+
+INCOMPLETE = object()
+"""What a reader says while no whole message is there: its default, False, equals the answer 0."""
 
 
 class Proxy:
@@ -139,22 +142,22 @@ class CountingProxy(Proxy):
         due = Due()
         answering = asyncio.create_task(self._pass(answers, client, due.answered))
         try:
-            await self._pass(commands, redis, lambda number: self._count(due, number))
+            await self._pass(commands, redis, lambda sent: self._count(due, sent))
         finally:
             answering.cancel()
 
-    def _count(self, due: "Due", commands: int) -> None:
-        self.trips += commands > 0 and due.answers == 0
-        due.answers += commands
+    def _count(self, due: "Due", commands: Sequence[Any]) -> None:
+        self.trips += bool(commands) and due.answers == 0
+        due.answers += len(commands)
 
     async def _pass(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Callable[[int], None]
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, note: Callable[[Sequence[Any]], None]
     ) -> None:
-        messages = Reader()
+        messages = Reader(notEnoughData=INCOMPLETE)
         with suppress(OSError, asyncio.CancelledError):
             while data := await reader.read(1 << 20):
                 messages.feed(data)
-                note(sum(1 for _ in iter(messages.gets, False)))
+                note(list(iter(messages.gets, INCOMPLETE)))
                 writer.write(data)
 
 
@@ -163,5 +166,28 @@ class Due:
 
     answers = 0
 
-    def answered(self, answers: int) -> None:
-        self.answers = max(0, self.answers - answers)
+    def answered(self, answers: Sequence[Any]) -> None:
+        self.answers = max(0, self.answers - len(answers))
+
+
+class LookProxy(CountingProxy):
+    """
+    Counts round trips until the first command that has *word*, the first look of a worker, and calls *found* before it
+    passes that on.
+    """
+
+    def __init__(self, redis_port: int, word: bytes, found: Callable[[], object] = list) -> None:
+        super().__init__(redis_port)
+        self._word, self._found = word, found
+        self.commands: list[bytes] = []
+        """The names of the commands until then."""
+        self.has_looked = asyncio.Event()
+
+    def _count(self, due: "Due", commands: Sequence[Any]) -> None:
+        if self.has_looked.is_set():
+            return
+        super()._count(due, commands)
+        self.commands += [command[0] for command in commands]
+        if any(self._word in command for command in commands):
+            self._found()
+            self.has_looked.set()

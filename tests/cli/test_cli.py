@@ -32,6 +32,7 @@ from sharded_queue.cli import program
 from sharded_queue.cli.commands.worker import serving_http
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.monitoring.health import Health
+from sharded_queue.settings import Settings
 from sharded_queue.state import ShardState
 from sharded_queue.storage import Failure
 from sharded_queue.tube import Shard
@@ -359,14 +360,13 @@ def test_a_port_that_is_taken_is_named(start: Start) -> None:
 
 @pytest.mark.parametrize("is_chosen", [False, True])
 async def test_only_a_worker_that_was_told_no_port_takes_another_than_the_one_that_is_taken(
-    is_chosen: bool, caplog: pytest.LogCaptureFixture
+    is_chosen: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("INFO")
     a_worker = Worker(RuntimeCoordinator(), Queue(RuntimeStorage()))
     with socket.create_server(("", 0)) as other:
-        taken = settings.metrics_port = other.getsockname()[1]
-        if not is_chosen:
-            settings.model_fields_set.discard("metrics_port")
+        taken = other.getsockname()[1]
+        monkeypatch.setattr(settings if is_chosen else Settings, "metrics_port", taken)
         serving = serving_http(a_worker, [], Health(a_worker, []))
         if is_chosen:
             with pytest.raises(ShardedQueueError, match=f"QUEUE_METRICS_PORT = {taken} cannot be served"):

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from sharded_queue.cli.program import main
-from sharded_queue.settings import Settings
+from sharded_queue.settings import FIELDS
 from sharded_queue_operator.resource.spec import parsed
 from sharded_queue_operator.settings import Settings as OperatorSettings
 from tests.chart.promtool import checked, require_promtool
@@ -119,7 +119,7 @@ def test_words_of_make_exist() -> None:
 
 
 def test_settings_exist() -> None:
-    known = {f"QUEUE_{field}".upper() for field in Settings.model_fields}
+    known = {f"QUEUE_{field}".upper() for field in FIELDS}
     known |= {f"OPERATOR_{field}".upper() for field in OperatorSettings.model_fields}
     used = {found for block in blocks("sh") for found in re.findall(r"\b(?:QUEUE|OPERATOR)_[A-Z_]+(?==)", block.code)}
 

@@ -140,4 +140,11 @@ MUTANTS = [
         "if False:",
         (REDIS + "a_redis_that_throws_requests_away_is_refused",),
     ),
+    Mutant(
+        "a setting out of its bounds is taken",
+        "settings.py",
+        "return convert(self._meant(value), self.annotation, strict=len(self.kinds) > 1)",
+        "return self._meant(value)",
+        ("../unit/sharded_queue/test_settings.py::test_a_wrong_assignment_names_setting_value_and_bound",),
+    ),
 ]

@@ -1,8 +1,11 @@
-"""The list of workers: each worker is on it, at no command of its own, and leaves it in time."""
+"""
+The list of workers: each worker is on it, at no command of its own, and leaves it in time. And the start of a worker.
+"""
 
 from tests.mutants.mutant import BIND, PRELUDE, Mutant
 
-WORKERS = "test_workers.py::test_"
+WORKERS, START = "test_workers.py::test_", "test_start.py::test_"
+COMMAND = "cli/commands/worker.py"
 
 MUTANTS = [
     Mutant(
@@ -46,5 +49,26 @@ MUTANTS = [
         "< INTERVAL_SECONDS:",
         "< 0:",
         (WORKERS + "a_shard_is_told_every_ten_seconds",),
+    ),
+    Mutant(
+        "a worker imports the client of Prometheus before it asks for threads",
+        COMMAND,
+        'CONTENT_TYPE = "text/plain',
+        'import_module("sharded_queue.monitoring.metrics")\nCONTENT_TYPE = "text/plain',
+        (START + "nothing_is_imported_that_the_first_threads_do_not_need",),
+    ),
+    Mutant(
+        "a worker looks for what the predecessor left before it asks for threads",
+        COMMAND,
+        "                    async with hinting(storage, handlers):\n",
+        "                    await hint(storage, handlers, looks=1)\n                    if True:\n",
+        (START + "a_worker_asks_for_threads_after_two_questions",),
+    ),
+    Mutant(
+        "garbage is never collected",
+        "cli/program.py",
+        "            gc.enable()\n",
+        "",
+        (START + "garbage_is_collected_again_once_a_worker_serves",),
     ),
 ]

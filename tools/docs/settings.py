@@ -1,19 +1,21 @@
 """The reference of the settings, from the classes that declare them."""
 
+import socket
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Annotated, Any
 
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings
 from sphinx.pycode import ModuleAnalyzer
 
+from sharded_queue.settings import ENV_PREFIX, FIELDS, Field, Secret, Settings
+
 BOUNDS = {"ge": "from", "gt": "above", "le": "to", "lt": "below", "max_length": "at most"}
-KINDS = {float: "seconds", int: "whole number", str: "text", SecretStr: "text, never shown"}
+KINDS = {float: "seconds", int: "whole number", str: "text", Secret: "text, never shown"}
 """Every number with a fraction is a duration; a test holds that its meaning says so."""
 
 
-def reference(settings: type[BaseSettings]) -> str:
+def reference(settings: type[Settings] | type[BaseSettings]) -> str:
     """
     A heading for each setting, the name of its variable, with its kind, default and bounds, and its meaning.
 
@@ -21,14 +23,29 @@ def reference(settings: type[BaseSettings]) -> str:
         ValueError: a setting has no docstring.
     """
     meanings = ModuleAnalyzer.for_module(settings.__module__).find_attr_docs()
-    prefix = settings.model_config["env_prefix"]
+    prefix, fields = declared(settings)
     return "\n".join(
         entry(f"{prefix}{name}".upper(), field, meanings.get((settings.__name__, name), []))
-        for name, field in sorted(settings.model_fields.items())
+        for name, field in sorted(fields.items())
     )
 
 
-def entry(variable: str, field: FieldInfo, meaning: list[str]) -> str:
+def declared(settings: type[Settings] | type[BaseSettings]) -> tuple[str, dict[str, Field]]:
+    """The prefix of the variables, and the fields: those of the operator are pydantic's."""
+    if issubclass(settings, BaseSettings):
+        fields = {name: of_pydantic(name, field) for name, field in settings.model_fields.items()}
+        return settings.model_config["env_prefix"], fields
+    return ENV_PREFIX, FIELDS
+
+
+def of_pydantic(name: str, field: FieldInfo) -> Field:
+    annotation: Any = field.annotation
+    for bound in field.metadata:
+        annotation = Annotated[annotation, bound]
+    return Field(name, annotation, field.get_default(call_default_factory=True))
+
+
+def entry(variable: str, field: Field, meaning: list[str]) -> str:
     if not meaning:
         raise ValueError(f"the setting {variable} has no docstring")
     facts = " · ".join([kind(field), f"default: {default(field)}", *bounds(field)])
@@ -36,24 +53,23 @@ def entry(variable: str, field: FieldInfo, meaning: list[str]) -> str:
     return f"## `{variable}`\n\n*{facts}*\n\n{text}\n"
 
 
-def kind(field: FieldInfo) -> str:
-    if field.annotation == tuple[str, ...]:
+def kind(field: Field) -> str:
+    if field.kinds == (tuple[str, ...],):
         return "texts, separated by commas"
-    parts: tuple[Any, ...] = get_args(field.annotation) or (field.annotation,)
-    words = [f"`{part}`" if isinstance(part, str) else KINDS.get(part) for part in parts]
+    words = [f"`{choice}`" for choice in field.choices] or [KINDS.get(each) for each in field.kinds]
     return " or ".join(filter(None, words))
 
 
-def default(field: FieldInfo) -> str:
-    if field.default_factory is not None:
-        return "the name of the host"
+def default(field: Field) -> str:
     value = ",".join(field.default) if isinstance(field.default, tuple) else field.default
     if value is None or value == "":
         return "none"
+    if value == socket.gethostname():
+        return "the name of the host"
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-def bounds(field: FieldInfo) -> Iterator[str]:
-    found = {name: getattr(bound, name) for bound in field.metadata for name in BOUNDS if hasattr(bound, name)}
+def bounds(field: Field) -> Iterator[str]:
+    found = {name: limit for name, limit in field.bounds.items() if name in BOUNDS}
     if found:
-        yield " ".join(f"{BOUNDS[name]} {value:,}" for name, value in found.items())
+        yield " ".join(f"{BOUNDS[name]} {limit:,}" for name, limit in found.items())

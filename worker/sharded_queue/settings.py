@@ -11,13 +11,14 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from types import UnionType
+from typing import Annotated, Any, Literal, NamedTuple, NoReturn, Union, get_args, get_origin, get_type_hints
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from msgspec import Meta, ValidationError, convert
 
 from sharded_queue.errors import SettingsError
 
@@ -25,7 +26,7 @@ ENV_PREFIX = "QUEUE_"
 PROGRAMS = ("sharded-queue", "sharded-queue-operator")
 MODULES = ("sharded_queue", "sharded_queue_operator")
 
-Prefix = Annotated[str, Field(max_length=128, pattern=r"^[^{}\s]*$")]
+Prefix = Annotated[str, Meta(max_length=128, pattern=r"^[^{}\s]*\Z")]
 """Printable and without braces, because the first braces of a key are the hash tag of its shard."""
 
 
@@ -42,22 +43,47 @@ INJECTED_PORT = re.compile(r"^(?:tcp|udp|sctp)://")
 """What Kubernetes writes into a name that may be ours: QUEUE_METRICS_PORT, for a Service `queue-metrics`."""
 
 
-WORKER_NAME = r"^[^\s/]{1,200}$"
+WORKER_NAME = r"^[^\s/]{1,200}\Z"
 """A lease holds the name between spaces and before a slash."""
 
 
-class Settings(BaseSettings):
-    model_config = SettingsConfigDict(
-        env_prefix=ENV_PREFIX, validate_assignment=True, extra="forbid", case_sensitive=False
-    )
+class Secret:
+    """A text that is not shown by accident."""
 
-    coordinator_delay: float = Field(1.0, gt=0, le=3600)
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def get_secret_value(self) -> str:
+        return self._text
+
+    def __len__(self) -> int:
+        return len(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret('**********')"
+
+
+class Settings:
+    """
+    A value that was not set is that of the class. msgspec checks one that is set, by the annotation of the field; a
+    settings reader with models of its own would take half of the time in which a worker starts.
+    """
+
+    coordinator_delay: Annotated[float, Meta(gt=0, le=3600)] = 1.0
     """
     Seconds between polls when all queues are empty. A safety net, since wake-ups do not wait for it. While nothing
     happens, it doubles up to four times this value, so an idle worker sends less than one command a second.
     """
 
-    coordinator_lease: float = Field(15.0, ge=0.2, le=3600)
+    coordinator_lease: Annotated[float, Meta(ge=0.2, le=3600)] = 15.0
     """
     Seconds that a thread stays bound without renewal, and so how long a crashed worker blocks its threads. A shorter
     lease costs more renewals (three per lease, each one command for all threads of a worker) and tolerates only shorter
@@ -67,10 +93,10 @@ class Settings(BaseSettings):
     coordinator_prefix: Prefix = "lock_"
     """Key prefix of binds."""
 
-    coordinator_timeout: float = Field(86400.0, gt=0, le=31_536_000)
+    coordinator_timeout: Annotated[float, Meta(gt=0, le=31_536_000)] = 86400.0
     """Seconds after which a batch that is still in its handler counts as hung: its lease is no longer renewed."""
 
-    default_priority: int = Field(0, gt=-(2**31), lt=2**31)
+    default_priority: Annotated[int, Meta(gt=-(2**31), lt=2**31)] = 0
     """Priority of a request whose handler defines no `route`."""
 
     default_thread: int | str = 0
@@ -82,16 +108,16 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     """The lowest level that `sharded-queue worker` logs."""
 
-    metrics_port: int = Field(9090, ge=0, le=65535)
+    metrics_port: Annotated[int, Meta(ge=0, le=65535)] = 9090
     """
     Port of `/metrics`, `/livez` and `/readyz` of a worker process; 0 picks a free one. Without this setting, a worker
     picks a free port if the default one is taken, and logs which.
     """
 
-    metrics_tubes: int = Field(10, ge=0, le=1000)
+    metrics_tubes: Annotated[int, Meta(ge=0, le=1000)] = 10
     """Tubes of a handler that `/metrics` lists one by one, the oldest requests first. The rest are summed."""
 
-    redis_address: Annotated[tuple[str, ...], NoDecode] = ("localhost:6379",)
+    redis_address: tuple[str, ...] = ("localhost:6379",)
     """`host:port` of Redis. Separate several with commas, for Sentinel and Cluster."""
 
     redis_auth_folder: str | None = None
@@ -101,7 +127,7 @@ class Settings(BaseSettings):
     `redis_password` take precedence.
     """
 
-    redis_database: int = Field(0, ge=0, lt=10**9)
+    redis_database: Annotated[int, Meta(ge=0, lt=10**9)] = 0
     """The number of the database, not on a Cluster, which has only 0. The operator reads database 0."""
 
     redis_eviction: Literal["Refused", "Accepted"] = "Refused"
@@ -110,10 +136,10 @@ class Settings(BaseSettings):
     redis_mode: Literal["Standalone", "Sentinel", "Cluster"] = "Standalone"
     """What runs at `redis_address`."""
 
-    redis_password: SecretStr | None = None
+    redis_password: Secret | None = None
     """The password of Redis."""
 
-    redis_retry: float = Field(30.0, ge=0, le=300)
+    redis_retry: Annotated[float, Meta(ge=0, le=300)] = 30.0
     """
     Seconds for which a registration is sent again while Redis does not answer; a worker tries for ever. Redis
     recognises a repeated registration for ten minutes, hence the bound.
@@ -122,10 +148,10 @@ class Settings(BaseSettings):
     redis_sentinel_master: str | None = None
     """The name of the master, in Sentinel mode."""
 
-    redis_sentinel_password: SecretStr | None = None
+    redis_sentinel_password: Secret | None = None
     """The password of the Sentinels, where they have one of their own."""
 
-    redis_timeout: float = Field(5.0, ge=0.05, le=300)
+    redis_timeout: Annotated[float, Meta(ge=0.05, le=300)] = 5.0
     """Seconds to wait for one answer of Redis before the command is sent again."""
 
     redis_tls: Literal["Disabled", "Verify"] = "Disabled"
@@ -134,7 +160,7 @@ class Settings(BaseSettings):
     redis_tls_ca: str | None = None
     """File with the certificate authority of Redis; by default, those of the system."""
 
-    redis_url: SecretStr | None = None
+    redis_url: Secret | None = None
     """
     A URL in place of `redis_address`, `…_mode`, `…_username`, `…_password`, `…_database`, `…_tls` and
     `…_sentinel_master`: `RedisOptions.from_url` lists the forms. To set one of those as well is an error.
@@ -143,45 +169,45 @@ class Settings(BaseSettings):
     redis_username: str | None = None
     """The user of Redis; by default, Redis's own `default`."""
 
-    register_limit: int = Field(100_000, ge=1, le=500_000)
+    register_limit: Annotated[int, Meta(ge=1, le=500_000)] = 100_000
     """
     The most requests in one call of `register`. One call is one atomic step of Redis, which serves no other client
     meanwhile. The number of threads makes it slow, not the number of requests: measured for 100,000 requests, 26 ms in
     one thread, 1.4 s in as many threads, and 2.2 s if they are deduplicated as well. Register those in parts.
     """
 
-    register_message_bytes: int = Field(1_048_576, ge=256, le=67_108_864)
+    register_message_bytes: Annotated[int, Meta(ge=256, le=67_108_864)] = 1_048_576
     """
     The largest request that `register` takes, in bytes as stored, headers included. A worker holds a batch of them in
     memory at once. Keep larger data elsewhere, and register its address.
     """
 
-    retry_base: float = Field(0.5, ge=0, le=3600)
+    retry_base: Annotated[float, Meta(ge=0, le=3600)] = 0.5
     """Seconds that a thread waits after the first failure of a request; doubled for each further one."""
 
-    retry_cap: float = Field(60.0, ge=0, le=86400)
+    retry_cap: Annotated[float, Meta(ge=0, le=86400)] = 60.0
     """The longest such wait, in seconds."""
 
-    retry_limit: int = Field(10, ge=1, le=1_000_000)
+    retry_limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 10
     """Tries of one request before it goes to the dead letters and its thread goes on."""
 
-    crash_limit: int = Field(5, ge=1, le=1_000_000)
+    crash_limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 5
     """Workers that may die with one request in their hands before it goes to the dead letters."""
 
     tube_prefix: Prefix = "tube_"
     """Key prefix of tubes."""
 
-    worker_batch_bytes: int = Field(8_388_608, ge=1024, le=536_870_912)
+    worker_batch_bytes: Annotated[int, Meta(ge=1024, le=536_870_912)] = 8_388_608
     """
     Bytes of the requests handed out at once: in one batch, and in all first batches of a poll together. A larger
     request goes alone. The default, 8 MiB, takes 0.7 s over 100 Mbit/s; what takes longer than `redis_timeout` would be
     asked for again and again.
     """
 
-    worker_batch_size: int = Field(128, ge=1, le=10_000)
+    worker_batch_size: Annotated[int, Meta(ge=1, le=10_000)] = 128
     """Requests in one call of a handler. A larger number costs memory, and a longer replay after a crash."""
 
-    worker_concurrency: int = Field(10, ge=1, le=10_000)
+    worker_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 10
     """
     Threads that a worker handles at a time, each in a call of its handler: 10 suits handlers that wait for a network or
     a database. 1 where an `async` handler computes, as all calls share one event loop, and where several workers should
@@ -189,56 +215,129 @@ class Settings(BaseSettings):
     handlers use. A plain `def` takes an OS thread.
     """
 
-    worker_drain: float = Field(25.0, ge=0, le=3600)
+    worker_drain: Annotated[float, Meta(ge=0, le=3600)] = 25.0
     """Seconds that a stopping worker gives its running batches before it gives up their threads."""
 
-    worker_empty_limit: int = Field(16, ge=0, le=100_000)
+    worker_empty_limit: Annotated[int, Meta(ge=0, le=100_000)] = 16
     """How many times `worker_empty_pause` a worker keeps a drained thread, in case its next request comes."""
 
-    worker_empty_pause: float = Field(0.1, ge=0, le=3600)
+    worker_empty_pause: Annotated[float, Meta(ge=0, le=3600)] = 0.1
     """
     Seconds, of which a worker keeps a drained thread for `worker_empty_limit` times as long. Only their product counts:
     a new request wakes the worker, and nothing polls. While other threads wait, a drained thread is let go at once.
     """
 
-    worker_handlers: Annotated[tuple[str, ...], NoDecode] = ()
+    worker_handlers: tuple[str, ...] = ()
     """Names of the handlers that a worker process serves; empty: all handlers that its modules define or import."""
 
-    worker_turn: float = Field(30.0, gt=0, le=86400)
+    worker_turn: Annotated[float, Meta(gt=0, le=86400)] = 30.0
     """
     Seconds that a thread stays with a worker while other threads wait. Then it queues up behind them; without waiting
     threads it stays. Shorter turns are fairer, and cost more binds, starts and stops.
     """
 
-    worker_name: str = Field(default_factory=socket.gethostname, pattern=WORKER_NAME)
+    worker_name: Annotated[str, Meta(pattern=WORKER_NAME)] = socket.gethostname()
     """
     The worker's name in its leases. Pods that the operator makes are called `NAMESPACE.POD`. Name the pods of your own
     Deployments and StatefulSets the same way, and the operator recognises them too.
     """
 
-    @field_validator("redis_address", "worker_handlers", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-    @field_validator("log_format", "log_level", mode="before")
-    @classmethod
-    def _cased(cls, value: object, about: ValidationInfo) -> object:
-        if not isinstance(value, str):
-            return value
-        return value.upper() if about.field_name == "log_level" else value.lower()
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in type(self).model_fields:
+    def __setattr__(self, name: str, value: object) -> None:
+        """
+        Raises:
+            SettingsError: there is no such setting, or the value is malformed or out of bounds.
+        """
+        if name not in FIELDS:
             _refuse_unknown(name, name)
-        try:
-            super().__setattr__(name, value)
-        except ValidationError as error:
-            _refuse(error)
+        super().__setattr__(name, FIELDS[name].read(value))
+
+    def __repr__(self) -> str:
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})"
+
+    @property
+    def given(self) -> Set[str]:
+        """The names of those that were set."""
+        return vars(self).keys()
 
     @property
     def linger_seconds(self) -> float:
         return self.worker_empty_limit * self.worker_empty_pause
+
+
+class Field(NamedTuple):
+    """What a setting may be, as its annotation in `Settings` says."""
+
+    name: str
+    annotation: Any
+    default: Any
+
+    @property
+    def kinds(self) -> tuple[Any, ...]:
+        """The types that the value may have."""
+        plain = get_args(self.annotation)[0] if get_origin(self.annotation) is Annotated else self.annotation
+        return get_args(plain) if get_origin(plain) in UNIONS else (plain,)
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        return get_args(self.kinds[0]) if get_origin(self.kinds[0]) is Literal else ()
+
+    @property
+    def bounds(self) -> dict[str, Any]:
+        """The limits of its annotation, by the names that `msgspec.Meta` has for them."""
+        _, *limits = get_args(self.annotation) if get_origin(self.annotation) is Annotated else [None]
+        return {name: limit for each in limits for name in WORDS if (limit := getattr(each, name, None)) is not None}
+
+    def read(self, value: object) -> Any:
+        """
+        A value as it is kept. A text is read as what the setting is: a number, several texts, or a choice in any case.
+
+        Raises:
+            SettingsError: it is malformed or out of bounds.
+        """
+        with suppress(ValidationError):
+            return convert(self._meant(value), self.annotation, strict=len(self.kinds) > 1)
+        shown = "(hidden)" if Secret in self.kinds else repr(value)
+        variable = f"{ENV_PREFIX}{self.name.upper()}"
+        raise SettingsError(f"{variable} (settings.{self.name}) = {shown}: should be {self.expected}")
+
+    def _meant(self, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        if Secret in self.kinds:
+            return Secret(value)
+        if self.kinds in NUMBERS:
+            with suppress(ValueError):
+                return self.kinds[0](value)
+        if get_origin(self.kinds[0]) is tuple:
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return next((choice for choice in self.choices if choice.casefold() == value.casefold()), value)
+
+    @property
+    def expected(self) -> str:
+        """What a value has to be, in words."""
+        if choices := [repr(choice) for choice in self.choices]:
+            return " or ".join([", ".join(choices[:-1]), choices[-1]])
+        kind = "several texts" if get_origin(self.kinds[0]) is tuple else NOUNS[self.kinds[0]]
+        bounds = " and ".join(f"{WORDS[name]} {limit}" for name, limit in self.bounds.items())
+        return f"{kind}, {bounds}" if bounds else kind
+
+
+WORDS = {
+    "gt": "greater than",
+    "ge": "greater than or equal to",
+    "lt": "less than",
+    "le": "less than or equal to",
+    "max_length": "of a length up to",
+    "pattern": "of the pattern",
+}
+NOUNS = {float: "a valid number", int: "a valid whole number", str: "a text", Secret: "a text"}
+NUMBERS = ((int,), (float,))
+UNIONS = (Union, UnionType)
+
+FIELDS = {
+    name: Field(name, annotation, getattr(Settings, name))
+    for name, annotation in get_type_hints(Settings, include_extras=True).items()
+}
 
 
 def read() -> Settings:
@@ -248,14 +347,12 @@ def read() -> Settings:
     Raises:
         SettingsError: a value is malformed or out of bounds.
     """
-    try:
-        if not INJECTED_PORT.match(os.environ.get(f"{ENV_PREFIX}METRICS_PORT", "")):
-            return Settings()
-        found = Settings(metrics_port=Settings.model_fields["metrics_port"].default)
-        found.model_fields_set.discard("metrics_port")
-        return found
-    except ValidationError as error:
-        _refuse(error)
+    found, variables = Settings(), {name.upper(): value for name, value in os.environ.items()}
+    for name in FIELDS:
+        value = variables.get(f"{ENV_PREFIX}{name.upper()}")
+        if value is not None and not (name == "metrics_port" and INJECTED_PORT.match(value)):
+            setattr(found, name, value)
+    return found
 
 
 def mistyped() -> Iterator[str]:
@@ -263,12 +360,12 @@ def mistyped() -> Iterator[str]:
     A sentence for each variable of the environment that looks like ours and sets nothing: its name is close to that of
     a setting, or starts like those of several settings. Variables that Kubernetes injects for Services are left out.
     """
-    families = {name.partition("_")[0] for name in Settings.model_fields}
+    families = {name.partition("_")[0] for name in FIELDS}
     for variable in sorted(os.environ):
         name = variable.removeprefix(ENV_PREFIX).lower()
-        if not variable.startswith(ENV_PREFIX) or name in Settings.model_fields or _is_injected(variable):
+        if not variable.startswith(ENV_PREFIX) or name in FIELDS or _is_injected(variable):
             continue
-        is_ours = get_close_matches(name, Settings.model_fields, n=1, cutoff=CLOSE)
+        is_ours = get_close_matches(name, FIELDS, n=1, cutoff=CLOSE)
         if is_ours or ("_" in name and name.partition("_")[0] in families):
             yield f"there is no setting {variable}, so it has no effect{_suggestion(name)}"
 
@@ -282,15 +379,8 @@ def _refuse_unknown(spelled: str, name: str) -> NoReturn:
 
 
 def _suggestion(name: str) -> str:
-    close = get_close_matches(name, Settings.model_fields, n=1, cutoff=0.5)
+    close = get_close_matches(name, FIELDS, n=1, cutoff=0.5)
     return f"; did you mean {ENV_PREFIX}{close[0].upper()} (settings.{close[0]})?" if close else ""
-
-
-def _refuse(error: ValidationError) -> NoReturn:
-    first = error.errors()[0]
-    name = str(first["loc"][0])
-    shown = "(hidden)" if "password" in name or name == "redis_url" else repr(first["input"])
-    raise SettingsError(f"{ENV_PREFIX}{name.upper()} (settings.{name}) = {shown}: {first['msg']}") from None
 
 
 def _is_own_program() -> bool:

@@ -23,6 +23,7 @@ from sharded_queue import (
     Worker,
     settings,
 )
+from sharded_queue.cli.commands import worker as worker_command
 from sharded_queue.monitoring import http_server, metrics
 from sharded_queue.monitoring.health import Health, Stage
 from tests.chart.promtool import SUFFIXES
@@ -314,3 +315,7 @@ async def test_a_batch_that_hangs_is_not_live() -> None:
     assert "has been in its handler for 86400 s" in await state.livez()
     end.set()
     await working
+
+
+def test_the_command_knows_the_content_type_without_importing_the_client_of_prometheus() -> None:
+    assert worker_command.CONTENT_TYPE == metrics.CONTENT_TYPE

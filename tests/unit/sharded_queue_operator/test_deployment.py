@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 from kubernetes.aio.client import V1Deployment
 
-from sharded_queue import settings
+from sharded_queue.settings import FIELDS, read
 from sharded_queue_operator.errors import BadSpec
 from sharded_queue_operator.resource.deployment import QUEUE, deployment, pod_template
 from sharded_queue_operator.resource.spec import Resource, parsed
@@ -85,17 +85,15 @@ def test_the_library_reads_all_that_a_worker_is_told(monkeypatch: pytest.MonkeyP
     for name, value in environment(redis=redis).items():
         monkeypatch.setenv(name, value if isinstance(value, str) else "from-elsewhere")
 
-    read = type(settings)()
-    assert read.redis_address == ("a:1", "b:2")
-    assert read.redis_mode == "Sentinel"
-    assert read.redis_sentinel_master == "main"
-    assert read.redis_tls == "Verify"
-    assert read.redis_tls_ca == "/etc/sharded-queue/redis-ca/ca.crt"
-    assert read.worker_handlers == ("a", "b")
-    assert read.worker_drain == 30
-    unknown = {
-        name for name in environment(redis=redis) if name.removeprefix("QUEUE_").lower() not in type(read).model_fields
-    }
+    found = read()
+    assert found.redis_address == ("a:1", "b:2")
+    assert found.redis_mode == "Sentinel"
+    assert found.redis_sentinel_master == "main"
+    assert found.redis_tls == "Verify"
+    assert found.redis_tls_ca == "/etc/sharded-queue/redis-ca/ca.crt"
+    assert found.worker_handlers == ("a", "b")
+    assert found.worker_drain == 30
+    unknown = {name for name in environment(redis=redis) if name.removeprefix("QUEUE_").lower() not in FIELDS}
     assert unknown == {"POD_NAME"}
 
 

@@ -24,5 +24,12 @@ def test_every_stage_stands_on_the_image_that_a_release_names_by_digest(file: Pa
     assert set(re.findall(r"^FROM (\S+)", file.read_text(), re.MULTILINE)) == {"${PYTHON}", "dependencies"}
 
 
+def test_a_worker_finds_the_standard_library_compiled() -> None:
+    """The public image of Python has no bytecode, and the user of the worker's image cannot write any."""
+    *_, final = (ROOT / "worker" / "Dockerfile").read_text().split("\nFROM ")
+
+    assert "python -m compileall" in final.partition("PYTHONDONTWRITEBYTECODE")[0]
+
+
 def test_there_are_images() -> None:
     assert [file.parent.name for file in DOCKERFILES] == ["operator", "worker"]

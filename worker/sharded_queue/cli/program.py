@@ -6,6 +6,7 @@ the library never imports them. A command is imported when it is called: a worke
 and does not load the code that draws tables.
 """
 
+import gc
 import sys
 from importlib.metadata import EntryPoint, entry_points
 from io import TextIOWrapper
@@ -55,7 +56,11 @@ class Program(click.Group):
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         point = OWN.get(name) or next(iter(entry_points(group=ADDED, name=name)), None)
-        return loaded(point) if point else None
+        command = loaded(point) if point else None
+        if not gc.isenabled():
+            gc.freeze()
+            gc.enable()
+        return command
 
     def invoke(self, context: click.Context) -> object:
         try:

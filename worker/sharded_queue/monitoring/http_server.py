@@ -5,7 +5,7 @@ The port is open to everything that reaches the pod, so each resource that a cli
 of a request's head, the seconds until the head is complete, the seconds until the answer is read, and the connections.
 A client that sends its head at once gets its answer, however many others send theirs byte by byte: when all connections
 are in use, the one that has waited longest for its head is closed. Redis is read at most twice a second, however many
-clients ask.
+clients ask. h11 is imported with the first client: a worker starts while its first request waits.
 """
 
 import asyncio
@@ -15,11 +15,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from time import monotonic
-from typing import NamedTuple
-
-import h11
+from typing import TYPE_CHECKING, NamedTuple
 
 from sharded_queue.errors import ShardedQueueError
+
+if TYPE_CHECKING:
+    import h11
 
 log = logging.getLogger("sharded_queue")
 
@@ -168,6 +169,8 @@ class Connection(asyncio.Protocol):
         self.site = site
         self.since = monotonic()
         self.has_asked = False
+        import h11  # noqa: PLC0415 - with the first client
+
         self._http = h11.Connection(h11.SERVER, max_incomplete_event_size=HEAD_BYTES)
         self._answering: asyncio.Task[None] | None = None
         self._end: asyncio.TimerHandle | None = None
@@ -185,6 +188,8 @@ class Connection(asyncio.Protocol):
                 each.cancel()
 
     def data_received(self, data: bytes) -> None:
+        import h11  # noqa: PLC0415 - is imported by now
+
         if self.has_asked:
             return
         try:
@@ -204,11 +209,13 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         self.transport.abort()
 
-    async def _answer(self, request: h11.Request) -> None:
+    async def _answer(self, request: "h11.Request") -> None:
         answer = await self.site.answer(request.method, request.target)
         self._send(answer, is_head=request.method == b"HEAD")
 
     def _send(self, answer: Answer, *, is_head: bool) -> None:
+        import h11  # noqa: PLC0415 - is imported by now
+
         self.has_asked = True
         head = h11.Response(
             status_code=answer.status,

@@ -142,7 +142,7 @@ class RedisOptions:
 
     @classmethod
     def _from_url_of(cls, source: Settings, url: str) -> "RedisOptions":
-        if beside := [f"{ENV_PREFIX}{name.upper()}" for name in IN_A_URL if name in source.model_fields_set]:
+        if beside := [f"{ENV_PREFIX}{name.upper()}" for name in IN_A_URL if name in source.given]:
             raise SettingsError(
                 f"{ENV_PREFIX}REDIS_URL and {', '.join(beside)} are set, but the URL stands for them: leave out one or "
                 "the other"

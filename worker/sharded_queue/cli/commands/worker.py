@@ -8,7 +8,8 @@ import ssl
 import sys
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
-from typing import NoReturn, get_args
+from importlib import import_module
+from typing import NoReturn, cast
 
 import click
 
@@ -21,34 +22,31 @@ from sharded_queue.cli.arguments import handlers_in
 from sharded_queue.cli.hooks import Hooks, hooks_in, mistyped_hooks
 from sharded_queue.errors import ShardedQueueError, StorageUnavailable, UnreadableData
 from sharded_queue.handler import Handler
-from sharded_queue.monitoring import http_server, metrics
+from sharded_queue.monitoring import http_server
 from sharded_queue.monitoring.health import Health, Stage
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import counted
 from sharded_queue.queue.queue import Queue
-from sharded_queue.settings import Settings, mistyped, settings
+from sharded_queue.settings import FIELDS, mistyped, settings
 from sharded_queue.signals import heeded
 from sharded_queue.tube import Shard
 from sharded_queue.worker.loop import Worker
 
 log = logging.getLogger("sharded_queue")
-
-
-def choices(setting: str) -> Sequence[str]:
-    """The values that a setting may have."""
-    return get_args(Settings.model_fields[setting].annotation)
+CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
+"""Of `/metrics`, as prometheus_client has it, which is imported with the first scrape."""
 
 
 @click.command(short_help="Serve the handlers that modules define.")
 @click.argument("modules", nargs=-1, required=True, metavar="MODULE...")
 @click.option(
     "--log-level",
-    type=click.Choice(choices("log_level"), case_sensitive=False),
+    type=click.Choice(FIELDS["log_level"].choices, case_sensitive=False),
     help="The lowest level to log.  [default: QUEUE_LOG_LEVEL, or INFO]",
 )
 @click.option(
     "--log-format",
-    type=click.Choice(choices("log_format"), case_sensitive=False),
+    type=click.Choice(FIELDS["log_format"].choices, case_sensitive=False),
     help="Each entry as a line of text or a JSON object.  [default: QUEUE_LOG_FORMAT, or text]",
 )
 @click.option("--reload", is_flag=True, help="While developing: start again, drained, when a Python file changes.")
@@ -99,9 +97,8 @@ async def serve(handlers: Sequence[type[Handler]], hooks: Hooks) -> None:
             async with serving_http(worker, shards, state) as port:
                 log.info("/metrics, /livez and /readyz on port %d", port)
                 if await reached(storage, shards, stopped):
-                    if sentence := await hint(storage, handlers, looks=1):
-                        log.warning("%s", sentence)
-                    await work(worker, handlers, state)
+                    async with hinting(storage, handlers):
+                        await work(worker, handlers, state)
         finally:
             await close(client)
 
@@ -113,7 +110,7 @@ async def serving_http(worker: Worker, shards: Sequence[Shard], state: Health) -
         try:
             port = await stack.enter_async_context(http_on(settings.metrics_port, worker, shards, state))
         except ShardedQueueError:
-            if "metrics_port" in settings.model_fields_set:
+            if "metrics_port" in settings.given:
                 raise
             port = await stack.enter_async_context(http_on(0, worker, shards, state))
             log.info(
@@ -128,16 +125,39 @@ def http_on(port: int, worker: Worker, shards: Sequence[Shard], state: Health) -
         setting="QUEUE_METRICS_PORT",
         livez=state.livez,
         readyz=state.readyz,
-        metrics=lambda: metrics.exposition(worker, shards),
-        content_type=metrics.CONTENT_TYPE,
+        metrics=lambda: exposition(worker, shards),
+        content_type=CONTENT_TYPE,
     )
+
+
+async def exposition(worker: Worker, shards: Sequence[Shard]) -> bytes:
+    """Imports what it needs in an OS thread, while handlers go on: a worker starts while its first request waits."""
+    module = await asyncio.to_thread(import_module, "sharded_queue.monitoring.metrics")
+    return cast("bytes", await module.exposition(worker, shards))
+
+
+@asynccontextmanager
+async def hinting(storage: RedisStorage, handlers: Sequence[type[Handler]]) -> AsyncIterator[None]:
+    """Warn of requests that the predecessor left, a while after the worker has looked for its first threads."""
+    task = asyncio.create_task(_hint(storage, handlers))
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def _hint(storage: RedisStorage, handlers: Sequence[type[Handler]]) -> None:
+    await asyncio.sleep(settings.coordinator_delay)
+    if sentence := await hint(storage, handlers, looks=1):
+        log.warning("%s", sentence)
 
 
 async def work(worker: Worker, handlers: Sequence[type[Handler]], state: Health) -> None:
     names = ", ".join(handler.name for handler in handlers)
     log.info("serving %s, %s at a time", names, counted(settings.worker_concurrency, "thread"))
     state.enter(Stage.SERVING)
-    gc.freeze()  # imported modules stay: no garbage collection need look through them
+    gc.freeze()  # the user's modules stay as well: no garbage collection need look through them
     handled = await worker.loop()
     log.info("stopped after %s", counted(handled, "request"))
 
