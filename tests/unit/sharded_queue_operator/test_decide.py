@@ -616,8 +616,8 @@ def test_the_drain_time_includes_the_start() -> None:
 
 
 def test_no_hurry_where_the_deepest_thread_takes_longer() -> None:
-    """It takes 6 s in any case, so 26 s of work are for five workers and not for six."""
-    assert Timeline(COLD, history=History()).at(0, state(300, *[10] * 95, listed=21)) == 5
+    """It takes 8 s in any case: beside it, 20 s of work are for three workers and not for four, of √28 s each."""
+    assert Timeline(COLD, history=History()).at(0, state(400, *[10] * 95, listed=21)) == 4
 
 
 def test_no_worker_is_started_for_less_than_four_times_its_start() -> None:
