@@ -2,10 +2,11 @@ from typing import Any
 
 import pytest
 
+from sharded_queue.settings import Settings
 from sharded_queue.tube import Shard
 from sharded_queue_operator.errors import BadSpec
 from sharded_queue_operator.resource.name import Name
-from sharded_queue_operator.resource.spec import PAUSE, parsed
+from sharded_queue_operator.resource.spec import PAUSE, Scaling, parsed
 
 
 def body(**spec: Any) -> dict[str, Any]:
@@ -136,3 +137,9 @@ def test_an_unknown_pause_is_refused(pause: object) -> None:
 
     with pytest.raises(BadSpec, match="is up, down or both, not "):
         parsed(manifest)
+
+
+def test_a_replica_has_as_many_threads_as_a_worker_without_an_operator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QUEUE_WORKER_CONCURRENCY", raising=False)
+
+    assert Scaling().threads_per_replica == Settings().worker_concurrency
