@@ -1,5 +1,6 @@
 """Statistics of a Redis server."""
 
+import asyncio
 from contextlib import suppress
 from typing import Any
 
@@ -8,6 +9,8 @@ from redis.exceptions import ResponseError
 
 SENT_BY_WORKERS = ("evalsha", "blpop", "script|load", "eval")
 """Commands that a worker sends. All others in the statistics run inside its scripts."""
+READINGS, READING_SECONDS = 10, 0.2
+"""The most readings of memory, and the time between two."""
 
 
 async def calls(redis: Redis) -> dict[str, int]:
@@ -43,6 +46,18 @@ async def track_no_latencies(redis: Redis) -> None:
     """Redis 7 keeps a histogram for each command, of which a reset frees 20 kB each: memory of no request."""
     with suppress(ResponseError):
         await redis.config_set("latency-tracking", "no")
+
+
+async def settled_bytes(redis: Redis) -> int:
+    """`data_bytes`, once two readings are equal: Redis notes a moment later which memory belongs to connections."""
+    before = -1
+    for _ in range(READINGS):
+        now = data_bytes(await redis.memory_stats())
+        if now == before:
+            break
+        before = now
+        await asyncio.sleep(READING_SECONDS)
+    return before
 
 
 def data_bytes(stats: dict[str, Any]) -> int:

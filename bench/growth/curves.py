@@ -86,7 +86,7 @@ async def once(nodes: Nodes, workers: int, threads: int, requests: int, size: in
         redis_us=registered_us / requests + handled_us / count,
         worker_us=sum(each["cpu_us"] for each in reports) / count,
         commands=registered_commands / requests + handled_commands / count,
-        memory=waiting / requests,
+        memory=max(waiting, 0) / requests,
         block_ms=nodes.longest_block_ms(),
     )
     print(f"  {point}", flush=True)
@@ -101,11 +101,13 @@ async def handled(nodes: Nodes, count: int) -> dict[str, float]:
     try:
         async with asyncio.timeout(RUN_SECONDS):
             printed, _ = await process.communicate()
-        report: dict[str, float] = json.loads(printed)
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
+    if process.returncode:
+        raise RuntimeError(f"a worker ended with {process.returncode}: it printed why")
+    report: dict[str, float] = json.loads(printed)
     if report["handled"] != count:
         raise RuntimeError(f"{report['handled']} of {count} requests were handled: this measured something else")
     return report

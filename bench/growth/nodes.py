@@ -9,7 +9,7 @@ from pathlib import Path
 from redis import Redis
 from redis.exceptions import ResponseError
 
-from bench.server import data_bytes
+from bench.server import READING_SECONDS, READINGS, data_bytes
 from tools.redis_server import RedisServer
 
 SLOTS = 16384
@@ -42,8 +42,15 @@ class Nodes:
             client.execute_command("LATENCY", "RESET")
 
     def memory(self) -> int:
-        """Of keys and values alone."""
-        return sum(data_bytes(client.memory_stats()) for client in self.clients)
+        """Of keys and values alone, once two readings are equal: see `server.settled_bytes`."""
+        before = -1
+        for _ in range(READINGS):
+            now = sum(data_bytes(client.memory_stats()) for client in self.clients)
+            if now == before:
+                break
+            before = now
+            time.sleep(READING_SECONDS)
+        return before
 
     def cpu_us(self) -> float:
         used = [client.info("cpu") for client in self.clients]

@@ -82,7 +82,9 @@ def both(curve: Curve, value: Callable[[Point], float], predicted: Callable[[Poi
 
 
 def dots(curve: Curve, value: Callable[[Point], float]) -> list[Dot]:
-    return [(float(getattr(point, curve.grows)), value(point)) for point in curve.points]
+    """Without those that a logarithmic axis has no place for."""
+    every = [(float(getattr(point, curve.grows)), value(point)) for point in curve.points]
+    return [(x, y) for x, y in every if y > 0]
 
 
 def cpu(point: Point) -> float:

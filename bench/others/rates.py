@@ -99,10 +99,10 @@ def sized(job: Job, scale: Scale) -> Job:
 
 async def once(redis: Redis, script: Script, job: Job) -> Sample:
     await redis.flushall()
-    empty, before = server.data_bytes(await redis.memory_stats()), await server.cpu_seconds(redis)
+    empty, before = await server.settled_bytes(redis), await server.cpu_seconds(redis)
     await server.reset(redis)
     registered = await script.report("register", job.how, job.count, job.threads)
-    waiting = server.data_bytes(await redis.memory_stats()) - empty
+    waiting = await server.settled_bytes(redis) - empty
     handled = await script.report("handle", job.how, job.count, job.threads)
     commands, reads = sum((await server.calls(redis)).values()), await server.reads(redis)
     redis_us = (await server.cpu_seconds(redis) - before) * 1e6

@@ -145,3 +145,10 @@ def test_the_picture_of_growth_has_all_panels_and_tells_measured_from_modelled(c
 @pytest.mark.parametrize(("value", "shown"), [(1, "1"), (10_000, "10k"), (1_000_000, "1M"), (0.1, "0.1")])
 def test_an_axis_has_short_numbers(value, shown):
     assert plot.short(value) == shown
+
+
+def test_a_run_too_small_for_its_memory_to_show_is_left_out_of_the_curve(curves, points):
+    curves[3] = Curve("Requests", "requests", (replace(point(requests=1), memory=0.0), *curves[3].points))
+
+    assert len(plot.dots(curves[3], plot.total)) == len(curves[3].points) - 1
+    assert ElementTree.fromstring(plot.drawn(curves, fitted(points))) is not None
