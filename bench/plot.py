@@ -14,6 +14,7 @@ from tools.svg import WIDTH, page
 PATH = ROOT / "docs" / "benchmarks.svg"
 LABELS, BAR, GAP, TOP = 450, 16, 8, 46
 RIGHT = WIDTH - 90
+LEAST = 0.01
 MET, MISSED, OURS, OTHER = "#2a7f62", "#c0562f", "#2a7f62", "#8a94a6"
 
 
@@ -82,11 +83,12 @@ def handed_over(handovers: Sequence[Handover]) -> tuple[list[str], int]:
 def compared(
     title: str, labels: Sequence[str], values: Sequence[float], notes: Sequence[str] = ()
 ) -> tuple[list[str], int]:
-    """Ours is the first line."""
+    """Ours is the first line. What was too little to be measured is drawn as the least that has a place on the axis."""
     ours = labels[0].partition(",")[0]
     colours = [OURS if label.partition(",")[0] == ours else OTHER for label in labels]
-    axis = Axis(min(values), max(values))
-    return panel(title, labels, values, colours, notes or [number(value) for value in values], axis, axis.low)
+    drawn = [max(value, LEAST) for value in values]
+    axis = Axis(min(drawn), max(drawn))
+    return panel(title, labels, drawn, colours, notes or [number(value) for value in values], axis, axis.low)
 
 
 class Axis:

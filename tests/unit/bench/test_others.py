@@ -116,6 +116,13 @@ def test_the_picture_says_what_is_compared(comparison):
     assert f"{ARQ.name}, one at a time" in words
 
 
+def test_a_cost_too_small_to_be_measured_does_not_cost_the_picture(comparison):
+    nothing = Rates(ARQ, "its best", SAMPLE._replace(bytes=-3.0))
+    few = Comparison([*comparison.rates, nothing], comparison.handovers)
+
+    assert ElementTree.fromstring(plot.drawn([Figure("a ratio", 1.0, "×", "", 0.7)], few)) is not None
+
+
 def test_the_page_keeps_the_growth_that_another_run_measured(comparison):
     growth = part_of(report.PAGE.read_text(), "growth")
 
