@@ -1,7 +1,7 @@
 """From a resource and requests in Redis to pods that handle them, on a real cluster."""
 
 from collections.abc import Set
-from math import ceil
+from math import ceil, sqrt
 from typing import Any
 
 import pytest
@@ -27,11 +27,11 @@ def notifications(held: Set[int] = frozenset()) -> list[Any]:
 
 
 def test_requests_become_pods_and_pods_go_when_all_is_handled(chain: Chain, operator: Operator) -> None:
-    """30 threads × (0.02 s × 100 + 0.01 s) / 12 s = 5.03 lanes: 6 workers, at once."""
+    """30 threads × (0.02 s × 100 + 0.01 s) are 60.3 s of work, for √60.3 lanes: 8 workers, at once."""
     chain.apply(seconds_per_request=0.02, scaling=SCALING, env=ENV)
     chain.deployment(lambda it: it["spec"]["replicas"] == 0)
     chain.register(notifications())
-    lanes = THREADS * (0.02 * EACH + 0.01) / SCALING["targetDrainSeconds"]
+    lanes = sqrt(THREADS * (0.02 * EACH + 0.01))
 
     scaled = chain.deployment(lambda it: it["spec"]["replicas"])
     assert scaled["spec"]["replicas"] == ceil(lanes)

@@ -11,18 +11,18 @@ from tools.operator_process import Operator, until
 
 
 def test_none_to_all_in_one_write(queues: Queues, operator: Operator) -> None:
-    """30 threads × (0.02 s × 100 + 0.01 s) / 10 s = 6.03 lanes, which are 7 workers."""
+    """30 threads × (0.02 s × 100 + 0.01 s) are 60.3 s of work, for √60.3 lanes: 8 workers."""
     queues.apply()
     queues.wait_for_replicas(0)
     queues.redis.register(threads=30, each=100)
 
-    queues.wait_for_replicas(7)
+    queues.wait_for_replicas(8)
     assert queues.get("deployment", "notifications-worker")["metadata"]["generation"] == 2
-    queues.wait(".status.desiredReplicas", 7)
+    queues.wait(".status.desiredReplicas", 8)
     status = queues.get("shq", "notifications")["status"]
     assert status["depth"] == 3000
     assert status["threads"]["total"] == 30
-    assert queues.wait_for_event("ScaledUp").startswith("from 0 to 7: 3,000 requests in 30 threads")
+    assert queues.wait_for_event("ScaledUp").startswith("from 0 to 8: 3,000 requests in 30 threads")
 
 
 def test_never_more_than_the_maximum(queues: Queues, operator: Operator) -> None:
