@@ -552,12 +552,24 @@ async def test_several_arrivals_are_heard_one_by_one(backend: Backend) -> None:
     assert [handed(arrival.batch) for arrival in heard] == [[f"[ {lease.thread}\n]"] for lease in leases]
 
 
-async def drained_by(backend: Backend, owner: str, thread: str = "a") -> Lease:
+async def test_what_comes_in_several_shards_at_once_is_all_heard(backend: Backend) -> None:
+    """The nodes of a Cluster may answer at the same time."""
+    shards = [Shard("tests.Handler", number, 6) for number in range(6)]
+    leases = [await drained_by(backend, "w/1", shard=shard) for shard in shards]
+    for shard in shards:
+        await backend.storage.register(shard, Registration([Entry("a", 0, [b"2"])]))
+    async with asyncio.timeout(5):
+        heard = [await backend.coordinator.wait(shards, "w/1", 30) for _ in shards]
+
+    assert {arrival.lease for arrival in heard if isinstance(arrival, Arrival)} == set(leases)
+
+
+async def drained_by(backend: Backend, owner: str, thread: str = "a", shard: Shard = SHARD) -> Lease:
     """*owner* holds *thread*, and was told by the answer to its first call that nothing is left in it."""
-    await backend.register(thread, "1")
-    batch = await backend.bind_one(owner)
+    await backend.storage.register(shard, Registration([Entry(thread, 0, [b"1"])]))
+    (batch,) = (await backend.coordinator.bind(shard, BindRequest(owner, 1, 128, LEASE_SECONDS))).batches
     await backend.storage.settle([Settlement(batch.lease, 0, batch.last, wanted=128, call=1)])
-    await drain_wakes(backend)
+    await drain_wakes(backend, shard)
     return batch.lease
 
 
@@ -664,12 +676,12 @@ async def test_a_failure_without_a_lease_holds_nobody_up(backend: Backend) -> No
     assert not settled.is_lost
 
 
-async def drain_wakes(backend: Backend) -> None:
+async def drain_wakes(backend: Backend, shard: Shard = SHARD) -> None:
     """Tokens of what happened before do not count."""
     if isinstance(backend, RedisBackend):
-        await backend.redis.delete(f"{backend.redis_storage.keys.base(SHARD)}:wake")
+        await backend.redis.delete(f"{backend.redis_storage.keys.base(shard)}:wake")
     if isinstance(backend, MemoryBackend):
-        backend.storage.shards[SHARD].is_rung = False
+        backend.storage.shards[shard].is_rung = False
 
 
 async def pass_a_moment(backend: Backend) -> None:
