@@ -45,9 +45,16 @@ MUTANTS = [
     Mutant(
         "a stopping worker keeps what it bound ahead",
         LOOP,
-        "        self.slots.send_all_away()\n",
+        "        self.slots.close()\n",
         "",
         (AHEAD + "a_stopping_worker_gives_back_at_once_what_it_bound_ahead",),
+    ),
+    Mutant(
+        "a lane that is late waits in the line of a stopping worker",
+        SLOTS,
+        "        if self._is_closed:\n            return False\n",
+        "",
+        (UNIT + "all_are_sent_away_at_once_and_nobody_joins_the_line",),
     ),
     Mutant(
         "a lane keeps its slot after its end",

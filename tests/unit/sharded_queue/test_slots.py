@@ -137,13 +137,14 @@ async def test_a_lane_that_waits_too_long_is_sent_away(monkeypatch: pytest.Monke
     assert line.holders() == ["a"]
 
 
-async def test_all_are_sent_away_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_all_are_sent_away_at_once_and_nobody_joins_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
     line = Line(monkeypatch)
     for name in "abc":
         line.join(name)
     await line.until("c asked")
-    line.slots.send_all_away()
-    await line.until("b was sent away", "c was sent away")
+    line.slots.close()
+    line.join("d")
+    await line.until("b was sent away", "c was sent away", "d was sent away")
 
     assert line.holders() == ["a"]
 

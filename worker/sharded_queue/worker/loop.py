@@ -139,7 +139,7 @@ class Worker:
         return self.stats.handled - handled_before
 
     async def _loop(self, limit: int | None) -> None:
-        self._quota, self._draining = Quota(limit), False
+        self._quota, self._draining, self.slots = Quota(limit), False, Slots(self._pool)
         lease, timeout = settings.coordinator_lease, settings.coordinator_timeout
         renewer = LeaseRenewer(self.coordinator, self._lanes.copy, lease, timeout, self.clock, self._introduction.due)
         wakeups = WakeupListener(self.coordinator, self.owner, self._deliver)
@@ -392,7 +392,7 @@ class Worker:
     async def _drain(self) -> None:
         """Let running batches end within the grace period, then abort the rest."""
         self._draining = True
-        self.slots.send_all_away()
+        self.slots.close()
         for lane in self._lanes:
             lane.wake()
         with suppress(TimeoutError):

@@ -37,6 +37,7 @@ class Slots:
         self._pool, self._taken = pool, 0
         self._line: dict[Fiber, _Place] = {}
         self._timer: asyncio.TimerHandle | None = None
+        self._is_closed = False
         self._granted, self._counted_since, self._pace = 0, -inf, 0
 
     async def take(self) -> bool:
@@ -44,6 +45,8 @@ class Slots:
         if self._taken < settings.worker_concurrency:
             self._grant()
             return True
+        if self._is_closed:
+            return False
         place = self._line[self._pool.current] = _Place()
         return await self._wait(self._pool.current, place)
 
@@ -68,8 +71,9 @@ class Slots:
             self._grant()
             fiber.answer(None)
 
-    def send_all_away(self) -> None:
-        """Have all lanes in line give their threads back."""
+    def close(self) -> None:
+        """Have all lanes in line give their threads back, and those that would join it."""
+        self._is_closed = True
         self._send_away(inf)
 
     def ahead(self) -> int:
