@@ -18,6 +18,24 @@ async def race(*works: Awaitable[object]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
+async def finished(work: Awaitable[None]) -> None:
+    """
+    Wait until *work* has ended, also if the caller is cancelled meanwhile.
+
+    Raises:
+        CancelledError: the caller was cancelled; *work* has ended all the same.
+    """
+    task, cancelled = asyncio.ensure_future(work), None
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled:
+        raise cancelled
+    task.result()
+
+
 def install_signal_handlers(stop: asyncio.Event) -> None:
     """Set *stop* on SIGTERM and on SIGINT."""
     for number in (signal.SIGTERM, signal.SIGINT):

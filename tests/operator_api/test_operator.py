@@ -1,6 +1,8 @@
 """The operator at work: what it makes of requests, faults, and other people's hands."""
 
 import base64
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
@@ -209,18 +211,24 @@ def test_a_password_is_taken_from_its_secret_and_followed(queues: Queues, operat
 def test_an_authority_is_taken_from_its_secret_and_followed(queues: Queues, operator: Operator, tmp_path: Path) -> None:
     before, after = (TlsServer(tmp_path / name, Authority(tmp_path / f"ca-{name}")) for name in ("before", "after"))
     after.port = before.port
-    before.start()
-    keep_secret(queues, "redis-ca", **{"ca.crt": before.authority.file.read_bytes()})
     tls = {"mode": "Verify", "caSecretName": "redis-ca"}
-    queues.apply(redis={"addresses": [f"localhost:{before.port}"], "tls": tls})
-    queues.wait_for_condition("QueueKnown", "Read")
-    before.stop()
+    with running(before):
+        keep_secret(queues, "redis-ca", **{"ca.crt": before.authority.file.read_bytes()})
+        queues.apply(redis={"addresses": [f"localhost:{before.port}"], "tls": tls})
+        queues.wait_for_condition("QueueKnown", "Read")
+    with running(after):
+        until(lambda: "is not trusted" in queues.get("shq", "notifications")["status"]["message"], "it says why")
+        keep_secret(queues, "redis-ca", **{"ca.crt": after.authority.file.read_bytes()})
+        queues.wait_for_condition("QueueKnown", "Read")
 
-    after.start()
-    until(lambda: "certificate verify failed" in queues.get("shq", "notifications")["status"]["message"], "it says why")
-    keep_secret(queues, "redis-ca", **{"ca.crt": after.authority.file.read_bytes()})
-    queues.wait_for_condition("QueueKnown", "Read")
-    after.stop()
+
+@contextmanager
+def running(server: TlsServer) -> Iterator[None]:
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop()
 
 
 def keep_secret(queues: Queues, name: str, **data: bytes) -> None:

@@ -19,7 +19,7 @@ from sharded_queue_operator.cluster.api import PAGE
 from sharded_queue_operator.cluster.pods import watched_pods
 from sharded_queue_operator.controller.controller import Controller
 from sharded_queue_operator.controller.resync import Resync
-from sharded_queue_operator.process import install_signal_handlers, race
+from sharded_queue_operator.process import finished, install_signal_handlers
 from sharded_queue_operator.resource.deployment import MANAGED_BY, MANAGER, QUEUE
 from sharded_queue_operator.resource.spec import GROUP, PLURAL, VERSION
 from sharded_queue_operator.settings import Settings
@@ -63,10 +63,14 @@ async def watch(controller: Controller, resync: Resync, settings: Settings, stop
 
 
 async def _watch_once(controller: Controller, settings: Settings, stop: asyncio.Event) -> None:
+    """Until one of kopf's tasks ends. Not by `race`: it cancels once, and waits for all to end."""
+    tasks = await _kopf_tasks(controller, settings, stop)
     try:
-        await race(*await _kopf_tasks(controller, settings, stop))
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
-        await cancel_leftover_kopf_tasks()
+        await finished(end_kopf_tasks(tasks))  # the signal that ends kopf cancels us as well
 
 
 async def _kopf_tasks(
@@ -125,19 +129,23 @@ def _configured() -> kopf.OperatorSettings:
     return settings
 
 
-async def cancel_leftover_kopf_tasks() -> None:
+async def end_kopf_tasks(started: Collection["asyncio.Task[None]"] = ()) -> None:
     """
-    Cancel what kopf leaves behind: watchers that mistake their first cancellation for a pause of their own. They would
-    outlive the watches and keep this process from ending.
+    Cancel what *started* and all that it has begun, until it ends.
+
+    A watcher that is cancelled while it ends a pause of its own takes that for the end of the pause, and goes on. The
+    task that started the watcher waits for it, so this process would never end: both are cancelled again and again.
     """
     for _ in range(CANCELLATIONS):
-        left = [task for task in asyncio.all_tasks() if _is_of_kopf(task)]
+        left = {task for task in started if not task.done()} | set(filter(_is_of_kopf, asyncio.all_tasks()))
         if not left:
-            return
+            break
         for task in left:
             task.cancel()
         await asyncio.wait(left, timeout=CANCELLED_SECONDS)
-    log.error("kopf does not end %s", ", ".join(task.get_name() for task in left))
+    else:
+        log.error("kopf does not end %s", ", ".join(task.get_name() for task in left if not task.done()))
+    await asyncio.gather(*(task for task in started if task.done()), return_exceptions=True)  # their errors are known
 
 
 def _is_of_kopf(task: "asyncio.Task[object]") -> bool:
