@@ -34,7 +34,7 @@ MUTANTS = [
         BIND,
         "if ARGV[11] ~= '' then rarely().note_worker(owner, ARGV[11]) end\n",
         "",
-        (WORKERS + "a_real_worker_is_listed",),
+        (WORKERS + "a_real_worker_is_listed_while_it_runs",),
     ),
     Mutant(
         "a late renewal lists a worker that is gone",
