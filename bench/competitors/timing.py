@@ -44,7 +44,7 @@ class Queue(Protocol):
 
 
 def text(number: int) -> str:
-    """The jobs of `serve` are told apart in what Redis holds of them."""
+    """The body of a request. Where jobs print, it carries the number, so that a job is recognised in Redis."""
     return f"job {number:05} of those that are told" if IS_TOLD else TEXT
 
 

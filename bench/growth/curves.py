@@ -95,7 +95,7 @@ async def once(nodes: Nodes, workers: int, threads: int, requests: int, size: in
 
 
 async def handled(nodes: Nodes, count: int) -> dict[str, float]:
-    """A worker process that handles so many."""
+    """A worker process that handles *count* requests."""
     words = ["-m", "bench.growth.load", str(count), ",".join(nodes.addresses)]
     process = await asyncio.create_subprocess_exec(sys.executable, *words, stdout=PIPE, env=surroundings())
     try:

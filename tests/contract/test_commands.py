@@ -283,15 +283,16 @@ def test_explain_shows_the_last_failures(ask: Ask) -> None:
     assert past["traceback"].endswith("ValueError: declined")
 
 
+async def reported(redis: Redis) -> None:
+    """A worker binds a thread, and its handler reports how far it is."""
+    coordinator = RedisCoordinator(redis)
+    coordinator.attach(RedisStorage(redis))
+    (batch,) = (await coordinator.bind(SHARD, BindRequest("worker-1/x", 1, 1, 15.0))).batches
+    await coordinator.renew([batch.lease], 15.0, reports={batch.lease: Report(batch.first, 7000, 9000, "rows")})
+
+
 def test_explain_and_tubes_show_what_a_handler_reported(ask: Ask) -> None:
     register(ask, "7", b"[1]")
-
-    async def reported(redis: Redis) -> None:
-        coordinator = RedisCoordinator(redis)
-        coordinator.attach(RedisStorage(redis))
-        (batch,) = (await coordinator.bind(SHARD, BindRequest("worker-1/x", 1, 1, 15.0))).batches
-        await coordinator.renew([batch.lease], 15.0, reports={batch.lease: Report(batch.first, 7000, 9000, "rows")})
-
     ask(reported)
     progress = json.loads(typed("explain", "shop.Charge", "7", "--json").output)["progress"]
 
@@ -304,13 +305,6 @@ def test_explain_and_tubes_show_what_a_handler_reported(ask: Ask) -> None:
 
 def test_workers_are_listed_with_the_progress_of_their_longest_work(ask: Ask) -> None:
     register(ask, "7", b"[1]")
-
-    async def reported(redis: Redis) -> None:
-        coordinator = RedisCoordinator(redis)
-        coordinator.attach(RedisStorage(redis))
-        (batch,) = (await coordinator.bind(SHARD, BindRequest("worker-1/x", 1, 1, 15.0))).batches
-        await coordinator.renew([batch.lease], 15.0, reports={batch.lease: Report(batch.first, 7000, 9000, "rows")})
-
     assert "progress" not in typed("workers", "shop.Charge").output
     ask(reported)
     told = json.loads(typed("workers", "shop.Charge", "--json").output)

@@ -143,8 +143,8 @@ async def end_kopf_tasks(started: Collection["asyncio.Task[None]"] = ()) -> None
         for task in left:
             task.cancel()
         await asyncio.wait(left, timeout=CANCELLED_SECONDS)
-    else:
-        log.error("kopf does not end %s", ", ".join(task.get_name() for task in left if not task.done()))
+    if stuck := [task.get_name() for task in left if not task.done()]:
+        log.error("kopf does not end %s", ", ".join(stuck))
     await asyncio.gather(*(task for task in started if task.done()), return_exceptions=True)  # their errors are known
 
 

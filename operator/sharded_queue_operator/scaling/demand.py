@@ -21,8 +21,8 @@ A thread is endless when a worker has held it for D without emptying it, or for 
 requests while it is worked on. Endless threads ask for more lanes, on behalf of waiting threads:
 
 - when a thread has waited longer than D, the target is missed: one lane for each endless thread;
-- when every lane holds an endless thread, nobody is left to find out about the others: one lane for each thread that
-  has waited for a second and is at least as deep as an endless one.
+- when every lane holds an endless thread, no lane is left to find out about the other threads: one lane for each thread
+  that has waited for a second and is at least as deep as an endless one.
 """
 
 from collections.abc import Mapping, Sequence, Set

@@ -583,7 +583,7 @@ def stuck(lags: list[TubeLag], depths: list[int], endless: int = 1) -> ShardStat
 
 
 def test_when_each_lane_is_stuck_threads_that_are_alike_count_as_endless() -> None:
-    """One worker and an endless thread: nobody would find out about the other nine before its turn is over."""
+    """One worker and an endless thread: no lane would find out about the other nine threads before its turn is over."""
     assert Timeline(replicas=1).at(0, stuck(waiting(9, 1.0), [5] * 10)) == 10
     assert Timeline(replicas=1).at(0, stuck(waiting(9, 0.9), [5] * 10)) == 2
     assert Timeline(replicas=2).at(0, stuck(waiting(9, 1.0), [5] * 10)) == 2

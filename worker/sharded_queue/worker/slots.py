@@ -3,7 +3,8 @@ How many lanes may call their handlers at a time, and how many threads may wait 
 
 A lane needs a slot to call its handler, and a worker has `worker_concurrency` of them. A worker that handles threads
 within milliseconds binds some *ahead*, beyond its slots: one command binds many, and the next one begins the moment a
-slot is free. Their lanes wait in line. A slow handler does not keep them: whoever waits too long gives its thread back.
+slot is free. Their lanes wait in line. A slow handler does not keep them: a lane that waits too long gives its thread
+back.
 """
 
 import asyncio

@@ -110,8 +110,8 @@ def edit(
     as_json: bool,
 ) -> None:
     """
-    Give a schedule another timing: --every so many seconds, or by a --cron line. A program that declares the schedule
-    when it starts puts its own timing back: change it there as well.
+    Give a schedule another timing: an interval (--every) or a line of cron (--cron). A program that declares the
+    schedule when it starts puts its own timing back: change it there as well.
     """
     if (seconds is None) == (cron is None):
         raise BadInput("say when: give either --every SECONDS or --cron LINE")
