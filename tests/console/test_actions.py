@@ -45,8 +45,8 @@ def audit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def address(stage: Stage, audit: Path) -> str:
-    """A console for everybody on this machine, over requests that no worker takes, and mails that are dead."""
+def filled(stage: Stage) -> Stage:
+    """Requests that no worker takes, and mails that are dead."""
     stage.fill()
     die(stage, "request 2 of shop.Mail/a", "request 5 of shop.Mail/<")
     stage.ask(lambda redis: Queue(RedisStorage(redis)).register(Keyed, *range(20)))
@@ -58,7 +58,13 @@ def address(stage: Stage, audit: Path) -> str:
             Charge, {"order": 2, "customer": 2}, name="nightly", cron="0 3 * * *"
         )
     )
-    return stage.console("--module", MODULE, "--allow-actions", "--audit-log", str(audit))
+    return stage
+
+
+@pytest.fixture(scope="module")
+def address(filled: Stage, audit: Path) -> str:
+    """A console for everybody on this machine."""
+    return filled.console("--module", MODULE, "--allow-actions", "--audit-log", str(audit))
 
 
 def confirm(page: Page, label: str) -> None:
@@ -260,14 +266,14 @@ def test_waiting_request_and_then_its_thread_are_dropped_with_a_reason(
 
 
 def test_console_works_as_the_users_of_redis_for_it(
-    stage: Stage, window: Callable[..., Window], tmp_path: Path
+    filled: Stage, window: Callable[..., Window], tmp_path: Path
 ) -> None:
     """The viewer reads all pages, and an action that the console allows is refused by Redis; the admin acts."""
     for user in ("viewer", "admin"):
         words = line_of(user).split()
-        stage.ask(lambda redis, user=user, words=words: redis.execute_command("ACL", "SETUSER", user, *words))
+        filled.ask(lambda redis, user=user, words=words: redis.execute_command("ACL", "SETUSER", user, *words))
         rights = {"QUEUE_REDIS_USERNAME": user, "QUEUE_REDIS_PASSWORD": f"change-me-{user}"}
-        address = stage.console("--allow-actions", "--audit-log", str(tmp_path / "audit"), **rights)
+        address = filled.console("--allow-actions", "--audit-log", str(tmp_path / "audit"), **rights)
         page = window().open(address)
         for path in ("", "thread?handler=shop.Charge&thread=5", "dead", "later", "workers"):
             page.goto(f"{address}{path}")
