@@ -353,8 +353,8 @@ def test_lines_of_pages_with_actions_stay_short_on_a_large_screen(address: str, 
     assert set(found.values()) == {(2560, True, True)}, found
 
 
-def test_console_that_only_shows_offers_and_does_nothing(stage: Stage, window: Callable[..., Window]) -> None:
-    address = stage.console("--module", MODULE)
+def test_console_that_only_shows_offers_and_does_nothing(filled: Stage, window: Callable[..., Window]) -> None:
+    address = filled.console("--module", MODULE)
     page = window().open(f"{address}thread?handler=shop.Charge&thread=9")
 
     expect(page.locator("h1")).to_contain_text("Thread 9")
@@ -363,13 +363,13 @@ def test_console_that_only_shows_offers_and_does_nothing(stage: Stage, window: C
     expect(page.locator("h1")).to_contain_text("it was started without --allow-actions")
 
 
-def test_roles(stage: Stage, window: Callable[..., Window], tmp_path: Path) -> None:
+def test_roles(filled: Stage, window: Callable[..., Window], tmp_path: Path) -> None:
     """Of a file, with secrets: who is unknown sees nothing, a viewer looks, an operator pauses, an admin drops."""
     from sharded_queue.web.people import digest_of
 
     users = tmp_path / "users"
     users.write_text("".join(f"{role} {role} {digest_of('secret')}\n" for role in ("viewer", "operator", "admin")))
-    address = stage.console("--module", MODULE, "--allow-actions", "--users", str(users))
+    address = filled.console("--module", MODULE, "--allow-actions", "--users", str(users))
     offered = {}
     for role in ("viewer", "operator", "admin"):
         page = window(http_credentials={"username": role, "password": "secret"}).open(
@@ -393,11 +393,11 @@ def status_of(address: str, headers: dict[str, str]) -> int:
 
 
 def test_person_that_a_proxy_names_is_in_the_audit_log(
-    stage: Stage, window: Callable[..., Window], tmp_path: Path
+    filled: Stage, window: Callable[..., Window], tmp_path: Path
 ) -> None:
     users, audit = tmp_path / "users", tmp_path / "audit"
     users.write_text("alice@example.com operator\n")
-    address = stage.console(
+    address = filled.console(
         *("--module", MODULE, "--allow-actions", "--trusted-proxy-header", "X-Forwarded-User"),
         *("--users", str(users), "--audit-log", str(audit)),
     )
