@@ -1,6 +1,7 @@
 """A worker's port under clients that try to use it up: the figure is the memory of the process."""
 
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -37,6 +38,10 @@ def worker(redis_server: RedisServer, tmp_path: Path) -> Iterator[CliProcess]:
     program.kill()
 
 
+def leave_descriptors(worker: CliProcess, count: int) -> None:
+    subprocess.run(["prlimit", f"--nofile={count}:{count}", "--pid", str(worker.process.pid)], check=True)
+
+
 def port_of(worker: CliProcess) -> int:
     found = re.search(r"port (\d+)", worker.line("on port"))
     assert found
@@ -57,7 +62,7 @@ def test_sixty_heads_without_an_end_cost_a_worker_no_memory(worker: CliProcess) 
 
 
 def test_more_drips_than_a_worker_has_descriptors_keep_nobody_from_asking(worker: CliProcess) -> None:
-    subprocess.run(["prlimit", "--nofile=128:128", "--pid", str(worker.process.pid)], check=True)
+    leave_descriptors(worker, 128)
     port = port_of(worker)
     with drips(port, 200):
         answers = [asked(port) for _ in range(20)]
@@ -65,3 +70,16 @@ def test_more_drips_than_a_worker_has_descriptors_keep_nobody_from_asking(worker
     print(f"slowest answer {max(seconds for _, seconds in answers):.3f} s")
     assert {text for text, _ in answers} == {"ok"}
     assert "ERROR" not in worker.text
+
+
+def test_drips_that_all_wait_to_be_accepted_keep_nobody_from_asking(worker: CliProcess) -> None:
+    """As after a busy moment of the worker. The bound on connections must hold while they are accepted."""
+    leave_descriptors(worker, 100)
+    port = port_of(worker)
+    worker.tell(signal.SIGSTOP)
+    with drips(port, 100):
+        worker.tell(signal.SIGCONT)
+        answers = [asked(port) for _ in range(20)]
+
+    assert {text for text, _ in answers} == {"ok"}
+    assert "out of system resource" not in worker.text, worker.text

@@ -32,6 +32,13 @@ ANSWER_SECONDS = 10.0
 """To compute an answer, and again for the client to read it."""
 CONNECTIONS = 64
 """Open connections. Each holds one file descriptor and at most one head and one answer."""
+ACCEPTED_AT_ONCE = 8
+"""
+Connections accepted in one turn of the event loop. `Site.admit` sees them in the next turn only, so up to twice as many
+descriptors are in use beside `CONNECTIONS`. asyncio's own 100 are more than some processes have left.
+"""
+KERNEL_QUEUE = 128
+"""Connections that the kernel keeps until they are accepted; it makes the next client try again a second later."""
 SHARED_SECONDS = 0.5
 """
 Clients that ask within this time of the first one share its answer. Below a second, so that a Prometheus that scrapes
@@ -74,7 +81,9 @@ async def serving(
     shared = {"/readyz": Shared(page(readyz)), "/metrics": Shared(measured)}
     site = Site({"/livez": page(livez), **shared})
     listening = listener(port, setting)
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(site), sock=listening)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Connection(site), sock=listening, backlog=ACCEPTED_AT_ONCE)
+    listening.listen(KERNEL_QUEUE)  # asyncio has one number for both
     try:
         yield listening.getsockname()[1]
     finally:
