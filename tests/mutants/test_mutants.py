@@ -8,9 +8,7 @@ package, and the contract tests that are there for it must fail on that copy, an
 import os
 import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +16,12 @@ import pytest
 from tests.contract.conftest import REDIS_BACKENDS
 from tests.harness.requirements import require_redis
 from tests.mutants import guard
+from tests.mutants.launcher import Launcher, Run, launcher
 from tests.mutants.mutant import Mutant
 from tests.mutants.mutants import MUTANTS
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "worker" / "sharded_queue"
-SLOW_PLUGINS = ("cacheprovider", "hypothesispytest")
-"""Of no use here, and importing Hypothesis is most of the start of the inner pytest."""
 FAST_BACKENDS = " and ".join(f"not {name}" for name in REDIS_BACKENDS if name != "redis")
 
 pytestmark = pytest.mark.redis
@@ -36,21 +33,24 @@ def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(PACKAGE, tmp_path / PACKAGE.name))
 
 
-def run(copy: Path, tests: Iterable[str]) -> "subprocess.CompletedProcess[str]":
-    """The named contract tests, on the copy."""
-    paths = [str(path) for path in (copy.parent, ROOT, os.environ.get("PYTHONPATH")) if path]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), guard.VARIABLE: str(copy)}
-    options = ["-q", "-x", "-p", guard.__name__, "--timeout", "30", "-k", FAST_BACKENDS]
-    options += [f"-pno:{plugin}" for plugin in SLOW_PLUGINS]
-    return subprocess.run(
-        [sys.executable, "-m", "pytest", *options, *[f"tests/contract/{test}" for test in tests]],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+@pytest.fixture(scope="session")
+def pytests() -> Iterator[Launcher]:
+    with launcher(ROOT) as runs:
+        yield runs
+
+
+def run(pytests: Launcher, copy: Path, tests: Iterable[str]) -> tuple[int, str]:
+    """Exit status and output of the named contract tests, on the copy."""
+    path = [str(path) for path in (copy.parent, ROOT, os.environ.get("PYTHONPATH")) if path]
+    environment = {
+        "PYTHONPATH": os.pathsep.join(path),
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        guard.VARIABLE: str(copy),
+    }
+    options = ["-q", "-x", "-p", guard.__name__, "-p", "no:cacheprovider", "--timeout", "30", "-k", FAST_BACKENDS]
+    options += ["--basetemp", str(copy.parent / "inner")]
+    arguments = [*options, *[f"tests/contract/{test}" for test in tests]]
+    return pytests.run(Run(arguments, path, environment, str(copy.parent / "output")), timeout=100)
 
 
 def break_it(copy: Path, mutant: Mutant) -> None:
@@ -61,16 +61,16 @@ def break_it(copy: Path, mutant: Mutant) -> None:
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name.replace(" ", "_"))
-def test_a_broken_engine_is_caught(copy: Path, mutant: Mutant) -> None:
+def test_a_broken_engine_is_caught(pytests: Launcher, copy: Path, mutant: Mutant) -> None:
     break_it(copy, mutant)
-    done = run(copy, mutant.tests)
+    status, output = run(pytests, copy, mutant.tests)
     # 1 is "tests failed"; a test that is gone, or a package that cannot be imported, has another code.
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert re.search(r"^1 failed\b(?!.*\berror)", done.stdout, re.MULTILINE), done.stdout
+    assert status == 1, output
+    assert re.search(r"^1 failed\b(?!.*\berror)", output, re.MULTILINE), output
 
 
-def test_the_whole_engine_is_not_called_broken(copy: Path) -> None:
-    done = run(copy, sorted({test for mutant in MUTANTS for test in mutant.tests}))
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "passed" in done.stdout
-    assert "skipped" not in done.stdout, done.stdout
+def test_the_whole_engine_is_not_called_broken(pytests: Launcher, copy: Path) -> None:
+    status, output = run(pytests, copy, sorted({test for mutant in MUTANTS for test in mutant.tests}))
+    assert status == 0, output
+    assert "passed" in output
+    assert "skipped" not in output, output
