@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from sharded_queue import Queue, QueueFull, SettingsError, StorageUnavailable, Worker, settings
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
-from sharded_queue.backends.redis.storage import RedisStorage
+from sharded_queue.backends.redis.storage import RedisStorage, encode_entries
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.handler import Handler
 from sharded_queue.storage import Entry, Registration, Schedule, Settlement
@@ -86,6 +87,24 @@ async def test_a_registration_that_comes_late_changes_nothing(on_redis: RedisBac
     await original("x", *late, seconds=5)
 
     assert await on_redis.waiting("a") == ["1", "2"]
+
+
+@pytest.mark.parametrize("said", [-1, -3])
+async def test_a_registration_with_another_number_of_messages_than_it_says_is_refused_whole(
+    on_redis: RedisBackend, said: int
+) -> None:
+    """No caller of ours sends such a registration; a producer in another language may."""
+    await on_redis.register("a", "1")
+    keys = [*on_redis.redis_storage.keys.of(SHARD), f"{on_redis.redis_storage.keys.base(SHARD)}:producer:p"]
+    stamp = b"%d" % int(time.time() * 1000)
+    entries = encode_entries([Entry("a", 0, [b"2"]), Entry("b", 0, [b"3", b"4"])], stamp)
+    assert entries[-2] == -2
+    head = [1, stamp, 1000, "awake", SHARD.tag, 0, 0, 0, "", 20]
+
+    with pytest.raises(ResponseError, match=f"2 messages, not {-said}"):
+        await on_redis.redis_storage.scripts.call("register", keys, [*head, *entries[:-2], said, entries[-1]], 5)
+
+    assert (await on_redis.waiting("a"), await on_redis.waiting("b")) == (["1"], [])
 
 
 async def test_a_producer_forgets_its_calls_in_time_and_so_does_redis(on_redis: RedisBackend) -> None:

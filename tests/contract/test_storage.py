@@ -5,7 +5,7 @@ import pytest
 from sharded_queue import QueueFull
 from sharded_queue.storage import Entry, Registration, Settlement
 from sharded_queue.tube import Shard, Tube
-from tests.contract.backend import SHARD, Backend, bodies, handed
+from tests.contract.backend import SHARD, STAMP, Backend, bodies, handed
 
 
 async def test_requests_of_a_tube_come_out_in_the_order_of_registration(backend: Backend) -> None:
@@ -235,6 +235,18 @@ async def test_any_bytes_are_a_message(backend: Backend) -> None:
     await backend.storage.register(SHARD, Registration([Entry("a", 0, [body])]))
 
     assert (await backend.bind_one()).messages[0][13:] == body
+
+
+async def test_messages_of_any_bytes_and_lengths_come_back_as_they_were(backend: Backend) -> None:
+    messages = [b"", bytes(range(256)), *[b"\x00" * length for length in (1, 254, 255, 256)], b"1"]
+    large = [b"x" * 100_000, b"y", b"", b"z" * 65_536]
+    await backend.storage.register(SHARD, Registration([Entry("a", 0, messages), Entry("b", -5, large)]))
+
+    batches = {batch.lease.thread: batch for batch in await backend.bind(threads=2)}
+
+    assert [message[STAMP:] for message in batches["a"].messages] == messages
+    assert [message[STAMP:] for message in batches["b"].messages] == large
+    assert (await backend.observe()).depth == len(messages) + len(large)
 
 
 async def test_shards_know_nothing_of_each_other(backend: Backend) -> None:

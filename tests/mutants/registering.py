@@ -1,8 +1,41 @@
 """Registering: duplicates, schedules, and producers that are not async."""
 
-from tests.mutants.mutant import DUPLICATES, PRELUDE, REGISTER, REGISTER_DUE, SCHEDULES, SYNC, URL, Mutant
+from tests.mutants.mutant import (
+    DUPLICATES,
+    PRELUDE,
+    REDIS,
+    REGISTER,
+    REGISTER_DUE,
+    SCHEDULES,
+    STORAGE,
+    SYNC,
+    URL,
+    Mutant,
+)
 
 MUTANTS = [
+    # Messages in one argument.
+    Mutant(
+        "messages in one argument are not counted",
+        REGISTER,
+        "    if #messages ~= -count then",
+        "    if false then",
+        (REDIS + "a_registration_with_another_number_of_messages_than_it_says_is_refused_whole",),
+    ),
+    Mutant(
+        "messages in one argument need no room",
+        REGISTER,
+        "math.abs(tonumber(entries[places[i] + 2]))",
+        "tonumber(entries[places[i] + 2])",
+        (STORAGE + "registering_is_all_or_nothing",),
+    ),
+    Mutant(
+        "all messages in one argument have the length of the first",
+        "backends/redis/storage.py",
+        "heads[len(body)] + body",
+        "heads[len(bodies[0])] + body",
+        (STORAGE + "messages_of_any_bytes_and_lengths_come_back_as_they_were",),
+    ),
     # Duplicates.
     Mutant(
         "duplicates are registered",
@@ -42,7 +75,7 @@ MUTANTS = [
     Mutant(
         "duplicates take room",
         REGISTER,
-        "    local priority, count = entries[places[i] + 1], tonumber(entries[places[i] + 2])",
+        "    local priority, count = entries[places[i] + 1], math.abs(tonumber(entries[places[i] + 2]))",
         "    local priority, count = entries[places[i] + 1], tonumber(entries[places[i] + 2]) + #repeated",
         (DUPLICATES + "duplicates_need_no_room_in_a_bounded_tube",),
     ),

@@ -63,6 +63,8 @@ SLOWEST_BYTES_A_SECOND = 125_000
 """The slowest connection that a large registration is given time for: a megabit a second."""
 BYTES_OF_ARGUMENT = 64
 """The overhead of a request beside its body, on the way and in the time that Redis takes for it."""
+PACKED_BYTES = 1000
+"""Longer messages are an argument each: packing them costs more than it saves."""
 SCAN_COUNT = 1000
 DROPPED_AT_ONCE = 1000
 """Requests of one step of `drop`: 40 ms of Redis."""
@@ -145,7 +147,7 @@ class RedisStorage(Storage):
                 await self.scripts.make_sure_of("register", keys[0])
             stamp, sent_at = self._clock.stamp(), elapsed()
             head = [producer.call, stamp, self._clock.tolerance(way_seconds), *rest]
-            arguments = [*head, *_stamped(entries, b"%013d" % stamp)]
+            arguments = [*head, *encode_entries(entries, b"%013d" % stamp)]
             seconds = max(settings.redis_timeout, min(settings.redis_timeout + way_seconds, give_up_at - sent_at))
             reply: list[Any] = await self.scripts.call("register", keys, arguments, seconds)
             self._clock.learn(stamp, elapsed() - sent_at, reply[0])
@@ -457,13 +459,27 @@ def _encode_layout(layout: Layout | None) -> str:
     return f"{layout.number} {layout.threads}" if layout else ""
 
 
-def _stamped(entries: Sequence[Entry], stamp: bytes) -> list[Any]:
+def encode_entries(entries: Sequence[Entry], stamp: bytes) -> list[Any]:
+    """The arguments of `register.lua` for all tubes; *stamp* goes before each message."""
     arguments: list[Any] = []
     for thread, priority, bodies, identities in entries:
-        arguments += (thread, priority, len(bodies))
-        arguments += [stamp + body for body in bodies]
-        arguments += identities
+        if len(bodies) > 1 and not identities and (lengths := set(map(len, bodies))) and max(lengths) <= PACKED_BYTES:
+            arguments += (thread, priority, -len(bodies), _packed(bodies, lengths, stamp))
+        else:
+            arguments += (thread, priority, len(bodies))
+            arguments += [stamp + body for body in bodies]
+            arguments += identities
     return arguments
+
+
+def _packed(bodies: Sequence[bytes], lengths: set[int], stamp: bytes) -> bytes:
+    """
+    MessagePack: an array of strings. One argument takes redis-py a quarter of the time of an argument per message.
+
+    By hand, as msgspec writes bytes as MessagePack's binary type, which Redis's reader does not know.
+    """
+    heads = {length: b"\xdb%b%b" % ((len(stamp) + length).to_bytes(4), stamp) for length in lengths}
+    return b"\xdd%b%b" % (len(bodies).to_bytes(4), b"".join([heads[len(body)] + body for body in bodies]))
 
 
 def first_of(text: bytes) -> First:

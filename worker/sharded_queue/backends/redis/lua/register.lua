@@ -4,7 +4,8 @@
 -- KEYS  base, lock, producer
 -- ARGV  call, stamp, tolerance ms, channel, handler tag, capacity of a tube (0: none), delay ms, window ms (0: no
 --       deduplication), layout ("number threads", or '' where no request was routed by key), bytes of the largest
---       message, then per tube: thread, priority, count, messages, and with a window as many identities
+--       message, then per tube: thread, priority, count, messages, and with a window as many identities. Without a
+--       window, also: thread, priority, the negative of the count, all messages as one MessagePack array of strings
 -- Returns {now, first sequence per tube (0 where nothing was new) ..., then per duplicate: number of its tube, its place
 --         there, "sequence priority thread" of the request it equals},
 --         {now} when the stamp is too far from our clock, {now, 'full', depth, thread, priority},
@@ -81,13 +82,19 @@ if window > 0 then
   entries, from = distinct(), 1
 end
 
--- 4. Read the threads: where the arguments of each tube begin, its thread, and the tubes of each thread, false where
--- their record cannot be read.
+-- 4. Read the threads: where the arguments of each tube begin, its thread, its messages where they came as one argument,
+-- and the tubes of each thread, false where their record cannot be read.
 
-local places, threads, at = {}, {}, from
+local places, threads, packed, at = {}, {}, {}, from
 while at <= #entries do
+  local count = tonumber(entries[at + 2])
   places[#places + 1], threads[#threads + 1] = at, entries[at]
-  at = at + 3 + tonumber(entries[at + 2])
+  if count < 0 then
+    local messages = cmsgpack.unpack(entries[at + 3])
+    if #messages ~= -count then error({ err = 'ARGUMENTS ' .. #messages .. ' messages, not ' .. -count }) end
+    packed[#places], count = messages, 1
+  end
+  at = at + 3 + count
 end
 
 local tubes_of_each = {}
@@ -99,7 +106,7 @@ end
 
 if capacity > 0 then
   for i, thread in ipairs(threads) do
-    local priority, count = entries[places[i] + 1], tonumber(entries[places[i] + 2])
+    local priority, count = entries[places[i] + 1], math.abs(tonumber(entries[places[i] + 2]))
     local tubes = tubes_of_each[thread] or {}
     local tube = tubes[position_of(tubes, priority)]
     local depth = tube and tube.tail - tube.head or 0
@@ -136,17 +143,18 @@ if placed_by ~= '' and not layout then redis.call('SET', LAYOUT, placed_by .. ' 
 
 local reply, routes, total = { now }, {}, 0
 for i, thread in ipairs(threads) do
-  local first = places[i] + 3
-  local priority, last = entries[first - 2], first - 1 + tonumber(entries[first - 1])
+  local messages, priority, count = packed[i], entries[places[i] + 1], tonumber(entries[places[i] + 2])
+  local source, first, last = entries, places[i] + 3, places[i] + 2 + count
+  if messages then source, first, last = messages, 1, -count end
   -- Above every number that this tube ever gave: the counter of the shard grows by every request of every tube.
   local start = sequence + total
   if last < first then
     reply[i + 1] = 0
   elseif delay > 0 then
-    reply[i + 1] = rarely().put_off(thread, priority, start, entries, first, last, now + delay)
+    reply[i + 1] = rarely().put_off(thread, priority, start, source, first, last, now + delay)
   else
     local is_alone = #threads == 1 and first == last
-    reply[i + 1] = append(thread, priority, start, entries, first, last, tubes_of_each[thread], holds[i], is_alone)
+    reply[i + 1] = append(thread, priority, start, source, first, last, tubes_of_each[thread], holds[i], is_alone)
   end
   if window > 0 then routes[i] = priority .. ' ' .. thread end
   total = total + last - first + 1
