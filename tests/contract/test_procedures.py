@@ -91,7 +91,7 @@ class System:
         return not faults(await snapshot(RedisStorage(self.client), shard))
 
     def redis_cli(self, *words: str) -> str:
-        command = ["redis-cli", "-p", str(self.server.port), *words]
+        command = ["redis-cli", "-e", "-p", str(self.server.port), *words]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
 
     def back_up(self) -> Path:
@@ -240,7 +240,7 @@ async def test_requests_move_to_another_redis(on: Callable[..., System]) -> None
 
     new = on()
     new.redis_cli("REPLICAOF", "127.0.0.1", str(old.server.port))
-    await replication_says(new, "master_link_status:up")
+    await replication_says(old, "state=online")  # the new server calls the link up a moment earlier
     await old.register("ann", 7)
     old.redis_cli("FAILOVER", "TO", "127.0.0.1", str(new.server.port))
     await replication_says(new, "role:master")
