@@ -8,6 +8,7 @@ from pathlib import Path
 from redis.asyncio import Redis
 
 from bench import environments, machine, plot, report
+from bench.before import with_before
 from bench.ending import ended_by_signals
 from bench.figure import Figure
 from bench.figures import bind, crash, handle, idle, memory, register, start, wake
@@ -32,7 +33,7 @@ async def measured(redis: Redis, folder: Path, scale: Scale, only: list[str] | N
         if only is None or name in only:
             async for figure in part.measure(redis, scale):
                 print(f"  {figure.name}: {figure.value} {figure.verdict}", flush=True)
-                figures.append(figure)
+                figures.append(with_before(figure))
     if "others" in only if only else scale.competitors:
         return figures, await comparison.measure(redis, folder, scale)
     return figures, Comparison()

@@ -6,7 +6,10 @@ from typing import Literal
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """*bound* None: the figure has no target, and only explains another one."""
+    """
+    *bound* None: the figure has no target, and only explains another one. *before*: what it was when its target was
+    set, as text, measured on another day and often on another machine; empty where it was not measured.
+    """
 
     name: str
     measured: float
@@ -14,6 +17,7 @@ class Figure:
     note: str = ""
     bound: float | None = None
     sense: Literal["≥", "≤", "<"] = "≥"
+    before: str = ""
 
     @property
     def is_met(self) -> bool | None:

@@ -11,11 +11,11 @@ from bench.page import part_of, with_part
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 PROSE = Path(__file__).parent / "prose.md"
-HEAD = ("figure", "measured", "target", "", "how")
+HEAD = ("figure", "measured", "before", "target", "", "how")
 
 
 def figure_cells(figure: Figure) -> tuple[str, ...]:
-    return figure.name, figure.value, figure.target, figure.verdict, figure.note
+    return figure.name, figure.value, figure.before, figure.target, figure.verdict, figure.note
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:

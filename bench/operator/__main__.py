@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import date
 
 from bench import machine
+from bench.before import with_before
 from bench.environments import ROOT
 from bench.figure import Figure
 from bench.operator import drain_cost, first_request, many_resources
@@ -33,11 +34,11 @@ class Found:
     async def take(self, figures: AsyncIterator[Figure]) -> None:
         async for figure in figures:
             print(f"  {figure.name}: {figure.value} {figure.verdict}", flush=True)
-            (self.steps if figure.name in first_request.STEPS else self.figures).append(figure)
+            (self.steps if figure.name in first_request.STEPS else self.figures).append(with_before(figure))
 
     async def take_drains(self, cluster: Cluster, scale: Scale) -> None:
         async for workload, found in drain_cost.measure(cluster, scale):
-            self.figures.append(drain_cost.figure(workload, found))
+            self.figures += drain_cost.figures(workload, found)
             self.drains += drain_cost.rows(workload, found)
 
     def tables(self) -> dict[str, list[tuple[str, ...]]]:

@@ -9,10 +9,12 @@ import asyncio
 import heapq
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
+from math import inf
 from statistics import median
+from typing import NamedTuple
 
 from bench.figure import Figure, number
 from bench.operator.first_request import FILES, made, running, worker_of
@@ -29,7 +31,7 @@ from sharded_queue_operator.cluster.api import apps
 from sharded_queue_operator.resource.name import Name
 from tools.cluster.cluster import Cluster
 
-DRAINED = [workload for workload in WORKLOADS if workload.name in {"hot", "flat-10"}]
+DRAINED = [workload for workload in WORKLOADS if workload.name in {"hot", "flat-60", "flat-10", "long"}]
 RIVAL = RIVALS[1]
 CONTENDERS = (OURS, RIVAL)
 LONGEST_SECONDS = 120.0
@@ -39,15 +41,49 @@ HEAD = ("workload", "pods by", "drain s", "pods", "pod-s", "drain × pod-s", "×
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """*seconds*: from before `register` to the end of the last request, by the workers' journal."""
+    """
+    *seconds*: from before `register` to the end of the last request, by the workers' journal. *first*: until the first
+    thread is bound. *rise*: from the creation of the first pod to that of the last.
+    """
 
     seconds: float
     most: int
     pod_seconds: float
+    first: float
+    rise: float
 
     @property
     def product(self) -> float:
         return self.seconds * self.pod_seconds
+
+
+class Target(NamedTuple):
+    """*before*: as measured on real pods when the target was set."""
+
+    name: str
+    measured: Callable[[Drain], float]
+    unit: str
+    bound: float
+    before: float | None = None
+    note: str = ""
+
+
+TARGETS = {
+    "flat-60": (
+        Target("drain", lambda drain: drain.seconds, "s", 11, 13.5),
+        Target("pod-seconds to the drain", lambda drain: drain.pod_seconds, "", 150, 181),
+        Target("first thread bound", lambda drain: drain.first, "s", 1, None, "all pods start at once"),
+    ),
+    "flat-10": (
+        Target("drain", lambda drain: drain.seconds, "s", 6, 8.3),
+        Target("pod-seconds to the drain", lambda drain: drain.pod_seconds, "", 30, 22),
+    ),
+    "long": (
+        Target("first pod → 20 pods", lambda drain: drain.rise, "s", 5, 13.6),
+        Target("drain", lambda drain: drain.seconds, "s", 32, 40.5, "24 s of it are work for 20 pods"),
+    ),
+}
+"""By the name of the workload."""
 
 
 class Clock:
@@ -147,10 +183,10 @@ async def drained(
     await Queue(RedisStorage(harness.redis)).register(Noted, *tasks)
     scaling_by_messages = asyncio.create_task(asyncio.sleep(0) if is_ours else ruled(reality, contender, phase))
     try:
-        ended = await last_handled(harness, len(tasks))
+        first, ended = await handled(harness, len(tasks))
     finally:
         scaling_by_messages.cancel()
-    drain = summed(pods.sightings, f"{worker_of(name)}-", began, ended)
+    drain = summed(pods.sightings, f"{worker_of(name)}-", began, first, ended)
     await harness.delete(name)
     await pods.until_none()
     return drain
@@ -161,18 +197,21 @@ async def ruled(reality: Reality, contender: Contender, phase: float) -> None:
     await reality.run()
 
 
-async def last_handled(harness: Harness, count: int) -> float:
-    """When the last of *count* requests was handled. A blocking command waits for it, so no polls disturb."""
-    handled, ended = 0, 0.0
+async def handled(harness: Harness, count: int) -> tuple[float, float]:
+    """
+    When the first thread was bound, and the last of *count* requests was handled. A blocking command waits for it, so
+    no polls disturb.
+    """
+    handled, first, ended = 0, inf, 0.0
     async with asyncio.timeout(LONGEST_SECONDS):
         while handled < count:
             if line := await harness.redis.blpop([JOURNAL], 1):
                 note = json.loads(line[1])
-                handled, ended = handled + note["count"], max(ended, note["handled"])
-    return ended
+                handled, first, ended = handled + note["count"], min(first, note["bound"]), max(ended, note["handled"])
+    return first, ended
 
 
-def summed(sightings: Sequence[Sighting], prefix: str, began: float, ended: float) -> Drain:
+def summed(sightings: Sequence[Sighting], prefix: str, began: float, first: float, ended: float) -> Drain:
     """Each pod counts from its creation until it is gone, or until the queue is drained."""
     made_at: dict[str, float] = {}
     gone_at: dict[str, float] = {}
@@ -183,7 +222,8 @@ def summed(sightings: Sequence[Sighting], prefix: str, began: float, ended: floa
                 gone_at[seen.name] = seen.at
     lives = [(at, gone_at.get(name, ended)) for name, at in made_at.items()]
     most = max(sum(begin <= at < end for begin, end in lives) for at, _ in lives)
-    return Drain(ended - began, most, sum(end - begin for begin, end in lives))
+    rise = max(made_at.values()) - min(made_at.values())
+    return Drain(ended - began, most, sum(end - begin for begin, end in lives), first - began, rise)
 
 
 def summary(drain: Drain) -> str:
@@ -201,7 +241,10 @@ def row(title: str, name: str, drains: Sequence[Drain], ours: float) -> tuple[st
     return (title, name, *map(number, (*values, product, product / ours)))
 
 
-def figure(workload: Workload, drains: Mapping[str, Sequence[Drain]]) -> Figure:
+def figures(workload: Workload, drains: Mapping[str, Sequence[Drain]]) -> Iterator[Figure]:
+    for name, measured, unit, bound, before, note in TARGETS.get(workload.name, ()):
+        value, was = median(map(measured, drains[OURS.name])), "" if before is None else f"{number(before)} {unit}"
+        yield Figure(f"{workload.title}, real pods: {name}", value, unit, note, bound, "≤", was.rstrip())
     ours, theirs = (median(drain.product for drain in drains[each.name]) for each in CONTENDERS)
     name = f"{workload.title}, real pods: drain × pod-seconds, to {RIVAL.name}"
-    return Figure(name, ours / theirs, "×", f"{number(ours)} to {number(theirs)}", 1, "<")
+    yield Figure(name, ours / theirs, "×", f"{number(ours)} to {number(theirs)}", 1, "<")

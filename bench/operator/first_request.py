@@ -141,7 +141,7 @@ async def handled(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
         median(times),
         "s",
         f"{len(times)} queues without workers, image present; largest {number(max(times))} s; as the worker reports it",
-        1.5,
+        0.6,
         "≤",
     )
     for name, seconds in zip(STEPS, zip(*(journey.steps for journey in journeys), strict=True), strict=True):
