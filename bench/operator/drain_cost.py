@@ -43,7 +43,7 @@ HEAD = ("workload", "pods by", "drain s", "pods", "pod-s", "drain × pod-s", "×
 class Drain:
     """
     *seconds*: from before `register` to the end of the last request, by the workers' journal. *first*: until the first
-    thread is bound. *rise*: from the creation of the first pod to that of the last.
+    thread is bound. *rise*: from the first pod until there are *most*.
     """
 
     seconds: float
@@ -221,8 +221,9 @@ def summed(sightings: Sequence[Sighting], prefix: str, began: float, first: floa
             if seen.is_gone:
                 gone_at[seen.name] = seen.at
     lives = [(at, gone_at.get(name, ended)) for name, at in made_at.items()]
-    most = max(sum(begin <= at < end for begin, end in lives) for at, _ in lives)
-    rise = max(made_at.values()) - min(made_at.values())
+    at_once = {at: sum(begin <= at < end for begin, end in lives) for at, _ in lives}
+    most = max(at_once.values())
+    rise = min(at for at, number in at_once.items() if number == most) - min(at_once)
     return Drain(ended - began, most, sum(end - begin for begin, end in lives), first - began, rise)
 
 

@@ -20,10 +20,10 @@ def test_a_pod_counts_from_when_it_is_there_until_it_is_gone_or_the_queue_is_dra
         sighting(111, "q-worker-b", is_gone=True),
     ]
 
-    assert summed(sightings, "q-worker-", began=100, ended=110) == Drain(10, 2, 3 + 8 + 5)
+    assert summed(sightings, "q-worker-", began=100, first=103, ended=110) == Drain(10, 2, 3 + 8 + 5, 3, 1)
 
 
 def test_pods_of_other_queues_and_those_that_come_too_late_do_not_count() -> None:
     sightings = [sighting(101, "q-worker-a"), sighting(101, "p-worker-a"), sighting(110.5, "q-worker-b")]
 
-    assert summed(sightings, "q-worker-", began=100, ended=110) == Drain(10, 1, pytest.approx(9))
+    assert summed(sightings, "q-worker-", began=100, first=102, ended=110) == Drain(10, 1, pytest.approx(9), 2, 0)
