@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    rounds: int = 9
+    rounds: int = 10
     """Number of rounds in which each pair is measured in turns."""
     requests: int = 50_000
     """Number of requests in one run of handling or registering."""
