@@ -61,6 +61,24 @@ async def test_a_report_of_a_lost_lease_changes_nothing(backend: Backend) -> Non
     assert await shown(backend) is None
 
 
+async def test_a_report_never_goes_back_within_its_batch(backend: Backend) -> None:
+    """So a renewal that comes late, behind newer ones, changes nothing."""
+    await backend.register("a", "1", "2")
+    batch = await backend.bind_one(wanted=1)
+    await report(backend, batch, Report(batch.first, 9, 10, "newer"))
+    await report(backend, batch, Report(batch.first, 8, 10, "late"))
+    progress = await shown(backend)
+    assert progress
+    assert progress[:3] == (9, 10, "newer")
+
+    settled = await backend.settle(batch, wanted=1)
+    assert settled.batch
+    await report(backend, settled.batch, Report(settled.batch.first, 1))
+    progress = await shown(backend)
+    assert progress
+    assert progress.done == 1
+
+
 @pytest.mark.redis
 async def test_a_report_expires_with_the_worker_that_sent_it(on_redis: RedisBackend) -> None:
     await on_redis.register("a", "1")

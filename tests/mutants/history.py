@@ -22,6 +22,20 @@ MUTANTS = [
         (PROGRESS + "a_report_of_a_lost_lease_changes_nothing",),
     ),
     Mutant(
+        "a report that comes late takes progress back",
+        "backends/redis/lua/renew.lua",
+        "if known == batch and",
+        "if false and",
+        (PROGRESS + "a_report_never_goes_back_within_its_batch",),
+    ),
+    Mutant(
+        "in memory a report that comes late takes progress back",
+        "backends/memory/shard.py",
+        " or known.done <= report.done:",
+        " or True:",
+        (PROGRESS + "a_report_never_goes_back_within_its_batch",),
+    ),
+    Mutant(
         "a renewal carries no report",
         "worker/lease_renewer.py",
         "if (report := lane.report)}",

@@ -44,7 +44,8 @@ class Context(NamedTuple):
         Say how far the work on this batch has come, in units of your own: `explain` and `tubes` show it.
 
         Cheap enough for a tight loop, and safe in OS threads: only the last report goes to the storage, with the next
-        renewal of the lease, five seconds later at most with the default lease. *note* is cut to 200 characters.
+        renewal of the lease, five seconds later at most with the default lease. Progress goes forward only: as long as
+        *done* is smaller than in an earlier report of this batch, that report stays. *note* is cut to 200 characters.
 
         Raises:
             ValueError: *done* or *of* is not a number from 0 to 10**15.

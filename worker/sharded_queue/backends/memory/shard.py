@@ -144,8 +144,11 @@ class MemoryShard:
             self.workers[owner] = about, now
 
     def note_report(self, lease: Lease, report: Report | None, now: int) -> None:
-        """What a handler reports of the batch in its hands, if it does."""
-        if report:
+        """What a handler reports of the batch in its hands, if it does. Within a batch, progress goes forward only."""
+        if not report:
+            return
+        fence, known, _ = self.reports.get(lease.thread, (0, report, 0))
+        if (fence, known.first) != (lease.fence, report.first) or known.done <= report.done:
             self.reports[lease.thread] = lease.fence, report, now
 
     def progress_of(self, thread: str, now: int) -> Progress | None:

@@ -17,8 +17,15 @@ for i, record in ipairs(records_of(HELD, threads)) do
 end
 in_chunks(leases, 'ZADD', LEASES)
 for _, i in ipairs(reports) do
-  local report = ARGV[4 * i + 1] .. ' ' .. ARGV[4 * i + 2] .. ' ' .. now_text .. ' ' .. ARGV[4 * i + 3]
-  redis.call('SET', lock .. ':progress:' .. threads[i], report, 'PX', 2 * tonumber(ARGV[1]))
+  local key, report = lock .. ':progress:' .. threads[i], ARGV[4 * i + 3]
+  local batch = ARGV[4 * i + 1] .. ' ' .. ARGV[4 * i + 2]
+  local known, done = string.match(try('GET', key) or '', '^(%d+ %-?%d+) %d+ (%d+) ')
+  -- Within a batch, progress goes forward only: a renewal that comes late must not take it back.
+  if known == batch and tonumber(done) > tonumber(string.match(report, '^%d+')) then
+    redis.call('PEXPIRE', key, 2 * tonumber(ARGV[1]))
+  else
+    redis.call('SET', key, batch .. ' ' .. now_text .. ' ' .. report, 'PX', 2 * tonumber(ARGV[1]))
+  end
 end
 if ARGV[3] ~= '' and #leases > 0 then rarely().note_worker(ARGV[2], ARGV[3]) end
 return lost
