@@ -5,11 +5,12 @@ import time
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from functools import partial
+from math import inf
 from typing import Any
 
 import pytest
 
-from sharded_queue.worker import task_pool as crew_module
+from sharded_queue.worker import task_pool
 from sharded_queue.worker.task_pool import Fiber, TaskPool, suspend
 
 MINE: ContextVar[str] = ContextVar("MINE", default="nobody's")
@@ -60,7 +61,8 @@ async def ask(heard: list[object]) -> None:
     heard.append(await suspend())
 
 
-async def test_strands_that_wait_for_nothing_share_a_task(shift: Shift) -> None:
+async def test_fibers_that_wait_for_nothing_share_a_task(shift: Shift, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_pool, "LONGEST_STEP_SECONDS", inf)  # another program may take the processor meanwhile
     for number in range(100):
         shift.start(str(number), nothing())
     await shift.wait_for(*map(str, range(100)))
@@ -69,7 +71,7 @@ async def test_strands_that_wait_for_nothing_share_a_task(shift: Shift) -> None:
     assert len(set(shift.tasks.values())) == 1
 
 
-async def test_a_strand_that_waits_holds_nobody_up(shift: Shift) -> None:
+async def test_a_fiber_that_waits_holds_nobody_up(shift: Shift) -> None:
     free = asyncio.Event()
 
     async def wait() -> None:
@@ -85,7 +87,7 @@ async def test_a_strand_that_waits_holds_nobody_up(shift: Shift) -> None:
     assert shift.tasks["behind"] is not shift.tasks["waits"]
 
 
-async def test_a_strand_that_asks_goes_on_with_its_answer(shift: Shift) -> None:
+async def test_a_fiber_that_asks_goes_on_with_its_answer(shift: Shift) -> None:
     heard: list[object] = []
     fiber = shift.start("asks", ask(heard))
     await until(lambda: fiber.is_suspended)
@@ -96,7 +98,7 @@ async def test_a_strand_that_asks_goes_on_with_its_answer(shift: Shift) -> None:
     assert heard == ["first"]
 
 
-async def test_a_strand_is_answered_only_where_it_asks(shift: Shift) -> None:
+async def test_a_fiber_is_answered_only_where_it_asks(shift: Shift) -> None:
     """An answer that nobody asked for is not the answer to the next question."""
     heard: list[object] = []
     free = asyncio.Event()
@@ -116,7 +118,7 @@ async def test_a_strand_is_answered_only_where_it_asks(shift: Shift) -> None:
     assert heard == ["in time"]
 
 
-async def test_an_error_is_raised_where_a_strand_asks_and_ends_it_only(shift: Shift) -> None:
+async def test_an_error_is_raised_where_a_fiber_asks_and_ends_it_only(shift: Shift) -> None:
     heard: list[object] = []
     fiber, other = shift.start("fails", ask(heard)), shift.start("other", ask(heard))
     await until(lambda: fiber.is_suspended and other.is_suspended)
@@ -129,7 +131,7 @@ async def test_an_error_is_raised_where_a_strand_asks_and_ends_it_only(shift: Sh
     assert heard == ["fine"]
 
 
-async def test_a_cancellation_reaches_a_strand_wherever_it_is(shift: Shift) -> None:
+async def test_a_cancellation_reaches_a_fiber_wherever_it_is(shift: Shift) -> None:
     heard: list[object] = []
 
     async def wait_for_ever() -> None:
@@ -144,7 +146,7 @@ async def test_a_cancellation_reaches_a_strand_wherever_it_is(shift: Shift) -> N
     assert {type(error) for error in shift.ended.values()} == {asyncio.CancelledError}
 
 
-async def test_a_strand_with_a_task_of_its_own_keeps_it_through_waits_and_answers(shift: Shift) -> None:
+async def test_a_fiber_with_a_task_of_its_own_keeps_it_through_waits_and_answers(shift: Shift) -> None:
     tasks: list[asyncio.Task[Any] | None] = []
     heard: list[object] = []
 
@@ -168,7 +170,7 @@ async def test_a_strand_with_a_task_of_its_own_keeps_it_through_waits_and_answer
     assert len(set(tasks)) == 1
 
 
-async def test_a_strand_with_a_task_of_its_own_is_cancelled_wherever_it_is(shift: Shift) -> None:
+async def test_a_fiber_with_a_task_of_its_own_is_cancelled_wherever_it_is(shift: Shift) -> None:
     """Before it begins, it has to look by itself, as all have."""
     heard: list[object] = []
 
@@ -189,7 +191,7 @@ async def test_a_strand_with_a_task_of_its_own_is_cancelled_wherever_it_is(shift
     assert {type(shift.ended[name]) for name in "wa"} == {asyncio.CancelledError}
 
 
-async def test_an_answer_to_a_strand_that_was_cancelled_comes_to_nobody(shift: Shift) -> None:
+async def test_an_answer_to_a_fiber_that_was_cancelled_comes_to_nobody(shift: Shift) -> None:
     heard: list[object] = []
     fiber = shift.pool.start_alone(ask(heard), partial(shift._note, "asks"))
     await until(lambda: fiber.is_suspended)
@@ -224,7 +226,7 @@ async def test_a_cancellation_is_nobody_elses(shift: Shift) -> None:
     assert cancelling == [0, 0, 0]
 
 
-async def test_a_strand_may_refuse_its_cancellation_and_go_on(shift: Shift) -> None:
+async def test_a_fiber_may_refuse_its_cancellation_and_go_on(shift: Shift) -> None:
     """As a lane does that settles what was done before it was given up."""
     heard: list[object] = []
 
@@ -244,7 +246,7 @@ async def test_a_strand_may_refuse_its_cancellation_and_go_on(shift: Shift) -> N
     assert (shift.ended["orderly"], heard) == (None, ["settled"])
 
 
-async def test_each_strand_has_a_context_of_its_own_through_all_its_tasks(shift: Shift) -> None:
+async def test_each_fiber_has_a_context_of_its_own_through_all_its_tasks(shift: Shift) -> None:
     seen: dict[str, tuple[str, str]] = {}
 
     async def keep(name: str) -> None:
@@ -267,7 +269,7 @@ async def test_each_strand_has_a_context_of_its_own_through_all_its_tasks(shift:
 async def test_handlers_that_never_wait_leave_the_rest_of_the_process_its_turns(
     shift: Shift, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew_module, "LONGEST_STEP_SECONDS", 0.001)
+    monkeypatch.setattr(task_pool, "LONGEST_STEP_SECONDS", 0.001)
     turns: list[int] = []
 
     async def compute() -> None:
