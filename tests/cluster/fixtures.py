@@ -2,7 +2,8 @@
 What tests ask for: `cluster`, one for the whole run, and `namespace`, a fresh one for each test.
 
 Loaded by `pytest_plugins = ["tests.cluster.fixtures"]`. What takes minutes the first time happens between collecting
-and running, for a test's time limit counts its fixtures; and only when a test that will run asks for a cluster.
+and running, for a test's time limit counts its fixtures; and only when a test that will run asks for a cluster. For the
+same reason the cluster is taken down after the last test, and not by its fixture.
 """
 
 import os
@@ -18,6 +19,7 @@ from tools.cluster.paths import CannotRun
 
 _problem = pytest.StashKey[Exception]()
 _is_missing = pytest.StashKey[bool]()
+_is_ours = pytest.StashKey[bool]()
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -33,7 +35,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest) -> Cluster:
     """
     The cluster of KUBECONFIG, the one of `make cluster`, or a new one that goes at the end of the run.
 
@@ -41,9 +43,9 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     and so is a cluster that does not start. The others are skipped: they would only say it again.
     """
     refuse_to_share(request.session.items)
-    problem, started = request.config.stash.get(_problem, None), False
+    problem = request.config.stash.get(_problem, None)
     try:
-        started = problem is None and harness.given() is None and harness.up()
+        request.config.stash[_is_ours] = problem is None and harness.given() is None and harness.up()
     except Exception as error:
         problem = error
     if problem:
@@ -51,8 +53,11 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
         if isinstance(problem, CannotRun) and not os.environ.get("CI"):
             pytest.skip(str(problem))
         pytest.fail(f"the tests must have a cluster: {problem}", pytrace=False)
-    yield harness.connect()
-    if started:
+    return harness.connect()
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if session.config.stash.get(_is_ours, False):
         harness.down()
 
 
