@@ -32,8 +32,10 @@ from tools.cluster.cluster import Cluster
 PAUSES = (0.1, 0.5)
 """Seconds between two first requests, random so that they fall anywhere between two polls."""
 
-MANY_THREADS, EACH, MANY_WORKERS = 30, 100, 7
-"""30 × (0.02 s × 100 + 0.01 s) / 10 s = 6.03 lanes."""
+MANY_THREADS, EACH = 30, 100
+"""A minute of work, at the 20 ms that a request is taken for before any is handled."""
+SETTLED_SECONDS = 5.0
+"""Five polls: if the operator wanted yet another number of workers, it would have written it by then."""
 
 FILES = {"timestamps.py": Path(timestamps.__file__).read_text(), "sitecustomize.py": NOTE_START}
 """The files that are mounted into pods."""
@@ -74,7 +76,7 @@ async def patched(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
         for each in range(scale.firsts):
             await asyncio.sleep(random.uniform(*PAUSES))
             times.append(await until_patched(harness, watch, each))
-        writes = await writes_to_many(harness, watch)
+        workers, writes = await writes_to_many(harness, watch)
     yield Figure(
         "first request → Deployment patched, p50",
         median(times) * 1000,
@@ -85,7 +87,7 @@ async def patched(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
     )
     yield Figure("first request → Deployment patched, p99", percentile(times, 99) * 1000, "ms", "", 500, "≤")
     yield Figure(
-        f"writes to the Deployment for 0 → {MANY_WORKERS}",
+        f"writes to the Deployment for 0 → {workers}",
         writes,
         "",
         note=f"{MANY_THREADS * EACH:,} requests in {MANY_THREADS} threads; its `generation`",
@@ -108,16 +110,16 @@ async def until_patched(harness: Harness, watch: Watch, each: int) -> float:
     return seen.at - began
 
 
-async def writes_to_many(harness: Harness, watch: Watch) -> int:
-    """The number of writes to the Deployment when many workers are needed at once."""
+async def writes_to_many(harness: Harness, watch: Watch) -> tuple[int, int]:
+    """How many workers are asked for when many are needed at once, and in how many writes to the Deployment."""
     name, shard = "many", Shard("bench.many")
-    await made(harness, watch, [harness.queue(name, shard.handler)])
+    await made(harness, watch, [harness.queue(name, shard.handler, scaling={"threadsPerReplica": 1})])
     entries = [Entry(str(thread), 0, [b"[1]"] * EACH) for thread in range(MANY_THREADS)]
     await RedisStorage(harness.redis).register(shard, Registration(entries))
-    seen = await watch.first(
-        lambda it: it.name == worker_of(name) and it.body["spec"]["replicas"] == MANY_WORKERS, "all workers"
-    )
-    return int(seen.body["metadata"]["generation"]) - 1
+    await watch.first(scaled(worker_of(name)), "workers")
+    await asyncio.sleep(SETTLED_SECONDS)
+    body = [seen.body for seen in watch.sightings if seen.name == worker_of(name)][-1]
+    return int(body["spec"]["replicas"]), int(body["metadata"]["generation"]) - 1
 
 
 async def handled(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
