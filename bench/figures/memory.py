@@ -11,6 +11,7 @@ from bench.scale import Scale
 
 
 async def measure(redis: Redis, scale: Scale) -> AsyncIterator[Figure]:
+    await load.fill(redis, scale.requests, 1)  # what Redis allocates once, such as the scripts
     for threads, bound in ((1, 1.5), (100, 1.5), (scale.requests // 10, None)):
         ours, bare = await ours_bytes(redis, scale.requests, threads), await bare_bytes(redis, scale.requests, threads)
         name = f"Redis memory a request, {threads:,} thread{'s'[: threads > 1]}: to bare lists"
