@@ -43,7 +43,7 @@ async def test_threads_bound_ahead_wait_for_a_slot(bench: Bench) -> None:
         await soon(all_done)
 
     assert most == 2
-    assert max(held) == 11  # two, and half of the eighteen left
+    assert 11 <= max(held) < 20  # two, half of the eighteen left, and perhaps half of those left then
 
 
 async def test_a_slow_handler_leaves_threads_bound_ahead_to_others(bench: Bench) -> None:
