@@ -68,7 +68,7 @@ async def test_a_slow_handler_leaves_threads_bound_ahead_to_others(bench: Bench)
         async with bench.working(SlowOnceHandler):
             await soon(others_done)
 
-    assert held == [4]
+    assert 4 <= held[0] < 7  # one, half of the six left, and perhaps half of those left then
     assert len(done) == 7
 
 
