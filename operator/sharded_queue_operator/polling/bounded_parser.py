@@ -67,7 +67,7 @@ class Framing:
         _check("a message", self._bytes, MESSAGE_BYTES, "bytes")
 
     def _step(self, data: bytes, at: int) -> int:
-        """The length of the next header or part of a body; 0 when the chunk ends inside a header."""
+        """The length of the next header, with its body as far as it is there; 0 when the chunk ends inside a header."""
         if self._skip:
             step = min(self._skip, len(data) - at)
             self._skip -= step
@@ -76,17 +76,21 @@ class Framing:
         end = data.find(b"\r\n", at)
         if end < 0:
             return 0
-        self._begin(data[at], data[at + 1 : end])
+        kind, announced = data[at], data[at + 1 : end]
+        if kind in BULKS and (length := _length(announced)) >= 0:
+            if length > MESSAGE_BYTES:
+                _check("a text", length, MESSAGE_BYTES, "bytes")
+            last = end + length + 4
+            if last <= len(data):
+                self._pending -= 1
+                return last - at
+            self._skip = last - len(data)
+            return len(data) - at
+        self._begin(kind, announced)
         return end + 2 - at
 
     def _begin(self, kind: int, announced: bytes) -> None:
-        if kind in BULKS:
-            length = _length(announced)
-            _check("a text", length, MESSAGE_BYTES, "bytes")
-            if length >= 0:
-                self._skip = length + 2
-                return
-        elif kind in LISTS or kind in MAPS or kind in ATTRIBUTES:
+        if kind in LISTS or kind in MAPS or kind in ATTRIBUTES:
             elements = max(_length(announced), 0) * (1 if kind in LISTS else 2)
             _check("a list", elements, ELEMENTS, "elements")
             self._pending += elements + (kind in ATTRIBUTES)
@@ -100,7 +104,7 @@ def _length(announced: bytes) -> int:
     Raises:
         DataError: it is not a number.
     """
-    if len(announced) > 20 or not announced.lstrip(b"-").isdigit():
+    if len(announced) > 20 or not (announced.isdigit() or announced.lstrip(b"-").isdigit()):
         raise DataError("an announced length is not a number")
     return int(announced)
 
