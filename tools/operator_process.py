@@ -61,11 +61,11 @@ class Operator:
         lines = [line for line in self.page("/metrics").splitlines() if line.startswith(metric)]
         return sum(float(line.rpartition(" ")[2]) for line in lines if all(label in line for label in labels))
 
-    def wait_for_polls(self, number: int = 4, outcome: str = "known") -> None:
+    def wait_for_polls(self, number: int = 4, outcome: str = "known", patience: float = PATIENCE) -> None:
         """Wait until the operator has read Redis *number* more times."""
         metric, label = "sharded_queue_operator_polls_total", f'outcome="{outcome}"'
         before = self.total(metric, label)
-        until(lambda: self.total(metric, label) >= before + number, f"{number} more polls")
+        until(lambda: self.total(metric, label) >= before + number, f"{number} more polls", patience)
 
     def writes(self) -> float:
         return sum(

@@ -30,6 +30,8 @@ from tools.redis_proxy import CountingProxy
 THREADS, EACH = 10, 3
 PERIOD_SECONDS = 1
 SETTLE_SECONDS = 5.0
+PATIENCE = 120.0
+"""Seconds for ten polls of all resources: on a slow machine each takes longer than its period."""
 FIRSTS = 30
 """Number of queues beside the thousand that get a first request."""
 
@@ -160,9 +162,9 @@ async def round_trips(harness: Harness, operator: Operator, scale: Scale) -> Fig
     harness.server.port = free_port()
     await asyncio.to_thread(harness.server.start)
     async with CountingProxy(harness.server.port, port, NODE_ADDRESS) as proxy:
-        await asyncio.to_thread(operator.wait_for_polls, 3 * scale.resources)
+        await asyncio.to_thread(operator.wait_for_polls, 3 * scale.resources, patience=PATIENCE)
         before, trips = await Account.of(operator), proxy.trips
-        await asyncio.to_thread(operator.wait_for_polls, scale.polls * scale.resources)
+        await asyncio.to_thread(operator.wait_for_polls, scale.polls * scale.resources, patience=PATIENCE)
         after, polled = await Account.of(operator), proxy.trips - trips
     polls = after.polls - before.polls
     return Figure(
