@@ -107,6 +107,28 @@ async def test_a_registration_with_another_number_of_messages_than_it_says_is_re
     assert (await on_redis.waiting("a"), await on_redis.waiting("b")) == (["1"], [])
 
 
+@pytest.mark.parametrize(
+    ("packed", "window_ms", "fault"),
+    [
+        (b"\xdd\x00\x00\x00\x02\xa14\x90", 0, "a message is a table"),
+        (b"\xdd\x00\x00\x00\x02\xa14\xa15", 1000, "with a window"),
+        (b"not MessagePack", 0, "0 messages, not 2"),
+    ],
+)
+async def test_messages_in_one_argument_that_are_no_list_of_strings_are_refused_whole(
+    on_redis: RedisBackend, packed: bytes, window_ms: int, fault: str
+) -> None:
+    keys = [*on_redis.redis_storage.keys.of(SHARD), f"{on_redis.redis_storage.keys.base(SHARD)}:producer:p"]
+    stamp = b"%d" % int(time.time() * 1000)
+    head = [1, stamp, 1000, "awake", SHARD.tag, 0, 0, window_ms, "", 20]
+    first = ["a", 0, 1, stamp + b"1", *(["i"] if window_ms else [])]
+
+    with pytest.raises(ResponseError, match=fault):
+        await on_redis.redis_storage.scripts.call("register", keys, [*head, *first, "b", 0, -2, packed], 5)
+
+    assert (await on_redis.waiting("a"), await on_redis.waiting("b")) == ([], [])
+
+
 async def test_a_producer_forgets_its_calls_in_time_and_so_does_redis(on_redis: RedisBackend) -> None:
     await on_redis.register("a", "1")
     (key,) = [key async for key in on_redis.redis.scan_iter("*:producer:*")]

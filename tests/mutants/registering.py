@@ -18,9 +18,16 @@ MUTANTS = [
     Mutant(
         "messages in one argument are not counted",
         REGISTER,
-        "    if #messages ~= -count then",
+        "    if found ~= -count then",
         "    if false then",
         (REDIS + "a_registration_with_another_number_of_messages_than_it_says_is_refused_whole",),
+    ),
+    Mutant(
+        "a message in one argument need not be a string",
+        REGISTER,
+        "if type(message) ~= 'string' then",
+        "if false then",
+        (REDIS + "messages_in_one_argument_that_are_no_list_of_strings_are_refused_whole",),
     ),
     Mutant(
         "messages in one argument need no room",

@@ -114,8 +114,5 @@ def _shard(handler: type[Handler], target: str | int) -> Shard:
 
 def _distribute(items: Sequence[Any], routes: Sequence[Any], lists: Mapping[Any, Any]) -> None:
     """Append each item to the list of its route."""
-    if len(lists) == 1:
-        lists[routes[0]].extend(items)
-        return
     for route, item in zip(routes, items, strict=True):
         lists[route].append(item)

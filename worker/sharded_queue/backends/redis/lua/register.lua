@@ -56,6 +56,7 @@ if window > 0 then
     local kept, taken, at, tube = {}, {}, FIRST, 0
     while at <= #ARGV do
       local count, head = tonumber(ARGV[at + 2]), #kept + 1
+      if count < 0 then error({ err = 'ARGUMENTS with a window, each message is an argument' }) end
       kept[head], kept[head + 1], kept[head + 2] = ARGV[at], ARGV[at + 1], 0
       local first, last, tills = at + 3 + count, at + 2 + 2 * count, nil
       for place = 0, count - 1 do
@@ -91,7 +92,11 @@ while at <= #entries do
   places[#places + 1], threads[#threads + 1] = at, entries[at]
   if count < 0 then
     local messages = cmsgpack.unpack(entries[at + 3])
-    if #messages ~= -count then error({ err = 'ARGUMENTS ' .. #messages .. ' messages, not ' .. -count }) end
+    local found = type(messages) == 'table' and #messages or 0
+    if found ~= -count then error({ err = 'ARGUMENTS ' .. found .. ' messages, not ' .. -count }) end
+    for _, message in ipairs(messages) do
+      if type(message) ~= 'string' then error({ err = 'ARGUMENTS a message is a ' .. type(message) }) end
+    end
     packed[#places], count = messages, 1
   end
   at = at + 3 + count
