@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from itertools import count
 from math import inf
 from statistics import median
-from typing import NamedTuple
 
 from bench.figure import Figure, number
 from bench.operator.first_request import FILES, made, running, worker_of
@@ -22,6 +21,7 @@ from bench.operator.harness import Harness, Sighting, Watch, set_up
 from bench.operator.scale import Scale
 from bench.operator.timestamps import JOURNAL, Noted, Task
 from bench.simulation.compare import OURS, PODS, RIVALS, Contender
+from bench.simulation.targets import Target
 from bench.simulation.timeline import SECOND
 from bench.simulation.workloads import WORKLOADS, Workload
 from bench.simulation.world import MEASURED
@@ -57,33 +57,15 @@ class Drain:
         return self.seconds * self.pod_seconds
 
 
-class Target(NamedTuple):
-    """*before*: as measured on real pods when the target was set."""
-
-    name: str
-    measured: Callable[[Drain], float]
-    unit: str
-    bound: float
-    before: float | None = None
-    note: str = ""
-
-
-TARGETS = {
-    "flat-60": (
-        Target("drain", lambda drain: drain.seconds, "s", 11, 13.5),
-        Target("pod-seconds to the drain", lambda drain: drain.pod_seconds, "", 150, 181),
-        Target("first thread bound", lambda drain: drain.first, "s", 1, None, "all pods start at once"),
-    ),
-    "flat-10": (
-        Target("drain", lambda drain: drain.seconds, "s", 6, 8.3),
-        Target("pod-seconds to the drain", lambda drain: drain.pod_seconds, "", 30, 22),
-    ),
-    "long": (
-        Target("first pod → 20 pods", lambda drain: drain.rise, "s", 5, 13.6),
-        Target("drain", lambda drain: drain.seconds, "s", 32, 40.5, "24 s of it are work for 20 pods"),
-    ),
-}
-"""By the name of the workload."""
+TARGETS = (
+    Target("flat-60", "drain", lambda drain: drain.seconds, "s", 11, 13.5),
+    Target("flat-60", "pod-seconds to the drain", lambda drain: drain.pod_seconds, "", 150, 181),
+    Target("flat-60", "first thread bound", lambda drain: drain.first, "s", 1, None, "all pods start at once"),
+    Target("flat-10", "drain", lambda drain: drain.seconds, "s", 6, 8.3),
+    Target("flat-10", "pod-seconds to the drain", lambda drain: drain.pod_seconds, "", 30, 22),
+    Target("long", "first pod → 20 pods", lambda drain: drain.rise, "s", 5, 13.6),
+    Target("long", "drain", lambda drain: drain.seconds, "s", 32, 40.5, "24 s of it are work for 20 pods"),
+)
 
 
 class Clock:
@@ -243,9 +225,10 @@ def row(title: str, name: str, drains: Sequence[Drain], ours: float) -> tuple[st
 
 
 def figures(workload: Workload, drains: Mapping[str, Sequence[Drain]]) -> Iterator[Figure]:
-    for name, measured, unit, bound, before, note in TARGETS.get(workload.name, ()):
-        value, was = median(map(measured, drains[OURS.name])), "" if before is None else f"{number(before)} {unit}"
-        yield Figure(f"{workload.title}, real pods: {name}", value, unit, note, bound, "≤", was.rstrip())
+    for target in TARGETS:
+        if target.workload == workload.name:
+            value = median(map(target.measured, drains[OURS.name]))
+            yield target.figure(f"{workload.title}, real pods", value)
     ours, theirs = (median(drain.product for drain in drains[each.name]) for each in CONTENDERS)
     name = f"{workload.title}, real pods: drain × pod-seconds, to {RIVAL.name}"
     yield Figure(name, ours / theirs, "×", f"{number(ours)} to {number(theirs)}", 1, "<")

@@ -1,7 +1,7 @@
 """What the decision has to reach on each workload, beside what it was measured to reach."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bench.figure import Figure, number
 from bench.simulation.compare import OURS, RIVALS, Score
@@ -12,15 +12,19 @@ Scores = Mapping[str, Mapping[str, Score]]
 
 
 class Target(NamedTuple):
-    """*before*: what the decision reached, in the same simulation, when the target was set."""
+    """*before*: what the decision reached, measured in the same way, when the target was set; None: not measured."""
 
     workload: str
     name: str
-    measured: Callable[[Score], float]
+    measured: Callable[[Any], float]
     unit: str
     bound: float
-    before: float
+    before: float | None
     note: str = ""
+
+    def figure(self, title: str, value: float) -> Figure:
+        was = "" if self.before is None else f"{number(self.before)} {self.unit}".rstrip()
+        return Figure(f"{title}: {self.name}", value, self.unit, self.note, self.bound, "≤", was)
 
 
 TARGETS = (
@@ -36,9 +40,8 @@ TARGETS = (
 
 def figures(scores: Scores) -> Iterator[Figure]:
     titles = {workload.name: workload.title for workload in WORKLOADS}
-    for workload, name, measured, unit, bound, before, note in TARGETS:
-        value = measured(scores[workload][OURS.name])
-        yield Figure(f"{titles[workload]}: {name}", value, unit, note, bound, "≤", f"{number(before)} {unit}".rstrip())
+    for target in TARGETS:
+        yield target.figure(titles[target.workload], target.measured(scores[target.workload][OURS.name]))
     worst = max(titles, key=lambda workload: to_zero(scores[workload]) if workload != "fed" else 0.0)
     name = f"pod-seconds to zero, beside {RIVALS[1].name}"
     note = f"the worst of those that drain: {titles[worst]}"

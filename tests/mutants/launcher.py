@@ -10,10 +10,11 @@ As a program: reads a `Run` a line from standard input, and answers each with it
 import importlib
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
 from typing import IO, NamedTuple
@@ -37,15 +38,22 @@ class Launcher:
         self._process = process
 
     def run(self, run: Run, timeout: float) -> tuple[int, str]:
-        """The exit status of pytest, and what it printed. After a TimeoutError, the launcher is of no more use."""
+        """The exit status of pytest, and what it printed. A TimeoutError ends the launcher, which then refuses more."""
         requests, answers = self._pipes()
         requests.write(json.dumps(run) + "\n")
         requests.flush()
         with DefaultSelector() as selector:
             selector.register(answers, EVENT_READ)
             if not selector.select(timeout):
+                self.kill()  # or its late answer would be taken for that of the next run
                 raise TimeoutError(f"pytest did not end within {timeout} s:\n{Path(run.output).read_text()}")
         return int(answers.readline()), Path(run.output).read_text()
+
+    def kill(self) -> None:
+        """End it, and the run that it waits for."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
     def _pipes(self) -> tuple[IO[str], IO[str]]:
         assert self._process.stdin
@@ -64,11 +72,12 @@ def launcher(folder: Path) -> Iterator[Launcher]:
         text=True,
         process_group=0,
     )
-    try:
-        yield Launcher(process)
-    finally:
-        os.killpg(process.pid, 9)
-        process.communicate()
+    with process:
+        runs = Launcher(process)
+        try:
+            yield runs
+        finally:
+            runs.kill()
 
 
 def main() -> None:

@@ -78,8 +78,7 @@ class Framing:
             return 0
         kind, announced = data[at], data[at + 1 : end]
         if kind in BULKS and (length := _length(announced)) >= 0:
-            if length > MESSAGE_BYTES:
-                _check("a text", length, MESSAGE_BYTES, "bytes")
+            _check("a text", length, MESSAGE_BYTES, "bytes")
             last = end + length + 4
             if last <= len(data):
                 self._pending -= 1
@@ -104,7 +103,7 @@ def _length(announced: bytes) -> int:
     Raises:
         DataError: it is not a number.
     """
-    if len(announced) > 20 or not (announced.isdigit() or announced.lstrip(b"-").isdigit()):
+    if len(announced) > 20 or not announced.lstrip(b"-").isdigit():
         raise DataError("an announced length is not a number")
     return int(announced)
 
