@@ -106,3 +106,28 @@ def test_a_handler_without_requests_has_no_wait(tmp_path: Path) -> None:
     }
 
     promtool("test", "rules", write(tmp_path / "tests.yaml", {"tests": [body]}))
+
+
+def test_of_two_workers_the_one_that_answered_sooner_tells_since_when(tmp_path: Path) -> None:
+    """Lag grows while a scrape waits, so a slow answer puts the registration too early."""
+    require_promtool()
+    (panel,) = [panel for panel in panels("queues") if panel["title"] == "Since when?"]
+    (target,) = panel["targets"]
+    tube = 'namespace="chosen", queue="chosen", handler="h", thread="t", priority="0"'
+    lags = {"quick": "60+60x10", "slow": "65+60x10"}
+    body = {
+        "interval": "1m",
+        "input_series": [
+            {"series": f'sharded_queue_tube_lag_seconds{{{tube}, pod="{pod}"}}', "values": values}
+            for pod, values in lags.items()
+        ],
+        "promql_expr_test": [
+            {
+                "expr": filled(target["expr"]),
+                "eval_time": "10m",
+                "exp_samples": [{"labels": f"{{{tube}}}", "value": -60_000}],
+            }
+        ],
+    }
+
+    promtool("test", "rules", write(tmp_path / "tests.yaml", {"tests": [body]}))

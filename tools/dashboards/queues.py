@@ -102,7 +102,11 @@ NAMED_DEPTH = (
 )
 LISTED_DEPTH = repeated("sharded_queue_tube_depth", TUBE, ', thread!=""') + f" and {TUBE_LAG}"
 STAMPS = f"sharded_queue_tube_lag_seconds{{{CHOSEN}}}"
-SINCE = f"min by ({TUBE}) (timestamp({STAMPS}) - {STAMPS}) * 1000"
+SINCE = f"max by ({TUBE}) (timestamp({STAMPS}) - {STAMPS}) * 1000"
+"""
+In milliseconds. Lag is read after the scrape began, so each worker's answer is too early by what it took: the latest is
+the nearest.
+"""
 
 REGISTERED = rate_of_repeated("sharded_queue_handler_registered_total")
 SETTLED = rate_of_repeated("sharded_queue_handler_settled_total")
