@@ -1,8 +1,10 @@
 """The baseline of the engine: the few Redis commands that do the same job without any of its guarantees."""
 
+from collections.abc import Awaitable, Callable
+
 from redis.asyncio import Redis
 
-from bench.load import BATCH, STAMP, Run, Stopwatch, decode, encode, requests
+from bench.load import BATCH, STAMP, Run, Small, Stopwatch, decode, encode, requests
 from sharded_queue.backends.redis.link import Link
 
 
@@ -21,7 +23,8 @@ async def handle(redis: Redis, keys: list[str], count: int) -> Run:
         pipeline = redis.pipeline(transaction=False)
         pipeline.lrange(key, 0, BATCH - 1)
         pipeline.ltrim(key, BATCH, -1)
-        return (await pipeline.execute())[0]
+        messages: list[bytes] = (await pipeline.execute())[0]
+        return messages
 
     return await _handle(fetch, keys, count)
 
@@ -32,15 +35,16 @@ async def handle_lean(redis: Redis, keys: list[str], count: int) -> Run:
 
     async def fetch(key: str) -> list[bytes]:
         commands = [("LRANGE", key, 0, BATCH - 1), ("LTRIM", key, BATCH, -1)]
-        return (await link.send_all(key, commands, seconds=5.0))[0]
+        messages: list[bytes] = (await link.send_all(key, commands, seconds=5.0))[0]
+        return messages
 
     return await _handle(fetch, keys, count)
 
 
-async def _handle(fetch, keys, count) -> Run:
+async def _handle(fetch: Callable[[str], Awaitable[list[bytes]]], keys: list[str], count: int) -> Run:
     handled = 0
 
-    async def perform(*requests) -> None:
+    async def perform(*requests: object) -> None:
         nonlocal handled
         handled += len(requests)
 
@@ -56,7 +60,7 @@ async def _handle(fetch, keys, count) -> Run:
     return run
 
 
-async def register(redis: Redis, groups: dict[str, list], count: int) -> Run:
+async def register(redis: Redis, groups: dict[str, list[Small]], count: int) -> Run:
     """Encode and RPUSH, one command a list."""
     watch = Stopwatch()
     pipeline = redis.pipeline(transaction=False)

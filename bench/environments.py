@@ -124,7 +124,7 @@ def worker() -> Path:
     if not (note.exists() and note.read_text() == lock.read_text()):
         print(f"installing the packages of the worker's image into {folder.relative_to(ROOT)}", flush=True)
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
-        install = [folder / "bin" / "python", "-m", "pip", "install", "--quiet"]
+        install = (folder / "bin" / "python", "-m", "pip", "install", "--quiet")
         subprocess.run([*install, "--require-hashes", "-r", lock], check=True)
         subprocess.run([*install, "--no-deps", "--editable", ROOT], check=True)
         note.write_text(lock.read_text())

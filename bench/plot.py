@@ -103,7 +103,15 @@ class Axis:
         return LABELS + part * (RIGHT - 60 - LABELS)
 
 
-def panel(title, labels, values, colours, notes, axis: Axis, origin: float) -> tuple[list[str], int]:
+def panel(
+    title: str,
+    labels: Sequence[str],
+    values: Sequence[float],
+    colours: Sequence[str],
+    notes: Sequence[str],
+    axis: Axis,
+    origin: float,
+) -> tuple[list[str], int]:
     bottom = TOP + len(labels) * (BAR + GAP)
     lines = [f'<text class="t" x="10" y="26">{escape(title)}</text>']
     for place, row in enumerate(zip(labels, values, colours, notes, strict=True)):

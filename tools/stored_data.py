@@ -124,11 +124,8 @@ async def commands(redis: Redis) -> AsyncIterator[list[str]]:
             case b"hash":
                 words = ["HSET", key, *_flat(sorted((await redis.hgetall(key)).items()))]
             case b"zset":
-                words = [
-                    "ZADD",
-                    key,
-                    *_flat((score, name) for name, score in await redis.zrange(key, 0, -1, withscores=True)),
-                ]
+                scored: Any = await redis.zrange(key, 0, -1, withscores=True)
+                words = ["ZADD", key, *_flat((score, name) for name, score in scored)]
             case kind:
                 raise TypeError(f"{key!r} is a {kind!r}")
         yield [_text(word) for word in words]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator
+from typing import Any
 
 from redis.asyncio import Redis
 
@@ -75,7 +76,8 @@ async def handled_by(redis: Redis, name: str) -> float:
     """When that worker handled its first request."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         while True:
-            for line in await redis.lrange(HANDLED, 0, -1):
+            lines: Any = await redis.lrange(HANDLED, 0, -1)
+            for line in lines:
                 worker, handled_at = line.decode().split()
                 if worker == name:
                     return float(handled_at)

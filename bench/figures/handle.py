@@ -49,7 +49,9 @@ def compared(threads: int, ours: list[Run], pipeline: list[Run]) -> Figure:
 
 
 async def in_turns(redis: Redis, scale: Scale, threads: int) -> tuple[list[Run], list[Run], list[Run]]:
-    ours, pipeline, lean = [], [], []
+    ours: list[Run] = []
+    pipeline: list[Run] = []
+    lean: list[Run] = []
     for _ in range(scale.rounds):
         ours.append(await ours_once(redis, scale.requests, threads))
         for runs, handle in ((pipeline, baseline.handle), (lean, baseline.handle_lean)):

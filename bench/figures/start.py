@@ -111,6 +111,6 @@ def cpu_seconds(pid: int) -> float:
 
 def ended(command: Sequence[str]) -> float:
     """User and system time of a process, from its exec to its end."""
-    pid = os.posix_spawn(command[0], command, os.environ)
+    pid = os.posix_spawn(command[0], list(command), os.environ)
     used = os.wait4(pid, 0)[2]
     return used.ru_utime + used.ru_stime

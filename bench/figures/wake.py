@@ -91,9 +91,8 @@ class Push:
         await self.redis.rpush(BARE_KEY, STAMP + encode(Small(0, "bare")))
 
     async def pop(self) -> None:
-        while True:
-            _, message = await self.redis.blpop(BARE_KEY, 0)
-            decode(message[len(STAMP) :])
+        while popped := await self.redis.blpop(BARE_KEY, 0):
+            decode(popped[1][len(STAMP) :])
             self.arrival.note()
 
 

@@ -39,7 +39,7 @@ class Nodes:
     def reset(self) -> None:
         for client in self.clients:
             client.config_resetstat()
-            client.execute_command("LATENCY", "RESET")
+            client.latency_reset()
 
     def memory(self) -> int:
         """Of keys and values alone, once two readings are equal: see `server.settled_bytes`."""
@@ -63,7 +63,7 @@ class Nodes:
 
     def longest_block_ms(self) -> float:
         """The longest that any node was busy without a break, since the last reset; Redis notes whole milliseconds."""
-        events = [event for client in self.clients for event in client.execute_command("LATENCY", "LATEST")]
+        events = [event for client in self.clients for event in client.latency_latest()]
         return float(max((event[3] for event in events), default=0))
 
     def close(self) -> None:

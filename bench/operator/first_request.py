@@ -10,7 +10,7 @@ import asyncio
 import json
 import random
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +20,7 @@ from bench.arithmetic import percentile
 from bench.figure import Figure, number
 from bench.operator import timestamps
 from bench.operator.containers import Containers
-from bench.operator.harness import Harness, Watch, set_up
+from bench.operator.harness import Harness, Sighting, Watch, set_up
 from bench.operator.scale import Scale
 from bench.operator.timestamps import FIRST, JOURNAL, NOTE_START, Task, first_of
 from sharded_queue import Queue, RedisStorage
@@ -206,9 +206,9 @@ def worker_of(name: str) -> str:
     return f"{name}-worker"
 
 
-def named(name: str):
+def named(name: str) -> Callable[[Sighting], bool]:
     return lambda seen: seen.name == name
 
 
-def scaled(name: str):
+def scaled(name: str) -> Callable[[Sighting], bool]:
     return lambda seen: seen.name == name and seen.body["spec"]["replicas"] > 0

@@ -153,7 +153,7 @@ async def set_up(cluster: Cluster, purpose: str, **options: str) -> AsyncIterato
     A namespace with a Redis of these options, and a function that starts operators for it. All end with the block.
     """
     settings = Configuration()
-    await config.load_kube_config(config_file=str(cluster.kubeconfig), client_configuration=settings)
+    await config.load_kube_config(config_file=str(cluster.kubeconfig), client_configuration=settings)  # type: ignore[no-untyped-call]
     api = Api(ApiClient(settings), PATIENCE_SECONDS)
     options = {"bind": f"127.0.0.1 {NODE_ADDRESS}", "protected-mode": "no", **options}
     with TemporaryDirectory() as place, fresh_namespace(cluster, f"bench-{purpose}") as namespace:

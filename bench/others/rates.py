@@ -14,11 +14,11 @@ from bench.scale import Scale
 
 
 class Job(NamedTuple):
-    """*count*: enough requests for a second or so."""
+    """*requests*: enough for a second or so."""
 
     competitor: Competitor
     how: How
-    count: int
+    requests: int
     threads: int = 1
 
     @property
@@ -93,18 +93,18 @@ async def measure(redis: Redis, scripts: dict[Competitor, Script], scale: Scale)
 
 
 def sized(job: Job, scale: Scale) -> Job:
-    count = max(100, job.count // scale.others_share)
-    return job._replace(count=count, threads=count if job.threads > 1 else 1)
+    count = max(100, job.requests // scale.others_share)
+    return job._replace(requests=count, threads=count if job.threads > 1 else 1)
 
 
 async def once(redis: Redis, script: Script, job: Job) -> Sample:
     await redis.flushall()
     empty, before = await server.settled_bytes(redis), await server.cpu_seconds(redis)
     await server.reset(redis)
-    registered = await script.report("register", job.how, job.count, job.threads)
+    registered = await script.report("register", job.how, job.requests, job.threads)
     waiting = await server.settled_bytes(redis) - empty
-    handled = await script.report("handle", job.how, job.count, job.threads)
+    handled = await script.report("handle", job.how, job.requests, job.threads)
     commands, reads = sum((await server.calls(redis)).values()), await server.reads(redis)
     redis_us = (await server.cpu_seconds(redis) - before) * 1e6
-    costs = (each / job.count for each in (redis_us, commands, reads, waiting))
+    costs = (each / job.requests for each in (redis_us, commands, reads, waiting))
     return Sample(registered["rate"], handled["rate"], handled["cpu_us"], *costs)

@@ -89,7 +89,7 @@ def _build(program: Program, target: Path, place: str) -> None:
         raise CannotRun(f"{program.name} is not here and cannot be built: install Go 1.26 or newer")
     part = target / f".{program.name}.part"
     module = MODULES / program.module
-    command = ["go", "build", "-trimpath", "-ldflags", _flags(), "-o", part, program.package]
+    command = ["go", "build", "-trimpath", "-ldflags", _flags(), "-o", str(part), program.package]
     with step(f"building {program.name}, {place}"):
         done = subprocess.run(
             command, cwd=module, env=os.environ | {"CGO_ENABLED": "0"}, capture_output=True, text=True, check=False

@@ -25,8 +25,8 @@ def wait_until(watch: list[str], env: dict[str, str], condition: Callable[[Objec
     deadline = threading.Timer(seconds, process.kill)
     deadline.start()
     began, last = time.monotonic(), None
+    assert process.stdout
     try:
-        assert process.stdout
         for last in states(process.stdout):
             if _holds(condition, last):
                 return last

@@ -11,7 +11,8 @@ LANGUAGES = {".py": "python", ".mjs": "javascript", ".yaml": "yaml", "": "docker
 def repository() -> str:
     """Its address, as pyproject.toml has it."""
     addresses = dict(line.split(", ", 1) for line in metadata("sharded-queue").get_all("Project-URL", []))
-    return addresses["Repository"]
+    repository: str = addresses["Repository"]
+    return repository
 
 
 def files(folder: Path) -> list[Path]:

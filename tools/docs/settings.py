@@ -56,8 +56,8 @@ def entry(variable: str, field: Field, meaning: list[str]) -> str:
 def kind(field: Field) -> str:
     if field.kinds == (tuple[str, ...],):
         return "texts, separated by commas"
-    words = [f"`{choice}`" for choice in field.choices] or [KINDS.get(each) for each in field.kinds]
-    return " or ".join(filter(None, words))
+    words = [f"`{choice}`" for choice in field.choices] or [KINDS[each] for each in field.kinds if each in KINDS]
+    return " or ".join(words)
 
 
 def default(field: Field) -> str:

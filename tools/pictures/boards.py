@@ -71,7 +71,7 @@ def panel_of(body: Mapping[str, Any]) -> Panel:
         Target(each["expr"], each["legendFormat"], each["refId"], bool(each.get("instant")))
         for each in body.get("targets", [])
     )
-    return Panel(body["type"], body["title"], place, targets, body)  # type: ignore[arg-type]
+    return Panel(body["type"], body["title"], place, targets, body)
 
 
 def query_of(variable: Mapping[str, Any]) -> str:

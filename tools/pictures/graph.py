@@ -99,8 +99,8 @@ def scale(value: float, rules: int) -> tuple[float, float]:
 
 
 def axes(frame: Frame, unit: str) -> Iterator[str]:
-    for place in range(round(frame.most / frame.step) + 1):
-        value = frame.step * place
+    for number in range(round(frame.most / frame.step) + 1):
+        value = frame.step * number
         yield svg.rule(frame.left, frame.y(value), frame.width)
         yield svg.text(frame.left - 6, frame.y(value) + 4, spelled(value, unit), kind="n", anchor="end")
     seconds = frame.end - frame.begin
