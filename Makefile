@@ -39,7 +39,7 @@ growth: install redis-server ## rates, memory and blocks as threads, requests, b
 scaling: install ## the scaling decision beside message counts, simulated: docs/scaling.md and its plot (a minute)
 	@$(BIN)/python -m bench.simulation
 
-bench-operator: install redis-server ## the operator's figures on a real Kubernetes: their part of docs/scaling.md (8 minutes)
+bench-operator: install redis-server ## the operator's figures on a real Kubernetes: their part of docs/scaling.md (16 minutes)
 	@$(BIN)/python -m bench.operator
 
 cluster: install ## a real Kubernetes on this machine, with the project's images; says what to type next
