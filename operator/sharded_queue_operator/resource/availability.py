@@ -8,6 +8,7 @@ image that cannot be pulled, or a program that exits.
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sharded_queue.printable import counted
 from sharded_queue_operator.resource.conditions import condition
 
 IMAGE_REASONS = frozenset(
@@ -65,15 +66,20 @@ def _container_problem(pod: str, container: Manifest) -> Iterator[Problem]:
     where = f"container {container['name']} of pod {pod}"
     waiting = (container.get("state") or {}).get("waiting") or {}
     reason, message = waiting.get("reason", ""), waiting.get("message", "")
-    ended = (container.get("lastState") or {}).get("terminated") or {}
     if reason in IMAGE_REASONS:
         # The kubelet's message changes with each try; a status that quoted it would be written each time.
         yield Problem("ImagePullBackOff", f"the image {container.get('image', '')!r} of {where} cannot be pulled")
     elif reason in CONFIG_REASONS:
         yield Problem("ContainerRefused", f"{where} cannot be created: {message or reason}")
-    elif ended and container.get("restartCount", 0) and not container.get("ready"):
-        restarts = f"restarted {container['restartCount']} times, last after exit code {ended.get('exitCode')}"
-        yield Problem("CrashLooping", f"{where} was {restarts}")
+    elif container.get("restartCount", 0) and not container.get("ready"):
+        yield Problem("CrashLooping", f"{where} was {_restarted(container)}")
+
+
+def _restarted(container: Manifest) -> str:
+    """How often, and how its program last ended, as far as the kubelet tells: it may remove what ended before."""
+    ends = ((container.get(state) or {}).get("terminated") or {} for state in ("lastState", "state"))
+    code = next((f", last after exit code {end['exitCode']}" for end in ends if end), "")
+    return f"restarted {counted(container['restartCount'], 'time')}{code}"
 
 
 def worst(problems: Sequence[Problem]) -> Problem | None:
