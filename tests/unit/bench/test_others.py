@@ -170,5 +170,5 @@ def test_every_queue_is_measured_at_its_best_and_one_at_a_time():
 @pytest.mark.parametrize("scale", [FULL, QUICK])
 def test_many_threads_stay_threads_of_one_request_at_any_scale(scale):
     for job in (sized(job, scale) for job in JOBS):
-        assert job.count >= 100
-        assert job.threads in (1, job.count)
+        assert job.requests >= 100
+        assert job.threads in (1, job.requests)
