@@ -1,4 +1,4 @@
-"""A release holds the files of the two packages that git tracks; a file too few or too many is reported."""
+"""A release holds the files of its packages that git tracks; a file too few or too many is reported."""
 
 import shutil
 import subprocess
@@ -32,6 +32,17 @@ def test_the_wheel_has_types_scripts_and_licence_and_no_tests(archives: dict[str
     assert any(name.endswith("licenses/LICENSE") for name in found)
     packages = {"sharded_queue", "sharded_queue_pytest", "sharded_queue_operator"}
     assert {name.partition("/")[0].partition("-")[0] for name in found} == packages
+
+
+def test_the_checks_of_a_release_pass(archives: dict[str, Path]) -> None:
+    """Those of `make dist`. A package that was added once failed them, and only the next release would have told."""
+    programs = Path(sys.executable).parent
+    paths = list(map(str, archives.values()))
+    for command in (["twine", "check", "--strict", *paths], ["check-wheel-contents", str(archives[".whl"])]):
+        done = subprocess.run(
+            [programs / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_file_that_lies_about_and_one_that_is_missing_are_told(archives: dict[str, Path], tmp_path: Path) -> None:
