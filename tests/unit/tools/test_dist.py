@@ -34,17 +34,14 @@ def test_the_wheel_has_types_scripts_and_licence_and_no_tests(archives: dict[str
     assert {name.partition("/")[0].partition("-")[0] for name in found} == packages
 
 
-def test_the_checks_of_a_release_pass(archives: dict[str, Path]) -> None:
-    """Those of `make dist`. A package that was added once failed them, and only the next release would have told."""
-    for module in ("twine", "check_wheel_contents"):
-        pytest.importorskip(module, reason=f"{module} is not among the oldest packages, with which this runs too")
-    programs = Path(sys.executable).parent
-    paths = list(map(str, archives.values()))
-    for command in (["twine", "check", "--strict", *paths], ["check-wheel-contents", str(archives[".whl"])]):
-        done = subprocess.run(
-            [programs / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+def test_the_wheel_holds_no_package_that_is_not_declared(archives: dict[str, Path]) -> None:
+    """A package that was added once failed this check of `make dist`, and only the next release would have told."""
+    program = Path(sys.executable).with_name("check-wheel-contents")
+    done = subprocess.run(
+        [program, archives[".whl"]], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_a_file_that_lies_about_and_one_that_is_missing_are_told(archives: dict[str, Path], tmp_path: Path) -> None:
