@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,21 @@ def test_the_first_row_is_the_answer() -> None:
     assert first == ["Longest wait", "Which tube?", "Why?", "Since when?", "Who holds it?"]
 
 
+def ask_promtool(folder: Path, series: Mapping[str, str], answers: Sequence[tuple[str, str, float]]) -> None:
+    """
+    Whether each query has its one answer (query, labels, value) after ten minutes of *series*, with a sample a minute.
+    """
+    body = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {"expr": expr, "eval_time": "10m", "exp_samples": [{"labels": labels, "value": value}]}
+            for expr, labels, value in answers
+        ],
+    }
+    promtool("test", "rules", write(folder / "tests.yaml", {"tests": [body]}))
+
+
 def test_a_handler_without_requests_has_no_wait(tmp_path: Path) -> None:
     """A quantile of nothing is NaN, which a panel would show as a value."""
     require_promtool()
@@ -93,19 +109,9 @@ def test_a_handler_without_requests_has_no_wait(tmp_path: Path) -> None:
     up_to = {"0.1": 50, "1": 99, "+Inf": 100}
     counts = {f'{{{busy}, le="{bound}"}}': f"0+{count}x10" for bound, count in up_to.items()}
     counts |= {f'{{{idle}, le="{bound}"}}': "0x10" for bound in up_to}
-    body = {
-        "interval": "1m",
-        "input_series": [
-            {"series": f"sharded_queue_worker_wait_seconds_bucket{labels}", "values": values}
-            for labels, values in counts.items()
-        ],
-        "promql_expr_test": [
-            {"expr": expr, "eval_time": "10m", "exp_samples": [{"labels": f"{{{busy}}}", "value": seconds}]}
-            for expr, seconds in ((p99, 1), (p50, 0.1))
-        ],
-    }
+    series = {f"sharded_queue_worker_wait_seconds_bucket{labels}": values for labels, values in counts.items()}
 
-    promtool("test", "rules", write(tmp_path / "tests.yaml", {"tests": [body]}))
+    ask_promtool(tmp_path, series, [(expr, f"{{{busy}}}", seconds) for expr, seconds in ((p99, 1), (p50, 0.1))])
 
 
 def test_of_two_workers_the_one_that_answered_sooner_tells_since_when(tmp_path: Path) -> None:
@@ -115,19 +121,6 @@ def test_of_two_workers_the_one_that_answered_sooner_tells_since_when(tmp_path: 
     (target,) = panel["targets"]
     tube = 'namespace="chosen", queue="chosen", handler="h", thread="t", priority="0"'
     lags = {"quick": "60+60x10", "slow": "65+60x10"}
-    body = {
-        "interval": "1m",
-        "input_series": [
-            {"series": f'sharded_queue_tube_lag_seconds{{{tube}, pod="{pod}"}}', "values": values}
-            for pod, values in lags.items()
-        ],
-        "promql_expr_test": [
-            {
-                "expr": filled(target["expr"]),
-                "eval_time": "10m",
-                "exp_samples": [{"labels": f"{{{tube}}}", "value": -60_000}],
-            }
-        ],
-    }
+    series = {f'sharded_queue_tube_lag_seconds{{{tube}, pod="{pod}"}}': values for pod, values in lags.items()}
 
-    promtool("test", "rules", write(tmp_path / "tests.yaml", {"tests": [body]}))
+    ask_promtool(tmp_path, series, [(filled(target["expr"]), f"{{{tube}}}", -60_000)])
