@@ -360,6 +360,9 @@ class Machine(RuleBasedStateMachine):
             assert unfenced(pair.memory) == unfenced(pair.redis)
         self.batches += pairs
         assert memory.others_wait == redis.others_wait
+        assert memory.is_cordoned == redis.is_cordoned
+        if not memory.is_cordoned:  # on Redis, a cordoned worker is told only that
+            assert (memory.next_seconds is None) == (redis.next_seconds is None)
 
     @precondition(lambda self: self.batches)
     @rule(place=places, done=st.integers(0, 6), wanted=st.integers(0, 4), release=st.booleans(), fates=losses)

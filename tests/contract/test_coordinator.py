@@ -328,6 +328,36 @@ async def test_a_bind_says_when_the_next_lease_expires(backend: Backend) -> None
     assert bound.next_seconds == pytest.approx(LEASE_SECONDS, abs=1)
 
 
+@pytest.mark.parametrize("age", [0, 5])
+async def test_a_bind_counts_the_leases_that_it_gives(age: int, backend: Backend) -> None:
+    await backend.register("a", "1")
+    await backend.register("b", "1")
+    if age:
+        await backend.bind_one("w/1")
+        await backend.advance(age)
+    bound = await backend.coordinator.bind(SHARD, BindRequest("w/2", 1, 1, LEASE_SECONDS))
+
+    assert bound.next_seconds == pytest.approx(LEASE_SECONDS - age, abs=1)
+
+
+async def test_a_bind_counts_no_lease_that_it_ended(backend: Backend) -> None:
+    await backend.register("a", "1")
+    await backend.crash_with()
+    bound = await backend.coordinator.bind(SHARD, BindRequest("w/2", 1, 1, LEASE_SECONDS))
+
+    assert bound.next_seconds == pytest.approx(LEASE_SECONDS, abs=1)
+
+
+@pytest.mark.parametrize(("waiting", "threads"), [(0, 1), (1, 1), (2, 1), (3, 2), (3, 3), (3, 4), (3, 0)])
+async def test_a_bind_says_whether_threads_are_left_behind(waiting: int, threads: int, backend: Backend) -> None:
+    for thread in range(waiting):
+        await backend.register(str(thread), "1")
+    bound = await backend.coordinator.bind(SHARD, BindRequest("w/1", threads, 1, LEASE_SECONDS))
+
+    assert len(bound.batches) == min(waiting, threads)
+    assert bound.others_wait == (0 < threads < waiting)
+
+
 async def test_a_bind_says_when_the_next_back_off_ends(backend: Backend) -> None:
     await backend.register("a", "1")
     await backend.fail(await backend.bind_one("w/1"), delay=5)

@@ -92,6 +92,20 @@ MUTANTS = [
         (COORDINATOR + "an_expired_thread_is_free",),
     ),
     Mutant(
+        "a bind forgets the leases that it gives",
+        BIND,
+        "if #leases > 0 then ends = ends and math.min(ends, now + lease) end",
+        "",
+        (COORDINATOR + "a_bind_counts_the_leases_that_it_gives",),
+    ),
+    Mutant(
+        "a bind counts the leases that it ended",
+        BIND,
+        "ends, free = nil, nil",
+        "",
+        (COORDINATOR + "a_bind_counts_no_lease_that_it_ended",),
+    ),
+    Mutant(
         "a clock that was set back freezes threads",
         BIND,
         "redis.call('ZADD', LEASES, 'LT', now + (held and tonumber(held.lease) or 0), thread)",

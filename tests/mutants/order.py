@@ -29,9 +29,23 @@ MUTANTS = [
     Mutant(
         "the newest thread is bound first",
         BIND,
-        "redis.call('ZRANGEBYSCORE', READY, '-inf', '+inf',",
-        "redis.call('ZREVRANGEBYSCORE', READY, '+inf', '-inf',",
+        "redis.call('ZRANGE', READY, '0', asked)",
+        "redis.call('ZREVRANGE', READY, '0', asked)",
         (COORDINATOR + "the_thread_with_the_oldest_request_is_bound_first",),
+    ),
+    Mutant(
+        "a worker with enough to do leaves threads behind in silence",
+        BIND,
+        "is_left, picked[threads + 1] = #picked > threads, nil",
+        "picked[threads + 1] = nil",
+        (COORDINATOR + "a_bind_says_whether_threads_are_left_behind",),
+    ),
+    Mutant(
+        "a bind binds one thread more than was asked for",
+        BIND,
+        "is_left, picked[threads + 1] = #picked > threads, nil",
+        "is_left = #picked > threads",
+        (COORDINATOR + "a_bind_says_whether_threads_are_left_behind",),
     ),
     Mutant(
         "a ready thread does not get older",

@@ -82,7 +82,7 @@ class RedisCoordinator(Coordinator):
 
     async def bind(self, shard: Shard, request: BindRequest) -> Bound:
         owner, lease_seconds, ageing_seconds = request.owner, request.lease_seconds, request.ageing_seconds
-        binder = self._binders.setdefault((shard, owner), Binder())
+        binder = self._binders.get((shard, owner)) or self._binders.setdefault((shard, owner), Binder())
         binder.call += 1
         keys = [*self.keys.of(shard), binder.key(self.keys.base(shard))]
         lease_ms, ageing_ms = int(lease_seconds * 1000), int(ageing_seconds * 1000)

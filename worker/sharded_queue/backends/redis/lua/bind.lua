@@ -21,17 +21,18 @@ local function grant(thread, fence, priority, first, attempt, messages)
   reply[at + 4], reply[at + 5], reply[at + 6] = first, attempt, messages
 end
 
-local function next_occurrence()
-  return tonumber(redis.call('ZRANGE', OCCURRENCES, '0', '0', 'WITHSCORES')[2])
+-- The first moment in a sorted set of moments.
+local function first_moment(key)
+  return tonumber(redis.call('ZRANGE', key, '0', '0', 'WITHSCORES')[2]) or math.huge
 end
 
--- Answer until when a thread may become free, and until when a schedule occurs.
-local function look_ahead(occurs)
-  for _, key in ipairs({ LEASES, BLOCKED, not has_waiting and DUE or nil }) do
-    local score = tonumber(redis.call('ZRANGE', key, '0', '0', 'WITHSCORES')[2])
-    if score and score < 1e14 and (reply[1] < 0 or score - now < reply[1]) then reply[1] = math.max(score - now, 0) end
-  end
-  if occurs and occurs < 1e14 then reply[3] = math.max(occurs - now, 0) end
+-- Answer until when a thread may become free, and until when a schedule occurs. `ends` and `free`: when the first lease
+-- and the first back-off end, if the caller knows it.
+local function look_ahead(occurs, ends, free)
+  local due = has_waiting and math.huge or first_moment(DUE)
+  local soonest = math.min(ends or first_moment(LEASES), free or first_moment(BLOCKED), due)
+  if soonest < 1e14 then reply[1] = math.max(soonest - now, 0) end
+  if occurs < 1e14 then reply[3] = math.max(occurs - now, 0) end
 end
 
 -- A worker that is about to be stopped gets no threads that it would have to give back.
@@ -59,7 +60,7 @@ if before == call then
     local held = holds[thread]
     grant(thread, held.fence, rarely().in_hand(thread, rarely().tubes_of(thread), held))
   end
-  look_ahead(next_occurrence())
+  look_ahead(first_moment(OCCURRENCES))
   local cordoned = is_cordoned()
   if (#threads > 0 or cordoned) and redis.call('EXISTS', READY) == 1 then reply[2] = 1 end
   if cordoned then reply[1] = -2 end
@@ -73,9 +74,13 @@ follow_clock(counted[3])
 -- A clock that was set back must not freeze a thread: no lease ends later than a full lease from now.
 local till = integer(now + lease)
 local late = redis.call('ZRANGEBYSCORE', LEASES, '(' .. till, '+inf', 'LIMIT', '0', SWEEP)
-local over = redis.call('ZRANGEBYSCORE', LEASES, '-inf', now_text, 'LIMIT', '0', SWEEP)
-local ripe = redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now_text, 'LIMIT', '0', SWEEP)
-if #late + #over + #ripe > 0 or before > heard then rarely().check_kinds() end
+local ends, free = first_moment(LEASES), first_moment(BLOCKED)
+local over = ends <= now and redis.call('ZRANGEBYSCORE', LEASES, '-inf', now_text, 'LIMIT', '0', SWEEP) or {}
+local ripe = free <= now and redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now_text, 'LIMIT', '0', SWEEP) or {}
+if #late + #over + #ripe > 0 or before > heard then
+  rarely().check_kinds()
+  ends, free = nil, nil -- both change now
+end
 for _, thread in ipairs(late) do
   local held = rarely().held_of(thread)
   redis.call('ZADD', LEASES, 'LT', now + (held and tonumber(held.lease) or 0), thread)
@@ -100,9 +105,10 @@ if ahead > 0 then -- as many threads are left for other workers as are bound ahe
   threads = threads + math.max(0, math.min(ahead, math.floor(left / 2)))
   asked = integer(threads)
 end
-local picked = {}
+local picked, is_left = {}, false
 if threads > 0 and not counted[4] then
-  picked = redis.call('ZRANGEBYSCORE', READY, '-inf', '+inf', 'LIMIT', '0', asked)
+  picked = redis.call('ZRANGE', READY, '0', asked) -- one thread more, to know whether any is left behind
+  is_left, picked[threads + 1] = #picked > threads, nil
 end
 
 -- 4. Hand out their first requests.
@@ -110,7 +116,7 @@ end
 local taken, records, leases = {}, {}, {}
 local fence = math.max((is_integer(tonumber(counted[1])) and counted[1] or 0) + 1, now_us)
 largest = tonumber(counted[2]) or 0
-local occurs = next_occurrence()
+local occurs = first_moment(OCCURRENCES)
 
 local are_texts = is_text(table.concat(picked, ' '))
 
@@ -125,7 +131,10 @@ end
 
 local holds = records_of(HELD, picked)
 for i, record in ipairs(records_of(THREADS, picked)) do
-  if i > 1 and room <= 0 then break end -- the others stay ready
+  if i > 1 and room <= 0 then -- the others stay ready
+    is_left = true
+    break
+  end
   local thread = picked[i]
   taken[i] = thread
   local held = { fence = integer(fence), owner = owner, since = now_text, lease = ARGV[7], priority = '0', first = 0,
@@ -153,8 +162,9 @@ if #reply > 3 then
 elseif is_asked then
   redis.call('HSET', COUNTERS, 'polled', now_text)
 end
-if (#picked > 0 or cordoned) and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
-look_ahead(occurs)
+if is_left or cordoned and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
+if #leases > 0 then ends = ends and math.min(ends, now + lease) end
+look_ahead(occurs, ends, free)
 finish()
 if cordoned then reply[1] = -2 end
 return reply
