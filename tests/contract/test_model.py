@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 )
 
 from sharded_queue import settings
-from sharded_queue.backends.redis import scripts
+from sharded_queue.backends.redis import scripts, storage
 from tests.conftest import MODEL_SEED
 from tests.contract.model import Machine, OneClock
 from tools.redis_server import RedisServer
@@ -29,6 +29,7 @@ STEPS_A_RUN = 50
 @pytest.mark.timeout(3600)
 def test_memory_and_redis_are_the_same_queue(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scripts, "PAUSE_SECONDS", 0.0001)
+    monkeypatch.setattr(storage, "PACKED_MESSAGES", 2)
     settings.crash_limit = 3
     clock = OneClock()
 

@@ -10,7 +10,7 @@ from redis.exceptions import ResponseError
 
 from sharded_queue import Queue, QueueFull, SettingsError, StorageUnavailable, Worker, settings
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
-from sharded_queue.backends.redis.storage import RedisStorage, encode_entries
+from sharded_queue.backends.redis.storage import PACKED_MESSAGES, RedisStorage, encode_entries
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.handler import Handler
 from sharded_queue.storage import Entry, Registration, Schedule, Settlement
@@ -89,7 +89,7 @@ async def test_a_registration_that_comes_late_changes_nothing(on_redis: RedisBac
     assert await on_redis.waiting("a") == ["1", "2"]
 
 
-@pytest.mark.parametrize("said", [-1, -3])
+@pytest.mark.parametrize("said", [-1, 1 - PACKED_MESSAGES, -1 - PACKED_MESSAGES])
 async def test_a_registration_with_another_number_of_messages_than_it_says_is_refused_whole(
     on_redis: RedisBackend, said: int
 ) -> None:
@@ -97,11 +97,12 @@ async def test_a_registration_with_another_number_of_messages_than_it_says_is_re
     await on_redis.register("a", "1")
     keys = [*on_redis.redis_storage.keys.of(SHARD), f"{on_redis.redis_storage.keys.base(SHARD)}:producer:p"]
     stamp = b"%d" % int(time.time() * 1000)
-    entries = encode_entries([Entry("a", 0, [b"2"]), Entry("b", 0, [b"3", b"4"])], stamp)
-    assert entries[-2] == -2
+    many = [b"3"] * PACKED_MESSAGES
+    entries = encode_entries([Entry("a", 0, [b"2"]), Entry("b", 0, many)], [[1], [1] * len(many)], stamp)
+    assert entries[-2] == -len(many)
     head = [1, stamp, 1000, "awake", SHARD.tag, 0, 0, 0, "", 20]
 
-    with pytest.raises(ResponseError, match=f"2 messages, not {-said}"):
+    with pytest.raises(ResponseError, match=f"{PACKED_MESSAGES} messages, not {-said}"):
         await on_redis.redis_storage.scripts.call("register", keys, [*head, *entries[:-2], said, entries[-1]], 5)
 
     assert (await on_redis.waiting("a"), await on_redis.waiting("b")) == (["1"], [])
@@ -110,7 +111,9 @@ async def test_a_registration_with_another_number_of_messages_than_it_says_is_re
 @pytest.mark.parametrize(
     ("packed", "window_ms", "fault"),
     [
-        (b"\xdd\x00\x00\x00\x02\xa14\x90", 0, "a message is a table"),
+        (b"\xdd\x00\x00\x00\x02\xa14\x90", 0, "a message is no string"),
+        (b"\xdd\x00\x00\x00\x02\xa14\x05", 0, "a message is no string"),
+        (b"\xdd\x00\x00\x00\x03\xa14\xc0\xa15", 0, "messages, not 2|a message is no string"),
         (b"\xdd\x00\x00\x00\x02\xa14\xa15", 1000, "with a window"),
         (b"not MessagePack", 0, "0 messages, not 2"),
     ],

@@ -39,8 +39,8 @@ MUTANTS = [
     Mutant(
         "all messages in one argument have the length of the first",
         "backends/redis/storage.py",
-        "heads[len(body)] + body",
-        "heads[len(bodies[0])] + body",
+        "map(heads.__getitem__, lengths), bodies",
+        "[heads[lengths[0]]] * len(lengths), bodies",
         (STORAGE + "messages_of_any_bytes_and_lengths_come_back_as_they_were",),
     ),
     # Duplicates.

@@ -11,7 +11,7 @@ from decimal import Decimal
 from enum import Enum
 from itertools import chain
 from math import isfinite
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 from uuid import UUID
@@ -100,17 +100,14 @@ def _check_record(kind: type, inside: frozenset[Any]) -> HaveType | None:
     def are_records(values: Sequence[Any]) -> bool:
         if not {kind}.issuperset(map(type, values)):
             return False
-        columns = columns_of(values)  # none of no values
-        return all(check(column) for check, column in zip(checks.values(), columns, strict=False) if check)
+        return all(check(column) for check, column in zip(checks.values(), columns_of(values), strict=True) if check)
 
     return are_records
 
 
 def _columns_of(kind: type, names: Sequence[str]) -> Callable[[Sequence[Any]], Iterable[Sequence[Any]]]:
-    """Each field of all records, in the order of *names*. Tuples are transposed, which takes half the time."""
-    if issubclass(kind, tuple):
-        return lambda values: zip(*values, strict=True)
-    readers = list(map(attrgetter, names))
+    """Each field of all records, in the order of *names*; an item of a tuple is read faster by its number."""
+    readers = [itemgetter(n) for n in range(len(names))] if issubclass(kind, tuple) else list(map(attrgetter, names))
     return lambda values: (list(map(read, values)) for read in readers)
 
 

@@ -35,6 +35,9 @@ class Partition(NamedTuple):
 
     def entries(self, tubes: Mapping[Any, Tube]) -> list[Entry]:
         """What to append to each tube."""
+        if len(distinct := set(tubes.values())) == 1:
+            (tube,) = distinct
+            return [Entry(tube.thread, tube.priority, self.bodies, self.identities)]
         entries = {
             tube: Entry(tube.thread, tube.priority, [], [] if self.identities else ()) for tube in tubes.values()
         }

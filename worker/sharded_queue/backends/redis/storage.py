@@ -63,8 +63,11 @@ SLOWEST_BYTES_A_SECOND = 125_000
 """The slowest connection that a large registration is given time for: a megabit a second."""
 BYTES_OF_ARGUMENT = 64
 """The overhead of a request beside its body, on the way and in the time that Redis takes for it."""
-PACKED_BYTES = 1000
-"""Longer messages are an argument each: packing them costs more than it saves."""
+PACKED_MESSAGES, PACKED_BYTES = 32, 1000
+"""
+Fewer messages, or longer ones, are an argument each. Packing saves a producer 0.3 us for each message of 50 bytes, and
+costs Redis 2 us for each tube.
+"""
 SCAN_COUNT = 1000
 DROPPED_AT_ONCE = 1000
 """Requests of one step of `drop`: 40 ms of Redis."""
@@ -138,8 +141,9 @@ class RedisStorage(Storage):
         """The answer to a registration. Each time it is sent, its requests get a new stamp."""
         keys = [*self.keys.of(shard), f"{self.keys.base(shard)}:producer:{producer.name}"]
         elapsed = asyncio.get_running_loop().time
-        lengths = list(map(len, chain.from_iterable(entry.bodies for entry in entries)))
-        rest = (self.keys.awake, shard.tag, *limits, STAMP_DIGITS + max(lengths, default=0))
+        lengths = [list(map(len, entry.bodies)) for entry in entries]
+        longest = max((max(of_tube, default=0) for of_tube in lengths), default=0)
+        rest = (self.keys.awake, shard.tag, *limits, STAMP_DIGITS + longest)
         way_seconds, give_up_at = _way_seconds(lengths), elapsed() + settings.redis_retry
 
         async def attempt(_: bool) -> list[Any]:
@@ -147,7 +151,7 @@ class RedisStorage(Storage):
                 await self.scripts.make_sure_of("register", keys[0])
             stamp, sent_at = self._clock.stamp(), elapsed()
             head = [producer.call, stamp, self._clock.tolerance(way_seconds), *rest]
-            arguments = [*head, *encode_entries(entries, b"%013d" % stamp)]
+            arguments = [*head, *encode_entries(entries, lengths, b"%013d" % stamp)]
             seconds = max(settings.redis_timeout, min(settings.redis_timeout + way_seconds, give_up_at - sent_at))
             reply: list[Any] = await self.scripts.call("register", keys, arguments, seconds)
             self._clock.learn(stamp, elapsed() - sent_at, reply[0])
@@ -450,21 +454,24 @@ def _limits(registration: Registration) -> Limits:
     return registration.capacity or 0, delay_ms, window_ms, layout
 
 
-def _way_seconds(lengths: Sequence[int]) -> float:
-    """The extra time for a registration to reach Redis and be carried out, by the lengths of its requests."""
-    return (sum(lengths) + BYTES_OF_ARGUMENT * len(lengths)) / SLOWEST_BYTES_A_SECOND
+def _way_seconds(lengths: Sequence[Sequence[int]]) -> float:
+    """The extra time for a registration to reach Redis and be carried out, by the lengths of its requests per tube."""
+    return sum(sum(of_tube) + BYTES_OF_ARGUMENT * len(of_tube) for of_tube in lengths) / SLOWEST_BYTES_A_SECOND
 
 
 def _encode_layout(layout: Layout | None) -> str:
     return f"{layout.number} {layout.threads}" if layout else ""
 
 
-def encode_entries(entries: Sequence[Entry], stamp: bytes) -> list[Any]:
-    """The arguments of `register.lua` for all tubes; *stamp* goes before each message."""
+def encode_entries(entries: Sequence[Entry], lengths: Sequence[Sequence[int]], stamp: bytes) -> list[Any]:
+    """
+    The arguments of `register.lua` for all tubes; *stamp* goes before each message. *lengths*: those of the bodies of
+    each entry.
+    """
     arguments: list[Any] = []
-    for thread, priority, bodies, identities in entries:
-        if len(bodies) > 1 and not identities and max(map(len, bodies)) <= PACKED_BYTES:
-            arguments += (thread, priority, -len(bodies), _packed(bodies, stamp))
+    for (thread, priority, bodies, identities), of_tube in zip(entries, lengths, strict=True):
+        if len(bodies) >= PACKED_MESSAGES and not identities and max(of_tube) <= PACKED_BYTES:
+            arguments += (thread, priority, -len(bodies), _packed(bodies, of_tube, stamp))
         else:
             arguments += (thread, priority, len(bodies))
             arguments += [stamp + body for body in bodies]
@@ -472,14 +479,16 @@ def encode_entries(entries: Sequence[Entry], stamp: bytes) -> list[Any]:
     return arguments
 
 
-def _packed(bodies: Sequence[bytes], stamp: bytes) -> bytes:
+def _packed(bodies: Sequence[bytes], lengths: Sequence[int], stamp: bytes) -> bytes:
     """
-    MessagePack: an array of strings. One argument takes redis-py a quarter of the time of an argument per message.
+    MessagePack: an array of strings. One argument takes redis-py half of the time of an argument per message.
 
     By hand, as msgspec writes bytes as MessagePack's binary type, which Redis's reader does not know.
     """
-    heads = {length: b"\xdb%b%b" % ((len(stamp) + length).to_bytes(4), stamp) for length in set(map(len, bodies))}
-    return b"\xdd%b%b" % (len(bodies).to_bytes(4), b"".join([heads[len(body)] + body for body in bodies]))
+    heads = {length: b"\xdb%b%b" % ((len(stamp) + length).to_bytes(4), stamp) for length in set(lengths)}
+    parts = [b"\xdd" + len(bodies).to_bytes(4)] * (1 + 2 * len(bodies))
+    parts[1::2], parts[2::2] = map(heads.__getitem__, lengths), bodies
+    return b"".join(parts)
 
 
 def first_of(text: bytes) -> First:

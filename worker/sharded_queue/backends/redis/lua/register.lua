@@ -94,9 +94,11 @@ while at <= #entries do
     local messages = cmsgpack.unpack(entries[at + 3])
     local found = type(messages) == 'table' and #messages or 0
     if found ~= -count then error({ err = 'ARGUMENTS ' .. found .. ' messages, not ' .. -count }) end
-    for _, message in ipairs(messages) do
-      if type(message) ~= 'string' then error({ err = 'ARGUMENTS a message is a ' .. type(message) }) end
-    end
+    -- A comparison takes less time than the type does, and fails for all but strings.
+    local are_strings = pcall(function()
+      for n = 1, found do local _ = messages[n] < '' end
+    end)
+    if not are_strings then error({ err = 'ARGUMENTS a message is no string' }) end
     packed[#places], count = messages, 1
   end
   at = at + 3 + count
