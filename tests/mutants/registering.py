@@ -25,7 +25,7 @@ MUTANTS = [
     Mutant(
         "a message in one argument need not be a string",
         REGISTER,
-        "if type(message) ~= 'string' then",
+        "if not are_strings then",
         "if false then",
         (REDIS + "messages_in_one_argument_that_are_no_list_of_strings_are_refused_whole",),
     ),
