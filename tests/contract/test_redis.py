@@ -109,17 +109,19 @@ async def test_a_registration_with_another_number_of_messages_than_it_says_is_re
 
 
 @pytest.mark.parametrize(
-    ("packed", "window_ms", "fault"),
+    ("packed", "said", "window_ms", "fault"),
     [
-        (b"\xdd\x00\x00\x00\x02\xa14\x90", 0, "a message is no string"),
-        (b"\xdd\x00\x00\x00\x02\xa14\x05", 0, "a message is no string"),
-        (b"\xdd\x00\x00\x00\x03\xa14\xc0\xa15", 0, "messages, not 2|a message is no string"),
-        (b"\xdd\x00\x00\x00\x02\xa14\xa15", 1000, "with a window"),
-        (b"not MessagePack", 0, "0 messages, not 2"),
+        (b"\xdd\x00\x00\x00\x02\xa14\x90", 2, 0, "a message is a table"),
+        (b"\xdd\x00\x00\x00\x02\xa14\x05", 2, 0, "a message is a number"),
+        (b"\xdd\x00\x00\x00\x02\xa14\xc3", 2, 0, "a message is a boolean"),
+        (b"\xdd\x00\x00\x00\x04\xa14\xc0\xa15\xa16", 4, 0, "a message is a nil"),
+        (b"\xdd\x00\x00\x00\x02\xa14\xc0", 2, 0, "1 messages, not 2"),
+        (b"\xdd\x00\x00\x00\x02\xa14\xa15", 2, 1000, "with a window"),
+        (b"not MessagePack", 2, 0, "0 messages, not 2"),
     ],
 )
 async def test_messages_in_one_argument_that_are_no_list_of_strings_are_refused_whole(
-    on_redis: RedisBackend, packed: bytes, window_ms: int, fault: str
+    on_redis: RedisBackend, packed: bytes, said: int, window_ms: int, fault: str
 ) -> None:
     keys = [*on_redis.redis_storage.keys.of(SHARD), f"{on_redis.redis_storage.keys.base(SHARD)}:producer:p"]
     stamp = b"%d" % int(time.time() * 1000)
@@ -127,7 +129,7 @@ async def test_messages_in_one_argument_that_are_no_list_of_strings_are_refused_
     first = ["a", 0, 1, stamp + b"1", *(["i"] if window_ms else [])]
 
     with pytest.raises(ResponseError, match=fault):
-        await on_redis.redis_storage.scripts.call("register", keys, [*head, *first, "b", 0, -2, packed], 5)
+        await on_redis.redis_storage.scripts.call("register", keys, [*head, *first, "b", 0, -said, packed], 5)
 
     assert (await on_redis.waiting("a"), await on_redis.waiting("b")) == ([], [])
 

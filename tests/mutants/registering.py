@@ -25,8 +25,8 @@ MUTANTS = [
     Mutant(
         "a message in one argument need not be a string",
         REGISTER,
-        "if not are_strings then",
-        "if false then",
+        "are_strings and 0 or found",
+        "0",
         (REDIS + "messages_in_one_argument_that_are_no_list_of_strings_are_refused_whole",),
     ),
     Mutant(

@@ -98,7 +98,10 @@ while at <= #entries do
     local are_strings = pcall(function()
       for n = 1, found do local _ = messages[n] < '' end
     end)
-    if not are_strings then error({ err = 'ARGUMENTS a message is no string' }) end
+    for n = 1, are_strings and 0 or found do
+      local kind = type(messages[n])
+      if kind ~= 'string' then error({ err = 'ARGUMENTS a message is a ' .. kind }) end
+    end
     packed[#places], count = messages, 1
   end
   at = at + 3 + count
