@@ -75,7 +75,10 @@ class Run:
 
 
 class Stopwatch:
-    """Starts without garbage, so that no run pays for that of the run before, which falls to some and not to others."""
+    """
+    Collects garbage before it starts. Otherwise Python collects that of one run in the middle of a later one, and in
+    which one is chance.
+    """
 
     def __init__(self) -> None:
         gc.collect()

@@ -87,7 +87,8 @@ def test_the_first_row_is_the_answer() -> None:
 
 def ask_promtool(folder: Path, series: Mapping[str, str], answers: Sequence[tuple[str, str, float]]) -> None:
     """
-    Whether each query has its one answer (query, labels, value) after ten minutes of *series*, with a sample a minute.
+    Fail unless each query has its one answer after ten minutes of *series*, by name, with a sample a minute. *answers*:
+    query, labels and value of each.
     """
     body = {
         "interval": "1m",

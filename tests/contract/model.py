@@ -361,7 +361,7 @@ class Machine(RuleBasedStateMachine):
         self.batches += pairs
         assert memory.others_wait == redis.others_wait
         assert memory.is_cordoned == redis.is_cordoned
-        if not memory.is_cordoned:  # on Redis, a cordoned worker is told only that
+        if not memory.is_cordoned:  # Redis does not tell a cordoned worker when a thread may become free
             assert (memory.next_seconds is None) == (redis.next_seconds is None)
 
     @precondition(lambda self: self.batches)

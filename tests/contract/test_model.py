@@ -29,7 +29,7 @@ STEPS_A_RUN = 50
 @pytest.mark.timeout(3600)
 def test_memory_and_redis_are_the_same_queue(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scripts, "PAUSE_SECONDS", 0.0001)
-    monkeypatch.setattr(storage, "PACKED_MESSAGES", 2)
+    monkeypatch.setattr(storage, "PACKED_MESSAGES", 2)  # a registration of the model is small
     settings.crash_limit = 3
     clock = OneClock()
 

@@ -94,7 +94,7 @@ MUTANTS = [
     Mutant(
         "a bind forgets the leases that it gives",
         BIND,
-        "if #leases > 0 then ends = ends and math.min(ends, now + lease) end",
+        "if ends and #leases > 0 then ends = math.min(ends, now + lease) end",
         "",
         (COORDINATOR + "a_bind_counts_the_leases_that_it_gives",),
     ),

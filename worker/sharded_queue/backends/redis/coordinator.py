@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import re
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
@@ -61,7 +62,7 @@ class RedisCoordinator(Coordinator):
         self.link = Link(redis)
         self.scripts = Scripts(self.link)
         self.keys = Keys()
-        self._binders: dict[tuple[Shard, str], Binder] = {}
+        self._binders: defaultdict[tuple[Shard, str], Binder] = defaultdict(Binder)
         self._arrivals: dict[str, list[Arrival]] = {}
         """By owner, what came at the same time as what the last `wait` returned: on a Cluster, nodes answer at once."""
         self._is_owner = False
@@ -82,7 +83,7 @@ class RedisCoordinator(Coordinator):
 
     async def bind(self, shard: Shard, request: BindRequest) -> Bound:
         owner, lease_seconds, ageing_seconds = request.owner, request.lease_seconds, request.ageing_seconds
-        binder = self._binders.get((shard, owner)) or self._binders.setdefault((shard, owner), Binder())
+        binder = self._binders[shard, owner]
         binder.call += 1
         keys = [*self.keys.of(shard), binder.key(self.keys.base(shard))]
         lease_ms, ageing_ms = int(lease_seconds * 1000), int(ageing_seconds * 1000)

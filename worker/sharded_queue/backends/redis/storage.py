@@ -142,8 +142,7 @@ class RedisStorage(Storage):
         keys = [*self.keys.of(shard), f"{self.keys.base(shard)}:producer:{producer.name}"]
         elapsed = asyncio.get_running_loop().time
         lengths = [list(map(len, entry.bodies)) for entry in entries]
-        longest = max((max(of_tube, default=0) for of_tube in lengths), default=0)
-        rest = (self.keys.awake, shard.tag, *limits, STAMP_DIGITS + longest)
+        rest = (self.keys.awake, shard.tag, *limits, STAMP_DIGITS + max(chain.from_iterable(lengths), default=0))
         way_seconds, give_up_at = _way_seconds(lengths), elapsed() + settings.redis_retry
 
         async def attempt(_: bool) -> list[Any]:

@@ -79,7 +79,7 @@ local over = ends <= now and redis.call('ZRANGEBYSCORE', LEASES, '-inf', now_tex
 local ripe = free <= now and redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now_text, 'LIMIT', '0', SWEEP) or {}
 if #late + #over + #ripe > 0 or before > heard then
   rarely().check_kinds()
-  ends, free = nil, nil -- both change now
+  ends, free = nil, nil -- the writes that follow change both
 end
 for _, thread in ipairs(late) do
   local held = rarely().held_of(thread)
@@ -163,7 +163,7 @@ elseif is_asked then
   redis.call('HSET', COUNTERS, 'polled', now_text)
 end
 if is_left or cordoned and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
-if #leases > 0 then ends = ends and math.min(ends, now + lease) end
+if ends and #leases > 0 then ends = math.min(ends, now + lease) end
 look_ahead(occurs, ends, free)
 finish()
 if cordoned then reply[1] = -2 end
