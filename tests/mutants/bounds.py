@@ -2,6 +2,8 @@
 
 from tests.mutants.mutant import BIND, COORDINATOR, OBSERVING, PEEK, PRELUDE, REDIS, SETTLE, SIZES, STORAGE, Mutant
 
+DEADLINE, TIME_OUT = "backends/redis/deadline.py", "../unit/sharded_queue/test_deadline.py::test_"
+
 MUTANTS = [
     # Cost and promptness.
     Mutant(
@@ -17,6 +19,41 @@ MUTANTS = [
         "math.min(WAKE_LIMIT, woken) do redis.call('RPUSH', WAKE, '1') end",
         "math.min(WAKE_LIMIT, woken) do end",
         (COORDINATOR + "waiting_ends_when_a_request_arrives",),
+    ),
+    Mutant(
+        "a time-out that is nearer waits for the timer of another",
+        DEADLINE,
+        "if self._timer is None or deadline.at < self._timer.when():",
+        "if self._timer is None:",
+        (TIME_OUT + "each_ends_at_its_own_time",),
+    ),
+    Mutant(
+        "only the first time-out of a timer is kept",
+        DEADLINE,
+        "        if self._under_way:\n",
+        "        if False:\n",
+        (TIME_OUT + "one_that_began_under_the_timer_of_another_ends_too",),
+    ),
+    Mutant(
+        "each time-out has a timer",
+        DEADLINE,
+        "        self._under_way.discard(deadline)\n\n",
+        "        self._under_way.discard(deadline)\n        self._timer = None\n\n",
+        (TIME_OUT + "many_in_a_row_share_a_timer",),
+    ),
+    Mutant(
+        "a cancellation by another counts as a time-out",
+        DEADLINE,
+        "self._task.uncancel() <= self._cancellations and ",
+        "self._task.uncancel() >= 0 and ",
+        (TIME_OUT + "a_cancellation_by_another_is_no_time_out",),
+    ),
+    Mutant(
+        "time-outs stay with an event loop that ended",
+        "backends/redis/link.py",
+        "if self._deadlines is None or self._deadlines.loop is not asyncio.get_running_loop():",
+        "if self._deadlines is None:",
+        (TIME_OUT + "a_link_that_moves_to_another_event_loop_has_time_outs_there",),
     ),
     Mutant(
         "a call that a worker has no room for is lost",

@@ -29,6 +29,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from sharded_queue.backends.redis.client import Client, speaks_tls
+from sharded_queue.backends.redis.deadline import Deadline, Deadlines
 from sharded_queue.errors import SettingsError, ShardedQueueError
 
 REDIRECTS = 5
@@ -59,6 +60,7 @@ class Link:
         self.redis = redis
         self.is_cluster = isinstance(redis, RedisCluster)
         self._suspects: set[str] = set()
+        self._deadlines: Deadlines | None = None
 
     async def send(self, key: str, *command: Any, seconds: float) -> Any:
         """
@@ -114,7 +116,7 @@ class Link:
         rounds of the event loop. They still belong to the pool, and are closed with it.
         """
         idle = _idle_of.setdefault(self.redis, {}).setdefault(node, [])
-        async with asyncio.timeout(seconds):
+        with self._within(seconds):
             cancellations = _cancellations()
             connection = idle.pop() if idle else await self._connected(node)
             try:
@@ -128,6 +130,11 @@ class Link:
         else:
             await self._give_back(node, connection)
         return answers
+
+    def _within(self, seconds: float) -> Deadline:
+        if self._deadlines is None or self._deadlines.loop is not asyncio.get_running_loop():
+            self._deadlines = Deadlines()
+        return self._deadlines.within(seconds)
 
     async def _write_read(self, connection: Any, commands: Sequence[Sequence[Any]], cancellations: int) -> list[Any]:
         await _send(connection, b"".join([pack_command(tuple(command)) for command in commands]))
