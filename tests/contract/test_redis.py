@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from redis.asyncio import Redis
@@ -382,6 +382,46 @@ async def test_nothing_is_left_of_threads_that_ended(on_redis: RedisBackend) -> 
     of_a_day = {":failed", ":history"}
     assert {key for key in keys if not key.startswith((":producer:", ":caller:"))} == {":counters", ":wake"} | of_a_day
     assert all([0 < await on_redis.redis.pttl(base + key) <= 86_400_000 for key in of_a_day])
+
+
+async def woken(on_redis: RedisBackend, *threads: str) -> Callable[[], Awaitable[int]]:
+    """Register a request in each thread; returns how to count the wake-ups that nobody has heard."""
+    await on_redis.storage.register(SHARD, Registration([Entry(thread, 0, [b"1"]) for thread in threads]))
+    wake = f"{on_redis.redis_storage.keys.base(SHARD)}:wake"
+
+    async def left() -> int:
+        return int(await on_redis.redis.llen(wake))  # type: ignore[misc]
+
+    assert await left() == len(threads)
+    return left
+
+
+async def test_a_bind_that_leaves_no_thread_ready_takes_back_the_wake_ups_for_them(on_redis: RedisBackend) -> None:
+    """Workers would poll in vain for each of them."""
+    left = await woken(on_redis, "a", "b", "c")
+    await on_redis.bind(threads=4)
+
+    assert await left() == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+async def test_a_worker_without_more_room_leaves_the_wake_ups_to_others(on_redis: RedisBackend, threads: int) -> None:
+    """Some may be about a back-off, and this worker has no room for the thread when it ends."""
+    left = await woken(on_redis, "a", "b")
+    await on_redis.bind(threads=threads)
+
+    assert await left() == 2
+
+
+async def test_a_worker_that_may_not_bind_leaves_the_wake_ups_to_others(on_redis: RedisBackend) -> None:
+    left = await woken(on_redis, "a", "b")
+    await on_redis.coordinator.cordon(SHARD, ["leaving"], 60)
+    await on_redis.bind("leaving/1", threads=4)
+    assert await left() == 2
+
+    await on_redis.storage.pause(SHARD, None, True)
+    await on_redis.bind(threads=4)
+    assert await left() == 2
 
 
 async def test_all_states_are_read_in_one_round_trip(on_redis: RedisBackend) -> None:

@@ -163,6 +163,10 @@ elseif is_asked then
   redis.call('HSET', COUNTERS, 'polled', now_text)
 end
 if is_left or cordoned and redis.call('EXISTS', READY) == 1 then woken, reply[2] = woken + 1, 1 end
+-- Earlier wake-ups would be for nothing: no thread is ready, and this worker has room for the next one and knows when.
+if not is_left and #picked < tonumber(ARGV[5]) and is_asked and not counted[4] then
+  redis.call('DEL', WAKE)
+end
 if ends and #leases > 0 then ends = math.min(ends, now + lease) end
 look_ahead(occurs, ends, free)
 finish()
