@@ -90,6 +90,15 @@ async def test_a_slow_stop_of_one_thread_leaves_the_leases_of_others_alone(backe
     assert (worker.stats.lost, worker.stats.handled) == (0, 2)
 
 
+async def test_renewals_that_stop_by_a_mistake_of_ours_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    """The leases of a worker would end without a word."""
+    no_lane: Any = object()
+    async with renewer(MemoryBackend(), no_lane, lease_seconds=0.03).running():
+        await until(lambda: "leases are no longer renewed" in caplog.text)
+
+    assert "'object' object has no attribute" in caplog.text
+
+
 async def test_a_lane_is_told_at_the_deadline_of_its_lease_and_not_with_the_next_renewals() -> None:
     """Three renewals a lease of ten minutes: the next one is minutes away."""
     hung = LaneStub("a", clock() + 0.1, called_since=time.monotonic() - 1)

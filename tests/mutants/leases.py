@@ -134,6 +134,13 @@ MUTANTS = [
         (LEASE + "a_lane_is_told_at_the_deadline_of_its_lease_and_not_with_the_next_renewals",),
     ),
     Mutant(
+        "renewals stop without a word",
+        "worker/lease_renewer.py",
+        "    running.add_done_callback(_log_end)\n",
+        "",
+        (LEASE + "renewals_that_stop_by_a_mistake_of_ours_are_told",),
+    ),
+    Mutant(
         "a settlement under way is told that its lease is lost",
         "worker/lane.py",
         "return self.is_held and not self._is_settling",

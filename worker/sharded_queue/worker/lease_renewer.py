@@ -195,8 +195,15 @@ class LeaseRenewer:
 @asynccontextmanager
 async def _in_task(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     running = asyncio.create_task(coroutine)
+    running.add_done_callback(_log_end)
     try:
         yield
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+def _log_end(running: "asyncio.Task[None]") -> None:
+    """It runs until it is cancelled. If it fails, the lanes lose their leases, and this line tells why."""
+    if not running.cancelled() and (error := running.exception()):
+        log.error("leases are no longer renewed or watched", exc_info=error)
