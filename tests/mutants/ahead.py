@@ -31,8 +31,8 @@ MUTANTS = [
     Mutant(
         "a thread that is bound ahead does not wait for a slot",
         SLOTS,
-        "if self._taken < settings.worker_concurrency:",
-        "if self._taken >= 0:",
+        "if self._taken >= settings.worker_concurrency:",
+        "if self._taken < 0:",
         (AHEAD + "threads_bound_ahead_wait_for_a_slot",),
     ),
     Mutant(
@@ -60,8 +60,22 @@ MUTANTS = [
         "a lane keeps its slot after its end",
         LANE,
         "            finally:\n                self._leave_slot()\n",
-        "            finally:\n                pass\n",
+        "            finally:\n",
         (AHEAD + "threads_bound_ahead_open_nothing_before_their_slot",),
+    ),
+    Mutant(
+        "a thread that drains lingers though others came to wait",
+        LANE,
+        "        self._is_woken |= self.host.is_leaving()  # others may have come to wait since it was settled\n",
+        "",
+        (SERVING + "a_thread_that_drains_does_not_linger_where_others_came_to_wait",),
+    ),
+    Mutant(
+        "a lane that has ended waits for the garbage collector",
+        LANE,
+        "                self._fiber = None  # it",
+        "                pass  # it",
+        (SERVING + "threads_that_end_leave_nothing_to_the_garbage_collector",),
     ),
     Mutant(
         "a slot is lost with a lane that is cancelled",

@@ -67,6 +67,10 @@ class Context(NamedTuple):
 
 
 T = TypeVar("T")
+worker: ContextVar[str] = ContextVar("worker", default="")
+"""The owner of leases that runs here; empty outside of a worker."""
+lease: ContextVar[Lease | None] = ContextVar("lease", default=None)
+"""That of the thread which is served here."""
 batch: ContextVar[Context | None] = ContextVar("batch", default=None)
 _shared: ContextVar[Any] = ContextVar("shared", default=None)
 
@@ -83,6 +87,12 @@ def current() -> Context:
     raise ShardedQueueError("there is no batch here: call current() inside perform or handle")
 
 
+def _about() -> logs.About:
+    if not (served := lease.get()):
+        return logs.About(worker.get())
+    return logs.About(served.owner, served.shard.handler, served.thread)
+
+
 def _tried() -> logs.Tried:
     if not (found := batch.get()):
         return logs.Tried()
@@ -90,7 +100,7 @@ def _tried() -> logs.Tried:
     return logs.Tried(found.tube.priority, numbers.start, len(numbers), found.attempt, found.lease.fence)
 
 
-logs.tried = _tried
+logs.about, logs.tried = _about, _tried
 
 
 def shared(kind: type[T]) -> T:

@@ -8,7 +8,7 @@ Redis never causes an import.
 import asyncio
 import inspect
 import sys
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent import futures
 from contextvars import copy_context
 from dataclasses import dataclass
@@ -253,11 +253,12 @@ async def _call_bounded(handler: Handler, requests: Sequence[Any]) -> None:
         raise
 
 
-async def _call(handler: Handler, requests: Sequence[Any]) -> None:
+def _call(handler: Handler, requests: Sequence[Any]) -> Awaitable[None]:
     method = getattr(handler, handler._method)
-    if handler._is_async:
-        await method(*requests)
-        return
+    return method(*requests) if handler._is_async else _call_in_os_thread(method, requests)
+
+
+async def _call_in_os_thread(method: Callable[..., Any], requests: Sequence[Any]) -> None:
     called = partial(copy_context().run, method, *requests)
     result = await asyncio.get_running_loop().run_in_executor(_os_threads(), called)
     if inspect.isawaitable(result):  # a decorator hid a coroutine function

@@ -9,7 +9,6 @@ messages of handlers and other libraries.
 import logging
 import sys
 from collections.abc import Callable
-from contextvars import ContextVar
 from typing import NamedTuple
 
 from sharded_queue.printable import LIMIT, json_line, printable, utc
@@ -36,9 +35,9 @@ class Tried(NamedTuple):
     fence: int | None = None
 
 
-about: ContextVar[About] = ContextVar("about", default=About())  # noqa: B039 - a tuple cannot be changed
+about: Callable[[], About] = About
 tried: Callable[[], Tried] = Tried
-"""Says it when a line is logged, since most batches log none. `context`, which rests on this module, sets it."""
+"""Both say it when a line is logged, since most batches log none. `context`, which rests on this module, sets them."""
 
 
 class Foreign:
@@ -74,7 +73,7 @@ def label(record: logging.LogRecord) -> bool:
 
     Give it to a handler of `logging` to have all this in your own lines, too.
     """
-    record.worker, record.handler, record.queue_thread = about.get()
+    record.worker, record.handler, record.queue_thread = about()
     for name, fact in zip(Tried._fields, tried(), strict=True):
         setattr(record, f"queue_{name}", fact)
     return True

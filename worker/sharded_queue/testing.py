@@ -25,6 +25,7 @@ from sharded_queue.storage import Batch, Entry, Failure, Registered, Registratio
 from sharded_queue.tube import Layout, Shard
 from sharded_queue.worker.lane import Lane
 from sharded_queue.worker.latency import Latency
+from sharded_queue.worker.quota import Quota
 from sharded_queue.worker.slots import Slots
 from sharded_queue.worker.task_pool import TaskPool
 
@@ -200,12 +201,11 @@ class _Host:
     def __init__(self, sandbox: Sandbox) -> None:
         self.storage, self.coordinator, self.count = sandbox.storage, sandbox._coordinator, 0
         self.is_traced, self.clock, self.slots = tracing.is_on(), clock, Slots(TaskPool())
+        self.quota = Quota()
         self.call = around_calls(sandbox.queue.middleware)
 
     def reserve(self) -> int:
         return settings.worker_batch_size
-
-    def unreserve(self, count: int) -> None: ...
 
     def handled(self, count: int, seconds: float) -> None:
         self.count += count
@@ -225,9 +225,9 @@ class _Host:
     def is_leaving(self) -> bool:
         return True
 
-    def drained(self) -> None: ...
+    def drained(self, lane: Lane) -> None: ...
 
-    def resumed(self) -> None: ...
+    def resumed(self, lane: Lane) -> None: ...
 
     async def settle(self, settlement: Settlement) -> Settled:
         (settled,) = await self.storage.settle([settlement])

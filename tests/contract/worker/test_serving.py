@@ -1,6 +1,7 @@
 """What a worker serves, in what order, and how soon."""
 
 import asyncio
+import gc
 import threading
 import time
 from collections.abc import Callable
@@ -21,6 +22,8 @@ from sharded_queue import (
     settings,
 )
 from sharded_queue.coordinator import Arrival, BindRequest
+from sharded_queue.storage import Settled, Settlement
+from sharded_queue.worker.lane import Lane
 from tests.contract.backend import SHARD, Backend, RedisBackend
 from tests.contract.worker.bench import SOON, Bench, Job, JobHandler, jobs, soon
 
@@ -237,6 +240,46 @@ async def test_a_drained_thread_is_let_go_after_its_pause(bench: Bench) -> None:
     async with bench.working(ShortHandler):
         await bench.queue.register(ShortHandler, Job(1))
         await soon(stopped)
+
+
+async def test_a_thread_that_drains_does_not_linger_where_others_came_to_wait(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They came while its last requests were settled, so that it was not released then."""
+
+    class DrainedHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None: ...
+
+    async def noting(settlements: list[Settlement]) -> list[Settled]:
+        settled = await settle(settlements)
+        if settlements[0].release:
+            released.set()
+        return settled
+
+    released, leaving = asyncio.Event(), iter([False])
+    settle: Any = bench.queue.storage.settle
+    monkeypatch.setattr(bench.queue.storage, "settle", noting)
+    settings.worker_empty_pause, settings.coordinator_delay = 60, 60
+    await bench.queue.register(DrainedHandler, Job(1))
+    async with bench.working(DrainedHandler) as worker:
+        monkeypatch.setattr(worker, "is_leaving", lambda: next(leaving, True))
+        await soon(released)
+
+
+async def test_threads_that_end_leave_nothing_to_the_garbage_collector(bench: Bench) -> None:
+    """A collection stops the worker for milliseconds. Only the last fiber that ran is still known to its pool."""
+
+    class ShortHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None: ...
+
+    await bench.queue.register(ShortHandler, *[Job(1, f"thread {number}") for number in range(20)])
+    gc.collect()
+    gc.disable()
+    try:
+        assert await bench.worker(ShortHandler).loop(20) == 20
+        assert len([each for each in gc.get_objects() if isinstance(each, Lane)]) <= 1
+    finally:
+        gc.enable()
 
 
 async def test_a_drained_thread_does_not_keep_others_waiting(bench: Bench) -> None:

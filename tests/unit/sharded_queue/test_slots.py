@@ -28,7 +28,7 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Iterator[Time]:
 
 async def begin(lanes: Slots, count: int) -> None:
     for _ in range(count):
-        assert await lanes.take()
+        assert lanes.claim()
         lanes.leave()
 
 
@@ -92,7 +92,7 @@ class Line:
 
     async def _hold(self, name: str, may_leave: asyncio.Event) -> None:
         self._note(f"{name} asked")
-        if not await self.slots.take():
+        if not (self.slots.claim() or await self.slots.wait()):
             self._note(f"{name} was sent away")
             return
         self._note(f"{name} took it")

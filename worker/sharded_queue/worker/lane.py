@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
-from sharded_queue import context, logs, tracing
+from sharded_queue import context, tracing
 from sharded_queue.coordinator import Arrival
 from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable, describe, traceback_of
 from sharded_queue.handler import Handler, Retry
@@ -20,6 +20,7 @@ from sharded_queue.settings import settings
 from sharded_queue.state import Report
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.worker.latency import Latency
+from sharded_queue.worker.quota import Quota
 from sharded_queue.worker.slots import Slots
 from sharded_queue.worker.task_pool import Ended, Fiber, TaskPool
 
@@ -50,10 +51,11 @@ class Host(Protocol):
     slots: Slots
     """What a lane needs one of to call its handler."""
 
+    quota: Quota
+    """Takes back what was reserved and not handed out."""
+
     def reserve(self) -> int:
         """Reserve the next batch; returns its largest size, 0 when the worker takes nothing new."""
-
-    def unreserve(self, count: int) -> None: ...
 
     def handled(self, count: int, seconds: float) -> None: ...
 
@@ -69,11 +71,11 @@ class Host(Protocol):
     def is_leaving(self) -> bool:
         """Whether to release a drained thread at once: other threads wait, or the worker stops."""
 
-    def drained(self) -> None:
-        """A lane has nothing to handle, and lingers."""
+    def drained(self, lane: "Lane") -> None:
+        """*lane* has nothing to handle, and lingers."""
 
-    def resumed(self) -> None:
-        """A lane lingers no more."""
+    def resumed(self, lane: "Lane") -> None:
+        """*lane* lingers no more."""
 
     def settle(self, settlement: Settlement) -> Awaitable[Settled]: ...
 
@@ -90,6 +92,34 @@ class Lane:
     Serves one thread. *deadline*, by the host's clock, is when the lease can no longer be trusted: from then on another
     worker may hold the thread.
     """
+
+    __slots__ = (
+        "__weakref__",
+        "_arrival",
+        "_bound_at",
+        "_calls",
+        "_fiber",
+        "_first",
+        "_handed_ms",
+        "_has_slot",
+        "_is_cut",
+        "_is_ending",
+        "_is_settling",
+        "_is_woken",
+        "_latency",
+        "_reserved",
+        "_waking",
+        "called_since",
+        "deadline",
+        "handler",
+        "host",
+        "is_held",
+        "is_lingering",
+        "is_lost",
+        "lease",
+        "linger_seconds",
+        "report",
+    )
 
     def __init__(
         self, host: Host, handler: type[Handler], batch: Batch, deadline: float, linger_seconds: float
@@ -153,11 +183,12 @@ class Lane:
         """Handle the first batch and those that follow, until the thread is let go."""
         handler: Handler | None = None
         batch: Batch | None = self._first
-        logs.about.set(logs.About(self.lease.owner, self.handler.name, self.lease.thread))
+        context.lease.set(self.lease)
         try:
-            handler = await self._begin(self._first) if await self._take_slot() else None
-            while batch and handler and not self._is_cut and await self._take_slot():
-                batch = await self._turn(handler, batch) or await self._linger()
+            self._has_slot = self.host.slots.claim()
+            handler = await self._begin(self._first) if self._has_slot or await self._take_slot() else None
+            while batch and handler and not self._is_cut and (self._has_slot or await self._take_slot()):
+                batch = await self._turn(handler, batch) or (await self._linger() if self.is_held else None)
         except asyncio.CancelledError as error:
             if not self._is_cancelled(error):
                 await self._fail_try(batch or self._first, error)
@@ -170,18 +201,19 @@ class Lane:
             await self._fail_try(batch or self._first, error)
         finally:
             self._is_ending = True
-            self.host.unreserve(self._reserved)
+            self.host.quota.give_back(self._reserved)
             try:
-                await self._end(handler)
+                if self.is_held or self.handler.has_lifecycle:
+                    await self._end(handler)
             finally:
                 self._leave_slot()
+                self._fiber = None  # it refers to the lane: only the garbage collector would free the two
 
     async def _take_slot(self) -> bool:
         """Whether the handler may be called. False: too many others are being called, and the thread was given back."""
+        self._has_slot = self.host.slots.claim() or await self.host.slots.wait()
         if not self._has_slot:
-            self._has_slot = await self.host.slots.take()
-            if not self._has_slot:
-                await self._give_back()
+            await self._give_back()
         return self._has_slot
 
     def _leave_slot(self) -> None:
@@ -191,7 +223,7 @@ class Lane:
 
     async def _give_back(self) -> None:
         """Free the thread for other workers, with its requests. By a settlement, which many lanes can share."""
-        settled = await self._settle_as(Settlement(self.lease, release=True, call=self._call_number()))
+        settled = await self._tell(self.host.settle(Settlement(self.lease, release=True, call=self._call_number())))
         self._next(settled, 0)
 
     async def _fail_try(self, batch: Batch, error: BaseException) -> None:
@@ -223,6 +255,7 @@ class Lane:
 
     async def _end(self, handler: Handler | None) -> None:
         if handler and self.handler.has_lifecycle:
+            context.batch.set(None)
             try:
                 await self._called(handler.stop())
             except FAILURES:
@@ -261,54 +294,70 @@ class Lane:
         requests, flaw = self.handler.serializer().read(batch.messages)
         self._handed_ms, self.report = time.time_ns() // 1_000_000, None
         began = self.called_since = time.monotonic()
-        done, error = await self._handle(handler, batch, requests)
-        seconds = time.monotonic() - began
+        done, error = len(requests), None
+        if requests and (failure := await self._call(handler, batch, 0, requests, None)):
+            done, error = await self._handle_in_parts(handler, batch, requests, failure)
+        ended = time.monotonic()
         self.called_since = None
         if error or flaw:
-            return await self._settle_and_fail(batch, done, seconds, error, flaw)
-        if len(batch.messages) < settings.worker_batch_size and not self.handler.has_lifecycle:
+            return await self._settle_and_fail(batch, done, ended - began, error, flaw)
+        if done < settings.worker_batch_size and not self.handler.has_lifecycle:
             self._leave_slot()  # the thread seems drained, so the next one begins while this one is settled
-        return await self._settle(batch, done, seconds)
+        wanted = self.host.reserve()
+        leaving, is_over = wanted == 0 or self.host.is_leaving(), ended - self._bound_at > settings.worker_turn
+        settlement = Settlement(
+            self.lease, batch.tube.priority, batch.last, ended - began, wanted, leaving, is_over, self._call_number()
+        )
+        settled = await self._tell(self.host.settle(settlement))
+        if not settled.is_lost:
+            self._note_handled(batch.messages if batch.attempt == 1 else batch.messages[1:], done, ended - began)
+        return self._next(settled, wanted)
 
-    async def _handle(self, handler: Handler, batch: Batch, requests: list[Any]) -> tuple[int, BaseException | None]:
+    async def _handle_in_parts(
+        self, handler: Handler, batch: Batch, requests: list[Any], failure: BaseException
+    ) -> tuple[int, BaseException | None]:
         """
+        Halve a batch that failed with *failure* until the request that fails on its own is found: log2 of the batch
+        more calls.
+
         Returns how many requests from the head were handled, and the error of the next one, if it failed.
-
-        A batch that fails is halved until the request that fails on its own is found: log2 of the batch more calls.
         """
-        done, suspects = 0, len(requests)
-        error = None
-        while done < len(requests):
-            size = suspects if error is None else max(1, suspects // 2)
-            chunk = slice(done, done + size)
-            self._check_deadline()
-            _set_context(batch, chunk, partial(self._note_report, batch.first))
-            failure = await self._call(handler, requests[chunk], error)
-            if failure is None:
+        done, size, suspects = 0, len(requests), len(requests)
+        outcome: BaseException | None = failure
+        error: BaseException | None = None
+        while True:
+            if outcome is None:
                 done, suspects = done + size, suspects - size
                 if suspects == 0:
                     error, suspects = None, len(requests) - done
             elif size == 1:
-                return done, failure
+                return done, outcome
             else:
-                error, suspects = failure, size
-        return done, None
+                error, suspects = outcome, size
+            if done == len(requests):
+                return done, None
+            size = suspects if error is None else max(1, suspects // 2)
+            outcome = await self._call(handler, batch, done, requests[done : done + size], error)
 
     def _note_report(self, first: int, done: int, of: int | None, note: str) -> None:
         self.report = Report(first, done, of, note)
 
-    def _check_deadline(self) -> None:
+    async def _call(
+        self, handler: Handler, batch: Batch, begin: int, requests: list[Any], before: BaseException | None
+    ) -> BaseException | None:
         """
-        The renewer revokes a lane whose lease is over. After the whole process stood still, a batch may come first.
+        Call the handler with *requests*, which begin at index *begin* of the batch; *before*: what it raised on the
+        larger batch before. Returns what it raised, if anything.
+
+        The renewer revokes a lane whose lease is over. After the whole process stood still, a call may come first.
 
         Raises:
             LeaseLost: another worker may hold the thread now.
         """
         if self.host.clock() >= self.deadline:
             raise LeaseLost("its lease was over before the handler was called")
-
-    async def _call(self, handler: Handler, requests: list[Any], before: BaseException | None) -> BaseException | None:
-        """Returns what the handler raised, if anything; *before*: what it raised on the larger batch before."""
+        _set_context(batch, begin, len(requests), partial(self._note_report, batch.first))
+        failure: BaseException | None = None
         began = time.monotonic()
         try:
             if not self.host.is_traced:
@@ -318,78 +367,53 @@ class Lane:
         except FAILURES as error:
             if self._is_cancelled(error):
                 raise
-            self._note_call(began, error)
-            said = describe(error)
-            trace = None if before and describe(before) == said else error
-            name, count = self.handler.name, len(requests)
-            log.warning("%s failed on %s of %s: %s", name, counted(count, "request"), self.lease, said, exc_info=trace)
-            self.host.failed(self.handler)
-            return error
-        self._note_call(began, None)
-        return None
-
-    def _note_call(self, began: float, error: BaseException | None) -> None:
+            failure = error
         seconds = time.monotonic() - began
         self._latency.calls.add(seconds * 1000)
         if self.host.is_measured:
-            self.host.called(self.handler, seconds, error)
+            self.host.called(self.handler, seconds, failure)
+        if failure:
+            self._note_failure(failure, before, len(requests))
+        return failure
+
+    def _note_failure(self, error: BaseException, before: BaseException | None, count: int) -> None:
+        said = describe(error)
+        trace = None if before and describe(before) == said else error
+        name, these = self.handler.name, counted(count, "request")
+        log.warning("%s failed on %s of %s: %s", name, these, self.lease, said, exc_info=trace)
+        self.host.failed(self.handler)
 
     async def _call_traced(self, handler: Handler, requests: list[Any]) -> None:
         owner, headers = self.lease.owner, (unpack(message).headers for message in context.current().messages)
         with tracing.handling(self.handler.name, self.lease.thread, owner, headers, len(requests)):
             await self.host.call(handler, requests)
 
-    async def _settle(self, batch: Batch, done: int, seconds: float) -> Batch | None:
-        wanted = self.host.reserve()
-        leaving = wanted == 0 or self.host.is_leaving()
-        through = batch.first + done - 1
-        settled = await self._settle_as(
-            Settlement(
-                self.lease, batch.tube.priority, through, seconds, wanted, leaving, self._is_over(), self._call_number()
-            )
-        )
-        if not settled.is_lost:
-            self._note_handled(batch, done, seconds)
-        return self._next(settled, wanted)
-
-    def _note_handled(self, batch: Batch, done: int, seconds: float) -> None:
+    def _note_handled(self, messages: Sequence[bytes], done: int, seconds: float) -> None:
+        """
+        *messages*: those of the first *done* that were handed out for the first time. Requests count when they are
+        settled or failed: those behind a failed one are handed out again, and would count twice.
+        """
         self.host.handled(done, seconds)
         self._reserved -= done
-        self._note_waits(batch, int(batch.attempt > 1), done)
-
-    def _note_waits(self, batch: Batch, first: int, end: int) -> None:
-        """
-        Requests count when they are settled or failed. Those behind a failed one are handed out again, and would count
-        twice.
-        """
-        is_whole = first == 0 and end == len(batch.messages)
-        messages = batch.messages if is_whole else batch.messages[first:end]
         self._latency.waits.add_waits(messages, self._handed_ms)
-
-    def _settle_as(self, settlement: Settlement) -> Awaitable[Settled]:
-        return self._tell(self.host.settle(settlement))
-
-    def _is_over(self) -> bool:
-        return time.monotonic() - self._bound_at > settings.worker_turn
 
     async def _settle_and_fail(
         self, batch: Batch, done: int, seconds: float, error: BaseException | None, flaw: SerializationError | None
     ) -> Batch | None:
         if done:
             through = batch.first + done - 1
-            settled = await self._settle_as(
-                Settlement(self.lease, batch.tube.priority, through, seconds, call=self._call_number())
-            )
+            settlement = Settlement(self.lease, batch.tube.priority, through, seconds, call=self._call_number())
+            settled = await self._tell(self.host.settle(settlement))
             if settled.is_lost:
                 return self._next(settled, 0)
-            self._note_handled(batch, done, seconds)
+            self._note_handled(batch.messages[int(batch.attempt > 1) : done], done, seconds)
         attempt = batch.attempt if done == 0 else 1
         culprit = batch._replace(first=batch.first + done, attempt=attempt)
         if error is None:
             assert flaw
             return await self._dead_letter(culprit, flaw)
         if attempt == 1:
-            self._note_waits(batch, done, done + 1)
+            self._latency.waits.add_waits(batch.messages[done : done + 1], self._handed_ms)
         if attempt >= self._policy().limit:
             return await self._dead_letter(culprit, error)
         await self._put_off(culprit, attempt, error)
@@ -421,11 +445,11 @@ class Lane:
         log.error("request %d of %s goes to the dead letters: %s", batch.first, batch.tube, describe(error))
         if not await self._tell(self.host.fail(self._failure(batch, batch.attempt, error, None))):
             return self._next(Settled(is_lost=True), 0)
-        self.host.unreserve(self._reserved)
+        self.host.quota.give_back(self._reserved)
         self._reserved = 0
         wanted = self.host.reserve()
         settlement = Settlement(self.lease, wanted=wanted, release=wanted == 0, call=self._call_number())
-        return self._next(await self._settle_as(settlement), wanted)
+        return self._next(await self._tell(self.host.settle(settlement)), wanted)
 
     def _failure(self, batch: Batch, attempt: int, error: BaseException, delay: float | None) -> Failure:
         said, where, number = describe(error), traceback_of(error), self._call_number()
@@ -448,7 +472,7 @@ class Lane:
 
     def _next(self, settled: Settled, wanted: int) -> Batch | None:
         handed = len(settled.batch.messages) if settled.batch else 0
-        self.host.unreserve(self._reserved + wanted - handed)
+        self.host.quota.give_back(self._reserved + wanted - handed)
         self._reserved = handed
         if settled.is_lost:
             self._note_loss("its fence was refused")
@@ -457,29 +481,25 @@ class Lane:
         return settled.batch
 
     async def _linger(self) -> Batch | None:
-        """
-        Keep a drained thread for its next request, so that a trickle does not pay bind, start and stop each time.
-
-        Not one that was released when its last requests were settled.
-        """
+        """Keep a drained thread for its next request, so that a trickle does not pay bind, start and stop each time."""
         context.batch.set(None)
-        if not self.is_held:
-            return None
         leave_at = time.monotonic() + self.linger_seconds
         batch: Batch | None = None
         self.is_lingering = True
+        self._is_woken |= self.host.is_leaving()  # others may have come to wait since it was settled
         self._leave_slot()
-        self.host.drained()
+        self.host.drained(self)
         while self.is_held and not batch:
             await self._wait_to_wake(leave_at - time.monotonic())
             leaving, wanted = self.host.is_leaving() or time.monotonic() >= leave_at, self.host.reserve()
             settled = self._delivered() if wanted else None
             if not settled:
                 release, number = leaving or wanted == 0, self._call_number()
-                settled = await self._settle_as(Settlement(self.lease, wanted=wanted, release=release, call=number))
+                settlement = Settlement(self.lease, wanted=wanted, release=release, call=number)
+                settled = await self._tell(self.host.settle(settlement))
             batch = self._next(settled, wanted)
         self.is_lingering = False
-        self.host.resumed()
+        self.host.resumed(self)
         return batch
 
     def _delivered(self) -> Settled | None:
@@ -505,9 +525,8 @@ def delay_seconds(policy: Retry, attempt: int) -> float:
     return full * (1 - policy.jitter * random.random())  # noqa: S311 - spreads retries, no secret
 
 
-def _set_context(batch: Batch, chunk: slice, report: Callable[[int, int | None, str], None]) -> None:
-    messages = batch.messages[chunk] if chunk.stop - chunk.start < len(batch.messages) else batch.messages
-    first = batch.first + chunk.start
-    attempt = batch.attempt if chunk.start == 0 else 1
-    sequences = range(first, first + len(messages))
-    context.batch.set(context.Context(batch.lease, batch.tube, attempt, sequences, messages, report))
+def _set_context(batch: Batch, begin: int, count: int, report: Callable[[int, int | None, str], None]) -> None:
+    messages = batch.messages if count == len(batch.messages) else batch.messages[begin : begin + count]
+    first = batch.first + begin
+    attempt = batch.attempt if begin == 0 else 1
+    context.batch.set(context.Context(batch.lease, batch.tube, attempt, range(first, first + count), messages, report))

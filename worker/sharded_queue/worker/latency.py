@@ -37,10 +37,17 @@ class Histogram:
         `sum_ms` gets the mean of these two for each message. The few that are out of order, such as a dead letter that
         came back, count in the bucket of a neighbour. Every message counts once.
         """
-        if len(messages) > 1:
+        if not messages:
+            return
+        count, longest = len(messages), wait_ms(messages[0], now_ms)
+        is_even = messages[0][:STAMP_DIGITS] == messages[-1][:STAMP_DIGITS]
+        shortest = longest if is_even else wait_ms(messages[-1], now_ms)
+        bucket = bisect_left(BOUNDS_MS, longest)
+        if bucket == 0 or shortest > BOUNDS_MS[bucket - 1]:
+            self.counts[bucket] += count
+            self.sum_ms += (longest + shortest) * count / 2
+        else:
             self._add_by_bucket(messages, now_ms)
-        elif messages:
-            self.add(wait_ms(messages[0], now_ms))
 
     def _add_by_bucket(self, messages: Sequence[bytes], now_ms: int) -> None:
         first, count = 0, len(messages)

@@ -101,8 +101,7 @@ class Worker:
         self.stats = Stats()
         self._handlers = None if handlers is None else [find(h) if isinstance(h, str) else h for h in handlers]
         self._lanes: set[Lane] = set()
-        self._lingering = 0
-        """How many of the lanes linger; counted, since it is asked for at each step of the loop."""
+        self._lingering: set[Lane] = set()
         self._pool = TaskPool()
         self.slots = Slots(self._pool)
         self._settlements = SettlementBatcher(queue.storage, self._pool)
@@ -111,7 +110,7 @@ class Worker:
         self._stopping = self._draining = False
         self._changed = asyncio.Event()
         self._others_wait = self._many_wait = False
-        self._quota = Quota()
+        self.quota = Quota()
         self._introduction = Introduction()
         self._cordoned_until = 0.0
         self._first_shard = 0
@@ -139,7 +138,7 @@ class Worker:
         return self.stats.handled - handled_before
 
     async def _loop(self, limit: int | None) -> None:
-        self._quota, self._draining, self.slots = Quota(limit), False, Slots(self._pool)
+        self.quota, self._draining, self.slots = Quota(limit), False, Slots(self._pool)
         lease, timeout = settings.coordinator_lease, settings.coordinator_timeout
         renewer = LeaseRenewer(self.coordinator, self._lanes.copy, lease, timeout, self.clock, self._introduction.due)
         wakeups = WakeupListener(self.coordinator, self.owner, self._deliver)
@@ -211,7 +210,7 @@ class Worker:
         busy_at: float | None = None
         is_time_to_poll = True
         while not self._is_over():
-            polls_all = is_time_to_poll and not self._quota.is_reserved
+            polls_all = is_time_to_poll and not self.quota.is_reserved
             if is_time_to_poll:
                 lanes_before = len(self._lanes)
                 await self._poll(renewer)
@@ -219,7 +218,7 @@ class Worker:
                 self._poll_at = time.monotonic() + self._longest_pause(quiet)
             if self._busy() or busy_at is None:  # idle since the first look at the earliest, however long that took
                 busy_at = time.monotonic()
-            elif polls_all and self._quota.is_limited and time.monotonic() - busy_at >= settings.linger_seconds:
+            elif polls_all and self.quota.is_limited and time.monotonic() - busy_at >= settings.linger_seconds:
                 return
             is_time_to_poll = await self._idle(wakeups, self._patience(busy_at))
 
@@ -234,18 +233,18 @@ class Worker:
                 await asyncio.sleep(settings.coordinator_delay)
 
     def _is_over(self) -> bool:
-        return self._stopping or self._quota.is_used_up
+        return self._stopping or self.quota.is_used_up
 
     def _busy(self) -> int:
-        return len(self._lanes) - self._lingering
+        return len(self._lanes) - len(self._lingering)
 
     def _room(self) -> int:
         """How many threads to bind now; under a limit, no more than the requests that are left."""
-        return self._quota.threads(0 if self._is_leaving_shards() else settings.worker_concurrency - self._busy())
+        return self.quota.threads(0 if self._is_leaving_shards() else settings.worker_concurrency - self._busy())
 
     def _room_ahead(self) -> int:
         """How many threads to bind beyond the room; none under a limit, as each takes a part of what is left."""
-        if self._quota.is_limited or self._is_leaving_shards():
+        if self.quota.is_limited or self._is_leaving_shards():
             return 0
         return self.slots.ahead() - max(0, self._busy() - settings.worker_concurrency)
 
@@ -269,7 +268,7 @@ class Worker:
             due += [self._free_at + 0.001, self._asked_at + settings.coordinator_lease / CHECKS_PER_LEASE]
         if time.monotonic() < self._cordoned_until:
             due.append(self._cordoned_until)
-        if self._quota.is_limited:
+        if self.quota.is_limited:
             due.append(busy_at + settings.linger_seconds)
         return max(0.001, min(due) - time.monotonic())
 
@@ -292,7 +291,7 @@ class Worker:
 
     async def _is_time_to_poll(self) -> bool:
         """No wake-up came: whether a thread is free now, or may be for all that the worker knows."""
-        if self._quota.is_limited or self._room() <= 0 or time.monotonic() >= self._poll_at:
+        if self.quota.is_limited or self._room() <= 0 or time.monotonic() >= self._poll_at:
             return True
         self._asked_at = time.monotonic()
         try:
@@ -313,7 +312,7 @@ class Worker:
         for place in range(len(shards)):
             shard = shards[(self._first_shard + place) % len(shards)]
             # A shard that was not polled may have work, and so may a shard for which a limit left no room.
-            self._others_wait |= self._room() <= 0 and (place > 0 or self._quota.is_limited)
+            self._others_wait |= self._room() <= 0 and (place > 0 or self.quota.is_limited)
             moments += await self._fill(shard, renewer)
         self._make_room()
         self._free_at = time.monotonic() + min(moments, default=inf)
@@ -339,7 +338,7 @@ class Worker:
     async def _bind(self, shard: Shard, threads: int, renewer: LeaseRenewer) -> Bound:
         """Bind *threads* threads, those beyond the room ahead."""
         room = min(threads, max(0, self._room()))
-        wanted, asked_at = self._quota.reserve_each(settings.worker_batch_size, threads), self.clock()
+        wanted, asked_at = self.quota.reserve_each(settings.worker_batch_size, threads), self.clock()
         bound = Bound([])
         try:
             lease_seconds, ageing_seconds = settings.coordinator_lease, self._ageing_seconds(shard)
@@ -350,7 +349,7 @@ class Worker:
         except StorageUnavailable as error:
             log.warning("cannot poll for threads of %s: %s", shard.tag, error)
             await asyncio.sleep(settings.coordinator_delay)
-        self.unreserve(wanted * threads - sum(len(batch.messages) for batch in bound.batches))
+        self.quota.give_back(wanted * threads - sum(len(batch.messages) for batch in bound.batches))
         if bound.is_cordoned:  # no listening either: wake-ups are for workers that may bind
             self._cordoned_until = time.monotonic() + CORDONED_SECONDS
         if bound.batches:
@@ -358,6 +357,7 @@ class Worker:
             handler, deadline = self.known_handlers()[shard.handler], renewer.deadline(asked_at)
             for batch in bound.batches:
                 self._start(handler, batch, deadline)
+            self.stats.bound += len(bound.batches)
             renewer.watch(deadline)
         self.stats.stepped_at = time.monotonic()
         return bound
@@ -369,12 +369,11 @@ class Worker:
     def _start(self, handler: type[Handler], batch: Batch, deadline: float) -> None:
         lane = Lane(self, handler, batch, deadline, settings.linger_seconds)
         self._lanes.add(lane)
-        self.stats.bound += 1
         lane.start(self._pool, partial(self._finished, lane))
 
     def _finished(self, lane: Lane, error: BaseException | None) -> None:
         self._lanes.discard(lane)
-        self._lingering -= lane.is_lingering
+        self._lingering.discard(lane)
         self.stats.lost += lane.is_lost
         self._changed.set()
         if error:
@@ -383,7 +382,7 @@ class Worker:
     def _make_room(self) -> None:
         """Have lanes that linger leave, where new threads were bound in their place."""
         if len(self._lanes) > settings.worker_concurrency:
-            for lane in self._lanes:
+            for lane in self._lingering:
                 lane.wake()
 
     def _shards(self) -> list[Shard]:
@@ -412,14 +411,11 @@ class Worker:
     def reserve(self) -> int:
         if self._stopping or self._draining:
             return 0
-        return self._quota.reserve(settings.worker_batch_size)
-
-    def unreserve(self, count: int) -> None:
-        self._quota.give_back(count)
+        return self.quota.reserve(settings.worker_batch_size)
 
     def handled(self, count: int, seconds: float) -> None:
         self.stats.handled += count
-        self._quota.note_handled(count)
+        self.quota.note_handled(count)
         self.stats.batches += 1
         self.stats.busy_seconds += seconds
 
@@ -447,12 +443,12 @@ class Worker:
         crowded = len(self._lanes) > settings.worker_concurrency
         return self._stopping or self._draining or self._others_wait or crowded
 
-    def drained(self) -> None:
-        self._lingering += 1
+    def drained(self, lane: Lane) -> None:
+        self._lingering.add(lane)
         self._changed.set()
 
-    def resumed(self) -> None:
-        self._lingering -= 1
+    def resumed(self, lane: Lane) -> None:
+        self._lingering.discard(lane)
 
     def settle(self, settlement: Settlement) -> Awaitable[Settled]:
         if len(self._lanes) == 1:  # no other lane to share a call with: this saves two rounds of the event loop

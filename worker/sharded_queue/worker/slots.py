@@ -41,17 +41,20 @@ class Slots:
         self._is_closed = False
         self._granted, self._counted_since, self._pace = 0, -inf, 0
 
-    async def take(self) -> bool:
-        """Wait for a slot, to be left by `leave`. False: none became free in time; the thread is to be given back."""
-        if self._taken < settings.worker_concurrency:
-            self._grant()
-            return True
+    def claim(self) -> bool:
+        """Take a slot, to be left by `leave`, if one is free."""
+        if self._taken >= settings.worker_concurrency:
+            return False
+        self._taken += 1
+        self._granted += 1
+        return True
+
+    async def wait(self) -> bool:
+        """Wait in line for a slot. False: none became free in time; the thread is to be given back."""
         if self._is_closed:
             return False
-        place = self._line[self._pool.current] = _Place()
-        return await self._wait(self._pool.current, place)
-
-    async def _wait(self, fiber: Fiber, place: _Place) -> bool:
+        fiber, place = self._pool.current, _Place()
+        self._line[fiber] = place
         self._timer = self._timer or asyncio.get_running_loop().call_later(LONGEST_WAIT_SECONDS, self._send_away)
         try:
             await suspend()
@@ -65,11 +68,10 @@ class Slots:
     def leave(self) -> None:
         """Pass the slot on to the lane that waits first."""
         self._taken -= 1
-        if self._line and self._taken < settings.worker_concurrency:
+        if self._line and self.claim():
             fiber = next(iter(self._line))
             place = self._line.pop(fiber)
             place.is_granted = True
-            self._grant()
             fiber.answer(None)
 
     def close(self) -> None:
@@ -85,10 +87,6 @@ class Slots:
             self._pace = min(MOST_AHEAD, int(self._granted * AHEAD_SECONDS / elapsed))
             self._granted, self._counted_since = 0, now
         return self._pace
-
-    def _grant(self) -> None:
-        self._taken += 1
-        self._granted += 1
 
     def _send_away(self, latest: float | None = None) -> None:
         latest = time.monotonic() - LONGEST_WAIT_SECONDS if latest is None else latest

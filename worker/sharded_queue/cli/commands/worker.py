@@ -13,7 +13,7 @@ from typing import NoReturn, cast
 
 import click
 
-from sharded_queue import logs
+from sharded_queue import context, logs
 from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.scripts import is_transient
@@ -89,7 +89,7 @@ async def serve(handlers: Sequence[type[Handler]], hooks: Hooks) -> None:
     storage = RedisStorage(client)
     queue = Queue(storage, middleware=hooks.middleware)
     worker = Worker(RedisCoordinator(client), queue, handlers=handlers, lifespan=hooks.lifespan)
-    logs.about.set(logs.About(worker.owner))
+    context.worker.set(worker.owner)
     shards = [shard for handler in handlers for shard in handler.all_shards()]
     state = Health(worker, shards)
     with stopped_by_signals(worker, state) as stopped:
