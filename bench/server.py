@@ -28,14 +28,6 @@ async def reset(redis: Redis) -> None:
     await redis.config_resetstat()
 
 
-async def memory(redis: Redis) -> int:
-    """
-    Bytes without the buffers of connections: after a large command, a connection keeps its buffer for some seconds.
-    """
-    used = await redis.info("memory")
-    return int(used["used_memory"]) - int(used["mem_clients_normal"])
-
-
 async def cpu_seconds(redis: Redis) -> float:
     used = await redis.info("cpu")
     return float(used["used_cpu_user"]) + float(used["used_cpu_sys"])

@@ -33,11 +33,11 @@ class Waiting(Handler):
 
 async def measure(redis: Redis, scale: Scale) -> AsyncIterator[Figure]:
     await redis.flushall()
-    before = await server.memory(redis)
+    before = await server.settled_bytes(redis)
     handlers = [type("Waiting", (Waiting,), {"name": f"bench.waiting{count}"}) for count in scale.waiting]
     for handler, count in zip(handlers, scale.waiting, strict=True):
         await fill(redis, handler, count)
-    threads_bytes = (await server.memory(redis) - before) / sum(scale.waiting)
+    threads_bytes = (await server.settled_bytes(redis) - before) / sum(scale.waiting)
     medians = [median(times) for times in await in_turns(redis, handlers, scale.binds)]
     shown = " / ".join(f"{number(seconds * 1000)} ms" for seconds in medians)
     counts = " / ".join(f"{count:,}" for count in scale.waiting)

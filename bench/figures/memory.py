@@ -21,7 +21,7 @@ async def measure(redis: Redis, scale: Scale) -> AsyncIterator[Figure]:
 async def ours_bytes(redis: Redis, count: int, threads: int) -> float:
     before = await emptied(redis)
     await load.fill(redis, count, threads)
-    return (await server.memory(redis) - before) / count
+    return (await server.settled_bytes(redis) - before) / count
 
 
 async def bare_bytes(redis: Redis, count: int, threads: int) -> float:
@@ -30,9 +30,9 @@ async def bare_bytes(redis: Redis, count: int, threads: int) -> float:
     waiting = load.requests(count)
     for thread in range(threads):
         await redis.rpush(f"bare:{thread}", *[encode(request) for request in waiting[thread::threads]])
-    return (await server.memory(redis) - before) / count
+    return (await server.settled_bytes(redis) - before) / count
 
 
 async def emptied(redis: Redis) -> int:
     await redis.flushall()
-    return await server.memory(redis)
+    return await server.settled_bytes(redis)
