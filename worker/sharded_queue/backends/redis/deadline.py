@@ -29,7 +29,7 @@ class Deadlines:
             self._set_timer(deadline.at)
 
     def discard(self, deadline: "Deadline") -> None:
-        """The timer stays: it is due for others, or starts anew only after it has found nothing."""
+        """The timer goes on: if it were cancelled here, the next round trip would have to start it again."""
         self._under_way.discard(deadline)
 
     def _set_timer(self, at: float) -> None:
