@@ -115,7 +115,7 @@ MUTANTS = [
     Mutant(
         "a worker binds ahead under a limit",
         LOOP,
-        "if self._quota.is_limited or self._is_leaving_shards():",
+        "if self.quota.is_limited or self._is_leaving_shards():",
         "if self._is_leaving_shards():",
         (AHEAD + "nothing_is_bound_ahead_under_a_limit",),
     ),

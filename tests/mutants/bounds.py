@@ -53,7 +53,7 @@ MUTANTS = [
         DEADLINE,
         "if self._timer is None or deadline.at < self._timer.when():",
         "if self._timer is None:",
-        (TIME_OUT + "each_ends_at_its_own_time",),
+        (TIME_OUT + "one_that_is_nearer_does_not_wait_for_the_timer_of_another",),
     ),
     Mutant(
         "only the first time-out of a timer is kept",

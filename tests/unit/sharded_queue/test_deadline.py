@@ -49,6 +49,17 @@ async def test_each_ends_at_its_own_time() -> None:
     assert ended == [0.05, 0.1, 0.15, 0.2]
 
 
+async def test_one_that_is_nearer_does_not_wait_for_the_timer_of_another() -> None:
+    deadlines = Deadlines()
+    other = asyncio.create_task(within(deadlines, 3600, forever()))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        assert await within(deadlines, 0.05, forever()) == "late"
+
+    assert not other.done()
+    other.cancel()
+
+
 async def test_one_that_began_under_the_timer_of_another_ends_too() -> None:
     """The other ended early, and left its timer."""
     deadlines = Deadlines()
