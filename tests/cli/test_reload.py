@@ -1,5 +1,6 @@
 """`sharded-queue worker --reload`: real processes, real files, and a real queue behind them."""
 
+import os
 import re
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from tests.harness.cli_process import CliProcess
 from tools.redis_server import Ask
 
 pytestmark = pytest.mark.redis
+MOMENT = 1_700_000_000
 
 JOBS = """
 import asyncio
@@ -44,12 +46,18 @@ class Module:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.save("one")
-        environment = {"QUEUE_METRICS_PORT": "0", "QUEUE_REDIS_ADDRESS": settings.redis_address[0], "PYTHONPATH": ""}
+        environment = {
+            "QUEUE_METRICS_PORT": "0",
+            "QUEUE_REDIS_ADDRESS": settings.redis_address[0],
+            "PYTHONPATH": "",
+            "PYTHONDONTWRITEBYTECODE": "",
+        }
         self.worker = CliProcess("worker", "--reload", "jobs", place=folder, environment=environment)
 
     def save(self, version: str, text: str = JOBS) -> None:
-        """As editors save: a file beside it takes its place."""
+        """As editors save: a file beside it takes its place. All versions seem to be saved within one second."""
         (self.folder / "jobs.py.new").write_text(text.replace("VERSION", version))
+        os.utime(self.folder / "jobs.py.new", (MOMENT, MOMENT))
         (self.folder / "jobs.py.new").rename(self.folder / "jobs.py")
 
     def printed(self) -> list[str]:

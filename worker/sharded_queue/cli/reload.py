@@ -72,9 +72,14 @@ class Reloader:
         return max(code, 0)
 
     async def _serve(self) -> int:
-        """One worker process, until it ends or has to. Its process group is its own, or Ctrl-C would reach it twice."""
+        """
+        One worker process, until it ends or has to. Its process group is its own, or Ctrl-C would reach it twice. It
+        writes no bytecode: Python would take that of a file for that of its next version, if both have the same size
+        and were saved within one second.
+        """
         command = [sys.executable, "-m", "sharded_queue", "worker", *self._words]
-        self._child = await asyncio.create_subprocess_exec(*command, process_group=0)
+        environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
+        self._child = await asyncio.create_subprocess_exec(*command, process_group=0, env=environment)
         ending, noticing = asyncio.create_task(self._child.wait()), asyncio.create_task(self._noticed.wait())
         await asyncio.wait([ending, noticing], return_when=asyncio.FIRST_COMPLETED)
         noticing.cancel()
