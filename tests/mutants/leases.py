@@ -169,6 +169,13 @@ MUTANTS = [
         (LIFECYCLE + "a_handler_that_cannot_start_waits_longer_each_time_and_is_counted",),
     ),
     Mutant(
+        "an error that counts as false is none",
+        "worker/lane.py",
+        "        if failure is not None:  # an error",
+        "        if failure:  # an error",
+        (FAILURES + "an_error_that_counts_as_false_is_an_error",),
+    ),
+    Mutant(
         "an error that nobody expected is repeated at once",
         "worker/lane.py",
         'log.exception("serving %s failed", self.lease)\n            await self._fail_try(batch or self._first, error)',

@@ -229,6 +229,31 @@ async def test_an_error_that_cannot_be_printed_is_a_failed_try(bench: Bench) -> 
     assert await bench.dead(SilentHandler) == ["SilentError: (its message cannot be read)"]
 
 
+@pytest.mark.parametrize("count", [1, 3])
+async def test_an_error_that_counts_as_false_is_an_error(bench: Bench, count: int) -> None:
+    """One with a length, which is zero."""
+
+    class EmptyError(Exception):
+        def __len__(self) -> int:
+            return 0
+
+    class EmptyErrorHandler(JobHandler):
+        retry = Retry(1, 0, 0)
+
+        async def perform(self, *requests: Job) -> None:
+            if any(request.number == 0 for request in requests):
+                raise EmptyError("nothing in it")
+            done.extend(request.number for request in requests)
+
+    done: list[int] = []
+    await bench.queue.register(EmptyErrorHandler, *jobs(range(count)))
+    settings.worker_empty_limit = 1
+    await bench.worker(EmptyErrorHandler).loop(count)
+
+    assert done == list(range(1, count))
+    assert ["nothing in it" in error for error in await bench.dead(EmptyErrorHandler)] == [True]
+
+
 async def test_an_error_that_a_lane_does_not_expect_is_a_failed_try(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

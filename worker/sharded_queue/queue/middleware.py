@@ -149,7 +149,7 @@ class _Next(Generic[T]):
         Raises:
             HandlerError: *call_next* was not called, or not awaited to its end.
         """
-        if self._error:
+        if self._error is not None:
             raise self._error
         if not self._result:
             raise self._mistake("returned without awaiting call_next, so nothing was done; to refuse, raise an error")

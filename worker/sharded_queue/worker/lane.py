@@ -295,11 +295,12 @@ class Lane:
         self._handed_ms, self.report = time.time_ns() // 1_000_000, None
         began = self.called_since = time.monotonic()
         done, error = len(requests), None
-        if requests and (failure := await self._call(handler, batch, 0, requests, None)):
+        failure = await self._call(handler, batch, 0, requests, None) if requests else None
+        if failure is not None:  # an error may count as false: it may define its length, or __bool__
             done, error = await self._handle_in_parts(handler, batch, requests, failure)
         ended = time.monotonic()
         self.called_since = None
-        if error or flaw:
+        if error is not None or flaw is not None:
             return await self._settle_and_fail(batch, done, ended - began, error, flaw)
         if done < settings.worker_batch_size and not self.handler.has_lifecycle:
             self._leave_slot()  # the thread seems drained, so the next one begins while this one is settled
@@ -372,13 +373,13 @@ class Lane:
         self._latency.calls.add(seconds * 1000)
         if self.host.is_measured:
             self.host.called(self.handler, seconds, failure)
-        if failure:
+        if failure is not None:
             self._note_failure(failure, before, len(requests))
         return failure
 
     def _note_failure(self, error: BaseException, before: BaseException | None, count: int) -> None:
         said = describe(error)
-        trace = None if before and describe(before) == said else error
+        trace = None if before is not None and describe(before) == said else error
         name, these = self.handler.name, counted(count, "request")
         log.warning("%s failed on %s of %s: %s", name, these, self.lease, said, exc_info=trace)
         self.host.failed(self.handler)

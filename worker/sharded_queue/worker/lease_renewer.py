@@ -205,5 +205,5 @@ async def _in_task(coroutine: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 
 def _log_end(running: "asyncio.Task[None]") -> None:
     """It runs until it is cancelled. If it fails, the lanes lose their leases, and this line tells why."""
-    if not running.cancelled() and (error := running.exception()):
+    if not running.cancelled() and (error := running.exception()) is not None:
         log.error("leases are no longer renewed or watched", exc_info=error)

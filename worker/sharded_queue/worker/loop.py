@@ -376,7 +376,7 @@ class Worker:
         self._lingering.discard(lane)
         self.stats.lost += lane.is_lost
         self._changed.set()
-        if error:
+        if error is not None:
             log.error("serving %s ended with an error", lane.lease, exc_info=error)
 
     def _make_room(self) -> None:

@@ -87,7 +87,7 @@ class Telemetry:
     def called(self, handler: str, seconds: float, error: BaseException | None) -> None:
         """A call of a handler has ended."""
         assert meter
-        failed = {"error.type": type(error).__qualname__} if error else {}
+        failed = {"error.type": type(error).__qualname__} if error is not None else {}
         _instruments(meter).record(seconds, {**_of(handler), "messaging.operation.name": "handle", **failed})
 
     def _look(self) -> None:
