@@ -385,12 +385,12 @@ async def test_nothing_is_left_of_threads_that_ended(on_redis: RedisBackend) -> 
 
 
 async def woken(on_redis: RedisBackend, *threads: str) -> Callable[[], Awaitable[int]]:
-    """Register a request in each thread; returns how to count the wake-ups that nobody has heard."""
+    """Register a request in each thread; returns a function that counts the wake-ups which no worker has taken."""
     await on_redis.storage.register(SHARD, Registration([Entry(thread, 0, [b"1"]) for thread in threads]))
     wake = f"{on_redis.redis_storage.keys.base(SHARD)}:wake"
 
     async def left() -> int:
-        return int(await on_redis.redis.llen(wake))  # type: ignore[misc]
+        return int(await on_redis.redis.llen(wake))
 
     assert await left() == len(threads)
     return left

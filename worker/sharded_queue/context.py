@@ -70,7 +70,7 @@ T = TypeVar("T")
 worker: ContextVar[str] = ContextVar("worker", default="")
 """The owner of leases that runs here; empty outside of a worker."""
 lease: ContextVar[Lease | None] = ContextVar("lease", default=None)
-"""That of the thread which is served here."""
+"""The lease of the thread that is served here; None outside of a worker's lane."""
 batch: ContextVar[Context | None] = ContextVar("batch", default=None)
 _shared: ContextVar[Any] = ContextVar("shared", default=None)
 

@@ -40,8 +40,8 @@ class Histogram:
         if not messages:
             return
         count, longest = len(messages), wait_ms(messages[0], now_ms)
-        is_even = messages[0][:STAMP_DIGITS] == messages[-1][:STAMP_DIGITS]
-        shortest = longest if is_even else wait_ms(messages[-1], now_ms)
+        are_of_one_moment = messages[0][:STAMP_DIGITS] == messages[-1][:STAMP_DIGITS]
+        shortest = longest if are_of_one_moment else wait_ms(messages[-1], now_ms)
         bucket = bisect_left(BOUNDS_MS, longest)
         if bucket == 0 or shortest > BOUNDS_MS[bucket - 1]:
             self.counts[bucket] += count
