@@ -15,8 +15,8 @@ MUTANTS = [
     Mutant(
         "a middleware that swallows an error settles the batch",
         AROUND,
-        "        if self._error:\n            raise self._error\n",
-        "        if self._error:\n            return None\n",
+        "        if self._error is not None:\n            raise self._error\n",
+        "        if self._error is not None:\n            return None\n",
         (
             MIDDLEWARE + "an_error_that_a_middleware_swallows_still_fails_the_batch",
             MIDDLEWARE + "a_middleware_that_swallows_a_cancellation_does_not_settle_an_aborted_batch",
