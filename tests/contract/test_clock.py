@@ -13,7 +13,7 @@ from redis.backoff import NoBackoff
 
 from sharded_queue import timing
 from sharded_queue.backends.redis.check import faults
-from sharded_queue.backends.redis.snapshot import snapshot
+from sharded_queue.backends.redis.snapshot import QUARANTINED, snapshot
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.storage import Entry, Registration, Schedule
 from sharded_queue.timing import Timing
@@ -86,6 +86,22 @@ async def test_a_pause_stays_one(clocked: Clocked) -> None:
     await look(clocked.backend)
 
     assert (await clocked.backend.storage.explain(SHARD, "a")).blocked_seconds == float("inf")
+
+
+@pytest.mark.parametrize("clocked", [pytest.param("redis", marks=pytest.mark.redis)], indirect=True)
+async def test_a_quarantine_stays_one(clocked: Clocked) -> None:
+    assert isinstance(clocked.backend, RedisBackend)
+    await clocked.backend.register("a", "1")
+    await look_at_nothing(clocked.backend)
+    await clocked.backend.redis.hset("tube_{tests.Handler}:threads", "a", "garbage")
+    await look(clocked.backend)
+
+    clocked.step(-HOUR)
+    await look(clocked.backend)
+
+    state = await clocked.backend.storage.explain(SHARD, "a")
+    assert (state.flaw, state.blocked_seconds) == ("the record of its tubes cannot be read", float("inf"))
+    assert await clocked.backend.redis.zscore("tube_{tests.Handler}:blocked", "a") == QUARANTINED
 
 
 async def look_at_nothing(backend: Backend) -> None:

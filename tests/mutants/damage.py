@@ -19,6 +19,20 @@ MUTANTS = [
         (RECORDS + "a_thread_that_cannot_be_read_is_in_quarantine_and_says_so",),
     ),
     Mutant(
+        "a quarantine is a pause",
+        PRELUDE,
+        "QUARANTINED = 'inf', '100000000000000'",
+        "QUARANTINED = 'inf', 'inf'",
+        (RECORDS + "a_thread_whose_quarantine_was_lost_is_repaired",),
+    ),
+    Mutant(
+        "a repair ends a pause",
+        "backends/redis/lua/pause.lua",
+        "  redis.call('HDEL', QUARANTINE, 'thread ' .. thread) -- a repair does not end a pause\n",
+        "",
+        (RECORDS + "a_pause_of_a_thread_in_quarantine_outlasts_its_repair",),
+    ),
+    Mutant(
         "a thread whose name is no text is given to workers",
         BIND,
         "if tubes and (are_texts or is_text(thread)) then",

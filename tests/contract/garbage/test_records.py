@@ -11,7 +11,7 @@ import pytest
 from sharded_queue.backends.redis.check import found_wrong, repair
 from sharded_queue.storage import Entry, Registration
 from tests.contract.backend import SHARD, RedisBackend, handed
-from tests.contract.garbage.keys import BASE, HEALTHY, HUGE, KINDS, LOCK, OF_BINDS, STAMP, do, drained
+from tests.contract.garbage.keys import BASE, HEALTHY, HUGE, KINDS, LOCK, OF_BINDS, STAMP, do, drained, key
 
 pytestmark = pytest.mark.redis
 
@@ -156,6 +156,43 @@ async def test_a_resumed_thread_is_read_again(on_redis: RedisBackend) -> None:
     await on_redis.storage.pause(SHARD, "A", False)
     assert handed(await on_redis.bind_one()) == ["x"]
     assert (await on_redis.observe()).quarantined == 0
+
+
+LOSSES = {
+    "missing": [["DEL", key("quarantine")]],
+    "a list": [["DEL", key("quarantine")], ["RPUSH", key("quarantine"), "x"]],
+}
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+async def test_a_thread_whose_quarantine_was_lost_is_repaired(on_redis: RedisBackend, loss: list[list[str]]) -> None:
+    """It is not taken for a paused thread, which only a person may resume."""
+    for command in tube("A", "?"):
+        await do(on_redis.redis, command)
+    await on_redis.bind()
+    await on_redis.redis.hset(key("threads"), "A", "0 1000 1001")
+    for command in loss:
+        await do(on_redis.redis, command)
+    assert await on_redis.bind() == []
+    assert await on_redis.storage.paused(SHARD) == []
+    assert await found_wrong(on_redis.redis_storage, SHARD) != []
+
+    await repair(on_redis.redis_storage, SHARD)
+    assert await found_wrong(on_redis.redis_storage, SHARD) == []
+    assert handed(await on_redis.bind_one()) == ["x"]
+
+
+async def test_a_pause_of_a_thread_in_quarantine_outlasts_its_repair(on_redis: RedisBackend) -> None:
+    for command in tube("A", "?"):
+        await do(on_redis.redis, command)
+    await on_redis.bind()
+    assert await on_redis.storage.pause(SHARD, "A", True)
+
+    await repair(on_redis.redis_storage, SHARD)
+    assert await on_redis.storage.paused(SHARD) == ["A"]
+    assert await on_redis.bind() == []
+    await on_redis.storage.pause(SHARD, "A", False)
+    assert handed(await on_redis.bind_one()) == ["x"]
 
 
 async def test_a_request_for_what_is_no_list_waits_for_a_worker(on_redis: RedisBackend) -> None:

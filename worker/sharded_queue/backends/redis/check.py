@@ -12,7 +12,14 @@ from math import inf
 from typing import Any
 
 from sharded_queue.backends.redis.scripts import text_of
-from sharded_queue.backends.redis.snapshot import Snapshot, TubeRecord, snapshot, tube_arguments, unindexed_tubes
+from sharded_queue.backends.redis.snapshot import (
+    QUARANTINED,
+    Snapshot,
+    TubeRecord,
+    snapshot,
+    tube_arguments,
+    unindexed_tubes,
+)
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.printable import counted
 from sharded_queue.tube import Shard
@@ -90,6 +97,9 @@ def _tube_faults(seen: Snapshot) -> Iterator[str]:
 
 def _thread_faults(seen: Snapshot) -> Iterator[str]:
     yield from _differences("deep", seen.deep, {thread: depth for thread, depth in seen.depths.items() if depth >= 2})
+    for thread, till in seen.blocked.items():
+        if till == QUARANTINED and f"thread {thread}" not in seen.quarantine:
+            yield f"{thread} is blocked as if it were in quarantine"
     free = seen.depths.keys() - seen.held.keys() - seen.blocked.keys()
     if seen.ready.keys() != free - seen.parked.keys():
         yield f"ready are {sorted(seen.ready)}, of those that wait free are {sorted(free - seen.parked.keys())}"
@@ -116,7 +126,7 @@ def _layout_faults(seen: Snapshot) -> Iterator[str]:
 def _hold_faults(seen: Snapshot) -> Iterator[str]:
     if seen.leases.keys() != seen.held.keys():
         yield f"leases are of {sorted(seen.leases)}, held are {sorted(seen.held)}"
-    if both := {thread for thread in seen.held if seen.blocked.get(thread, inf) != inf}:
+    if both := {thread for thread in seen.held if seen.blocked.get(thread, inf) < QUARANTINED}:
         yield f"both held and put off: {sorted(both)}"
     for thread, hold in seen.held.items():
         tube = seen.tubes.get((thread, hold.priority))

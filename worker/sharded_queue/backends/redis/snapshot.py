@@ -36,6 +36,8 @@ COUNTERS = (
 )
 FIRST_LONG_MOMENT = 10**13
 """Our times have thirteen digits at most."""
+QUARANTINED = 10**14
+"""Until when a thread in quarantine is blocked; one that is paused: for ever."""
 K = TypeVar("K")
 T = TypeVar("T")
 
@@ -179,7 +181,7 @@ async def snapshot(
         held=reader.fields("held", held, text_of, _hold),
         failures=reader.fields("failures", failures, _tube_name, _suspects),
         ready=reader.fields("ready", ready, text_of, _moment),
-        blocked=reader.fields("blocked", blocked, text_of, _moment_or_never),
+        blocked=reader.fields("blocked", blocked, text_of, _moment_or_endless),
         oldest=reader.fields("oldest", oldest, _tube_name, float),
         deep=reader.fields("deep", deep, text_of, float),
         leases=reader.fields("leases", leases, text_of, _moment),
@@ -247,8 +249,8 @@ def _moment(score: bytes) -> float:
     return moment
 
 
-def _moment_or_never(score: bytes) -> float:
-    return inf if float(score) == inf else _moment(score)
+def _moment_or_endless(score: bytes) -> float:
+    return moment if (moment := float(score)) in (QUARANTINED, inf) else _moment(score)
 
 
 def _stamp(message: bytes) -> int | None:

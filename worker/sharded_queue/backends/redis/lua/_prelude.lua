@@ -4,7 +4,8 @@
 --
 -- threads   HASH  thread -> "priority head tail ..." per tube, lower priority first; tail is exclusive
 -- ready     ZSET  threads that may be bound, by the time of their oldest request
--- blocked   ZSET  threads that wait as a whole (back-off, pause), by the time at which they are free again
+-- blocked   ZSET  threads that wait as a whole, by the time at which they are free again: after a back-off. A pause and a
+--                 quarantine have no end, and a score each
 -- oldest    ZSET  thread/priority, by the time of its oldest request
 -- deep      ZSET  threads with two requests or more, by depth
 -- failures  HASH  thread/priority -> "sequence last attempts crashes error": requests from sequence to last are handed
@@ -48,7 +49,7 @@
 --                 do not), and the number of the holder's last call that was carried out (0: the bind), with a 0 before it
 --                 if what is in hand came after that call, so that the holder may not know of it yet
 -- quarantine HASH "thread NAME", "delayed NUMBER" or "schedule NAME" -> why its record cannot be read. Such a thread is
---                 paused, and such a delayed request or schedule is not due
+--                 blocked, and such a delayed request or schedule is not due
 --
 -- Redis does not roll back what a script wrote before it failed. So a script reads what it needs before it writes, and
 -- calls `check_kinds` before it writes to keys that it has not read: a key of another kind ends the script there. A
@@ -94,6 +95,9 @@ local SWEEP, CALLER_SECONDS = '1000', '600'
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
 local now = math.floor(now_us / 1000)
+
+-- Our times have thirteen digits at most.
+local FIRST_LONG_MOMENT = 1e13
 
 -- A change of what the keys mean takes the next number; see docs/architecture.md.
 local FORMAT = '2'
@@ -486,6 +490,15 @@ local function blocked_until(thread)
   return any_blocked and redis.call('ZSCORE', BLOCKED, thread)
 end
 
+-- Scores of `blocked` that are no moments. A quarantine differs from a pause, so that a repair ends it even where the
+-- reason was lost; a pause is ended by a person.
+local PAUSED, QUARANTINED = 'inf', '100000000000000'
+
+-- Whether a thread that is blocked until then is paused or in quarantine.
+local function is_withheld(till)
+  return till and tonumber(till) >= FIRST_LONG_MOMENT
+end
+
 -- Whether new requests of a thread are withheld: the handler or the thread is paused. Reads `largest` with it: the
 -- bytes of the largest message that the shard may hold.
 local all_paused, largest
@@ -494,7 +507,7 @@ local function is_paused(thread)
     local counted = redis.call('HMGET', COUNTERS, 'paused', 'largest')
     all_paused, largest = counted[1] ~= false, tonumber(counted[2] or 0) or 0
   end
-  return all_paused or blocked_until(thread) == 'inf'
+  return all_paused or is_withheld(blocked_until(thread))
 end
 
 -- Nil also where the record cannot be read: then the thread is not held, and its former holder finds its fence refused.
@@ -569,12 +582,12 @@ local function attempt_at(failure, tube)
 end
 
 -- A thread whose record cannot be read is not handed out until `check --repair` makes the record anew, from its lists.
--- Until then it counts as paused. One that is paused already is found again when it is resumed.
+-- One that is paused is found again when it is resumed.
 local function quarantine(thread, reason)
-  if redis.call('ZSCORE', BLOCKED, thread) == 'inf' then return end
+  if redis.call('ZSCORE', BLOCKED, thread) == PAUSED then return end
   check_kinds()
   redis.call('HSET', QUARANTINE, 'thread ' .. thread, reason)
-  redis.call('ZADD', BLOCKED, '+inf', thread)
+  redis.call('ZADD', BLOCKED, QUARANTINED, thread)
   redis.call('ZREM', READY, thread)
   redis.call('ZREM', PARKED, thread)
   any_blocked = true
@@ -878,8 +891,8 @@ local function append(thread, priority, start, source, first, last, tubes, hold,
   return sequence
 end
 
--- Bring all finite waits of a sorted set forward by `by` ms, from the earliest up, so that the ranks of the others stay
--- the same.
+-- Bring all waits of a sorted set that have an end forward by `by` ms, from the earliest up, so that the ranks of the
+-- others stay the same.
 local function bring_forward(key, by)
   local from = 0
   while true do
@@ -887,7 +900,7 @@ local function bring_forward(key, by)
     local moved = {}
     for i = 1, #found, 2 do
       local score = tonumber(found[i + 1])
-      if score < math.huge then
+      if score < FIRST_LONG_MOMENT then
         moved[i], moved[i + 1] = integer(score - by), found[i]
       end
     end
@@ -934,7 +947,7 @@ local function follow_clock(latest)
     latest = counted[2]
   end
   latest = tonumber(latest or nil)
-  if latest and not (latest > 0 and latest < 1e13 and latest % 1 == 0) then latest = nil end -- not a time
+  if latest and not (latest > 0 and latest < FIRST_LONG_MOMENT and latest % 1 == 0) then latest = nil end -- not a time
   if not latest or math.abs(latest - now) >= STEP then rarely().store_time(latest) end
 end
 
@@ -987,7 +1000,7 @@ end
 -- A moment as messages have it. A score that is not a moment becomes the present.
 local function encode_moment(score)
   local moment = tonumber(score)
-  return string.format('%013.0f', moment >= 0 and moment < 1e13 and moment or now)
+  return string.format('%013.0f', moment >= 0 and moment < FIRST_LONG_MOMENT and moment or now)
 end
 
 -- The time by a caller's clock, or ours where the two differ by more than the tolerance.

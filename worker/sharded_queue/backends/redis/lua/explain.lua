@@ -1,13 +1,13 @@
 #!lua flags=no-writes
 -- Everything that decides whether a thread moves. ARGV  thread
--- Returns {now, handler paused (0 or 1), held record or '', lease ends at or '', blocked until or '', threads before it
---          or -1, per tube: {priority, head, depth, stamp, failure or ''}, 1 if it is parked or 0, old threads it waits for,
---          threads that workers hold, when a worker last asked for threads or '', why it cannot be read or '',
---          its last failures or '', what its holder reported of the batch or ''}
+-- Returns {now, handler paused (0 or 1), held record or '', lease ends at or '', blocked until or '' ('inf' in a pause
+--          or a quarantine), threads before it or -1, per tube: {priority, head, depth, stamp, failure or ''}, 1 if it
+--          is parked or 0, old threads it waits for, threads that workers hold, when a worker last asked for threads or
+--          '', why it cannot be read or '', its last failures or '', what its holder reported of the batch or ''}
 
 check_format()
 local thread = ARGV[1]
-local residue = redis.call('ZSCORE', PARKED, thread)
+local residue, till = redis.call('ZSCORE', PARKED, thread), redis.call('ZSCORE', BLOCKED, thread)
 local hold, known, tubes = redis.call('HGET', HELD, thread), tubes_of(thread), {}
 local flaw = redis.call('HGET', QUARANTINE, 'thread ' .. thread) or not known and UNREADABLE or ''
 for i, tube in ipairs(known or {}) do
@@ -16,7 +16,7 @@ for i, tube in ipairs(known or {}) do
                failure_of(thread, tube.priority) and redis.call('HGET', FAILURES, member) or '' }
 end
 return { now, redis.call('HEXISTS', COUNTERS, 'paused'), read_hold(hold) and hold or '',
-         redis.call('ZSCORE', LEASES, thread) or '', redis.call('ZSCORE', BLOCKED, thread) or '',
+         redis.call('ZSCORE', LEASES, thread) or '', is_withheld(till) and PAUSED or till or '',
          redis.call('ZRANK', READY, thread) or -1, tubes, residue and 1 or 0,
          residue and redis.call('ZRANGEBYSCORE', OLD, residue, residue, 'LIMIT', 0, 100) or {},
          redis.call('ZCOUNT', LEASES, '(' .. integer(now), '+inf'), redis.call('HGET', COUNTERS, 'polled') or '', flaw,

@@ -40,8 +40,8 @@ end
 local function state_of(thread)
   if holds[thread] then return 'bound' end
   local blocked = redis.call('ZSCORE', BLOCKED, thread)
-  if blocked == 'inf' and redis.call('HGET', QUARANTINE, 'thread ' .. thread) then return 'quarantined' end
-  if paused or blocked == 'inf' then return 'paused' end
+  if blocked and redis.call('HGET', QUARANTINE, 'thread ' .. thread) then return 'quarantined' end
+  if paused or is_withheld(blocked) then return 'paused' end
   if redis.call('ZSCORE', PARKED, thread) then return 'parked' end
   return blocked and 'blocked' or 'ready'
 end
@@ -101,4 +101,4 @@ return { now, redis.call('HGETALL', COUNTERS), redis.call('HLEN', THREADS), coun
          redis.call('ZCOUNT', DUE, '-inf', now_text) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now_text),
          redis.call('ZCARD', OCCURRENCES), redis.call('GET', LAYOUT) or '', redis.call('ZCARD', OLD),
          redis.call('ZCARD', PARKED), parked_depth(), redis.call('ZCARD', DEAD),
-         redis.call('ZCOUNT', BLOCKED, '+inf', '+inf'), redis.call('HLEN', QUARANTINE) }
+         redis.call('ZCOUNT', BLOCKED, PAUSED, PAUSED), redis.call('HLEN', QUARANTINE) }

@@ -16,8 +16,9 @@ if thread == '' then
   changed = pausing and redis.call('HSETNX', COUNTERS, 'paused', integer(now)) or redis.call('HDEL', COUNTERS, 'paused')
   if not pausing then woken = WAKE_LIMIT end
 elseif pausing then
-  changed = redis.call('ZSCORE', BLOCKED, thread) == 'inf' and 0 or 1
-  redis.call('ZADD', BLOCKED, '+inf', thread)
+  changed = redis.call('ZSCORE', BLOCKED, thread) == PAUSED and 0 or 1
+  redis.call('ZADD', BLOCKED, PAUSED, thread)
+  redis.call('HDEL', QUARANTINE, 'thread ' .. thread) -- a repair does not end a pause
   redis.call('ZREM', READY, thread)
   redis.call('ZREM', PARKED, thread)
 else

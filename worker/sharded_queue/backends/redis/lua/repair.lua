@@ -80,7 +80,7 @@ end
 
 -- Whether a score can be a time, a number of requests or a residue class.
 local function is_moment(score)
-  return tonumber(score) >= 0 and tonumber(score) < 1e13
+  return tonumber(score) >= 0 and tonumber(score) < FIRST_LONG_MOMENT
 end
 
 -- Give a sorted set the members of `truth` and no others. A score must be the true one, unless `any_score` says that
@@ -114,12 +114,16 @@ local function remove_unreadable_counters()
   end
 end
 
--- What is in quarantine is made anew, or goes.
+-- What is in quarantine is made anew, or goes. Release 1.0.0 blocked such a thread as if it were paused.
 local function empty_quarantine()
   for name, reason in pairs(fields_of(QUARANTINE)) do
     set_field('quarantine', QUARANTINE, name, reason)
     local thread = string.match(name, '^thread (.*)$')
-    if thread and redis.call('ZREM', BLOCKED, thread) == 1 then add_change('blocked', thread, 'inf') end
+    local till = thread and redis.call('ZSCORE', BLOCKED, thread)
+    if till then
+      add_change('blocked', thread, till)
+      redis.call('ZREM', BLOCKED, thread)
+    end
   end
 end
 
@@ -295,12 +299,12 @@ local function repair_failures()
   end
 end
 
--- A thread is held, or blocked, or ready; a pause may last beside a hold.
+-- A thread is held, or blocked, or ready; a pause may last beside a hold. A quarantine that is left was lost by its key.
 local function repair_blocked()
   local blocked = redis.call('ZRANGE', BLOCKED, 0, -1, 'WITHSCORES')
   for i = 1, #blocked, 2 do
     local thread, till = blocked[i], blocked[i + 1]
-    if leases[thread] and till ~= 'inf' or till ~= 'inf' and tonumber(till) >= 1e13 or not is_text(thread) then
+    if till ~= PAUSED and (leases[thread] or tonumber(till) >= FIRST_LONG_MOMENT) or not is_text(thread) then
       add_change('blocked', thread, till)
       redis.call('ZREM', BLOCKED, thread)
       if not leases[thread] then blocked[i] = '' end
@@ -311,7 +315,7 @@ local function repair_blocked()
 end
 
 local function repair_cordoned()
-  for _, name in ipairs(redis.call('ZRANGEBYSCORE', CORDONED, '1e13', '+inf')) do
+  for _, name in ipairs(redis.call('ZRANGEBYSCORE', CORDONED, FIRST_LONG_MOMENT, '+inf')) do
     add_change('cordoned', name, 'for ever')
     redis.call('ZREM', CORDONED, name)
   end
