@@ -4,12 +4,15 @@ The handler of the ledger: `sharded-queue worker ledger`.
 `python ledger.py ann 500 -120` registers entries of an account.
 """
 
+import logging
 import sys
 from uuid import uuid4
 
 from accounts import Account, Entry, book, claim, known
 
 from sharded_queue import Handler, Route, SyncQueue, current
+
+log = logging.getLogger("ledger")
 
 
 class LedgerHandler(Handler[Entry]):
@@ -26,8 +29,8 @@ class LedgerHandler(Handler[Entry]):
         booked = known(account, [entry.id for entry in entries])
         new = {entry.id: entry for entry in entries if entry.id not in booked}
         self.account = book(account, new.values()) if new else account
-        said = f"{len(new)} booked, {len(entries) - len(new)} known, {self.account.entries} in all"
-        print(f"{account.name}: {said}", flush=True)  # noqa: T201 - what a reader watches
+        known_before, in_all = len(entries) - len(new), self.account.entries
+        log.info("%s: %d booked, %d known, %d in all", account.name, len(new), known_before, in_all)
 
 
 if __name__ == "__main__":

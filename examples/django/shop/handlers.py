@@ -1,3 +1,4 @@
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -6,6 +7,8 @@ from django.db import close_old_connections, transaction
 
 from sharded_queue import Handler, Route
 from shop.models import Invoice
+
+log = logging.getLogger("shop")
 
 
 class Bill(NamedTuple):
@@ -22,7 +25,7 @@ class BillHandler(Handler[Bill]):
         with connection():
             for bill in bills:
                 number = write_invoice(bill)  # committed when it returns: nothing is said of it before
-                print(f"invoice {number} of {bill.customer}", flush=True)  # noqa: T201 - what a reader watches
+                log.info("invoice %d of %s", number, bill.customer)
 
 
 @transaction.atomic
