@@ -143,6 +143,14 @@ def test_pages_are_for_everybody(address: str, window: Callable[..., Window], sc
     assert not shown.faults
 
 
+def test_no_color_is_between_two_schemes(address: str, window: Callable[..., Window]) -> None:
+    """When a machine turns dark in the evening, text and what is behind it change together, so both stay readable."""
+    page = window(color_scheme="light").open(address)
+
+    page.emulate_media(color_scheme="dark")
+    assert page.evaluate("document.getAnimations().length") == 0
+
+
 def test_page_works_without_scripts(address: str, window: Callable[..., Window]) -> None:
     page = window(java_script_enabled=False).open(address)
 
