@@ -120,6 +120,27 @@ async def test_what_cannot_be_read_harms_nothing_else(on_redis: RedisBackend, fl
     assert (await on_redis.observe()).quarantined == 0
 
 
+@pytest.mark.parametrize("name", KINDS)
+async def test_a_key_that_is_lost_as_well_is_made_anew(on_redis: RedisBackend, name: str) -> None:
+    """Each flaw meets a worker, and then a key goes: nothing that a repair could know is stranded or reordered."""
+    for flaw in FLAWS:
+        await on_redis.redis.flushall()
+        for thread in HEALTHY[:3]:
+            await on_redis.register(thread, "1", "2")
+        for command in flaw.commands:
+            await do(on_redis.redis, command)
+        begun = {batch.tube.thread: handed(batch) for batch in await on_redis.bind("gone/1", threads=2, wanted=1)}
+        await on_redis.redis.delete(key(name))
+
+        await repair(on_redis.redis_storage, SHARD)
+        assert await found_wrong(on_redis.redis_storage, SHARD) == [], flaw.name
+        await on_redis.coordinator.evict(SHARD, ["gone"])
+        done = await drained(on_redis)
+        sound = {thread: ["1", "2"] for thread in HEALTHY[:3]} | dict(flaw.handled)
+        seen = {thread: list(dict.fromkeys([*begun.get(thread, []), *done.get(thread, [])])) for thread in sound}
+        assert seen == sound, flaw.name
+
+
 async def test_a_thread_that_cannot_be_read_is_in_quarantine_and_says_so(on_redis: RedisBackend) -> None:
     await on_redis.register("well", "1")
     for command in tube("A", "?"):
