@@ -78,6 +78,13 @@ MUTANTS = [
         (SERVING + "threads_that_end_leave_nothing_to_the_garbage_collector",),
     ),
     Mutant(
+        "a task keeps what its fiber was told",
+        "worker/task_pool.py",
+        "                value = None  # an error",
+        "                pass  # an error",
+        (SERVING + "threads_that_waited_in_vain_leave_nothing_either",),
+    ),
+    Mutant(
         "a slot is lost with a lane that is cancelled",
         SLOTS,
         "            if place.is_granted:\n                self.leave()\n",

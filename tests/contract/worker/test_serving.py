@@ -282,6 +282,34 @@ async def test_threads_that_end_leave_nothing_to_the_garbage_collector(bench: Be
         gc.enable()
 
 
+async def test_threads_that_waited_in_vain_leave_nothing_either(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is cancelled where it waits for its next request; an error refers to all that it went through."""
+
+    class ShortHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None: ...
+
+    async def noting(settlements: list[Settlement]) -> list[Settled]:
+        settled = await settle(settlements)
+        released.extend(settlement.lease.thread for settlement in settlements if settlement.release)
+        if len(released) == 5:
+            all_released.set()
+        return settled
+
+    released: list[str] = []
+    all_released, settle = asyncio.Event(), bench.queue.storage.settle
+    monkeypatch.setattr(bench.queue.storage, "settle", noting)
+    settings.worker_concurrency = 5
+    await bench.queue.register(ShortHandler, *[Job(1, f"thread {number}") for number in range(5)])
+    gc.collect()
+    gc.disable()
+    try:
+        async with bench.working(ShortHandler):
+            await soon(all_released)
+        assert len([each for each in gc.get_objects() if isinstance(each, Lane)]) <= 1
+    finally:
+        gc.enable()
+
+
 async def test_a_drained_thread_does_not_keep_others_waiting(bench: Bench) -> None:
     """However long it may linger, and with room for one thread only."""
 

@@ -159,6 +159,8 @@ class TaskPool:
                 if isinstance(error, Exception | asyncio.CancelledError):
                     return None
                 raise
+            finally:
+                value = None  # an error refers to this frame: only the garbage collector would free the two
             if awaited is SUSPENDED:
                 fiber.is_suspended = True
                 return None
