@@ -39,7 +39,8 @@ class Deadlines:
 
     def _expire(self) -> None:
         self._timer, now = None, self.loop.time()
-        for deadline in [deadline for deadline in self._under_way if deadline.at <= now]:
+        late = [deadline for deadline in self._under_way if deadline.at <= now]
+        for deadline in sorted(late, key=lambda deadline: deadline.at):  # many are late where the loop stood still
             self._under_way.discard(deadline)
             deadline.expire()
         if self._under_way:
