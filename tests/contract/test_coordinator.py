@@ -325,7 +325,7 @@ async def test_a_bind_says_when_the_next_lease_expires(backend: Backend) -> None
     await backend.bind_one("w/1")
     bound = await backend.coordinator.bind(SHARD, BindRequest("w/2", 1, 1, LEASE_SECONDS))
 
-    assert bound.next_seconds == pytest.approx(LEASE_SECONDS, abs=1)
+    assert bound.next_seconds == pytest.approx(LEASE_SECONDS, abs=4)
 
 
 @pytest.mark.parametrize("age", [0, 5])
@@ -337,7 +337,7 @@ async def test_a_bind_counts_the_leases_that_it_gives(age: int, backend: Backend
         await backend.advance(age)
     bound = await backend.coordinator.bind(SHARD, BindRequest("w/2", 1, 1, LEASE_SECONDS))
 
-    assert bound.next_seconds == pytest.approx(LEASE_SECONDS - age, abs=1)
+    assert bound.next_seconds == pytest.approx(LEASE_SECONDS - age, abs=4)
 
 
 async def test_a_bind_counts_no_lease_that_it_ended(backend: Backend) -> None:
@@ -345,7 +345,7 @@ async def test_a_bind_counts_no_lease_that_it_ended(backend: Backend) -> None:
     await backend.crash_with()
     bound = await backend.coordinator.bind(SHARD, BindRequest("w/2", 1, 1, LEASE_SECONDS))
 
-    assert bound.next_seconds == pytest.approx(LEASE_SECONDS, abs=1)
+    assert bound.next_seconds == pytest.approx(LEASE_SECONDS, abs=4)
 
 
 @pytest.mark.parametrize(("waiting", "threads"), [(0, 1), (1, 1), (2, 1), (3, 2), (3, 3), (3, 4), (3, 0)])
@@ -363,7 +363,7 @@ async def test_a_bind_says_when_the_next_back_off_ends(backend: Backend) -> None
     await backend.fail(await backend.bind_one("w/1"), delay=5)
     bound = await backend.coordinator.bind(SHARD, BindRequest("w/2", 1, 1, LEASE_SECONDS))
 
-    assert bound.next_seconds == pytest.approx(5, abs=1)
+    assert bound.next_seconds == pytest.approx(5, abs=4)
 
 
 async def test_a_bind_expects_nothing_where_nothing_is_bound_or_blocked(backend: Backend) -> None:
