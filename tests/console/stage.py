@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 from redis.asyncio import Redis
 
 from sharded_queue import Queue, RedisStorage
@@ -102,8 +102,8 @@ class Window:
         return self.page
 
     def live(self) -> Page:
-        """Wait until the page is connected."""
-        self.page.wait_for_function("document.getElementById('link').textContent === 'live'")
+        """Wait until the page is connected. Not for a function: to ask it again is against the page's own policy."""
+        expect(self.page.locator("#link")).to_have_text("live", timeout=30_000)
         return self.page
 
 

@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 from redis.asyncio import Redis
 
 from sharded_queue import Queue, RedisStorage
@@ -76,7 +76,7 @@ async def photograph(browser: Browser, address: str, pages: Mapping[str, str]) -
         page = await context.new_page()
         for name, path in pages.items():
             await page.goto(f"{address}{path}")
-            await page.wait_for_function("document.getElementById('link').textContent === 'live'")
+            await expect(page.locator("#link")).to_have_text("live", timeout=30_000)
             if name == "thread":
                 await page.wait_for_selector(".requests pre")
             await page.screenshot(path=FOLDER / f"{name}-{look}.png")
