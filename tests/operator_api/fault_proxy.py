@@ -7,9 +7,11 @@ import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
+from weakref import WeakSet
 
 import yaml
-from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp import ClientSession, ClientTimeout, TCPConnector, web
 
 Answer = web.StreamResponse
 Fault = Callable[[web.Request], Awaitable[Answer]]
@@ -61,6 +63,27 @@ async def silent(request: web.Request) -> Answer:
     return answer
 
 
+class AbruptConnector(TCPConnector):
+    """
+    Ends all its connections when it is closed. TLS says goodbye on those of watches that were left, and would wait for
+    an answer beyond the end of the event loop.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.transports: WeakSet[asyncio.Transport] = WeakSet()
+
+    async def connect(self, *arguments: Any, **keywords: Any) -> Any:
+        connection = await super().connect(*arguments, **keywords)
+        self.transports.add(connection.transport)
+        return connection
+
+    async def close(self, **keywords: Any) -> None:
+        await super().close(**keywords)
+        for transport in self.transports:
+            transport.abort()
+
+
 class Door:
     """A plain HTTP server on the loopback, in an OS thread of its own; *choose* may be changed at any time."""
 
@@ -90,7 +113,8 @@ class Door:
         app = web.Application(client_max_size=2**22)
         app.router.add_route("*", "/{path:.*}", self.answer)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True)
-        async with ClientSession(timeout=ClientTimeout(None), auto_decompress=False) as self.session:
+        session = ClientSession(connector=AbruptConnector(), timeout=ClientTimeout(None), auto_decompress=False)
+        async with session as self.session:
             await runner.setup()
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             self.introduce(runner.addresses[0][1])
