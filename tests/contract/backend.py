@@ -131,6 +131,14 @@ class RedisBackend(Backend):
             await self.redis.hincrby(f"{base}:counters", "polled", -int(seconds * 1000))
 
 
+def assert_went_by(began: float, seconds: float) -> None:
+    """
+    Fail unless a backend counted *seconds* since *began*, by the monotonic clock: nothing in memory, whose clock stands
+    still, and on Redis no more than what went by, within 10 ms.
+    """
+    assert -0.01 <= seconds <= time.monotonic() - began + 0.01
+
+
 def bodies(messages: Sequence[bytes]) -> list[str]:
     return [message[STAMP:].decode() for message in messages]
 

@@ -164,7 +164,7 @@ def test_accounts_are_right_whatever_is_killed(opened: Open) -> None:
     last = ledger.worker("last")
     for name in NAMES:
         ledger.register(name, 1)
-        last.line(re.compile(rf"\b{name}: .* {5 * len(AMOUNTS) + 1} in all"))
+        last.line(re.compile(rf"\] {name}: .* {5 * len(AMOUNTS) + 1} in all"))
         ledger.assert_is_right(name, [*AMOUNTS * 5, 1])
 
 
