@@ -4,7 +4,8 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
@@ -266,20 +267,26 @@ async def test_a_thread_that_drains_does_not_linger_where_others_came_to_wait(
         await soon(released)
 
 
-async def test_threads_that_end_leave_nothing_to_the_garbage_collector(bench: Bench) -> None:
+@contextmanager
+def leaving_nothing_to_the_garbage_collector() -> Iterator[None]:
     """A collection stops the worker for milliseconds. Only the last fiber that ran is still known to its pool."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+        assert len([each for each in gc.get_objects() if isinstance(each, Lane)]) <= 1
+    finally:
+        gc.enable()
+
+
+async def test_threads_that_end_leave_nothing_to_the_garbage_collector(bench: Bench) -> None:
 
     class ShortHandler(JobHandler):
         async def perform(self, *requests: Job) -> None: ...
 
     await bench.queue.register(ShortHandler, *[Job(1, f"thread {number}") for number in range(20)])
-    gc.collect()
-    gc.disable()
-    try:
+    with leaving_nothing_to_the_garbage_collector():
         assert await bench.worker(ShortHandler).loop(20) == 20
-        assert len([each for each in gc.get_objects() if isinstance(each, Lane)]) <= 1
-    finally:
-        gc.enable()
 
 
 async def test_threads_that_waited_in_vain_leave_nothing_either(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,14 +307,9 @@ async def test_threads_that_waited_in_vain_leave_nothing_either(bench: Bench, mo
     monkeypatch.setattr(bench.queue.storage, "settle", noting)
     settings.worker_concurrency = 5
     await bench.queue.register(ShortHandler, *[Job(1, f"thread {number}") for number in range(5)])
-    gc.collect()
-    gc.disable()
-    try:
+    with leaving_nothing_to_the_garbage_collector():
         async with bench.working(ShortHandler):
             await soon(all_released)
-        assert len([each for each in gc.get_objects() if isinstance(each, Lane)]) <= 1
-    finally:
-        gc.enable()
 
 
 async def test_a_drained_thread_does_not_keep_others_waiting(bench: Bench) -> None:
