@@ -1,5 +1,6 @@
 """The browser of the tests sees what must not happen on a page."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,30 @@ async def test_a_fault_is_seen(fault: str, html: str, tmp_path: Path) -> None:
         await page.goto(file.as_uri())
 
     assert [each for each in watched.faults if each.startswith(fault)]
+
+
+async def test_a_file_on_its_way_when_the_page_is_left_is_no_fault() -> None:
+    asked = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        request = await reader.readuntil(b"\r\n\r\n")
+        if b" /never.png " in request:
+            asked.set()
+            await reader.read()
+        else:
+            html = b"<link rel=icon href=data:,><img src=/never.png>"
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/html\r\n\r\n" + html)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server, opened_browser() as browser:
+        page = await browser.new_page()
+        watched = Watched(page)
+        async with page.expect_event("requestfailed", lambda request: request.url.endswith("/never.png")):
+            await page.goto(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", wait_until="domcontentloaded")
+            await asked.wait()
+            await page.goto("about:blank")
+
+        assert watched.faults == []
 
 
 async def test_what_is_too_wide_is_named(tmp_path: Path) -> None:

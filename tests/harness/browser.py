@@ -32,7 +32,7 @@ class Watched:
         page.on("console", self._console)
         page.on("pageerror", lambda error: self.faults.append(f"script: {error}"))
         page.on("request", self._request)
-        page.on("requestfailed", lambda request: self.faults.append(f"failed: {request.url} ({request.failure})"))
+        page.on("requestfailed", self._failed)
 
     def _console(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
@@ -42,6 +42,11 @@ class Watched:
         url = urlsplit(request.url)
         if url.scheme not in {"data", "blob"} and (url.hostname or "") not in LOCAL:
             self.faults.append(f"foreign: {request.url}")
+
+    def _failed(self, request: Request) -> None:
+        """What the browser gives up because it leaves the page, such as an icon on its way, is not lost."""
+        if request.failure != "net::ERR_ABORTED":
+            self.faults.append(f"failed: {request.url} ({request.failure})")
 
 
 async def overflow(page: Page) -> list[str]:
