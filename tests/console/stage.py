@@ -1,6 +1,7 @@
 """A run to look at: a redis-server with requests, a worker that serves them, a console, and a browser before it."""
 
 import asyncio
+import os
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -27,7 +28,6 @@ QUICK = {
     "QUEUE_WORKER_BATCH_SIZE": "1",
     "QUEUE_WORKER_CONCURRENCY": "8",
     "QUEUE_WORKER_NAME": "worker-a",
-    "PYTHONPATH": str(ROOT),
 }
 MAILS = 3
 
@@ -40,7 +40,8 @@ class Stage:
     processes: list[CliProcess] = field(default_factory=list)
 
     def run(self, *words: str, **environment: str) -> CliProcess:
-        given = {**QUICK, "QUEUE_REDIS_ADDRESS": self.redis.address, **environment}
+        path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
+        given = {**QUICK, "PYTHONPATH": path, "QUEUE_REDIS_ADDRESS": self.redis.address, **environment}
         self.processes.append(CliProcess(*words, place=self.folder, environment=given))
         return self.processes[-1]
 
@@ -70,6 +71,10 @@ class Stage:
         self.register(Charge, *orders)
         mails = [{"to": to, "text": f"{MARKUP} {TURNED}"} for to in ("a/b?c=d&e#f", ATTACK) for _ in range(MAILS)]
         self.register(Mail, *mails)
+
+
+def stored(stage: Stage, question: Callable[[RedisStorage], Any]) -> Any:
+    return stage.ask(lambda redis: question(RedisStorage(redis)))
 
 
 @contextmanager

@@ -18,16 +18,12 @@ from playwright.sync_api import Page, expect
 from sharded_queue import Queue, RedisStorage
 from sharded_queue.tube import Shard
 from tests.console.shop import ATTACK, Charge, Keyed, Mail
-from tests.console.stage import MAILS, MODULE, Stage, Window, faults_of, longest_lines
+from tests.console.stage import MAILS, MODULE, Stage, Window, faults_of, longest_lines, stored
 from tests.contract.users import line_of
 
 pytestmark = pytest.mark.redis
 
 CHARGE, MAIL, KEYED = Shard(Charge.name), Shard(Mail.name), Shard(Keyed.name)
-
-
-def stored(stage: Stage, question: Callable[[RedisStorage], Any]) -> Any:
-    return stage.ask(lambda redis: question(RedisStorage(redis)))
 
 
 def die(stage: Stage, *requests: str) -> None:
@@ -156,7 +152,7 @@ def test_all_letters_that_match_are_dropped_and_no_others(
 def test_letter_that_died_after_the_question_is_left_alone(
     address: str, stage: Stage, window: Callable[..., Window]
 ) -> None:
-    page = window().open(f"{address}confirm?action=drop-letters&handler=shop.Mail")
+    page = window().open(f"{address}confirm?action=drop-letters&handler=shop.Mail&whole=yes")
     before = len(stored(stage, lambda storage: storage.dead(MAIL)))
     stage.register(Mail, {"to": "late", "text": ""})
     die(stage, r"request \d+ of shop.Mail/late")
@@ -377,7 +373,7 @@ def test_roles(filled: Stage, window: Callable[..., Window], tmp_path: Path) -> 
         )
         expect(page.locator(".person")).to_have_text(f"{role} · {role}")
         offered[role] = page.locator("p.actions a.button").all_inner_texts()
-        page.goto(f"{address}confirm?action=drop-letters&handler=shop.Mail")
+        page.goto(f"{address}confirm?action=drop-letters&handler=shop.Mail&whole=yes")
         asks = page.locator("h1").inner_text().startswith("Drop")
         assert asks == (role == "admin")
 

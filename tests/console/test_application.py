@@ -129,7 +129,7 @@ async def test_person_who_is_not_known_sees_nothing(tmp_path: Path) -> None:
 
 
 async def test_letters_that_die_after_the_question_are_left_alone(tmp_path: Path) -> None:
-    drop = {"action": "drop-letters", "handler": HANDLER}
+    drop = {"action": "drop-letters", "handler": HANDLER, "whole": "yes"}
     async with opened(tmp_path, allow_actions=True) as desk:
         await desk.die("a")
         page = await desk.client.get("/confirm", params=drop)
@@ -138,6 +138,21 @@ async def test_letters_that_die_after_the_question_are_left_alone(tmp_path: Path
         await desk.act(fields.pop("token"), **fields)
 
         assert [letter.thread for letter in await desk.storage.dead(SHARD)] == ["b"]
+
+
+@pytest.mark.parametrize(
+    "action", ["replay-tail", "replay-head", "drop-letters", "cancel", "run-delayed", "move-delayed", "drop-requests"]
+)
+async def test_nothing_ticked_never_stands_for_all(tmp_path: Path, action: str) -> None:
+    about = {"action": action, "handler": HANDLER, "thread": "a", "at": "2999-01-01T00:00:00", "reason": "none"}
+    async with opened(tmp_path, allow_actions=True) as desk:
+        await desk.die("a")
+        asked = await desk.client.get("/confirm", params=about)
+        done = await desk.act(await desk.token(**PAUSE), **about)
+
+        assert (asked.status_code, done) == (400, 400)
+        assert "is ticked: go back, and tick those that you mean" in asked.text
+        assert len(await desk.storage.dead(SHARD)) == 1
 
 
 async def test_name_of_another_host_is_refused(tmp_path: Path) -> None:

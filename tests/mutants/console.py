@@ -1,6 +1,6 @@
 """The console: who acts, on what, and how often it asks."""
 
-from tests.mutants.mutant import CONSOLE, SHARDED_QUEUES, Mutant
+from tests.mutants.mutant import CONSOLE, LIVE, SHARDED_QUEUES, Mutant
 
 MUTANTS = [
     Mutant(
@@ -51,6 +51,27 @@ MUTANTS = [
         "        if until:\n",
         "        if False:\n",
         (CONSOLE + "letters_that_die_after_the_question_are_left_alone",),
+    ),
+    Mutant(
+        "nothing ticked stands for all",
+        "web/actions.py",
+        'names = None if form.get("whole") else set(ticked(form, "letter", "letter"))',
+        'names = set(form.getlist("letter")) or None',
+        (CONSOLE + "nothing_ticked_never_stands_for_all",),
+    ),
+    Mutant(
+        "a live page takes the first of a list for what was first before",
+        "web/static/console.js",
+        'node.dataset.key || node.id || node.classList[0] || ""',
+        'node.classList[0] || ""',
+        (LIVE + "tick_stays_on_its_letter_when_a_newer_one_comes",),
+    ),
+    Mutant(
+        "dead letters have no key",
+        "web/templates/parts.html",
+        ' data-key="{{ each.name }}" aria-label="Dead letter',
+        ' aria-label="Dead letter',
+        (LIVE + "tick_stays_on_its_letter_when_a_newer_one_comes",),
     ),
     Mutant(
         "another site reads the console through a name of its own",

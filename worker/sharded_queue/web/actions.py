@@ -99,6 +99,18 @@ def one(form: Form, *names: str) -> list[tuple[str, str]]:
     return [(name, value) for name in names if (value := form.get(name, ""))]
 
 
+def ticked(form: Form, name: str, noun: str) -> list[str]:
+    """
+    The values of a form's ticks. None never stands for all: `whole` does.
+
+    Raises:
+        NotPossible: there is none.
+    """
+    if names := form.getlist(name):
+        return names
+    raise NotPossible(f"no {noun} is ticked: go back, and tick those that you mean")
+
+
 class Switch(Action):
     """Pause or resume a handler, or one thread of it."""
 
@@ -176,7 +188,7 @@ class Reshard(Action):
 
 class OfLetters(Action):
     """
-    Something with dead letters: those that are named, or all that a search finds.
+    Something with dead letters: those that are ticked, or the whole of what a search finds.
 
     *until*: the newest letter of each shard when the person was asked. What died after that is left alone.
     """
@@ -189,13 +201,13 @@ class OfLetters(Action):
         handler, search = desk.handler(form), search_of(form)
         found = await self._chosen(desk, form)
         many = counted(len(found), "dead letter")
-        names = form.getlist("letter")
-        which = "" if names else f" {search.words}" * bool(search.words)
-        fields = one(form, "handler", "text", "error", "of_thread")
-        if names:
-            fields += [("letter", letter.name) for letter in found]
-        else:
+        is_whole = bool(form.get("whole"))
+        which = f" {search.words}" * bool(is_whole and search.words)
+        fields = one(form, "handler", "text", "error", "of_thread", "whole")
+        if is_whole:
             fields += [("until", f"{shard}:{number}") for shard, number in newest_of(found).items()]
+        else:
+            fields += [("letter", letter.name) for letter in found]
         return Proposal(f"{self.verb} {many} of {handler.name}{which}?", self.effect(len(found)), fields, bool(found))
 
     def effect(self, number: int) -> str:
@@ -220,9 +232,10 @@ class OfLetters(Action):
             job.result += f"; {left:,} {be(left)} not"
 
     async def _chosen(self, desk: Desk, form: Form) -> list[Letter]:
-        handler, names = desk.handler(form), set(form.getlist("letter"))
+        handler = desk.handler(form)
+        names = None if form.get("whole") else set(ticked(form, "letter", "letter"))
         found = await letters.newest(desk.storage, handler, MOST_LETTERS)
-        if names:
+        if names is not None:
             return [letter for letter in found if letter.name in names]
         until = numbers_in(form.getlist("until"))
         if until:
@@ -304,7 +317,7 @@ class Cancel(Action):
         return await desk.storage.cancel(shard, numbers)
 
     def _wanted(self, form: Form) -> list[tuple[int, int]]:
-        return [pair for each in form.getlist("delayed") for pair in numbers_in([each]).items()]
+        return [pair for each in ticked(form, "delayed", "request") for pair in numbers_in([each]).items()]
 
 
 class RunDelayed(Cancel):
@@ -455,7 +468,7 @@ class DropRequests(Action):
         if form.get("whole"):
             return None
         try:
-            parts = [each.split(":") for each in form.getlist("waiting")]
+            parts = [each.split(":") for each in ticked(form, "waiting", "request")]
             return [Waiting(int(priority), int(sequence), digest) for priority, sequence, digest in parts]
         except ValueError:
             raise NotPossible("a request is not PRIORITY:NUMBER:DIGEST") from None

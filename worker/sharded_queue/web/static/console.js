@@ -15,7 +15,9 @@ function key() {
 function show() {
   const next = document.createElement("div");
   next.innerHTML = lines.join("\n");
+  const focused = document.activeElement;
   patch(live, next);
+  if (focused !== document.activeElement && focused.isConnected) focused.focus({ preventScroll: true });
   const now = key();
   if (now !== said) {
     said = now;
@@ -23,21 +25,30 @@ function show() {
   }
 }
 
-// Makes the children of *here* those of *there*, and leaves alone what is the same: the focus, a selection, and what a
-// person has opened stay.
+// What a node is among its siblings. Those of one identity are told apart by their order only, so whatever comes and
+// goes and holds something of a person's has a key.
+function identity(node) {
+  if (node.nodeType !== Node.ELEMENT_NODE) return node.nodeName;
+  return `${node.nodeName} ${node.dataset.key || node.id || node.classList[0] || ""}`;
+}
+
+// Makes the children of *here* those of *there*. What stays is the same node afterwards, wherever it stands, so that a
+// tick, the focus, a selection, and what a person has opened belong to what they belonged to.
 function patch(here, there) {
-  const wanted = [...there.childNodes];
-  wanted.forEach((node, index) => {
-    const old = here.childNodes[index];
-    if (!old) here.append(node);
-    else if (old.nodeType !== node.nodeType || old.nodeName !== node.nodeName || old.id !== node.id) old.replaceWith(node);
-    else if (node.nodeType === Node.TEXT_NODE) old.data === node.data || (old.data = node.data);
-    else if (node.nodeType === Node.ELEMENT_NODE) {
+  const known = Map.groupBy(here.childNodes, identity);
+  const pairs = [...there.childNodes].map((node) => [node, known.get(identity(node))?.shift()]);
+  for (const gone of [...known.values()].flat()) gone.remove();
+  let place = here.firstChild;
+  for (const [node, old] of pairs) {
+    // A text can be moved without a loss.
+    while (old?.nodeType === Node.ELEMENT_NODE && place?.nodeType === Node.TEXT_NODE) place = place.nextSibling;
+    if (old === place) place = place.nextSibling;
+    else here.insertBefore(old ?? node, place);
+    if (old?.nodeType === Node.ELEMENT_NODE) {
       attributes(old, node);
       patch(old, node);
-    }
-  });
-  while (here.childNodes.length > wanted.length) here.lastChild.remove();
+    } else if (old && old.data !== node.data) old.data = node.data;
+  }
 }
 
 function attributes(old, node) {
