@@ -62,8 +62,8 @@ class Stage:
         with ThreadPoolExecutor(1) as executor:
             return executor.submit(lambda: asyncio.run(once())).result()
 
-    def register(self, handler: Any, *requests: Any) -> None:
-        self.ask(lambda redis: Queue(RedisStorage(redis)).register(handler, *requests))
+    def register(self, handler: Any, *requests: Any, **options: Any) -> None:
+        self.ask(lambda redis: Queue(RedisStorage(redis)).register(handler, *requests, **options))
 
     def fill(self) -> None:
         """Orders that a worker soon handles, one that fails and one that takes for ever, and mails that all die."""
@@ -105,6 +105,11 @@ class Window:
     def open(self, address: str) -> Page:
         self.page.goto(address)
         return self.page
+
+    def follow(self, address: str) -> Page:
+        """Open a page, and wait until it is connected."""
+        self.open(address)
+        return self.live()
 
     def live(self) -> Page:
         """Wait until the page is connected. Not for a function: to ask it again is against the page's own policy."""

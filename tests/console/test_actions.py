@@ -45,10 +45,8 @@ def filled(stage: Stage) -> Stage:
     """Requests that no worker takes, and mails that are dead."""
     stage.fill()
     die(stage, "request 2 of shop.Mail/a", "request 5 of shop.Mail/<")
-    stage.ask(lambda redis: Queue(RedisStorage(redis)).register(Keyed, *range(20)))
-    stage.ask(
-        lambda redis: Queue(RedisStorage(redis)).register(Charge, {"order": 1, "customer": 1}, delay_seconds=3600)
-    )
+    stage.register(Keyed, *range(20))
+    stage.register(Charge, {"order": 1, "customer": 1}, delay_seconds=3600)
     stage.ask(
         lambda redis: Queue(RedisStorage(redis)).schedule(
             Charge, {"order": 2, "customer": 2}, name="nightly", cron="0 3 * * *"

@@ -2,12 +2,10 @@
 
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import urlencode
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from sharded_queue import Queue, RedisStorage
 from sharded_queue.storage import Removal, Waiting
 from sharded_queue.tube import Shard
 from tests.console.shop import Charge, Mail
@@ -28,11 +26,7 @@ def address(stage: Stage) -> str:
     customers = [number % 3 for number in range(12)]
     stage.register(Charge, *[{"order": order, "customer": customer} for order, customer in enumerate(customers)])
     for hours in (1, 2, 3):
-        stage.ask(
-            lambda redis, hours=hours: Queue(RedisStorage(redis)).register(
-                Charge, {"order": hours, "customer": 1}, delay_seconds=3600 * hours
-            )
-        )
+        stage.register(Charge, {"order": hours, "customer": 1}, delay_seconds=3600 * hours)
     die(stage, "first")
     return stage.console("--module", MODULE, "--allow-actions")
 
@@ -62,9 +56,7 @@ def tick(page: Page, index: int) -> list[str]:
 def test_tick_stays_on_its_letter_when_a_newer_one_comes(
     address: str, stage: Stage, window: Callable[..., Window]
 ) -> None:
-    shown = window()
-    shown.open(f"{address}dead?handler=shop.Mail")
-    page = shown.live()
+    page = window().follow(f"{address}dead?handler=shop.Mail")
     before, values = letters(page).count(), tick(page, 0)
     die(stage, "newer")
 
@@ -77,9 +69,7 @@ def test_tick_stays_on_its_letter_when_a_newer_one_comes(
 def test_tick_stays_on_its_request_when_those_before_it_go(
     address: str, stage: Stage, window: Callable[..., Window]
 ) -> None:
-    shown = window()
-    shown.open(f"{address}thread?{urlencode({'handler': 'shop.Charge', 'thread': 1})}")
-    page = shown.live()
+    page = window().follow(f"{address}thread?handler=shop.Charge&thread=1")
     boxes = page.get_by_role("checkbox")
     before, values = boxes.count(), tick(page, 2)
     priority, sequence, digest = boxes.first.input_value().split(":")
@@ -91,9 +81,7 @@ def test_tick_stays_on_its_request_when_those_before_it_go(
 
 
 def test_tick_outlasts_what_comes_and_goes_above_it(address: str, stage: Stage, window: Callable[..., Window]) -> None:
-    shown = window()
-    shown.open(f"{address}thread?{urlencode({'handler': 'shop.Charge', 'thread': 2})}")
-    page = shown.live()
+    page = window().follow(f"{address}thread?handler=shop.Charge&thread=2")
     values = tick(page, 1)
     stage.redis.pause()
     try:
@@ -109,9 +97,7 @@ def test_tick_outlasts_what_comes_and_goes_above_it(address: str, stage: Stage, 
 def test_tick_stays_on_its_delayed_request_when_the_next_one_goes(
     address: str, stage: Stage, window: Callable[..., Window]
 ) -> None:
-    shown = window()
-    shown.open(f"{address}later?handler=shop.Charge")
-    page = shown.live()
+    page = window().follow(f"{address}later?handler=shop.Charge")
     boxes = page.get_by_role("checkbox")
     before, values = boxes.count(), tick(page, 1)
     number = int(boxes.first.input_value().partition(":")[2])
@@ -122,9 +108,7 @@ def test_tick_stays_on_its_delayed_request_when_the_next_one_goes(
 
 
 def test_focus_stays_on_its_thread_when_rows_move(address: str, stage: Stage, window: Callable[..., Window]) -> None:
-    shown = window()
-    shown.open(f"{address}handler?handler=shop.Charge")
-    page = shown.live()
+    page = window().follow(f"{address}handler?handler=shop.Charge")
     threads = page.locator("tbody th").get_by_role("link")
     expect(threads).to_have_text(["0", "1", "2"])
     threads.nth(1).focus()

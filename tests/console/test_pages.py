@@ -64,9 +64,7 @@ def test_last_failure_is_shown_with_its_traceback(address: str, window: Callable
 
 
 def test_page_follows_without_a_reload(address: str, stage: Stage, window: Callable[..., Window]) -> None:
-    shown = window()
-    shown.open(f"{address}{PATHS['handler']}")
-    page = shown.live()
+    page = window().follow(f"{address}{PATHS['handler']}")
     row = page.locator("tr", has=page.get_by_role("link", name="7", exact=True))
     before = int(row.locator("td.number").nth(1).inner_text())
     stage.register(Charge, {"order": 100, "customer": 7})
@@ -89,9 +87,7 @@ def test_thread_is_found_by_its_name(address: str, window: Callable[..., Window]
 
 
 def test_hostile_names_errors_and_bodies_are_text(address: str, window: Callable[..., Window]) -> None:
-    shown = window()
-    page = shown.open(f"{address}{PATHS['hostile']}")
-    shown.live()
+    page = window().follow(f"{address}{PATHS['hostile']}")
 
     expect(page.get_by_role("article", name=re.compile("^Dead letter"))).to_have_count(MAILS)
     expect(page.locator("article.letter strong").first).to_contain_text(f"RuntimeError: {ATTACK}")
@@ -158,9 +154,7 @@ def test_page_works_without_scripts(address: str, window: Callable[..., Window])
 
 
 def test_page_outlasts_an_outage_and_says_so(address: str, stage: Stage, window: Callable[..., Window]) -> None:
-    shown = window()
-    shown.open(address)
-    page = shown.live()
+    page = window().follow(address)
     stage.redis.pause()
     try:
         expect(page.get_by_role("alert")).to_contain_text("Redis does not answer since", timeout=15_000)
