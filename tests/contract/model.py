@@ -39,6 +39,7 @@ from sharded_queue.storage import (
     Entry,
     Failure,
     LayoutChanged,
+    Part,
     Registered,
     Registration,
     Removal,
@@ -497,16 +498,28 @@ class Machine(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.memory_storage.shards[SHARD].letters)
-    @rule(place=places, goal=st.sampled_from(["head", "tail", "drop"]), fates=losses)
-    def settle_dead(self, place: int, goal: Any, fates: list[str]) -> None:
-        letters = sorted(self.memory_storage.shards[SHARD].letters)
-        number = letters[place % len(letters)]
+    @rule(
+        picked=st.lists(places, min_size=1, max_size=3),
+        goal=st.sampled_from(["head", "head", "tail", "drop"]),
+        part=st.builds(Part, st.booleans(), st.booleans()),
+        fates=losses,
+    )
+    def settle_dead(self, picked: list[int], goal: Any, part: Part, fates: list[str]) -> None:
+        """Some letters, perhaps one of them twice, and one that is not there; all of an act, or a part of one."""
+        known = sorted(self.memory_storage.shards[SHARD].letters)
+        numbers = [*(known[place % len(known)] for place in picked), 10**9]
         self.clock.tick()
         self.lose(fates)
         self.same_answer(
-            self.memory_storage.settle_dead(SHARD, [number], goal),
-            self.redis_storage.settle_dead(SHARD, [number], goal),
+            self.memory_storage.settle_dead(SHARD, numbers, goal, part),
+            self.redis_storage.settle_dead(SHARD, numbers, goal, part),
         )
+
+    @invariant()
+    def both_pause_for_the_same_acts(self) -> None:
+        self.lose([])
+        self.same_answer(self.memory_storage.acts(SHARD), self.redis_storage.acts(SHARD))
+        assert self.run(self.memory_storage.acts(SHARD)).keys() <= set(self.run(self.redis_storage.paused(SHARD)))
 
     @rule(place=places, picked=st.sets(st.integers(0, 6), max_size=4), is_all=st.booleans(), fates=losses)
     def drop(self, place: int, picked: set[int], is_all: bool, fates: list[str]) -> None:

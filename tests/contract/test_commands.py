@@ -9,9 +9,10 @@ import pytest
 from click.testing import CliRunner, Result
 from redis.asyncio import Redis
 
-from sharded_queue import RedisStorage
+from sharded_queue import RedisStorage, StorageUnavailable, letters, steps
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.cli import answers
+from sharded_queue.cli.commands import dead
 from sharded_queue.cli.program import main
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.settings import settings
@@ -180,8 +181,8 @@ def test_what_is_paused_is_seen_everywhere(ask: Ask) -> None:
     assert "shop.Charge is paused; `sharded-queue resume shop.Charge` resumes it" in both
     assert (told["is_paused"], "its handler is paused" in told["why"]) == (True, True)
     assert [json.loads(line) for line in typed("paused", "--all", "--json").output.splitlines()] == [
-        {"handler": "shop.Charge", "thread": None},
-        {"handler": "shop.Charge", "thread": "7"},
+        {"handler": "shop.Charge", "thread": None, "act": None},
+        {"handler": "shop.Charge", "thread": "7", "act": None},
     ]
     typed("resume", "shop.Charge")
     typed("resume", "shop.Charge", "7")
@@ -248,6 +249,53 @@ def test_a_letter_whose_thread_is_held_is_named(ask: Ask) -> None:
     said = typed("dead", "replay", "shop.Charge", "1", "--head")
 
     assert (said.exit_code, said.output.splitlines()[1]) == (1, "1 is not: a worker holds its thread")
+
+
+def test_letters_of_several_steps_are_replayed_to_the_head_in_their_order(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (letters, steps, dead):
+        monkeypatch.setattr(module, "STEP_NUMBERS", 2)
+    register(ask, "7", *(b"[%d]" % number for number in range(5)))
+    typed("drop", "shop.Charge", "7", "--all", "--reason", "why", "--yes")
+    said = typed("dead", "replay", "shop.Charge", "--all", "--head")
+
+    assert said.output.splitlines() == [
+        *("2 of 5 dead letters", "4 of 5 dead letters", "5 of 5 dead letters"),
+        "5 dead letters of shop.Charge are back in the tubes",
+    ]
+    waiting = [json.loads(line) for line in typed("peek", "shop.Charge", "7", "--json").output.splitlines()]
+    assert [each["request"] for each in waiting] == [[number] for number in range(5)]
+
+
+def test_a_replay_that_is_cut_says_how_many_are_back_and_the_same_command_does_the_rest(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (letters, steps):
+        monkeypatch.setattr(module, "STEP_NUMBERS", 2)
+    register(ask, "7", *(b"[%d]" % number for number in range(3)))
+    typed("drop", "shop.Charge", "7", "--all", "--reason", "why", "--yes")
+    settle_dead = RedisStorage.settle_dead
+
+    async def cut(*_: Any) -> list[int]:
+        raise StorageUnavailable("no answer")
+
+    async def settle_once(*arguments: Any) -> list[int]:
+        monkeypatch.setattr(RedisStorage, "settle_dead", cut)
+        return await settle_dead(*arguments)
+
+    monkeypatch.setattr(RedisStorage, "settle_dead", settle_once)
+    first = typed("dead", "replay", "shop.Charge", "--all", "--head")
+    monkeypatch.setattr(RedisStorage, "settle_dead", settle_dead)
+    paused = typed("paused", "shop.Charge").output
+    explained = typed("explain", "shop.Charge", "7").output.splitlines()[0]
+    second = typed("dead", "replay", "shop.Charge", "--all", "--head")
+
+    assert "2 of 3 dead letters are done for certain, and the same command does the rest" in first.output
+    assert paused == "thread 7 of shop.Charge: its dead letters are being put back at its head\n"
+    assert explained.startswith("thread 7 is paused: its dead letters are being put back at its head;")
+    assert second.output == "1 dead letter of shop.Charge is back in the tubes\n"
+    assert typed("paused", "shop.Charge").output == "nothing is paused\n"
 
 
 def test_delayed_requests_are_listed_and_cancelled(ask: Ask) -> None:

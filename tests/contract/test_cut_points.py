@@ -14,12 +14,22 @@ from redis.asyncio import Redis
 from redis.asyncio.retry import Retry as ClientRetry
 from redis.backoff import NoBackoff
 
-from sharded_queue import Handler, KeyRoute, Queue, RedisCoordinator, RedisStorage, Retry, Worker, settings
+from sharded_queue import (
+    Handler,
+    KeyRoute,
+    Queue,
+    RedisCoordinator,
+    RedisStorage,
+    Retry,
+    Worker,
+    letters,
+    settings,
+)
 from sharded_queue.backends.redis.check import faults
 from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.storage import Entry, Registration, Removal, Schedule
 from sharded_queue.timing import every
-from sharded_queue.tube import Shard
+from sharded_queue.tube import Shard, Tube
 from tools.redis_proxy import CUTS, Cut, CuttingProxy
 from tools.redis_server import RedisServer
 
@@ -175,3 +185,34 @@ async def hand_over(server: RedisServer, proxy: CuttingProxy) -> tuple[list[str]
     await through.aclose()
     await direct.aclose()
     return handled, wrong
+
+
+@pytest.mark.parametrize("cut", CUTS)
+async def test_a_cut_at_any_command_of_a_replay_in_steps_keeps_the_order(
+    redis_server: RedisServer, cut: Cut, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(letters, "STEP_NUMBERS", 2)
+    at, has_cut = 0, True
+    while has_cut:
+        async with CuttingProxy(redis_server.port, at, cut) as proxy:
+            assert (at, await replay(redis_server, proxy)) == (at, (["1", "2", "3", "4", "5"], [], []))
+            has_cut, at = proxy.has_cut, at + 1
+
+    assert at > 4
+
+
+async def replay(server: RedisServer, proxy: CuttingProxy) -> tuple[list[str], list[str], list[str]]:
+    """What waits after a replay to the head of a thread, what is paused, and what is wrong."""
+    through = Redis(host="127.0.0.1", port=proxy.port, retry=ClientRetry(NoBackoff(), 0))
+    direct = Redis(host="127.0.0.1", port=server.port)
+    await direct.flushall()
+    storage, shard = RedisStorage(direct), Shard("tests.Life")
+    await storage.register(shard, Registration([Entry("a", 0, [b"1", b"2", b"3", b"4", b"5"])]))
+    numbers = (await storage.drop(shard, "a", Removal("ann", "why"))).letters
+    async for _ in letters.settle(RedisStorage(through), shard, numbers, "head"):
+        pass
+    waiting = [message[13:].decode() for _, message in await storage.peek(Tube(shard, "a", 0))]
+    wrong = await storage.paused(shard), faults(await snapshot(storage, shard))
+    await through.aclose()
+    await direct.aclose()
+    return waiting, *wrong

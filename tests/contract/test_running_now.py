@@ -2,6 +2,8 @@
 
 import pytest
 
+from sharded_queue.backends.redis import storage as redis_storage
+from sharded_queue.steps import in_steps
 from sharded_queue.storage import Entry, First, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout
@@ -96,3 +98,34 @@ async def test_an_answer_that_was_lost_comes_again_and_nothing_is_run_twice(on_r
         assert await run()
 
     assert await on_redis.waiting("a") == ["d1", "pulse"]
+
+
+@pytest.mark.parametrize("act", ["cancel", "run_delayed", "move_delayed"])
+async def test_a_step_takes_a_thousand_delayed_requests_at_most(backend: Backend, act: str) -> None:
+    arguments = [SHARD, range(1001), *([2_000_000_000_000] if act == "move_delayed" else [])]
+    with pytest.raises(ValueError, match="1,001 numbers are given: at most 1,000 at once"):
+        await getattr(backend.storage, act)(*arguments)
+
+
+async def test_numbers_of_delayed_requests_come_the_next_due_first(backend: Backend) -> None:
+    numbers = await put_off(backend, *map(str, range(200)))
+    (soon,) = (await backend.storage.register(SHARD, Registration([Entry("b", 0, [b"1"])], delay_seconds=30))).firsts
+
+    assert await backend.storage.delayed_numbers(SHARD) == [soon, *numbers]
+
+
+async def test_delayed_requests_are_listed_in_pages(on_redis: RedisBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_storage, "STEP_NUMBERS", 3)
+    numbers = await put_off(on_redis, *map(str, range(8)))
+
+    assert [each.sequence for each in await on_redis.storage.delayed(SHARD, 7)] == numbers[:7]
+    assert [each.sequence for each in await on_redis.storage.delayed(SHARD, 100)] == numbers
+
+
+async def test_a_step_runs_no_more_than_its_bytes(on_redis: RedisBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redis_storage, "STEP_BYTES", 100)
+    numbers = await put_off(on_redis, "1" * 100, "2" * 100, "3" * 100)
+    ran = [step async for step in in_steps(numbers, lambda part: on_redis.storage.run_delayed(SHARD, part))]
+
+    assert ran == [[number] for number in numbers]
+    assert [request[0] for request in await on_redis.waiting("a")] == ["1", "2", "3"]

@@ -184,6 +184,8 @@ async def administer(user: Watched) -> None:
         await storage.workers(SHARD)
         await storage.progress(SHARD, ["a"])
         await storage.dead(SHARD)
+        await storage.letter_threads(SHARD, await storage.letter_numbers(SHARD))
+        await storage.acts(SHARD)
         for number, target in enumerate(("head", "tail", "drop"), 1):
             await storage.settle_dead(SHARD, [number], target)
         await storage.drop(SHARD, "a", Removal("ann", "why"), [await waiting(user, 1)])

@@ -23,6 +23,7 @@ SCRIPTS = {
     "operator": ("cordon", "evict", "observe"),
     "admin": (
         "cancel",
+        "letter_threads",
         "settle_dead",
         "delayed",
         "drop",
@@ -53,6 +54,8 @@ COMMANDS = {
     "ZSCORE": "producer",
     "ZRANGEBYSCORE": "admin",
     "ZREVRANGE": "admin",
+    "ZSCAN": "admin",
+    "HGETALL": "admin",
     "HMGET": "admin",
     "LRANGE": "admin",
     "SCAN": "admin",

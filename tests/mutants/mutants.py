@@ -13,6 +13,7 @@ from tests.mutants import (
     leases,
     order,
     registering,
+    steps,
     workers,
 )
 
@@ -29,5 +30,6 @@ MUTANTS = [
     *damage.MUTANTS,
     *history.MUTANTS,
     *hooks.MUTANTS,
+    *steps.MUTANTS,
     *workers.MUTANTS,
 ]

@@ -205,6 +205,8 @@ class ThreadState:
     """Threads of the previous layout, at most 100, that have to be drained first; None unless the thread is parked."""
     flaw: str | None = None
     """What about the thread cannot be read. No worker gets it until it is repaired."""
+    act: str | None = None
+    """What has paused the thread for as long as it takes, if no person did."""
     in_hand: int = 0
     """Requests that the owner's handler has."""
     busy_seconds: float | None = None

@@ -23,6 +23,8 @@ TRACEBACK_KEPT = 1000
 """Characters of the end of a traceback that are kept with each of a thread's last failures."""
 Target = Literal["head", "tail", "drop"]
 """What to do with a dead letter."""
+STEP_NUMBERS, STEP_BYTES = 1000, 8_388_608
+"""Dead letters or delayed requests of one step, and the bytes of those that it moves: some 30 ms of Redis."""
 
 
 class Entry(NamedTuple):
@@ -218,6 +220,36 @@ class Dropped(NamedTuple):
     missing: tuple[Waiting, ...] = ()
 
 
+class LetterThread(NamedTuple):
+    """The thread into which a dead letter would be put back now, and the bytes of the letter."""
+
+    number: int
+    thread: str
+    bytes: int
+
+
+class Part(NamedTuple):
+    """
+    Which part a step is of an act that takes several. A thread is paused from the first step to the last one, which
+    resumes it; a pause that a person sets stays.
+    """
+
+    is_first: bool = True
+    is_last: bool = True
+
+
+WHOLE = Part()
+
+
+def check_numbers(numbers: Sequence[int]) -> None:
+    """
+    Raises:
+        ValueError: these are too many for one step.
+    """
+    if len(numbers) > STEP_NUMBERS:
+        raise ValueError(f"{len(numbers):,} numbers are given: at most {STEP_NUMBERS:,} at once")
+
+
 def digest_of(message: bytes) -> str:
     return sha1(message, usedforsecurity=False).hexdigest()
 
@@ -321,9 +353,13 @@ class Storage(ABC):
         """Delayed requests, at most *count*, the next one due first."""
 
     @abstractmethod
+    async def delayed_numbers(self, shard: Shard) -> list[int]:
+        """The numbers of all delayed requests of a shard, the next one due first, read in steps."""
+
+    @abstractmethod
     async def cancel(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
         """
-        Forget delayed requests; returns the numbers of those that will never be handled because of it.
+        Forget at most 1,000 delayed requests; returns the numbers of those that will never be handled because of it.
 
         A request that has already joined its tube is not among them, nor is a number that no delayed request has.
         Requests that an earlier call cancelled within the last ten minutes are, so a call that is sent again gets the
@@ -333,16 +369,18 @@ class Storage(ABC):
     @abstractmethod
     async def run_delayed(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
         """
-        Let delayed requests join the tails of their tubes now, in the order of *numbers*, even full ones; returns the
-        numbers of those that did. They get numbers of their tubes, and count as registered now. One that has joined its
-        tube before, was cancelled, or never existed, is left alone.
+        Let at most 1,000 delayed requests join the tails of their tubes now, in the order of *numbers*, even full ones;
+        returns the numbers of those that did. They get numbers of their tubes, and count as registered now. One that
+        has joined its tube before, was cancelled, or never existed, is left alone. Where they are too large for one
+        step, it ends early, after one at least: if it did any, ask again for the others, as `steps.in_steps` does.
         """
 
     @abstractmethod
     async def move_delayed(self, shard: Shard, numbers: Sequence[int], due_ms: int) -> list[int]:
         """
-        Let delayed requests join their tubes at another time; returns the numbers of those that will. Those of equal
-        times go by their numbers. One that has joined its tube before, was cancelled, or never existed, is left alone.
+        Let at most 1,000 delayed requests join their tubes at another time; returns the numbers of those that will.
+        Those of equal times go by their numbers. One that has joined its tube before, was cancelled, or never existed,
+        is left alone. As with `run_delayed`, the step ends early where they are too large for it.
 
         Raises:
             ValueError: the time has passed by the storage's clock, or is more than ten years ahead; nothing changed.
@@ -438,15 +476,27 @@ class Storage(ABC):
         """The newest dead letters of a shard."""
 
     @abstractmethod
-    async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
+    async def letter_numbers(self, shard: Shard) -> list[int]:
+        """The numbers of all dead letters of a shard, read in steps. One that dies meanwhile may be missing."""
+
+    @abstractmethod
+    async def letter_threads(self, shard: Shard, numbers: Sequence[int]) -> list[LetterThread]:
+        """Where dead letters would be put back, in the order of *numbers*, without those that can only be dropped."""
+
+    @abstractmethod
+    async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target, part: Part = WHOLE) -> list[int]:
         """
-        Put dead letters back at the head or the tail of their tubes, or drop them; returns the numbers of those it
-        could.
+        Put at most 1,000 dead letters back at the head or the tail of their tubes, or drop them, in one atomic step;
+        returns the numbers of those it did. Where letters are too large for one step, it ends early, after one at
+        least: if it did any, ask again for the others. `letters.settle` does so for any number of letters.
 
         A letter goes back to the head only while nobody holds the thread: it cannot overtake requests in a worker's
-        hands. It gets another sequence number: a new one at the tail; at the head the one before the first waiting
-        request's, which a request handled earlier may have had. Fences tell the holders of the two apart, so no late
-        write confuses them.
+        hands. In a later *part* than the first, it does so only while the thread is paused. It gets another sequence
+        number: a new one at the tail; at the head the one before the first waiting request's, which a request handled
+        earlier may have had. Fences tell the holders of the two apart, so no late write confuses them.
+
+        Raises:
+            ValueError: these are more than 1,000.
         """
 
     @abstractmethod
@@ -481,6 +531,10 @@ class Storage(ABC):
     @abstractmethod
     async def paused(self, shard: Shard) -> list[str]:
         """Threads that are paused one by one. `observe` says whether the whole shard is."""
+
+    @abstractmethod
+    async def acts(self, shard: Shard) -> dict[str, str]:
+        """Threads that an act of several steps has paused, which resumes them with its last step; and why."""
 
     @abstractmethod
     async def reshard(self, shard: Shard, threads: int) -> Resharded:

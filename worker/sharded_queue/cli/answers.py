@@ -115,7 +115,8 @@ class Thread(Answer, frozen=True):
     """
     `explain`: why a thread moves or does not. *owner* holds it, or held it until its lease ended: *lease_seconds* are
     left of that, none where it is below 0. *ahead*: threads that are bound before it. *waits_for*: threads of the
-    previous layout. *flaw*: why its record cannot be read, if so. *failures*: the last ones of a day, the newest first.
+    previous layout. *flaw*: why its record cannot be read, if so. *act*: what has paused it, if no
+    person did. *failures*: the last ones of a day, the newest first.
     """
 
     handler: str
@@ -133,6 +134,7 @@ class Thread(Answer, frozen=True):
     waits_for: list[str] | None
     polled_seconds: float | None
     flaw: str | None
+    act: str | None
     tubes: list[ThreadTube]
     progress: Progress | None
     failures: list[PastFailure]
@@ -293,10 +295,14 @@ class Run(Answer, frozen=True):
 
 
 class Paused(Answer, frozen=True):
-    """`paused`: a handler as a whole (*thread* is null), or one of its threads."""
+    """
+    `paused`: a handler as a whole (*thread* is null), or one of its threads. *act*: what has paused it, if no person
+    did.
+    """
 
     handler: str
     thread: str | None
+    act: str | None = None
 
 
 class Switched(Answer, frozen=True):

@@ -15,6 +15,7 @@ from sharded_queue.queue.receipts import Receipt, Receipts
 from sharded_queue.serializer import pack
 from sharded_queue.settings import settings
 from sharded_queue.state import Delayed, Upcoming
+from sharded_queue.steps import in_steps
 from sharded_queue.storage import (
     LONGEST_DELAY_SECONDS,
     LayoutChanged,
@@ -225,7 +226,8 @@ class Queue:
         cancelled: set[tuple[Shard, int]] = set()
         for shard in dict.fromkeys(request.tube.shard for request in requests):
             numbers = [request.sequence for request in requests if request.tube.shard == shard]
-            cancelled.update((shard, number) for number in await self.storage.cancel(shard, numbers))
+            async for step in in_steps(numbers, partial(self.storage.cancel, shard)):
+                cancelled.update((shard, number) for number in step)
         return [request for request in requests if (request.tube.shard, request.sequence) in cancelled]
 
     async def reshard(self, handler: type[Handler], threads: int) -> list[Resharded]:

@@ -7,6 +7,7 @@ An action is asked for twice: `ask` makes the question of the confirmation, and 
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar, NamedTuple
 
 from starlette.datastructures import QueryParams
@@ -16,7 +17,9 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import Named
 from sharded_queue.cli.commands.pause import switched
 from sharded_queue.errors import ShardedQueueError
+from sharded_queue.letters import settle
 from sharded_queue.printable import be, counted, instant, printable
+from sharded_queue.steps import in_steps
 from sharded_queue.storage import Removal, Target, Waiting, check_due
 from sharded_queue.timing import moment_ms
 from sharded_queue.tube import Shard, threads_fault
@@ -25,10 +28,6 @@ from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.jobs import MOST_LEFT, Job
 from sharded_queue.web.letters import MOST_LETTERS, Letter, Search
 from sharded_queue.web.people import Role
-
-AT_ONCE = 100
-"""Letters of one step: progress is seen after each, and no step holds Redis for long."""
-
 
 Form = QueryParams
 """The fields of an address, or of a form that was sent."""
@@ -218,14 +217,11 @@ class OfLetters(Action):
         handler = desk.handler(form)
         job.total, job.noun = len(found), "dead letter"
         for shard in handler.shards:
-            numbers = [letter.dead.number for letter in found if letter.shard == shard.number]
-            numbers.sort(reverse=self.target == "head")  # the last one first: the first one ends up before it
-            for begin in range(0, len(numbers), AT_ONCE):
-                part = numbers[begin : begin + AT_ONCE]
-                settled = await desk.storage.settle_dead(shard, part, self.target)
+            numbers, before = {letter.dead.number for letter in found if letter.shard == shard.number}, len(job.done)
+            async for settled in settle(desk.storage, shard, numbers, self.target):
                 job.done += settled
-                for missed in sorted(set(part).difference(settled))[: MOST_LEFT - len(job.left)]:
-                    job.left[str(missed)] = "a worker holds its thread, or it is gone"
+            for missed in sorted(numbers.difference(job.done[before:]))[: MOST_LEFT - len(job.left)]:
+                job.left[str(missed)] = "a worker holds its thread, or it is gone"
         many = counted(len(job.done), "dead letter")
         job.result = f"{many} of {handler.name} {be(len(job.done))} {self.done}"
         if left := job.total - len(job.done):
@@ -307,9 +303,10 @@ class Cancel(Action):
         job.total, job.noun = len(wanted), "delayed request"
         for shard in handler.shards:
             numbers = [number for each, number in wanted if each == shard.number]
-            done = await self._act(desk, form, shard, numbers) if numbers else []
-            job.done += done
-            for missed in sorted(set(numbers).difference(done)):
+            before = len(job.done)
+            async for step in in_steps(numbers, partial(self._act, desk, form, shard)):
+                job.done += step
+            for missed in sorted(set(numbers).difference(job.done[before:])):
                 job.left[str(missed)] = "it is not delayed any more"
         job.result = f"{counted(len(job.done), 'delayed request')} of {handler.name} {be(len(job.done))} {self.done}"
 

@@ -96,6 +96,7 @@ class MemoryShard:
         self.failures: dict[tuple[str, int], FailureRecord] = {}
         self.history: dict[str, list[PastFailure]] = {}
         self.letters: dict[int, Dead] = {}
+        self.acts: dict[str, str] = {}
         self.drops: deque[Drop] = deque(maxlen=DROPS_KEPT)
         self.due: SortedList[tuple[int, int, Entry]] = SortedList()
         self.cancelled: dict[int, int] = {}

@@ -10,6 +10,7 @@ from sharded_queue.backends.memory.steps.drop import drop
 from sharded_queue.backends.memory.steps.edit_schedule import edit_schedule
 from sharded_queue.backends.memory.steps.explain import explain
 from sharded_queue.backends.memory.steps.fail import fail
+from sharded_queue.backends.memory.steps.letter_threads import letter_threads
 from sharded_queue.backends.memory.steps.move_delayed import move_delayed
 from sharded_queue.backends.memory.steps.observe import observe
 from sharded_queue.backends.memory.steps.pause import pause
@@ -29,9 +30,12 @@ from sharded_queue.backends.memory.steps.workers import workers
 from sharded_queue.settings import settings
 from sharded_queue.state import Dead, Delayed, Drop, Progress, ShardState, ThreadState, Upcoming, WorkerState
 from sharded_queue.storage import (
+    WHOLE,
     Dropped,
     Failure,
     First,
+    LetterThread,
+    Part,
     Registered,
     Registration,
     Removal,
@@ -42,6 +46,7 @@ from sharded_queue.storage import (
     Storage,
     Target,
     Waiting,
+    check_numbers,
 )
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Layout, Shard, Tube
@@ -81,13 +86,19 @@ class RuntimeStorage(Storage):
     async def delayed(self, shard: Shard, count: int = 100) -> list[Delayed]:
         return delayed(self.shards[shard], count)
 
+    async def delayed_numbers(self, shard: Shard) -> list[int]:
+        return [number for _, number, _ in self.shards[shard].due]
+
     async def cancel(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
+        check_numbers(numbers)
         return cancel(self.shards[shard], numbers, self.shards.clock())
 
     async def run_delayed(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
+        check_numbers(numbers)
         return run_delayed(self.shards[shard], numbers, self.shards.clock())
 
     async def move_delayed(self, shard: Shard, numbers: Sequence[int], due_ms: int) -> list[int]:
+        check_numbers(numbers)
         return move_delayed(self.shards[shard], numbers, due_ms, self.shards.clock())
 
     async def edit_schedule(self, shard: Shard, name: str, timing: Timing) -> int | None:
@@ -120,8 +131,15 @@ class RuntimeStorage(Storage):
     async def explain(self, shard: Shard, thread: str) -> ThreadState:
         return explain(self.shards[shard], thread, self.shards.clock())
 
-    async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
-        return settle_dead(self.shards[shard], numbers, target)
+    async def letter_numbers(self, shard: Shard) -> list[int]:
+        return sorted(self.shards[shard].letters)
+
+    async def letter_threads(self, shard: Shard, numbers: Sequence[int]) -> list[LetterThread]:
+        return letter_threads(self.shards[shard], numbers)
+
+    async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target, part: Part = WHOLE) -> list[int]:
+        check_numbers(numbers)
+        return settle_dead(self.shards[shard], numbers, target, part)
 
     async def drop(
         self, shard: Shard, thread: str, removal: Removal, requests: Sequence[Waiting] | None = None
@@ -137,6 +155,9 @@ class RuntimeStorage(Storage):
 
     async def paused(self, shard: Shard) -> list[str]:
         return self.shards[shard].paused_threads()
+
+    async def acts(self, shard: Shard) -> dict[str, str]:
+        return dict(self.shards[shard].acts)
 
     async def reshard(self, shard: Shard, threads: int) -> Resharded:
         return reshard(self.shards[shard], threads)

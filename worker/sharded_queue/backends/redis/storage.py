@@ -34,12 +34,17 @@ from sharded_queue.state import (
 )
 from sharded_queue.storage import (
     LONGEST_DELAY_SECONDS,
+    STEP_BYTES,
+    STEP_NUMBERS,
     TRACEBACK_KEPT,
+    WHOLE,
     Dropped,
     Entry,
     Failure,
     First,
     LayoutChanged,
+    LetterThread,
+    Part,
     Registered,
     Registration,
     Removal,
@@ -51,6 +56,7 @@ from sharded_queue.storage import (
     Target,
     Waiting,
     check_due,
+    check_numbers,
     queue_full,
     unfinished,
 )
@@ -204,22 +210,31 @@ class RedisStorage(Storage):
         return page
 
     async def delayed(self, shard: Shard, count: int = 100) -> list[Delayed]:
-        reply = await self._ask("delayed", shard, [count])
-        return [
-            Delayed(Tube(shard, text_of(thread), int(priority)), int(number), int(float(due)), body)
-            for number, due, thread, priority, body in reply
-        ]
+        found: dict[int, Delayed] = {}  # one that others were moved before may be read twice
+        last: tuple[Any, Any] = "", ""
+        while len(found) < count:
+            *last, rows = await self._ask("delayed", shard, [min(count - len(found), STEP_NUMBERS), STEP_BYTES, *last])
+            found |= {int(row[0]): _delayed(shard, *row) for row in rows}
+            if not last[0]:
+                break
+        return list(found.values())
+
+    async def delayed_numbers(self, shard: Shard) -> list[int]:
+        return await self._numbers(shard, "due", by_score=True)
 
     async def cancel(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
+        check_numbers(numbers)
         return [int(number) for number in await self._ask("cancel", shard, list(numbers))]
 
     async def run_delayed(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
-        arguments = [*self._moment(), *dict.fromkeys(numbers)]
+        check_numbers(numbers)
+        arguments = [*self._moment(), STEP_BYTES, *dict.fromkeys(numbers)]
         joined = await self._order("run_delayed", shard, arguments, settings.redis_timeout)
         return [int(number) for number in joined]
 
     async def move_delayed(self, shard: Shard, numbers: Sequence[int], due_ms: int) -> list[int]:
-        arguments = [due_ms, LONGEST_DELAY_SECONDS * 1000, *dict.fromkeys(numbers)]
+        check_numbers(numbers)
+        arguments = [due_ms, LONGEST_DELAY_SECONDS * 1000, STEP_BYTES, *dict.fromkeys(numbers)]
         now, moved = await self._order("move_delayed", shard, arguments, settings.redis_timeout)
         check_due(due_ms, now)
         return [int(number) for number in moved]
@@ -322,8 +337,32 @@ class RedisStorage(Storage):
         reply = await self.scripts.run("explain", self.keys.of(shard), [thread], seconds=settings.redis_timeout)
         return _thread_state(thread, reply)
 
-    async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target) -> list[int]:
-        done = await self._order("settle_dead", shard, [target, *numbers], settings.redis_timeout)
+    async def letter_numbers(self, shard: Shard) -> list[int]:
+        return await self._numbers(shard, "dead")
+
+    async def _numbers(self, shard: Shard, index: str, *, by_score: bool = False) -> list[int]:
+        """The numbers in a sorted set, ascending: all that are in it from beginning to end of the scan."""
+        key, found, cursor = f"{self.keys.base(shard)}:{index}", dict[int, float](), b"0"
+        while True:
+            command = ("ZSCAN", key, cursor, "COUNT", SCAN_COUNT)
+            cursor, flat = await self.scripts.ask(key, *command, seconds=settings.redis_timeout)
+            found |= {int(number): float(score) for number, score in _pairs(flat) if COUNTED.fullmatch(number)}
+            if cursor == b"0":
+                return sorted(found, key=lambda number: (found[number] if by_score else 0, number))
+
+    async def letter_threads(self, shard: Shard, numbers: Sequence[int]) -> list[LetterThread]:
+        found, at = list[LetterThread](), 0
+        while at < len(numbers):
+            part = numbers[at : at + STEP_NUMBERS]
+            looked, *flat = await self._ask("letter_threads", shard, [STEP_BYTES, *part])
+            found += [LetterThread(int(number), text_of(thread), size) for number, thread, size in grouped(flat, 3)]
+            at += looked
+        return found
+
+    async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target, part: Part = WHOLE) -> list[int]:
+        check_numbers(numbers)
+        arguments = [target, int(part.is_first), int(part.is_last), STEP_BYTES, *dict.fromkeys(numbers)]
+        done = await self._order("settle_dead", shard, arguments, settings.redis_timeout)
         return [int(number) for number in done]
 
     async def drop(
@@ -368,6 +407,12 @@ class RedisStorage(Storage):
         command = ("ZRANGEBYSCORE", f"{base}:blocked", "+inf", "+inf")
         threads = await self.scripts.ask(base, *command, seconds=settings.redis_timeout)
         return [thread.decode(errors="replace") for thread in threads]
+
+    async def acts(self, shard: Shard) -> dict[str, str]:
+        base = self.keys.base(shard)
+        found = await self.scripts.ask(base, "HGETALL", f"{base}:acts", seconds=settings.redis_timeout)
+        pairs = found.items() if isinstance(found, dict) else _pairs(found)  # RESP3 answers with a map
+        return {text_of(thread): text_of(act) for thread, act in pairs}
 
     async def reshard(self, shard: Shard, threads: int) -> Resharded:
         changed, number, in_force, undrained = await self._order("reshard", shard, [threads], settings.redis_timeout)
@@ -496,6 +541,10 @@ def first_of(text: bytes) -> First:
     return First(thread, int(priority), int(sequence))
 
 
+def _delayed(shard: Shard, number: bytes, due: bytes, thread: bytes, priority: bytes, body: bytes) -> Delayed:
+    return Delayed(Tube(shard, text_of(thread), int(priority)), int(number), int(float(due)), body)
+
+
 def _moved_on(shard: Shard, occurrence: Sequence[Any], now: int) -> Sequence[Any]:
     """The arguments that move a schedule on from a due occurrence; none for a timing that this release cannot read."""
     name, moment, text = occurrence
@@ -608,6 +657,7 @@ def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
         flaw=text_of(flaw) or None,
         failures=list(_past_failures(reply[12])),
         progress=_progress(now, reply[13]),
+        act=text_of(reply[14]) or None,
     )
 
 

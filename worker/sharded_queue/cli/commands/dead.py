@@ -5,15 +5,18 @@ from collections.abc import Sequence
 import click
 from rich.text import Text
 
+from sharded_queue import letters
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli import answers
 from sharded_queue.cli.arguments import NAME, BadInput, Named, module_options, named
 from sharded_queue.cli.output import LONGEST, console, emit, emit_lines, read_about
 from sharded_queue.cli.tables import Fitted, name, number, text, word
+from sharded_queue.errors import StorageUnavailable
 from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.serializer import STAMP_DIGITS, body_of
 from sharded_queue.state import Dead
-from sharded_queue.storage import Target
+from sharded_queue.storage import STEP_NUMBERS, Target
+from sharded_queue.tube import Shard
 
 
 @click.group()
@@ -32,15 +35,15 @@ def list_(
 ) -> None:
     """List the newest dead letters of a handler, with the reason."""
     (found,) = named([handler], modules, spread)
-    letters = read_about(found, lambda storage: newest(storage, found, count))
+    listed = read_about(found, lambda storage: newest(storage, found, count))
     if as_json:
-        emit_lines(map(answer, letters))
-    elif letters and with_traceback:
-        for letter in letters:
+        emit_lines(map(answer, listed))
+    elif listed and with_traceback:
+        for letter in listed:
             show([letter])
             click.echo("\n".join(printable(line) for line in traceback_lines(letter)))
-    elif letters:
-        show(letters)
+    elif listed:
+        show(listed)
     else:
         click.echo(f"{printable(handler)} has no dead letters")
 
@@ -50,8 +53,8 @@ def traceback_lines(letter: Dead) -> list[str]:
 
 
 async def newest(storage: RedisStorage, handler: Named, count: int) -> list[Dead]:
-    letters = [letter for shard in handler.shards for letter in await storage.dead(shard, count)]
-    return sorted(letters, key=lambda letter: -letter.died_ms)[:count]
+    found = [letter for shard in handler.shards for letter in await storage.dead(shard, count)]
+    return sorted(found, key=lambda letter: -letter.died_ms)[:count]
 
 
 def answer(letter: Dead) -> answers.Letter:
@@ -68,7 +71,7 @@ def answer(letter: Dead) -> answers.Letter:
     )
 
 
-def show(letters: list[Dead]) -> None:
+def show(listed: list[Dead]) -> None:
     columns = [number("number"), name("tube"), word("died"), number("tries"), text("reason, request")]
     rows: list[list[str | Text]] = [
         [
@@ -78,7 +81,7 @@ def show(letters: list[Dead]) -> None:
             str(letter.attempts),
             Text.assemble((printable(letter.error, LONGEST), "red"), "\n", printable(body(letter), LONGEST)),
         ]
-        for letter in letters
+        for letter in listed
     ]
     console().print(Fitted(columns, rows))
 
@@ -122,18 +125,39 @@ def settling(command_name: str, done: str, about: str) -> None:
 
 
 async def settle(storage: RedisStorage, handler: Named, numbers: Sequence[int], target: Target) -> answers.Settled:
-    """Settle the dead letters with these numbers, or all."""
+    """Settle the dead letters with these numbers, or all that there are now."""
     done: list[int] = []
     left: dict[str, str] = {}
-    for shard in handler.shards:
-        known = [letter.number for letter in await storage.dead(shard, 100_000)]
-        wanted = sorted(set(known) & set(numbers) if numbers else known, reverse=target == "head")
-        settled = await storage.settle_dead(shard, wanted, target) if wanted else []
-        done += settled
-        for missed in sorted({*numbers, *wanted}.difference(settled)):
-            is_held = missed in known
-            left[str(missed)] = "a worker holds its thread" if is_held else "no dead letter has this number"
+    wanted = {shard: numbers or await storage.letter_numbers(shard) for shard in handler.shards}
+    total = sum(map(len, wanted.values()))
+    try:
+        for shard, of_shard in wanted.items():
+            before = len(done)
+            async for step in letters.settle(storage, shard, of_shard, target):
+                done += step
+                show_progress(len(done), total)
+            left |= await why_left(storage, shard, sorted(set(of_shard).difference(done[before:])))
+    except StorageUnavailable as error:
+        words = f"{len(done):,} of {counted(total, 'dead letter')} {be(len(done))} done for certain"
+        raise StorageUnavailable(f"{error}; {words}, and the same command does the rest") from error
     return answers.Settled(handler=handler.name, done=done, left=left)
+
+
+def show_progress(done: int, total: int) -> None:
+    """For work of several steps."""
+    if total > STEP_NUMBERS:
+        click.echo(f"{done:,} of {counted(total, 'dead letter')}", err=True)
+
+
+async def why_left(storage: RedisStorage, shard: Shard, numbers: Sequence[int]) -> dict[str, str]:
+    if not numbers:
+        return {}
+    readable = {letter.number for letter in await storage.letter_threads(shard, numbers)}
+    there = set(await storage.letter_numbers(shard))
+    reasons = {(True, True): "a worker holds its thread", (False, True): "it cannot be read, and can only be dropped"}
+    return {
+        str(each): reasons.get((each in readable, each in there), "no dead letter has this number") for each in numbers
+    }
 
 
 settling(

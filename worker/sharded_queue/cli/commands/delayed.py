@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 import click
 from rich.text import Text
@@ -14,13 +15,14 @@ from sharded_queue.cli.tables import Fitted, name, number, text, word
 from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.serializer import body_of
 from sharded_queue.state import Delayed
-from sharded_queue.storage import LONGEST_DELAY_SECONDS
+from sharded_queue.steps import in_steps
+from sharded_queue.storage import LONGEST_DELAY_SECONDS, STEP_NUMBERS
 from sharded_queue.tube import Shard
 
 Step = Callable[[RedisStorage, Shard, Sequence[int]], Awaitable[list[int]]]
 """What becomes of delayed requests, given by their numbers; returns the numbers for which it was done."""
-MOST, AT_ONCE = 100_000, 1000
-"""Delayed requests of a shard that are read, and those of one step."""
+MOST = 100_000
+"""Delayed requests that are listed."""
 
 
 @click.group()
@@ -121,7 +123,7 @@ def run(
 @delayed.command()
 @click.argument("handler", type=NAME)
 @click.argument("numbers", type=click.IntRange(0, 2**53), nargs=-1)
-@click.option("--all", "is_all", is_flag=True, help=f"Delayed requests of the handler, {MOST:,} of a shard at most.")
+@click.option("--all", "is_all", is_flag=True, help="All delayed requests of the handler.")
 @click.option("--at", "at_ms", type=MOMENT, metavar="TIME", help="The time, as in 2030-01-31T09:00:00Z.")
 @click.option("--in", "seconds", type=click.IntRange(1, LONGEST_DELAY_SECONDS), help="Seconds from now.")
 @module_options
@@ -149,10 +151,9 @@ def move(
 
     found = numbered(handler, numbers, is_all, modules, spread)
     try:
-        done = read_about(found, lambda storage: each_once(storage, found, numbers, step))
+        done, left = carry_out(found, numbers, step)
     except ValueError as error:
         raise BadInput(str(error)) from error
-    left = [each for each in numbers if each not in done]
     said = [f"{each} is not delayed, and was not moved" for each in left]
     words = f"{counted(len(done), 'delayed request')} of {printable(handler)} {be(len(done))} due at {instant(due_ms)}"
     emit(as_json, answers.Moved(handler=handler, due_at=answers.at(due_ms), moved=done, unknown=left), words, *said)
@@ -160,32 +161,25 @@ def move(
         raise SystemExit(1)
 
 
-async def each_once(storage: RedisStorage, handler: Named, numbers: Sequence[int], step: Step) -> list[int]:
-    """Carry out *step*, after which a request is still delayed, for these, or for all that are delayed now."""
-    if numbers:
-        return await step(storage, handler.shards[0], list(dict.fromkeys(numbers)))
-    done: list[int] = []
-    for shard in handler.shards:
-        waiting = [each.sequence for each in await storage.delayed(shard, MOST)]
-        for begin in range(0, len(waiting), AT_ONCE):
-            done += await step(storage, shard, waiting[begin : begin + AT_ONCE])
-    return done
-
-
 def carry_out(handler: Named, numbers: Sequence[int], step: Step) -> tuple[list[int], list[int]]:
     """The numbers for which *step* was carried out, and those of *numbers* that no delayed request has."""
     done = read_about(handler, lambda storage: in_parts(storage, handler, numbers, step))
-    return done, [each for each in numbers if each not in done]
+    did = set(done)
+    return done, [each for each in numbers if each not in did]
 
 
 async def in_parts(storage: RedisStorage, handler: Named, numbers: Sequence[int], step: Step) -> list[int]:
-    """Carry out *step* for these, or for all, a thousand at a time, the next due first."""
-    if numbers:
-        return await step(storage, handler.shards[0], list(dict.fromkeys(numbers)))
-    done: list[int] = []
-    for shard in handler.shards:
-        while part := await step(storage, shard, [each.sequence for each in await storage.delayed(shard, AT_ONCE)]):
+    """Carry out *step* for these, or for all that are delayed now, the next due first."""
+    wanted = {
+        shard: list(dict.fromkeys(numbers)) or await storage.delayed_numbers(shard)
+        for shard in (handler.shards[:1] if numbers else handler.shards)
+    }
+    done, total = list[int](), sum(map(len, wanted.values()))
+    for shard, of_shard in wanted.items():
+        async for part in in_steps(of_shard, partial(step, storage, shard)):
             done += part
+            if total > STEP_NUMBERS:
+                click.echo(f"{len(done):,} of {counted(total, 'delayed request')}", err=True)
     return done
 
 

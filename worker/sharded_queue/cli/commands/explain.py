@@ -55,6 +55,7 @@ def answer(handler: str, state: ThreadState) -> answers.Thread:
         waits_for=state.waits_for,
         polled_seconds=state.polled_seconds,
         flaw=state.flaw,
+        act=state.act,
         tubes=[answers.ThreadTube(**tube._asdict()) for tube in state.tubes],
         progress=answers.progress(state.progress),
         failures=[past(failure) for failure in state.failures],
@@ -90,7 +91,8 @@ def withheld(state: ThreadState) -> str | None:
     if state.is_handler_paused:
         return f"thread {state.thread} waits: its handler is paused; `sharded-queue resume` resumes it"
     if state.blocked_seconds == inf:
-        return f"thread {state.thread} is paused; `sharded-queue resume` resumes it"
+        again = f": {state.act}; if that was cut off, ask for it again, or" if state.act else ";"
+        return f"thread {state.thread} is paused{again} `sharded-queue resume` resumes it"
     if state.waits_for is not None:
         return f"thread {state.thread} waits for {old_threads(state.waits_for)}"
     if state.blocked_seconds is not None and state.blocked_seconds > 0:

@@ -81,16 +81,19 @@ def paused(
     if as_json:
         emit_lines(found)
     else:
-        click.echo("\n".join(printable(named_as(each)) for each in found) or "nothing is paused")
+        click.echo("\n".join(printable(paused_words(each)) for each in found) or "nothing is paused")
 
 
 async def withheld(storage: RedisStorage, sought: Sought) -> list[answers.Paused]:
     shards = await sought.shards(storage)
     states = await storage.observe(shards, 0)
     whole = dict.fromkeys(state.shard.handler for state in states if state.is_paused)
-    threads = [(shard.handler, thread) for shard in shards for thread in await storage.paused(shard)]
-    listed: list[tuple[str, str | None]] = [*((handler, None) for handler in whole), *threads]
-    return [answers.Paused(handler=handler, thread=thread) for handler, thread in listed]
+    listed = [answers.Paused(handler=handler, thread=None) for handler in whole]
+    for shard in shards:
+        acts = await storage.acts(shard)
+        threads = await storage.paused(shard)
+        listed += [answers.Paused(handler=shard.handler, thread=each, act=acts.get(each)) for each in threads]
+    return listed
 
 
 async def switched(storage: RedisStorage, handler: Named, thread: str | None, *, is_paused: bool) -> bool:
@@ -117,6 +120,10 @@ async def must_be_there(storage: RedisStorage, handler: Named, thread: str) -> N
 def told(as_json: bool, answer: answers.Switched, state: str) -> None:
     what = printable(named_as(answer))
     emit(as_json, answer, f"{what} is {state}" if answer.changed else f"{what} was {state} already")
+
+
+def paused_words(each: answers.Paused) -> str:
+    return f"{named_as(each)}: {each.act}" if each.act else named_as(each)
 
 
 def named_as(what: answers.Paused | answers.Switched) -> str:

@@ -19,6 +19,7 @@ def explain(shard: MemoryShard, thread: str, now: int) -> ThreadState:
         waits_for=shard.old.at(shard.parked[thread], 100) if thread in shard.parked else None,
         in_hand=max(0, held.last - held.first + 1) if held else 0,
         busy_seconds=None if held is None else busy_seconds(held.since_ms, now),
+        act=shard.acts.get(thread),
         bound=len(shard.leases.above(now)),
         progress=shard.progress_of(thread, now),
         failures=shard.history.get(thread, []),

@@ -9,12 +9,14 @@ def pause(shard: MemoryShard, thread: str | None, is_paused: bool) -> bool:
     if thread is None:
         changed, shard.is_paused = shard.is_paused != is_paused, is_paused
     elif is_paused:
-        changed = shard.blocked.score(thread) != inf
+        was_of_an_act = shard.acts.pop(thread, None) is not None
+        changed = shard.blocked.score(thread) != inf or was_of_an_act
         shard.blocked.put(thread, inf)
         shard.ready.discard(thread)
         shard.parked.discard(thread)
     else:
         changed = thread in shard.blocked
+        shard.acts.pop(thread, None)
         shard.blocked.discard(thread)
         if thread not in shard.held:
             shard.make_ready(thread)

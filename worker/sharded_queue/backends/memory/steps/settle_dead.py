@@ -1,33 +1,46 @@
 """Put dead letters back into their tubes, or drop them."""
 
 from collections.abc import Sequence
+from math import inf
 
 from sortedcontainers import SortedDict
 
 from sharded_queue.backends.memory.shard import MemoryShard, TubeBuffer, depth_of
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.state import Dead
-from sharded_queue.storage import Target
+from sharded_queue.storage import Part, Target
+
+REPLAY = "its dead letters are being put back at its head"
 
 
-def settle_dead(shard: MemoryShard, numbers: Sequence[int], target: Target) -> list[int]:
-    done = []
-    for number in numbers:
-        letter = shard.letters.get(number)
-        if letter:
-            letter = letter._replace(thread=shard.thread_in_force(letter.thread, letter.message[STAMP_DIGITS:]))
-        if letter and not (target == "head" and letter.thread in shard.held):
-            if target != "drop":
-                _put_back(shard, letter, target)
-            del shard.letters[number]
-            done.append(number)
-    return done
+def settle_dead(shard: MemoryShard, numbers: Sequence[int], target: Target, part: Part) -> list[int]:
+    letters = [shard.letters[number] for number in dict.fromkeys(numbers) if number in shard.letters]
+    if target != "drop":
+        placed = [(letter, shard.thread_in_force(letter.thread, letter.message[STAMP_DIGITS:])) for letter in letters]
+        letters = [
+            letter._replace(thread=thread)
+            for letter, thread in placed
+            if target == "tail" or _may_go_to_the_head(shard, thread, part)
+        ]
+        before = {letter.thread: depth_of(shard.threads.get(letter.thread, SortedDict())) for letter in letters}
+        for letter in letters:
+            _put_back(shard, letter, target)
+        for thread, depth in before.items():
+            is_resumed = target == "head" and _switch(shard, thread, is_over=part.is_last)
+            if is_resumed or depth == 0:
+                shard.arrive(thread)
+    for letter in letters:
+        del shard.letters[letter.number]
+    return [letter.number for letter in letters]
+
+
+def _may_go_to_the_head(shard: MemoryShard, thread: str, part: Part) -> bool:
+    return thread not in shard.held and (part.is_first or shard.blocked.score(thread) == inf)
 
 
 def _put_back(shard: MemoryShard, letter: Dead, target: Target) -> None:
     thread, priority = letter.thread, letter.priority
     tubes = shard.threads.setdefault(thread, SortedDict())
-    before = depth_of(tubes)
     tube = tubes.setdefault(priority, TubeBuffer(shard.sequence + 1))
     if target == "head":
         tube.messages.appendleft(letter.message)
@@ -39,5 +52,18 @@ def _put_back(shard: MemoryShard, letter: Dead, target: Target) -> None:
     shard.oldest.put(f"{thread}/{priority}", tube.oldest_ms)
     shard.index_older(thread, tube.oldest_ms)
     shard.index_depth(thread, tubes)
-    if before == 0:
-        shard.arrive(thread)
+
+
+def _switch(shard: MemoryShard, thread: str, *, is_over: bool) -> bool:
+    """Pause a thread until the last step, and end that pause with it; returns whether it ended."""
+    if is_over:
+        is_ours = shard.acts.pop(thread, None) is not None
+        if is_ours:
+            shard.blocked.discard(thread)
+        return is_ours
+    if shard.blocked.score(thread) != inf:
+        shard.acts[thread] = REPLAY
+        shard.blocked.put(thread, inf)
+        shard.ready.discard(thread)
+        shard.parked.discard(thread)
+    return False

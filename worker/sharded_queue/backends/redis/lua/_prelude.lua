@@ -48,6 +48,8 @@
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing call": how priorities age (0: they
 --                 do not), and the number of the holder's last call that was carried out (0: the bind), with a 0 before it
 --                 if what is in hand came after that call, so that the holder may not know of it yet
+-- acts      HASH  thread -> why an act of several steps has paused it; the last step resumes it. A pause that a person set
+--                 has no field here
 -- quarantine HASH "thread NAME", "delayed NUMBER" or "schedule NAME" -> why its record cannot be read. Such a thread is
 --                 blocked, and such a delayed request or schedule is not due
 --
@@ -89,6 +91,7 @@ local HELD = lock .. ':held'
 local CORDONED = lock .. ':cordoned'
 local WORKERS = lock .. ':workers'
 local QUARANTINE = base .. ':quarantine'
+local ACTS = base .. ':acts'
 local WAKE_LIMIT, CHUNK, STEP = 16, 4000, 1000
 local SWEEP, CALLER_SECONDS = '1000', '600'
 
@@ -166,7 +169,7 @@ end
 local function keys_by_kind()
   local keys = {}
   for kind, names in pairs({
-    hash = ':threads :failures :counters :later :letters :firsts :schedules :quarantine :history '
+    hash = ':threads :failures :counters :later :letters :firsts :schedules :quarantine :history :acts '
       .. 'lock:held',
     zset = ':ready :blocked :oldest :deep :dead :due :cancelled :identities :occurrences :old :parked :unparking :failed '
       .. 'lock:leases lock:cordoned lock:workers',

@@ -3,7 +3,8 @@
 -- Returns {now, handler paused (0 or 1), held record or '', lease ends at or '', blocked until or '' ('inf' in a pause
 --          or a quarantine), threads before it or -1, per tube: {priority, head, depth, stamp, failure or ''}, 1 if it
 --          is parked or 0, old threads it waits for, threads that workers hold, when a worker last asked for threads or
---          '', why it cannot be read or '', its last failures or '', what its holder reported of the batch or ''}
+--          '', why it cannot be read or '', its last failures or '', what its holder reported of the batch or '', which
+--          act has paused it or ''}
 
 check_format()
 local thread = ARGV[1]
@@ -20,4 +21,5 @@ return { now, redis.call('HEXISTS', COUNTERS, 'paused'), read_hold(hold) and hol
          redis.call('ZRANK', READY, thread) or -1, tubes, residue and 1 or 0,
          residue and redis.call('ZRANGEBYSCORE', OLD, residue, residue, 'LIMIT', 0, 100) or {},
          redis.call('ZCOUNT', LEASES, '(' .. integer(now), '+inf'), redis.call('HGET', COUNTERS, 'polled') or '', flaw,
-         redis.call('HGET', HISTORY, thread) or '', progress_of(thread, read_hold(hold)) }
+         redis.call('HGET', HISTORY, thread) or '', progress_of(thread, read_hold(hold)),
+         redis.call('HGET', ACTS, thread) or '' }

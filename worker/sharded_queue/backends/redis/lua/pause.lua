@@ -16,13 +16,15 @@ if thread == '' then
   changed = pausing and redis.call('HSETNX', COUNTERS, 'paused', integer(now)) or redis.call('HDEL', COUNTERS, 'paused')
   if not pausing then woken = WAKE_LIMIT end
 elseif pausing then
-  changed = redis.call('ZSCORE', BLOCKED, thread) == PAUSED and 0 or 1
+  local was_of_an_act = redis.call('HDEL', ACTS, thread) == 1
+  changed = redis.call('ZSCORE', BLOCKED, thread) == PAUSED and not was_of_an_act and 0 or 1
   redis.call('ZADD', BLOCKED, PAUSED, thread)
   redis.call('HDEL', QUARANTINE, 'thread ' .. thread) -- a repair does not end a pause
   redis.call('ZREM', READY, thread)
   redis.call('ZREM', PARKED, thread)
 else
   changed = redis.call('ZREM', BLOCKED, thread)
+  redis.call('HDEL', ACTS, thread)
   redis.call('HDEL', QUARANTINE, 'thread ' .. thread)
   if not held_of(thread) then make_ready(thread, tubes_of(thread)) end
 end

@@ -2,59 +2,125 @@
 -- Put dead letters back into their tubes, or drop them.
 --
 -- KEYS  base, lock, caller
--- ARGV  call, 'head', 'tail' or 'drop', then numbers. Returns the numbers of those that were put back or dropped.
+-- ARGV  call, 'head', 'tail' or 'drop', 1 if this is the first step of its threads, 1 if it is the last, bytes of all
+--       letters at most (or a single larger one), then numbers, 1,000 at most. Returns the numbers of those that were put
+--       back or dropped.
 --
--- A letter at the head of a tube is before what a worker may have in hand, so it is put there only while no worker
--- holds the thread.
+-- The call ends early where the letters are too large: the others need another one. Letters at the head of a tube are
+-- before what a worker may have in hand, so they are put there only while no worker holds the thread. Where they come in
+-- several steps, the thread is paused from the first step to the last, or a worker would begin with the latest letters.
+
+local REPLAY = 'its dead letters are being put back at its head'
 
 check_format()
 local call = tonumber(table.remove(ARGV, 1))
 local earlier = stored_answer(call)
 if earlier ~= nil then return earlier end
-local target = ARGV[1]
-local done = {}
+local target, is_first, is_last, room = ARGV[1], ARGV[2] == '1', ARGV[3] == '1', tonumber(ARGV[4])
+local FIRST = 5
 
-local function put_back(thread, priority, message, tubes)
-  length_of(list_of(thread, priority))
-  local before = depth_of(tubes)
-  local start = next_sequence(#message) + 1
-  local tube = tube_for(tubes, priority, start)
-  if target == 'head' then
-    tube.head = tube.head - 1
-    redis.call('LPUSH', list_of(thread, priority), message)
-  else
-    tube.tail = tube.tail + 1
-    redis.call('RPUSH', list_of(thread, priority), message)
+check_kinds()
+
+local function drop_letters()
+  local done = {}
+  for i = FIRST, #ARGV do
+    if redis.call('HDEL', LETTERS, ARGV[i]) == 1 then
+      redis.call('ZREM', DEAD, ARGV[i])
+      done[#done + 1] = ARGV[i]
+    end
   end
-  redis.call('HINCRBY', COUNTERS, 'sequence', 2)
-  redis.call('ZADD', OLDEST, stamp_of(redis.call('LINDEX', list_of(thread, priority), 0)), thread .. '/' .. priority)
-  depth_change = depth_change + 1
-  store_tubes(thread, tubes)
-  index_depth(thread, before, before + 1)
-  if before == 0 then arrive(thread, tubes) else index_older(thread, priority) end
+  return done
 end
 
--- Put a letter back if that is possible; returns whether it was. A letter that cannot be read, or whose thread's record
--- cannot be read, can only be dropped.
-local function is_put_back(letter)
+-- What is put back: by thread its tubes, and by priority the messages; the threads in their order; and the bytes of the
+-- largest message.
+local puts, order, most = {}, {}, 0
+
+-- The tubes of a thread, and what is put into them; nil where nothing may be put there now.
+local function put_into(thread)
+  if puts[thread] then return puts[thread] end
+  local is_stopped = is_withheld(blocked_until(thread))
+  if target == 'head' and (held_of(thread) or not is_first and not is_stopped) then return nil end
+  local tubes = tubes_of(thread)
+  if not tubes then return nil end
+  puts[thread] = { tubes = tubes, before = depth_of(tubes), is_stopped = is_stopped, messages = {}, priorities = {} }
+  order[#order + 1] = thread
+  return puts[thread]
+end
+
+-- Read a letter that can be put back; returns whether it can. One that cannot be read, or whose thread's record cannot
+-- be read, can only be dropped.
+local function is_put_back(letter, start)
   local thread, priority, message = read_letter(letter)
   if not thread or known_layout() == nil then return false end
   thread = thread_in_force(thread, message)
-  local tubes = tubes_of(thread)
-  if not tubes or target == 'head' and held_of(thread) then return false end
-  put_back(thread, priority, message, tubes)
+  local put = put_into(thread)
+  if not put then return false end
+  local tube, messages = tube_for(put.tubes, priority, start), put.messages[priority]
+  if not messages then
+    messages = {}
+    put.messages[priority] = messages
+    table.insert(put.priorities, priority)
+  end
+  messages[#messages + 1] = message
+  if target == 'head' then tube.head = tube.head - 1 else tube.tail = tube.tail + 1 end
+  depth_change = depth_change + 1
+  most = math.max(most, #message)
   return true
 end
 
-check_kinds()
-if target ~= 'drop' and not is_numbered() then next_sequence(0) end
-for i = 2, #ARGV do
-  local letter = redis.call('HGET', LETTERS, ARGV[i])
-  if letter and (target == 'drop' or is_put_back(letter)) then
-    redis.call('HDEL', LETTERS, ARGV[i])
-    redis.call('ZREM', DEAD, ARGV[i])
-    done[#done + 1] = ARGV[i]
+-- The numbers of the letters that are put back, and whether all were looked at.
+local function read_letters(sequence)
+  local done = {}
+  for i = FIRST, #ARGV do
+    if room <= 0 then return done, false end
+    local letter = redis.call('HGET', LETTERS, ARGV[i]) or ''
+    if is_put_back(letter, sequence + 2 * #done + 1) then done[#done + 1] = ARGV[i] end
+    room = room - #letter
+  end
+  return done, true
+end
+
+-- Pause a thread until the last step, and end that pause with it; returns whether it ended. A pause that a person set
+-- stays.
+local function switch(thread, put, is_over)
+  if is_over then
+    return redis.call('HDEL', ACTS, thread) == 1 and redis.call('ZREM', BLOCKED, thread) == 1
+  elseif not put.is_stopped then
+    redis.call('HSET', ACTS, thread, REPLAY)
+    redis.call('ZADD', BLOCKED, PAUSED, thread)
+    redis.call('ZREM', READY, thread)
+    redis.call('ZREM', PARKED, thread)
+    any_blocked = true
   end
 end
+
+local function put_back(thread, put, is_over)
+  for _, priority in ipairs(put.priorities) do
+    local list = list_of(thread, priority)
+    length_of(list)
+    in_chunks(put.messages[priority], target == 'head' and 'LPUSH' or 'RPUSH', list)
+    redis.call('ZADD', OLDEST, stamp_of(redis.call('LINDEX', list, 0)), thread .. '/' .. priority)
+  end
+  store_tubes(thread, put.tubes)
+  index_depth(thread, put.before, depth_of(put.tubes))
+  local is_resumed = target == 'head' and switch(thread, put, is_over)
+  if is_resumed or put.before == 0 then return arrive(thread, put.tubes) end
+  for _, priority in ipairs(put.priorities) do index_older(thread, priority) end
+end
+
+local function put_letters_back()
+  if not is_numbered() then next_sequence(0) end
+  local done, is_over = read_letters(tonumber(redis.call('HGET', COUNTERS, 'sequence') or 0))
+  if #done == 0 then return done end
+  next_sequence(most)
+  redis.call('HINCRBY', COUNTERS, 'sequence', 2 * #done)
+  for _, thread in ipairs(order) do put_back(thread, puts[thread], is_last and is_over) end
+  in_chunks(done, 'HDEL', LETTERS)
+  in_chunks(done, 'ZREM', DEAD)
+  return done
+end
+
+local done = target == 'drop' and drop_letters() or put_letters_back()
 finish()
 return store_answer(call, done)
