@@ -1,0 +1,78 @@
+"""What people, metrics and the operator ask."""
+
+from typing import Any
+
+from bench.growth.block import SHARD, Bed, Block, entries
+from sharded_queue.backends.redis.snapshot import snapshot
+from sharded_queue.storage import Schedule
+from sharded_queue.timing import every
+from sharded_queue.tube import Tube
+
+THREADS, PAGE = 1_000, 100
+
+
+async def some_threads(bed: Bed) -> None:
+    await bed.fill(entries(THREADS))
+
+
+async def threads_held(bed: Bed) -> None:
+    await some_threads(bed)
+    await bed.hold(THREADS)
+
+
+async def deep_tube(bed: Bed) -> None:
+    await bed.fill(entries(1, 10_000))
+
+
+async def schedules_kept(bed: Bed) -> None:
+    for number in range(PAGE):
+        await bed.storage.schedule(SHARD, Schedule(f"s{number}", every(60), f"t{number}", 0, b"again"))
+
+
+async def observe(bed: Bed, _: Any) -> None:
+    await bed.storage.observe([SHARD])
+
+
+async def explain(bed: Bed, _: Any) -> None:
+    await bed.storage.explain(SHARD, "t0")
+
+
+async def peek(bed: Bed, _: Any) -> None:
+    await bed.storage.peek(Tube(SHARD, "t0", 0), 10_000)
+
+
+async def progress(bed: Bed, _: Any) -> None:
+    await bed.storage.progress(SHARD, [f"t{number}" for number in range(THREADS)])
+
+
+async def workers(bed: Bed, _: Any) -> None:
+    await bed.storage.workers(SHARD)
+
+
+async def schedules(bed: Bed, _: Any) -> None:
+    await bed.storage.schedules(SHARD)
+
+
+async def look(bed: Bed, _: Any) -> None:
+    await snapshot(bed.storage, SHARD)
+
+
+async def kinds(bed: Bed, _: Any) -> None:
+    await bed.storage.scripts.wrong_kinds(bed.storage.keys.of(SHARD))
+
+
+async def read_pipe(bed: Bed, _: Any) -> None:
+    await bed.storage.scripts.run("read_pipe", ["{p}pipe", "{p}progress"], ["pipe", 1_000], seconds=5)
+
+
+BLOCKS = (
+    Block("observe", f"{THREADS:,} threads, all held", observe, threads_held),
+    Block("explain", "a thread with one request", explain, some_threads),
+    Block("peek", "10,000 requests", peek, deep_tube),
+    Block("progress", f"{THREADS:,} threads", progress, threads_held),
+    Block("workers", "no worker", workers),
+    Block("schedules", f"{PAGE} schedules", schedules, schedules_kept),
+    Block("snapshot", f"{THREADS:,} threads", look, some_threads),
+    Block("kinds", "any queue", kinds),
+    Block("read_pipe", "no request", read_pipe),
+)
