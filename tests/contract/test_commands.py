@@ -522,6 +522,16 @@ def test_dropping_needs_to_be_told_which(ask: Ask) -> None:
     assert (said.exit_code, "give the NUMBERS" in said.output) == (2, True)
 
 
+def test_a_drop_says_that_what_was_dropped_still_keeps_others_out(ask: Ask) -> None:
+    once = Registration([Entry("7", 0, [b"[1]"], ["one"])], window_seconds=60)
+    ask(lambda redis: RedisStorage(redis).register(SHARD, once))
+    said = typed("drop", "shop.Charge", "7", "--all", "--reason", "why", "--yes").output
+
+    assert said.splitlines()[1:] == [
+        "a request that was registered with deduplication keeps others out until its window ends, also when dropped"
+    ]
+
+
 def test_dropped_letters_are_gone(ask: Ask) -> None:
     register(ask, "7", b"[1]")
     die(ask)

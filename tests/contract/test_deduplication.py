@@ -1,11 +1,13 @@
 """A request that is the same as one registered before is left out, in the same step that registers the others."""
 
+import time
+
 import pytest
 from redis.asyncio import Redis
 
 from sharded_queue import QueueFull
 from sharded_queue.backends.redis.snapshot import snapshot
-from sharded_queue.storage import Entry, First, Registered, Registration
+from sharded_queue.storage import Entry, First, Registered, Registration, Removal
 from sharded_queue.tube import Shard
 from tests.contract.backend import SHARD, Backend, RedisBackend, handed
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
@@ -55,6 +57,38 @@ async def test_a_request_that_was_handled_still_keeps_others_out(backend: Backen
 
     assert again.duplicates == {(0, 0): First("a", 0, first.firsts[0])}
     assert await backend.bind() == []
+
+
+async def put_off(backend: Backend, letter: str) -> Registered:
+    entry = Entry("a", 0, [letter.encode()], [letter])
+    registration = Registration([entry], delay_seconds=60, window_seconds=WINDOW_SECONDS)
+    return await backend.storage.register(SHARD, registration)
+
+
+async def test_a_cancelled_request_keeps_no_others_out(backend: Backend) -> None:
+    cancelled, stays = (await put_off(backend, "x")).firsts[0], (await put_off(backend, "y")).firsts[0]
+    await backend.storage.cancel(SHARD, [cancelled])
+    again = await once(backend, ("a", "xy"))
+
+    assert again.duplicates == {(0, 1): First("a", 0, stays)}
+    assert await backend.waiting("a") == ["x"]
+
+
+async def test_cancelling_frees_no_identity_that_another_request_has_by_now(backend: Backend) -> None:
+    (before,) = (await put_off(backend, "x")).firsts
+    await backend.storage.move_delayed(SHARD, [before], int((time.time() + 3600) * 1000))
+    await backend.advance(WINDOW_SECONDS + 1)
+    (after,) = (await once(backend, ("b", "x"))).firsts
+    await backend.storage.cancel(SHARD, [before])
+
+    assert (await once(backend, ("b", "x"))).duplicates == {(0, 0): First("b", 0, after)}
+
+
+async def test_a_dropped_request_still_keeps_others_out(backend: Backend) -> None:
+    first = await once(backend, ("a", "x"))
+    await backend.storage.drop(SHARD, "a", Removal("ann", "why"))
+
+    assert (await once(backend, ("a", "x"))).duplicates == {(0, 0): First("a", 0, first.firsts[0])}
 
 
 async def test_the_window_begins_with_the_registration_and_no_duplicate_prolongs_it(backend: Backend) -> None:

@@ -55,6 +55,7 @@ COMMANDS = {
     "ZRANGEBYSCORE": "admin",
     "ZREVRANGE": "admin",
     "ZSCAN": "admin",
+    "ZCARD": "admin",
     "HGETALL": "admin",
     "HMGET": "admin",
     "LRANGE": "admin",

@@ -1,6 +1,6 @@
 """What takes many requests takes them in bounded steps, in their order, and a thread stays paused between them."""
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import DUPLICATES, Mutant
 
 SETTLE_DEAD, MEMORY_SETTLE_DEAD = "backends/redis/lua/settle_dead.lua", "backends/memory/steps/settle_dead.py"
 LETTERS, RUNNING = "test_letters.py::test_", "test_running_now.py::test_"
@@ -82,5 +82,33 @@ MUTANTS = [
         "  if room <= 0 then break end\n",
         "",
         (RUNNING + "a_step_runs_no_more_than_its_bytes",),
+    ),
+    Mutant(
+        "a cancelled request keeps its identity",
+        "backends/redis/lua/cancel.lua",
+        "    free_identity(number)\n",
+        "",
+        (DUPLICATES + "a_cancelled_request_keeps_no_others_out",),
+    ),
+    Mutant(
+        "in memory a cancelled request keeps its identity",
+        "backends/memory/steps/cancel.py",
+        "        _free_identity(shard, number)\n",
+        "",
+        (DUPLICATES + "a_cancelled_request_keeps_no_others_out",),
+    ),
+    Mutant(
+        "a cancelled request frees the identity of a later one",
+        "backends/redis/lua/cancel.lua",
+        "'^%d+')) ~= tonumber(number) then return end",
+        "'^%d+')) == 0 then return end",
+        (DUPLICATES + "cancelling_frees_no_identity_that_another_request_has_by_now",),
+    ),
+    Mutant(
+        "in memory a cancelled request frees the identity of a later one",
+        "backends/memory/steps/cancel.py",
+        " and shard.firsts[identity].sequence == number:",
+        ":",
+        (DUPLICATES + "cancelling_frees_no_identity_that_another_request_has_by_now",),
     ),
 ]

@@ -221,7 +221,7 @@ class Queue:
         """
         Cancel delayed requests, given by their receipts or as `delayed` lists them. Returns those that are cancelled,
         by this call or by one within the last ten minutes. A request that has joined its tube by now, or was handled,
-        is not among them. The identity of a cancelled request still keeps others out for its window.
+        is not among them. The identity of a cancelled request keeps no others out any more.
         """
         cancelled: set[tuple[Shard, int]] = set()
         for shard in dict.fromkeys(request.tube.shard for request in requests):

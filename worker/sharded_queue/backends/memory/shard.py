@@ -102,6 +102,8 @@ class MemoryShard:
         self.cancelled: dict[int, int] = {}
         self.identities = ScoredSet()
         self.firsts: dict[str, First] = {}
+        self.named: dict[int, str] = {}
+        """By number, the identities of delayed requests."""
         self.schedules: dict[str, Schedule] = {}
         self.occurrences = ScoredSet()
         self.layout: Layout | None = None
@@ -215,7 +217,8 @@ class MemoryShard:
     def promote(self, now: int) -> None:
         """Delayed requests that are due move into their tubes, and count as registered at the time they were due."""
         while self.due and self.due[0][0] <= now:
-            due, _, entry = self.due.pop(0)
+            due, number, entry = self.due.pop(0)
+            self.named.pop(number, None)
             self.join(entry, due)
 
     def join(self, entry: Entry, stamp: int) -> int:

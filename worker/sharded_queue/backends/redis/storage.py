@@ -394,6 +394,11 @@ class RedisStorage(Storage):
             letters += [int(number) for number in dropped]
         return Dropped(letters, in_hand)
 
+    async def has_identities(self, shard: Shard) -> bool:
+        """Whether requests of the shard may be left out as duplicates."""
+        key = f"{self.keys.base(shard)}:identities"
+        return bool(await self.scripts.ask(key, "ZCARD", key, seconds=settings.redis_timeout))
+
     async def drops(self, shard: Shard, count: int = 100) -> list[Drop]:
         base = self.keys.base(shard)
         records = await self.scripts.ask(base, "LRANGE", f"{base}:drops", 0, count - 1, seconds=settings.redis_timeout)

@@ -19,6 +19,9 @@ from sharded_queue.storage import Dropped, Removal, Waiting, digest_of
 from sharded_queue.tube import Tube
 
 IN_HAND = "a worker has it in hand"
+DUPLICATES = (
+    "a request that was registered with deduplication keeps others out until its window ends, also when dropped"
+)
 
 
 class Selected(NamedTuple):
@@ -71,19 +74,20 @@ def drop(
     (found,) = named([handler], modules, spread)
     removal = removal_of(actor, reason)
 
-    async def dropped(storage: RedisStorage) -> answers.Dropped:
+    async def dropped(storage: RedisStorage) -> tuple[answers.Dropped, bool]:
         await must_have(storage, found, thread)
         selected = await select(storage, found, thread, priority, numbers)
         if selected.total and not is_sure:
             what = f"{counted(selected.total, 'request')} of thread {printable(thread)} of {printable(handler)}"
             click.confirm(f"Drop {what}? They go to the dead letters", abort=True, err=True)
         done = await storage.drop(found.shard_of(thread), thread, removal, selected.requests)
-        return answer(handler, thread, done, selected.left)
+        keeps_others_out = bool(done.letters) and await storage.has_identities(found.shard_of(thread))
+        return answer(handler, thread, done, selected.left), keeps_others_out
 
-    told = read_about(found, dropped)
+    told, keeps_others_out = read_about(found, dropped)
     words = f"{counted(len(told.letters), 'request')} of thread {printable(thread)} {be(len(told.letters))} dropped"
     as_letters = f": dead letters {told.letters[0]} to {told.letters[-1]}" if told.letters else ""
-    emit(as_json, told, words + as_letters, *sentences(told, is_all))
+    emit(as_json, told, words + as_letters, *sentences(told, is_all), *[DUPLICATES] * keeps_others_out)
     if told.left:
         raise SystemExit(1)
 

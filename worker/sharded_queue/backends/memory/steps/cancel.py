@@ -1,4 +1,4 @@
-"""Cancel delayed requests."""
+"""Cancel delayed requests, and free their identities."""
 
 from collections.abc import Sequence
 
@@ -13,5 +13,14 @@ def cancel(shard: MemoryShard, numbers: Sequence[int], now: int) -> list[int]:
     for number in waiting.keys() & set(numbers):
         shard.due.discard(waiting[number])
         shard.cancelled[number] = now
+        _free_identity(shard, number)
     shard.cancelled = {number: at for number, at in shard.cancelled.items() if at > now - REMEMBERED_MS}
     return [number for number in numbers if number in shard.cancelled]
+
+
+def _free_identity(shard: MemoryShard, number: int) -> None:
+    """By now, another request may have the identity."""
+    identity = shard.named.pop(number, "")
+    if identity in shard.firsts and shard.firsts[identity].sequence == number:
+        shard.identities.discard(identity)
+        del shard.firsts[identity]

@@ -17,6 +17,8 @@ def register(shard: MemoryShard, registration: Registration, now: int) -> Regist
     fresh, repeated = _distinct(shard, registration.entries)
     firsts = _append(shard, fresh, registration, now)
     _remember_identities(shard, fresh, firsts, now + max(1, int(registration.window_seconds * 1000)))
+    if registration.delay_seconds:
+        _name_delayed(shard, fresh, firsts)
     shard.duplicates += len(repeated)
     return Registered(firsts, {where: shard.firsts[identity] for where, identity in repeated.items()})
 
@@ -76,6 +78,11 @@ def _remember_identities(shard: MemoryShard, fresh: Sequence[Entry], firsts: Seq
         for index, identity in enumerate(identities):
             shard.identities.put(identity, till)
             shard.firsts[identity] = First(thread, priority, first + index)
+
+
+def _name_delayed(shard: MemoryShard, fresh: Sequence[Entry], firsts: Sequence[int]) -> None:
+    for first, entry in zip(firsts, fresh, strict=True):
+        shard.named.update(enumerate(entry.identities, first))
 
 
 def _distinct(shard: MemoryShard, entries: Sequence[Entry]) -> tuple[list[Entry], dict[tuple[int, int], str]]:

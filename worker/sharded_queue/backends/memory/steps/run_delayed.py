@@ -10,5 +10,6 @@ def run_delayed(shard: MemoryShard, numbers: Sequence[int], now: int) -> list[in
     joined = [number for number in dict.fromkeys(numbers) if number in waiting]
     for number in joined:
         shard.due.discard(waiting[number])
+        shard.named.pop(number, None)
         shard.join(waiting[number][2], now)
     return joined

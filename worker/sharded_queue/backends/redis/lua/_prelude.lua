@@ -28,7 +28,8 @@
 -- drops     LIST  what people dropped, the newest first: "ms, bytes of actor, bytes of thread, requests, number of the first
 --                 dead letter, actor thread reason"
 -- identities ZSET identities of recently registered requests, by the end of the window in which duplicates are left out;
---                 firsts HASH identity -> "sequence priority thread" of the request that was registered
+--                 firsts HASH identity -> "sequence priority thread" of the request that was registered;
+--                 named HASH number of a delayed request -> its identity, which cancelling it frees
 -- schedules HASH  name -> "bytes of timing, bytes of thread, priority, timing thread message"; occurrences ZSET name by
 --                 the time of the next occurrence
 -- layout    STRING "number threads before": keys are placed on the threads number:0 to number:threads-1; `before` is the
@@ -80,6 +81,7 @@ local LATER = base .. ':later'
 local CANCELLED = base .. ':cancelled'
 local IDENTITIES = base .. ':identities'
 local FIRSTS = base .. ':firsts'
+local NAMED = base .. ':named'
 local SCHEDULES = base .. ':schedules'
 local OCCURRENCES = base .. ':occurrences'
 local LAYOUT = base .. ':layout'
@@ -169,7 +171,7 @@ end
 local function keys_by_kind()
   local keys = {}
   for kind, names in pairs({
-    hash = ':threads :failures :counters :later :letters :firsts :schedules :quarantine :history :acts '
+    hash = ':threads :failures :counters :later :letters :firsts :schedules :quarantine :history :acts :named '
       .. 'lock:held',
     zset = ':ready :blocked :oldest :deep :dead :due :cancelled :identities :occurrences :old :parked :unparking :failed '
       .. 'lock:leases lock:cordoned lock:workers',
@@ -1028,6 +1030,7 @@ local function promote_ripe(ripe)
       length_of(list_of(thread, priority))
       append(thread, priority, take_number(), { message }, 1, 1)
       redis.call('HDEL', LATER, number)
+      redis.call('HDEL', NAMED, number)
     elseif text then
       redis.call('HSET', QUARANTINE, 'delayed ' .. number, 'its record cannot be read')
     end

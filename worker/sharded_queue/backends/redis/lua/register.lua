@@ -141,7 +141,10 @@ local function check_keys()
     for _, key in ipairs({ READY, OLDEST, DEEP }) do redis.call('ZCARD', key) end
     holds = records_of(HELD, threads)
   end
-  if window > 0 then redis.call('HLEN', FIRSTS) end
+  if window > 0 then
+    redis.call('HLEN', FIRSTS)
+    redis.call('HLEN', base .. ':named')
+  end
 end
 
 check_keys()
@@ -177,12 +180,16 @@ try('HINCRBY', COUNTERS, 'registered', count)
 -- 8. Remember the identities of new requests. Redis forgets all of them by itself when registrations end.
 
 if #fresh > 0 then
-  local tills, firsts = {}, {}
+  local tills, firsts, named = {}, {}, {}
   for i, new in ipairs(fresh) do
     local tube, place, identity = new[1] + 1, new[2], new[3]
     tills[2 * i - 1], tills[2 * i] = now + window, identity
     firsts[2 * i - 1], firsts[2 * i] = identity, integer(reply[tube + 1] + place) .. ' ' .. routes[tube]
+    if delay > 0 then
+      named[2 * i - 1], named[2 * i] = string.format('%016d', reply[tube + 1] + place), identity
+    end
   end
+  in_chunks(named, 'HSET', base .. ':named')
   in_chunks(tills, 'ZADD', IDENTITIES)
   in_chunks(firsts, 'HSET', FIRSTS)
   local latest = redis.call('ZRANGE', IDENTITIES, -1, -1, 'WITHSCORES')[2]

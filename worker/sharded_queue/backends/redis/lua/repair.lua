@@ -416,6 +416,9 @@ local function repair_identities()
     end
   end
   set_index('identities', IDENTITIES, firsts, true)
+  for number, was in pairs(fields_of(NAMED)) do
+    if not delayed[number] then set_field('named', NAMED, number, was) end
+  end
 end
 
 -- What failed at an unknown time is kept for a day from now on.
