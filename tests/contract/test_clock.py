@@ -260,9 +260,109 @@ async def test_more_than_one_part_of_what_waits_is_brought_forward(clocked: Cloc
     await clocked.backend.storage.register(SHARD, Registration([Entry("a", 0, [b"1"] * 4500)], delay_seconds=100))
 
     clocked.step(-HOUR)
-    await look(clocked.backend)
+    while await look(clocked.backend) == 0:
+        pass
     await clocked.backend.advance(101)
     for _ in range(5):
         await clocked.backend.coordinator.bind(SHARD, BindRequest("w/1", 0, 0, LEASE_SECONDS))
 
     assert (await clocked.backend.observe()).depth == 4500
+
+
+only_on_redis = pytest.mark.parametrize("clocked", [pytest.param("redis", marks=pytest.mark.redis)], indirect=True)
+SHIFTED_AT_ONCE = 2000
+
+
+async def scores(backend: Backend, index: str) -> dict[str, float]:
+    assert isinstance(backend, RedisBackend)
+    found = await backend.redis.zrange(f"tube_{{tests.Handler}}:{index}", 0, -1, withscores=True)
+    return {member.decode(): score for member, score in found}
+
+
+async def put_off(backend: Backend, seconds: float, count: int = 1) -> list[str]:
+    entry = Entry("a", 0, [b"1"] * count)
+    (first,) = (await backend.storage.register(SHARD, Registration([entry], delay_seconds=seconds))).firsts
+    return [f"{number:016}" for number in range(first, first + count)]
+
+
+async def settle_down(backend: Backend) -> int:
+    """Poll as a worker does that is told to poll again at once; returns how often."""
+    polls = 1
+    while await look(backend) == 0:
+        polls += 1
+    return polls
+
+
+@only_on_redis
+async def test_a_step_of_the_clock_brings_so_many_waits_forward_at_once(clocked: Clocked) -> None:
+    numbers = await put_off(clocked.backend, 100, 2 * SHIFTED_AT_ONCE + 1)
+    before = await scores(clocked.backend, "due")
+    clocked.step(-HOUR)
+    assert await look(clocked.backend) == 0
+    after = await scores(clocked.backend, "due")
+
+    assert sum(after[number] != before[number] for number in numbers) == SHIFTED_AT_ONCE
+    assert await settle_down(clocked.backend) == 2
+    after = await scores(clocked.backend, "due")
+    (shift,) = {before[number] - after[number] for number in numbers}
+    assert HOUR * 1000 - MARGIN * 1000 < shift <= HOUR * 1000
+
+
+@only_on_redis
+@pytest.mark.parametrize("seconds", [10, 100, 1000, 4000, 8000])
+async def test_what_begins_to_wait_between_two_steps_waits_as_long_as_was_asked(clocked: Clocked, seconds: int) -> None:
+    """Shorter than what is shifted already, and longer than what is not; within the step of the clock, and beyond."""
+    await put_off(clocked.backend, 100, SHIFTED_AT_ONCE)
+    await put_off(clocked.backend, 4000, 2 * SHIFTED_AT_ONCE)
+    clocked.step(-HOUR)
+    assert await look(clocked.backend) == 0
+    now_ms = await time_ms(clocked.backend)
+    once = Registration([Entry("b", 0, [b"1"], ["one"])], delay_seconds=seconds, window_seconds=seconds)
+    (number,) = (await clocked.backend.storage.register(SHARD, once)).firsts
+    await settle_down(clocked.backend)
+
+    for index, member in (("due", f"{number:016}"), ("identities", "one")):
+        waits_ms = (await scores(clocked.backend, index))[member] - now_ms
+        assert seconds * 1000 <= waits_ms < (seconds + MARGIN) * 1000
+
+
+async def time_ms(backend: Backend) -> int:
+    assert isinstance(backend, RedisBackend)
+    time_s, time_us = await backend.redis.time()
+    return int(time_s) * 1000 + int(time_us) // 1000
+
+
+@only_on_redis
+async def test_schedules_that_keep_their_times_do_not_hold_up_the_others(clocked: Clocked) -> None:
+    """As many cron lines as one step takes occur at the same moment, before an interval."""
+    assert isinstance(clocked.backend, RedisBackend)
+    moment = await time_ms(clocked.backend) + 60_000
+    base = "tube_{tests.Handler}"
+    names = [f"cron{number:05}" for number in range(SHIFTED_AT_ONCE + 1)]
+    record = "13 1 0 0 9 * * * UTCab"
+    await clocked.backend.redis.hset(f"{base}:schedules", mapping=dict.fromkeys(names, record))
+    await clocked.backend.redis.zadd(f"{base}:occurrences", dict.fromkeys(names, moment))
+    await clocked.backend.storage.schedule(SHARD, Schedule("pulse", timing.every(7000), "a", 0, b"1"))
+    before = await scores(clocked.backend, "occurrences")
+    clocked.step(-HOUR)
+    polls = await settle_down(clocked.backend)
+    after = await scores(clocked.backend, "occurrences")
+
+    assert polls == 2
+    assert {name for name, score in after.items() if score != before[name]} == {"pulse"}
+
+
+@only_on_redis
+async def test_a_bind_looks_at_one_lease_though_others_are_longer(clocked: Clocked) -> None:
+    """Workers of two releases may have leases of different length, and each bind read all of the longer ones."""
+    backend = clocked.backend
+    assert isinstance(backend, RedisBackend)
+    for number in range(50):
+        await backend.register(f"t{number}", "1")
+    await backend.coordinator.bind(SHARD, BindRequest("w/1", 50, 1, 60.0))
+    await backend.register("b", "1")
+    await backend.redis.config_resetstat()
+    await backend.coordinator.bind(SHARD, BindRequest("w/2", 1, 1, 15.0))
+    stats = await backend.redis.info("commandstats")
+
+    assert stats["cmdstat_hget"]["calls"] < 10

@@ -1,6 +1,6 @@
 """What takes many requests takes them in bounded steps, in their order, and a thread stays paused between them."""
 
-from tests.mutants.mutant import DUPLICATES, Mutant
+from tests.mutants.mutant import CLOCK, DUPLICATES, PRELUDE, Mutant
 
 SETTLE_DEAD, MEMORY_SETTLE_DEAD = "backends/redis/lua/settle_dead.lua", "backends/memory/steps/settle_dead.py"
 LETTERS, RUNNING = "test_letters.py::test_", "test_running_now.py::test_"
@@ -110,5 +110,33 @@ MUTANTS = [
         " and shard.firsts[identity].sequence == number:",
         ":",
         (DUPLICATES + "cancelling_frees_no_identity_that_another_request_has_by_now",),
+    ),
+    Mutant(
+        "a step of the clock shifts all waits in one step",
+        PRELUDE,
+        "  shift_waits(SHIFT_STEP)\nend\n\n-- Store the time",
+        "  while shift do shift_waits(SHIFT_STEP) end\nend\n\n-- Store the time",
+        (CLOCK + "a_step_of_the_clock_brings_so_many_waits_forward_at_once",),
+    ),
+    Mutant(
+        "what begins to wait during a shift is shifted",
+        PRELUDE,
+        "return is_shifted and moment or integer(moment + shift.by)",
+        "return moment",
+        (CLOCK + "what_begins_to_wait_between_two_steps_waits_as_long_as_was_asked",),
+    ),
+    Mutant(
+        "waits of cron lines hold up a shift",
+        PRELUDE,
+        "shift.skip = shift.skip + 1",
+        "shift.skip = 0",
+        (CLOCK + "schedules_that_keep_their_times_do_not_hold_up_the_others",),
+    ),
+    Mutant(
+        "a bind looks at all leases that are longer than its own",
+        PRELUDE,
+        "    if not last[1] or not clamp_lease(last[1], last[2]) then return end\n",
+        "    if last[1] then clamp_lease(last[1], last[2]) end\n",
+        (CLOCK + "a_bind_looks_at_one_lease_though_others_are_longer",),
     ),
 ]

@@ -2,25 +2,28 @@
 
 from typing import Any
 
-from bench.growth.block import SHARD, Bed, Block, entries
+from bench.growth.block import AT_ONCE, SHARD, Bed, Block, entries, parts
 from sharded_queue.backends.redis.check import repair
-from sharded_queue.storage import Entry, Failure, Registration, Removal
+from sharded_queue.storage import Entry, Failure, Part, Registration, Removal
 from sharded_queue.tube import Layout
 
-PUT_OFF, LETTERS, DROPPED, THREADS = 1_000, 100, 1_000, 1_000
+PUT_OFF, LETTERS, DROPPED, THREADS = 1_000, 1_000, 1_000, 1_000
 WHY = Removal("ann", "why")
 
 
 async def put_off(bed: Bed) -> list[int]:
-    entry = Entry("t0", 0, [b"x" * 50] * PUT_OFF)
-    ((first,), _) = await bed.storage.register(SHARD, Registration([entry], delay_seconds=3600))
-    return list(range(first, first + PUT_OFF))
+    firsts = [
+        await bed.storage.register(SHARD, Registration(part, delay_seconds=3600))
+        for part in parts(entries(PUT_OFF), AT_ONCE)
+    ]
+    return [number for registered in firsts for number in registered.firsts]
 
 
 async def letters(bed: Bed) -> list[int]:
     await bed.fill(entries(LETTERS))
     for batch in await bed.bind(LETTERS):
         await bed.storage.fail(Failure(batch.lease, 0, batch.first, 1, "why", None))
+        await bed.coordinator.release([batch.lease])
     return list(range(1, LETTERS + 1))
 
 
@@ -58,6 +61,18 @@ async def replay(bed: Bed, numbers: list[int]) -> None:
     await bed.storage.settle_dead(SHARD, numbers, "tail")
 
 
+async def replay_to_the_head(bed: Bed, numbers: list[int]) -> None:
+    await bed.storage.settle_dead(SHARD, numbers, "head", Part(is_last=False))
+
+
+async def drop_letters(bed: Bed, numbers: list[int]) -> None:
+    await bed.storage.settle_dead(SHARD, numbers, "drop")
+
+
+async def find_letters(bed: Bed, numbers: list[int]) -> None:
+    await bed.storage.letter_threads(SHARD, numbers)
+
+
 async def drop(bed: Bed, _: Any) -> None:
     await bed.storage.drop(SHARD, "t0", WHY)
 
@@ -81,11 +96,14 @@ async def drop_from_pipe(bed: Bed, _: Any) -> None:
 
 
 BLOCKS = (
-    Block("run_delayed", f"{PUT_OFF:,} requests", run_delayed, put_off),
+    Block("run_delayed", f"{PUT_OFF:,} requests of as many threads", run_delayed, put_off),
     Block("move_delayed", f"{PUT_OFF:,} requests", move_delayed, put_off),
     Block("delayed", f"{PUT_OFF:,} requests", delayed, put_off),
     Block("cancel", f"{PUT_OFF:,} requests", cancel, put_off),
-    Block("settle_dead", f"{LETTERS:,} letters", replay, letters),
+    Block("settle_dead", f"{LETTERS:,} letters of as many threads to the tail", replay, letters),
+    Block("settle_dead", f"{LETTERS:,} letters of as many threads to the head", replay_to_the_head, letters),
+    Block("settle_dead", f"{LETTERS:,} letters away", drop_letters, letters),
+    Block("letter_threads", f"{LETTERS:,} letters", find_letters, letters),
     Block("drop", f"{DROPPED:,} requests of a thread", drop, one_deep_thread),
     Block("pause", "a thread", pause, some_threads),
     Block("reshard", f"{THREADS:,} threads", reshard, old_threads),

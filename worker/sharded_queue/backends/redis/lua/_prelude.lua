@@ -15,7 +15,9 @@
 --                 traceback" each
 -- counters  HASH  depth, registered, duplicates, settled, dead, busy_us, sequence, fence, born, reconciled, paused,
 --                 polled (when a worker last asked for threads), largest (bytes of the largest message so far),
---                 latest (about the latest time seen, by which a clock that was set back is noticed),
+--                 latest (about the latest time seen, by which a clock that was set back is noticed), shift ("ms, number
+--                 of a sorted set, first end of those that are left, how many with that end stay": how far the waits are
+--                 shifted since),
 --                 format (of all these keys; without it, the format of this release)
 -- wake      LIST  tokens; popping one means "poll". wake:OWNER is read by the holder of drained threads: "bytes of thread,
 --                 fence, number of the holder's last call that was carried out, priority, sequence, thread message" of one
@@ -849,8 +851,20 @@ local function arrive(thread, tubes, hold, oldest, message)
   redis.call('PEXPIRE', WAKE .. ':' .. held.owner, 60000)
 end
 
+-- Where the waits of a set are not all shifted yet, an end is written so that it is not shifted, or comes out right when
+-- it is. For callers of `follow_clock`.
+local BLOCK_WAITS, DUE_WAITS, IDENTITY_WAITS, OCCURRENCE_WAITS, LEASE_WAITS = 1, 2, 3, 4, 5
+local SHIFT_STEP = 2000
+local shift
+local function end_of(number, moment)
+  if not shift or number < shift.number then return moment end
+  local is_shifted = number == shift.number and tonumber(moment) <= tonumber(shift.from) - shift.by
+  return is_shifted and moment or integer(moment + shift.by)
+end
+
 -- Until it is due, a delayed request has the number of its registration. Equal times go by number, as text.
 local function put_off(thread, priority, start, source, first, last, due)
+  due = end_of(DUE_WAITS, due)
   for i = first, last do
     local number = string.format('%016d', start + i - first)
     redis.call('ZADD', DUE, due, number)
@@ -896,36 +910,6 @@ local function append(thread, priority, start, source, first, last, tubes, hold,
   return sequence
 end
 
--- Bring all waits of a sorted set that have an end forward by `by` ms, from the earliest up, so that the ranks of the
--- others stay the same.
-local function bring_forward(key, by)
-  local from = 0
-  while true do
-    local found = redis.call('ZRANGE', key, from, from + CHUNK / 2 - 1, 'WITHSCORES')
-    local moved = {}
-    for i = 1, #found, 2 do
-      local score = tonumber(found[i + 1])
-      if score < FIRST_LONG_MOMENT then
-        moved[i], moved[i + 1] = integer(score - by), found[i]
-      end
-    end
-    if #moved == 0 then return end
-    redis.call('ZADD', key, unpack(moved))
-    from = from + #moved / 2
-  end
-end
-
--- Intervals are waits; cron lines go by the clock on the wall.
-local function bring_intervals_forward(by)
-  local found = redis.call('ZRANGE', OCCURRENCES, 0, -1, 'WITHSCORES')
-  for i = 1, #found, 2 do
-    local record = redis.call('HGET', SCHEDULES, found[i])
-    if record and string.find(record, '^%d+ %d+ %-?%d+ every ') then
-      redis.call('ZADD', OCCURRENCES, integer(tonumber(found[i + 1]) - by), found[i])
-    end
-  end
-end
-
 -- What a worker tells of itself, for those who list workers. One that told nothing for five minutes is forgotten.
 local function note_worker(owner, about)
   try('ZADD', WORKERS, now, owner .. ' ' .. about)
@@ -933,24 +917,91 @@ local function note_worker(owner, about)
   redis.call('PEXPIRE', WORKERS, 300000)
 end
 
+-- A lease ends no later than its own length from now; returns whether it would have.
+local function clamp_lease(thread, till)
+  local held = held_of(thread)
+  local latest = now + (held and tonumber(held.lease) or 0)
+  if tonumber(till) <= latest then return false end
+  redis.call('ZADD', LEASES, integer(latest), thread)
+  return true
+end
+
+local function clamp_leases()
+  for _ = 1, tonumber(SWEEP) do
+    local last = redis.call('ZRANGE', LEASES, '-1', '-1', 'WITHSCORES')
+    if not last[1] or not clamp_lease(last[1], last[2]) then return end
+  end
+end
+
+-- Move the end of a wait by `by` ms, in the set of that number; returns whether it is moved. Intervals are waits; cron
+-- lines go by the clock on the wall.
+local function shift_wait(number, key, member, till, by)
+  if number == LEASE_WAITS then return clamp_lease(member, till) end
+  local record = number == OCCURRENCE_WAITS and redis.call('HGET', SCHEDULES, member)
+  if record and not string.find(record, '^%d+ %d+ %-?%d+ every ') then return false end
+  redis.call('ZADD', key, integer(tonumber(till) - by), member)
+  return true
+end
+
+-- Shift at most `count` waits; returns how many were looked at. All that were shifted end at `from - by` or before, and
+-- all others at `from` or later, also where many have the same end. Of those, `skip` stay where they are.
+local function shift_part(key, count)
+  local range = { shift.from, '(' .. integer(FIRST_LONG_MOMENT), 'WITHSCORES', 'LIMIT', shift.skip, count }
+  local found = redis.call('ZRANGEBYSCORE', key, unpack(range))
+  for i = 1, #found, 2 do
+    if found[i + 1] ~= shift.from then shift.from, shift.skip = found[i + 1], 0 end
+    if not shift_wait(shift.number, key, found[i], found[i + 1], shift.by) then shift.skip = shift.skip + 1 end
+  end
+  if #found < 2 * count then shift.number, shift.from, shift.skip = shift.number + 1, '-inf', 0 end
+  return #found / 2
+end
+
+-- Go on with a shift of all waits, as far as one step goes.
+local function shift_waits(count)
+  check_kinds()
+  local keys = { BLOCKED, DUE, IDENTITIES, OCCURRENCES, LEASES }
+  while shift.number <= #keys and count > 0 do count = count - shift_part(keys[shift.number], count) end
+  if shift.number > #keys then
+    redis.call('HDEL', COUNTERS, 'shift')
+    shift = nil
+  else
+    local text = integer(shift.by) .. ' ' .. shift.number .. ' ' .. shift.from .. ' ' .. shift.skip
+    redis.call('HSET', COUNTERS, 'shift', text)
+    woken = woken + 1
+  end
+end
+
+-- Go on with a shift that an earlier step began.
+local function go_on_shifting(text)
+  local by, number, from, skip = string.match(text, '^(%d+) (%d+) (%S+) (%d+)$')
+  if not by or not tonumber(from) then return redis.call('HDEL', COUNTERS, 'shift') end
+  shift = { by = tonumber(by), number = tonumber(number), from = from, skip = tonumber(skip) }
+  shift_waits(SHIFT_STEP)
+end
+
 -- Store the time, because it is later than `latest`, or was set back; `latest` is nil where the counter holds no time.
 local function store_time(latest)
   if latest and latest > now then check_kinds() end
   redis.call('HSET', COUNTERS, 'latest', now_text)
   if not latest or latest < now then return end
-  for _, key in ipairs({ BLOCKED, DUE, IDENTITIES, CORDONED }) do bring_forward(key, latest - now) end
-  bring_intervals_forward(latest - now)
+  while shift do shift_waits(SHIFT_STEP) end -- it was set back twice within moments
+  shift = { by = latest - now, number = 1, from = '-inf', skip = 0 }
+  for _, name in ipairs(redis.call('ZRANGE', CORDONED, 0, -1)) do -- few
+    redis.call('ZADD', CORDONED, redis.call('ZSCORE', CORDONED, name) - latest + now, name)
+  end
+  shift_waits(SHIFT_STEP)
 end
 
 -- Waits are kept as the moment at which they end. When the clock was set back by STEP ms or more, all of them are
--- brought forward by as much, so that none takes longer than was asked for. `latest` is that counter, if the caller has
--- read it.
-local function follow_clock(latest)
+-- brought forward by as much, in several steps where they are many, so that none takes longer than was asked for.
+-- `latest` and `pending` are the counters `latest` and `shift`, if the caller has read them.
+local function follow_clock(latest, pending)
   if latest == nil then
-    local counted = redis.call('HMGET', COUNTERS, 'format', 'latest')
+    local counted = redis.call('HMGET', COUNTERS, 'format', 'latest', 'shift')
     check_format(counted[1])
-    latest = counted[2]
+    latest, pending = counted[2], counted[3]
   end
+  if pending then rarely().go_on_shifting(pending) end
   latest = tonumber(latest or nil)
   if latest and not (latest > 0 and latest < FIRST_LONG_MOMENT and latest % 1 == 0) then latest = nil end -- not a time
   if not latest or math.abs(latest - now) >= STEP then rarely().store_time(latest) end
@@ -1060,11 +1111,17 @@ local function store_schedule(name, schedule)
     .. schedule.priority .. ' ' .. schedule.timing .. schedule.thread .. schedule.message)
 end
 
--- When a schedule occurs next: where its timing stays, when it would have; else at `following`. Nil where that has passed.
+-- When a schedule occurs next, and whether that stays: where its timing stays, it occurs when it would have; else at
+-- `following`. Nil where that has passed.
 local function occurrence_of(name, known, timing, following)
   local kept = known and known.timing == timing and redis.call('ZSCORE', OCCURRENCES, name)
-  if kept then return encode_moment(kept) end
+  if kept then return encode_moment(kept), encode_moment(kept) == kept end
   return following ~= '' and tonumber(following) > now and following or nil
+end
+
+-- As end_of: only intervals are shifted.
+local function occurrence_end(timing, following)
+  return string.find(timing, '^every ') and end_of(OCCURRENCE_WAITS, following) or following
 end
 
 -- The number of the next request. With the first one, the shard gets its marker. `bytes`: of the largest message that

@@ -32,6 +32,7 @@ local function look_ahead(occurs, ends, free)
   local due = has_waiting and math.huge or first_moment(DUE)
   local soonest = math.min(ends or first_moment(LEASES), free or first_moment(BLOCKED), due)
   if soonest < 1e14 then reply[1] = math.max(soonest - now, 0) end
+  if shift then reply[1] = 0 end
   if occurs < 1e14 then reply[3] = math.max(occurs - now, 0) end
 end
 
@@ -44,7 +45,7 @@ end
 -- 1. Compare the call with the one before. A call that comes late binds nothing: its caller has gone on, and would
 -- never know of the threads.
 
-local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused', 'format')
+local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused', 'format', 'shift')
 check_format(counted[5])
 local before = tonumber(redis.call('SET', KEYS[3], ARGV[1], 'EX', CALLER_SECONDS, 'GET') or 0)
 if not is_integer(before) then before = 0 end -- no number of ours
@@ -69,22 +70,19 @@ end
 
 -- 2. Free threads: those whose leases or back-offs ended, and those whose requests or layout have become due.
 
-follow_clock(counted[3])
+follow_clock(counted[3], counted[6])
 
--- A clock that was set back must not freeze a thread: no lease ends later than a full lease from now.
+-- A clock that was set back must not freeze a thread. The last lease to end shows whether any is too long.
 local till = integer(now + lease)
-local late = redis.call('ZRANGEBYSCORE', LEASES, '(' .. till, '+inf', 'LIMIT', '0', SWEEP)
+local is_late = tonumber(redis.call('ZRANGE', LEASES, '-1', '-1', 'WITHSCORES')[2] or 0) > now + lease
 local ends, free = first_moment(LEASES), first_moment(BLOCKED)
 local over = ends <= now and redis.call('ZRANGEBYSCORE', LEASES, '-inf', now_text, 'LIMIT', '0', SWEEP) or {}
 local ripe = free <= now and redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now_text, 'LIMIT', '0', SWEEP) or {}
-if #late + #over + #ripe > 0 or before > heard then
+if is_late or #over + #ripe > 0 or before > heard then
   rarely().check_kinds()
   ends, free = nil, nil -- the writes that follow change both
 end
-for _, thread in ipairs(late) do
-  local held = rarely().held_of(thread)
-  redis.call('ZADD', LEASES, 'LT', now + (held and tonumber(held.lease) or 0), thread)
-end
+if is_late then rarely().clamp_leases() end
 for _, thread in ipairs(over) do rarely().expire(thread, crash_limit) end
 for _, thread in ipairs(ripe) do
   redis.call('ZREM', BLOCKED, thread)

@@ -15,11 +15,12 @@ check_kinds()
 follow_clock()
 local schedule = schedule_of(name)
 if not schedule then return store_answer(call, {}) end
-following = occurrence_of(name, schedule, timing, following)
+local is_kept
+following, is_kept = occurrence_of(name, schedule, timing, following)
 if not following then return store_answer(call, { now }) end
 schedule.timing = timing
 store_schedule(name, schedule)
-redis.call('ZADD', OCCURRENCES, following, name)
+if not is_kept then redis.call('ZADD', OCCURRENCES, occurrence_end(timing, following), name) end
 woken = woken + 1 -- waiting workers do not know yet when this occurs
 finish()
 return store_answer(call, { now, tonumber(following) })

@@ -23,7 +23,7 @@ if now < due and due <= now + furthest then
     local text = redis.call('HGET', LATER, number) or ''
     room = room - #text
     if read_delayed(text) then
-      redis.call('ZADD', DUE, integer(due), number)
+      redis.call('ZADD', DUE, end_of(DUE_WAITS, integer(due)), number)
       moved[#moved + 1] = argument
     end
   end

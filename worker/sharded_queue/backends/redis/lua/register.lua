@@ -180,10 +180,10 @@ try('HINCRBY', COUNTERS, 'registered', count)
 -- 8. Remember the identities of new requests. Redis forgets all of them by itself when registrations end.
 
 if #fresh > 0 then
-  local tills, firsts, named = {}, {}, {}
+  local tills, firsts, named, till = {}, {}, {}, rarely().end_of(IDENTITY_WAITS, now + window)
   for i, new in ipairs(fresh) do
     local tube, place, identity = new[1] + 1, new[2], new[3]
-    tills[2 * i - 1], tills[2 * i] = now + window, identity
+    tills[2 * i - 1], tills[2 * i] = till, identity
     firsts[2 * i - 1], firsts[2 * i] = identity, integer(reply[tube + 1] + place) .. ' ' .. routes[tube]
     if delay > 0 then
       named[2 * i - 1], named[2 * i] = string.format('%016d', reply[tube + 1] + place), identity

@@ -18,7 +18,7 @@ local function occur(name, moment, timing, following)
   local thread = thread_in_force(schedule.thread, message)
   length_of(list_of(thread, schedule.priority))
   append(thread, schedule.priority, take_number(), { message }, 1, 1)
-  redis.call('ZADD', OCCURRENCES, following, name)
+  redis.call('ZADD', OCCURRENCES, occurrence_end(timing, following), name)
   return true
 end
 

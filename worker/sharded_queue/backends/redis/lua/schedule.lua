@@ -14,12 +14,13 @@ local name, following, timing, thread, priority, message, placed_by = unpack(ARG
 check_kinds()
 follow_clock()
 local known = schedule_of(name)
-following = occurrence_of(name, known, timing, following)
+local is_kept
+following, is_kept = occurrence_of(name, known, timing, following)
 if not following then return store_answer(call, { now }) end
 next_sequence(#message + 13)
 if placed_by ~= '' then redis.call('SET', LAYOUT, placed_by .. ' 0', 'NX') end
 store_schedule(name, { timing = timing, thread = thread, priority = priority, message = message })
-redis.call('ZADD', OCCURRENCES, following, name)
+if not is_kept then redis.call('ZADD', OCCURRENCES, occurrence_end(timing, following), name) end
 woken = woken + 1 -- waiting workers do not know yet when this occurs
 finish()
 return store_answer(call, { now, tonumber(following) })
