@@ -18,8 +18,8 @@ class ReportFailedTries(Middleware):
     """
     One event for each failed try of a request.
 
-    A batch that fails is handled again in halves, until the request that fails is alone. Only that call counts as a
-    try, so only that one is reported. A lost lease is no failure: another worker handles the requests.
+    The requests of a batch that fails are handled again one by one. Only a call of one request counts as a try, so only
+    such a call is reported. A lost lease is no failure: another worker handles the requests.
     """
 
     async def handle(self, handler, requests, call_next):

@@ -437,6 +437,24 @@ class Machine(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.batches)
+    @rule(place=places, count=st.integers(1, 4), fates=losses)
+    def fail_together(self, place: int, count: int, fates: list[str]) -> None:
+        """A call of several requests failed: the holder has the first one in hand."""
+        pair, call = self.pair_at(place), self.call_of(self.pair_at(place))
+        self.clock.tick()
+        self.lose(fates if self.is_held(pair) else [])
+        self.same_answer(
+            *[
+                storage.fail(
+                    Failure(
+                        batch.lease, batch.tube.priority, batch.first, 0, "", call=call, last=batch.first + count - 1
+                    )
+                )
+                for storage, batch in ((self.memory_storage, pair.memory), (self.redis_storage, pair.redis))
+            ]
+        )
+
+    @precondition(lambda self: self.batches)
     @rule(place=places, fates=losses)
     def renew(self, place: int, fates: list[str]) -> None:
         pair = self.pair_at(place)

@@ -97,7 +97,7 @@ async def live(server: RedisServer, proxy: CuttingProxy) -> Life:
 
     handled: dict[str, list[str]] = {}
     tried: list[str] = []
-    settings.worker_batch_size = 1
+    settings.worker_batch_size = 2
     through = Redis(host="127.0.0.1", port=proxy.port, retry=ClientRetry(NoBackoff(), 0))
     direct = Redis(host="127.0.0.1", port=server.port)
     await direct.flushall()

@@ -59,6 +59,11 @@ async def bound(backend: RedisBackend) -> Batch:
     return await backend.bind_one("w/1", wanted=1)
 
 
+async def bound_all(backend: RedisBackend) -> Batch:
+    await backend.register("a", "1", "2", "3", "4")
+    return await backend.bind_one("w/1")
+
+
 async def letter(backend: RedisBackend) -> Batch:
     batch = await bound(backend)
     await backend.fail(batch, delay=None)
@@ -122,6 +127,10 @@ async def settle(backend: RedisBackend, batch: Batch, call: int, through: int | 
 
 async def bury(backend: RedisBackend, batch: Batch) -> bool:
     return await backend.storage.fail(Failure(batch.lease, 0, batch.first, 1, "E", None, call=1))
+
+
+async def take_apart(backend: RedisBackend, batch: Batch) -> bool:
+    return await backend.storage.fail(Failure(batch.lease, 0, batch.first, 0, "", call=1, last=batch.last))
 
 
 async def bind(backend: RedisBackend, _: Any) -> Any:
@@ -213,6 +222,7 @@ DEEDS = {
         bound,
     ),
     "fail": Deed(bury, lambda backend, batch: settle(backend, batch, 2, None, 2), bound),
+    "fail a whole batch": Deed(take_apart, lambda backend, batch: settle(backend, batch, 2, batch.first, 4), bound_all),
     "bind": Deed(bind, bind_another, lambda backend: backend.register("a", "1")),
     "bind nothing": Deed(bind, bind_another, nothing),
     "release": Deed(release, lambda backend, _: backend.bind_one("w/2"), bound),

@@ -171,8 +171,8 @@ MUTANTS = [
     Mutant(
         "an error that counts as false is none",
         "worker/lane.py",
-        "        if failure is not None:  # an error",
-        "        if failure:  # an error",
+        "if error is not None and len(requests) > 1:",
+        "if error and len(requests) > 1:",
         (FAILURES + "an_error_that_counts_as_false_is_an_error",),
     ),
     Mutant(

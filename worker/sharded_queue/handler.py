@@ -95,9 +95,10 @@ class Handler(Generic[R]):
     that no priority of a thread starves; 0 disables ageing.
     *deduplicate_seconds*: how long a request keeps others of its `identity` from being registered; 0 disables it. Costs
     Redis about 230 bytes a request for that time, and 6 µs in the step that registers it.
-    *timeout_seconds*: a call of `perform` or `handle` that takes longer is cancelled, and counts as a failed try; None
-    for no bound. Only for `async def`: a plain `def` runs in an OS thread, which cannot be stopped, and a second try
-    beside it would break the order.
+    *timeout_seconds*: bounds a call of `perform` or `handle`, and so a request: a longer call is cancelled, and counts
+    as a failed try. The handler gets as many requests at a time as fit into half of it. None for no bound. Only for
+    `async def`: a plain `def` runs in an OS thread, which cannot be stopped, and a second try beside it would break the
+    order.
 
     All methods of an instance, from `create` to `stop`, are called one after another in one context (of contextvars).
     If the handler overrides `create`, `start` or `stop`, they are also called in one asyncio task: a TaskGroup, a

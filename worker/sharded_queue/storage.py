@@ -162,6 +162,9 @@ class Failure(NamedTuple):
 
     *cap_seconds*: the handler could not start, so that no request is to blame. The delay then doubles with each such
     failure in a row, up to this many seconds.
+
+    *last*: a call of the requests from *sequence* to *last* failed, which is no try of any of them. The holder keeps
+    the thread and the first request. Until the last one is settled, each is handed out alone, to whichever worker.
     """
 
     lease: Lease
@@ -173,6 +176,7 @@ class Failure(NamedTuple):
     call: int | None = None
     traceback: str = ""
     cap_seconds: float | None = None
+    last: int | None = None
 
 
 class Waiting(NamedTuple):
@@ -429,8 +433,8 @@ class Storage(ABC):
     @abstractmethod
     async def fail(self, failure: Failure) -> bool:
         """
-        Put a failed request off, or move it to the dead letters. False if the lease was lost, or if another request is
-        at the head of the tube.
+        Put a failed request off, move it to the dead letters, or hand out the requests of a failed call one by one.
+        False if the lease was lost, or if another request is at the head of the tube.
 
         A request that is put off frees its thread, which waits as a whole; otherwise the lease stays.
         """

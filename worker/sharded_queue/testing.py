@@ -20,9 +20,9 @@ from sharded_queue.lease import Lease, clock
 from sharded_queue.queue.middleware import Middleware, around_calls
 from sharded_queue.queue.queue import Queue
 from sharded_queue.serializer import STAMP_DIGITS, unpack
-from sharded_queue.settings import settings
 from sharded_queue.storage import Batch, Entry, Failure, Registered, Registration, Schedule, Settled, Settlement
 from sharded_queue.tube import Layout, Shard
+from sharded_queue.worker.batch_fit import BatchFits
 from sharded_queue.worker.lane import Lane
 from sharded_queue.worker.latency import Latency
 from sharded_queue.worker.quota import Quota
@@ -68,7 +68,7 @@ class Sandbox:
         self._now_ms = wall_ms()
         self.storage = RecordingStorage(lambda: self._now_ms)
         self.queue = Queue(self.storage, middleware=middleware)
-        self._shared = shared
+        self._shared, self.fits = shared, BatchFits()
         self._coordinator = RuntimeCoordinator()
         self._coordinator.attach(self.storage)
 
@@ -126,7 +126,7 @@ class Sandbox:
     async def _bind(self) -> Batch | None:
         for shard in self.storage.used_shards:
             await self.storage.register_due(shard)
-            ageing, wanted = find(shard.handler).ageing_seconds, settings.worker_batch_size
+            ageing, wanted = find(shard.handler).ageing_seconds, self.fits.size(find(shard.handler))
             bound = await self._coordinator.bind(shard, BindRequest(OWNER, 1, wanted, LEASE_SECONDS, ageing))
             if bound.batches:
                 return bound.batches[0]
@@ -201,11 +201,11 @@ class _Host:
     def __init__(self, sandbox: Sandbox) -> None:
         self.storage, self.coordinator, self.count = sandbox.storage, sandbox._coordinator, 0
         self.is_traced, self.clock, self.slots = tracing.is_on(), clock, Slots(TaskPool())
-        self.quota = Quota()
+        self.quota, self.fits = Quota(), sandbox.fits
         self.call = around_calls(sandbox.queue.middleware)
 
-    def reserve(self) -> int:
-        return settings.worker_batch_size
+    def reserve(self, handler: type[Handler]) -> int:
+        return self.fits.size(handler)
 
     def handled(self, count: int, seconds: float) -> None:
         self.count += count

@@ -132,27 +132,6 @@ async def test_later_requests_do_not_pass_one_that_fails(bench: Bench) -> None:
     assert done == [0, 1, 2, 3, 4]
 
 
-async def test_the_offender_of_a_failing_batch_is_found_by_splitting_it(bench: Bench) -> None:
-    class OneBadHandler(JobHandler):
-        retry = Retry(limit=1, base_seconds=0, cap_seconds=0)
-
-        async def perform(self, *requests: Job) -> None:
-            nonlocal calls
-            calls += 1
-            if any(request.number == 77 for request in requests):
-                raise ValueError
-            done.extend(request.number for request in requests)
-
-    done: list[int] = []
-    calls = 0
-    await bench.queue.register(OneBadHandler, *jobs(range(128)))
-    await bench.worker(OneBadHandler).loop(127)
-
-    assert done == [n for n in range(128) if n != 77]
-    assert calls <= 1 + 2 * 7 + 1
-    assert await bench.dead(OneBadHandler) == ["ValueError: "]
-
-
 async def test_a_request_is_tried_as_often_as_its_handler_says(bench: Bench) -> None:
     class StubbornHandler(JobHandler):
         retry = Retry(limit=4, base_seconds=0, cap_seconds=0)
@@ -285,7 +264,7 @@ async def test_an_error_that_a_lane_does_not_expect_is_a_failed_try(
 async def test_what_a_handler_raised_is_logged_and_kept_with_its_traceback(
     bench: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A batch that is halved to find the one that fails leaves one traceback, not one for each half."""
+    """A batch and the request that it failed of leave one traceback, not one each."""
 
     class RaisingHandler(JobHandler):
         retry = Retry(limit=1, base_seconds=0, cap_seconds=0)

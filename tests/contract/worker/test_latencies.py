@@ -14,7 +14,7 @@ ROUNDING = 0.002
 
 
 async def test_each_request_counts_one_wait_and_each_call_one_time(bench: Bench) -> None:
-    """Also where a batch is halved, and what lies behind a request that failed is handed out again."""
+    """Also where a batch failed, and its requests are handed out again."""
 
     class UnluckyHandler(JobHandler):
         retry = Retry(limit=10, base_seconds=0, cap_seconds=0)

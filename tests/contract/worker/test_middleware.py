@@ -200,7 +200,7 @@ async def test_middleware_is_nested_in_the_order_of_its_list(bench: Bench) -> No
 
 
 async def test_a_middleware_sees_the_batches_of_a_thread_in_their_order(bench: Bench) -> None:
-    """Also while a failing batch is halved; what a middleware was told to be handled was handled."""
+    """Also while a failed batch comes one by one; what a middleware was told to be handled was handled."""
 
     class Notes(Middleware):
         async def handle(self, handler: type[Handler], requests: Sequence[Any], call_next: Handle) -> None:

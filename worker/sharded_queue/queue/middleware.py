@@ -55,8 +55,8 @@ class Middleware:
         their headers, the lease, and the number of the try.
 
         What this method raises is a failed try, as if the handler had raised it, even after *call_next* has returned.
-        As a batch that fails is tried in halves, this method is called for each of them. The handler's
-        `timeout_seconds` bounds the handler alone.
+        The requests of a batch that fails are handled again one by one, and this method is called for each of them. The
+        handler's `timeout_seconds` bounds the handler alone.
         """
         await call_next()
 

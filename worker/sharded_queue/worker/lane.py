@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -11,14 +10,22 @@ from typing import Any, Protocol, TypeVar
 
 from sharded_queue import context, tracing
 from sharded_queue.coordinator import Arrival
-from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable, describe, traceback_of
-from sharded_queue.handler import Handler, Retry
+from sharded_queue.errors import LeaseLost, SerializationError, StorageUnavailable, describe
+from sharded_queue.handler import Handler
 from sharded_queue.lease import Lease
-from sharded_queue.printable import counted
 from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
 from sharded_queue.state import Report
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
+from sharded_queue.worker.batch_fit import BatchFits
+from sharded_queue.worker.failures import (
+    FAILURES,
+    delay_seconds,
+    failure_of,
+    failure_of_all,
+    log_failure,
+    policy_of,
+)
 from sharded_queue.worker.latency import Latency
 from sharded_queue.worker.quota import Quota
 from sharded_queue.worker.slots import Slots
@@ -26,10 +33,6 @@ from sharded_queue.worker.task_pool import Ended, Fiber, TaskPool
 
 log = logging.getLogger("sharded_queue")
 T = TypeVar("T")
-FAILURES = (Exception, BaseExceptionGroup, SystemExit, asyncio.CancelledError)
-"""
-What a handler may raise without harm to its worker. `Lane._is_cancelled` tells whose a cancellation is.
-"""
 
 
 class Host(Protocol):
@@ -54,7 +57,10 @@ class Host(Protocol):
     quota: Quota
     """Takes back what was reserved and not handed out."""
 
-    def reserve(self) -> int:
+    fits: BatchFits
+    """How many requests a call of a handler may have."""
+
+    def reserve(self, handler: type[Handler]) -> int:
         """Reserve the next batch; returns its largest size, 0 when the worker takes nothing new."""
 
     def handled(self, count: int, seconds: float) -> None: ...
@@ -95,7 +101,9 @@ class Lane:
 
     __slots__ = (
         "__weakref__",
+        "_alone_until",
         "_arrival",
+        "_asked",
         "_bound_at",
         "_calls",
         "_fiber",
@@ -106,6 +114,7 @@ class Lane:
         "_is_ending",
         "_is_settling",
         "_is_woken",
+        "_known_error",
         "_latency",
         "_reserved",
         "_waking",
@@ -135,7 +144,11 @@ class Lane:
         self._bound_at = time.monotonic()
         self._calls = 0
         self._latency, self._handed_ms = host.latency(handler), 0
-        self._first, self._reserved = batch, len(batch.messages)
+        self._first, self._reserved, self._asked = batch, len(batch.messages), host.fits.size(handler)
+        self._alone_until = batch.first
+        """The last request of a batch that failed: those up to it come one by one."""
+        self._known_error: str | None = None
+        """What the handler raised on that batch."""
         self._is_woken = False
         self._arrival: Arrival | None = None
         self._waking: asyncio.Event | None = None
@@ -229,7 +242,7 @@ class Lane:
     async def _fail_try(self, batch: Batch, error: BaseException) -> None:
         """An unexpected error is a failed try: it is counted, and repeated only after a pause."""
         try:
-            if batch.attempt >= self._policy().limit:
+            if batch.attempt >= policy_of(self.handler).limit:
                 await self._tell(self.host.fail(self._failure(batch, batch.attempt, error, None)))
             else:
                 await self._put_off(batch, batch.attempt, error)
@@ -290,21 +303,20 @@ class Lane:
             self._is_settling = False
 
     async def _turn(self, handler: Handler, batch: Batch) -> Batch | None:
-        """Handle a batch up to its first failure, settle what was handled, and fetch the next batch."""
+        """Handle a batch, settle what was handled, and fetch the next one."""
         requests, flaw = self.handler.serializer().read(batch.messages)
         self._handed_ms, self.report = time.time_ns() // 1_000_000, None
         began = self.called_since = time.monotonic()
-        done, error = len(requests), None
-        failure = await self._call(handler, batch, 0, requests, None) if requests else None
-        if failure is not None:  # an error may count as false: it may define its length, or __bool__
-            done, error = await self._handle_in_parts(handler, batch, requests, failure)
-        ended = time.monotonic()
-        self.called_since = None
+        error = await self._call(handler, batch, requests) if requests else None
+        ended, self.called_since = time.monotonic(), None
+        if error is not None and len(requests) > 1:  # an error may count as false, by a length or __bool__
+            return await self._take_apart(batch, len(requests), error)
+        done = len(requests) if error is None else 0
         if error is not None or flaw is not None:
             return await self._settle_and_fail(batch, done, ended - began, error, flaw)
-        if done < settings.worker_batch_size and not self.handler.has_lifecycle:
-            self._leave_slot()  # the thread seems drained, so the next one begins while this one is settled
-        wanted = self.host.reserve()
+        if self._seems_drained(batch, done) and not self.handler.has_lifecycle:
+            self._leave_slot()  # the next thread begins while this one is settled
+        wanted = self.host.reserve(self.handler)
         leaving, is_over = wanted == 0 or self.host.is_leaving(), ended - self._bound_at > settings.worker_turn
         settlement = Settlement(
             self.lease, batch.tube.priority, batch.last, ended - began, wanted, leaving, is_over, self._call_number()
@@ -314,41 +326,26 @@ class Lane:
             self._note_handled(batch.messages if batch.attempt == 1 else batch.messages[1:], done, ended - began)
         return self._next(settled, wanted)
 
-    async def _handle_in_parts(
-        self, handler: Handler, batch: Batch, requests: list[Any], failure: BaseException
-    ) -> tuple[int, BaseException | None]:
-        """
-        Halve a batch that failed with *failure* until the request that fails on its own is found: log2 of the batch
-        more calls.
+    def _seems_drained(self, batch: Batch, done: int) -> bool:
+        return done < self._asked and batch.last >= self._alone_until
 
-        Returns how many requests from the head were handled, and the error of the next one, if it failed.
+    async def _take_apart(self, batch: Batch, count: int, error: BaseException) -> Batch | None:
         """
-        done, size, suspects = 0, len(requests), len(requests)
-        outcome: BaseException | None = failure
-        error: BaseException | None = None
-        while True:
-            if outcome is None:
-                done, suspects = done + size, suspects - size
-                if suspects == 0:
-                    error, suspects = None, len(requests) - done
-            elif size == 1:
-                return done, outcome
-            else:
-                error, suspects = outcome, size
-            if done == len(requests):
-                return done, None
-            size = suspects if error is None else max(1, suspects // 2)
-            outcome = await self._call(handler, batch, done, requests[done : done + size], error)
+        The call of the first *count* requests failed. From here on each is handed out alone and settled, the last one
+        too, whatever happens meanwhile: none is handled more than twice because of another one.
+        """
+        failure = failure_of_all(batch, count, self._call_number())
+        if not await self._tell(self.host.fail(failure)):
+            return self._next(Settled(is_lost=True), 0)
+        self._known_error, self._alone_until = describe(error), batch.first + count - 1
+        return self._next(Settled(batch._replace(messages=batch.messages[:1])), 0)
 
     def _note_report(self, first: int, done: int, of: int | None, note: str) -> None:
         self.report = Report(first, done, of, note)
 
-    async def _call(
-        self, handler: Handler, batch: Batch, begin: int, requests: list[Any], before: BaseException | None
-    ) -> BaseException | None:
+    async def _call(self, handler: Handler, batch: Batch, requests: list[Any]) -> BaseException | None:
         """
-        Call the handler with *requests*, which begin at index *begin* of the batch; *before*: what it raised on the
-        larger batch before. Returns what it raised, if anything.
+        Call the handler with *requests*, the first ones of the batch. Returns what it raised, if anything.
 
         The renewer revokes a lane whose lease is over. After the whole process stood still, a call may come first.
 
@@ -357,7 +354,7 @@ class Lane:
         """
         if self.host.clock() >= self.deadline:
             raise LeaseLost("its lease was over before the handler was called")
-        _set_context(batch, begin, len(requests), partial(self._note_report, batch.first))
+        _set_context(batch, len(requests), partial(self._note_report, batch.first))
         failure: BaseException | None = None
         began = time.monotonic()
         try:
@@ -371,18 +368,14 @@ class Lane:
             failure = error
         seconds = time.monotonic() - began
         self._latency.calls.add(seconds * 1000)
+        if self.handler.timeout_seconds is not None:
+            self.host.fits.note(self.handler, len(requests), seconds, failure)
         if self.host.is_measured:
             self.host.called(self.handler, seconds, failure)
         if failure is not None:
-            self._note_failure(failure, before, len(requests))
+            log_failure(self.handler, self.lease, len(requests), failure, self._known_error)
+            self.host.failed(self.handler)
         return failure
-
-    def _note_failure(self, error: BaseException, before: BaseException | None, count: int) -> None:
-        said = describe(error)
-        trace = None if before is not None and describe(before) == said else error
-        name, these = self.handler.name, counted(count, "request")
-        log.warning("%s failed on %s of %s: %s", name, these, self.lease, said, exc_info=trace)
-        self.host.failed(self.handler)
 
     async def _call_traced(self, handler: Handler, requests: list[Any]) -> None:
         owner, headers = self.lease.owner, (unpack(message).headers for message in context.current().messages)
@@ -401,6 +394,7 @@ class Lane:
     async def _settle_and_fail(
         self, batch: Batch, done: int, seconds: float, error: BaseException | None, flaw: SerializationError | None
     ) -> Batch | None:
+        """The first request failed; or the first *done* were handled, and the next one cannot be read."""
         if done:
             through = batch.first + done - 1
             settlement = Settlement(self.lease, batch.tube.priority, through, seconds, call=self._call_number())
@@ -414,33 +408,25 @@ class Lane:
             assert flaw
             return await self._dead_letter(culprit, flaw)
         if attempt == 1:
-            self._latency.waits.add_waits(batch.messages[done : done + 1], self._handed_ms)
-        if attempt >= self._policy().limit:
+            self._latency.waits.add_waits(batch.messages[:1], self._handed_ms)
+        if attempt >= policy_of(self.handler).limit:
             return await self._dead_letter(culprit, error)
         await self._put_off(culprit, attempt, error)
         return None
 
     async def _put_off(self, batch: Batch, attempt: int, error: BaseException) -> None:
         """The whole thread waits: no request may overtake the one that failed."""
-        delay = delay_seconds(self._policy(), attempt)
+        delay = delay_seconds(policy_of(self.handler), attempt)
         if await self._tell(self.host.fail(self._failure(batch, attempt, error, delay))):
             log.info("%s waits %.2f s after attempt %d", self.lease, delay, attempt)
         self.is_held = False
 
     async def _put_off_start(self, batch: Batch, error: BaseException) -> None:
         """No request is to blame, so no request's attempts count up; failed starts are counted separately."""
-        policy = self._policy()
+        policy = policy_of(self.handler)
         failure = self._failure(batch, batch.attempt - 1, error, delay_seconds(policy, 1))
         await self._tell(self.host.fail(failure._replace(cap_seconds=policy.cap_seconds)))
         self.is_held = False
-
-    def _policy(self) -> Retry:
-        """A policy that raises must not keep a failure from being counted."""
-        try:
-            return self.handler.policy()
-        except Exception:
-            log.exception("%s.policy() failed; using the defaults of the settings", self.handler.name)
-            return Handler.policy()
 
     async def _dead_letter(self, batch: Batch, error: BaseException) -> Batch | None:
         log.error("request %d of %s goes to the dead letters: %s", batch.first, batch.tube, describe(error))
@@ -448,13 +434,12 @@ class Lane:
             return self._next(Settled(is_lost=True), 0)
         self.host.quota.give_back(self._reserved)
         self._reserved = 0
-        wanted = self.host.reserve()
+        wanted = self.host.reserve(self.handler)
         settlement = Settlement(self.lease, wanted=wanted, release=wanted == 0, call=self._call_number())
         return self._next(await self._tell(self.host.settle(settlement)), wanted)
 
     def _failure(self, batch: Batch, attempt: int, error: BaseException, delay: float | None) -> Failure:
-        said, where, number = describe(error), traceback_of(error), self._call_number()
-        return Failure(self.lease, batch.tube.priority, batch.first, attempt, said, delay, number, where)
+        return failure_of(batch, attempt, error, delay, self._call_number())
 
     def _call_number(self) -> int:
         """Calls are numbered so that Redis can tell a late call from the next one."""
@@ -474,7 +459,7 @@ class Lane:
     def _next(self, settled: Settled, wanted: int) -> Batch | None:
         handed = len(settled.batch.messages) if settled.batch else 0
         self.host.quota.give_back(self._reserved + wanted - handed)
-        self._reserved = handed
+        self._reserved, self._asked = handed, wanted or self._asked
         if settled.is_lost:
             self._note_loss("its fence was refused")
         if settled.is_released:
@@ -492,7 +477,7 @@ class Lane:
         self.host.drained(self)
         while self.is_held and not batch:
             await self._wait_to_wake(leave_at - time.monotonic())
-            leaving, wanted = self.host.is_leaving() or time.monotonic() >= leave_at, self.host.reserve()
+            leaving, wanted = self.host.is_leaving() or time.monotonic() >= leave_at, self.host.reserve(self.handler)
             settled = self._delivered() if wanted else None
             if not settled:
                 release, number = leaving or wanted == 0, self._call_number()
@@ -520,14 +505,7 @@ class Lane:
         self._is_woken = False
 
 
-def delay_seconds(policy: Retry, attempt: int) -> float:
-    """Seconds that a thread waits after the failed *attempt* (from 1): exponential, less a random part."""
-    full = min(policy.cap_seconds, policy.base_seconds * (1 << min(attempt - 1, 60)))
-    return full * (1 - policy.jitter * random.random())  # noqa: S311 - spreads retries, no secret
-
-
-def _set_context(batch: Batch, begin: int, count: int, report: Callable[[int, int | None, str], None]) -> None:
-    messages = batch.messages if count == len(batch.messages) else batch.messages[begin : begin + count]
-    first = batch.first + begin
-    attempt = batch.attempt if begin == 0 else 1
-    context.batch.set(context.Context(batch.lease, batch.tube, attempt, range(first, first + count), messages, report))
+def _set_context(batch: Batch, count: int, report: Callable[[int, int | None, str], None]) -> None:
+    messages = batch.messages if count == len(batch.messages) else batch.messages[:count]
+    sequences = range(batch.first, batch.first + count)
+    context.batch.set(context.Context(batch.lease, batch.tube, batch.attempt, sequences, messages, report))

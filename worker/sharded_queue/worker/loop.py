@@ -23,6 +23,7 @@ from sharded_queue.settings import WORKER_NAME, settings
 from sharded_queue.signals import heeded
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.tube import Shard
+from sharded_queue.worker.batch_fit import BatchFits
 from sharded_queue.worker.introduction import Introduction
 from sharded_queue.worker.lane import Lane
 from sharded_queue.worker.latency import Latency
@@ -110,7 +111,7 @@ class Worker:
         self._stopping = self._draining = False
         self._changed = asyncio.Event()
         self._others_wait = self._many_wait = False
-        self.quota = Quota()
+        self.quota, self.fits = Quota(), BatchFits()
         self._introduction = Introduction()
         self._cordoned_until = 0.0
         self._first_shard = 0
@@ -338,7 +339,8 @@ class Worker:
     async def _bind(self, shard: Shard, threads: int, renewer: LeaseRenewer) -> Bound:
         """Bind *threads* threads, those beyond the room ahead."""
         room = min(threads, max(0, self._room()))
-        wanted, asked_at = self.quota.reserve_each(settings.worker_batch_size, threads), self.clock()
+        most = self.fits.size(self.known_handlers().get(shard.handler))
+        wanted, asked_at = self.quota.reserve_each(most, threads), self.clock()
         bound = Bound([])
         try:
             lease_seconds, ageing_seconds = settings.coordinator_lease, self._ageing_seconds(shard)
@@ -408,10 +410,10 @@ class Worker:
 
     # What lanes ask of their worker (`lane.Host`).
 
-    def reserve(self) -> int:
+    def reserve(self, handler: type[Handler]) -> int:
         if self._stopping or self._draining:
             return 0
-        return self.quota.reserve(settings.worker_batch_size)
+        return self.quota.reserve(self.fits.size(handler))
 
     def handled(self, count: int, seconds: float) -> None:
         self.stats.handled += count

@@ -396,7 +396,7 @@ class MemoryShard:
             return
         failure = self.failures.get((thread, held.priority))
         if failure is None or failure.last < tube.head or tube.head < failure.sequence:
-            failure = FailureRecord(tube.head, held.last)
+            failure = FailureRecord(tube.head, max(held.last, failure.last if failure else held.last))
         failure = failure._replace(crashes=failure.crashes + 1)
         attempt = failure.attempts + failure.crashes
         self.note_failed(thread, PastFailure(now, held.priority, tube.head, attempt, f"{held.owner} died"))

@@ -296,7 +296,7 @@ class RedisStorage(Storage):
         reason = f"{failure.error}\n{failure.traceback}" if failure.traceback and delay is None else failure.error
         rest += [TO_THE_DEAD if delay is None else int(delay * 1000), reason, _encode_call(failure.call)]
         rest += ["" if failure.cap_seconds is None else int(failure.cap_seconds * 1000)]
-        rest += [failure.traceback[-TRACEBACK_KEPT:]]
+        rest += [failure.traceback[-TRACEBACK_KEPT:], "" if failure.last is None else failure.last]
         return bool(
             await self.scripts.run(
                 "fail",

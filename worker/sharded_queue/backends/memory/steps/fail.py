@@ -1,4 +1,7 @@
-"""The request at the head of a tube failed: its thread backs off, or the request becomes a dead letter."""
+"""
+The request at the head of a tube failed: its thread backs off, or the request becomes a dead letter. Or a call of
+several requests failed: each of them is handed out alone from here on.
+"""
 
 import re
 from math import inf
@@ -20,11 +23,26 @@ def fail(shard: MemoryShard, failure: Failure, now: int) -> bool:
     if held.priority != priority or tube.head != sequence or sequence > held.last:
         return False
     held.call = held.call if call is None else call
-    if failure.delay_seconds is None:
+    if failure.last is not None:
+        _take_apart(shard, failure, held, failure.last)
+    elif failure.delay_seconds is None:
         _give_up(shard, failure, held, now)
     else:
         _back_off(shard, failure, max(0, int(failure.delay_seconds * 1000)), now)
     return True
+
+
+def _take_apart(shard: MemoryShard, failure: Failure, held: HoldRecord, last: int) -> None:
+    """No request is to blame. The first one stays in the hands of the holder."""
+    tube, sequence = (failure.lease.thread, failure.priority), failure.sequence
+    if held.last > sequence:  # when it comes again, the first one is alone already
+        last = max(min(last, held.last), _last_suspect(shard.failures.get(tube), sequence))
+        shard.failures[tube] = FailureRecord(sequence, last)
+        held.first = held.last = sequence
+
+
+def _last_suspect(record: FailureRecord | None, sequence: int) -> int:
+    return max(sequence, record.last if record else sequence)
 
 
 def _give_up(shard: MemoryShard, failure: Failure, held: HoldRecord, now: int) -> None:
@@ -59,7 +77,7 @@ def _note_attempt(shard: MemoryShard, failure: Failure, delay_ms: int) -> int:
     tube = failure.lease.thread, failure.priority
     record = shard.failures.get(tube)
     if record is None or record.sequence != failure.sequence:
-        record = FailureRecord(failure.sequence, failure.sequence)
+        record = FailureRecord(failure.sequence, _last_suspect(record, failure.sequence))
     error = failure.error
     if failure.cap_seconds is not None:
         before = FAILED_START.match(record.error)

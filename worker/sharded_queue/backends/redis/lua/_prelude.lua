@@ -644,7 +644,8 @@ local function count_crash(thread, tubes, held, crash_limit)
     if tube.priority == held.priority and tube.head <= held.last then
       local failure = failure_of(thread, tube.priority)
       if not failure or failure.last < tube.head or tube.head < failure.sequence then
-        failure = { sequence = tube.head, last = held.last, attempts = 0, crashes = 0, reason = '' }
+        local last = math.max(held.last, failure and failure.last or held.last)
+        failure = { sequence = tube.head, last = last, attempts = 0, crashes = 0, reason = '' }
       end
       failure.crashes = failure.crashes + 1
       note_failed(thread, tube.priority, tube.head, failure.attempts + failure.crashes, held.owner .. ' died', '')

@@ -1,17 +1,19 @@
 #!lua flags=allow-oom
--- The request at the head of a tube failed: its thread backs off, or the request becomes a dead letter.
+-- The request at the head of a tube failed: its thread backs off, or the request becomes a dead letter. Or a call of
+-- several requests failed: each of them is handed out alone from here on.
 --
 -- ARGV  sent again (0 or 1), thread, fence, priority, sequence, attempt, delay ms (or 'dead' for a dead letter), reason
 --       (of a dead letter: with its traceback in the lines after the first), number of the holder's call or '',
 --       cap ms (the handler could not start: the delay doubles with each such failure in a row, up to the cap) or '',
---       end of the traceback
+--       end of the traceback, sequence of the last request of the call that failed or '': then no request is to blame,
+--       and the first one stays in the hands of the holder
 -- Returns 1, or 0 when the lease was lost
 --
 -- A failure that was carried out is only answered: its holder may be at its next batch.
 
 local again, thread, fence, priority = ARGV[1] == '1', ARGV[2], ARGV[3], ARGV[4]
 local sequence, attempt, delay, reason = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]) or -1, ARGV[8]
-local call, cap = ARGV[9], tonumber(ARGV[10])
+local call, cap, last = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[12])
 if ARGV[7] ~= 'dead' then delay = math.max(delay, 0) end
 
 check_kinds()
@@ -45,11 +47,19 @@ local i = place_at_head()
 if not i then return 0 end
 
 if call ~= '' then held.call = call end
-if delay >= 0 then
+local failure = failure_of(thread, priority)
+local last_suspect = math.max(sequence, failure and failure.last or sequence)
+if last then
+  if held.last > sequence then -- when it comes again, the first one is alone already
+    last_suspect = math.max(last_suspect, math.min(last, held.last))
+    store_failure(thread, priority, { sequence = sequence, last = last_suspect, attempts = 0, crashes = 0, reason = '' })
+    held.first, held.last = sequence, sequence
+  end
+  store_hold(thread, held)
+elseif delay >= 0 then
   follow_clock()
-  local failure = failure_of(thread, priority)
   if not failure or failure.sequence ~= sequence then
-    failure = { sequence = sequence, last = sequence, crashes = 0 }
+    failure = { sequence = sequence, last = last_suspect, crashes = 0 }
   end
   if cap then
     local starts = (tonumber(string.match(failure.reason or '', '^cannot start %((%d+)%): ')) or 0) + 1
