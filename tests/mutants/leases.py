@@ -171,8 +171,8 @@ MUTANTS = [
     Mutant(
         "an error that counts as false is none",
         "worker/lane.py",
-        "if error is not None and len(requests) > 1:",
-        "if error and len(requests) > 1:",
+        "if error is not None or flaw is not None:",
+        "if error or flaw is not None:",
         (FAILURES + "an_error_that_counts_as_false_is_an_error",),
     ),
     Mutant(
@@ -231,5 +231,47 @@ MUTANTS = [
         "    from = from + #moved / 2\n",
         "    from = 1 / 0\n",
         (CLOCK + "more_than_one_part_of_what_waits_is_brought_forward",),
+    ),
+    Mutant(
+        "a blocked event loop keeps threads that are in no call",
+        "worker/lease_renewer.py",
+        "if silent_leases < SILENT_LEASES:",
+        "if silent_leases < inf:",
+        (LOST_LEASES + "a_blocked_event_loop_leaves_threads_to_others_that_are_in_no_call",),
+    ),
+    Mutant(
+        "a blocked event loop keeps all calls",
+        "worker/lease_renewer.py",
+        "if silent_leases < BLOCKED_LEASES:",
+        "if silent_leases < inf:",
+        (LOST_LEASES + "an_event_loop_that_stays_blocked_keeps_only_calls_that_move",),
+    ),
+    Mutant(
+        "a blocked event loop keeps no call in an OS thread",
+        "worker/lease_renewer.py",
+        "        if runs_in_os_thread(lane.handler):\n            return True\n",
+        "",
+        (LOST_LEASES + "an_event_loop_that_stays_blocked_keeps_only_calls_that_move",),
+    ),
+    Mutant(
+        "a blocked event loop does not keep the call that blocks it",
+        "worker/lease_renewer.py",
+        "        if task is None or lane.is_run_by(task):\n            return task is not None\n",
+        "",
+        (LOST_LEASES + "an_event_loop_that_stays_blocked_keeps_only_calls_that_move",),
+    ),
+    Mutant(
+        "a handler goes on after the end of its lease when the event loop does",
+        "worker/task_pool.py",
+        "return asyncio.CancelledError() if self.must_stop and self.must_stop() else value",
+        "return value",
+        (LOST_LEASES + "an_event_loop_that_stays_blocked_keeps_only_calls_that_move",),
+    ),
+    Mutant(
+        "an event loop counts as blocked too early",
+        "worker/lease_renewer.py",
+        "SILENT_LEASES, BLOCKED_LEASES = 1.2, 4.0",
+        "SILENT_LEASES, BLOCKED_LEASES = 0.3, 4.0",
+        (LOST_LEASES + "an_event_loop_that_is_blocked_for_one_and_a_half_leases_loses_nothing",),
     ),
 ]

@@ -275,6 +275,11 @@ def _os_threads() -> "futures.ThreadPoolExecutor":
     return futures.ThreadPoolExecutor(MOST_OS_THREADS, "sharded-queue-handler")
 
 
+def runs_in_os_thread(handler: type[Handler]) -> bool:
+    """Whether calls of *handler* go on while the event loop is blocked."""
+    return not handler._is_async
+
+
 def _check_timeout(handler: type[Handler]) -> None:
     seconds: object = handler.timeout_seconds
     if seconds is None:

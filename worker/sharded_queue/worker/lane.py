@@ -123,6 +123,7 @@ class Lane:
         "handler",
         "host",
         "is_held",
+        "is_left",
         "is_lingering",
         "is_lost",
         "lease",
@@ -139,7 +140,7 @@ class Lane:
         """Monotonic time at which the running call of one of the handler's methods began."""
         self.report: Report | None = None
         """What the handler last reported of its batch. Renewals read it in an OS thread of their own."""
-        self.is_lost = self.is_lingering = False
+        self.is_lost = self.is_lingering = self.is_left = False
         self.is_held, self._is_settling, self._is_ending = True, False, False
         self._bound_at = time.monotonic()
         self._calls = 0
@@ -167,6 +168,7 @@ class Lane:
         """Serve the thread in a fiber of *pool*, in one task where the handler may open what it closes later."""
         start = pool.start_alone if self.handler.has_lifecycle else pool.start
         self._fiber = start(self.serve(), ended)
+        self._fiber.must_stop = self._must_stop
 
     def wake(self, arrival: Arrival | None = None) -> None:
         """Check again: a request may have arrived in the drained thread, or the lane has to leave."""
@@ -174,6 +176,22 @@ class Lane:
         self._arrival = arrival or self._arrival
         if self._waking:
             self._waking.set()
+
+    def leave(self) -> None:
+        """The lease is not renewed, as the event loop is blocked. Called in another OS thread."""
+        self.is_left = True
+
+    def _must_stop(self) -> bool:
+        """Whether the lease ended while the event loop was blocked: the handler must not go on when the loop does."""
+        if not self.is_left or not self.is_exposed or self._is_ending or self.host.clock() < self.deadline:
+            return False
+        self._note_loss("it ended before its handler went on")
+        self._is_cut = True
+        return True
+
+    def is_run_by(self, task: "asyncio.Task[Any]") -> bool:
+        """Whether the lane runs now, where *task* is what the event loop runs."""
+        return self._fiber is not None and self._fiber.is_run_by(task)
 
     def revoke(self, reason: str) -> None:
         """The lease is lost: stop the handler, write nothing."""

@@ -12,11 +12,13 @@ from weakref import WeakKeyDictionary
 
 from sharded_queue.coordinator import Coordinator
 from sharded_queue.errors import StorageUnavailable
+from sharded_queue.handler import runs_in_os_thread
 from sharded_queue.lease import Lease, clock
 from sharded_queue.printable import counted
 from sharded_queue.state import About
 from sharded_queue.tube import Shard
 from sharded_queue.worker.lane import Lane
+from sharded_queue.worker.pulse import Pulse, lease_of
 
 log = logging.getLogger("sharded_queue")
 RENEWALS_PER_LEASE = 3
@@ -24,6 +26,11 @@ LONGEST_ROUND = 0.5
 """The part of a lease that one renewal of a shard may take; then it starts again, with the leases bound since."""
 MARGIN = 0.1
 """The last part of a lease, in which it counts as lost: the time a handler has to stop before another one starts."""
+SILENT_LEASES, BLOCKED_LEASES = 1.2, 4.0
+"""
+The event loop is silent, or blocked, when it has not moved for this many leases. A renewal sees that up to a third of a
+lease late; a loop that stands still for one and a half leases loses nothing.
+"""
 LONGEST_NAP_SECONDS = 1.0
 """Deadlines are checked at least this often: no timer notices that the machine was suspended."""
 
@@ -62,8 +69,10 @@ class LeaseRenewer:
     Renews all leases of a worker, in one call per shard, three times per lease, and revokes lanes whose lease is over.
 
     Where the coordinator can be cloned, renewals run in an OS thread of their own, so that a handler that blocks the
-    event loop keeps its thread of requests. A lane whose handler has not returned for *timeout_seconds* counts as hung
-    and is not renewed any more. Lanes are revoked in their own event loop.
+    event loop keeps its thread of requests, but not those of others: once the loop is silent, lanes that are in no call
+    are not renewed; once it is blocked, only calls in OS threads are, and the one that blocks it. A lane whose handler
+    has not returned for *timeout_seconds* counts as hung and is not renewed any more. Lanes are revoked in their own
+    event loop, and those whose leases ended while it was blocked before their handlers go on.
     """
 
     def __init__(
@@ -80,7 +89,8 @@ class LeaseRenewer:
         self._introduce = introduce
         self._loop = asyncio.get_running_loop()
         self._watched, self._earlier = inf, asyncio.Event()
-        self._long_calls = LongCalls()
+        self._long_calls, self._pulse = LongCalls(), Pulse(self._loop)
+        self._is_told = False
 
     def deadline(self, asked_at: float) -> float:
         """Until when a lease can be trusted that was requested at *asked_at*."""
@@ -138,10 +148,38 @@ class LeaseRenewer:
 
     def _lanes_of_shards(self) -> dict[Shard, dict[Lease, Lane]]:
         shards: dict[Shard, dict[Lease, Lane]] = {}
-        for lane in self._lanes():
-            if lane.is_held and not self._is_hung(lane):
+        lanes = self._lanes()
+        left = self._left(lanes, self._pulse.silence() / self._lease_seconds)
+        for lane in lanes:
+            if lane in left:
+                lane.leave()
+            elif lane.is_held and not self._is_hung(lane):
                 shards.setdefault(lane.lease.shard, {})[lane.lease] = lane
         return shards
+
+    def _left(self, lanes: Collection[Lane], silent_leases: float) -> set[Lane]:
+        """The lanes that are left to others because the event loop, which has to serve them, does not move."""
+        if silent_leases < SILENT_LEASES:
+            self._is_told = False
+            return set()
+        if not self._is_told:
+            log.warning("the event loop is blocked: threads that are in no call of a handler are left to other workers")
+        self._is_told = True
+        if silent_leases < BLOCKED_LEASES:
+            return {lane for lane in lanes if lane.called_since is None}
+        return {lane for lane in lanes if lane.called_since is None or not self._moves(lane)}
+
+    def _moves(self, lane: Lane) -> bool:
+        """Whether the call of a lane goes on while the loop is blocked. An unknown task may be that of any lane."""
+        if runs_in_os_thread(lane.handler):
+            return True
+        task = self._pulse.task()
+        if task is None or lane.is_run_by(task):
+            return task is not None
+        try:
+            return lease_of(task) == lane.lease
+        except LookupError:
+            return not any(other.is_run_by(task) for other in self._lanes())
 
     async def _renew(self, coordinator: Coordinator, shard: Shard, lanes: Mapping[Lease, Lane]) -> None:
         asked_at, about = self._clock(), self._introduce(shard)
@@ -157,9 +195,11 @@ class LeaseRenewer:
             return
         for lease, lane in lanes.items():
             if lease in lost:
+                lane.deadline = -inf
+                lane.leave()  # if the event loop is blocked, its handler must not go on before it hears of it
                 self._loop.call_soon_threadsafe(lane.revoke, "it was taken over or taken away")
             else:
-                lane.deadline = self.deadline(asked_at)
+                lane.deadline, lane.is_left = self.deadline(asked_at), False
 
     def _patience(self, lanes: Collection[Lane], asked_at: float) -> float:
         """Seconds until the first of the leases is over, not counting those that are over already."""

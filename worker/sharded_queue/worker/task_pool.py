@@ -36,7 +36,7 @@ class Fiber:
     where it has a task of its own.
     """
 
-    __slots__ = ("_answer", "_context", "_coroutine", "_pool", "ended", "is_suspended", "task")
+    __slots__ = ("_answer", "_context", "_coroutine", "_pool", "_runner", "ended", "is_suspended", "must_stop", "task")
 
     def __init__(self, pool: "TaskPool", coroutine: Coroutine[Any, Any, None], ended: Ended) -> None:
         self._pool, self._coroutine, self.ended = pool, coroutine, ended
@@ -44,10 +44,22 @@ class Fiber:
         self.task: asyncio.Task[None] | None = None
         """The task that awaits what the coroutine awaits."""
         self.is_suspended = False
+        self.must_stop: Callable[[], bool] | None = None
+        """Asked before the coroutine goes on after it awaited something: whether to raise `CancelledError` there."""
+        self._runner: asyncio.Task[None] | None = None
         self._answer: asyncio.Future[object] | None = None
 
-    def step(self, value: object) -> Any:
-        """Run until it awaits something, which is returned."""
+    def is_run_by(self, task: "asyncio.Task[Any]") -> bool:
+        """Whether the coroutine runs now, where *task* is what the event loop runs."""
+        return task is self._runner and self._pool.current is self
+
+    def go_on(self, value: object) -> object:
+        """What to resume with, when what it awaited gave *value*."""
+        return asyncio.CancelledError() if self.must_stop and self.must_stop() else value
+
+    def step(self, value: object, task: "asyncio.Task[None] | None") -> Any:
+        """Run in *task* until it awaits something, which is returned."""
+        self._pool.current, self._runner = self, task
         if isinstance(value, BaseException):
             return self._context.run(self._coroutine.throw, value)
         return self._context.run(self._coroutine.send, value)
@@ -107,9 +119,8 @@ class TaskPool:
     def _stay(self, fiber: Fiber) -> Generator[Any, Any, None]:
         value: object = None
         while True:
-            self.current = fiber
             try:
-                awaited = fiber.step(value)
+                awaited = fiber.step(value, fiber.task)
             except StopIteration:
                 return fiber.ended(None)
             except BaseException as error:
@@ -122,7 +133,7 @@ class TaskPool:
                     fiber.is_suspended = True
                     value = yield from fiber.expect()
                 else:
-                    value = yield awaited
+                    value = fiber.go_on((yield awaited))
             except BaseException as error:  # a cancellation is raised where the fiber waits or asks
                 fiber.is_suspended, value = False, error
 
@@ -149,9 +160,8 @@ class TaskPool:
     def _advance(self, fiber: Fiber, value: object, task: "asyncio.Task[None]") -> Generator[Any, Any, None]:
         """Run a fiber until it suspends or ends. Whatever it awaits, this task awaits."""
         while True:
-            self.current = fiber
             try:
-                awaited = fiber.step(value)
+                awaited = fiber.step(value, task)
             except StopIteration:
                 return fiber.ended(None)
             except BaseException as error:
@@ -167,7 +177,7 @@ class TaskPool:
             self._call_task()
             fiber.task = task
             try:
-                value = yield awaited
+                value = fiber.go_on((yield awaited))
             except BaseException as error:  # a cancellation is raised where the fiber waits
                 value = error
             fiber.task = None
