@@ -121,8 +121,8 @@ MUTANTS = [
     ),
     Mutant(
         "a worker binds ahead under a limit",
-        LOOP,
-        "if self.quota.is_limited or self._is_leaving_shards():",
+        "worker/binder.py",
+        "if self._host.quota.is_limited or self._is_leaving_shards():",
         "if self._is_leaving_shards():",
         (AHEAD + "nothing_is_bound_ahead_under_a_limit",),
     ),

@@ -184,9 +184,9 @@ MUTANTS = [
     ),
     Mutant(
         "an idle worker hears of no lease between its looks",
-        "worker/loop.py",
-        "due += [self._free_at + 0.001, self._asked_at + settings.coordinator_lease / CHECKS_PER_LEASE]",
-        "due += [self._free_at + 0.001]",
+        "worker/binder.py",
+        "due += [free_at + 0.001, self._asked_at + settings.coordinator_lease / CHECKS_PER_LEASE]",
+        "due += [free_at + 0.001]",
         (LEASE + "what_a_crash_costs_does_not_grow_with_the_shards_of_the_survivor",),
     ),
     Mutant(

@@ -314,8 +314,8 @@ MUTANTS = [
     Mutant(
         "a worker looks for threads whenever one of its own gets a request",
         "worker/wakeup.py",
-        "return not isinstance(called, Arrival)",
-        "return True",
+        "return () if isinstance(called, Arrival) else (called,)",
+        "return self._shards",
         (SERVING + "a_request_for_a_thread_that_lingers_costs_one_call",),
     ),
     Mutant(

@@ -51,6 +51,21 @@ class Bound(NamedTuple):
     occurs_seconds: float | None = None
 
 
+class Outlook(NamedTuple):
+    """
+    *waiting*: about how many threads of a shard a `bind` could take now. *next_seconds*: until a lease or a back-off
+    ends, or a delayed request is due: 0 if that moment has come, None if there is none.
+    """
+
+    waiting: int
+    next_seconds: float | None
+
+    @property
+    def is_promising(self) -> bool:
+        """Whether a `bind` may find something."""
+        return self.waiting > 0 or self.next_seconds == 0
+
+
 class Arrival(NamedTuple):
     """
     The first request of a drained thread came, and *lease* is that of its holder.
@@ -146,12 +161,12 @@ class Coordinator(ABC):
         """
         return False
 
-    async def free_in(self, shards: Sequence[Shard]) -> float | None:
+    async def look(self, shards: Sequence[Shard], seconds: float) -> dict[Shard, Outlook]:
         """
-        Seconds until a lease or a back-off of *shards* ends, or a delayed request is due: 0 if that moment has come,
-        None if there is none. Cheaper than a `bind` of each shard. The default, 0, means "bind to find out".
+        What is to be had of each of *shards*, without binding anything; those that do not answer within *seconds* are
+        left out. Much cheaper than a `bind` of each. The default says "bind to find out".
         """
-        return 0.0
+        return dict.fromkeys(shards, Outlook(1, 0.0))
 
     def clone(self) -> "Coordinator | None":
         """

@@ -123,7 +123,8 @@ class Settlement(NamedTuple):
     Everything up to sequence number *through* of the tube *priority* was handled, and took *busy_seconds* of the
     handler's time; None: there is nothing to report. The worker wants at most *wanted* requests next. If none is left
     or wanted, *release* frees the thread. *is_over*: the thread's turn has ended, so it is freed even if it has
-    requests, and queues behind all threads that wait for a worker. This has no effect if none waits.
+    requests, and queues behind all threads that wait for a worker. This has no effect if none waits. *yields*: it does
+    so in any case, because its worker knows of threads that wait in other shards.
 
     *call*: the settlements and failures of a lease share one series of numbers, which starts at 1. A call that was
     already carried out is only answered when it arrives again, however late. None: a repetition is recognised by its
@@ -138,6 +139,7 @@ class Settlement(NamedTuple):
     release: bool = False
     is_over: bool = False
     call: int | None = None
+    yields: bool = False
 
 
 class Settled(NamedTuple):

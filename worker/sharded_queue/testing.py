@@ -225,6 +225,9 @@ class _Host:
     def is_leaving(self) -> bool:
         return True
 
+    async def must_yield(self, lease: Lease) -> bool:
+        return False
+
     def drained(self, lane: Lane) -> None: ...
 
     def resumed(self, lane: Lane) -> None: ...

@@ -77,6 +77,9 @@ class Host(Protocol):
     def is_leaving(self) -> bool:
         """Whether to release a drained thread at once: other threads wait, or the worker stops."""
 
+    async def must_yield(self, lease: Lease) -> bool:
+        """Whether a thread whose turn is over makes way for one of another shard."""
+
     def drained(self, lane: "Lane") -> None:
         """*lane* has nothing to handle, and lingers."""
 
@@ -336,8 +339,17 @@ class Lane:
             self._leave_slot()  # the next thread begins while this one is settled
         wanted = self.host.reserve(self.handler)
         leaving, is_over = wanted == 0 or self.host.is_leaving(), ended - self._bound_at > settings.worker_turn
+        yields = is_over and wanted > 0 and await self._tell(self.host.must_yield(self.lease))
         settlement = Settlement(
-            self.lease, batch.tube.priority, batch.last, ended - began, wanted, leaving, is_over, self._call_number()
+            self.lease,
+            batch.tube.priority,
+            batch.last,
+            ended - began,
+            wanted,
+            leaving,
+            is_over,
+            self._call_number(),
+            yields,
         )
         settled = await self._tell(self.host.settle(settlement))
         if not settled.is_lost:

@@ -31,9 +31,10 @@ class WakeupListener:
         self._waiting: asyncio.Task[Shard | Arrival | None] | None = None
         self._shards: Sequence[Shard] = ()
 
-    async def wait(self, shards: Sequence[Shard], changed: asyncio.Event, seconds: float) -> bool:
+    async def wait(self, shards: Sequence[Shard], changed: asyncio.Event, seconds: float) -> Sequence[Shard]:
         """
-        Wait for a wake-up about *shards*, for *changed* or for *seconds*; returns whether a thread may be free.
+        Wait for a wake-up about *shards*, for *changed* or for *seconds*; returns the shards of which a thread may be
+        free: the one that called, all where that is unknown, none otherwise.
 
         A wake-up sets *changed* as well.
         """
@@ -51,8 +52,9 @@ class WakeupListener:
             called = waiting.result()
             if called is None:
                 self._deliver(None)
-            return not isinstance(called, Arrival)
-        return False
+                return self._shards
+            return () if isinstance(called, Arrival) else (called,)
+        return ()
 
     async def _listen(self, shards: Sequence[Shard], seconds: float, changed: asyncio.Event) -> Shard | Arrival | None:
         """What came is delivered here, and not by the loop of the worker, which would take another round to do it."""

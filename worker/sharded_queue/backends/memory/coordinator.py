@@ -7,10 +7,10 @@ from sharded_queue.backends.memory.shard import MemoryShards
 from sharded_queue.backends.memory.steps.bind import bind
 from sharded_queue.backends.memory.steps.cordon import cordon
 from sharded_queue.backends.memory.steps.evict import evict
+from sharded_queue.backends.memory.steps.outlook import outlook
 from sharded_queue.backends.memory.steps.release import release
 from sharded_queue.backends.memory.steps.renew import renew
-from sharded_queue.backends.memory.steps.soonest import soonest
-from sharded_queue.coordinator import NO_REPORTS, Arrival, BindRequest, Bound, Coordinator
+from sharded_queue.coordinator import NO_REPORTS, Arrival, BindRequest, Bound, Coordinator, Outlook
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
@@ -68,10 +68,13 @@ class RuntimeCoordinator(Coordinator):
         until = self._shards.clock() + int(seconds * 1000)
         cordon(self._shards[shard], names, until)
 
-    async def free_in(self, shards: Sequence[Shard]) -> float | None:
+    async def look(self, shards: Sequence[Shard], seconds: float) -> dict[Shard, Outlook]:
         now = self._shards.clock()
-        moments = [soonest(self._shards[shard], now) for shard in shards]
-        return min((moment / 1000 for moment in moments if moment is not None), default=None)
+        found = {shard: outlook(self._shards[shard], now) for shard in shards}
+        return {
+            shard: Outlook(waiting, None if next_ms is None else next_ms / 1000)
+            for shard, (waiting, next_ms) in found.items()
+        }
 
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | Arrival | None:
         called = asyncio.Event()
@@ -84,11 +87,10 @@ class RuntimeCoordinator(Coordinator):
             return None
         finally:
             self._shards.listeners.discard(called.set)
-        rung = [shard for shard in shards if self._shards[shard].is_rung]
-        for shard in rung:
-            self._shards[shard].is_rung = False
+        rung = next((shard for shard in shards if self._shards[shard].is_rung), None)
         if rung:
-            return rung[0]
+            self._shards[rung].is_rung = False
+            return rung
         return next((arrival for shard in shards if (arrival := self._shards[shard].take_arrival(owner))), None)
 
     async def notify(self, shard: Shard) -> None:

@@ -23,7 +23,7 @@ from sharded_queue.backends.memory.steps.run_delayed import run_delayed
 from sharded_queue.backends.memory.steps.run_schedule import run_schedule
 from sharded_queue.backends.memory.steps.schedule import put_schedule
 from sharded_queue.backends.memory.steps.schedules import schedules
-from sharded_queue.backends.memory.steps.settle import settle
+from sharded_queue.backends.memory.steps.settle import Yields, settle
 from sharded_queue.backends.memory.steps.settle_dead import settle_dead
 from sharded_queue.backends.memory.steps.unschedule import unschedule
 from sharded_queue.backends.memory.steps.workers import workers
@@ -112,9 +112,10 @@ class RuntimeStorage(Storage):
 
     async def settle(self, settlements: Sequence[Settlement]) -> list[Settled]:
         now, room, answers = self.shards.clock(), settings.worker_batch_bytes, list[Settled]()
+        yielded = Yields()
         for index, settlement in enumerate(settlements):
             share = share_of(room, len(settlements) - index)
-            answers.append(settle(self.shards[settlement.lease.shard], settlement, share, now))
+            answers.append(settle(self.shards[settlement.lease.shard], settlement, share, now, yielded))
             room -= answers[-1].batch.bytes if answers[-1].batch else 0
         return answers
 

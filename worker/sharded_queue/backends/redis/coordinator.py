@@ -14,7 +14,7 @@ from redis.exceptions import NoPermissionError, RedisError
 from sharded_queue.backends.redis.client import Client, clone, close
 from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.scripts import Caller, Scripts, batch_of, rejection_message, text_of
-from sharded_queue.coordinator import NO_REPORTS, Arrival, BindRequest, Bound, Coordinator
+from sharded_queue.coordinator import NO_REPORTS, Arrival, BindRequest, Bound, Coordinator, Outlook
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
@@ -180,21 +180,25 @@ class RedisCoordinator(Coordinator):
         arguments = [int(seconds * 1000), *names]
         await self.scripts.run_once("cordon", self.keys.of(shard), arguments, seconds=settings.coordinator_lease)
 
-    async def free_in(self, shards: Sequence[Shard]) -> float | None:
+    async def look(self, shards: Sequence[Shard], seconds: float) -> dict[Shard, Outlook]:
         """One command for all shards; on a Cluster one each, as the keys of a command must share a slot."""
         many = 1 if self.link.is_cluster else SHARDS_AT_ONCE
         parts = [shards[at : at + many] for at in range(0, len(shards), many)]
-        answers = await asyncio.gather(*[self._soonest_ms(part) for part in parts])
-        return min((moment / 1000 for moment in answers if moment >= 0), default=None)
+        looks = [asyncio.create_task(self._look(part, seconds)) for part in parts]
+        answers = await asyncio.gather(*looks, return_exceptions=True)
+        return {shard: each for answer in answers if isinstance(answer, dict) for shard, each in answer.items()}
 
-    async def _soonest_ms(self, shards: Sequence[Shard]) -> int:
-        keys = [
-            key
-            for shard in shards
-            for base, lock in [(self.keys.base(shard), self.keys.lock(shard))]
-            for key in (f"{lock}:leases", f"{base}:blocked", f"{base}:due")
-        ]
-        return int(await self.scripts.run("soonest", keys, [], seconds=settings.redis_timeout))
+    async def _look(self, shards: Sequence[Shard], seconds: float) -> dict[Shard, Outlook]:
+        keys = [key for shard in shards for key in self._outlook_keys(shard)]
+        async with asyncio.timeout(seconds):
+            reply = await self.scripts.run("outlook", keys, [], seconds=seconds)
+        pairs = zip(reply[::2], reply[1::2], strict=True)
+        outlooks = [Outlook(waiting, next_ms / 1000 if next_ms >= 0 else None) for waiting, next_ms in pairs]
+        return dict(zip(shards, outlooks, strict=True))
+
+    def _outlook_keys(self, shard: Shard) -> list[str]:
+        base, lock = self.keys.base(shard), self.keys.lock(shard)
+        return [f"{lock}:leases", *(f"{base}:{name}" for name in ("blocked", "due", "ready", "unparking", "counters"))]
 
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | Arrival | None:
         try:
@@ -257,7 +261,9 @@ class RedisCoordinator(Coordinator):
                 block.cancel()
             answers = await asyncio.gather(*blocks, return_exceptions=True)
         self._arrivals.setdefault(owner, []).extend(answer for answer in answers if isinstance(answer, Arrival))
-        return next((answer for answer in answers if isinstance(answer, Shard)), None) or self._kept_arrival(owner)
+        woken = [answer for answer in answers if isinstance(answer, Shard)]
+        await asyncio.gather(*[self.notify(shard) for shard in woken[1:]])  # they are heard at the next wait
+        return woken[0] if woken else self._kept_arrival(owner)
 
     def _kept_arrival(self, owner: str) -> Arrival | None:
         arrivals = self._arrivals.pop(owner, [])

@@ -565,7 +565,7 @@ def _upcoming(name: bytes, next_ms: int, text: bytes, thread: bytes, priority: b
 
 
 def _settlement(settlement: Settlement) -> tuple[Any, ...]:
-    lease, priority, through, busy_seconds, wanted, release, is_over, call = settlement
+    lease, priority, through, busy_seconds, wanted, release, is_over, call, yields = settlement
     busy_us = int(busy_seconds * 1_000_000)
     return (
         lease.thread,
@@ -574,7 +574,7 @@ def _settlement(settlement: Settlement) -> tuple[Any, ...]:
         "" if through is None else through,
         busy_us,
         wanted,
-        2 if is_over else int(release),
+        3 if yields else 2 if is_over else int(release),
         _encode_call(call),
     )
 

@@ -1,7 +1,7 @@
 """Bind threads that are free and have requests, the oldest request first, and hand out their first requests."""
 
 from sharded_queue.backends.memory.shard import HoldRecord, MemoryShard, share_of
-from sharded_queue.backends.memory.steps.soonest import soonest
+from sharded_queue.backends.memory.steps.outlook import soonest
 from sharded_queue.coordinator import BindRequest, Bound
 from sharded_queue.lease import Lease
 from sharded_queue.storage import Batch

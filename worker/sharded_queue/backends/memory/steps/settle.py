@@ -4,8 +4,16 @@ from sharded_queue.backends.memory.shard import HoldRecord, MemoryShard
 from sharded_queue.storage import Settled, Settlement
 
 
-def settle(shard: MemoryShard, settlement: Settlement, room: int, now: int) -> Settled:
-    lease, priority, through, busy_seconds, *_, call = settlement
+class Yields:
+    """The threads that yielded in one call: all that lined up, and those that made way for threads of this shard."""
+
+    def __init__(self) -> None:
+        self.lined_up = self.made_way = 0
+
+
+def settle(shard: MemoryShard, settlement: Settlement, room: int, now: int, yielded: Yields) -> Settled:
+    lease, priority, through, busy_seconds, *_ = settlement
+    call = settlement.call
     shard.promote(now)
     if not (held := shard.held_by(lease)):
         return Settled(is_lost=True)
@@ -20,15 +28,20 @@ def settle(shard: MemoryShard, settlement: Settlement, room: int, now: int) -> S
         shard.settled += through + 1 - tube.head
         shard.pop_requests(lease.thread, priority, through + 1 - tube.head)
     held.call = held.call if call is None else call
-    return _go_on(shard, settlement, held, room, now)
+    return _go_on(shard, settlement, held, room, now, yielded)
 
 
-def _go_on(shard: MemoryShard, settlement: Settlement, held: HoldRecord, room: int, now: int) -> Settled:
+def _go_on(
+    shard: MemoryShard, settlement: Settlement, held: HoldRecord, room: int, now: int, yielded: Yields
+) -> Settled:
     """What becomes of a lease after its report is settled."""
-    lease, wanted, release, is_over = settlement.lease, settlement.wanted, settlement.release, settlement.is_over
+    lease, wanted, release, yields = settlement.lease, settlement.wanted, settlement.release, settlement.yields
+    is_over = settlement.is_over or yields
     if wanted > 0 and shard.is_thread_paused(lease.thread):
         wanted, release = 0, True
-    if is_over and wanted > 0 and lease.thread in shard.threads and _others_wait(shard, lease.thread, now):
+    can_yield = is_over and wanted > 0 and lease.thread in shard.threads
+    if can_yield and (yields or _others_wait(shard, lease.thread, now, yielded)):
+        yielded.lined_up += 1
         return _yield(shard, lease.thread, now)
     if wanted > 0 and lease.thread in shard.threads:
         return Settled(shard.hand_out(lease, held, wanted, room, now))
@@ -42,13 +55,17 @@ def _go_on(shard: MemoryShard, settlement: Settlement, held: HoldRecord, room: i
     return Settled()
 
 
-def _others_wait(shard: MemoryShard, thread: str, now: int) -> bool:
+def _others_wait(shard: MemoryShard, thread: str, now: int, yielded: Yields) -> bool:
     """
     Whether another thread lacks a worker. Threads whose back-off is over, whose lease expired or that are parked no
     longer become ready only with the next `bind`, and while all workers are busy there is none.
     """
-    is_expired = any(expired != thread for expired in shard.leases.up_to(now))
-    return is_expired or bool(len(shard.ready) or shard.unparking or shard.blocked.up_to(now))
+    expired = [each for each in shard.leases.up_to(now) if each != thread]
+    waiting = len(shard.ready) + len(expired) + bool(shard.unparking) + len(shard.blocked.up_to(now))
+    if waiting <= yielded.lined_up + yielded.made_way:
+        return False
+    yielded.made_way += 1
+    return True
 
 
 def _yield(shard: MemoryShard, thread: str, now: int) -> Settled:

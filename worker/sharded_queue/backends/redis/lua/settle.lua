@@ -3,7 +3,7 @@
 --
 -- ARGV  sent again (0 or 1), bytes of all messages that are handed out, beside the first of each lease; then per lease:
 --       thread, fence, priority, through ('' for nothing), busy us, wanted, release (0 no, 1 when nothing is handed out,
---       2 also when others wait), number of the holder's call or ''
+--       2 also when others wait, 3 as if others waited), number of the holder's call or ''
 -- Returns per lease 0 lost, 1 nothing handed out, 2 released, or {3, priority, first, attempt, messages}
 --
 -- Calls name sequence numbers, never a count, so that requests are not removed twice. A settlement that was carried
@@ -45,11 +45,13 @@ local function write_ends()
   ended, members, deep, lists = {}, {}, {}, {}
 end
 
--- The turn of a thread is over: it lines up behind the threads that wait now.
+-- The turn of a thread is over: it lines up behind the threads that wait now. As many threads as wait make others of
+-- this call yield, and no more: those that yielded do not count.
+local lined_up, made_way = 0, 0
 local function yield(thread)
   redis.call('ZADD', READY, now + 1, thread) -- behind those of this very millisecond too
   let_go(thread)
-  woken = woken + 1
+  woken, lined_up = woken + 1, lined_up + 1
   return 2
 end
 
@@ -57,11 +59,13 @@ end
 -- longer become ready only with the next bind, and while all workers are busy there is none.
 local function others_wait(thread)
   write_ends()
-  if redis.call('EXISTS', READY, UNPARKING) > 0 or redis.call('ZCOUNT', BLOCKED, '-inf', now_text) > 0 then return true end
-  for _, expired in ipairs(redis.call('ZRANGEBYSCORE', LEASES, '-inf', now_text, 'LIMIT', '0', '2')) do
-    if expired ~= thread then return true end
-  end
-  return false
+  local waiting = redis.call('ZCARD', READY) + redis.call('EXISTS', UNPARKING)
+    + redis.call('ZCOUNT', BLOCKED, '-inf', now_text) + redis.call('ZCOUNT', LEASES, '-inf', now_text)
+  if waiting == 0 then return false end
+  local own = tonumber(redis.call('ZSCORE', LEASES, thread) or math.huge) <= now and 1 or 0
+  if waiting - own <= lined_up + made_way then return false end
+  made_way = made_way + 1
+  return true
 end
 
 local function settle(hold, record, thread, fence, priority, through, busy, wanted, release, call, share)
@@ -83,14 +87,14 @@ local function settle(hold, record, thread, fence, priority, through, busy, want
   end
   if call ~= '' then held.call = call end
   if wanted > 0 and is_paused(thread) then wanted, release = 0, 1 end
-  if release == 2 or release > 0 and wanted == 0 then check_way_back() end
+  if release >= 2 or release > 0 and wanted == 0 then check_way_back() end
   if through then
     if held.priority ~= priority or through > held.last then return 0 end -- it was never handed out
     local count = through + 1 - tubes[place].head
     settled, busy_us = settled + count, busy_us + busy
     pop_requests(thread, tubes, place, count)
   end
-  if release == 2 and #tubes > 0 and wanted > 0 and others_wait(thread) then return yield(thread) end
+  if release >= 2 and #tubes > 0 and wanted > 0 and (release == 3 or others_wait(thread)) then return yield(thread) end
   if wanted > 0 and #tubes > 0 then
     local handed = { 3, hand_out(thread, tubes, held, wanted, share) }
     if #handed > 1 then
