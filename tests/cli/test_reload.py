@@ -135,6 +135,20 @@ def test_it_ends_while_it_waits_for_a_save(module: Module) -> None:
     assert module.worker.ended() == 2
 
 
+def test_a_worker_ends_as_by_sigterm_when_its_reloader_is_killed(
+    module: Module, queue: SyncQueue, tmp_path: Path
+) -> None:
+    queue.register(Job, "slow")
+    module.worker.line("one begins slow")
+    module.worker.tell(signal.SIGKILL)
+    module.worker.line("finishing what 1 thread began")
+    (tmp_path / "go").touch()
+    module.worker.line("one handled slow")
+    module.worker.line("stopped after 1 request")
+
+    assert module.worker.ended() == -signal.SIGKILL
+
+
 def test_without_watchfiles_it_says_what_to_install(tmp_path: Path) -> None:
     script = "import sys; sys.modules['watchfiles'] = None; from sharded_queue.cli.program import main; main()"
     words = [sys.executable, "-c", script, "worker", "--reload", "jobs"]

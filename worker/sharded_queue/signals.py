@@ -1,6 +1,7 @@
 """SIGTERM and SIGINT, for everything in this process that ends gracefully."""
 
 import asyncio
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -39,6 +40,17 @@ def heeded(received: Received) -> Iterator[None]:
         if not _listeners:
             for number in SIGNALS:
                 signal.signal(number, _before.pop(number) or signal.SIG_DFL)
+
+
+def terminate_with(descriptor: int) -> None:
+    """Have SIGTERM sent to this process when the pipe *descriptor* ends, because the process at its other end has."""
+    os.set_inheritable(descriptor, False)
+    threading.Thread(target=_terminate_after, args=(descriptor,), name="sharded-queue-parent", daemon=True).start()
+
+
+def _terminate_after(descriptor: int) -> None:
+    os.read(descriptor, 1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def _forward(number: int, _: object) -> None:

@@ -43,6 +43,8 @@ class Reloader:
         """A file has changed, or this process shall end."""
         self._is_stopping = False
         self._child: asyncio.subprocess.Process | None = None
+        self._life, self._own_end = os.pipe()
+        """The worker reads its end. It reaches the end of the pipe when this process ends, however it does."""
 
     async def run(self) -> int:
         """
@@ -77,9 +79,12 @@ class Reloader:
         writes no bytecode: Python would take that of a file for that of its next version, if both have the same size
         and were saved within one second.
         """
-        command = [sys.executable, "-m", "sharded_queue", "worker", *self._words]
+        words = [*self._words, "--stop-with", str(self._life)]
+        command = [sys.executable, "-m", "sharded_queue", "worker", *words]
         environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1"}
-        self._child = await asyncio.create_subprocess_exec(*command, process_group=0, env=environment)
+        self._child = await asyncio.create_subprocess_exec(
+            *command, process_group=0, env=environment, pass_fds=[self._life]
+        )
         ending, noticing = asyncio.create_task(self._child.wait()), asyncio.create_task(self._noticed.wait())
         await asyncio.wait([ending, noticing], return_when=asyncio.FIRST_COMPLETED)
         noticing.cancel()

@@ -28,7 +28,7 @@ from sharded_queue.predecessor import hint
 from sharded_queue.printable import counted
 from sharded_queue.queue.queue import Queue
 from sharded_queue.settings import FIELDS, mistyped, settings
-from sharded_queue.signals import heeded
+from sharded_queue.signals import heeded, terminate_with
 from sharded_queue.tube import Shard
 from sharded_queue.worker.loop import Worker
 
@@ -50,7 +50,10 @@ CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
     help="Each entry as a line of text or a JSON object.  [default: QUEUE_LOG_FORMAT, or text]",
 )
 @click.option("--reload", is_flag=True, help="While developing: start again, drained, when a Python file changes.")
-def worker(modules: tuple[str, ...], log_level: str | None, log_format: str | None, *, reload: bool) -> None:
+@click.option("--stop-with", type=int, hidden=True, help="The pipe that ends with the process that runs this worker.")
+def worker(
+    modules: tuple[str, ...], log_level: str | None, log_format: str | None, stop_with: int | None, *, reload: bool
+) -> None:
     """
     Serve the handlers that MODULES define or import, or those of them that QUEUE_WORKER_HANDLERS names.
 
@@ -62,6 +65,8 @@ def worker(modules: tuple[str, ...], log_level: str | None, log_format: str | No
     """
     # The first process of a container ignores signals without a handler, and importing may take seconds.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    if stop_with is not None:
+        terminate_with(stop_with)
     level, form = log_level or settings.log_level, log_format or settings.log_format
     logs.configure(level, form)
     if reload:
