@@ -1,6 +1,7 @@
 """The commands that read and control a queue, as a person types them, on a real Redis."""
 
 import json
+import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -378,8 +379,27 @@ def test_workers_are_listed_with_what_they_hold(ask: Ask) -> None:
     assert (second["worker"], second["threads"], second["version"]) == ("worker-2", 0, "1.2.3")
     assert second["started_at"] == "2023-11-14T22:13:20.000Z"
     table = typed("workers", "--all").output
-    assert "0 of 8" in table
+    assert re.search(r"worker-2 +shop.Charge +0 +8 ", table)
     assert "worker-1" in table
+
+
+def test_a_worker_that_is_full_with_threads_of_others_is_not_listed_as_idle(ask: Ask) -> None:
+    """`0 of 1` said that it had room."""
+    register(ask, "7", b"[1]")
+
+    async def told(redis: Redis) -> None:
+        coordinator = RedisCoordinator(redis)
+        coordinator.attach(RedisStorage(redis))
+        about = About("1.2.3", 1, 1_700_000_000_000)
+        for shard in (Shard("shop.Other"), SHARD):
+            await coordinator.bind(shard, BindRequest("worker-2/x", 1, 1, 15.0, about=about))
+
+    ask(told)
+    table = typed("workers", "shop.Other").output
+
+    assert " of 1" not in table
+    assert re.search(r"handlers +threads +lanes +busy", table)
+    assert re.search(r"worker-2 +shop.Other +0 +1 +0 ", table)
 
 
 def test_a_delayed_request_is_run_now(ask: Ask) -> None:

@@ -50,6 +50,9 @@ def workers(
     """
     List the workers of handlers: those that polled or renewed a lease in the last five minutes, and those that hold
     one of the first 1,000 bound threads of a shard.
+
+    THREADS are those of these handlers. LANES is how many threads the worker holds at most, of all its handlers: it may
+    be full with threads of others.
     """
     sought = Sought(handlers, modules, spread, everything)
     found = read(lambda storage: serving(storage, sought))
@@ -118,8 +121,8 @@ def answer(each: Serving) -> answers.Worker:
 
 
 def show(found: Sequence[Serving]) -> None:
-    columns = [name("worker"), text("handlers"), number("threads"), number("busy"), number("busy for"), word("version")]
-    columns += [word("started"), number("up"), number("last asked")]
+    columns = [name("worker"), text("handlers"), number("threads"), number("lanes"), number("busy")]
+    columns += [number("busy for"), word("version"), word("started"), number("up"), number("last asked")]
     is_reported = any(each.longest and each.longest[1] for each in found)
     columns += [text("progress")] * is_reported
     console().print(Fitted(columns, [[*row(each), *[reported(each)] * is_reported] for each in found]))
@@ -133,8 +136,8 @@ def reported(each: Serving) -> str:
 
 def row(each: Serving) -> list[str]:
     told, at_work = each.told, busy(each.holds)
-    held = count(len(each.holds)) + (f" of {count(told.concurrency)}" if told else "")
-    cells = [worker_of(each.owner), ", ".join(each.handlers), held, count(len(at_work))]
+    lanes = count(told.concurrency) if told else ""
+    cells = [worker_of(each.owner), ", ".join(each.handlers), count(len(each.holds)), lanes, count(len(at_work))]
     cells.append(duration(at_work[0].busy_seconds) if at_work else "")
     if told is None:
         return [*cells, "", "", "", ""]
