@@ -11,13 +11,16 @@ from bench import environments, machine, plot, report
 from bench.before import with_before
 from bench.ending import ended_by_signals
 from bench.figure import Figure
-from bench.figures import bind, crash, handle, idle, memory, register, start, wake
+from bench.figures import bind, crash, handle, handlers, idle, memory, register, start, wake
 from bench.others import comparison
 from bench.others.comparison import Comparison
 from bench.scale import FULL, QUICK, Scale
 from tools.redis_server import RedisServer
 
-PARTS = {part.__name__.rpartition(".")[2]: part for part in (handle, register, bind, wake, memory, idle, start, crash)}
+PARTS = {
+    part.__name__.rpartition(".")[2]: part
+    for part in (handle, register, bind, wake, handlers, memory, idle, start, crash)
+}
 
 
 def parsed() -> argparse.Namespace:

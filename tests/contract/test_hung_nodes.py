@@ -1,7 +1,7 @@
 """A Redis Cluster of which a part does not answer: the rest of it is served as if nothing were."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,9 +10,10 @@ from redis.crc import key_slot
 
 from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, StorageUnavailable, Worker, settings
 from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect
-from sharded_queue.coordinator import BindRequest
+from sharded_queue.coordinator import BindRequest, Outlook
 from sharded_queue.storage import Entry, Registration
 from sharded_queue.tube import Shard
+from sharded_queue.worker.lookout import Lookout
 from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend
 from tests.harness.redis_groups import Nodes, told
 from tests.harness.requirements import require_redis
@@ -115,6 +116,25 @@ async def renewed(node: RedisServer) -> None:
 
 def lease_end(node: RedisServer) -> str:
     return told(node.port, "ZRANGE", f"lock_{{{SOUND.handler}}}:leases", "0", "-1", "WITHSCORES").split()[1]
+
+
+async def test_a_look_leaves_out_what_a_hung_node_has_and_waits_for_it_only_once(
+    own_nodes: Nodes, on_own_nodes: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def look(shards: Sequence[Shard], seconds: float) -> dict[Shard, Outlook]:
+        asked.append(list(shards))
+        return await RedisCoordinator.look(coordinator, shards, seconds)
+
+    backend = RedisBackend(on_own_nodes)
+    coordinator, asked = RedisCoordinator(on_own_nodes), list[list[Shard]]()
+    monkeypatch.setattr(coordinator, "look", look)
+    await backend.storage.register(SOUND, Registration([Entry("a", 0, [b"1"])]))
+    own_nodes.nodes[0].pause()
+    lookout = Lookout(coordinator)
+    found = [await lookout.look([HUNG, SOUND]) for _ in range(2)]
+
+    assert found == [{SOUND: Outlook(1, None)}] * 2
+    assert asked == [[HUNG, SOUND], [SOUND]]
 
 
 async def test_a_slot_that_no_node_serves_is_waited_for(own_redis: Callable[..., RedisServer]) -> None:

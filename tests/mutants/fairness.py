@@ -76,4 +76,11 @@ MUTANTS = [
         "",
         (BY_TURNS + "a_worker_of_one_shard_does_not_look",),
     ),
+    Mutant(
+        "each look waits for a node that hangs",
+        "worker/lookout.py",
+        "if self._silent.get(shard, now) <= now]",
+        "]",
+        ("test_hung_nodes.py::test_a_look_leaves_out_what_a_hung_node_has_and_waits_for_it_only_once",),
+    ),
 ]

@@ -9,7 +9,7 @@ from typing import Any
 
 from sphinx.pycode import ModuleAnalyzer
 
-from sharded_queue.worker.lane import Host
+from sharded_queue.worker import binder, lane
 
 GROUPS = {
     "Handlers": ["Handler", "Retry", "Route", "KeyRoute", "current", "Context"],
@@ -41,8 +41,8 @@ GROUPS = {
 ELSEWHERE = {"settings"}
 """Public names that have a page of their own."""
 
-FOR_LANES = {name for name in vars(Host) if not name.startswith("_")}
-"""What lanes call of a worker, and users do not."""
+FOR_PARTS = {name for host in (binder.Host, lane.Host) for name in vars(host) if not name.startswith("_")}
+"""What the parts of a worker call of it, and users do not."""
 
 
 def reference() -> str:
@@ -101,7 +101,7 @@ def undocumented_methods(owner: type) -> Iterator[str]:
 
 def methods_of(owner: type) -> list[str]:
     """The methods and properties that *owner* adds to its base classes in the library."""
-    hidden = FOR_LANES if owner is LIBRARY.Worker else ()
+    hidden = FOR_PARTS if owner is LIBRARY.Worker else ()
     inherited = {
         name for base in owner.__mro__[1:] if base.__module__.startswith(LIBRARY.__name__) for name in vars(base)
     }

@@ -231,7 +231,7 @@ class Handler(Generic[R]):
     @classmethod
     def all_shards(cls) -> list[Shard]:
         """Its shards, as many as *shards* says."""
-        return shards_of(cls.name, cls.shards)
+        return list(shards_of(cls.name, cls.shards))
 
 
 def call(handler: Handler, requests: Sequence[Any]) -> Awaitable[None]:

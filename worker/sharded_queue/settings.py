@@ -232,8 +232,9 @@ class Settings:
 
     worker_turn: Annotated[float, Meta(gt=0, le=86400)] = 30.0
     """
-    Seconds that a thread stays with a worker while other threads wait. Then it queues up behind them; without waiting
-    threads it stays. Shorter turns are fairer, and cost more binds, starts and stops.
+    Seconds that a thread stays with a worker while other threads wait, of any handler of the worker. Then it queues up
+    behind them, when its batch has ended; without waiting threads it stays. Shorter turns are fairer, and cost more
+    binds, starts and stops.
     """
 
     worker_name: Annotated[str, Meta(pattern=WORKER_NAME)] = socket.gethostname()

@@ -6,6 +6,7 @@ touch all of them, on a single Redis and on a Cluster alike.
 """
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 from zlib import crc32
 
@@ -104,8 +105,10 @@ def shard_of(handler: str, thread: str, spread: int) -> Shard:
     return Shard(handler, number % spread, spread)
 
 
-def shards_of(handler: str, spread: int) -> list[Shard]:
-    return [Shard(handler, number, spread) for number in range(spread)]
+@lru_cache(maxsize=4096)
+def shards_of(handler: str, spread: int) -> tuple[Shard, ...]:
+    """Workers ask for the shards of all their handlers in each round of their loop."""
+    return tuple(Shard(handler, number, spread) for number in range(spread))
 
 
 def threads_fault(threads: object, spread: int) -> str | None:

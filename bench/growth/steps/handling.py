@@ -56,8 +56,8 @@ async def cordon(bed: Bed, _: Any) -> None:
     await bed.coordinator.cordon(SHARD, [f"w{number}" for number in range(WORKERS)], 60)
 
 
-async def soonest(bed: Bed, _: Any) -> None:
-    await bed.coordinator.free_in([SHARD] * AT_ONCE)
+async def outlook(bed: Bed, _: Any) -> None:
+    await bed.coordinator.look([SHARD] * AT_ONCE, 5)
 
 
 BLOCKS = (
@@ -68,5 +68,5 @@ BLOCKS = (
     Block("release", f"{THREADS:,} threads at once", release, threads_held),
     Block("evict", f"a worker with {THREADS:,} threads", evict, threads_held),
     Block("cordon", f"{WORKERS:,} workers", cordon),
-    Block("soonest", f"{AT_ONCE:,} shards", soonest),
+    Block("outlook", f"{AT_ONCE:,} shards", outlook),
 )

@@ -75,7 +75,7 @@ class Named(NamedTuple):
 
     @property
     def shards(self) -> list[Shard]:
-        return shards_of(self.name, self.spread)
+        return list(shards_of(self.name, self.spread))
 
     def shard_of(self, thread: str) -> Shard:
         return shard_of(self.name, thread, self.spread)

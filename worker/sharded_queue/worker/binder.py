@@ -44,9 +44,6 @@ class Host(Protocol):
     slots: Slots
     clock: Callable[[], float]
 
-    @property
-    def is_stopping(self) -> bool: ...
-
     def shards(self) -> Sequence[Shard]:
         """The shards of its handlers."""
 
@@ -70,10 +67,10 @@ class Host(Protocol):
 
 
 class Binder:
-    """Binds threads for one worker, in one `Worker.loop`."""
+    """Binds threads for one worker, in one `Worker.loop`. *is_stopping*: whether it takes nothing new."""
 
-    def __init__(self, host: Host, coordinator: Coordinator, lookout: Lookout) -> None:
-        self._host, self._coordinator, self._lookout = host, coordinator, lookout
+    def __init__(self, host: Host, coordinator: Coordinator, lookout: Lookout, is_stopping: Callable[[], bool]) -> None:
+        self._host, self._coordinator, self._lookout, self._is_stopping = host, coordinator, lookout, is_stopping
         self._first = 0
         """Index of the shard at which the next poll begins."""
         self._behind: set[Shard] = set()
@@ -238,7 +235,7 @@ class Binder:
         return self._host.slots.ahead() - max(0, self._host.busy() - settings.worker_concurrency)
 
     def _is_leaving_shards(self) -> bool:
-        return self._host.is_stopping or time.monotonic() < self._cordoned_until
+        return self._is_stopping() or time.monotonic() < self._cordoned_until
 
     def _longest_pause(self) -> float:
         """Seconds until an idle worker polls without a wake-up, after `_quiet` polls in a row found nothing."""

@@ -111,8 +111,7 @@ class Worker:
         """The error of each handler whose last start failed."""
         self.is_traced, self.clock = False, clock
         self._lookout = Lookout(coordinator)
-        self._binder = Binder(self, coordinator, self._lookout)
-        self._turns = Turns(self._lookout, self.shards, self.is_full)
+        self._renew_binder()
         coordinator.attach(queue.storage)
 
     async def loop(self, limit: int | None = None) -> int:
@@ -134,7 +133,7 @@ class Worker:
 
     async def _loop(self, limit: int | None) -> None:
         self.quota, self._draining, self.slots = Quota(limit), False, Slots(self._pool)
-        self._binder = Binder(self, self.coordinator, self._lookout)
+        self._renew_binder()
         lease, timeout = settings.coordinator_lease, settings.coordinator_timeout
         self._renewer = renewer = LeaseRenewer(
             self.coordinator, self._lanes.copy, lease, timeout, self.clock, self._introduction.due
@@ -148,6 +147,10 @@ class Worker:
                 await self._drain()
                 await self._turns.close()
                 await self.coordinator.leave(self.owner, self._introduction.taken_back())
+
+    def _renew_binder(self) -> None:
+        self._binder = Binder(self, self.coordinator, self._lookout, lambda: self._stopping)
+        self._turns = Turns(self._lookout, self.shards, self._binder.is_full)
 
     async def run(self, limit: int | None = None) -> int:
         """
@@ -289,9 +292,6 @@ class Worker:
 
     def busy(self) -> int:
         return len(self._lanes) - len(self._lingering)
-
-    def is_full(self) -> bool:
-        return self._binder.is_full()
 
     def ageing_seconds(self, shard: Shard) -> float:
         handler = self.known_handlers().get(shard.handler)

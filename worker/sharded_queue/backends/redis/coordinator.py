@@ -26,8 +26,8 @@ log = logging.getLogger("sharded_queue")
 CORDONED = -2
 GRANT = 6
 """How many parts of the answer of `bind.lua` describe one thread."""
-SHARDS_AT_ONCE = 1000
-"""Shards per command that asks when a thread becomes free: about a millisecond of Redis."""
+SHARDS_AT_ONCE = 500
+"""Shards per command of a look: two milliseconds of Redis."""
 CALL_MS = 60_000
 """The lifetime of a token for one owner, because the owner may be gone."""
 LEAVE_SECONDS = 1.0
