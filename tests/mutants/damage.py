@@ -105,7 +105,7 @@ MUTANTS = [
     Mutant(
         "a settlement meets keys of another kind after its first write",
         SETTLE,
-        "  if release == 2 or release > 0 and wanted == 0 then check_way_back() end\n",
+        "  if release >= 2 or release > 0 and wanted == 0 then check_way_back() end\n",
         "",
         (KEYS + "a_settlement_that_gives_a_thread_back_needs_the_keys_for_it",),
     ),
