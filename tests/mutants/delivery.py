@@ -225,8 +225,8 @@ MUTANTS = [
     Mutant(
         "a limit of time bounds a whole batch of a thread that is bound",
         "worker/loop.py",
-        "most = self.fits.size(self.known_handlers().get(shard.handler))",
-        "most = settings.worker_batch_size",
+        "return self.fits.size(self.known_handlers().get(shard.handler))",
+        "return settings.worker_batch_size",
         (FAILED_BATCHES + "a_limit_of_time_bounds_how_many_requests_come_at_once",),
     ),
     Mutant(
