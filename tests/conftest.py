@@ -23,14 +23,6 @@ def pytest_report_header() -> str:
     return f"model seed: {MODEL_SEED} (the same again: MODEL_SEED={MODEL_SEED})"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """There is one cluster a machine: where tests run side by side, those that use it stay together."""
-    for item in items:
-        if "cluster" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("cluster"))
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Iterator[None]:
     """What a test logged and printed goes from one process to another, as UTF-8: what is none of it is spelled out."""

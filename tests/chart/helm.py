@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from tools.cluster.binaries import provide
+from tests.harness.requirements import kubernetes_program
 
 REPOSITORY = Path(__file__).parents[2]
 CHART = REPOSITORY / "charts" / "sharded-queue"
@@ -25,7 +25,7 @@ def helm(*arguments: str | Path) -> str:
     Raises:
         Refused: with all that helm said.
     """
-    command = [provide("helm") / "helm", *arguments]
+    command = [kubernetes_program("helm"), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode:
         raise Refused(done.stderr + done.stdout)

@@ -1,29 +1,51 @@
 """
-What tests ask for: `cluster`, one for the whole run, and `namespace`, a fresh one for each test.
+What tests ask for: `cluster`, one for the whole run; `api_server`, the same or, where no node can run, an API server
+whose pods never start; and `namespace`, a fresh one for each test.
 
 Loaded by `pytest_plugins = ["tests.cluster.fixtures"]`. What takes minutes the first time happens between collecting
-and running, for a test's time limit counts its fixtures; and only when a test that will run asks for a cluster. For the
+and running, for a test's time limit counts its fixtures; and only when a test that will run asks for it. For the
 same reason the cluster is taken down after the last test, and not by its fixture.
 """
 
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from typing import NoReturn
 
 import pytest
 
+from tests.harness.requirements import kubernetes_program
+from tools.cluster import binaries
 from tools.cluster import cluster as harness
+from tools.cluster.api_server import serving
 from tools.cluster.cluster import Cluster
 from tools.cluster.namespace import fresh_namespace
 from tools.cluster.paths import CannotRun
 
-_problem = pytest.StashKey[Exception]()
-_is_missing = pytest.StashKey[bool]()
+NAMES = {"cluster": "cluster", "api_server": "API server"}
+"""The fixtures that there is one of a run, and what a person calls them."""
+
+_problem = pytest.StashKey[Exception | None]()
+_is_up = pytest.StashKey[bool]()
+_missing = pytest.StashKey[set[str]]()
 _is_ours = pytest.StashKey[bool]()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[_missing] = set()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """There is one cluster a machine: where tests run side by side, those that use it stay together."""
+    for item in items:
+        if uses_kubernetes(item):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
-    wanted = any("cluster" in getattr(item, "fixturenames", ()) for item in session.items)
+    wanted = any(uses_kubernetes(item) or "api_programs" in fixtures_of(item) for item in session.items)
     if not wanted or session.config.option.collectonly:
         return
     capture = session.config.pluginmanager.getplugin("capturemanager")
@@ -34,6 +56,22 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         session.config.stash[_problem] = error
 
 
+def uses_kubernetes(item: pytest.Item) -> bool:
+    return not NAMES.keys().isdisjoint(fixtures_of(item))
+
+
+def fixtures_of(item: pytest.Item) -> Sequence[str]:
+    names: Sequence[str] = getattr(item, "fixturenames", ())
+    return names
+
+
+@pytest.fixture(scope="session")
+def api_programs() -> None:
+    """The programs of an API server, for tests that start one of their own."""
+    for program in binaries.API:
+        kubernetes_program(program)
+
+
 @pytest.fixture(scope="session")
 def cluster(request: pytest.FixtureRequest) -> Cluster:
     """
@@ -42,18 +80,53 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
     Without any, the first test that asks is skipped with a sentence that says what is missing; in CI that is a failure,
     and so is a cluster that does not start. The others are skipped: they would only say it again.
     """
-    refuse_to_share(request.session.items)
-    problem = request.config.stash.get(_problem, None)
-    try:
-        request.config.stash[_is_ours] = problem is None and harness.given() is None and harness.up()
-    except Exception as error:
-        problem = error
-    if problem:
-        request.config.stash[_is_missing] = True
-        if isinstance(problem, CannotRun) and not os.environ.get("CI"):
-            pytest.skip(str(problem))
-        pytest.fail(f"the tests must have a cluster: {problem}", pytrace=False)
+    if problem := _start_cluster(request):
+        _lack("cluster", problem, request.config)
     return harness.connect()
+
+
+@pytest.fixture(scope="session")
+def api_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """
+    The cluster; or, where this machine cannot run a node, an API server with its controllers: for tests that need no
+    running pod. In CI it is the cluster.
+    """
+    problem = _start_cluster(request)
+    if problem is None:
+        yield harness.connect()
+        return
+    if not _may_lack(problem):
+        _lack("api_server", problem, request.config)
+    with ExitStack() as stack:
+        try:
+            server = stack.enter_context(serving(tmp_path_factory.mktemp("kubernetes")))
+        except (CannotRun, OSError, RuntimeError, subprocess.SubprocessError) as error:
+            _lack("api_server", error, request.config)
+        yield server
+
+
+def _start_cluster(request: pytest.FixtureRequest) -> Exception | None:
+    """What keeps the tests from having a cluster. It is tried once."""
+    refuse_to_share(request.session.items)
+    stash = request.config.stash
+    if _is_up not in stash and _problem not in stash:
+        try:
+            stash[_is_ours] = harness.given() is None and harness.up()
+            stash[_is_up] = True
+        except Exception as error:
+            stash[_problem] = error
+    return stash.get(_problem, None)
+
+
+def _may_lack(problem: Exception) -> bool:
+    return isinstance(problem, CannotRun) and not os.environ.get("CI")
+
+
+def _lack(fixture: str, problem: Exception, config: pytest.Config) -> NoReturn:
+    config.stash[_missing].add(fixture)
+    if _may_lack(problem):
+        pytest.skip(str(problem))
+    pytest.fail(f"the tests must have a {NAMES[fixture]}: {problem}", pytrace=False)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -63,21 +136,21 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def refuse_to_share(items: Sequence[pytest.Item]) -> None:
     """Two processes of pytest-xdist would take the cluster away from each other."""
-    users = [item for item in items if "cluster" in getattr(item, "fixturenames", ())]
+    users = filter(uses_kubernetes, items)
     if "PYTEST_XDIST_WORKER" in os.environ and not all(item.nodeid.endswith("@cluster") for item in users):
         pytest.fail("tests that use the cluster are to stay in one process: add --dist=loadgroup", pytrace=False)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    if item.config.stash.get(_is_missing, False) and "cluster" in getattr(item, "fixturenames", ()):
-        pytest.skip("there is no cluster: the first test that asked for it says why")
+    for fixture in item.config.stash[_missing].intersection(fixtures_of(item)):
+        pytest.skip(f"there is no {NAMES[fixture]}: the first test that asked for it says why")
 
 
 @pytest.fixture
-def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
+def namespace(api_server: Cluster, request: pytest.FixtureRequest) -> Iterator[str]:
     """A namespace of the test's own."""
-    with fresh_namespace(cluster, request.node.name) as name:
+    with fresh_namespace(api_server, request.node.name) as name:
         yield name
 
 
@@ -88,8 +161,8 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """
     report = yield
     asked = getattr(item, "funcargs", {})
-    if report.when == "call" and report.failed and "namespace" in asked and "cluster" in asked:
-        report.sections.append((f"namespace {asked['namespace']}", describe(asked["cluster"], asked["namespace"])))
+    if report.when == "call" and report.failed and "namespace" in asked:
+        report.sections.append((f"namespace {asked['namespace']}", describe(asked["api_server"], asked["namespace"])))
     return report
 
 

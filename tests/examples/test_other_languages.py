@@ -93,6 +93,7 @@ def script(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(ask: Ask, redis_server: RedisServer, script: Path) -> Iterator[Start]:
+    node()  # a skip belongs to the test, and some tests start the program in an OS thread of their own
     programs: list[Foreign] = []
 
     def started(*options: str, port: int = redis_server.port, preload: Path | None = None) -> Foreign:

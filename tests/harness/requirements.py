@@ -2,12 +2,15 @@
 
 import os
 import shutil
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
 import pytest
 
+from tools.cluster import binaries
+from tools.cluster.paths import CannotRun
 from tools.redis_server import RedisServer
 
 
@@ -23,6 +26,23 @@ def require_redis() -> None:
     if shutil.which("redis-server"):
         return
     lack("no redis-server on PATH: install Redis 7 or newer (Debian: apt install redis-server)")
+
+
+@cache
+def _problem_of(program: str) -> str | None:
+    """Why a program that is built from source cannot be had; asked once, for a build that fails takes its time."""
+    try:
+        binaries.provide(program)
+    except CannotRun as error:
+        return str(error)
+    return None
+
+
+def kubernetes_program(program: str) -> Path:
+    """A program of the tests' Kubernetes, found or built; a skip, or an error in CI, where neither can be done."""
+    if problem := _problem_of(program):
+        lack(problem)
+    return binaries.folder() / program
 
 
 def node() -> str:

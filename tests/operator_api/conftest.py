@@ -1,5 +1,6 @@
 """
-Tests of the operator as a local process, against a real API server and a real redis-server. No pod needs to run.
+Tests of the operator as a local process, against a real API server and a real redis-server. No pod needs to run, but
+for the tests that ask for `cluster`.
 """
 
 import asyncio
@@ -166,19 +167,19 @@ class Queues:
 
 
 @pytest.fixture(scope="session")
-def crd(cluster: Cluster) -> None:
-    install_crd(cluster)
+def crd(api_server: Cluster) -> None:
+    install_crd(api_server)
 
 
 @pytest.fixture
-def queues(cluster: Cluster, namespace: str, redis_server: QueueServer, crd: None) -> Queues:
-    return Queues(cluster, namespace, redis_server)
+def queues(api_server: Cluster, namespace: str, redis_server: QueueServer, crd: None) -> Queues:
+    return Queues(api_server, namespace, redis_server)
 
 
 @pytest.fixture
-def start_operator(cluster: Cluster, namespace: str, tmp_path: Path, crd: None) -> Iterator[Start]:
+def start_operator(api_server: Cluster, namespace: str, tmp_path: Path, crd: None) -> Iterator[Start]:
     try:
-        with starting(cluster, namespace, tmp_path) as start:
+        with starting(api_server, namespace, tmp_path) as start:
             yield start
     finally:
         for file in sorted(tmp_path.glob("operator-*.log")):

@@ -11,10 +11,11 @@ RUNNABLE = "localhost/notifications:dev"
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _images(cluster: Cluster) -> None:
-    cluster.load_images()
+def _images(api_server: Cluster) -> None:
+    api_server.load_images()
 
 
+@pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize(
     ("image", "modules", "reason"),
     [
@@ -43,6 +44,7 @@ def test_a_quota_that_lets_no_worker_in_is_told_of_and_its_end_too(queues: Queue
     queues.wait_for_condition("Ready", "Scaling")
 
 
+@pytest.mark.usefixtures("cluster")
 def test_a_node_that_has_no_room_is_told_of(queues: Queues, operator: Operator) -> None:
     template = {
         "spec": {"containers": [{"name": "worker", "resources": {"requests": {"cpu": "1000"}}}]},

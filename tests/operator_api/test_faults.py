@@ -19,8 +19,8 @@ SETTINGS = {"OPERATOR_API_SECONDS": "1", "OPERATOR_RESYNC_SECONDS": "1"}
 
 
 @pytest.fixture
-def door(cluster: Cluster, tmp_path: Path) -> Iterator[Door]:
-    with Door(cluster.kubeconfig, tmp_path) as door:
+def door(api_server: Cluster, tmp_path: Path) -> Iterator[Door]:
+    with Door(api_server.kubeconfig, tmp_path) as door:
         yield door
 
 

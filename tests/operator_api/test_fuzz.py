@@ -55,10 +55,10 @@ def _deep_specs() -> Iterator[None]:
 
 @pytest.mark.timeout(400)
 async def test_every_spec_is_refused_or_served_or_told_why_it_is_not(
-    cluster: Cluster, queues: Queues, operator: Operator, tmp_path: Path
+    api_server: Cluster, queues: Queues, operator: Operator, tmp_path: Path
 ) -> None:
     async with AsyncExitStack() as stack:
-        api = await stack.enter_async_context(connected(cluster.kubeconfig))
+        api = await stack.enter_async_context(connected(api_server.kubeconfig))
         garbage = [await stack.enter_async_context(answering(answer)) for answer in GARBAGE]
         await people(api, queues.namespace)
         fuzz = Fuzz(api, queues.namespace, World(queues.redis.address, (*garbage, *NOBODY), tuple(SECRETS), TARGETS))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 import yaml
 
 from tests.harness.certificates import Authority, TlsServer
@@ -115,6 +116,7 @@ def test_an_empty_queue_falls_to_the_minimum_after_the_window(queues: Queues, op
     assert queues.wait_for_event("ScaledDown").startswith("from 3 to 1: 0 requests in 0 threads")
 
 
+@pytest.mark.usefixtures("cluster")  # a pod that no kubelet runs is gone at once, and nobody says that it ended
 def test_threads_of_a_pod_that_ended_are_freed_long_before_their_lease_ends(queues: Queues, operator: Operator) -> None:
     """By the word of its kubelet. The holds are made in the pods' names, and some in those of no pods of ours."""
     gone, stays, _ = holding_pods(queues, operator)

@@ -42,6 +42,10 @@ PROGRAMS = (
 )
 
 
+API = ("helm", "kubectl", "etcd", "kube-apiserver", "kube-controller-manager")
+"""What tests need also where no node can run."""
+
+
 def folder() -> Path:
     """
     The folder of the programs, also before they are built. It changes with every version in go.mod.

@@ -25,10 +25,13 @@ class Cluster:
     One Kubernetes with the programs to talk to it.
     """
 
-    def __init__(self, kubeconfig: Path, programs: Path, node: Node | None = None) -> None:
+    def __init__(
+        self, kubeconfig: Path, programs: Path, node: Node | None = None, *, kinds: Path | None = None
+    ) -> None:
         self.kubeconfig = kubeconfig
         self.bin = programs
         self.node = node
+        self.kinds = node.state / "kinds" if node else kinds
         self.audit_log = node.control_plane.audit_log if node else None
         """Every API request and its user, one JSON object per line; None for a cluster that is not ours."""
 
@@ -41,7 +44,7 @@ class Cluster:
         address, and the next cluster at the same address has other kinds.
         """
         path = os.pathsep.join((str(self.bin), os.environ.get("PATH", os.defpath)))
-        ours = {"KUBECACHEDIR": str(self.node.state / "kinds")} if self.node else {}
+        ours = {"KUBECACHEDIR": str(self.kinds)} if self.kinds else {}
         return os.environ | {"KUBECONFIG": str(self.kubeconfig), "PATH": path} | ours
 
     def within(self, command: list[str]) -> list[str]:
@@ -129,10 +132,16 @@ def clients() -> Path:
 def prepare() -> None:
     """
     Do everything that takes minutes and stays in the cache: packages, programs, images. Then `up` takes seconds.
+
+    What needs no node comes first, for tests use it also where no node can run.
+
+    Raises:
+        CannotRun: with a sentence that says what is missing.
     """
     if given():
         clients()
         return
+    binaries.provide(*binaries.API)
     machine.ready()
     network.refuse_routes()
     if not STATE.exists():
@@ -218,5 +227,5 @@ def _start(base: list[str]) -> None:
 
 
 def _parts() -> tuple[ControlPlane, Node]:
-    control_plane = ControlPlane(STATE, binaries.folder())
+    control_plane = ControlPlane(STATE, binaries.folder(), Processes(STATE))
     return control_plane, Node(STATE, binaries.folder(), control_plane)

@@ -1,6 +1,8 @@
 """
 etcd, the API server, the controllers and the scheduler: plain processes that listen on the node's address or loopback.
 
+None of them needs root. `api_server` starts the first three alone, where no node can run.
+
 Users are in a token file. The only certificate is the one that the API server signs for itself.
 """
 
@@ -13,10 +15,8 @@ from http.client import HTTPSConnection
 from pathlib import Path
 
 from tools.cluster.paths import NODE, NODE_ADDRESS, SERVICES
-from tools.cluster.processes import Processes, poll_until
+from tools.cluster.processes import Children, Processes, poll_until
 from tools.ports import BUS, free_port
-
-SERVER = f"https://{NODE_ADDRESS}:6443"
 
 PEOPLE = {
     "admin": "system:masters",
@@ -32,27 +32,40 @@ PARTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
 class ControlPlane:
-    def __init__(self, state: Path, programs: Path) -> None:
+    def __init__(
+        self,
+        state: Path,
+        programs: Path,
+        processes: Processes | Children,
+        *,
+        address: str = NODE_ADDRESS,
+        port: int = 6443,
+    ) -> None:
         self.state = state
         self.programs = programs
         self.pki = state / "pki"
-        self.processes = Processes(state)
+        self.processes = processes
+        self.address, self.port = address, port
         self.audit_log = state / "audit.log"
 
     def start(self) -> None:
+        self.start_server()
+        self.start_controllers()
+        self.start_scheduler()
+
+    def start_server(self, *options: str) -> None:
         self._write_identities()
         servers = self._start_etcd()
-        self._start_server(servers)
+        self._start_server(servers, *options)
         poll_until(self.is_ready, f"API server (see {self.processes.log('kube-apiserver')})", seconds=60)
         self._write_kubeconfigs()
-        self._start_loops()
 
     def is_ready(self) -> bool:
         """
         Whether the API server says so. It answers this question without credentials.
         """
         context = ssl.create_default_context(cafile=str(self.pki / "apiserver.crt"))
-        with closing(HTTPSConnection(NODE_ADDRESS, 6443, context=context, timeout=2)) as connection:
+        with closing(HTTPSConnection(self.address, self.port, context=context, timeout=2)) as connection:
             connection.request("GET", "/readyz")
             return connection.getresponse().status == 200
 
@@ -87,14 +100,14 @@ class ControlPlane:
         )
         return clients
 
-    def _start_server(self, etcd: str) -> None:
+    def _start_server(self, etcd: str, *options: str) -> None:
         self.processes.start(
             "kube-apiserver",
             self.programs / "kube-apiserver",
             f"--etcd-servers={etcd}",
-            f"--bind-address={NODE_ADDRESS}",
-            f"--advertise-address={NODE_ADDRESS}",
-            "--secure-port=6443",
+            f"--bind-address={self.address}",
+            f"--advertise-address={self.address}",
+            f"--secure-port={self.port}",
             f"--cert-dir={self.pki}",
             f"--token-auth-file={self.pki / 'tokens.csv'}",
             f"--service-account-key-file={self.pki / 'sa.key'}",
@@ -107,11 +120,15 @@ class ControlPlane:
             "--kubelet-preferred-address-types=InternalIP",
             f"--audit-policy-file={self.pki / 'audit.json'}",
             f"--audit-log-path={self.audit_log}",
+            *options,
         )
 
     def _write_kubeconfigs(self) -> None:
         for user, token in self.tokens.items():
-            cluster = {"server": SERVER, "certificate-authority": str(self.pki / "apiserver.crt")}
+            cluster = {
+                "server": f"https://{self.address}:{self.port}",
+                "certificate-authority": str(self.pki / "apiserver.crt"),
+            }
             content = {
                 "apiVersion": "v1",
                 "kind": "Config",
@@ -124,8 +141,7 @@ class ControlPlane:
             path.touch(mode=0o600)
             path.write_text(json.dumps(content))
 
-    def _start_loops(self) -> None:
-        common = (f"--bind-address={NODE_ADDRESS}", "--leader-elect=false")
+    def start_controllers(self, *options: str) -> None:
         self.processes.start(
             "kube-controller-manager",
             self.programs / "kube-controller-manager",
@@ -133,11 +149,16 @@ class ControlPlane:
             f"--service-account-private-key-file={self.pki / 'sa.key'}",
             f"--root-ca-file={self.pki / 'apiserver.crt'}",
             "--use-service-account-credentials",
-            *common,
+            f"--bind-address={self.address}",
+            "--leader-elect=false",
+            *options,
         )
+
+    def start_scheduler(self) -> None:
         self.processes.start(
             "kube-scheduler",
             self.programs / "kube-scheduler",
             f"--kubeconfig={self.kubeconfig('system:kube-scheduler')}",
-            *common,
+            f"--bind-address={self.address}",
+            "--leader-elect=false",
         )

@@ -8,6 +8,7 @@ through a pidfd, which cannot move to another process in between.
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -76,6 +77,40 @@ class Processes:
             return
         with opened(pid, lambda line: line[-len(argv) :] == argv) as process:
             yield process
+
+
+class Children:
+    """
+    Processes that end with the process that started them, however it ends, where Linux can see to that.
+    """
+
+    def __init__(self, state: Path) -> None:
+        self.logs = state / "logs"
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, *command: str | Path) -> None:
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with_us = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+        with self.log(name).open("ab") as log:
+            self._children[name] = subprocess.Popen(
+                [*with_us, *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log, process_group=0
+            )
+
+    def stop(self, *, seconds: float = 10) -> None:
+        """
+        End all of them, the last one first, and wait until they are gone.
+        """
+        for child in reversed(self._children.values()):
+            child.terminate()
+            try:
+                child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+        self._children.clear()
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
 
 
 @contextmanager
