@@ -80,6 +80,12 @@ BULLMQ = Competitor(
     "time](https://docs.bullmq.io/guide/parallelism-and-concurrency); finished jobs removed; groups and batches are in "
     "its commercial edition, which was not measured",
 )
+CELERY = Competitor(
+    "Celery 5.7.0",
+    "failing_celery.py",
+    ("celery==5.7.0", "redis==8.1.0", "packaging"),
+    "on Redis; only its order was looked at",
+)
 OTHERS = (ARQ, HUEY, RQ, SAQ, STREAQ, BULLMQ)
 
 
