@@ -64,7 +64,8 @@ def provide(*names: str) -> Path:
         absent = [program for program in wanted if not (target / program.name).exists()]
         to_build = [program for program in absent if not _link(program, target)]
         if to_build:
-            say(f"{len(to_build)} programs to build from source: about eight minutes on two cores, once")
+            listed = ", ".join(program.name for program in to_build)
+            say(f"to build from source, once, at most eight minutes on two cores: {listed}")
         for number, program in enumerate(to_build, start=1):
             _build(program, target, f"{number} of {len(to_build)}")
     return target
