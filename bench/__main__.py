@@ -7,7 +7,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 
-from bench import environments, machine, plot, report
+from bench import environments, machine, plot, quoted, report
 from bench.before import with_before
 from bench.ending import ended_by_signals
 from bench.figure import Figure
@@ -59,6 +59,7 @@ async def main() -> None:
     if not words.quick and not words.only:
         report.PAGE.write_text(report.page(described, figures, others))
         plot.PATH.write_text(plot.drawn(figures, others))
+        quoted.renew()
         print(f"\nwritten: {report.PAGE.relative_to(environments.ROOT)}, {plot.PATH.relative_to(environments.ROOT)}")
 
 

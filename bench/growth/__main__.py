@@ -5,7 +5,7 @@ import asyncio
 import tempfile
 from pathlib import Path
 
-from bench import machine
+from bench import machine, quoted
 from bench.ending import ended_by_signals
 from bench.environments import ROOT
 from bench.growth import blocks, curves, model, nodes, plot, text
@@ -59,6 +59,7 @@ def main() -> None:
     if not words.quick:
         write_part(PAGE, "growth", text.page(found, fitted, about))
         plot.PATH.write_text(plot.drawn(found, fitted))
+        quoted.renew()
         print(f"\nwritten: {PAGE.relative_to(ROOT)}, {plot.PATH.relative_to(ROOT)}")
 
 
