@@ -122,9 +122,9 @@ async def test_letters_go_to_the_tail_or_away_in_steps(backend: Backend, target:
     assert await backend.storage.letter_numbers(SHARD) == []
 
 
-async def test_a_step_takes_a_thousand_letters_at_most(backend: Backend) -> None:
-    with pytest.raises(ValueError, match="1,001 numbers are given: at most 1,000 at once"):
-        await backend.storage.settle_dead(SHARD, range(1001), "tail")
+async def test_a_step_takes_five_hundred_letters_at_most(backend: Backend) -> None:
+    with pytest.raises(ValueError, match="501 numbers are given: at most 500 at once"):
+        await backend.storage.settle_dead(SHARD, range(501), "tail")
 
 
 async def test_numbers_are_in_order_though_many_died_at_once(backend: Backend) -> None:

@@ -108,7 +108,7 @@ MUTANTS = [
     Mutant(
         "a clock that was set back freezes threads",
         BIND,
-        "redis.call('ZADD', LEASES, 'LT', now + (held and tonumber(held.lease) or 0), thread)",
+        "if is_late then rarely().clamp_leases() end\n",
         "",
         (COORDINATOR + "no_lease_ends_later_than_a_lease_from_now",),
     ),
@@ -207,8 +207,8 @@ MUTANTS = [
     Mutant(
         "a clock that was set back is not followed",
         PRELUDE,
-        "  for _, key in ipairs({ BLOCKED, DUE, IDENTITIES, CORDONED }) do bring_forward(key, latest - now) end\n",
-        "",
+        "  shift = { by = latest - now, ",
+        "  shift = { by = 0, ",
         (CLOCK + "a_delay_gets_no_longer",),
     ),
     Mutant(
@@ -228,8 +228,8 @@ MUTANTS = [
     Mutant(
         "only the first part of what waits is brought forward",
         PRELUDE,
-        "    from = from + #moved / 2\n",
-        "    from = 1 / 0\n",
+        "if pending then rarely().go_on_shifting(pending) end",
+        "if pending then redis.call('HDEL', COUNTERS, 'shift') end",
         (CLOCK + "more_than_one_part_of_what_waits_is_brought_forward",),
     ),
     Mutant(

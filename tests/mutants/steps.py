@@ -74,7 +74,7 @@ MUTANTS = [
         "storage.py",
         "    if len(numbers) > STEP_NUMBERS:",
         "    if False:",
-        (LETTERS + "a_step_takes_a_thousand_letters_at_most",),
+        (LETTERS + "a_step_takes_five_hundred_letters_at_most",),
     ),
     Mutant(
         "a step runs delayed requests of any size",

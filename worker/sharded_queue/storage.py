@@ -23,7 +23,7 @@ TRACEBACK_KEPT = 1000
 """Characters of the end of a traceback that are kept with each of a thread's last failures."""
 Target = Literal["head", "tail", "drop"]
 """What to do with a dead letter."""
-STEP_NUMBERS, STEP_BYTES = 1000, 8_388_608
+STEP_NUMBERS, STEP_BYTES = 500, 8_388_608
 """Dead letters or delayed requests of one step, and the bytes of those that it moves: some 30 ms of Redis."""
 
 
@@ -365,7 +365,7 @@ class Storage(ABC):
     @abstractmethod
     async def cancel(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
         """
-        Forget at most 1,000 delayed requests; returns the numbers of those that will never be handled because of it.
+        Forget at most 500 delayed requests; returns the numbers of those that will never be handled because of it.
 
         A request that has already joined its tube is not among them, nor is a number that no delayed request has.
         Requests that an earlier call cancelled within the last ten minutes are, so a call that is sent again gets the
@@ -375,7 +375,7 @@ class Storage(ABC):
     @abstractmethod
     async def run_delayed(self, shard: Shard, numbers: Sequence[int]) -> list[int]:
         """
-        Let at most 1,000 delayed requests join the tails of their tubes now, in the order of *numbers*, even full ones;
+        Let at most 500 delayed requests join the tails of their tubes now, in the order of *numbers*, even full ones;
         returns the numbers of those that did. They get numbers of their tubes, and count as registered now. One that
         has joined its tube before, was cancelled, or never existed, is left alone. Where they are too large for one
         step, it ends early, after one at least: if it did any, ask again for the others, as `steps.in_steps` does.
@@ -384,7 +384,7 @@ class Storage(ABC):
     @abstractmethod
     async def move_delayed(self, shard: Shard, numbers: Sequence[int], due_ms: int) -> list[int]:
         """
-        Let at most 1,000 delayed requests join their tubes at another time; returns the numbers of those that will.
+        Let at most 500 delayed requests join their tubes at another time; returns the numbers of those that will.
         Those of equal times go by their numbers. One that has joined its tube before, was cancelled, or never existed,
         is left alone. As with `run_delayed`, the step ends early where they are too large for it.
 
@@ -492,7 +492,7 @@ class Storage(ABC):
     @abstractmethod
     async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target, part: Part = WHOLE) -> list[int]:
         """
-        Put at most 1,000 dead letters back at the head or the tail of their tubes, or drop them, in one atomic step;
+        Put at most 500 dead letters back at the head or the tail of their tubes, or drop them, in one atomic step;
         returns the numbers of those it did. Where letters are too large for one step, it ends early, after one at
         least: if it did any, ask again for the others. `letters.settle` does so for any number of letters.
 
@@ -502,7 +502,7 @@ class Storage(ABC):
         earlier may have had. Fences tell the holders of the two apart, so no late write confuses them.
 
         Raises:
-            ValueError: these are more than 1,000.
+            ValueError: these are more than 500.
         """
 
     @abstractmethod

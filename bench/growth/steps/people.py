@@ -4,10 +4,10 @@ from typing import Any
 
 from bench.growth.block import AT_ONCE, SHARD, Bed, Block, entries, parts
 from sharded_queue.backends.redis.check import repair
-from sharded_queue.storage import Entry, Failure, Part, Registration, Removal
+from sharded_queue.storage import STEP_NUMBERS, Entry, Failure, Part, Registration, Removal
 from sharded_queue.tube import Layout
 
-PUT_OFF, LETTERS, DROPPED, THREADS = 1_000, 1_000, 1_000, 1_000
+PUT_OFF, LETTERS, DROPPED, THREADS = STEP_NUMBERS, STEP_NUMBERS, 1_000, 1_000
 WHY = Removal("ann", "why")
 
 

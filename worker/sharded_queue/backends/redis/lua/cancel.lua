@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Cancel delayed requests, and free their identities. ARGV  numbers, 1,000 at most
+-- Cancel delayed requests, and free their identities. ARGV  numbers, 500 at most
 --
 -- Returns those that were cancelled, by this call or by one of the last ten minutes, so that a call that is sent again gets
 -- the same answer. A request that is in its tube already, or never existed, cannot be cancelled.

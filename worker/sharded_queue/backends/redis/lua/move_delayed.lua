@@ -3,7 +3,7 @@
 --
 -- KEYS  base, lock, caller
 -- ARGV  call, the time in ms, how far ahead it may be in ms, bytes of all requests at most (or a single larger one),
---       then numbers, 1,000 at most
+--       then numbers, 500 at most
 -- Returns {now, those that are due then}. Without any, nothing was delayed, or the time does not lie in these bounds. The
 -- call ends early where the requests are too large: the others need another one.
 

@@ -3,7 +3,7 @@
 --
 -- KEYS  base, lock, caller
 -- ARGV  call, stamp, tolerance ms: the time by the caller's clock, where it differs by no more from ours; bytes of all
---       requests at most (or a single larger one), then numbers, 1,000 at most
+--       requests at most (or a single larger one), then numbers, 500 at most
 -- Returns those that are in their tubes because of this call. One that is not delayed any more is left alone. The call
 -- ends early where the requests are too large: the others need another one.
 

@@ -3,7 +3,7 @@
 --
 -- KEYS  base, lock, caller
 -- ARGV  call, 'head', 'tail' or 'drop', 1 if this is the first step of its threads, 1 if it is the last, bytes of all
---       letters at most (or a single larger one), then numbers, 1,000 at most. Returns the numbers of those that were put
+--       letters at most (or a single larger one), then numbers, 500 at most. Returns the numbers of those that were put
 --       back or dropped.
 --
 -- The call ends early where the letters are too large: the others need another one. Letters at the head of a tube are
