@@ -26,7 +26,7 @@ from sharded_queue.web.command import listening, url_of
 from tools.redis_server import RedisServer
 
 SETTLED_SECONDS, MEASURED_SECONDS = 5.0, 20.0
-AT_ONCE = 5000
+AT_ONCE = 1000
 FIRST_PAGES = 20
 
 

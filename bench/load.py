@@ -105,8 +105,8 @@ async def fill(redis: Redis, count: int, threads: int, handler: type[Handler] = 
     """Register *count* requests, spread over *threads*."""
     Counted.spread = threads
     queue, waiting = Queue(RedisStorage(redis)), requests(count)
-    for at in range(0, count, 10_000):
-        await queue.register(handler, *waiting[at : at + 10_000])
+    for at in range(0, count, settings.register_limit):
+        await queue.register(handler, *waiting[at : at + settings.register_limit])
 
 
 async def serve(redis: Redis, count: int, concurrency: int = CONCURRENCY) -> Run:

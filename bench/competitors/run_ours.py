@@ -9,7 +9,7 @@ from timing import HOW, IS_TOLD, NUMBER, PORT, THREADS, run, text, told
 from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Route, Worker, settings
 
 SETTINGS = {"single": {"worker_batch_size": 1, "worker_concurrency": 1}, "best": {"worker_concurrency": 128}}
-BULK = 10_000
+BULK = 1_000
 
 
 class Small(NamedTuple):

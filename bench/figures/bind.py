@@ -11,11 +11,10 @@ from bench.arithmetic import spread
 from bench.figure import Figure, number
 from bench.load import BATCH
 from bench.scale import Scale
-from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Route
+from sharded_queue import Handler, Queue, RedisCoordinator, RedisStorage, Route, settings
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.tube import Shard
 
-CHUNK = 10_000
 LEASE_SECONDS = 60.0
 
 
@@ -47,8 +46,8 @@ async def measure(redis: Redis, scale: Scale) -> AsyncIterator[Figure]:
 
 async def fill(redis: Redis, handler: type[Handler], count: int) -> None:
     queue, waiting = Queue(RedisStorage(redis)), load.requests(count)
-    for at in range(0, count, CHUNK):
-        await queue.register(handler, *waiting[at : at + CHUNK])
+    for at in range(0, count, settings.register_limit):
+        await queue.register(handler, *waiting[at : at + settings.register_limit])
 
 
 async def in_turns(redis: Redis, handlers: list[type[Handler]], binds: int) -> list[list[float]]:

@@ -10,9 +10,9 @@ from bench.arithmetic import paired_ratio
 from bench.figure import Figure
 from bench.load import Counted, Run, Stopwatch
 from bench.scale import Scale
-from sharded_queue import Queue, RedisStorage
+from sharded_queue import Queue, RedisStorage, settings
 
-BULK = 10_000
+BULK = settings.register_limit
 """Requests in one call."""
 
 

@@ -11,7 +11,7 @@ from bench.growth.point import BATCH
 from sharded_queue import Handler, Queue, RedisCoordinator, RedisOptions, RedisStorage, Route, Worker, connect, settings
 
 AT_ONCE_BYTES = 4_000_000
-"""Bodies in one call of `register`, unless that were over 10,000 requests."""
+"""Bodies in one call of `register`, unless that were more requests than it takes."""
 CONCURRENCY = 128
 SHARDS_PER_NODE = 4
 OVERHEAD = 12
@@ -49,7 +49,7 @@ def options(addresses: list[str]) -> RedisOptions:
 
 def bodies(requests: int, size: int) -> Iterator[list[Body]]:
     text = "x" * max(0, size - OVERHEAD)
-    step = max(1, min(10_000, AT_ONCE_BYTES // size))
+    step = max(1, min(settings.register_limit, AT_ONCE_BYTES // size))
     for at in range(0, requests, step):
         yield [Body(number, text) for number in range(at, min(at + step, requests))]
 

@@ -25,7 +25,7 @@ from bench.simulation.targets import Target
 from bench.simulation.timeline import SECOND
 from bench.simulation.workloads import WORKLOADS, Workload
 from bench.simulation.world import MEASURED
-from sharded_queue import Queue, RedisStorage
+from sharded_queue import Queue, RedisStorage, settings
 from sharded_queue.tube import Shard
 from sharded_queue_operator.cluster.api import apps
 from sharded_queue_operator.resource.name import Name
@@ -162,7 +162,8 @@ async def drained(
         Task(thread, workload.costs(MEASURED).request) for thread, depth in reality.depths.items() for _ in range(depth)
     ]
     began = time.time()
-    await Queue(RedisStorage(harness.redis)).register(Noted, *tasks)
+    for at in range(0, len(tasks), settings.register_limit):
+        await Queue(RedisStorage(harness.redis)).register(Noted, *tasks[at : at + settings.register_limit])
     scaling_by_messages = asyncio.create_task(asyncio.sleep(0) if is_ours else ruled(reality, contender, phase))
     try:
         first, ended = await handled(harness, len(tasks))

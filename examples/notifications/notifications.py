@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, cast
 
 import click
 
-from sharded_queue import Handler, Queue, RedisStorage, Route, connect
+from sharded_queue import Handler, Queue, RedisStorage, Route, connect, settings
 
 THREADS = 30
 SLOW_THREAD = 7
@@ -87,7 +87,8 @@ async def produce(requests: list[NotifyRequest], seconds: float) -> None:
     for first in range(0, len(requests), size):
         part = requests[first : first + size]
         await note("registered", part)  # before, so that nothing is handled that the journal does not know
-        await queue.register(NotifyHandler, *part)
+        for at in range(0, len(part), settings.register_limit):
+            await queue.register(NotifyHandler, *part[at : at + settings.register_limit])
         await asyncio.sleep(seconds / PARTS)
     threads = Counter(request.user_id % THREADS for request in requests)
     click.echo(f"registered {len(requests)} requests in {len(threads)} threads, {max(threads.values())} in one of them")

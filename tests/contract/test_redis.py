@@ -235,6 +235,26 @@ async def test_a_redis_that_hangs_is_noticed(own_backend: OwnMedium) -> None:
     server.resume()
 
 
+class Plain(Handler):
+    async def perform(self, *requests: str) -> None: ...
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+async def test_a_producer_says_how_long_it_waits_for_redis(own_backend: OwnMedium, is_known: bool) -> None:
+    """By the settings it would wait for five minutes, for the first answer of this Redis as for a later one."""
+    server, backend = own_backend()
+    if is_known:
+        await backend.register("a", "1")
+    settings.redis_retry = settings.redis_timeout = 300.0
+    server.pause()
+
+    with pytest.raises(StorageUnavailable, match=r"no answer of Redis in 0\.\d+ s") as refused:
+        await Queue(backend.storage).register(Plain, "2", timeout_seconds=0.2)
+    server.resume()
+
+    assert refused.value.is_uncertain
+
+
 async def test_a_hung_registration_that_redis_carried_out_later_is_not_doubled(
     own_backend: OwnMedium,
 ) -> None:
@@ -513,7 +533,8 @@ async def test_one_thread_costs_two_commands_a_hundred_requests_at_most(on_redis
         async def perform(self, *requests: int) -> None: ...
 
     queue = Queue(on_redis.storage)
-    await queue.register(CountedHandler, *range(1280))
+    for part in (range(640), range(640, 1280)):
+        await queue.register(CountedHandler, *part)
     worker = Worker(on_redis.coordinator, queue, handlers=[CountedHandler])
     before = await commands_of(on_redis.redis)
     handled = await worker.loop(1280)

@@ -50,7 +50,7 @@ MUTANTS = [
     Mutant(
         "a ready thread does not get older",
         PRELUDE,
-        "    if before > 0 then index_older(thread, priority) end\n",
+        "redis.call('ZADD', READY, 'XX', 'LT', tubes.stamp, thread)",
         "",
         (COORDINATOR + "a_ready_thread_is_as_old_as_a_delayed_request_that_comes_to_it_later",),
     ),
@@ -67,15 +67,15 @@ MUTANTS = [
     Mutant(
         "priorities are compared as text",
         PRELUDE,
-        "if tonumber(tubes[i].priority) < tonumber(priority) then",
-        "if tubes[i].priority < priority then",
+        "if tonumber(tubes[middle].priority) < tonumber(priority) then",
+        "if tubes[middle].priority < priority then",
         (PRIORITIES + "priorities_are_compared_as_numbers",),
     ),
     Mutant(
         "priorities do not age",
         PRELUDE,
-        "tonumber(tube.priority) - math.floor(waited / ageing)",
-        "tonumber(tube.priority)",
+        "tonumber(tubes[i].priority) - math.floor(waited / ageing)",
+        "tonumber(tubes[i].priority)",
         (PRIORITIES + "a_priority_counts_one_step_less_for_each_time_of_ageing",),
     ),
     Mutant(
@@ -180,8 +180,8 @@ MUTANTS = [
     Mutant(
         "delayed requests are placed as they were registered",
         PRELUDE,
-        "      thread = thread_in_force(thread, message)\n      length_of",
-        "      length_of",
+        "      join(thread_in_force(thread, message), priority, message)",
+        "      join(thread, priority, message)",
         (RESHARDING + "a_delayed_request_is_placed_by_the_layout_of_its_time",),
     ),
     Mutant(
@@ -216,15 +216,15 @@ MUTANTS = [
     Mutant(
         "of requests that come together the first is handed over",
         REGISTER,
-        "#threads == 1 and first == last",
-        "#threads == 1",
+        "total == 1 and #places == 1",
+        "#places == 1",
         (COORDINATOR + "requests_that_come_together_are_fetched",),
     ),
     Mutant(
         "what is handed over has the priority that is registered first",
         REGISTER,
-        "#threads == 1 and first == last",
-        "first == last",
+        "total == 1 and #places == 1",
+        "total == #places",
         (COORDINATOR + "requests_of_two_priorities_that_come_together_are_fetched",),
     ),
     Mutant(

@@ -3,6 +3,7 @@
 from tests.mutants.mutant import (
     DUPLICATES,
     PRELUDE,
+    PRIORITIES,
     REDIS,
     REGISTER,
     REGISTER_DUE,
@@ -32,8 +33,8 @@ MUTANTS = [
     Mutant(
         "messages in one argument need no room",
         REGISTER,
-        "math.abs(tonumber(entries[places[i] + 2]))",
-        "tonumber(entries[places[i] + 2])",
+        "math.abs(tonumber(entries[place + 2]))",
+        "tonumber(entries[place + 2])",
         (STORAGE + "registering_is_all_or_nothing",),
     ),
     Mutant(
@@ -42,6 +43,42 @@ MUTANTS = [
         "map(heads.__getitem__, lengths), bodies",
         "[heads[lengths[0]]] * len(lengths), bodies",
         (STORAGE + "messages_of_any_bytes_and_lengths_come_back_as_they_were",),
+    ),
+    # Priorities.
+    Mutant(
+        "a thread has any number of priorities",
+        REGISTER,
+        "if priorities[thread] > MOST_PRIORITIES then",
+        "if false then",
+        (PRIORITIES + "a_thread_has_a_bounded_number_of_priorities",),
+    ),
+    Mutant(
+        "only the priorities of a call are counted",
+        REGISTER,
+        "(priorities[thread] or #tubes) + 1",
+        "(priorities[thread] or 0) + 1",
+        (PRIORITIES + "a_thread_has_a_bounded_number_of_priorities",),
+    ),
+    Mutant(
+        "a request of a known priority counts as a new one",
+        REGISTER,
+        "if not tube and count > 0 and delay == 0 then",
+        "if count > 0 and delay == 0 then",
+        (PRIORITIES + "a_thread_has_a_bounded_number_of_priorities",),
+    ),
+    Mutant(
+        "in memory a thread has any number of priorities",
+        "backends/memory/steps/register.py",
+        "if count + len(priorities) > MOST_PRIORITIES:",
+        "if False:",
+        (PRIORITIES + "a_thread_has_a_bounded_number_of_priorities",),
+    ),
+    Mutant(
+        "a producer waits as long as the settings say",
+        "backends/redis/storage.py",
+        "async with asyncio.timeout_at(until):",
+        "async with asyncio.timeout_at(None):",
+        (REDIS + "a_producer_says_how_long_it_waits_for_redis",),
     ),
     # Duplicates.
     Mutant(
@@ -61,7 +98,7 @@ MUTANTS = [
     Mutant(
         "a window never ends",
         REGISTER,
-        "  forget(#ARGV)\n  entries, from = distinct(), 1\n",
+        "  forget(math.floor(#ARGV / 2))\n  entries, from = distinct(), 1\n",
         "  now = 0\n  entries, from = distinct(), 1\n",
         (DUPLICATES + "the_window_begins_with_the_registration_and_no_duplicate_prolongs_it",),
     ),
@@ -82,8 +119,8 @@ MUTANTS = [
     Mutant(
         "duplicates take room",
         REGISTER,
-        "    local priority, count = entries[places[i] + 1], math.abs(tonumber(entries[places[i] + 2]))",
-        "    local priority, count = entries[places[i] + 1], tonumber(entries[places[i] + 2]) + #repeated",
+        "entries[place + 1], math.abs(tonumber(entries[place + 2]))",
+        "entries[place + 1], tonumber(entries[place + 2]) + #repeated",
         (DUPLICATES + "duplicates_need_no_room_in_a_bounded_tube",),
     ),
     Mutant(

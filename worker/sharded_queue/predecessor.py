@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,7 +19,7 @@ import msgspec
 from sharded_queue.backends.redis.storage import SCAN_COUNT, RedisStorage
 from sharded_queue.errors import SerializationError, SettingsError, ShardedQueueError, StorageUnavailable
 from sharded_queue.handler import Handler
-from sharded_queue.queue.queue import Queue
+from sharded_queue.queue.queue import CALL_BYTES, Queue
 from sharded_queue.settings import settings
 
 DEFERRED, RECURRENT = "sharded_queue/DeferredHandler/0/0", "sharded_queue/RecurrentHandler/0/0"
@@ -168,9 +169,10 @@ class Migration:
             return
         keys = [self._key(moved.pipe), self._progress]
         while True:
-            offset, messages = await self._run("read_pipe", keys, [moved.pipe, BATCH])
-            if not messages:
+            offset, read = await self._run("read_pipe", keys, [moved.pipe, BATCH])
+            if not read:
                 return
+            messages = _first_in(read, CALL_BYTES // 2)
             requests, flaw = _requests(handler, messages)
             if requests:
                 named = [_identity(moved.pipe, offset + index, message) for index, message in enumerate(messages)]
@@ -302,3 +304,9 @@ def _request(handler: type[Handler], values: Any) -> Any:
     except Exception as error:  # a request's own code runs here, and may raise anything
         raise SerializationError(f"{values!r:.80} do not fit the fields of a {kind.__name__}: {error}") from error
     return serializer.decode_one(*serializer.encode_all((made,)))
+
+
+def _first_in(messages: Sequence[bytes], room: int) -> Sequence[bytes]:
+    """As many as one call of `register` takes, at least one: encoded by us, they may be longer."""
+    through = [total <= room for total in accumulate(map(len, messages))]
+    return messages[: max(1, sum(through))]

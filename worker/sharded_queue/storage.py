@@ -13,12 +13,14 @@ from typing import Literal, NamedTuple
 
 from sharded_queue.errors import QueueFull, ReshardError, ShardedQueueError, UnreadableData
 from sharded_queue.lease import Lease
-from sharded_queue.printable import counted, instant
+from sharded_queue.printable import counted, instant, printable
 from sharded_queue.state import Dead, Delayed, Drop, Progress, ShardState, ThreadState, Upcoming, WorkerState
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Keys, Layout, Shard, Tube
 
 LONGEST_DELAY_SECONDS = 315_360_000
+MOST_PRIORITIES = 100
+"""The most priorities that requests of one thread may have: each step about a thread reads all of its tubes."""
 TRACEBACK_KEPT = 1000
 """Characters of the end of a traceback that are kept with each of a thread's last failures."""
 Target = Literal["head", "tail", "drop"]
@@ -284,6 +286,13 @@ def queue_full(tube: Tube, depth: int, capacity: int) -> QueueFull:
     return QueueFull(f"tube {tube} holds {depth} of {capacity} requests; try again when workers have caught up")
 
 
+def priorities_full(shard: Shard, thread: str, count: int) -> QueueFull:
+    return QueueFull(
+        f"thread {printable(shard.handler)}/{printable(thread)} has requests of {count} priorities, and may have "
+        f"{MOST_PRIORITIES}: try again when workers have caught up, or use fewer priorities, or more threads"
+    )
+
+
 def check_due(due_ms: int, now_ms: int) -> None:
     """
     Raises:
@@ -322,9 +331,9 @@ class Storage(ABC):
         return Keys()
 
     @abstractmethod
-    async def register(self, shard: Shard, registration: Registration) -> Registered:
+    async def register(self, shard: Shard, registration: Registration, *, seconds: float | None = None) -> Registered:
         """
-        Append to tubes, all or nothing.
+        Append to tubes, all or nothing. *seconds*: to wait for an answer, in place of `settings.redis_retry`.
 
         Raises:
             LayoutChanged: another layout is in force; nothing was written.

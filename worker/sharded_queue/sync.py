@@ -70,6 +70,7 @@ class SyncQueue:
         delay_seconds: float = 0.0,
         deduplicate_seconds: float | None = None,
         identities: Sequence[str] | None = None,
+        timeout_seconds: float | None = None,
     ) -> Receipts:
         """As `Queue.register`."""
         return self._run(
@@ -80,6 +81,7 @@ class SyncQueue:
                 delay_seconds=delay_seconds,
                 deduplicate_seconds=deduplicate_seconds,
                 identities=identities,
+                timeout_seconds=timeout_seconds,
             )
         )
 

@@ -155,7 +155,7 @@ class RecordingStorage(RuntimeStorage):
         """The shards that anything was registered or scheduled in."""
         return list(dict.fromkeys([*(shard for shard, *_ in self.registrations), *self._scheduled]))
 
-    async def register(self, shard: Shard, registration: Registration) -> Registered:
+    async def register(self, shard: Shard, registration: Registration, *, seconds: float | None = None) -> Registered:
         registered = await super().register(shard, registration)
         self.registrations += [
             (shard, entry, body, registration.delay_seconds)

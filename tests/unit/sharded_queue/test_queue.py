@@ -18,6 +18,7 @@ from sharded_queue import (
     SerializationError,
     settings,
 )
+from sharded_queue.queue.queue import CALL_BYTES
 from sharded_queue.serializer import unpack
 from sharded_queue.tube import Tube
 
@@ -118,6 +119,42 @@ async def test_more_requests_than_one_call_may_hold_are_refused(queue: Queue) ->
 
     with pytest.raises(QueueFull, match="QUEUE_REGISTER_LIMIT = 2"):
         await queue.register(JobHandler, *map(Job, range(3)))
+
+
+async def test_more_bytes_than_one_call_may_hold_are_refused(queue: Queue) -> None:
+    """A single request may be as large as `register_message_bytes` says."""
+
+    class TextHandler(Handler):
+        async def perform(self, *requests: str) -> None: ...
+
+    settings.register_message_bytes = 8_388_608
+    large = "x" * (CALL_BYTES // 2)
+
+    with pytest.raises(QueueFull, match=r"2 requests .* more than 4,194,304: register them in parts"):
+        await queue.register(TextHandler, large, large)
+    await queue.register(TextHandler, 2 * large)
+
+    assert await depth(queue, TextHandler) == 1
+
+
+async def test_more_priorities_than_a_thread_may_have_are_refused(queue: Queue) -> None:
+    class ByNumber(Handler):
+        @classmethod
+        async def route(cls, *requests: int) -> list[Route]:
+            return [Route("a", request) for request in requests]
+
+        async def perform(self, *requests: int) -> None: ...
+
+    with pytest.raises(RouteError, match=r"ByNumber.route gives thread a 101 priorities in one call.* the 100 that"):
+        await queue.register(ByNumber, *range(101))
+
+    assert await depth(queue, ByNumber) == 0
+
+
+@pytest.mark.parametrize("seconds", [0, -1, 301, float("nan")])
+async def test_a_time_for_redis_out_of_bounds_is_refused(queue: Queue, seconds: float) -> None:
+    with pytest.raises(ValueError, match="timeout_seconds is"):
+        await queue.register(JobHandler, Job(1), timeout_seconds=seconds)
 
 
 async def test_a_handlers_capacity_bounds_its_tubes(queue: Queue) -> None:

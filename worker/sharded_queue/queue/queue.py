@@ -1,13 +1,15 @@
 """The registering side: `Queue` puts requests into tubes."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sharded_queue import timing, tracing
 from sharded_queue.errors import QueueFull, RouteError, SerializationError
 from sharded_queue.handler import Handler, R
+from sharded_queue.printable import printable
 from sharded_queue.queue import middleware as around
 from sharded_queue.queue.deduplication import duplicate_receipts, identities_of, window_of
 from sharded_queue.queue.partition import Partition, partition, routes_of
@@ -18,6 +20,8 @@ from sharded_queue.state import Delayed, Upcoming
 from sharded_queue.steps import in_steps
 from sharded_queue.storage import (
     LONGEST_DELAY_SECONDS,
+    MOST_PRIORITIES,
+    Entry,
     LayoutChanged,
     Registered,
     Registration,
@@ -28,6 +32,11 @@ from sharded_queue.storage import (
 from sharded_queue.tube import Layout, Shard, Tube, threads_fault
 
 NAME_LENGTH = 200
+LONGEST_TIMEOUT_SECONDS = 300
+"""As of `settings.redis_retry`: Redis recognises a repeated registration for ten minutes."""
+IN_PARTS = "register them in parts"
+CALL_BYTES = 4_194_304
+"""All requests of one call together, unless it is a single one: Redis takes 3 ms for a megabyte."""
 
 
 class Queue:
@@ -52,6 +61,7 @@ class Queue:
         delay_seconds: float = 0.0,
         deduplicate_seconds: float | None = None,
         identities: Sequence[str] | None = None,
+        timeout_seconds: float | None = None,
     ) -> Receipts:
         """
         Put requests into their tubes, all or none of them; returns a receipt for each, in the order given. (Per shard,
@@ -68,28 +78,34 @@ class Queue:
         with the registration, by the storage's clock. A duplicate does not extend it, and needs no room in its tube.
         *identities*: one per request, in place of `Handler.identity`.
 
+        *timeout_seconds*: the longest to wait for Redis, in place of `settings.redis_retry`: for a producer that must
+        answer somebody itself.
+
         Raises:
             HandlerError: `identity` returned something other than a str or None; nothing was registered.
-            QueueFull: there is no room; nothing was registered.
+            QueueFull: there is no room, or the call is larger than one step of Redis may be; nothing was registered.
             RouteError: `route` did not return a usable route per request; nothing was registered.
             SerializationError: a request cannot be encoded, has a field that no worker could read as the annotated
                 type, or is larger than `settings.register_message_bytes`; nothing was registered.
-            StorageUnavailable: no answer within `settings.redis_retry`, or Redis refuses. If its `is_uncertain` is
-                true, the requests may or may not be registered; if it is false, nothing was registered.
+            StorageUnavailable: no answer within `settings.redis_retry` or *timeout_seconds*, or Redis refuses. If its
+                `is_uncertain` is true, the requests may or may not be registered, or may still be; if it is false,
+                nothing was registered.
         """
         if not requests:
             return Receipts([], {}, {})
         if len(requests) > settings.register_limit:
             raise QueueFull(
                 f"{len(requests)} requests in one call are more than QUEUE_REGISTER_LIMIT = {settings.register_limit}: "
-                "register them in parts"
+                + IN_PARTS
             )
         if isinstance(delay_seconds, timedelta):
             raise ValueError(f"delay_seconds is {delay_seconds!r}: give its total_seconds()")
         if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
             raise ValueError(f"delay_seconds is {delay_seconds!r}: from 0 to {LONGEST_DELAY_SECONDS} (ten years)")
-        window = window_of(handler, deduplicate_seconds)
-        register = partial(self._register, handler, requests, delay_seconds, window, identities)
+        if timeout_seconds is not None and not 0 < timeout_seconds <= LONGEST_TIMEOUT_SECONDS:
+            raise ValueError(f"timeout_seconds is {timeout_seconds!r}: above 0, up to {LONGEST_TIMEOUT_SECONDS}")
+        how = _How(delay_seconds, window_of(handler, deduplicate_seconds), timeout_seconds)
+        register = partial(self._register, handler, requests, how, identities)
         if not tracing.is_on():
             return await around.through(self._layers, handler, requests, headers or {}, register)
         with tracing.registering(handler.name, len(requests), headers) as carried:
@@ -99,13 +115,12 @@ class Queue:
         self,
         handler: type[Handler],
         requests: tuple[Any, ...],
-        delay_seconds: float,
-        window: float,
+        how: "_How",
         named: Sequence[str] | None,
         headers: Mapping[str, str],
     ) -> Receipts:
         bodies = handler.serializer().encode_all(requests)
-        identities = identities_of(handler, requests, bodies, named) if window else []
+        identities = identities_of(handler, requests, bodies, named) if how.window_seconds else []
         if headers:
             bodies = [pack(body, headers) for body in bodies]
         _check_sizes(handler, bodies)
@@ -114,7 +129,7 @@ class Queue:
         firsts: dict[Tube, int] = {}
         duplicates: dict[tuple[Tube, int], Receipt] = {}
         for shard, part in partition(handler, routes, bodies, identities).items():
-            tube_of, registered = await self._append(handler, shard, part, window, delay_seconds)
+            tube_of, registered = await self._append(handler, shard, part, how)
             tubes.update(tube_of)
             distinct = list(dict.fromkeys(tube_of.values()))
             firsts.update(zip(distinct, registered.firsts, strict=True))
@@ -122,7 +137,7 @@ class Queue:
         return Receipts(routes, tubes, firsts, duplicates)
 
     async def _append(
-        self, handler: type[Handler], shard: Shard, part: Partition, window: float, delay_seconds: float
+        self, handler: type[Handler], shard: Shard, part: Partition, how: "_How"
     ) -> tuple[Mapping[Any, Tube], Registered]:
         """
         Register what goes to one shard; returns the tube of each route. Only the storage knows the layout in force: it
@@ -131,9 +146,11 @@ class Queue:
         while True:
             layout = self._layout(handler, shard)
             tubes = part.tubes(shard, layout)
-            registration = Registration(part.entries(tubes), handler.capacity, delay_seconds, layout, window)
+            entries = part.entries(tubes)
+            _check_priorities(handler, entries)
+            registration = Registration(entries, handler.capacity, how.delay_seconds, layout, how.window_seconds)
             try:
-                return tubes, await self.storage.register(shard, registration)
+                return tubes, await self.storage.register(shard, registration, seconds=how.timeout_seconds)
             except LayoutChanged as changed:
                 self.storage.layouts[shard] = changed.layout
 
@@ -248,17 +265,44 @@ class Queue:
         return [await self.storage.reshard(shard, threads) for shard in handler.all_shards()]
 
 
+class _How(NamedTuple):
+    """What a call of `register` says of all its requests."""
+
+    delay_seconds: float
+    window_seconds: float
+    timeout_seconds: float | None
+
+
 def _check_sizes(handler: type[Handler], bodies: Sequence[bytes]) -> None:
     """
-    Refuse what a worker could not read in one go.
+    Refuse what a worker could not read in one go, or would keep Redis for long.
 
     Raises:
+        QueueFull: all requests together are too large.
         SerializationError: a request is too large.
     """
-    if (size := max(map(len, bodies))) > settings.register_message_bytes:
-        index = next(index for index, body in enumerate(bodies) if len(body) == size)
+    sizes = list(map(len, bodies))
+    if (size := max(sizes)) > settings.register_message_bytes:
+        index = sizes.index(size)
         raise SerializationError(
             f"request {index} for {handler.name} has {size:,} bytes, its headers included: more than "
             f"QUEUE_REGISTER_MESSAGE_BYTES = {settings.register_message_bytes:,}; keep it elsewhere and register its "
             "address, or raise the limit"
         )
+    if len(bodies) > 1 and (together := sum(sizes)) > CALL_BYTES:
+        raise QueueFull(
+            f"{len(bodies)} requests in one call have {together:,} bytes, more than {CALL_BYTES:,}: {IN_PARTS}"
+        )
+
+
+def _check_priorities(handler: type[Handler], entries: Sequence[Entry]) -> None:
+    """
+    Raises:
+        RouteError: a thread would get more priorities than it may ever have.
+    """
+    for thread, count in Counter(entry.thread for entry in entries).items():
+        if count > MOST_PRIORITIES:
+            raise RouteError(
+                f"{handler.name}.route gives thread {printable(thread)} {count} priorities in one call, more than the "
+                f"{MOST_PRIORITIES} that a thread may have: use fewer priorities, or more threads"
+            )

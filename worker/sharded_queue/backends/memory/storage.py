@@ -68,7 +68,7 @@ class RuntimeStorage(Storage):
     def __init__(self, clock: Callable[[], int] = wall_ms) -> None:
         self.shards = MemoryShards(clock)
 
-    async def register(self, shard: Shard, registration: Registration) -> Registered:
+    async def register(self, shard: Shard, registration: Registration, *, seconds: float | None = None) -> Registered:
         return register(self.shards[shard], registration, self.shards.clock())
 
     async def schedule(self, shard: Shard, schedule: Schedule, layout: Layout | None = None) -> int:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import chain
 from typing import Any, cast
 
@@ -57,6 +57,7 @@ from sharded_queue.storage import (
     Waiting,
     check_due,
     check_numbers,
+    priorities_full,
     queue_full,
     unfinished,
 )
@@ -91,6 +92,7 @@ FIRST_MOMENT_MS, LAST_MOMENT_MS = 10**12, 10**13
 """The times that have thirteen digits, as a message begins with: from 2001 to 2286."""
 LOST, KEPT, RELEASED, HANDED = range(4)
 TO_THE_DEAD = "dead"
+Attempt = Callable[[bool], Awaitable[Any]]
 Limits = tuple[int, int, int, str]
 """Of a registration: capacity of a tube, delay and window in milliseconds, each 0 for none; layout, empty for none."""
 
@@ -117,22 +119,26 @@ class RedisStorage(Storage):
     def keys(self) -> Keys:
         return self._keys or Keys(settings.tube_prefix, settings.coordinator_prefix)
 
-    async def register(self, shard: Shard, registration: Registration) -> Registered:
+    async def register(self, shard: Shard, registration: Registration, *, seconds: float | None = None) -> Registered:
         entries = registration.entries
-        reply = await self._register(shard, entries, _limits(registration))
+        until = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        reply = await self._register(shard, entries, _limits(registration), until)
         firsts, duplicates = reply[: len(entries)], grouped(reply[len(entries) :], 3)
         return Registered(firsts, {(entry, place): first_of(text) for entry, place, text in duplicates})
 
-    async def _register(self, shard: Shard, entries: Sequence[Entry], limits: Limits) -> list[Any]:
-        await self._verify(settings.redis_retry)
+    async def _register(self, shard: Shard, entries: Sequence[Entry], limits: Limits, until: float | None) -> list[Any]:
+        await self._verify(settings.redis_retry, until)
         producer = self._idle_producers.pop() if self._idle_producers else Caller()
         producer.call += 1
-        reply = await self._sent(shard, producer, entries, limits)
+        reply = await self._sent(shard, producer, entries, limits, until)
         if len(reply) > 1 and reply[1] == b"full":
             self._idle_producers.append(producer)
             depth, thread, priority = reply[2], reply[3].decode(), int(reply[4])
             tube = Tube(shard, thread, priority)
             raise queue_full(tube, depth, limits[0])
+        if len(reply) > 1 and reply[1] == b"priorities":
+            self._idle_producers.append(producer)
+            raise priorities_full(shard, reply[3].decode(), reply[2])
         if len(reply) > 1 and reply[1] == b"layout":
             self._idle_producers.append(producer)
             raise LayoutChanged(Layout(*reply[2:]))
@@ -143,13 +149,16 @@ class RedisStorage(Storage):
         self._idle_producers.append(producer)
         return reply[1:]
 
-    async def _sent(self, shard: Shard, producer: Caller, entries: Sequence[Entry], limits: Limits) -> list[Any]:
+    async def _sent(
+        self, shard: Shard, producer: Caller, entries: Sequence[Entry], limits: Limits, until: float | None
+    ) -> list[Any]:
         """The answer to a registration. Each time it is sent, its requests get a new stamp."""
         keys = [*self.keys.of(shard), f"{self.keys.base(shard)}:producer:{producer.name}"]
         elapsed = asyncio.get_running_loop().time
         lengths = [list(map(len, entry.bodies)) for entry in entries]
         rest = (self.keys.awake, shard.tag, *limits, STAMP_DIGITS + max(chain.from_iterable(lengths), default=0))
-        way_seconds, give_up_at = _way_seconds(lengths), elapsed() + settings.redis_retry
+        limit = settings.redis_retry if until is None else max(0.0, until - elapsed())
+        way_seconds, give_up_at = _way_seconds(lengths), elapsed() + limit
 
         async def attempt(_: bool) -> list[Any]:
             if way_seconds > 1:  # a late NOSCRIPT would cost another way
@@ -165,7 +174,7 @@ class RedisStorage(Storage):
             return reply
 
         try:
-            return cast("list[Any]", await retry(attempt, settings.redis_retry, settings.redis_retry))
+            return cast("list[Any]", await retry(_cut_off(attempt, until), limit, limit))
         except StorageUnavailable as error:
             if not error.is_uncertain:
                 raise
@@ -455,10 +464,10 @@ class RedisStorage(Storage):
     async def verify(self) -> None:
         await self._verify(settings.redis_timeout)
 
-    async def _verify(self, seconds: float) -> None:
+    async def _verify(self, seconds: float, until: float | None = None) -> None:
         if self._is_verified or settings.redis_eviction == "Accepted":
             return
-        info = await self._memory_info(seconds)
+        info = await self._memory_info(seconds if until is None else until - asyncio.get_running_loop().time(), until)
         policy = dict(line.split(b":", 1) for line in info.splitlines() if b":" in line).get(b"maxmemory_policy")
         if policy not in (None, b"noeviction"):
             raise SettingsError(
@@ -467,7 +476,7 @@ class RedisStorage(Storage):
             )
         self._is_verified = True
 
-    async def _memory_info(self, seconds: float) -> bytes:
+    async def _memory_info(self, seconds: float, until: float | None) -> bytes:
         """What Redis reports of its memory; also reads its time, so that the first registration has the right stamp."""
         elapsed = asyncio.get_running_loop().time
 
@@ -477,7 +486,7 @@ class RedisStorage(Storage):
             self._clock.learn(stamp, elapsed() - sent_at, int(time_s) * 1000 + int(time_us) // 1000)
             return cast("bytes", info)
 
-        return cast("bytes", await retry(attempt, seconds))
+        return cast("bytes", await retry(_cut_off(attempt, until), seconds))
 
     async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
         base = self.keys.base(shard)
@@ -495,6 +504,18 @@ class RedisStorage(Storage):
             for (number, died), letter in zip(times.items(), letters, strict=True)
             if letter and COUNTED.fullmatch(number)
         ]
+
+
+def _cut_off(attempt: Attempt, until: float | None) -> Attempt:
+    """*attempt*, or one that ends at a moment of the event loop's clock, whatever it waits for."""
+    if until is None:
+        return attempt
+
+    async def cut(is_resent: bool) -> Any:
+        async with asyncio.timeout_at(until):
+            return await attempt(is_resent)
+
+    return cut
 
 
 def _limits(registration: Registration) -> Limits:

@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 
 from sharded_queue.backends.memory.shard import MemoryShard
-from sharded_queue.storage import Entry, First, LayoutChanged, Registered, Registration, queue_full
+from sharded_queue.storage import (
+    MOST_PRIORITIES,
+    Entry,
+    First,
+    LayoutChanged,
+    Registered,
+    Registration,
+    priorities_full,
+    queue_full,
+)
 from sharded_queue.tube import Layout, Tube
 
 
@@ -28,6 +37,8 @@ def _append(shard: MemoryShard, entries: Sequence[Entry], registration: Registra
     delay_ms = int(registration.delay_seconds * 1000)
     for entry in entries:
         _check_room(shard, entry, registration.capacity)
+    if not delay_ms:
+        _check_priorities(shard, entries)
     shard.begin(now)
     shard.layout = shard.layout or registration.layout
     if delay_ms:
@@ -52,6 +63,18 @@ def _check_room(shard: MemoryShard, entry: Entry, capacity: int | None) -> None:
     if capacity and entry.bodies and depth + len(entry.bodies) > capacity:
         tube = Tube(shard.id, entry.thread, entry.priority)
         raise queue_full(tube, depth, capacity)
+
+
+def _check_priorities(shard: MemoryShard, entries: Sequence[Entry]) -> None:
+    """A thread may have a bounded number of priorities; a request that joins a tube needs no new one."""
+    opened: dict[str, set[int]] = {}
+    for thread, priority, bodies, _ in entries:
+        if bodies and not shard.tube(thread, priority):
+            opened.setdefault(thread, set()).add(priority)
+    for thread, priorities in opened.items():
+        count = len(shard.threads.get(thread, ()))
+        if count + len(priorities) > MOST_PRIORITIES:
+            raise priorities_full(shard.id, thread, count)
 
 
 def _keep(shard: MemoryShard, entry: Entry, start: int, delay_ms: int, now: int, is_alone: bool) -> int:

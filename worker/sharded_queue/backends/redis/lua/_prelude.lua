@@ -97,6 +97,9 @@ local WORKERS = lock .. ':workers'
 local QUARANTINE = base .. ':quarantine'
 local ACTS = base .. ':acts'
 local WAKE_LIMIT, CHUNK, STEP = 16, 4000, 1000
+
+-- Of one thread: each of its tubes is read in every step about the thread.
+local MOST_PRIORITIES = 100
 local SWEEP, CALLER_SECONDS = '1000', '600'
 
 local time = redis.call('TIME')
@@ -336,13 +339,12 @@ end
 
 -- The record of a thread's tubes; nil where there are none.
 local function encode_tubes(tubes)
-  local record
+  local records = {}
   for i = 1, #tubes do
     local tube = tubes[i]
-    local one = tube.priority .. ' ' .. integer(tube.head) .. ' ' .. integer(tube.tail)
-    record = record and record .. ' ' .. one or one
+    records[i] = tube.priority .. ' ' .. integer(tube.head) .. ' ' .. integer(tube.tail)
   end
-  return record
+  return records[2] and table.concat(records, ' ') or records[1]
 end
 
 local function store_tubes(thread, tubes)
@@ -602,14 +604,25 @@ end
 
 local UNREADABLE = 'the record of its tubes cannot be read'
 
+-- The time of the first request of each tube, false where it is not known.
+local function stamps_of(thread, tubes)
+  local members = {}
+  for i = 1, #tubes do members[i] = thread .. '/' .. tubes[i].priority end
+  local stamps = {}
+  for from = 1, #members, CHUNK do
+    local part = redis.call('ZMSCORE', OLDEST, unpack(members, from, math.min(from + CHUNK - 1, #members)))
+    for i = 1, #part do stamps[from + i - 1] = part[i] end
+  end
+  return stamps
+end
+
 -- `oldest`: the time of the thread's oldest request, if the caller knows it.
 local function make_ready(thread, tubes, is_unparked, oldest)
   if tubes and #tubes == 0 or blocked_until(thread) then return end
   if not tubes then return rarely().quarantine(thread, UNREADABLE) end
   if not is_unparked and may_move(thread) and rarely().park(thread) then return end
-  for i = 1, oldest and 0 or #tubes do
-    local stamp = redis.call('ZSCORE', OLDEST, thread .. '/' .. tubes[i].priority) or now_text
-    if not oldest or tonumber(stamp) < tonumber(oldest) then oldest = stamp end
+  for _, stamp in ipairs(oldest and {} or rarely().stamps_of(thread, tubes)) do
+    if not oldest or tonumber(stamp or now) < tonumber(oldest) then oldest = stamp or now_text end
   end
   redis.call('ZADD', READY, oldest, thread)
   woken = woken + 1
@@ -718,9 +731,9 @@ end
 local function next_tube(thread, tubes, ageing)
   if tonumber(ageing) == 0 then return 1 end
   local next, lowest
-  for i, tube in ipairs(tubes) do
-    local waited = math.max(0, now - tonumber(redis.call('ZSCORE', OLDEST, thread .. '/' .. tube.priority) or now))
-    local priority = tonumber(tube.priority) - math.floor(waited / ageing)
+  for i, stamp in ipairs(rarely().stamps_of(thread, tubes)) do
+    local waited = math.max(0, now - tonumber(stamp or now))
+    local priority = tonumber(tubes[i].priority) - math.floor(waited / ageing)
     if not lowest or priority < lowest then next, lowest = i, priority end
   end
   return next
@@ -814,15 +827,18 @@ local function in_hand(thread, tubes, held)
   end
 end
 
--- The tube of a priority, created if it is missing; `start` must be above every number that it ever gave.
+-- The tube of a priority, created if it is missing; `start` must be above every number that it ever gave. Tubes are in
+-- the order of their priorities.
 local function tube_for(tubes, priority, start)
-  local place = 1
-  for i = 1, #tubes do
-    if tubes[i].priority == priority then return tubes[i] end
-    if tonumber(tubes[i].priority) < tonumber(priority) then place = i + 1 end
+  local known = tubes[position_of(tubes, priority)]
+  if known then return known end
+  local first, last = 1, #tubes + 1
+  while first < last do
+    local middle = math.floor((first + last) / 2)
+    if tonumber(tubes[middle].priority) < tonumber(priority) then first = middle + 1 else last = middle end
   end
   local tube = { priority = priority, head = start, tail = start }
-  table.insert(tubes, place, tube)
+  table.insert(tubes, first, tube)
   return tube
 end
 
@@ -866,49 +882,61 @@ end
 -- Until it is due, a delayed request has the number of its registration. Equal times go by number, as text.
 local function put_off(thread, priority, start, source, first, last, due)
   due = end_of(DUE_WAITS, due)
+  local dues, records, head = {}, {}, string.len(thread) .. ' ' .. priority .. ' ' .. thread
   for i = first, last do
-    local number = string.format('%016d', start + i - first)
-    redis.call('ZADD', DUE, due, number)
-    redis.call('HSET', LATER, number, string.len(thread) .. ' ' .. priority .. ' ' .. thread .. source[i])
+    local at, number = 2 * (i - first), string.format('%016d', start + i - first)
+    dues[at + 1], dues[at + 2] = due, number
+    records[at + 1], records[at + 2] = number, head .. source[i]
   end
+  in_chunks(dues, 'ZADD', DUE)
+  in_chunks(records, 'HSET', LATER)
   woken = woken + 1
   return start
 end
 
--- Append source[first..last] to a tube; returns the sequence number of the first. `start` as in tube_for; `tubes` of
--- the thread and `hold` as in arrive, if the caller has read them. `is_alone`: nothing else is registered with it.
+-- Append source[first..last] to a tube; returns the sequence number of the first. `tubes`: those of the thread, which
+-- `store_extended` stores when the last request of a call was appended, so that a record is read and written once a
+-- call, however many of its tubes change. `start` as in tube_for.
 --
 -- Where the key is not a list, the requests are delayed until the next poll of a worker, which may delete it. Where the
 -- thread's record cannot be read, they wait in their list. The list may hold requests that the record does not know:
 -- the record was lost, or someone else wrote them. They go first.
-local function append(thread, priority, start, source, first, last, tubes, hold, is_alone)
+local function extend(thread, tubes, priority, start, source, first, last)
   local list, count, length = list_of(thread, priority), last - first + 1, nil
-  tubes = tubes or rarely().tubes_of(thread)
   for chunk = first, last, CHUNK do
     length = try('RPUSH', list, unpack(source, chunk, math.min(chunk + CHUNK - 1, last)))
     if not length then return rarely().put_off(thread, priority, start, source, first, last, now) end
   end
+  depth_change = depth_change + count
   if not tubes then
-    depth_change = depth_change + count
     rarely().quarantine(thread, UNREADABLE)
     return start
   end
-  local before = depth_of(tubes)
+  tubes.depth = tubes.depth or depth_of(tubes)
   local tube = tube_for(tubes, priority, start)
   local unknown = math.max(0, length - count - (tube.tail - tube.head))
-  local stamp = stamp_of(source[first])
   if tube.head == tube.tail then
+    local stamp = stamp_of(source[first])
     redis.call('ZADD', OLDEST, stamp, thread .. '/' .. priority)
-    if before > 0 then index_older(thread, priority) end
+    if not tubes.stamp or stamp < tubes.stamp then tubes.stamp = stamp end
   end
   if unknown > 0 then redis.call('HINCRBY', COUNTERS, 'sequence', unknown) end
   local sequence = tube.tail + unknown
   tube.tail = sequence + count
-  depth_change = depth_change + count
-  store_tubes(thread, tubes)
-  index_depth(thread, before, before + unknown + count)
-  if before == 0 then arrive(thread, tubes, hold, stamp, is_alone and source[first]) end
   return sequence
+end
+
+-- Store what `extend` made of the tubes of a thread: `depth` is what the thread held before, `stamp` the time of the
+-- oldest request that opened a tube. `hold` and `message` as in arrive.
+local function store_extended(thread, tubes, hold, message)
+  if not tubes or not tubes.depth then return end
+  store_tubes(thread, tubes)
+  index_depth(thread, tubes.depth, depth_of(tubes))
+  if tubes.depth == 0 then
+    arrive(thread, tubes, hold, tubes.stamp, message)
+  elseif tubes.stamp then
+    redis.call('ZADD', READY, 'XX', 'LT', tubes.stamp, thread)
+  end
 end
 
 -- What a worker tells of itself, for those who list workers. One that told nothing for five minutes is forgotten.
@@ -1066,6 +1094,21 @@ local function moment_by(stamp, tolerance)
   return math.abs(stamp - now) <= tonumber(tolerance) and stamp or now
 end
 
+-- Requests join their tubes one by one, each after the checks of its script; `store_joined` stores each thread once.
+local joined, joined_tubes = {}, {}
+local function join(thread, priority, message)
+  length_of(list_of(thread, priority))
+  if joined_tubes[thread] == nil then
+    joined[#joined + 1], joined_tubes[thread] = thread, tubes_of(thread) or false
+  end
+  return extend(thread, joined_tubes[thread], priority, take_number(), { message }, 1, 1)
+end
+
+local function store_joined()
+  for _, thread in ipairs(joined) do store_extended(thread, joined_tubes[thread]) end
+  joined, joined_tubes = {}, {}
+end
+
 -- Delayed requests that are due move into their tubes, in the order of their times, and count as registered at these
 -- times. They wait on (`has_waiting`) while the numbers of requests or the layout cannot be read.
 local has_waiting
@@ -1078,9 +1121,7 @@ local function promote_ripe(ripe)
     local thread, priority, body = read_delayed(text or '')
     if thread then
       local message = encode_moment(redis.call('ZSCORE', DUE, number)) .. body
-      thread = thread_in_force(thread, message)
-      length_of(list_of(thread, priority))
-      append(thread, priority, take_number(), { message }, 1, 1)
+      join(thread_in_force(thread, message), priority, message)
       redis.call('HDEL', LATER, number)
       redis.call('HDEL', NAMED, number)
     elseif text then
@@ -1088,6 +1129,7 @@ local function promote_ripe(ripe)
     end
     redis.call('ZREM', DUE, number)
   end
+  store_joined()
 end
 
 local function promote()

@@ -9,6 +9,7 @@
 -- Returns {now, first sequence per tube (0 where nothing was new) ..., then per duplicate: number of its tube, its place
 --         there, "sequence priority thread" of the request it equals},
 --         {now} when the stamp is too far from our clock, {now, 'full', depth, thread, priority},
+--         {now, 'priorities', how many the thread has, thread} when it had more than it may have,
 --         {now, 'layout', number, threads} when another layout is in force than requests were placed by
 --
 -- No allow-oom here: a Redis at its memory limit refuses registrations and still drains.
@@ -79,17 +80,18 @@ if window > 0 then
     return kept
   end
 
-  forget(#ARGV)
+  forget(math.floor(#ARGV / 2))
   entries, from = distinct(), 1
 end
 
--- 4. Read the threads: where the arguments of each tube begin, its thread, its messages where they came as one argument,
+-- 4. Read the threads, each once: where the arguments of each tube begin, its messages where they came as one argument,
 -- and the tubes of each thread, false where their record cannot be read.
 
-local places, threads, packed, at = {}, {}, {}, from
+local places, threads, packed, tubes_of_each, at = {}, {}, {}, {}, from
 while at <= #entries do
-  local count = tonumber(entries[at + 2])
-  places[#places + 1], threads[#threads + 1] = at, entries[at]
+  local thread, count = entries[at], tonumber(entries[at + 2])
+  places[#places + 1] = at
+  if not tubes_of_each[thread] then threads[#threads + 1], tubes_of_each[thread] = thread, true end
   if count < 0 then
     local messages = cmsgpack.unpack(entries[at + 3])
     local found = type(messages) == 'table' and #messages or 0
@@ -107,22 +109,22 @@ while at <= #entries do
   at = at + 3 + count
 end
 
-local tubes_of_each = {}
-for i, record in ipairs(records_of(THREADS, threads)) do
-  if tubes_of_each[threads[i]] == nil then tubes_of_each[threads[i]] = read_tubes(record) or false end
-end
+for i, record in ipairs(records_of(THREADS, threads)) do tubes_of_each[threads[i]] = read_tubes(record) or false end
 
--- 5. Refuse what has no room.
+-- 5. Refuse what has no room: in a tube, or among the priorities of a thread.
 
-if capacity > 0 then
-  for i, thread in ipairs(threads) do
-    local priority, count = entries[places[i] + 1], math.abs(tonumber(entries[places[i] + 2]))
-    local tubes = tubes_of_each[thread] or {}
-    local tube = tubes[position_of(tubes, priority)]
-    local depth = tube and tube.tail - tube.head or 0
-    if count > 0 and depth + count > capacity then
-      return store_answer(call, { now, 'full', depth, thread, priority })
-    end
+local priorities = {}
+for _, place in ipairs(places) do
+  local thread, priority, count = entries[place], entries[place + 1], math.abs(tonumber(entries[place + 2]))
+  local tubes = tubes_of_each[thread] or {}
+  local tube = tubes[position_of(tubes, priority)]
+  local depth = tube and tube.tail - tube.head or 0
+  if capacity > 0 and count > 0 and depth + count > capacity then
+    return store_answer(call, { now, 'full', depth, thread, priority })
+  end
+  if not tube and count > 0 and delay == 0 then
+    priorities[thread] = (priorities[thread] or #tubes) + 1
+    if priorities[thread] > MOST_PRIORITIES then return store_answer(call, { now, 'priorities', #tubes, thread }) end
   end
 end
 
@@ -131,7 +133,7 @@ end
 
 local holds = {}
 local function check_keys()
-  local tubes = #threads == 1 and delay == 0 and window == 0 and tubes_of_each[threads[1]]
+  local tubes = #places == 1 and delay == 0 and window == 0 and tubes_of_each[threads[1]]
   if tubes and position_of(tubes, entries[from + 1]) then return redis.call('ZCARD', DEEP) end
   if delay > 0 then
     redis.call('ZCARD', base .. ':due')
@@ -155,9 +157,9 @@ local sequence = next_sequence(tonumber(ARGV[10]))
 if placed_by ~= '' and not layout then redis.call('SET', LAYOUT, placed_by .. ' 0') end
 
 local reply, routes, total = { now }, {}, 0
-for i, thread in ipairs(threads) do
-  local messages, priority, count = packed[i], entries[places[i] + 1], tonumber(entries[places[i] + 2])
-  local source, first, last = entries, places[i] + 3, places[i] + 2 + count
+for i, place in ipairs(places) do
+  local thread, priority, count = entries[place], entries[place + 1], tonumber(entries[place + 2])
+  local messages, source, first, last = packed[i], entries, place + 3, place + 2 + count
   if messages then source, first, last = messages, 1, -count end
   -- Above every number that this tube ever gave: the counter of the shard grows by every request of every tube.
   local start = sequence + total
@@ -166,12 +168,14 @@ for i, thread in ipairs(threads) do
   elseif delay > 0 then
     reply[i + 1] = rarely().put_off(thread, priority, start, source, first, last, now + delay)
   else
-    local is_alone = #threads == 1 and first == last
-    reply[i + 1] = append(thread, priority, start, source, first, last, tubes_of_each[thread], holds[i], is_alone)
+    reply[i + 1] = extend(thread, tubes_of_each[thread], priority, start, source, first, last)
   end
   if window > 0 then routes[i] = priority .. ' ' .. thread end
   total = total + last - first + 1
 end
+
+local alone = total == 1 and #places == 1 and (packed[1] and packed[1][1] or entries[places[1] + 3])
+for i, thread in ipairs(threads) do store_extended(thread, tubes_of_each[thread], holds[i], alone) end
 
 local count = integer(total)
 redis.call('HINCRBY', COUNTERS, 'sequence', count)

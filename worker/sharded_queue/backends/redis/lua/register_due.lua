@@ -15,9 +15,7 @@ local function occur(name, moment, timing, following)
   if not (schedule and schedule.timing == timing and is_due and following > now) then return false end
   if not is_numbered() or known_layout() == nil then return false end
   local message = encode_moment(moment) .. schedule.message
-  local thread = thread_in_force(schedule.thread, message)
-  length_of(list_of(thread, schedule.priority))
-  append(thread, schedule.priority, take_number(), { message }, 1, 1)
+  join(thread_in_force(schedule.thread, message), schedule.priority, message)
   redis.call('ZADD', OCCURRENCES, occurrence_end(timing, following), name)
   return true
 end
@@ -63,6 +61,7 @@ local registered = 0
 for at = 1, #ARGV, 4 do
   if occur(ARGV[at], tonumber(ARGV[at + 1]), ARGV[at + 2], tonumber(ARGV[at + 3])) then registered = registered + 1 end
 end
+store_joined()
 if registered > 0 then try('HINCRBY', COUNTERS, 'registered', registered) end
 finish()
 return add_due({ now, ms_to_next() })

@@ -16,8 +16,8 @@ if not schedule then return store_answer(call, {}) end
 local message = encode_moment(moment) .. schedule.message
 local thread, priority = thread_in_force(schedule.thread, message), schedule.priority
 next_sequence(#message)
-length_of(list_of(thread, priority))
-local sequence = append(thread, priority, take_number(), { message }, 1, 1)
+local sequence = join(thread, priority, message)
+store_joined()
 try('HINCRBY', COUNTERS, 'registered', 1)
 finish()
 return store_answer(call, { sequence, thread, priority })
