@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import count
 from typing import Any, NamedTuple
 
 from sharded_queue import RedisCoordinator, RedisOptions, RedisStorage, connect, settings
@@ -114,6 +115,12 @@ def entries(threads: int, requests: int = 1, size: int = 50, priorities: int = 1
         for thread in range(first, first + threads)
         for priority in range(priorities)
     ]
+
+
+def with_identities(given: Sequence[Entry], name: str = "new") -> list[Entry]:
+    """Each request with an identity of its own, as long as `Queue` makes them."""
+    numbers = count()
+    return [entry._replace(identities=[f"{name}-{next(numbers):028}" for _ in entry.bodies]) for entry in given]
 
 
 def parts(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

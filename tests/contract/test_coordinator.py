@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sharded_queue.backends.redis.coordinator import LEASES_AT_ONCE
 from sharded_queue.coordinator import Arrival, BindRequest
 from sharded_queue.lease import Lease
 from sharded_queue.storage import Entry, Failure, Registration, Settled, Settlement
@@ -735,3 +736,19 @@ async def pass_a_moment(backend: Backend) -> None:
     await asyncio.sleep(0.002)
     if isinstance(backend, MemoryBackend):
         await backend.advance(0.002)
+
+
+async def test_workers_with_many_threads_are_evicted_and_served_whole(backend: Backend) -> None:
+    """In steps, as each thread may have many tubes."""
+    threads = {f"t{number}" for number in range(2 * LEASES_AT_ONCE)}
+    for thread in threads:
+        await backend.register(thread, "1")
+    leases = [batch.lease for batch in await backend.bind(threads=len(threads))]
+    assert await backend.coordinator.renew(leases, LEASE_SECONDS) == []
+
+    freed = await backend.coordinator.evict(SHARD, ["w"])
+
+    assert set(freed) == threads
+    assert await backend.coordinator.renew(leases, LEASE_SECONDS) == leases
+    await backend.release(*[batch.lease for batch in await backend.bind("v/1", threads=len(threads))])
+    assert (await backend.observe()).ready == len(threads)

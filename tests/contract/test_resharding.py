@@ -371,17 +371,17 @@ async def test_many_parked_threads_become_ready_step_by_step(backend: Backend) -
     """No call of a worker takes longer for what others wait for."""
     await backend.storage.reshard(SHARD, 1)
     await backend.storage.register(SHARD, Registration([Entry("1:0", 0, [b"old"])], layout=Layout(1, 1)))
-    await backend.storage.reshard(SHARD, 1100)
-    entries = [Entry(f"2:{number}", 0, [b"new"]) for number in range(1100)]
-    await backend.storage.register(SHARD, Registration(entries, layout=Layout(2, 1100)))
+    await backend.storage.reshard(SHARD, 110)
+    entries = [Entry(f"2:{number}", 0, [b"new"]) for number in range(110)]
+    await backend.storage.register(SHARD, Registration(entries, layout=Layout(2, 110)))
     await backend.settle(await backend.bind_one(), release=True)
     await backend.bind(threads=0)
     after_a_look = await backend.observe()
     await backend.bind(threads=0)
     after_another = await backend.observe()
 
-    assert (after_a_look.ready, after_a_look.parked) == (1000, 100)
-    assert (after_another.ready, after_another.parked) == (1100, 0)
+    assert (after_a_look.ready, after_a_look.parked) == (50, 60)
+    assert (after_another.ready, after_another.parked) == (100, 10)
 
 
 class Workers:

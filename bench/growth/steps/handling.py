@@ -6,19 +6,50 @@ from bench.growth.block import AT_ONCE, LEASE_SECONDS, SHARD, Bed, Block, entrie
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.lease import Lease
 from sharded_queue.state import Report
-from sharded_queue.storage import Batch, Failure, Settlement
+from sharded_queue.storage import MOST_PRIORITIES, Batch, Entry, Failure, Registration, Settlement
+from sharded_queue.worker.loop import BOUND_AT_ONCE
+from sharded_queue.worker.settlement_batcher import SETTLED_AT_ONCE
 
-THREADS, BATCH = 500, 128
-WORKERS = 100
+THREADS, BATCH = BOUND_AT_ONCE, 128
+LEASES = SETTLED_AT_ONCE
+SWEEP = 50
+"""Threads of each kind that a bind frees, as `_prelude.lua` has it."""
+WORKERS = 1_000
+AGEING_SECONDS = 60.0
+LONG_AGO_MS = 1_600_000_000_000
 
 
-async def threads_waiting(bed: Bed) -> None:
-    await bed.fill(entries(THREADS, 3))
+def waiting(priorities: int) -> Any:
+    async def before(bed: Bed) -> None:
+        await bed.fill(entries(THREADS, 2, priorities=priorities))
+
+    return before
 
 
-async def threads_held(bed: Bed) -> list[Batch]:
-    await threads_waiting(bed)
-    return await bed.bind(THREADS)
+def held(priorities: int) -> Any:
+    async def before(bed: Bed) -> list[Batch]:
+        await bed.fill(entries(LEASES, 2, priorities=priorities))
+        return await bed.bind(LEASES)
+
+    return before
+
+
+def all_become_free(priorities: int) -> Any:
+    """Leases and back-offs that have ended, and delayed requests that are due, beside threads that wait."""
+
+    async def before(bed: Bed) -> None:
+        given = entries(2 * SWEEP, priorities=priorities)
+        await bed.fill(given)
+        for batch in (await bed.bind(2 * SWEEP))[:SWEEP]:
+            await bed.storage.fail(Failure(batch.lease, batch.tube.priority, batch.first, 1, "why", 3600.0))
+        for index in (f"{bed.base}:blocked", f"{bed.storage.keys.lock(SHARD)}:leases"):
+            threads: Any = await bed.redis.zrange(index, 0, -1)
+            await bed.redis.zadd(index, dict.fromkeys(threads, LONG_AGO_MS))
+        late = [Entry(f"t{number}", 1_000, [b"late"]) for number in range(SWEEP)]
+        await bed.storage.register(SHARD, Registration(late, delay_seconds=0.001))
+        await bed.fill(entries(THREADS, priorities=priorities, first=2 * SWEEP))
+
+    return before
 
 
 async def one_held(bed: Bed) -> Batch:
@@ -27,11 +58,13 @@ async def one_held(bed: Bed) -> Batch:
 
 
 async def bind(bed: Bed, _: Any) -> None:
-    await bed.coordinator.bind(SHARD, BindRequest("w/1", THREADS, BATCH, LEASE_SECONDS))
+    await bed.coordinator.bind(SHARD, BindRequest("w/1", THREADS, BATCH, LEASE_SECONDS, AGEING_SECONDS))
 
 
 async def settle(bed: Bed, batches: list[Batch]) -> None:
-    await bed.storage.settle([Settlement(batch.lease, 0, batch.last, 0.1, BATCH, call=1) for batch in batches])
+    await bed.storage.settle(
+        [Settlement(batch.lease, batch.tube.priority, batch.last, 0.1, BATCH, call=1) for batch in batches]
+    )
 
 
 async def fail(bed: Bed, batch: Batch) -> None:
@@ -61,12 +94,26 @@ async def outlook(bed: Bed, _: Any) -> None:
 
 
 BLOCKS = (
-    Block("bind", f"{THREADS:,} threads at once", bind, threads_waiting),
-    Block("settle", f"{THREADS:,} threads at once", settle, threads_held),
+    Block("bind", f"{THREADS} threads of {MOST_PRIORITIES} priorities, with ageing", bind, waiting(MOST_PRIORITIES)),
+    Block(
+        "bind",
+        f"{THREADS} threads beside {SWEEP} leases and {SWEEP} back-offs that have ended, and {SWEEP} delayed requests "
+        "that are due",
+        bind,
+        all_become_free(1),
+    ),
+    Block(
+        "bind",
+        f"the same, each thread with {MOST_PRIORITIES} priorities",
+        bind,
+        all_become_free(MOST_PRIORITIES),
+    ),
+    Block("settle", f"{LEASES} threads, and a next batch of each", settle, held(1)),
+    Block("settle", f"{LEASES} threads of {MOST_PRIORITIES} priorities", settle, held(MOST_PRIORITIES)),
     Block("fail", "a dead letter with a traceback of 4,000 characters", fail, one_held),
-    Block("renew", f"{THREADS:,} threads at once, each with a report", renew, threads_held),
-    Block("release", f"{THREADS:,} threads at once", release, threads_held),
-    Block("evict", f"a worker with {THREADS:,} threads", evict, threads_held),
+    Block("renew", f"{LEASES} threads, each with a report", renew, held(1)),
+    Block("release", f"{LEASES} threads of {MOST_PRIORITIES} priorities", release, held(MOST_PRIORITIES)),
+    Block("evict", f"a worker with {LEASES} threads of {MOST_PRIORITIES} priorities", evict, held(MOST_PRIORITIES)),
     Block("cordon", f"{WORKERS:,} workers", cordon),
     Block("outlook", f"{AT_ONCE:,} shards", outlook),
 )

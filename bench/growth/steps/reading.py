@@ -4,11 +4,12 @@ from typing import Any
 
 from bench.growth.block import SHARD, Bed, Block, entries
 from sharded_queue.backends.redis.snapshot import snapshot
-from sharded_queue.storage import Schedule
+from sharded_queue.storage import MOST_PRIORITIES, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Tube
 
-THREADS, PAGE = 1_000, 100
+THREADS, PAGE, WORST = 1_000, 100, 1_000
+MANY_BYTES = 8_000
 
 
 async def some_threads(bed: Bed) -> None:
@@ -20,8 +21,13 @@ async def threads_held(bed: Bed) -> None:
     await bed.hold(THREADS)
 
 
+async def many_priorities(bed: Bed) -> None:
+    await bed.fill(entries(WORST, priorities=MOST_PRIORITIES))
+
+
 async def deep_tube(bed: Bed) -> None:
-    await bed.fill(entries(1, 10_000))
+    await bed.fill(entries(1, 500, MANY_BYTES))
+    await bed.fill(entries(1, 500, MANY_BYTES))
 
 
 async def schedules_kept(bed: Bed) -> None:
@@ -31,6 +37,10 @@ async def schedules_kept(bed: Bed) -> None:
 
 async def observe(bed: Bed, _: Any) -> None:
     await bed.storage.observe([SHARD])
+
+
+async def observe_oldest(bed: Bed, _: Any) -> None:
+    await bed.storage.observe([SHARD], WORST)
 
 
 async def explain(bed: Bed, _: Any) -> None:
@@ -43,6 +53,12 @@ async def peek(bed: Bed, _: Any) -> None:
 
 async def progress(bed: Bed, _: Any) -> None:
     await bed.storage.progress(SHARD, [f"t{number}" for number in range(THREADS)])
+
+
+async def workers_told(bed: Bed) -> None:
+    time_s, _ = await bed.redis.time()
+    told = {f"w{number}/1 1.0.0 10 {time_s}000": time_s * 1000 for number in range(THREADS)}
+    await bed.redis.zadd(f"{bed.storage.keys.lock(SHARD)}:workers", told)
 
 
 async def workers(bed: Bed, _: Any) -> None:
@@ -67,10 +83,16 @@ async def read_pipe(bed: Bed, _: Any) -> None:
 
 BLOCKS = (
     Block("observe", f"{THREADS:,} threads, all held", observe, threads_held),
-    Block("explain", "a thread with one request", explain, some_threads),
-    Block("peek", "10,000 requests", peek, deep_tube),
+    Block(
+        "observe",
+        f"{WORST:,} oldest tubes, each of a thread of {MOST_PRIORITIES} priorities",
+        observe_oldest,
+        many_priorities,
+    ),
+    Block("explain", f"a thread of {MOST_PRIORITIES} priorities", explain, many_priorities),
+    Block("peek", "1,000 requests of 8 MB together", peek, deep_tube),
     Block("progress", f"{THREADS:,} threads", progress, threads_held),
-    Block("workers", "no worker", workers),
+    Block("workers", f"{THREADS:,} workers", workers, workers_told),
     Block("schedules", f"{PAGE} schedules", schedules, schedules_kept),
     Block("snapshot", f"{THREADS:,} threads", look, some_threads),
     Block("kinds", "any queue", kinds),

@@ -2,11 +2,16 @@
 
 from typing import Any
 
-from bench.growth.block import SHARD, Bed, Block, entries
-from sharded_queue.storage import Entry, Registration, Schedule
+from bench.growth.block import SHARD, Bed, Block, entries, with_identities
+from sharded_queue import settings
+from sharded_queue.queue.queue import CALL_BYTES
+from sharded_queue.storage import MOST_PRIORITIES, Entry, Registration, Schedule
 from sharded_queue.timing import every
 
-REQUESTS, THREADS = 10_000, 1_000
+MOST = settings.register_limit
+SIZE = CALL_BYTES // MOST - 13
+"""Bytes of each of so many requests, so that all together are as many as a call may have."""
+LARGEST = 8_388_608
 SCHEDULES = 1_000
 LONG_AGO_MS = 1_600_000_000_000
 
@@ -16,6 +21,13 @@ def registering(given: list[Entry], **how: Any) -> Any:
         await bed.storage.register(SHARD, Registration(given, **how))
 
     return act
+
+
+async def old_identities(bed: Bed) -> None:
+    """Of windows that are over, more than the call that is measured forgets."""
+    for part in range(4):
+        given = with_identities(entries(1, MOST, first=MOST), f"old{part}")
+        await bed.storage.register(SHARD, Registration(given, window_seconds=0.001))
 
 
 async def full_of_schedules(bed: Bed) -> None:
@@ -45,8 +57,28 @@ async def unschedule(bed: Bed, _: Any) -> None:
 
 
 BLOCKS = (
-    Block("register", f"{REQUESTS:,} requests of one thread", registering(entries(1, REQUESTS))),
-    Block("register", f"{THREADS:,} new threads", registering(entries(THREADS))),
+    Block("register", f"{MOST:,} requests of one thread", registering(entries(1, MOST))),
+    Block("register", f"{MOST:,} new threads", registering(entries(MOST))),
+    Block(
+        "register",
+        f"{MOST:,} requests of {MOST_PRIORITIES} priorities a thread",
+        registering(entries(MOST // MOST_PRIORITIES, priorities=MOST_PRIORITIES)),
+    ),
+    Block("register", f"{MOST:,} requests of {CALL_BYTES:,} bytes", registering(entries(1, MOST, SIZE))),
+    Block("register", f"a request of {LARGEST:,} bytes", registering(entries(1, 1, LARGEST))),
+    Block("register", f"{MOST:,} delayed requests", registering(entries(MOST), delay_seconds=60)),
+    Block(
+        "register",
+        f"{MOST:,} new threads without duplicates, and {CALL_BYTES:,} bytes",
+        registering(with_identities(entries(MOST, size=SIZE)), window_seconds=60, capacity=10),
+        old_identities,
+    ),
+    Block(
+        "register",
+        f"{MOST:,} delayed requests of new threads without duplicates, and {CALL_BYTES:,} bytes",
+        registering(with_identities(entries(MOST, size=SIZE)), window_seconds=60, delay_seconds=60, capacity=10),
+        old_identities,
+    ),
     Block("register_due", f"{SCHEDULES:,} schedules that are due at once", register_due, full_of_schedules),
     Block("schedule", "a request of 1 MB", schedule),
     Block("edit_schedule", "a request of 1 MB", edit_schedule, lambda bed: schedule(bed, None)),

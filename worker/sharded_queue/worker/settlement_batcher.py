@@ -8,6 +8,8 @@ from sharded_queue.tube import Shard
 from sharded_queue.worker.task_pool import Fiber, TaskPool, suspend
 
 Waiting = list[tuple[Settlement, Fiber]]
+SETTLED_AT_ONCE = 128
+"""Threads in one call: each may have a hundred tubes that Redis reads."""
 
 
 class SettlementBatcher:
@@ -29,7 +31,8 @@ class SettlementBatcher:
     async def _flush(self, shard: Shard) -> None:
         try:
             while waiting := self._waiting.pop(shard, None):
-                await self._send(waiting)
+                for at in range(0, len(waiting), SETTLED_AT_ONCE):
+                    await self._send(waiting[at : at + SETTLED_AT_ONCE])
         finally:
             del self._flushes[shard]
 

@@ -28,6 +28,8 @@ GRANT = 6
 """How many parts of the answer of `bind.lua` describe one thread."""
 SHARDS_AT_ONCE = 500
 """Shards per command of a look: two milliseconds of Redis."""
+LEASES_AT_ONCE = 128
+"""Leases per command: each may have a hundred priorities."""
 CALL_MS = 60_000
 """The lifetime of a token for one owner, because the owner may be gone."""
 LEAVE_SECONDS = 1.0
@@ -125,7 +127,7 @@ class RedisCoordinator(Coordinator):
             lease_seconds,
             lambda lease: (lease.thread, lease.fence, *_encode_report(reports.get(lease))),
         )
-        gone = {(shard, text_of(thread)) for shard, reply in replies.items() for thread in reply}
+        gone = {(shard, text_of(thread)) for shard, reply in replies for thread in reply}
         return [lease for lease in leases if (lease.shard, lease.thread) in gone]
 
     async def release(self, leases: Sequence[Lease]) -> None:
@@ -140,27 +142,27 @@ class RedisCoordinator(Coordinator):
         first: list[object],
         seconds: float,
         describe: Callable[[Lease], Sequence[object]],
-    ) -> dict[Shard, Any]:
+    ) -> list[tuple[Shard, Any]]:
         """
-        The answer of a script for each shard of *leases*, side by side: no node of a Cluster delays another. The script
-        is called with *first*, and what *describe* says of each lease.
+        The answers of a script for each shard of *leases*, side by side: no node of a Cluster delays another. The
+        script is called with *first*, and what *describe* says of each lease, for a bounded number of leases at a time.
         """
         shards: dict[Shard, list[Lease]] = {}
         for lease in leases:
             shards.setdefault(lease.shard, []).append(lease)
-        answers = await asyncio.gather(
-            *[
-                self.scripts.run(
-                    name, self.keys.of(shard), [*first, *chain.from_iterable(map(describe, held))], seconds=seconds
-                )
-                for shard, held in shards.items()
-            ],
-            return_exceptions=True,
-        )
+
+        async def run(shard: Shard, held: Sequence[Lease]) -> list[tuple[Shard, Any]]:
+            answers = []
+            for at in range(0, len(held), LEASES_AT_ONCE):
+                arguments = [*first, *chain.from_iterable(map(describe, held[at : at + LEASES_AT_ONCE]))]
+                answers.append((shard, await self.scripts.run(name, self.keys.of(shard), arguments, seconds=seconds)))
+            return answers
+
+        answers = await asyncio.gather(*[run(*part) for part in shards.items()], return_exceptions=True)
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
-        return dict(zip(shards, answers, strict=True))
+        return [pair for pairs in answers if not isinstance(pairs, BaseException) for pair in pairs]
 
     async def leave(self, owner: str, told: Mapping[Shard, About]) -> None:
         await asyncio.gather(
@@ -173,8 +175,16 @@ class RedisCoordinator(Coordinator):
             await self.link.send(listed, "ZREM", listed, worker, seconds=LEAVE_SECONDS)
 
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
-        freed = await self.scripts.run_once("evict", self.keys.of(shard), names, seconds=settings.coordinator_lease)
-        return [text_of(thread) for thread in freed]
+        threads: list[str] = []
+        while len(threads) % LEASES_AT_ONCE == 0:
+            arguments = [LEASES_AT_ONCE, *names]
+            freed = await self.scripts.run_once(
+                "evict", self.keys.of(shard), arguments, seconds=settings.coordinator_lease
+            )
+            if not freed:
+                break
+            threads += map(text_of, freed)
+        return threads
 
     async def cordon(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
         arguments = [int(seconds * 1000), *names]

@@ -100,7 +100,8 @@ local WAKE_LIMIT, CHUNK, STEP = 16, 4000, 1000
 
 -- Of one thread: each of its tubes is read in every step about the thread.
 local MOST_PRIORITIES = 100
-local SWEEP, CALLER_SECONDS = '1000', '600'
+-- Of each kind of thread that a bind frees, and of delayed requests that it moves: each may have MOST_PRIORITIES tubes.
+local SWEEP, CALLER_SECONDS = '50', '600'
 
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]

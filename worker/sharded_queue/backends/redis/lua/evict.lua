@@ -4,7 +4,7 @@
 -- purpose.
 --
 -- KEYS  base, lock, caller
--- ARGV  call, names of workers (what stands before the / of an owner). Returns the threads.
+-- ARGV  call, how many threads at most, names of workers (what stands before the / of an owner). Returns the threads.
 
 check_format()
 local call = tonumber(table.remove(ARGV, 1))
@@ -12,8 +12,10 @@ local earlier = stored_answer(call)
 if earlier ~= nil then return earlier end
 check_kinds()
 local gone, freed = {}, {}
-for i = 1, #ARGV do gone[ARGV[i]] = true end
+local most = tonumber(ARGV[1])
+for i = 2, #ARGV do gone[ARGV[i]] = true end
 for _, thread in ipairs(redis.call('HKEYS', HELD)) do
+  if #freed == most then break end
   local held = held_of(thread)
   if held and gone[string.match(held.owner, '^[^/]*')] then
     let_go(thread)

@@ -7,6 +7,7 @@
 -- requests in its hand), delayed, overdue, schedules, layout, old, parked, depth of the parked, dead letters, paused threads,
 -- records in quarantine}
 
+local LOOKED_AT = 1000
 local worst, most_holds = tonumber(ARGV[1]), tonumber(ARGV[2])
 local paused = redis.call('HGET', COUNTERS, 'paused')
 -- thread -> whether its lease lasts; thread -> when its lease ends, as far as it was read; the holds of the answer
@@ -67,15 +68,16 @@ end
 -- Threads that are ready, with those whose leases have ended.
 local function count_ready()
   local ready = redis.call('ZCARD', READY)
-  for _, thread in ipairs(redis.call('ZRANGE', LEASES, '-inf', now_text, 'BYSCORE', 'LIMIT', 0, SWEEP)) do
+  for _, thread in ipairs(redis.call('ZRANGE', LEASES, '-inf', now_text, 'BYSCORE', 'LIMIT', 0, LOOKED_AT)) do
     if redis.call('HGET', THREADS, thread) and not redis.call('ZSCORE', BLOCKED, thread) then ready = ready + 1 end
   end
   return ready
 end
 
 local function parked_depth()
-  local depth = 0
-  for _, thread in ipairs(redis.call('ZRANGE', PARKED, 0, SWEEP - 1)) do depth = depth + depth_of(tubes_of(thread) or {}) end
+  local threads, depth = redis.call('ZRANGE', PARKED, 0, LOOKED_AT - 1), 0
+  if #threads == 0 then return 0 end
+  for _, deep in ipairs(redis.call('ZMSCORE', DEEP, unpack(threads))) do depth = depth + (tonumber(deep or nil) or 1) end
   return depth
 end
 
