@@ -266,3 +266,17 @@ async def test_ten_thousand_requests_in_one_registration_keep_their_order(backen
     await backend.register("a", *numbers)
 
     assert handed(await backend.bind_one(wanted=10_000)) == numbers
+
+
+async def test_a_capacity_does_not_count_delayed_requests(backend: Backend) -> None:
+    """Each delayed call fits into the empty tube; together they fill it, and it takes no more."""
+    for _ in range(2):
+        await backend.storage.register(
+            SHARD, Registration([Entry("a", 0, [b"x", b"x"])], capacity=2, delay_seconds=0.001)
+        )
+    await backend.advance(1)
+    await backend.storage.register_due(SHARD)
+
+    assert (await backend.observe()).depth == 4
+    with pytest.raises(QueueFull, match="holds 4 of 2 requests, delayed ones not counted"):
+        await backend.register("a", "y", capacity=2)

@@ -89,7 +89,7 @@ class Handler(Generic[R]):
     the first registration on, the number is kept with the requests, and `Queue.reshard` changes it. None if `route`
     names threads.
     *capacity*: the most requests that one tube may hold, from 1, before `register` raises `QueueFull`; None for no
-    bound.
+    bound. A delayed request counts from when it has joined its tube, and joins it even if it is full.
     *retry*: by default, the settings `retry_…`.
     *ageing_seconds*: a tube's priority number drops by one for every `ageing_seconds` its oldest request has waited, so
     that no priority of a thread starves; 0 disables ageing.

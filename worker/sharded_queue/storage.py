@@ -283,7 +283,10 @@ class Resharded(NamedTuple):
 
 
 def queue_full(tube: Tube, depth: int, capacity: int) -> QueueFull:
-    return QueueFull(f"tube {tube} holds {depth} of {capacity} requests; try again when workers have caught up")
+    return QueueFull(
+        f"tube {tube} holds {depth} of {capacity} requests, delayed ones not counted; try again when "
+        "workers have caught up"
+    )
 
 
 def priorities_full(shard: Shard, thread: str, count: int) -> QueueFull:
