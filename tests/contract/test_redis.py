@@ -37,7 +37,7 @@ async def either_protocol(request: pytest.FixtureRequest, redis_server: RedisSer
 
 
 async def commands_of(redis: Redis) -> dict[str, int]:
-    """The calls of each command so far. All scripts are loaded first: a test counts the work, none loads a script."""
+    """The calls of each command so far. All scripts are loaded first, so that a test counts the work alone."""
     for script in (files("sharded_queue.backends.redis") / "lua").iterdir():
         if not script.name.startswith("_"):
             await redis.script_load(source(script.name.removesuffix(".lua")))

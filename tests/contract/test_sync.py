@@ -1,16 +1,22 @@
 """A queue for code without an event loop keeps the promises of `Queue`: in OS threads, after forks, through outages."""
 
 import asyncio
+import os
+import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextvars import ContextVar
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.request import urlopen
 
 import pytest
+from redis import Redis
 
 from sharded_queue import (
     Handler,
@@ -25,6 +31,7 @@ from sharded_queue import (
 )
 from sharded_queue.queue.middleware import Register
 from sharded_queue.serializer import STAMP_DIGITS, body_of, unpack
+from tests.harness.requirements import lack
 from tools.redis_server import Ask, RedisServer
 
 pytestmark = pytest.mark.redis
@@ -88,13 +95,14 @@ def test_requests_of_many_os_threads_keep_their_order(queue: SyncQueue, ask: Ask
 
 
 def test_one_call_opens_one_os_thread_that_close_ends(queue: SyncQueue) -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     queue.register(Numbered, ("a", 1))
     queue.register(Numbered, ("a", 2))
-    assert threading.active_count() == before + 1
+    (own,) = set(threading.enumerate()) - before
 
     queue.close()
-    assert threading.active_count() == before
+    own.join(SECONDS)
+    assert not own.is_alive()
 
 
 def test_a_receipt_cancels_a_delayed_request(queue: SyncQueue) -> None:
@@ -117,8 +125,9 @@ def test_a_schedule_is_made_listed_and_removed(queue: SyncQueue) -> None:
 def test_what_a_queue_refuses_is_raised_in_the_caller(queue: SyncQueue) -> None:
     queue.register(Narrow, ("a", 1))
 
-    with pytest.raises(QueueFull, match="holds 1"):
+    with pytest.raises(QueueFull, match="holds 1") as refused:
         queue.register(Narrow, ("a", 2))
+    assert "no running event loop" not in "".join(traceback.format_exception(refused.value))
 
 
 def test_a_route_runs_in_the_context_of_the_caller(queue: SyncQueue) -> None:
@@ -233,12 +242,189 @@ def test_parent_and_child_of_a_fork_register_each_for_itself(ask: Ask, redis_ser
 
 
 LEAVING = FORKING.partition("queue._lock")[0]
+FIRST_CALL = 'queue.register(Numbered, ("parent", 0))\n'
 
 
 def test_a_program_that_closes_nothing_ends_in_silence(redis_server: RedisServer, tmp_path: Path) -> None:
     done = run(LEAVING, redis_server.address)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+LATE = f"""{LEAVING}
+threading.Thread(target=lambda: (threading.main_thread().join(), queue.register(Numbered, ("parent", 1)))).start()
+"""
+
+
+def test_an_os_thread_that_outlives_the_main_thread_registers(ask: Ask, redis_server: RedisServer) -> None:
+    """Its first call also looks up the name of a host, in OS threads that Python has shut down by then."""
+    late = LATE.replace('queue.register(Numbered, ("parent", 0))\n', "")
+    done = run(late, f"localhost:{redis_server.port}")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert waiting(ask, "parent") == [1]
+
+
+GREENLETS = {
+    "gevent": "from gevent import monkey, spawn; monkey.patch_all()",
+    "eventlet": """
+import warnings; warnings.simplefilter("ignore")
+import eventlet; eventlet.monkey_patch()
+spawn = eventlet.spawn
+""",
+}
+MANY = """
+def produce(name, queue):
+    for number in range(20):
+        queue.register(Numbered, (name, number))
+
+other = SyncQueue(RedisOptions((sys.argv[1],)))
+begun = [spawn(produce, name, queue if name < "e" else other) for name in "abcdefgh"]
+for each in begun:
+    (each.get if hasattr(each, "get") else each.wait)()
+other.close()
+"""
+
+
+@pytest.mark.parametrize("library", GREENLETS)
+def test_greenlets_register_at_once_and_keep_their_order(ask: Ask, redis_server: RedisServer, library: str) -> None:
+    done = run_greenlets(library, MANY, f"localhost:{redis_server.port}")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {name: waiting(ask, name) for name in "abcdefgh"} == {name: list(range(20)) for name in "abcdefgh"}
+
+
+def process_of(server: RedisServer) -> str:
+    with Redis(port=server.port) as redis:
+        return str(redis.info("server")["process_id"])
+
+
+HELD_UP = """
+import signal, time
+server, order = int(sys.argv[2]), []
+
+def produce():
+    os.kill(server, signal.SIGSTOP)
+    order.append("registering")
+    queue.register(Numbered, ("parent", 1))
+    order.append("registered")
+
+def resume():
+    order.append("others go on")
+    os.kill(server, signal.SIGCONT)
+
+begun = [spawn(produce), spawn(resume)]
+while len(order) < 3:
+    time.sleep(0.01)
+print(*order, sep=", ")
+"""
+
+
+@pytest.mark.parametrize("library", GREENLETS)
+def test_other_greenlets_go_on_while_one_waits_for_redis(own_redis: Callable[..., RedisServer], library: str) -> None:
+    server = own_redis()
+    done = run_greenlets(library, HELD_UP, server.address, process_of(server))
+
+    assert (done.stdout, done.stderr) == ("registering, others go on, registered\n", "")
+
+
+IMPATIENT = """
+import gevent, signal
+server = int(sys.argv[2])
+os.kill(server, signal.SIGSTOP)
+try:
+    with gevent.Timeout(0.2):
+        queue.register(Numbered, ("parent", 1))
+except gevent.Timeout:
+    print("timed out")
+os.kill(server, signal.SIGCONT)
+queue.register(Numbered, ("parent", 2))
+"""
+
+
+def test_a_time_out_of_gevent_ends_a_call(own_redis: Callable[..., RedisServer]) -> None:
+    server = own_redis()
+    done = run_greenlets("gevent", IMPATIENT, server.address, process_of(server))
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "timed out\n", "")
+
+
+CLOSING = """
+import gc
+def count():
+    gc.collect()
+    return len(os.listdir("/proc/self/fd"))
+def open_and_close():
+    with SyncQueue(RedisOptions((sys.argv[1],))) as made:
+        made.register(Numbered, ("parent", 1))
+open_and_close()
+before = count()
+for _ in range(5):
+    open_and_close()
+print(count() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc, which Linux has")
+@pytest.mark.parametrize("library", GREENLETS)
+def test_a_closed_queue_leaves_no_file_open_beside_greenlets(redis_server: RedisServer, library: str) -> None:
+    done = run_greenlets(library, CLOSING, f"localhost:{redis_server.port}")
+
+    assert (done.stdout, done.stderr) == ("0\n", "")
+
+
+def run_greenlets(library: str, script: str, *words: str) -> "subprocess.CompletedProcess[str]":
+    return run(GREENLETS[library] + LEAVING + script, *words)
+
+
+UNDER_UWSGI = f"""
+{LEAVING.replace(FIRST_CALL, "").replace("sys.argv[1]", "os.environ['ADDRESS']")}
+def application(environ, start_response):
+    try:
+        said = str(queue.register(Numbered, ("parent", 0))[0].sequence)
+    except Exception as error:
+        said = str(error)
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [said.encode()]
+"""
+
+
+@pytest.fixture
+def under_uwsgi(redis_server: RedisServer, tmp_path: Path, ask: Ask) -> Iterator[Callable[..., list[str]]]:
+    """Serves requests by uWSGI with options; what they were answered."""
+    if not find_spec("pyuwsgi"):
+        lack("no package pyuwsgi for this machine")
+    servers: list[subprocess.Popen[bytes]] = []
+
+    def serve(*options: str) -> list[str]:
+        (tmp_path / "application.py").write_text(UNDER_UWSGI)
+        with socket.socket() as bound:
+            bound.bind(("127.0.0.1", 0))
+            bound.listen()
+            port = bound.getsockname()[1]
+            words = ["--http-socket", "fd://0", "--module", "application", "--need-app", *options]
+            code = "import sys, pyuwsgi; pyuwsgi.run(sys.argv[1:])"
+            environment = {**os.environ, "ADDRESS": redis_server.address}
+            command = [sys.executable, "-c", code, *words]
+            servers.append(subprocess.Popen(command, stdin=bound, cwd=tmp_path, env=environment))
+        return [urlopen(f"http://127.0.0.1:{port}/", timeout=SECONDS).read().decode() for _ in range(4)]
+
+    yield serve
+    for server in servers:
+        server.terminate()
+        server.wait(SECONDS)
+
+
+def test_processes_of_uwsgi_register(under_uwsgi: Callable[..., list[str]]) -> None:
+    """They are forked after the application was imported."""
+    assert under_uwsgi("--master", "--processes", "2", "--die-on-term", "--enable-threads") == ["0", "1", "2", "3"]
+
+
+def test_a_uwsgi_that_runs_no_os_threads_is_told_what_to_set(under_uwsgi: Callable[..., list[str]]) -> None:
+    """The call would wait for ever."""
+    (said,) = set(under_uwsgi("--die-on-term"))
+
+    assert "enable-threads = true" in said
 
 
 def run(script: str, *words: str) -> "subprocess.CompletedProcess[str]":

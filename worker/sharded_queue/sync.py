@@ -10,14 +10,18 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from datetime import datetime
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
+from sharded_queue import os_threads
 from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.handler import Handler, R
+from sharded_queue.os_threads import OwnLoop
 from sharded_queue.queue.middleware import Middleware, checked
 from sharded_queue.queue.queue import Queue
 from sharded_queue.queue.receipts import Receipt, Receipts
@@ -146,11 +150,11 @@ class SyncQueue:
         self.close()
 
     def _run(self, call: Call[T]) -> T:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return self._open().run(call)
-        raise ShardedQueueError("SyncQueue was called in an event loop, which it would block: await a Queue instead")
+        if _is_in_event_loop():
+            raise ShardedQueueError(
+                "SyncQueue was called in an event loop, which it would block: await a Queue instead"
+            )
+        return self._open().run(call)
 
     def _open(self) -> "_Session":
         with self._lock:
@@ -179,39 +183,79 @@ _queues: "weakref.WeakSet[SyncQueue]" = weakref.WeakSet()
 os.register_at_fork(after_in_child=_forget_all)
 
 
+def _is_in_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
 class _Session:
     """A queue on Redis, and the event loop that it runs in, in an OS thread of its own."""
 
     def __init__(self, options: RedisOptions | None, keys: Keys | None, middleware: Sequence[Middleware]) -> None:
+        os_threads.check_server()
         self._client = connect(options)
         self._queue = Queue(RedisStorage(self._client, keys=keys), middleware=middleware)
-        self._loop = asyncio.new_event_loop()
+        self._loop = OwnLoop()
         self._lock = threading.Lock()
         self._is_ended = False
-        self._thread = threading.Thread(target=self._loop.run_forever, name="sharded-queue", daemon=True)
-        self._thread.start()
+        self._has_stopped = os_threads.make_flag()
+        os_threads.start(self._serve, "sharded-queue")
+
+    def _serve(self) -> None:
+        self._loop.run_forever()
+        self._loop.close()
+        self._has_stopped.set()
 
     def run(self, call: Call[T]) -> T:
         """Run *call* in the event loop, in a copy of the caller's context, which has the caller's trace."""
         with self._lock:
             if self._is_ended:
                 raise ShardedQueueError(CLOSED)
-            answer = asyncio.run_coroutine_threadsafe(call(self._queue), self._loop)
-        try:
-            return answer.result()
-        except BaseException:
-            answer.cancel()  # Ctrl-C while waiting: without effect on a call that has ended
-            raise
+            answer = _Answer(self._loop, call(self._queue))
+        return answer.wait()
 
     def end(self) -> None:
         with self._lock:
             self._is_ended = True
-        asyncio.run_coroutine_threadsafe(self._finish(), self._loop).result()
+        _Answer(self._loop, self._finish()).wait()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        self._has_stopped.wait()
 
     async def _finish(self) -> None:
         calls = asyncio.all_tasks() - {asyncio.current_task()}
         await asyncio.gather(*calls, return_exceptions=True)
         await close(self._client)
+
+
+class _Answer(Generic[T]):
+    """
+    Of a coroutine that runs in an event loop of another OS thread.
+
+    Not a future of `concurrent.futures`: its lock is for the greenlets of one OS thread, where there are greenlets.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> None:
+        self._loop, self._coroutine = loop, coroutine
+        self._is_there = os_threads.make_flag()
+        loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        self._task = self._loop.create_task(self._coroutine)
+        self._task.add_done_callback(lambda _: self._is_there.set())
+
+    def wait(self) -> T:
+        try:
+            self._is_there.wait()
+        except BaseException:  # Ctrl-C, or the time-out of a greenlet
+            with suppress(RuntimeError):  # the queue was closed meanwhile
+                self._loop.call_soon_threadsafe(self._cancel)
+            raise
+        if self._task.cancelled():
+            raise CancelledError
+        return self._task.result()
+
+    def _cancel(self) -> None:
+        self._task.cancel()
