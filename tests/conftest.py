@@ -1,26 +1,35 @@
 """What all tests share: a redis-server, and settings that a test may change."""
 
 import asyncio
-import os
-import random
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 
-from tests.harness import surroundings
+from tests.harness import order, surroundings
 from tests.harness.requirements import require_redis
 from tools.redis_server import Ask, RedisServer
 
 surroundings.neutral()  # the library reads its settings when it is imported, which the tests do after this
 
 pytest_plugins = ["tests.cluster.fixtures"]
-MODEL_SEED = int(os.environ.get("MODEL_SEED") or random.SystemRandom().randrange(2**32))
+MODEL_SEED, ORDER_SEED = order.seed("MODEL_SEED"), order.seed("ORDER_SEED")
 
 
 def pytest_report_header() -> str:
-    return f"model seed: {MODEL_SEED} (the same again: MODEL_SEED={MODEL_SEED})"
+    return f"the same again: MODEL_SEED={MODEL_SEED} ORDER_SEED={ORDER_SEED}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Also where `-q` leaves the header out."""
+    if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"):
+        terminalreporter.write_line(pytest_report_header())
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items[:] = order.shuffle(items, ORDER_SEED)
 
 
 @pytest.hookimpl(wrapper=True)

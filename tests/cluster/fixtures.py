@@ -15,6 +15,7 @@ from typing import NoReturn
 
 import pytest
 
+from tests.harness.order import uses_kubernetes
 from tests.harness.requirements import kubernetes_program
 from tools.cluster import binaries
 from tools.cluster import cluster as harness
@@ -54,10 +55,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             harness.prepare()
     except Exception as error:  # told by the tests that asked for a cluster; the others run
         session.config.stash[_problem] = error
-
-
-def uses_kubernetes(item: pytest.Item) -> bool:
-    return not NAMES.keys().isdisjoint(fixtures_of(item))
 
 
 def fixtures_of(item: pytest.Item) -> Sequence[str]:

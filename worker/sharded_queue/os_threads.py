@@ -85,8 +85,8 @@ def check_server() -> None:
 
 class OwnLoop(asyncio.SelectorEventLoop):
     """
-    For an OS thread that outlives the main thread. When the main thread ends, Python shuts down its pools of OS threads,
-    in which names of hosts are looked up.
+    For an OS thread that outlives the main thread. When the main thread ends, Python shuts down the pools of OS threads
+    in which it looks up names of hosts.
     """
 
     def __init__(self) -> None:
