@@ -7,7 +7,7 @@ from sharded_queue.coordinator import BindRequest
 from sharded_queue.lease import Lease
 from sharded_queue.state import Report
 from sharded_queue.storage import MOST_PRIORITIES, Batch, Entry, Failure, Registration, Settlement
-from sharded_queue.worker.loop import BOUND_AT_ONCE
+from sharded_queue.worker.binder import BOUND_AT_ONCE
 from sharded_queue.worker.settlement_batcher import SETTLED_AT_ONCE
 
 THREADS, BATCH = BOUND_AT_ONCE, 128
