@@ -108,8 +108,8 @@ MUTANTS = [
     Mutant(
         "a worker settles one thread after the other",
         LANE,
-        "            self._leave_slot()  # the thread",
-        "            pass  # the thread",
+        "            self._leave_slot()  # the next",
+        "            pass  # the next",
         (AHEAD + "the_next_thread_begins_while_the_last_one_is_settled",),
     ),
     Mutant(

@@ -131,7 +131,7 @@ MUTANTS = [
     Mutant(
         "what is not delayed any more is moved",
         MOVE,
-        "if read_delayed(redis.call('HGET', LATER, number) or '') then",
+        "if read_delayed(text) then",
         "if true then",
         (RETIMING + "a_request_that_is_in_its_tube_or_cancelled_is_not_moved",),
     ),
@@ -159,7 +159,7 @@ MUTANTS = [
     Mutant(
         "a schedule that is edited keeps its next occurrence",
         EDIT,
-        "redis.call('ZADD', OCCURRENCES, following, name)",
+        "redis.call('ZADD', OCCURRENCES, occurrence_end(timing, following), name)",
         "redis.call('ZADD', OCCURRENCES, 'NX', following, name)",
         (RETIMING + "a_schedule_that_is_edited_occurs_by_its_new_timing",),
     ),

@@ -198,7 +198,7 @@ MUTANTS = [
     Mutant(
         "a schedule that is said again begins anew",
         PRELUDE,
-        "  if kept then return encode_moment(kept) end\n",
+        "  if kept then return encode_moment(kept), encode_moment(kept) == kept end\n",
         "",
         (
             SCHEDULES + "the_same_schedule_said_again_changes_nothing",
@@ -272,12 +272,8 @@ MUTANTS = [
     Mutant(
         "an event loop is blocked in silence",
         "sync.py",
-        """        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return self._open().run(call)
-""",
-        "        return self._open().run(call)\n",
+        "        if _is_in_event_loop():\n",
+        "        if False:\n",
         (SYNC + "a_call_in_an_event_loop_is_refused_with_what_to_do",),
     ),
     # Where Redis is.
