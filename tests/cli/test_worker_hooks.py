@@ -161,6 +161,58 @@ def test_a_mistyped_hook_is_named(start: Start) -> None:
     worker.line("orders.worker_lifepsan has no effect; did you mean worker_lifespan?")
 
 
+MISSPELT = ORDERS.replace("class Order(Handler):\n", "class Order(Handler):\n    timeout = 5\n")
+HINT = "orders.Order.timeout has no effect; did you mean timeout_seconds?"
+
+
+def test_a_misspelt_attribute_of_a_handler_is_named(start: Start) -> None:
+    start(MISSPELT).line(HINT)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [(MISSPELT, HINT), (ORDERS.replace("worker_lifespan", "worker_lifepsan"), "did you mean worker_lifespan?")],
+    ids=["attribute", "hook"],
+)
+def test_a_strict_worker_refuses_what_is_misspelt(start: Start, text: str, hint: str) -> None:
+    worker = start(text, "--strict")
+
+    assert worker.ended() == 2
+    assert worker.said[-1].startswith("Error: ")
+    assert hint in worker.said[-1]
+
+
+CHANGED = """
+from sharded_queue import Handler
+
+class Order(Handler):
+    name = "orders.Order"
+
+    async def perform(self, *requests: int):
+        print("handled", requests)
+        Order.ageing_seconds = Order.timeout_seconds = "soon"
+"""
+
+
+def test_a_worker_outlives_a_handler_whose_attributes_became_nonsense(start: Start, queue: SyncQueue) -> None:
+    class OrderElsewhere(Order):
+        name = Order.name
+
+        @classmethod
+        async def route(cls, *requests: int) -> list[Route]:
+            return [Route("b") for _ in requests]
+
+    queue.register(Order, 7)
+    worker = start(CHANGED)
+    worker.line("handled (7,)")
+    queue.register(OrderElsewhere, 8)
+
+    worker.line("handled (8,)")
+    worker.tell(signal.SIGTERM)
+    assert worker.ended() == 0
+    assert "orders.Order.ageing_seconds was set to 'soon', and is ignored" in worker.text
+
+
 def test_lines_of_a_handler_say_as_json_which_requests_it_has(start: Start, queue: SyncQueue) -> None:
     """On each try, also in an OS thread of the handler; and no longer once the batch is done."""
     receipts = queue.register(Order, 7, 8)

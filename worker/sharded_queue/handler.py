@@ -7,12 +7,13 @@ Redis never causes an import.
 
 import asyncio
 import inspect
+import logging
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent import futures
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, get_args, get_origin, get_type_hints
 from weakref import WeakValueDictionary
@@ -20,17 +21,22 @@ from weakref import WeakValueDictionary
 from typing_extensions import TypeVar
 
 from sharded_queue.errors import HandlerError, HandlerNotFound
+from sharded_queue.misspelt import misspelt_attributes
 from sharded_queue.route import KeyRoute, Route
 from sharded_queue.serializer import Serializer
 from sharded_queue.settings import settings
 from sharded_queue.shapes import check_shapes
 from sharded_queue.tube import HANDLER_NAME, Shard, shard_of, shards_of, threads_fault
 
+log = logging.getLogger("sharded_queue")
 LEAST_AGEING_SECONDS, MOST_AGEING_SECONDS = 0.001, 31_536_000
 LONGEST_WINDOW_SECONDS = 2_592_000
 LONGEST_TIMEOUT_SECONDS = 31_536_000
 MOST_OS_THREADS = 10_000
 MOST_TRIES, LONGEST_BACK_OFF_SECONDS = 1_000_000, 31_536_000
+RETRY_BOUNDS = "a Retry, or None for that of the settings"
+AGEING_BOUNDS = f"a number from {LEAST_AGEING_SECONDS} to {MOST_AGEING_SECONDS:,} (a year), or 0 for no ageing"
+TIMEOUT_BOUNDS = f"a number above 0 and up to {LONGEST_TIMEOUT_SECONDS:,}, or None for no bound"
 WINDOW_BOUNDS = f"a number from 0 (off) to {LONGEST_WINDOW_SECONDS} (30 days)"
 
 R = TypeVar("R", default=Any)
@@ -117,6 +123,7 @@ class Handler(Generic[R]):
     _serializer: ClassVar[Serializer | None] = None
     _method: ClassVar[str] = "perform"
     _is_async: ClassVar[bool] = True
+    _misspelt: ClassVar[Sequence[str]] = ()
     has_lifecycle: ClassVar[bool] = False
     """Whether the handler overrides `create`, `start` or `stop`."""
 
@@ -128,22 +135,22 @@ class Handler(Generic[R]):
         super().__init_subclass__(**keywords)
         if "name" not in cls.__dict__:
             cls.name = f"{_module_name(cls)}.{cls.__qualname__}".replace(".<locals>", "")
-        if not HANDLER_NAME.match(cls.name):
+        if not isinstance(cls.name, str) or not HANDLER_NAME.match(cls.name):
             raise HandlerError(f"handler name {cls.name!r} must be letters, digits and ._- only, at most 200")
-        if not 1 <= cls.shards <= 64:
-            raise HandlerError(f"{cls.name}.shards is {cls.shards!r}: from 1 to 64")
+        if type(cls.shards) is not int or not 1 <= cls.shards <= 64:
+            raise HandlerError(f"{cls.name}.shards is {cls.shards!r}: a whole number from 1 to 64")
         if cls.threads is not None and (fault := threads_fault(cls.threads, cls.shards)):
             raise HandlerError(f"{cls.name}.threads is {fault}")
         _check_capacity(cls)
-        if cls.ageing_seconds and not LEAST_AGEING_SECONDS <= cls.ageing_seconds <= MOST_AGEING_SECONDS:
-            raise HandlerError(
-                f"{cls.name}.ageing_seconds is {cls.ageing_seconds!r}: from {LEAST_AGEING_SECONDS} to "
-                f"{MOST_AGEING_SECONDS:,} (a year), or 0 for no ageing"
-            )
+        if not _is_ageing(cls.ageing_seconds):
+            raise HandlerError(f"{cls.name}.ageing_seconds is {cls.ageing_seconds!r}: {AGEING_BOUNDS}")
         if not isinstance(cls.retry, Retry | None):
-            raise HandlerError(f"{cls.name}.retry is {cls.retry!r}: a Retry, or None for that of the settings")
+            raise HandlerError(f"{cls.name}.retry is {cls.retry!r}: {RETRY_BOUNDS}")
         if not is_window(cls.deduplicate_seconds):
             raise HandlerError(f"{cls.name}.deduplicate_seconds is {cls.deduplicate_seconds!r}: {WINDOW_BOUNDS}")
+        cls._misspelt = [f"{cls.name}.{sentence}" for sentence in misspelt_attributes(cls)]
+        for sentence in cls._misspelt:
+            log.warning("%s", sentence)
         check_shapes(cls, Handler)
         cls._serializer = None
         cls._method = "perform" if cls.handle is Handler.handle else "handle"
@@ -221,7 +228,11 @@ class Handler(Generic[R]):
     def policy(cls) -> Retry:
         """Its *retry*, or that of the settings."""
         longest = settings.retry_cap
-        return cls.retry or Retry(settings.retry_limit, min(settings.retry_base, longest), longest)
+        if isinstance(cls.retry, Retry):
+            return cls.retry
+        if cls.retry is not None:
+            _log_ignored(cls.name, "retry", repr(cls.retry), RETRY_BOUNDS)
+        return Retry(settings.retry_limit, min(settings.retry_base, longest), longest)
 
     @classmethod
     def shard_of(cls, thread: str) -> Shard:
@@ -241,16 +252,17 @@ def call(handler: Handler, requests: Sequence[Any]) -> Awaitable[None]:
     Raises:
         TimeoutError: it was cancelled after its `timeout_seconds`. Whatever the handler raises is raised as well.
     """
-    return _call(handler, requests) if handler.timeout_seconds is None else _call_bounded(handler, requests)
+    seconds = timeout_of(handler)
+    return _call(handler, requests) if seconds is None else _call_bounded(handler, requests, seconds)
 
 
-async def _call_bounded(handler: Handler, requests: Sequence[Any]) -> None:
+async def _call_bounded(handler: Handler, requests: Sequence[Any], seconds: float) -> None:
     try:
-        async with asyncio.timeout(handler.timeout_seconds) as limit:
+        async with asyncio.timeout(seconds) as limit:
             await _call(handler, requests)
     except TimeoutError as error:
         if limit.expired():
-            raise TimeoutError(f"not done after timeout_seconds = {handler.timeout_seconds:g}") from error
+            raise TimeoutError(f"not done after timeout_seconds = {seconds:g}") from error
         raise
 
 
@@ -281,20 +293,77 @@ def runs_in_os_thread(handler: type[Handler]) -> bool:
 
 
 def _check_timeout(handler: type[Handler]) -> None:
-    seconds: object = handler.timeout_seconds
-    if seconds is None:
-        return
-    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
-    if not is_number or not 0 < seconds <= LONGEST_TIMEOUT_SECONDS:  # type: ignore[operator]
-        raise HandlerError(
-            f"{handler.name}.timeout_seconds is {seconds!r}: a number above 0 and up to {LONGEST_TIMEOUT_SECONDS:,}, "
-            "or None for no bound"
-        )
-    if not handler._is_async:
+    if not _is_timeout(handler.timeout_seconds):
+        raise HandlerError(f"{handler.name}.timeout_seconds is {handler.timeout_seconds!r}: {TIMEOUT_BOUNDS}")
+    if handler.timeout_seconds is not None and not handler._is_async:
         raise HandlerError(
             f"{handler.name}.timeout_seconds needs an `async def {handler._method}`: the OS thread of a plain one "
             "cannot be stopped"
         )
+
+
+def _is_number(value: object, least: float, most: float) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most
+
+
+def _is_timeout(seconds: object) -> bool:
+    return seconds is None or (seconds != 0 and _is_number(seconds, 0, LONGEST_TIMEOUT_SECONDS))
+
+
+def _is_ageing(seconds: object) -> bool:
+    return _is_number(seconds, 0, 0) or _is_number(seconds, LEAST_AGEING_SECONDS, MOST_AGEING_SECONDS)
+
+
+def ageing_of(handler: type[Handler]) -> float:
+    """Its *ageing_seconds*; 0 if a value was put there later that cannot be one, which is logged."""
+    if _is_ageing(handler.ageing_seconds):
+        return handler.ageing_seconds
+    _log_ignored(handler.name, "ageing_seconds", repr(handler.ageing_seconds), AGEING_BOUNDS)
+    return 0.0
+
+
+def timeout_of(handler: Handler | type[Handler]) -> float | None:
+    """Its *timeout_seconds*; None if a value was put there later that cannot be one, which is logged."""
+    if _is_timeout(handler.timeout_seconds):
+        return handler.timeout_seconds
+    _log_ignored(handler.name, "timeout_seconds", repr(handler.timeout_seconds), TIMEOUT_BOUNDS)
+    return None
+
+
+def checked_policy(handler: type[Handler]) -> Retry:
+    """
+    Raises:
+        HandlerError: its `policy` returned something else. Whatever it raises is raised as well.
+    """
+    policy: object = handler.policy()
+    if isinstance(policy, Retry):
+        return policy
+    raise HandlerError(f"{handler.name}.policy returned {policy!r:.80}, not a Retry")
+
+
+@lru_cache(maxsize=1000)
+def _log_ignored(handler: str, attribute: str, value: str, bounds: str) -> None:
+    """Once, however many calls read the attribute."""
+    log.error("%s.%s was set to %s, and is ignored: %s", handler, attribute, value, bounds)
+
+
+def misspelt_in(handlers: Sequence[type[Handler]]) -> list[str]:
+    """A sentence for each attribute of these classes and their bases that is misspelt and so has no effect."""
+    classes = dict.fromkeys(base for handler in handlers for base in handler.__mro__ if issubclass(base, Handler))
+    return [sentence for each in classes for sentence in each.__dict__["_misspelt"]]
+
+
+def check_handler(handler: object) -> None:
+    """
+    Raises:
+        HandlerError: *handler* is not a subclass of Handler.
+    """
+    if isinstance(handler, type) and issubclass(handler, Handler):
+        return
+    given = f"the class {handler.__qualname__}" if isinstance(handler, type) else f"{handler!r:.80}"
+    hint = ": give its class" if isinstance(handler, Handler) else ""
+    hint = ": import the class, and give that" if isinstance(handler, str) else hint
+    raise HandlerError(f"{given} is not a handler, which is a subclass of Handler{hint}")
 
 
 def _lifecycle(handler: type[Handler]) -> tuple[object, ...]:

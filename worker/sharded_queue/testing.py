@@ -15,7 +15,7 @@ from sharded_queue.backends.memory.storage import RuntimeStorage, wall_ms
 from sharded_queue.context import sharing
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.errors import SerializationError
-from sharded_queue.handler import Handler, find
+from sharded_queue.handler import Handler, ageing_of, find
 from sharded_queue.lease import Lease, clock
 from sharded_queue.queue.middleware import Middleware, around_calls
 from sharded_queue.queue.queue import Queue
@@ -126,7 +126,7 @@ class Sandbox:
     async def _bind(self) -> Batch | None:
         for shard in self.storage.used_shards:
             await self.storage.register_due(shard)
-            ageing, wanted = find(shard.handler).ageing_seconds, self.fits.size(find(shard.handler))
+            ageing, wanted = ageing_of(find(shard.handler)), self.fits.size(find(shard.handler))
             bound = await self._coordinator.bind(shard, BindRequest(OWNER, 1, wanted, LEASE_SECONDS, ageing))
             if bound.batches:
                 return bound.batches[0]

@@ -1,6 +1,7 @@
 """How a handler is declared, and what a wrong declaration says."""
 
 import functools
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from types import FunctionType
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -8,7 +9,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import pytest
 
 from sharded_queue import Handler, HandlerError, HandlerNotFound, Retry, Route, settings
-from sharded_queue.handler import find, known, request_type
+from sharded_queue.handler import ageing_of, call, find, known, misspelt_in, request_type
 
 T = TypeVar("T")
 
@@ -87,7 +88,7 @@ def test_a_capacity_that_is_no_number_of_requests_is_refused(capacity: object) -
 
 @pytest.mark.parametrize("seconds", [-1, 0.0001, float("nan"), float("inf")])
 def test_an_ageing_out_of_bounds_is_refused(seconds: float) -> None:
-    with pytest.raises(HandlerError, match=r"ageing_seconds is .*: from 0\.001"):
+    with pytest.raises(HandlerError, match=r"ageing_seconds is .*: a number from 0\.001"):
         type("BadHandler", (Handler,), {"ageing_seconds": seconds})
 
 
@@ -375,3 +376,86 @@ def test_a_timeout_of_a_plain_function_is_refused() -> None:
 
     with pytest.raises(HandlerError, match=r"timeout_seconds needs an `async def perform`"):
         type("BadHandler", (Handler,), {"timeout_seconds": 1, "perform": perform})
+
+
+@pytest.mark.parametrize("attribute", ["ageing_seconds", "timeout_seconds", "deduplicate_seconds", "shards"])
+@pytest.mark.parametrize("value", ["soon", True, float("nan"), [1]])
+def test_an_attribute_of_another_type_is_refused_with_its_name_and_value(attribute: str, value: object) -> None:
+    with pytest.raises(HandlerError, match=rf"OddHandler\.{attribute} is {re.escape(repr(value))}: "):
+        type("OddHandler", (Handler,), {attribute: value})
+
+
+def test_no_ageing_is_zero_and_not_none() -> None:
+    with pytest.raises(HandlerError, match=r"NoneHandler\.ageing_seconds is None: a number .* or 0 for no ageing"):
+        type("NoneHandler", (Handler,), {"ageing_seconds": None})
+
+
+async def test_values_that_are_put_there_later_are_ignored_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    class ChangedHandler(Handler):
+        async def perform(self, *requests: int) -> None: ...
+
+    ChangedHandler.ageing_seconds = None  # type: ignore[assignment]
+    ChangedHandler.timeout_seconds = "5"  # type: ignore[assignment]
+    ChangedHandler.retry = 3  # type: ignore[assignment]
+    for _ in range(2):
+        assert ageing_of(ChangedHandler) == 0
+        assert ChangedHandler.policy().limit == settings.retry_limit
+        await call(ChangedHandler(), [1])
+
+    assert [record.getMessage().partition(", and")[0].partition("Changed")[2] for record in caplog.records] == [
+        "Handler.ageing_seconds was set to None",
+        "Handler.retry was set to 3",
+        "Handler.timeout_seconds was set to '5'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("attribute", "meant"),
+    [
+        ("timeout", "timeout_seconds"),
+        ("timeout_second", "timeout_seconds"),
+        ("timeoutseconds", "timeout_seconds"),
+        ("time_limit", "timeout_seconds"),
+        ("aging_seconds", "ageing_seconds"),
+        ("dedupliate_seconds", "deduplicate_seconds"),
+        ("thread", "threads"),
+        ("capactiy", "capacity"),
+        ("max_retries", r"retry = Retry\(limit=…\)"),
+        ("retries", r"retry = Retry\(limit=…\)"),
+        ("priority", "route, which gives each request its priority"),
+    ],
+)
+def test_a_misspelt_attribute_is_logged_where_its_class_is_defined(
+    caplog: pytest.LogCaptureFixture, attribute: str, meant: str
+) -> None:
+    base = type("Misspelt", (Handler,), {attribute: 5, "__module__": "shop"})
+    derived = type("Derived", (base,), {})
+
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert re.fullmatch(rf"shop\.Misspelt\.{attribute} has no effect; did you mean {meant}\?", said)
+    assert misspelt_in([derived]) == [said]
+
+
+def test_attributes_of_the_users_own_are_left_alone(caplog: pytest.LogCaptureFixture) -> None:
+    class OwnHandler(Handler):
+        retries: int = 3
+        timeout: "Nowhere"  # type: ignore[name-defined]  # noqa: F821
+        http_timeout_seconds = 5
+        url = "https://example.org"
+        names = ("a", "b")
+        table, topic, batch, charge, region = "orders", "t", 10, 1.0, None
+        max_size, window_seconds, delay_seconds = 5, 60, 5
+        _timeout = 5
+
+        async def perform(self, *requests: int) -> None: ...
+
+        @property
+        def priority(self) -> int:
+            return 1
+
+        @staticmethod
+        def max_retries() -> int:
+            return 1
+
+    assert caplog.records == []
+    assert misspelt_in([OwnHandler]) == []

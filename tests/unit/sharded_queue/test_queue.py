@@ -423,3 +423,25 @@ async def test_a_delay_that_is_no_number_is_told(queue: Queue) -> None:
 
     with pytest.raises(ValueError, match=r"give its total_seconds\(\)"):
         await queue.register(DelayedHandler, 1, delay_seconds=timedelta(minutes=1))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (int, "the class int is not a handler, which is a subclass of Handler"),
+        ("a.B", "'a.B' is not a handler, .*: import the class, and give that"),
+        (JobHandler(), "<.*JobHandler .*> is not a handler, .*: give its class"),
+        (None, "None is not a handler"),
+    ],
+)
+async def test_what_is_no_handler_is_refused(queue: Queue, given: Any, said: str) -> None:
+    for refusing in (
+        queue.register(given, Job(1)),
+        queue.schedule(given, Job(1), name="a", every_seconds=1),
+        queue.schedules(given),
+        queue.unschedule(given, "a"),
+        queue.delayed(given),
+        queue.reshard(given, 4),
+    ):
+        with pytest.raises(HandlerError, match=said):
+            await refusing

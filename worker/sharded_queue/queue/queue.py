@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sharded_queue import timing, tracing
 from sharded_queue.errors import QueueFull, RouteError, SerializationError
-from sharded_queue.handler import Handler, R
+from sharded_queue.handler import Handler, R, check_handler
 from sharded_queue.printable import printable
 from sharded_queue.queue import middleware as around
 from sharded_queue.queue.deduplication import duplicate_receipts, identities_of, window_of
@@ -82,7 +82,8 @@ class Queue:
         answer somebody itself.
 
         Raises:
-            HandlerError: `identity` returned something other than a str or None; nothing was registered.
+            HandlerError: *handler* is not a subclass of Handler, or its `identity` returned something other than a str
+                or None; nothing was registered.
             QueueFull: there is no room, or the call is larger than one step of Redis may be; nothing was registered.
             RouteError: `route` did not return a usable route per request; nothing was registered.
             SerializationError: a request cannot be encoded, has a field that no worker could read as the annotated
@@ -91,6 +92,7 @@ class Queue:
                 `is_uncertain` is true, the requests may or may not be registered, or may still be; if it is false,
                 nothing was registered.
         """
+        check_handler(handler)
         if not requests:
             return Receipts([], {}, {})
         if len(requests) > settings.register_limit:
@@ -188,6 +190,7 @@ class Queue:
             StorageUnavailable: no answer within `settings.redis_retry`; the schedule may or may not be there.
             ValueError: the name, the interval, the cron line or the time zone makes no sense.
         """
+        check_handler(handler)
         if not isinstance(name, str) or not 0 < len(name) <= NAME_LENGTH or not name.isprintable():
             raise ValueError(f"name is {name!r:.80}: give 1 to {NAME_LENGTH} printable characters")
         when = timing.given(every_seconds, cron, timezone)
@@ -222,15 +225,18 @@ class Queue:
 
     async def schedules(self, handler: type[Handler]) -> list[Upcoming]:
         """The schedules of a handler, the next to occur first."""
+        check_handler(handler)
         found = [schedule for shard in handler.all_shards() for schedule in await self.storage.schedules(shard)]
         return sorted(found, key=lambda schedule: schedule.next_ms)
 
     async def unschedule(self, handler: type[Handler], name: str) -> bool:
         """Remove a schedule; returns whether there was one. Occurrences already registered stay in their tubes."""
+        check_handler(handler)
         return any([await self.storage.unschedule(shard, name) for shard in handler.all_shards()])
 
     async def delayed(self, handler: type[Handler], count: int = 100) -> list[Delayed]:
         """Delayed requests of a handler, at most *count*, the next one due first."""
+        check_handler(handler)
         found = [each for shard in handler.all_shards() for each in await self.storage.delayed(shard, count)]
         return sorted(found, key=lambda each: (each.due_ms, each.sequence))[:count]
 
@@ -258,6 +264,7 @@ class Queue:
             RouteError: the handler's routes name threads, not keys.
             ValueError: *threads* is out of bounds, or not a multiple of the handler's shards.
         """
+        check_handler(handler)
         if handler.threads is None:
             raise RouteError(f"{handler.name} does not route by key: it declares no `threads`")
         if fault := threads_fault(threads, handler.shards):

@@ -5,7 +5,7 @@ bounds a request as well, and requests that are handled in time are not repeated
 
 from collections import deque
 
-from sharded_queue.handler import Handler
+from sharded_queue.handler import Handler, timeout_of
 from sharded_queue.settings import settings
 
 CALLS_REMEMBERED = 10
@@ -56,10 +56,11 @@ class BatchFits:
     def note(self, handler: type[Handler], count: int, seconds: float, error: BaseException | None) -> None:
         """A call ended. One that failed before its limit does not tell how long requests take."""
         fit = self._fit_of(handler)
-        if fit and (error is None or seconds >= (handler.timeout_seconds or 0)):
+        if fit and (error is None or seconds >= (timeout_of(handler) or 0)):
             fit.note(count, seconds)
 
     def _fit_of(self, handler: type[Handler]) -> BatchFit | None:
-        if handler.timeout_seconds is None:
+        limit = timeout_of(handler)
+        if limit is None:
             return None
-        return self._fits.get(handler.name) or self._fits.setdefault(handler.name, BatchFit(handler.timeout_seconds))
+        return self._fits.get(handler.name) or self._fits.setdefault(handler.name, BatchFit(limit))

@@ -5,7 +5,7 @@ import logging
 import random
 
 from sharded_queue.errors import describe, traceback_of
-from sharded_queue.handler import Handler, Retry
+from sharded_queue.handler import Handler, Retry, checked_policy
 from sharded_queue.lease import Lease
 from sharded_queue.printable import counted
 from sharded_queue.storage import Batch, Failure
@@ -18,9 +18,9 @@ What a handler may raise without harm to its worker. `Lane._is_cancelled` tells 
 
 
 def policy_of(handler: type[Handler]) -> Retry:
-    """A policy that raises must not keep a failure from being counted."""
+    """A policy that raises, or is none, must not keep a failure from being counted."""
     try:
-        return handler.policy()
+        return checked_policy(handler)
     except Exception:
         log.exception("%s.policy() failed; using the defaults of the settings", handler.name)
         return Handler.policy()

@@ -13,7 +13,7 @@ from uuid import uuid4
 from sharded_queue import tracing
 from sharded_queue.coordinator import Arrival, Bound, Coordinator
 from sharded_queue.errors import SettingsError, StorageUnavailable
-from sharded_queue.handler import Handler, find, known, shards
+from sharded_queue.handler import Handler, ageing_of, find, known, shards
 from sharded_queue.lease import Lease, clock
 from sharded_queue.printable import counted
 from sharded_queue.queue.middleware import Middleware, around_calls, checked
@@ -295,7 +295,7 @@ class Worker:
 
     def ageing_seconds(self, shard: Shard) -> float:
         handler = self.known_handlers().get(shard.handler)
-        return handler.ageing_seconds if handler else 0.0
+        return ageing_of(handler) if handler else 0.0
 
     def batch_size(self, shard: Shard) -> int:
         return self.fits.size(self.known_handlers().get(shard.handler))

@@ -18,10 +18,10 @@ from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.scripts import is_transient
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import handlers_in
+from sharded_queue.cli.arguments import BadInput, handlers_in
 from sharded_queue.cli.hooks import Hooks, hooks_in, mistyped_hooks
 from sharded_queue.errors import ShardedQueueError, StorageUnavailable, UnreadableData
-from sharded_queue.handler import Handler
+from sharded_queue.handler import Handler, misspelt_in
 from sharded_queue.monitoring import http_server
 from sharded_queue.monitoring.health import Health, Stage
 from sharded_queue.predecessor import hint
@@ -50,9 +50,16 @@ CONTENT_TYPE = "text/plain; version=1.0.0; charset=utf-8"
     help="Each entry as a line of text or a JSON object.  [default: QUEUE_LOG_FORMAT, or text]",
 )
 @click.option("--reload", is_flag=True, help="While developing: start again, drained, when a Python file changes.")
+@click.option("--strict", is_flag=True, help="Refuse names that have no effect because they are misspelt.")
 @click.option("--stop-with", type=int, hidden=True, help="The pipe that ends with the process that runs this worker.")
 def worker(
-    modules: tuple[str, ...], log_level: str | None, log_format: str | None, stop_with: int | None, *, reload: bool
+    modules: tuple[str, ...],
+    log_level: str | None,
+    log_format: str | None,
+    stop_with: int | None,
+    *,
+    reload: bool,
+    strict: bool,
 ) -> None:
     """
     Serve the handlers that MODULES define or import, or those of them that QUEUE_WORKER_HANDLERS names.
@@ -70,13 +77,24 @@ def worker(
     level, form = log_level or settings.log_level, log_format or settings.log_format
     logs.configure(level, form)
     if reload:
-        serve_and_reload([*modules, "--log-level", level, "--log-format", form])
-    for sentence in mistyped():
-        log.warning("%s", sentence)
+        serve_and_reload([*modules, "--log-level", level, "--log-format", form, *["--strict"][: int(strict)]])
+    doubts = list(mistyped())
     handlers = handlers_in(modules, settings.worker_handlers)
-    for sentence in mistyped_hooks(modules):
+    doubts += mistyped_hooks(modules)
+    for sentence in doubts:
         log.warning("%s", sentence)
+    if strict:
+        refuse_misspelt([*doubts, *misspelt_in(handlers)])
     asyncio.run(serve(handlers, hooks_in(modules)))
+
+
+def refuse_misspelt(sentences: Sequence[str]) -> None:
+    """
+    Raises:
+        BadInput: there are any.
+    """
+    if sentences:
+        raise BadInput("; ".join(sentences))
 
 
 def serve_and_reload(words: Sequence[str]) -> NoReturn:
