@@ -74,9 +74,14 @@ class Backend(ABC):
     async def waiting(self, thread: str, priority: int = 0) -> list[str]:
         return [bodies([message])[0] for _, message in await self.storage.peek(Tube(SHARD, thread, priority), 10_000)]
 
-    async def crash_with(self, wanted: int = 128) -> Batch:
-        """A worker binds the next thread and dies with the batch in its hands."""
+    async def crash_with(self, wanted: int = 128, *, is_alone: bool = False) -> Batch:
+        """
+        A worker binds the next thread and dies with the batch in its hands. *is_alone*: it said that it handled nothing
+        else.
+        """
         batch = await self.bind_one("dead/1", wanted)
+        if is_alone:
+            assert await self.coordinator.isolate(batch.lease, True, 1)
         await self.advance(LEASE_SECONDS + 1)
         return batch
 

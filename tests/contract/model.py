@@ -352,6 +352,8 @@ class Machine(RuleBasedStateMachine):
         self.clock.tick()
         self.lose(fates)
         request = BindRequest(owner, wanted_threads, wanted, LEASE_SECONDS, ageing, About("1.0", wanted, 0), ahead)
+        shard = self.memory_storage.shards[SHARD]
+        alone, letters = {thread for thread, held in shard.held.items() if held.is_alone}, set(shard.letters)
         memory, redis = self.both(
             self.memory_coordinator.bind(SHARD, request),
             self.redis_coordinator.bind(SHARD, request),
@@ -360,6 +362,7 @@ class Machine(RuleBasedStateMachine):
         for pair in pairs:
             assert unfenced(pair.memory) == unfenced(pair.redis)
         self.batches += pairs
+        assert {shard.letters[number].thread for number in shard.letters.keys() - letters} <= alone
         assert memory.others_wait == redis.others_wait
         assert memory.is_cordoned == redis.is_cordoned
         if not memory.is_cordoned:  # Redis does not tell a cordoned worker when a thread may become free
@@ -474,14 +477,34 @@ class Machine(RuleBasedStateMachine):
         assert len(memory) == len(redis)
 
     @precondition(lambda self: self.batches)
-    @rule(place=places, fates=losses)
-    def release(self, place: int, fates: list[str]) -> None:
+    @rule(place=places, delay=st.sampled_from([0.0, DELAY_SECONDS]), fates=losses)
+    def release(self, place: int, delay: float, fates: list[str]) -> None:
         pair = self.pair_at(place)
         self.clock.tick()
         self.lose(fates)
         self.same_answer(
-            self.memory_coordinator.release([pair.memory.lease]), self.redis_coordinator.release([pair.redis.lease])
+            self.memory_coordinator.release([pair.memory.lease], delay),
+            self.redis_coordinator.release([pair.redis.lease], delay),
         )
+
+    @precondition(lambda self: self.batches)
+    @rule(place=places, is_alone=st.sampled_from([True, True, False]), fates=losses)
+    def isolate(self, place: int, is_alone: bool, fates: list[str]) -> None:
+        """A worker says that it handles nothing but this request, or no longer."""
+        pair = self.pair_at(place)
+        call = self.call_of(pair)
+        self.clock.tick()
+        self.lose(fates)
+        self.same_answer(
+            self.memory_coordinator.isolate(pair.memory.lease, is_alone, call),
+            self.redis_coordinator.isolate(pair.redis.lease, is_alone, call),
+        )
+
+    @rule(place=places)
+    def die(self, place: int) -> None:
+        """The worker of a thread dies, and another one hears of it."""
+        self.expire(place)
+        self.bind("w/1", 1, 1, 0.0, 0, [])
 
     @rule(place=places)
     def expire(self, place: int) -> None:
@@ -700,7 +723,9 @@ def memory_snapshot(storage: RuntimeStorage) -> Snapshot:
             for priority, tube in tubes.items()
         },
         held={
-            thread: HoldRecord(held.owner, held.fence, held.since_ms != 0, held.priority, held.first, held.last)
+            thread: HoldRecord(
+                held.owner, held.fence, held.since_ms != 0, held.priority, held.first, held.last, held.is_alone
+            )
             for thread, held in shard.held.items()
         },
         failures={place: PoisonSuspects(*failure[:4]) for place, failure in shard.failures.items()},

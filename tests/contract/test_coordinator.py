@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sharded_queue import settings
 from sharded_queue.backends.redis.coordinator import LEASES_AT_ONCE
 from sharded_queue.coordinator import Arrival, BindRequest
 from sharded_queue.lease import Lease
@@ -413,15 +414,93 @@ async def test_batches_are_whole_again_behind_a_crashed_one(backend: Backend) ->
     assert handed((await backend.settle(batch, wanted=128)).batch) == ["2", "3"]
 
 
-async def test_a_request_that_keeps_killing_its_workers_is_buried(backend: Backend) -> None:
+async def test_a_request_that_keeps_killing_its_workers_is_buried_by_a_death_in_a_try_alone(backend: Backend) -> None:
     await backend.register("a", "killer", "next")
-    crashes = 0
-    while handed(await backend.crash_with(wanted=1)) == ["killer"]:
-        crashes += 1
+    for _ in range(CRASH_LIMIT - 1):
+        await backend.crash_with(wanted=1)
+    last_try = await backend.crash_with(wanted=1, is_alone=True)
+    next_one = await backend.bind_one()
     (dead,) = await backend.storage.dead(SHARD)
 
-    assert crashes == CRASH_LIMIT
-    assert (dead.attempts, dead.error) == (5, "5 workers died with this request in hand")
+    assert (last_try.crashes, handed(next_one)) == (CRASH_LIMIT - 1, ["next"])
+    assert (dead.message[13:], dead.attempts) == (b"killer", 5)
+    assert dead.error == "5 workers died with this request in hand, the last one while it handled nothing else"
+
+
+async def test_deaths_of_workers_that_handled_something_else_too_bury_nobody(backend: Backend) -> None:
+    await backend.register("a", "innocent")
+    for _ in range(3 * CRASH_LIMIT):
+        await backend.crash_with()
+    batch = await backend.bind_one()
+    await backend.settle(batch)
+
+    assert (handed(batch), batch.crashes) == (["innocent"], 3 * CRASH_LIMIT)
+    assert await backend.storage.dead(SHARD) == []
+
+
+async def test_a_death_before_the_limit_buries_nobody_even_alone(backend: Backend) -> None:
+    await backend.register("a", "1")
+    await backend.crash_with()
+    await backend.crash_with(is_alone=True)
+
+    assert handed(await backend.bind_one()) == ["1"]
+
+
+async def test_a_worker_that_says_that_it_is_alone_no_longer_buries_nobody(backend: Backend) -> None:
+    settings.crash_limit = 1
+    await backend.register("a", "1")
+    batch = await backend.bind_one()
+    said = [
+        await backend.coordinator.isolate(batch.lease, is_alone, call) for call, is_alone in ((1, True), (2, False))
+    ]
+    await backend.advance(LEASE_SECONDS + 1)
+
+    assert said == [True, True]
+    assert handed(await backend.bind_one()) == ["1"]
+
+
+async def test_what_a_worker_said_of_a_request_does_not_hold_for_the_next_one(backend: Backend) -> None:
+    settings.crash_limit = 1
+    await backend.register("a", "1", "2")
+    batch = await backend.bind_one(wanted=1)
+    await backend.coordinator.isolate(batch.lease, True, 1)
+    await backend.settle(batch, wanted=1)
+    await backend.advance(LEASE_SECONDS + 1)
+
+    assert handed(await backend.bind_one()) == ["2"]
+
+
+async def test_a_worker_is_not_alone_without_its_lease_or_with_several_requests(backend: Backend) -> None:
+    await backend.register("a", "1", "2")
+    stale = await backend.crash_with()
+    await backend.register("b", "3", "4")
+    both = next(batch for batch in await backend.bind("w/1", threads=2) if batch.lease.thread == "b")
+
+    assert not await backend.coordinator.isolate(stale.lease, True, 1)
+    assert not await backend.coordinator.isolate(both.lease, True, 1)
+
+
+async def test_each_request_of_a_crashed_batch_is_a_suspect_until_it_is_settled(backend: Backend) -> None:
+    await backend.register("a", "1", "2", "3")
+    await backend.crash_with(wanted=2)
+    await backend.crash_with()
+    batch = await backend.bind_one()
+    suspects = [(handed(batch), batch.crashes)]
+    while batch := (await backend.settle(batch, wanted=128)).batch:
+        suspects.append((handed(batch), batch.crashes))
+
+    assert suspects == [(["1"], 2), (["2"], 1), (["3"], 0)]
+
+
+async def test_a_released_thread_can_be_kept_back_for_a_while(backend: Backend) -> None:
+    await backend.register("a", "1")
+    batch = await backend.bind_one()
+    await backend.coordinator.release([batch.lease], 5)
+    early = await backend.bind("w/2")
+    await backend.advance(6)
+
+    assert early == []
+    assert (await backend.bind_one("w/2")).attempt == 1
 
 
 async def test_crashes_of_an_innocent_neighbour_are_not_counted_against_it(backend: Backend) -> None:
@@ -430,7 +509,8 @@ async def test_crashes_of_an_innocent_neighbour_are_not_counted_against_it(backe
         await backend.crash_with(wanted=2)
         batch = await backend.bind_one()
         if handed(batch) == ["innocent"]:
-            await backend.settle(batch, wanted=1)
+            batch = (await backend.settle(batch, wanted=1)).batch or batch
+        await backend.coordinator.isolate(batch.lease, True, 2)
         await backend.advance(LEASE_SECONDS + 1)
         if await backend.storage.dead(SHARD):
             break

@@ -226,6 +226,16 @@ DEEDS = {
     "bind": Deed(bind, bind_another, lambda backend: backend.register("a", "1")),
     "bind nothing": Deed(bind, bind_another, nothing),
     "release": Deed(release, lambda backend, _: backend.bind_one("w/2"), bound),
+    "isolate": Deed(
+        lambda backend, batch: backend.coordinator.isolate(batch.lease, True, 1),
+        lambda backend, batch: backend.coordinator.isolate(batch.lease, False, 2),
+        bound,
+    ),
+    "release for a while": Deed(
+        lambda backend, batch: backend.coordinator.release([batch.lease], 60),
+        lambda backend, _: backend.storage.pause(SHARD, "a", False),
+        bound,
+    ),
     "renew": Deed(
         lambda backend, batch: backend.coordinator.renew([batch.lease], LEASE_SECONDS), release_to_another, bound
     ),

@@ -19,7 +19,7 @@ HANDS = "user hands on >hands ~* &* +@all"
 ROLES = ("producer", "worker", "operator", "viewer", "admin")
 SCRIPTS = {
     "producer": ("register", "schedule"),
-    "worker": ("bind", "fail", "register_due", "release", "renew", "settle", "outlook"),
+    "worker": ("bind", "fail", "isolate", "register_due", "release", "renew", "settle", "outlook"),
     "operator": ("cordon", "evict", "observe"),
     "admin": (
         "cancel",

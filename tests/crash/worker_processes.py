@@ -4,6 +4,7 @@ import asyncio
 import multiprocessing
 import os
 import signal
+from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import NamedTuple
@@ -56,8 +57,10 @@ def work(address: str, folder: str, name: str, lease_seconds: float) -> None:
 class WorkerProcesses:
     """Workers over one Redis, each a process of its own, forked from one that has everything imported."""
 
-    def __init__(self, server: RedisServer, folder: Path) -> None:
-        self.server, self.folder = server, folder
+    def __init__(self, server: RedisServer, folder: Path, work: Callable[..., None] = work) -> None:
+        self.server, self.folder, self.work = server, folder, work
+        self.arguments: tuple[object, ...] = ()
+        """What `work` is given beside the address, the folder, the name and the lease."""
         self.workers: list[BaseProcess] = []
         self.lease_seconds = LEASE_SECONDS
         self._context = multiprocessing.get_context("forkserver")
@@ -67,8 +70,9 @@ class WorkerProcesses:
     def start(self, count: int = 1) -> None:
         for _ in range(count):
             self._started += 1
-            arguments = (self.server.address, str(self.folder), f"w{self._started}", self.lease_seconds)
-            worker = self._context.Process(target=work, args=arguments, daemon=True)
+            name = f"w{self._started}"
+            arguments = (self.server.address, str(self.folder), name, self.lease_seconds, *self.arguments)
+            worker = self._context.Process(target=self.work, args=arguments, name=name, daemon=True)
             worker.start()
             self.workers.append(worker)
 

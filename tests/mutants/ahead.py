@@ -115,8 +115,8 @@ MUTANTS = [
     Mutant(
         "ordinary functions wait for an OS thread",
         "handler.py",
-        "run_in_executor(_os_threads(), called)",
-        "run_in_executor(None, called)",
+        "ThreadPoolExecutor(MOST_OS_THREADS, ",
+        "ThreadPoolExecutor(1, ",
         (SERVING + "an_ordinary_function_has_an_os_thread_for_each_thread",),
     ),
     Mutant(

@@ -190,8 +190,8 @@ MUTANTS = [
     Mutant(
         "failed attempts are not counted",
         PRELUDE,
-        "failure.attempts + failure.crashes + 1 or 1",
-        "failure.crashes + 1 or 1",
+        "local attempt = failure.attempts + failure.crashes + 1",
+        "local attempt = failure.crashes + 1",
         (BACK_OFF + "attempts_are_counted_over_back_offs",),
     ),
     Mutant(

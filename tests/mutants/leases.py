@@ -192,7 +192,7 @@ MUTANTS = [
     Mutant(
         "a batch may take as long as it likes",
         "handler.py",
-        "async with asyncio.timeout(handler.timeout_seconds) as limit:",
+        "async with asyncio.timeout(seconds) as limit:",
         "async with asyncio.timeout(60) as limit:",
         (FAILURES + "a_batch_that_takes_longer_than_its_handler_allows_is_a_failed_try",),
     ),

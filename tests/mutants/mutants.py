@@ -15,11 +15,13 @@ from tests.mutants import (
     order,
     registering,
     steps,
+    suspects,
     workers,
 )
 
 MUTANTS = [
     *ahead.MUTANTS,
+    *suspects.MUTANTS,
     *order.MUTANTS,
     *delivery.MUTANTS,
     *dropping.MUTANTS,

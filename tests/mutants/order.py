@@ -88,7 +88,7 @@ MUTANTS = [
     Mutant(
         "a worker does not say how priorities age",
         "worker/loop.py",
-        "return handler.ageing_seconds if handler else 0.0",
+        "return ageing_of(handler) if handler else 0.0",
         "return 0.0",
         (SERVING + "a_worker_lets_priorities_age_as_the_handler_says",),
     ),

@@ -113,8 +113,16 @@ class Coordinator(ABC):
         """
 
     @abstractmethod
-    async def release(self, leases: Sequence[Lease]) -> None:
-        """Free threads at once. A lease that is already lost is left alone."""
+    async def release(self, leases: Sequence[Lease], delay_seconds: float = 0.0) -> None:
+        """Free threads: nobody binds them for *delay_seconds*. A lease that is already lost is left alone."""
+
+    @abstractmethod
+    async def isolate(self, lease: Lease, is_alone: bool, call: int) -> bool:
+        """
+        Note whether the worker has nothing in a call but the one request that it holds by *lease*: only then can its
+        death be the fault of this request alone. Returns False if the lease was lost, or holds another number of
+        requests. *call*: as in a `Settlement`.
+        """
 
     async def leave(self, owner: str, told: Mapping[Shard, About]) -> None:
         """

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent import futures
 from contextvars import copy_context
 from dataclasses import dataclass
-from functools import cache, lru_cache, partial
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, get_args, get_origin, get_type_hints
 from weakref import WeakValueDictionary
@@ -272,10 +272,20 @@ def _call(handler: Handler, requests: Sequence[Any]) -> Awaitable[None]:
 
 
 async def _call_in_os_thread(method: Callable[..., Any], requests: Sequence[Any]) -> None:
-    called = partial(copy_context().run, method, *requests)
-    result = await asyncio.get_running_loop().run_in_executor(_os_threads(), called)
+    call = _os_threads().submit(copy_context().run, method, *requests)
+    _os_thread_calls.add(call)
+    call.add_done_callback(_os_thread_calls.discard)
+    result = await asyncio.wrap_future(call)
     if inspect.isawaitable(result):  # a decorator hid a coroutine function
         await result
+
+
+_os_thread_calls: "set[futures.Future[Any]]" = set()
+
+
+def os_thread_calls() -> "list[futures.Future[Any]]":
+    """The calls that run in OS threads, with those that nobody waits for any more: an OS thread cannot be stopped."""
+    return list(_os_thread_calls)
 
 
 @cache

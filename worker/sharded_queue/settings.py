@@ -192,7 +192,10 @@ class Settings:
     """Tries of one request before it goes to the dead letters and its thread goes on."""
 
     crash_limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 5
-    """Workers that may die with one request in their hands before it goes to the dead letters."""
+    """
+    Workers that may die with one request in their hands before it goes to the dead letters. The last one must have died
+    while it handled nothing else, so with 1 the second death counts.
+    """
 
     tube_prefix: Prefix = "tube_"
     """Key prefix of tubes."""

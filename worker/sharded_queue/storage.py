@@ -84,7 +84,7 @@ class Batch(NamedTuple):
     """
     Requests handed out from the head of one tube; *messages[i]* has sequence number *first + i*.
 
-    *attempt* counts the tries of the first message, this one included.
+    *attempt* counts the tries of the first message, this one included. *crashes* counts the workers that died with it.
     """
 
     lease: Lease
@@ -92,6 +92,7 @@ class Batch(NamedTuple):
     first: int
     messages: list[bytes]
     attempt: int = 1
+    crashes: int = 0
 
     @property
     def last(self) -> int:

@@ -27,6 +27,7 @@ from sharded_queue.worker.lane import Lane
 from sharded_queue.worker.latency import Latency
 from sharded_queue.worker.quota import Quota
 from sharded_queue.worker.slots import Slots
+from sharded_queue.worker.suspects import Suspects
 from sharded_queue.worker.task_pool import TaskPool
 
 OWNER = "sandbox/1"
@@ -197,11 +198,12 @@ class _Host:
     """What a lane needs of its worker: this one has room for any batch, and frees a drained thread."""
 
     is_measured = False
+    lanes: tuple[Lane, ...] = ()
 
     def __init__(self, sandbox: Sandbox) -> None:
         self.storage, self.coordinator, self.count = sandbox.storage, sandbox._coordinator, 0
         self.is_traced, self.clock, self.slots = tracing.is_on(), clock, Slots(TaskPool())
-        self.quota, self.fits = Quota(), sandbox.fits
+        self.quota, self.fits, self.suspects = Quota(), sandbox.fits, Suspects(self)
         self.call = around_calls(sandbox.queue.middleware)
 
     def reserve(self, handler: type[Handler]) -> int:
@@ -239,8 +241,13 @@ class _Host:
     async def fail(self, failure: Failure) -> bool:
         return await self.storage.fail(failure)
 
-    async def release(self, lease: Lease) -> None:
-        await self.coordinator.release([lease])
+    async def release(self, lease: Lease, delay_seconds: float = 0.0) -> None:
+        await self.coordinator.release([lease], delay_seconds)
+
+    async def isolate(self, lease: Lease, is_alone: bool, call: int) -> bool:
+        return await self.coordinator.isolate(lease, is_alone, call)
+
+    def opened(self) -> None: ...
 
 
 def _recorded(handler: type[Handler], entry: Entry, body: bytes, delay_seconds: float) -> Recorded:

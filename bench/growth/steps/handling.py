@@ -57,6 +57,11 @@ async def one_held(bed: Bed) -> Batch:
     return (await bed.bind(1))[0]
 
 
+async def one_request_held(bed: Bed) -> Batch:
+    await bed.fill(entries(1, 1))
+    return (await bed.bind(1))[0]
+
+
 async def bind(bed: Bed, _: Any) -> None:
     await bed.coordinator.bind(SHARD, BindRequest("w/1", THREADS, BATCH, LEASE_SECONDS, AGEING_SECONDS))
 
@@ -79,6 +84,10 @@ async def renew(bed: Bed, batches: list[Batch]) -> None:
 
 async def release(bed: Bed, batches: list[Batch]) -> None:
     await bed.coordinator.release([batch.lease for batch in batches])
+
+
+async def isolate(bed: Bed, batch: Batch) -> None:
+    await bed.coordinator.isolate(batch.lease, True, 1)
 
 
 async def evict(bed: Bed, _: Any) -> None:
@@ -113,6 +122,7 @@ BLOCKS = (
     Block("fail", "a dead letter with a traceback of 4,000 characters", fail, one_held),
     Block("renew", f"{LEASES} threads, each with a report", renew, held(1)),
     Block("release", f"{LEASES} threads of {MOST_PRIORITIES} priorities", release, held(MOST_PRIORITIES)),
+    Block("isolate", "the one request of a thread", isolate, one_request_held),
     Block("evict", f"a worker with {LEASES} threads of {MOST_PRIORITIES} priorities", evict, held(MOST_PRIORITIES)),
     Block("cordon", f"{WORKERS:,} workers", cordon),
     Block("outlook", f"{AT_ONCE:,} shards", outlook),

@@ -29,6 +29,7 @@ from sharded_queue.worker.failures import (
 from sharded_queue.worker.latency import Latency
 from sharded_queue.worker.quota import Quota
 from sharded_queue.worker.slots import Slots
+from sharded_queue.worker.suspects import Suspects
 from sharded_queue.worker.task_pool import Ended, Fiber, TaskPool
 
 log = logging.getLogger("sharded_queue")
@@ -59,6 +60,9 @@ class Host(Protocol):
 
     fits: BatchFits
     """How many requests a call of a handler may have."""
+
+    suspects: Suspects
+    """Says when to call a handler with a request that a worker died with."""
 
     def reserve(self, handler: type[Handler]) -> int:
         """Reserve the next batch; returns its largest size, 0 when the worker takes nothing new."""
@@ -93,7 +97,9 @@ class Host(Protocol):
 
     async def fail(self, failure: Failure) -> bool: ...
 
-    async def release(self, lease: Lease) -> None: ...
+    async def release(self, lease: Lease, delay_seconds: float = 0.0) -> None: ...
+
+    async def isolate(self, lease: Lease, is_alone: bool, call: int) -> bool: ...
 
 
 class Lane:
@@ -220,9 +226,11 @@ class Lane:
         context.lease.set(self.lease)
         try:
             self._has_slot = self.host.slots.claim()
-            handler = await self._begin(self._first) if self._has_slot or await self._take_slot() else None
-            while batch and handler and not self._is_cut and (self._has_slot or await self._take_slot()):
-                batch = await self._turn(handler, batch) or (await self._linger() if self.is_held else None)
+            handler = await self._begin(self._first) if await self._may_call(self._first) else None
+            while batch and handler and not self._is_cut and await self._may_call(batch):
+                batch = await self._turn(handler, batch)
+                self.host.suspects.leave(self)
+                batch = batch or (await self._linger() if self.is_held else None)
         except asyncio.CancelledError as error:
             if not self._is_cancelled(error):
                 await self._fail_try(batch or self._first, error)
@@ -241,7 +249,30 @@ class Lane:
                     await self._end(handler)
             finally:
                 self._leave_slot()
+                self.host.suspects.leave(self)
                 self._fiber = None  # it refers to the lane: only the garbage collector would free the two
+
+    async def _may_call(self, batch: Batch) -> bool:
+        """Whether the handler may be called with *batch*. False: the thread was given back."""
+        if not self._has_slot and not await self._take_slot():
+            return False
+        suspects = self.host.suspects
+        if (not batch.crashes and not suspects.is_closed) or suspects.is_trying(self):
+            return True
+        self._leave_slot()
+        delay = await suspects.admit(self, batch.crashes)
+        if delay is None:
+            return await self._take_slot()
+        await (self._put_off_try(delay) if delay else self._give_back())
+        return False
+
+    async def _put_off_try(self, seconds: float) -> None:
+        await self._tell(self.host.release(self.lease, seconds))
+        self.is_held = False
+
+    async def isolate(self, is_alone: bool) -> bool:
+        """Note whether the worker handles nothing but the request in hand. False: the lease was lost."""
+        return await self.host.isolate(self.lease, is_alone, self._call_number())
 
     async def _take_slot(self) -> bool:
         """Whether the handler may be called. False: too many others are being called, and the thread was given back."""
@@ -291,6 +322,8 @@ class Lane:
         if handler and self.handler.has_lifecycle:
             context.batch.set(None)
             try:
+                with suppress(asyncio.CancelledError):
+                    await self.host.suspects.wait_until_open(self)
                 await self._called(handler.stop())
             except FAILURES:
                 log.exception("%s failed to stop on thread %s", self.handler.name, self.lease.thread)

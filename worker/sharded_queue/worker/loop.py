@@ -35,6 +35,7 @@ from sharded_queue.worker.quota import Quota
 from sharded_queue.worker.scheduler import Scheduler
 from sharded_queue.worker.settlement_batcher import SettlementBatcher
 from sharded_queue.worker.slots import Slots
+from sharded_queue.worker.suspects import Suspects
 from sharded_queue.worker.task_pool import TaskPool
 from sharded_queue.worker.telemetry import Telemetry
 from sharded_queue.worker.turns import Turns
@@ -99,7 +100,8 @@ class Worker:
         self._lingering: set[Lane] = set()
         self._pool = TaskPool()
         self._renewer: LeaseRenewer
-        self.slots = Slots(self._pool)
+        self.slots, self.suspects = Slots(self._pool), Suspects(self)
+        self._has_opened = False
         self._settlements = SettlementBatcher(queue.storage, self._pool)
         self._scheduler = Scheduler(queue.storage, self.shards)
         self.telemetry = Telemetry(self, queue.storage, self.shards)
@@ -132,7 +134,8 @@ class Worker:
         return self.stats.handled - handled_before
 
     async def _loop(self, limit: int | None) -> None:
-        self.quota, self._draining, self.slots = Quota(limit), False, Slots(self._pool)
+        self.quota, self._draining = Quota(limit), False
+        self.slots, self.suspects = Slots(self._pool), Suspects(self)
         self._renew_binder()
         lease, timeout = settings.coordinator_lease, settings.coordinator_timeout
         self._renewer = renewer = LeaseRenewer(
@@ -149,7 +152,7 @@ class Worker:
                 await self.coordinator.leave(self.owner, self._introduction.taken_back())
 
     def _renew_binder(self) -> None:
-        self._binder = Binder(self, self.coordinator, self._lookout, lambda: self._stopping)
+        self._binder = Binder(self, self.coordinator, self._lookout, lambda: self._stopping or self.suspects.is_closed)
         self._turns = Turns(self._lookout, self.shards, self._binder.is_full)
 
     async def run(self, limit: int | None = None) -> int:
@@ -238,7 +241,8 @@ class Worker:
         self._changed.clear()
         if self._stopping:
             return None
-        if self._binder.must_look():
+        if self._binder.must_look() or self._has_opened:
+            self._has_opened = False
             return ()
         till = self._binder.patience()
         if self.quota.is_limited:
@@ -263,6 +267,7 @@ class Worker:
         self._lanes.discard(lane)
         self._lingering.discard(lane)
         self.stats.lost += lane.is_lost
+        self.suspects.notice()
         self._changed.set()
         if error is not None:
             log.error("serving %s ended with an error", lane.lease, exc_info=error)
@@ -271,6 +276,7 @@ class Worker:
         """Let running batches end within the grace period, then abort the rest."""
         self._draining = True
         self.slots.close()
+        self.suspects.stop()
         for lane in self._lanes:
             lane.wake()
         with suppress(TimeoutError):
@@ -291,7 +297,7 @@ class Worker:
         return list(shards(dict(self.known_handlers())))
 
     def busy(self) -> int:
-        return len(self._lanes) - len(self._lingering)
+        return len(self._lanes) - len(self._lingering) - self.suspects.waiting
 
     def ageing_seconds(self, shard: Shard) -> float:
         handler = self.known_handlers().get(shard.handler)
@@ -361,6 +367,7 @@ class Worker:
 
     def drained(self, lane: Lane) -> None:
         self._lingering.add(lane)
+        self.suspects.notice()
         self._changed.set()
 
     def resumed(self, lane: Lane) -> None:
@@ -378,8 +385,16 @@ class Worker:
     async def fail(self, failure: Failure) -> bool:
         return await self.queue.storage.fail(failure)
 
-    async def release(self, lease: Lease) -> None:
+    def opened(self) -> None:
+        """A last try is over: bind again what others left."""
+        self._has_opened = True
+        self._changed.set()
+
+    async def isolate(self, lease: Lease, is_alone: bool, call: int) -> bool:
+        return await self.coordinator.isolate(lease, is_alone, call)
+
+    async def release(self, lease: Lease, delay_seconds: float = 0.0) -> None:
         try:
-            await self.coordinator.release([lease])
+            await self.coordinator.release([lease], delay_seconds)
         except StorageUnavailable as error:
             log.warning("%s could not be released and will expire: %s", lease, error)

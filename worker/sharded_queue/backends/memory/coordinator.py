@@ -7,6 +7,7 @@ from sharded_queue.backends.memory.shard import MemoryShards
 from sharded_queue.backends.memory.steps.bind import bind
 from sharded_queue.backends.memory.steps.cordon import cordon
 from sharded_queue.backends.memory.steps.evict import evict
+from sharded_queue.backends.memory.steps.isolate import isolate
 from sharded_queue.backends.memory.steps.outlook import outlook
 from sharded_queue.backends.memory.steps.release import release
 from sharded_queue.backends.memory.steps.renew import renew
@@ -53,9 +54,12 @@ class RuntimeCoordinator(Coordinator):
             self._shards[lease.shard].note_report(lease, reports.get(lease), now)
         return lost
 
-    async def release(self, leases: Sequence[Lease]) -> None:
+    async def release(self, leases: Sequence[Lease], delay_seconds: float = 0.0) -> None:
         for lease in leases:
-            release(self._shards[lease.shard], lease)
+            release(self._shards[lease.shard], lease, int(delay_seconds * 1000), self._shards.clock())
+
+    async def isolate(self, lease: Lease, is_alone: bool, call: int) -> bool:
+        return isolate(self._shards[lease.shard], lease, is_alone, call)
 
     async def leave(self, owner: str, told: Mapping[Shard, About]) -> None:
         for shard in told:

@@ -61,6 +61,8 @@ class HoldRecord:
     """Number of the holder's last call that was carried out."""
     handed_after: int | None = None
     """The last call after which a request was handed to the holder that had come to the drained thread."""
+    is_alone: bool = False
+    """Whether the worker has nothing in a call but the request in hand."""
 
     @property
     def is_unasked(self) -> bool:
@@ -297,6 +299,7 @@ class MemoryShard:
             count = min(count, 1)
         messages = first_messages(tube.messages, count, room)
         held.priority, held.first, held.last = priority, tube.head, tube.head + len(messages) - 1
+        held.is_alone = False
         held.since_ms = held.since_ms or now
         return self.in_hand(lease, held)
 
@@ -305,9 +308,10 @@ class MemoryShard:
         tube = self.threads[lease.thread][held.priority]
         failure = self.failures.get((lease.thread, held.priority))
         is_tried = failure is not None and failure.sequence == tube.head
-        attempt = failure.attempts + failure.crashes + 1 if failure and is_tried else 1
+        attempts, crashes = (failure.attempts, failure.crashes) if failure and is_tried else (0, 0)
         messages = [tube.messages[index] for index in range(held.last + 1 - held.first)]
-        return Batch(lease, Tube(self.id, lease.thread, held.priority), tube.head, messages, attempt)
+        place = Tube(self.id, lease.thread, held.priority)
+        return Batch(lease, place, tube.head, messages, attempts + crashes + 1, crashes)
 
     def _next_priority(self, thread: str, ageing_ms: int, now: int) -> int:
         """The lowest priority, less one step for every *ageing_ms* that the first request of its tube has waited."""
@@ -389,7 +393,8 @@ class MemoryShard:
     def _count_crash(self, thread: str, held: HoldRecord, crash_limit: int, now: int) -> None:
         """
         A worker died with requests in hand: they are handed out one by one from here on, and one that keeps killing its
-        workers becomes a dead letter. A request that the worker may never have heard of is not to blame.
+        workers becomes a dead letter: only when its worker had nothing else in a call, for else another request may
+        have killed it. A request that the worker may never have heard of is not to blame.
         """
         tube = self.tube(thread, held.priority)
         if held.last < held.first or held.is_unasked or tube is None or tube.head > held.last:
@@ -400,8 +405,9 @@ class MemoryShard:
         failure = failure._replace(crashes=failure.crashes + 1)
         attempt = failure.attempts + failure.crashes
         self.note_failed(thread, PastFailure(now, held.priority, tube.head, attempt, f"{held.owner} died"))
-        if held.first == held.last and failure.crashes >= crash_limit:
-            reason = f"{counted(failure.crashes, 'worker')} died with this request in hand"
+        if held.is_alone and failure.crashes >= crash_limit:
+            workers = counted(failure.crashes, "worker")
+            reason = f"{workers} died with this request in hand, the last one while it handled nothing else"
             self.dead_letter(thread, held.priority, failure.attempts + failure.crashes, reason, now)
         else:
             self.failures[thread, held.priority] = failure
@@ -420,14 +426,17 @@ class MemoryShard:
             del self.failures[thread, priority]
 
     def _clear_failure(self, thread: str, priority: int, through: int) -> None:
-        """Requests up to *through* are cleared of suspicion; the rest of the span stays suspected."""
+        """
+        Requests up to *through* are cleared of suspicion; the rest of the span stays suspected: where the span was in
+        the hand of a worker that died, so was each of its requests.
+        """
         failure = self.failures.get((thread, priority))
         if failure is None or through < failure.sequence:
             return
         if through >= failure.last:
             del self.failures[thread, priority]
         else:
-            self.failures[thread, priority] = FailureRecord(through + 1, failure.last)
+            self.failures[thread, priority] = FailureRecord(through + 1, failure.last, crashes=min(failure.crashes, 1))
 
     def _index_drained(self, thread: str) -> None:
         """When the last old thread of a residue class is drained, the threads that wait for the class may be bound."""

@@ -130,9 +130,16 @@ class RedisCoordinator(Coordinator):
         gone = {(shard, text_of(thread)) for shard, reply in replies for thread in reply}
         return [lease for lease in leases if (lease.shard, lease.thread) in gone]
 
-    async def release(self, leases: Sequence[Lease]) -> None:
+    async def release(self, leases: Sequence[Lease], delay_seconds: float = 0.0) -> None:
+        first: list[object] = [int(delay_seconds * 1000)]
         await self._run_each(
-            "release", leases, [], settings.coordinator_lease, lambda lease: (lease.thread, lease.fence)
+            "release", leases, first, settings.coordinator_lease, lambda lease: (lease.thread, lease.fence)
+        )
+
+    async def isolate(self, lease: Lease, is_alone: bool, call: int) -> bool:
+        keys, seconds = self.keys.of(lease.shard), min(settings.coordinator_lease, settings.redis_timeout)
+        return bool(
+            await self.scripts.run("isolate", keys, [lease.thread, lease.fence, int(is_alone), call], seconds=seconds)
         )
 
     async def _run_each(

@@ -385,7 +385,10 @@ def grouped(flat: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
 def batch_of(lease: Lease, handed: Sequence[Any]) -> Batch:
     """A batch from what `hand_out` of the scripts returns: priority, first, attempt, messages."""
     priority, first, attempt, messages = handed
-    return Batch(lease, Tube(lease.shard, lease.thread, int(priority)), first, messages, attempt)
+    crashes = 0
+    if isinstance(attempt, bytes):
+        crashes, attempt = map(int, attempt.split())
+    return Batch(lease, Tube(lease.shard, lease.thread, int(priority)), first, messages, attempt, crashes)
 
 
 def text_of(name: bytes) -> str:

@@ -55,7 +55,11 @@ class TubeRecord(NamedTuple):
 
 
 class HoldRecord(NamedTuple):
-    """A bound thread. Its holder has nothing in hand while *last* < *first*. It is drained while not *is_busy*."""
+    """
+    A bound thread. Its holder has nothing in hand while *last* < *first*. It is drained while not *is_busy*.
+
+    *is_alone*: the worker has nothing in a call but the request in hand.
+    """
 
     owner: str
     fence: int
@@ -63,6 +67,7 @@ class HoldRecord(NamedTuple):
     priority: int
     first: int
     last: int
+    is_alone: bool = False
 
 
 class PoisonSuspects(NamedTuple):
@@ -267,8 +272,8 @@ def _tube_name(name: bytes) -> TubeName:
 
 
 def _hold(text: bytes) -> HoldRecord:
-    fence, owner, since, _, priority, first, last, *_ = text_of(text).split(" ")
-    return HoldRecord(owner, int(fence), since != "0", int(priority), int(first), int(last))
+    fence, owner, since, _, priority, first, last, *more = text_of(text).split(" ")
+    return HoldRecord(owner, int(fence), since != "0", int(priority), int(first), int(last), "alone" in more)
 
 
 def _suspects(text: bytes) -> PoisonSuspects:

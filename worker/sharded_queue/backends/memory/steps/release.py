@@ -1,10 +1,20 @@
-"""Free threads at once."""
+"""Free threads, at once or after a while."""
+
+from math import inf
 
 from sharded_queue.backends.memory.shard import MemoryShard
 from sharded_queue.lease import Lease
 
 
-def release(shard: MemoryShard, lease: Lease) -> None:
-    if shard.held_by(lease):
-        shard.let_go(lease.thread)
-        shard.make_ready(lease.thread)
+def release(shard: MemoryShard, lease: Lease, delay_ms: int, now: int) -> None:
+    thread = lease.thread
+    if not shard.held_by(lease):
+        return
+    shard.let_go(thread)
+    if delay_ms <= 0 or thread not in shard.threads:
+        shard.make_ready(thread)
+        return
+    shard.follow_clock(now)
+    if shard.blocked.score(thread) != inf:  # a pause lasts longer
+        shard.blocked.put(thread, now + delay_ms)
+    shard.wake()

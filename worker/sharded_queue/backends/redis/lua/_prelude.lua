@@ -50,7 +50,8 @@
 --                 for register. Each expires some minutes after the last call
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing call": how priorities age (0: they
 --                 do not), and the number of the holder's last call that was carried out (0: the bind), with a 0 before it
---                 if what is in hand came after that call, so that the holder may not know of it yet
+--                 if what is in hand came after that call, so that the holder may not know of it yet; and " alone" while
+--                 the worker has nothing in a call but the request in hand
 -- acts      HASH  thread -> why an act of several steps has paused it; the last step resumes it. A pause that a person set
 --                 has no field here
 -- quarantine HASH "thread NAME", "delayed NUMBER" or "schedule NAME" -> why its record cannot be read. Such a thread is
@@ -424,14 +425,17 @@ local function note_failed(thread, priority, sequence, attempt, reason, tracebac
   redis.call('PEXPIRE', HISTORY, DAY)
 end
 
--- Requests up to `through` are cleared of suspicion; the rest of the span stays suspected.
+-- Requests up to `through` are cleared of suspicion; the rest of the span stays suspected: where the span was in the hand
+-- of a worker that died, so was each of its requests.
 local function clear_failure(thread, priority, through)
   local failure = failure_of(thread, priority)
   if through < failure.sequence then return end
   if through >= failure.last then
     redis.call('HDEL', FAILURES, thread .. '/' .. priority)
   else
-    store_failure(thread, priority, { sequence = through + 1, last = failure.last, attempts = 0, crashes = 0, reason = '' })
+    failure.sequence, failure.attempts, failure.reason = through + 1, 0, ''
+    failure.crashes = math.min(failure.crashes, 1)
+    store_failure(thread, priority, failure)
   end
 end
 
@@ -522,13 +526,14 @@ end
 
 -- Nil also where the record cannot be read: then the thread is not held, and its former holder finds its fence refused.
 local function read_hold(text)
-  local fence, owner, since, lease, priority, first, last, ageing, call =
-    string.match(text or '', '^(%d+) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*) ?(%d*)$')
+  local fence, owner, since, lease, priority, first, last, ageing, call, alone =
+    string.match(text or '', '^(%d+) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*) ?(%d*)(.*)$')
+  if alone ~= '' and alone ~= ' alone' then return nil end
   first, last = tonumber(first), tonumber(last)
   if not first or first < -2 ^ 52 or first > 2 ^ 52 or last < -2 ^ 52 or last > 2 ^ 52 then return nil end
   if #fence > 16 or (#fence == 16 and fence > '4503599627370496') or #since + #lease > 30 then return nil end -- 2 ^ 52
   return { fence = fence, owner = owner, since = since, lease = lease, priority = priority, first = first, last = last,
-           ageing = ageing ~= '' and ageing or '0', call = call ~= '' and call or '0' }
+           ageing = ageing ~= '' and ageing or '0', call = call ~= '' and call or '0', is_alone = alone ~= '' }
 end
 
 local function held_of(thread)
@@ -542,7 +547,7 @@ local function encode_hold(held)
   local rest = held.call ~= '0' and ' ' .. held.ageing .. ' ' .. held.call
     or held.ageing ~= '0' and ' ' .. held.ageing or ''
   return held.fence .. ' ' .. held.owner .. ' ' .. held.since .. ' ' .. held.lease .. ' ' .. held.priority
-    .. ' ' .. first .. ' ' .. last .. rest
+    .. ' ' .. first .. ' ' .. last .. rest .. (held.is_alone and ' alone' or '')
 end
 
 local function store_hold(thread, held)
@@ -586,9 +591,12 @@ local function is_done(tubes, priority, through)
   return not tube or tube.head > through
 end
 
--- The number of the next attempt to handle the first request of a tube.
+-- The number of the next attempt to handle the first request of a tube. In front of it, the number of the workers that
+-- died with the request in hand, if any did.
 local function attempt_at(failure, tube)
-  return failure and tube.head == failure.sequence and failure.attempts + failure.crashes + 1 or 1
+  if not failure or tube.head ~= failure.sequence then return 1 end
+  local attempt = failure.attempts + failure.crashes + 1
+  return failure.crashes > 0 and failure.crashes .. ' ' .. attempt or attempt
 end
 
 -- A thread whose record cannot be read is not handed out until `check --repair` makes the record anew, from its lists.
@@ -650,8 +658,8 @@ local function check_way_back()
 end
 
 -- A worker died with requests in hand: they are handed out one by one from here on, and one that keeps killing its
--- workers becomes a dead letter. A request that came to a holder which has made no call since is not to blame: the holder
--- may never have heard of it.
+-- workers becomes a dead letter: only when its worker had nothing else in a call, for else another request may have killed
+-- it. A request that came to a holder which has made no call since is not to blame: the holder may never have heard of it.
 local function count_crash(thread, tubes, held, crash_limit)
   if held.last < held.first or is_unasked(held) then return end
   for i, tube in ipairs(tubes or {}) do
@@ -663,9 +671,10 @@ local function count_crash(thread, tubes, held, crash_limit)
       end
       failure.crashes = failure.crashes + 1
       note_failed(thread, tube.priority, tube.head, failure.attempts + failure.crashes, held.owner .. ' died', '')
-      if held.first == held.last and failure.crashes >= crash_limit then
+      if held.is_alone and failure.crashes >= crash_limit then
         local workers = failure.crashes == 1 and '1 worker' or failure.crashes .. ' workers'
-        dead_letter(thread, tubes, i, failure.attempts + failure.crashes, workers .. ' died with this request in hand')
+        dead_letter(thread, tubes, i, failure.attempts + failure.crashes,
+          workers .. ' died with this request in hand, the last one while it handled nothing else')
       else
         store_failure(thread, tube.priority, failure)
       end
@@ -814,6 +823,7 @@ local function hand_out(thread, tubes, held, wanted, room)
     return hand_out(thread, tubes, held, wanted, room)
   end
   held.priority, held.first, held.last = tube.priority, tube.head, tube.head + #messages - 1
+  held.is_alone = false
   if held.since == '0' then held.since = now_text end
   return tube.priority, tube.head, failure and rarely().attempt_at(failure, tube) or 1, messages, bytes
 end

@@ -1,12 +1,20 @@
 #!lua flags=allow-oom
--- Free threads at once. ARGV  per lease: thread, fence. Leases that were lost already are left alone.
+-- Free threads, at once or after a while. ARGV  ms until they may be bound, then per lease: thread, fence. Leases that
+-- were lost already are left alone.
 
+local delay = tonumber(ARGV[1])
 check_way_back()
-for at = 1, #ARGV, 2 do
+if delay > 0 then follow_clock() end
+for at = 2, #ARGV, 2 do
   if held_by(ARGV[at], ARGV[at + 1]) then
     local tubes = tubes_of(ARGV[at])
     let_go(ARGV[at])
-    make_ready(ARGV[at], tubes)
+    if delay > 0 and not (tubes and #tubes == 0) then
+      redis.call('ZADD', BLOCKED, 'GT', end_of(BLOCK_WAITS, now + delay), ARGV[at]) -- a pause lasts longer
+      woken = woken + 1 -- waiting workers do not know yet when this wait ends
+    else
+      make_ready(ARGV[at], tubes)
+    end
   end
 end
 finish()
