@@ -617,6 +617,7 @@ async def test_storages_and_coordinators_that_come_and_go_take_no_connections_wi
 ) -> None:
     """Each kept its own once, until the pool of their client had none left and every command failed."""
     async with Redis(host="127.0.0.1", port=redis_server.port, max_connections=3) as client:
+        await client.flushall()
         for _ in range(10):
             storage, coordinator = RedisStorage(client), RedisCoordinator(client)
             coordinator.attach(storage)

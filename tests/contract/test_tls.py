@@ -1,15 +1,19 @@
 """Redis over TLS: whom a client trusts, and what it says when it does not."""
 
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sharded_queue import SettingsError, StorageUnavailable, settings
 from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect
+from sharded_queue.backends.redis.url import Mode
 from tests.contract.backend import RedisBackend, handed
 from tests.harness.certificates import Authority, TlsServer
 from tests.harness.requirements import require_redis
+from tools.redis_server import RedisServer
 
 pytestmark = pytest.mark.redis
 
@@ -72,10 +76,39 @@ async def test_a_name_that_the_certificate_does_not_have_is_refused(tmp_path: Pa
     server.kill()
 
 
-async def test_a_client_without_tls_is_told_what_to_do(tls_server: TlsServer) -> None:
-    said = await refusal(RedisOptions((f"localhost:{tls_server.port}",)))
+def as_mode(address: str, mode: Mode, **others: Any) -> RedisOptions:
+    return RedisOptions((address,), mode, sentinel_master="master" if mode == "Sentinel" else None, **others)
 
-    assert "if Redis speaks TLS there, set QUEUE_REDIS_TLS=Verify" in said
+
+@pytest.mark.parametrize("mode", ["Standalone", "Sentinel", "Cluster"])
+async def test_a_client_without_tls_is_told_that_the_port_speaks_it(tls_server: TlsServer, mode: Mode) -> None:
+    address = f"localhost:{tls_server.port}"
+
+    said = await refusal(as_mode(address, mode))
+    assert f"{tls_server.port} speaks TLS: set QUEUE_REDIS_TLS=Verify" in said
+
+
+@pytest.mark.parametrize("mode", ["Standalone", "Sentinel", "Cluster"])
+async def test_a_client_with_tls_is_told_that_the_port_does_not_speak_it(
+    redis_server: RedisServer, authority: Authority, mode: Mode
+) -> None:
+    """The server waits for the rest of what it takes for a command, and the client for an answer."""
+    settings.redis_timeout = 0.3
+    said = await refusal(as_mode(redis_server.address, mode, tls=True, tls_ca=str(authority.file), timeout_seconds=0.3))
+
+    assert f"{redis_server.port} speaks Redis without TLS: set QUEUE_REDIS_TLS=Disabled, or give the port" in said
+
+
+@pytest.mark.parametrize("has_tls", [False, True])
+async def test_a_port_that_speaks_nothing_is_not_guessed_at(authority: Authority, has_tls: bool) -> None:
+    settings.redis_timeout = 0.3
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        tls_ca = str(authority.file) if has_tls else None
+        said = await refusal(RedisOptions((address,), tls=has_tls, tls_ca=tls_ca, timeout_seconds=0.3))
+
+    assert "no answer of Redis" in said
+    assert "speaks" not in said
 
 
 def test_an_authority_that_cannot_be_read_is_named() -> None:

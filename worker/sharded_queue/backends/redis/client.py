@@ -275,6 +275,17 @@ def speaks_tls(client: Client) -> bool:
     return issubclass(client.connection_pool.connection_class, SSLConnection)
 
 
+def addresses_of(client: Client) -> list[tuple[str, int]]:
+    """Where a client begins: its server, its sentinels, or the nodes that it knows. None for a Unix socket."""
+    if isinstance(client, RedisCluster):
+        return [(node.host, int(node.port)) for node in client.nodes_manager.startup_nodes.values()]
+    pool = client.connection_pool
+    if isinstance(pool, SentinelConnectionPool):
+        return [address for each in pool.sentinel_manager.sentinels for address in addresses_of(each)]
+    host, port = pool.connection_kwargs.get("host"), pool.connection_kwargs.get("port", 6379)
+    return [(host, port)] if host else []
+
+
 def _clone(client: Redis) -> Redis:
     pool = client.connection_pool
     options = dict(pool.connection_kwargs)

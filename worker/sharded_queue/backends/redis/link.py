@@ -28,11 +28,13 @@ from redis.exceptions import (
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from sharded_queue.backends.redis.client import Client, speaks_tls
+from sharded_queue.backends.redis.client import Client, addresses_of, speaks_tls
 from sharded_queue.backends.redis.deadline import Deadline, Deadlines
+from sharded_queue.backends.redis.probe import find_plain, find_tls
 from sharded_queue.errors import SettingsError, ShardedQueueError
 
 REDIRECTS = 5
+PROBED_ADDRESSES = 3
 
 
 class NotYet(RedisError):
@@ -60,6 +62,7 @@ class Link:
         self.redis = redis
         self.is_cluster = isinstance(redis, RedisCluster)
         self._suspects: set[str] = set()
+        self._has_connected = False
         self._deadlines: Deadlines | None = None
 
     async def send(self, key: str, *command: Any, seconds: float) -> Any:
@@ -79,6 +82,16 @@ class Link:
         if not self.is_cluster:
             return await self._round_trip(None, commands, seconds)
         return await self._follow_redirects(key, commands, seconds)
+
+    async def wrong_protocol(self) -> str | None:
+        """What the other side seems to speak, if no connection was ever made and it is not what the client speaks."""
+        addresses = [] if self._has_connected else addresses_of(self.redis)[:PROBED_ADDRESSES]
+        if speaks_tls(self.redis):
+            where = await find_plain(addresses)
+            hint = "set QUEUE_REDIS_TLS=Disabled, or give the port that speaks TLS"
+            return f"{where} speaks Redis without TLS: {hint}" if where else None
+        where = await find_tls(addresses)
+        return f"{where} speaks TLS: set QUEUE_REDIS_TLS=Verify" if where else None
 
     async def _follow_redirects(self, key: str, commands: Sequence[Sequence[Any]], seconds: float) -> list[Any]:
         assert isinstance(self.redis, RedisCluster)
@@ -157,7 +170,9 @@ class Link:
     async def _connected(self, node: Any) -> Any:
         try:
             with as_redis_errors():
-                return await self._borrow(node)
+                connection = await self._borrow(node)
+            self._has_connected = True
+            return connection
         except RedisConnectionError as error:
             if better := _explained(error, speaks_tls(self.redis)):
                 raise better from error.__context__

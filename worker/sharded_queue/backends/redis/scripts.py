@@ -177,7 +177,7 @@ class Scripts:
         async def attempt(is_resent: bool) -> Any:
             return await self.call(name, keys, arguments(is_resent) if callable(arguments) else arguments)
 
-        return await retry(attempt, seconds)
+        return await self.retry(attempt, seconds)
 
     async def run_long(self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, seconds: float) -> Any:
         """
@@ -188,7 +188,7 @@ class Scripts:
         async def attempt(_: bool) -> Any:
             return await self.call(name, keys, arguments, seconds)
 
-        return await retry(attempt, seconds, seconds)
+        return await self.retry(attempt, seconds, seconds)
 
     async def run_once(
         self, name: str, keys: Sequence[str], arguments: Sequence[Any], *, seconds: float, is_long: bool = False
@@ -207,13 +207,24 @@ class Scripts:
         self._idle_callers.append(caller)  # not after an error: its call may still be under way
         return answer
 
+    async def retry(
+        self, attempt: Callable[[bool], Awaitable[Any]], seconds: float | None, try_seconds: float | None = None
+    ) -> Any:
+        """As `retry`; if nothing ever answered, the error also says what the other side speaks."""
+        try:
+            return await retry(attempt, seconds, try_seconds)
+        except StorageUnavailable as error:
+            if said := await self.link.wrong_protocol():
+                raise StorageUnavailable(f"{error}; {said}", is_uncertain=error.is_uncertain) from error.__cause__
+            raise
+
     async def ask(self, key: str, *command: Any, seconds: float) -> Any:
         """The answer to a command that changes nothing, with the retries and errors of `run`."""
 
         async def attempt(_: bool) -> Any:
             return await self.link.send(key, *command, seconds=settings.redis_timeout)
 
-        return await retry(attempt, seconds)
+        return await self.retry(attempt, seconds)
 
     async def ask_all(self, key: str, commands: Sequence[Sequence[Any]]) -> list[Any]:
         """The answers to several such commands in one round trip, without retries."""
@@ -236,7 +247,7 @@ class Scripts:
             parts = await asyncio.gather(*[ask(key, group) for key, group in self._by_node(calls)])
             return [answer for part in parts for answer in part]
 
-        return list(await retry(attempt, seconds))
+        return list(await self.retry(attempt, seconds))
 
     def _by_node(self, calls: Sequence[Any]) -> list[tuple[str, Sequence[Any]]]:
         """On a Cluster each shard may be on another node, so each gets its own request; elsewhere all share one."""
