@@ -12,7 +12,12 @@ from tools.operator_process import Operator, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
-THREADS, EACH = 30, 100
+THREADS, EACH = 30, 33
+"""As many requests as one call of `register` may have."""
+
+SECONDS_PER_REQUEST = 0.06
+"""What the resource says of a request; it takes a third of that."""
+
 SCALING = {"maxReplicas": 8, "threadsPerReplica": 1, "targetDrainSeconds": 12, "scaleDownStabilizationSeconds": 12}
 ENV = {"QUEUE_WORKER_BATCH_SIZE": "16", "QUEUE_COORDINATOR_LEASE": "4"}
 
@@ -27,11 +32,11 @@ def notifications(held: Set[int] = frozenset()) -> list[Any]:
 
 
 def test_requests_become_pods_and_pods_go_when_all_is_handled(chain: Chain, operator: Operator) -> None:
-    """30 threads × (0.02 s × 100 + 0.01 s) are 60.3 s of work, for √60.3 lanes: 8 workers, at once."""
-    chain.apply(seconds_per_request=0.02, scaling=SCALING, env=ENV)
+    """30 threads × (0.06 s × 33 + 0.01 s) are 59.7 s of work, for √59.7 lanes: 8 workers, at once."""
+    chain.apply(seconds_per_request=SECONDS_PER_REQUEST, scaling=SCALING, env=ENV)
     chain.deployment(lambda it: it["spec"]["replicas"] == 0)
     chain.register(notifications())
-    lanes = sqrt(THREADS * (0.02 * EACH + 0.01))
+    lanes = sqrt(THREADS * (SECONDS_PER_REQUEST * EACH + 0.01))
 
     scaled = chain.deployment(lambda it: it["spec"]["replicas"])
     assert scaled["spec"]["replicas"] == ceil(lanes)
@@ -44,9 +49,9 @@ def test_requests_become_pods_and_pods_go_when_all_is_handled(chain: Chain, oper
 
 
 def test_replicas_stay_while_redis_is_away_and_work_goes_on_afterwards(chain: Chain, operator: Operator) -> None:
-    """Each of the six pods has a thread that it cannot finish until all are there; then the rest takes 8 s."""
+    """Each of the six pods has a thread that it cannot finish until all are there; then the rest takes 3 s."""
     held = set(range(6))
-    chain.apply(seconds_per_request=0.02, scaling=SCALING | {"maxReplicas": len(held)}, env=ENV)
+    chain.apply(seconds_per_request=SECONDS_PER_REQUEST, scaling=SCALING | {"maxReplicas": len(held)}, env=ENV)
     chain.deployment(lambda it: it["spec"]["replicas"] == 0)
     chain.register(notifications(held))
     chain.deployment(lambda it: it["status"].get("readyReplicas") == 6, seconds=60)
@@ -69,7 +74,7 @@ def test_replicas_stay_while_redis_is_away_and_work_goes_on_afterwards(chain: Ch
 def test_threads_of_a_killed_pod_go_on_elsewhere_when_its_lease_ends(chain: Chain, operator: Operator) -> None:
     """Others poll once a minute: nothing but the end of the lease brings them to the thread of the killed pod."""
     env = ENV | {"QUEUE_COORDINATOR_DELAY": "60"}
-    chain.apply(seconds_per_request=0.02, scaling=SCALING | {"minReplicas": 6}, env=env)
+    chain.apply(seconds_per_request=SECONDS_PER_REQUEST, scaling=SCALING | {"minReplicas": 6}, env=env)
     chain.deployment(lambda it: it["status"].get("readyReplicas") == 6, seconds=60)
     chain.register(notifications({0}))
     hold = until(lambda: held_in_the_middle(chain), "a worker is in the middle of thread 0")
