@@ -101,23 +101,28 @@ async def test_a_wake_up_polls_its_shard_only(backend: Backend) -> None:
     bench = Bench(backend)
     settings.coordinator_delay = settings.coordinator_lease = settings.worker_empty_pause = 600
     settings.worker_concurrency = 5
-    bound: list[str] = []
+    asked: list[str] = []
     async with bench.working(*handlers.all) as worker:
         waits, wait, bind = asyncio.Event(), worker.coordinator.wait, worker.coordinator.bind
+        look = worker.coordinator.look
 
         async def waiting(*arguments: object) -> object:
             waits.set()
             return await wait(*arguments)  # type: ignore[arg-type]
 
         async def binding(shard: object, request: object) -> object:
-            bound.append(shard.handler)  # type: ignore[attr-defined]
+            asked.append(shard.handler)  # type: ignore[attr-defined]
             return await bind(shard, request)  # type: ignore[arg-type]
+
+        async def looking(*arguments: object) -> object:
+            asked.append("all")
+            return await look(*arguments)  # type: ignore[arg-type]
 
         worker.coordinator.wait = waiting  # type: ignore[assignment, method-assign]
         await soon(waits)
-        worker.coordinator.bind = binding  # type: ignore[assignment, method-assign]
+        worker.coordinator.bind, worker.coordinator.look = binding, looking  # type: ignore[assignment, method-assign]
         await bench.queue.register(handlers.all[7], Job(1))
         async with asyncio.timeout(SOON):
             await handlers.handled.get()
 
-    assert bound == ["tests.many7"]
+    assert asked == ["tests.many7"]
