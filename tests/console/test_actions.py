@@ -393,7 +393,7 @@ def test_person_that_a_proxy_names_is_in_the_audit_log(
     users.write_text("alice@example.com operator\n")
     address = filled.console(
         *("--module", MODULE, "--allow-actions", "--trusted-proxy-header", "X-Forwarded-User"),
-        *("--users", str(users), "--audit-log", str(audit)),
+        *("--trusted-proxy", "127.0.0.1", "--users", str(users), "--audit-log", str(audit)),
     )
     page = window(extra_http_headers={"X-Forwarded-User": "alice@example.com"}).open(
         f"{address}confirm?{urlencode(PAUSE)}"
@@ -413,6 +413,7 @@ def test_console_answers_to_its_own_names_only(address: str) -> None:
     ("words", "sentence"),
     [
         (["--allow-actions", "--address", "0.0.0.0"], "say who acts with --users FILE or --trusted-proxy-header NAME"),
+        (["--trusted-proxy-header", "X-User"], "add --trusted-proxy ADDRESS"),
         (["--users", "nowhere"], "the users in nowhere cannot be read"),
         (["--role-of", "os:nothing"], "has no function 'nothing'"),
     ],

@@ -22,6 +22,7 @@ from sharded_queue.web.audit import Audit
 from sharded_queue.web.details import READS_AT_ONCE, Details, Question
 from sharded_queue.web.live import Splice, difference
 from sharded_queue.web.people import People, Role, User, UserFile, credentials, digest_of, fits, users_in
+from sharded_queue.web.proxies import Proxies
 from sharded_queue.web.reader import seconds_between_scans
 
 HANDLER = "shop.Paid"
@@ -67,6 +68,7 @@ class Desk:
 @asynccontextmanager
 async def opened(folder: Path, people: People | None = None, **options: Any) -> AsyncIterator[Desk]:
     storage = RuntimeStorage()
+    options = {"proxies": Proxies("127.0.0.1"), **options}
     given = Options(chosen=[Named(HANDLER, 1)], people=people or People(), audit=Audit(folder / "audit"), **options)
     console = Console(storage, given)  # type: ignore[arg-type]  # it asks what every storage answers
     await console.reader.round()

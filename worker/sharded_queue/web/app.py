@@ -44,6 +44,7 @@ from sharded_queue.web.pages import (
     WorkersPage,
 )
 from sharded_queue.web.people import People, Person
+from sharded_queue.web.proxies import Proxied, Proxies
 from sharded_queue.web.reader import Reader
 from sharded_queue.web.reads import PAGE, reads_of
 from sharded_queue.web.sharded_queues import ClusterReader
@@ -96,6 +97,7 @@ class Options:
     hide_bodies: bool = False
     allow_actions: bool = False
     people: People = field(default_factory=People)
+    proxies: Proxies = field(default_factory=Proxies)
     audit: Audit = field(default_factory=Audit)
     cluster: ClusterReader | None = None
     """Reads the ShardedQueues, where they are shown."""
@@ -170,6 +172,7 @@ class Console:
             ],
             middleware=[
                 Middleware(headers.Guarded, hosts=self.options.hosts),
+                Middleware(Proxied, proxies=self.options.proxies, header=self.options.people.header),
                 Middleware(Authenticated, people=self.options.people),
             ],
             lifespan=self.lifespan,

@@ -23,6 +23,7 @@ from sharded_queue.web.app import Console, Options
 from sharded_queue.web.audit import Audit
 from sharded_queue.web.headers import LOOPBACK
 from sharded_queue.web.people import ROLES, People, Role, RoleOf, UserFile, digest_of
+from sharded_queue.web.proxies import Proxies
 from sharded_queue.web.sharded_queues import ClusterReader
 
 log = logging.getLogger("sharded_queue.web")
@@ -53,6 +54,13 @@ def hash_secret(context: click.Context, _: click.Parameter, is_wanted: bool) -> 
 @click.option("--users", type=FILE, help="A file with NAME ROLE HASH in each line: who may sign in.")
 @click.option("--trusted-proxy-header", "header", metavar="NAME", help="The header in which a proxy names the person.")
 @click.option(
+    "--trusted-proxy",
+    "proxies",
+    multiple=True,
+    metavar="ADDRESS",
+    help="An address or a network whose headers are believed, such as 127.0.0.1 or 10.0.0.0/8.",
+)
+@click.option(
     "--default-role",
     type=click.Choice([*ROLES, "none"]),
     default="viewer",
@@ -82,6 +90,7 @@ def web(
     allow_actions: bool,
     users: Path | None,
     header: str | None,
+    proxies: tuple[str, ...],
     default_role: str,
     role_of: str | None,
     kubernetes: bool,
@@ -102,6 +111,12 @@ def web(
             f"--allow-actions on {address} would let everybody act: say who acts with --users FILE or "
             "--trusted-proxy-header NAME, or listen on 127.0.0.1"
         )
+    trusted = Proxies(*proxies)
+    if header and not proxies:
+        raise BadInput(
+            f"--trusted-proxy-header {header} is believed from nobody yet: add --trusted-proxy ADDRESS, "
+            "the address or the network of the proxy"
+        )
     if namespaces and not kubernetes:
         raise BadInput("--namespace says whose ShardedQueues to show: add --kubernetes")
     options = Options(
@@ -110,10 +125,29 @@ def web(
         hide_bodies=hide_bodies,
         allow_actions=allow_actions,
         people=people,
+        proxies=trusted,
         audit=Audit(audit_log),
         cluster=reader_of(namespaces) if kubernetes else None,
     )
+    warn(address, options)
     asyncio.run(serve(listening(address, port), options))
+
+
+def warn(address: str, options: Options) -> None:
+    """Who can look, where that is more than somebody may have meant."""
+    if not options.people.are_known and not is_loopback(address):
+        log.warning(
+            "whoever reaches %s sees everything: say who may look with --users FILE or --trusted-proxy-header NAME, "
+            "or limit who reaches it",
+            address,
+        )
+    if options.people.header and options.proxies.are_everybody:
+        log.warning(
+            "whoever reaches %s is the person that the header %s names: limit who reaches it, or name the proxy "
+            "with --trusted-proxy",
+            address,
+            options.people.header,
+        )
 
 
 def reader_of(namespaces: tuple[str, ...]) -> ClusterReader:
@@ -186,6 +220,7 @@ async def serve(bound: socket.socket, options: Options) -> None:
                 log_level="warning",
                 access_log=False,
                 server_header=False,
+                proxy_headers=False,  # it would believe every process of this machine: see `Proxied`
                 timeout_graceful_shutdown=2,
             )
         )

@@ -8,6 +8,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 COOKIE = "sharded-queue-console"
+HOST_COOKIE = f"__Host-{COOKIE}"
+"""Browsers take a cookie of such a name over TLS and from this host alone: no neighbour in its domain can set it."""
 FIELD = "token"
 
 
@@ -23,7 +25,7 @@ class Tokens:
 
     def issue(self, request: Request) -> tuple[str, str]:
         """The session of a browser, a new one if it has none, and the token of its forms."""
-        session = request.cookies.get(COOKIE) or secrets.token_urlsafe(32)
+        session = request.cookies.get(name_of(request)) or secrets.token_urlsafe(32)
         return session, self._token(session)
 
     def _token(self, session: str) -> str:
@@ -36,7 +38,7 @@ class Tokens:
         """
         if not is_same_origin(request):
             raise Refused("This action came from another site, and was not carried out.")
-        session = request.cookies.get(COOKIE, "")
+        session = request.cookies.get(name_of(request), "")
         if not session or not hmac.compare_digest(self._token(session), token):
             raise Refused("This form is too old, and nothing was done: go back, reload the page, and confirm again.")
 
@@ -49,4 +51,12 @@ def is_same_origin(request: Request) -> bool:
 
 
 def remember(response: Response, session: str, request: Request) -> None:
-    response.set_cookie(COOKIE, session, httponly=True, samesite="strict", secure=request.url.scheme == "https")
+    response.set_cookie(name_of(request), session, httponly=True, samesite="strict", secure=is_encrypted(request))
+
+
+def name_of(request: Request) -> str:
+    return HOST_COOKIE if is_encrypted(request) else COOKIE
+
+
+def is_encrypted(request: Request) -> bool:
+    return request.url.scheme == "https"

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from typing import Any
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
 Scope = MutableMapping[str, Any]
@@ -64,6 +65,11 @@ class Guarded:
     def _is_ours(self, scope: Scope) -> bool:
         is_open = not self.hosts or scope["path"] == PROBE
         return is_open or host_of(Headers(scope=scope).get("host", "")) in self.hosts
+
+
+def client_address(request: Request) -> str:
+    """Where a request comes from: what `Proxied` found, behind proxies that are trusted."""
+    return request.client.host if request.client else ""
 
 
 def host_of(header: str) -> str:
