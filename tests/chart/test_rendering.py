@@ -280,7 +280,7 @@ def test_console_gets_its_users_and_its_redis() -> None:
 
 
 def test_console_asks_the_redis_of_the_chart_where_it_is_told_of_no_other() -> None:
-    container = console("--set", "console.enabled=true,redis.enabled=true")
+    container = console("--set", "console.enabled=true,console.anybodyMayLook=true,redis.enabled=true")
 
     assert container["env"] == [{"name": "QUEUE_REDIS_ADDRESS", "value": "test-sharded-queue-redis:6379"}]
 
@@ -290,16 +290,79 @@ def test_console_where_everybody_could_act_is_refused() -> None:
         rendered("--set", "console.enabled=true,console.allowActions=true")
 
 
+USERS, HEADER, ACTIONS = "usersSecret=people", "proxyHeader=X-User", "allowActions=true"
+POLICY, INGRESS, TLS = "from[0].podSelector.matchLabels.app=proxy", "ingress.enabled=true", "ingress.tlsSecretName=tls"
+CLEAR = "without TLS shows requests and secrets to everybody on the way"
+ANY_POD, ANY_NAME = "shows everything to every pod of the cluster", "show everything to everybody who knows the name"
+ANY_HEADER = "lets every pod be anybody by a header"
+COMBINATIONS: list[tuple[tuple[str, ...], str]] = [
+    ((), ANY_POD),
+    ((POLICY,), ""),
+    ((USERS,), ""),
+    ((HEADER,), ANY_HEADER),
+    ((HEADER, POLICY), ""),
+    ((USERS, ACTIONS), ""),
+    ((POLICY, ACTIONS), "needs to know who acts"),
+    ((HEADER, ACTIONS), ANY_HEADER),
+    ((USERS, HEADER, POLICY, ACTIONS), ""),
+    ((POLICY, INGRESS, TLS), ANY_NAME),
+    ((USERS, INGRESS), CLEAR),
+    ((USERS, INGRESS, TLS), ""),
+]
+"""Values of the console, a policy among them, and why the chart refuses them; empty where it does not."""
+
+
+def render_console(*chosen: str) -> list[Manifest]:
+    policy = ["networkPolicy.enabled=true"] if POLICY in chosen else []
+    ours = ["enabled=true", "host=queues.example", *chosen]
+    return rendered("--set", ",".join([*policy, *(f"console.{value}" for value in ours)]))
+
+
+@pytest.mark.parametrize(("chosen", "refusal"), COMBINATIONS, ids=lambda it: "+".join(it) if it and it[0] else None)
+def test_console_is_open_to_nobody_whom_the_values_do_not_name(chosen: tuple[str, ...], refusal: str) -> None:
+    """And `anybodyMayLook` opens what only shows."""
+    if refusal:
+        with pytest.raises(Refused, match=refusal):
+            render_console(*chosen)
+    else:
+        assert of_kind(render_console(*chosen), "Deployment")
+    if ACTIONS not in chosen:
+        assert of_kind(render_console(*chosen, "anybodyMayLook=true"), "Deployment")
+    elif refusal:
+        with pytest.raises(Refused, match=refusal):
+            render_console(*chosen, "anybodyMayLook=true")
+
+
+def test_docs_have_a_line_for_each_combination() -> None:
+    page = (CHART.parents[1] / "docs" / "console.md").read_text().replace("`", "")
+    lines = page.split("| the chart |\n")[1].split("\n\n")[0].splitlines()[1:]
+
+    assert len(lines) == len(COMBINATIONS)
+    for line, (chosen, refusal) in zip(lines, COMBINATIONS, strict=True):
+        *marks, said = line.strip("| ").split(" | ")
+        assert [mark != "–" for mark in marks] == [part in chosen for part in (USERS, HEADER, POLICY, INGRESS, ACTIONS)]
+        assert refusal in said if refusal else said.startswith("renders")
+
+
+def test_console_believes_the_proxies_that_are_named() -> None:
+    named = [*values("console"), "--set", "console.trustedProxies={10.0.0.7}"]
+    believed = [each for each in console(*named)["args"] if each.startswith("--trusted-proxy=")]
+    by_policy = [each for each in console(*values("console"))["args"] if each.startswith("--trusted-proxy=")]
+
+    assert believed == ["--trusted-proxy=10.0.0.7"]
+    assert by_policy == ["--trusted-proxy=0.0.0.0/0", "--trusted-proxy=::/0"]
+
+
 @pytest.mark.parametrize("way", ["ingress", "httpRoute"])
 def test_console_is_reached_by_a_name(way: str) -> None:
     with pytest.raises(Refused, match=rf"console\.{way} needs console\.host"):
-        rendered("--set", f"console.enabled=true,console.{way}.enabled=true")
+        rendered("--set", f"console.enabled=true,console.anybodyMayLook=true,console.{way}.enabled=true")
 
 
 def test_console_may_list_the_shardedqueues_that_the_operator_serves() -> None:
     """And nothing else, in the namespaces of the operator and nowhere else."""
-    everywhere = rendered("--set=console.enabled=true")
-    named = rendered("--set=console.enabled=true,watchNamespaces={shop,billing}")
+    everywhere = rendered("--set=console.enabled=true,console.anybodyMayLook=true")
+    named = rendered("--set=console.enabled=true,console.anybodyMayLook=true,watchNamespaces={shop,billing}")
     rule = {"apiGroups": ["shardedqueue.dev"], "resources": ["shardedqueues"], "verbs": ["list"]}
 
     def granted(objects: list[Manifest], kind: str) -> list[tuple[str | None, Any]]:
@@ -312,14 +375,14 @@ def test_console_may_list_the_shardedqueues_that_the_operator_serves() -> None:
     assert granted(named, "Role") == [("shop", [rule]), ("billing", [rule])]
     assert granted(named, "RoleBinding") == [("shop", subjects), ("billing", subjects)]
     assert not of_kind(named, "ClusterRole", "ClusterRoleBinding")
-    arguments = console("--set=console.enabled=true,watchNamespaces={shop,billing}")["args"]
+    arguments = console("--set=console.enabled=true,console.anybodyMayLook=true,watchNamespaces={shop,billing}")["args"]
     assert [each for each in arguments if each.startswith(("--kubernetes", "--namespace"))] == [
         *("--kubernetes", "--namespace=shop", "--namespace=billing")
     ]
 
 
 def test_console_that_shows_no_shardedqueues_has_no_token() -> None:
-    objects = rendered("--set=console.enabled=true,console.shardedQueues=false")
+    objects = rendered("--set=console.enabled=true,console.anybodyMayLook=true,console.shardedQueues=false")
     (deployment,) = [each for each in of_kind(objects, "Deployment") if each["metadata"]["name"] == CONSOLE]
     pod = deployment["spec"]["template"]["spec"]
 

@@ -97,7 +97,15 @@ def forwarded(release: Release) -> Iterator[str]:
 def test_console_is_upgraded_in_and_says_what_is_so(run: Run) -> None:
     """By `helm upgrade --set console.enabled=true`, as its page in the docs says."""
     release = run.release
-    release.helm("upgrade", NAME, str(CHART), "--reuse-values", "--set=console.enabled=true", "--wait", "--timeout=90s")
+    release.helm(
+        "upgrade",
+        NAME,
+        str(CHART),
+        "--reuse-values",
+        "--set=console.enabled=true,console.anybodyMayLook=true",
+        "--wait",
+        "--timeout=90s",
+    )
 
     with forwarded(release) as address:
         asyncio.run(shows(run, address))
