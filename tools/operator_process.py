@@ -94,6 +94,7 @@ def starting(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Start]:
     def start(*, wait: bool = True, **settings: str) -> Operator:
         port = free_port()
         named = {"OPERATOR_NAMESPACES": namespace, "OPERATOR_HTTP_PORT": str(port), "OPERATOR_STATUS_SECONDS": "5"}
+        named["OPERATOR_ALLOWED_REDIS"] = "*"  # the redis-server of a test is no Service
         named |= settings
         command = [sys.executable, "-m", "sharded_queue_operator"]
         with (folder / f"operator-{len(started)}.log").open("wb") as log:

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import NamedTuple
 
 ALL = ("*",)
+SERVICES = ("*.svc:*",)
 
 
 class Allowed(NamedTuple):

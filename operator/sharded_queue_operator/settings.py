@@ -7,7 +7,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from sharded_queue.errors import SettingsError
-from sharded_queue_operator.allowed import ALL
+from sharded_queue_operator.allowed import SERVICES
 
 PREFIX = "OPERATOR_"
 
@@ -18,7 +18,7 @@ class Settings(BaseSettings):
     namespaces: Annotated[tuple[str, ...], NoDecode] = ()
     """Namespaces to serve, separated by commas. Empty means all, which takes rights on the whole cluster."""
 
-    allowed_redis: Annotated[tuple[str, ...], NoDecode] = ALL
+    allowed_redis: Annotated[tuple[str, ...], NoDecode] = SERVICES
     """
     Redis servers that the operator may connect to, as patterns of `host:port` separated by commas; `*` stands for any
     text. The short name of a Service is matched as `NAME.NAMESPACE.svc`. Link-local addresses are never allowed.

@@ -236,6 +236,8 @@ def test_notes_name_the_first_namespace_that_is_served() -> None:
 
     assert "serves the ShardedQueues of shop, billing" in notes
     assert "kubectl apply --namespace shop" in notes
+    assert "connects to these Redis servers only" in notes
+    assert "\n  *.svc:*\n" in notes
 
 
 def test_an_operator_whose_new_image_cannot_be_pulled_goes_on() -> None:

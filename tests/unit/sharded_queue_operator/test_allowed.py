@@ -3,6 +3,7 @@
 import pytest
 
 from sharded_queue_operator.allowed import Allowed
+from sharded_queue_operator.settings import Settings
 
 
 @pytest.mark.parametrize("address", ["redis.shop.svc:6379", "10.0.0.1:6379", "[fd00::1]:6379", "127.0.0.1:1"])
@@ -41,3 +42,16 @@ def test_a_peer_is_allowed_by_its_name_or_by_its_address() -> None:
     assert allowed.covers_peer("node-1:6379", "fd00::7", 6379)
     assert not allowed.covers_peer("node-1:6379", "192.0.2.7", 6379)
     assert not allowed.covers_peer("redis.shop.svc:6379", "169.254.169.254", 6379)
+
+
+@pytest.mark.parametrize(
+    ("address", "is_covered"),
+    [
+        ("redis.shop.svc:6379", True),
+        ("redis.shop.svc:6380", True),
+        ("10.0.0.7:6379", False),
+        ("redis.svc.evil:1", False),
+    ],
+)
+def test_services_alone_are_allowed_by_default(address: str, is_covered: bool) -> None:
+    assert Allowed(Settings().allowed_redis).covers(address) == is_covered
