@@ -32,9 +32,12 @@ def read(file: Path) -> tuple[Resource, str | None]:
                 "spec.worker is missing: scaleTargetRef names a workload in a cluster, and `run` has no cluster"
             )
         pod_template(resource)
+        producer = (body["metadata"].get("annotations") or {}).get(PRODUCER)
+        if not isinstance(producer, str | None):
+            raise BadSpec(f"the annotation {PRODUCER} must be a text, the command to start; it is {producer!r:.100}")
     except BadSpec as error:
         raise BadSpec(f"{file}: {error}{_value_of(str(error), body)}") from None
-    return resource, (body["metadata"].get("annotations") or {}).get(PRODUCER)
+    return resource, producer
 
 
 def _documents(file: Path) -> list[Any]:
@@ -42,7 +45,9 @@ def _documents(file: Path) -> list[Any]:
         return [body for body in yaml.safe_load_all(file.read_text("utf-8")) if body is not None]
     except (OSError, UnicodeDecodeError) as error:
         raise BadSpec(f"{file} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise BadSpec(f"{file} is not YAML: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:  # the latter of a date or a number that there is not
         raise BadSpec(f"{file} is not YAML: {' '.join(str(error).split())}") from None
 
 

@@ -153,8 +153,11 @@ def parsed(body: Mapping[str, Any]) -> Resource:
         raise BadSpec("metadata.name is missing")
     if len(metadata["name"]) > NAME_CHARACTERS:
         raise BadSpec(f"the name {metadata['name']} has more than {NAME_CHARACTERS} characters")
+    annotations = metadata.get("annotations") or {}
+    if not isinstance(annotations, Mapping):
+        raise BadSpec("metadata.annotations must be texts by their names")
     spec = _spec_of(body.get("spec"))
-    policy = _policy_of(spec, (metadata.get("annotations") or {}).get(PAUSE))
+    policy = _policy_of(spec, annotations.get(PAUSE))
     uid, generation, created = (metadata.get(key) for key in ("uid", "generation", "creationTimestamp"))
     return Resource(Name.of(body), uid or "", generation or 0, spec, policy, created or "")
 

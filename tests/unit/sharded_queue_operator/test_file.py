@@ -31,6 +31,14 @@ def complaint(tmp_path: Path) -> Callable[[object], str]:
     return refused_with
 
 
+ODD = """\
+apiVersion: shardedqueue.dev/v1alpha1
+kind: ShardedQueue
+metadata: {{name: a, annotations: {}}}
+spec: {{redis: {{addresses: ["r:1"]}}, handlers: [{{name: a}}], worker: {{image: x, modules: [m]}}}}
+"""
+
+
 def test_the_example_is_a_resource_with_a_producer() -> None:
     resource, producer = read(EXAMPLE)
 
@@ -61,6 +69,23 @@ def test_what_is_no_yaml_is_refused_with_its_place(complaint: Callable[[object],
     assert said.startswith("FILE is not YAML: ")
     assert "line 2, column 2" in said
     assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("[" * 3000, "FILE is not YAML: it is nested too deeply"),
+        ("at: 2001-99-99", "FILE is not YAML: month must be in 1..12"),
+        ("a: !!int x", "FILE is not YAML: invalid literal for int() with base 10: 'x'"),
+        (ODD.format("[1]"), "FILE: metadata.annotations must be texts by their names"),
+        (
+            ODD.format("{shardedqueue.dev/producer: 7}"),
+            "FILE: the annotation shardedqueue.dev/producer must be a text, the command to start; it is 7",
+        ),
+    ],
+)
+def test_odd_yaml_is_refused_with_a_sentence(complaint: Callable[[object], str], content: str, sentence: str) -> None:
+    assert complaint(content) == sentence
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
