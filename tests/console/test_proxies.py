@@ -7,6 +7,8 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 
 from sharded_queue.errors import SettingsError
+from sharded_queue.web.app import Options
+from sharded_queue.web.command import warn
 from sharded_queue.web.csrf import COOKIE, HOST_COOKIE
 from sharded_queue.web.headers import client_address
 from sharded_queue.web.people import People
@@ -89,3 +91,25 @@ async def test_client_is_the_last_address_that_a_trusted_proxy_names(
 def test_trusted_proxy_that_is_no_address_is_refused(text: str) -> None:
     with pytest.raises(SettingsError, match="is an address or a network"):
         Proxies(text)
+
+
+@pytest.mark.parametrize(
+    ("address", "options", "sentences"),
+    [
+        ("0.0.0.0", Options(), ["whoever reaches 0.0.0.0 sees everything"]),
+        ("127.0.0.1", Options(), []),
+        ("::", Options(people=People(header="X-User"), proxies=Proxies("10.0.0.7")), []),
+        (
+            "::",
+            Options(people=People(header="X-User"), proxies=Proxies("::/0")),
+            ["whoever reaches :: is the person that the header X-User names"],
+        ),
+    ],
+)
+def test_console_warns_at_its_start_of_who_can_look(
+    address: str, options: Options, sentences: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    warn(address, options)
+
+    assert len(caplog.records) == len(sentences)
+    assert all(record.getMessage().startswith(text) for record, text in zip(caplog.records, sentences, strict=True))
