@@ -14,7 +14,7 @@ from sharded_queue import (
     settings,
 )
 from sharded_queue.handler import call
-from sharded_queue.storage import Batch, Entry, Registration
+from sharded_queue.storage import Batch, Entry, Failure, Registration
 from sharded_queue.worker import lane as lane_module
 from tests.contract.backend import MemoryBackend
 from tests.contract.worker.bench import SOON, Bench, Job, JobHandler, hang, jobs, soon
@@ -169,18 +169,28 @@ async def test_a_message_that_cannot_be_read_goes_to_the_dead_letters(bench: Ben
     assert len([error for error in await bench.dead(ReadingHandler) if "is not a Job" in error]) == 2
 
 
-async def test_a_handler_whose_requests_cannot_be_described_does_not_spin(bench: Bench) -> None:
+async def test_a_handler_whose_requests_cannot_be_described_does_not_spin(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class BrokenHandler(JobHandler):
         retry = Retry(limit=3, base_seconds=60, cap_seconds=60)
 
         async def perform(self, *requests: "NowhereToBeFound") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 
+    async def fail_noted(failure: Failure) -> bool:
+        answer = await fail(failure)
+        failed.set()
+        return answer
+
+    fail, failed = bench.backend.storage.fail, asyncio.Event()
+    monkeypatch.setattr(bench.backend.storage, "fail", fail_noted)
     (shard,) = BrokenHandler.all_shards()
     await bench.backend.storage.register(shard, Registration([Entry("a", 0, [b"[1]"])]))
     async with bench.working(BrokenHandler) as worker:
-        await asyncio.sleep(0.1)
+        await soon(failed)
+        (state,) = await bench.backend.storage.observe([shard])
 
-        assert worker.stats.bound == 1
+    assert (worker.stats.bound, state.blocked) == (1, 1)
 
 
 async def test_an_error_that_cannot_be_printed_is_a_failed_try(bench: Bench) -> None:
