@@ -38,6 +38,8 @@ KINDS = {
     "cordoned": "zset",
     "workers": "zset",
     "quarantine": "hash",
+    "acts": "hash",
+    "named": "hash",
 }
 """Every key of a shard, and what it holds."""
 OF_BINDS = {"leases", "held", "cordoned", "workers"}
