@@ -200,9 +200,16 @@ class Machine(RuleBasedStateMachine):
             unless_full(self.redis_storage.register(SHARD, registration)),
         )
 
-    @rule(name=names, seconds=st.sampled_from([600, 900]), thread=threads, priority=priorities, fates=losses)
-    def schedule(self, name: str, seconds: int, thread: str, priority: int, fates: list[str]) -> None:
-        plan = Schedule(name, every(seconds), thread, priority, b"again")
+    @rule(
+        name=names,
+        seconds=st.sampled_from([600, 900]),
+        thread=threads,
+        priority=priorities,
+        skips=st.booleans(),
+        fates=losses,
+    )
+    def schedule(self, name: str, seconds: int, thread: str, priority: int, skips: bool, fates: list[str]) -> None:
+        plan = Schedule(name, every(seconds), thread, priority, b"again", skips)
         self.clock.tick()
         self.lose(fates)
         self.both(self.memory_storage.schedule(SHARD, plan), self.redis_storage.schedule(SHARD, plan))

@@ -20,6 +20,7 @@ from sharded_queue.storage import Entry, Registration, Schedule, Settlement
 from sharded_queue.timing import Timing, by_cron, every
 from tests.contract.backend import SHARD, STAMP, Backend, RedisBackend, handed
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
+from tests.contract.test_dropping import drop
 from tools.redis_proxy import CUTS, Cut, CuttingProxy
 from tools.redis_server import RedisServer
 
@@ -27,8 +28,21 @@ TEN = every(10)
 HOUR = 3_600_000
 
 
-def plan(name: str = "n", timing: Timing = TEN, body: str = "x", thread: str = "a", priority: int = 0) -> Schedule:
-    return Schedule(name, timing, thread, priority, body.encode())
+def plan(
+    name: str = "n",
+    timing: Timing = TEN,
+    body: str = "x",
+    thread: str = "a",
+    priority: int = 0,
+    *,
+    skip_if_waiting: bool = False,
+) -> Schedule:
+    return Schedule(name, timing, thread, priority, body.encode(), skip_if_waiting)
+
+
+async def occur(backend: Backend) -> None:
+    await backend.advance(11)
+    await backend.storage.register_due(SHARD)
 
 
 async def seconds_left(backend: Backend) -> list[float | None]:
@@ -73,6 +87,49 @@ async def test_a_schedule_occurs_again_and_again(backend: Backend) -> None:
         await backend.storage.register_due(SHARD)
 
     assert await backend.waiting("a") == ["x", "x", "x"]
+
+
+async def test_an_occurrence_is_left_out_while_the_one_before_waits(backend: Backend) -> None:
+    await backend.storage.schedule(SHARD, plan(skip_if_waiting=True))
+    await occur(backend)
+    await occur(backend)
+    waiting = await backend.waiting("a")
+    batch = await backend.bind_one()
+    await occur(backend)
+    in_hand = await backend.waiting("a")
+    await backend.fail(batch, 3600)
+    await occur(backend)
+    failed = await backend.waiting("a")
+
+    assert (waiting, in_hand, failed) == (["x"], ["x"], ["x"])
+    assert [schedule.skip_if_waiting for schedule in await backend.storage.schedules(SHARD)] == [True]
+
+
+@pytest.mark.parametrize("is_dead", [False, True])
+async def test_an_occurrence_follows_one_that_was_handled_or_is_dead(backend: Backend, is_dead: bool) -> None:
+    await backend.storage.schedule(SHARD, plan(skip_if_waiting=True))
+    await occur(backend)
+    batch = await backend.bind_one()
+    await backend.storage.schedule(SHARD, plan(skip_if_waiting=True))  # as each process does when it starts
+    await backend.register("a", "behind")
+    await (backend.fail(batch, None) if is_dead else backend.settle(batch))
+    await occur(backend)
+
+    assert await backend.waiting("a") == ["behind", "x"]
+
+
+async def test_an_occurrence_that_skips_is_known_where_requests_before_it_are_dropped(backend: Backend) -> None:
+    await backend.register("a", "first", "second", "third")
+    await backend.storage.schedule(SHARD, plan(skip_if_waiting=True))
+    await occur(backend)
+    await drop(backend, "a", "second", "third")
+    await occur(backend)
+    waiting = await backend.waiting("a")
+    await drop(backend, "a", "x")
+    await occur(backend)
+
+    assert (waiting, await backend.waiting("a")) == (["first", "x"], ["first", "x"])
+    assert len(await backend.storage.dead(SHARD)) == 3
 
 
 async def test_missed_occurrences_are_caught_up_once_and_the_beat_is_kept(backend: Backend) -> None:

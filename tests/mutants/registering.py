@@ -161,6 +161,27 @@ MUTANTS = [
         (SCHEDULES + "who_comes_late_to_an_occurrence_registers_nothing",),
     ),
     Mutant(
+        "a schedule that skips piles up",
+        REGISTER_DUE,
+        "  if is_waiting(name) then return false end\n",
+        "",
+        (SCHEDULES + "an_occurrence_is_left_out_while_the_one_before_waits",),
+    ),
+    Mutant(
+        "a schedule that skips occurs once",
+        REGISTER_DUE,
+        "return thread and not (tubes and is_done(tubes, priority, sequence))",
+        "return thread and (not tubes or #tubes > 0)",
+        (SCHEDULES + "an_occurrence_follows_one_that_was_handled_or_is_dead",),
+    ),
+    Mutant(
+        "an occurrence that moves up is not known any more",
+        "backends/redis/lua/drop.lua",
+        "  renumber_occurrences(tube, places)\n",
+        "",
+        (SCHEDULES + "an_occurrence_that_skips_is_known_where_requests_before_it_are_dropped",),
+    ),
+    Mutant(
         "an occurrence is registered before its time",
         REGISTER_DUE,
         "local is_due = moment <= now and",

@@ -37,6 +37,7 @@ class Upcoming(NamedTuple):
     priority: int
     body: bytes
     next_ms: int
+    skip_if_waiting: bool = False
 
     @property
     def next_at(self) -> datetime:

@@ -110,6 +110,7 @@ class Schedule(NamedTuple):
     A request that is registered again and again.
 
     *name* is unique within its handler. *body*: as in an `Entry`; each occurrence is registered with its own time.
+    *skip_if_waiting*: an occurrence is left out while the last one is neither handled nor a dead letter.
     """
 
     name: str
@@ -117,6 +118,7 @@ class Schedule(NamedTuple):
     thread: str
     priority: int
     body: bytes
+    skip_if_waiting: bool = False
 
 
 class Settlement(NamedTuple):

@@ -99,6 +99,7 @@ class SyncQueue:
         cron: str | None = None,
         timezone: str | None = None,
         headers: Mapping[str, str] | None = None,
+        skip_if_waiting: bool = False,
     ) -> datetime:
         """As `Queue.schedule`."""
         return self._run(
@@ -110,6 +111,7 @@ class SyncQueue:
                 cron=cron,
                 timezone=timezone,
                 headers=headers,
+                skip_if_waiting=skip_if_waiting,
             )
         )
 

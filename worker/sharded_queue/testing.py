@@ -171,13 +171,13 @@ class RecordingStorage(RuntimeStorage):
         return await super().schedule(shard, schedule, layout)
 
     async def register_due(self, shard: Shard) -> float | None:
-        due = await self.schedules(shard)
+        due, before = await self.schedules(shard), dict(self.shards[shard].last_occurrences)
         seconds = await super().register_due(shard)
-        following = {schedule.name: schedule.next_ms for schedule in await self.schedules(shard)}
+        last = self.shards[shard].last_occurrences
         self.registrations += [
-            (shard, Entry(thread, priority, [body]), body, 0.0)
-            for name, _, thread, priority, body, next_ms in due
-            if following[name] != next_ms
+            (shard, Entry(each.thread, each.priority, [each.body]), each.body, 0.0)
+            for each in due
+            if before.get(each.name) != last.get(each.name)
         ]
         return seconds
 

@@ -28,6 +28,7 @@ KINDS = {
     "identities": "zset",
     "firsts": "hash",
     "schedules": "hash",
+    "skipping": "hash",
     "occurrences": "zset",
     "layout": "string",
     "old": "zset",

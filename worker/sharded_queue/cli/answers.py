@@ -230,6 +230,7 @@ class Schedule(Stored, frozen=True):
     thread: str
     priority: int
     next_at: Moment
+    skip_if_waiting: bool
 
 
 class Removed(Answer, frozen=True):

@@ -171,6 +171,7 @@ class Queue:
         cron: str | None = None,
         timezone: str | None = None,
         headers: Mapping[str, str] | None = None,
+        skip_if_waiting: bool = False,
     ) -> datetime:
         """
         Register *request* again and again: at an interval of *every_seconds*, or at the times of *cron*, a line of five
@@ -184,6 +185,9 @@ class Queue:
         Each occurrence is registered exactly once, however many workers run. At its time it joins the tail of its tube
         like a delayed request, even if the tube is full; duplicates are not looked for. If no worker ran for a while,
         one missed occurrence is registered, not each of them.
+
+        *skip_if_waiting*: an occurrence is left out while the one before still waits: in its tube, in a worker's hands,
+        or for a retry. By default none is left out, so a handler slower than its interval falls behind.
 
         Raises:
             RouteError, SerializationError: as in `register`.
@@ -203,7 +207,7 @@ class Queue:
         others = [shard for shard in handler.all_shards() if shard != home]
         for shard in others:  # the previous declaration may have been routed there
             await self.storage.unschedule(shard, name)
-        schedule = Schedule(name, when, tube.thread, tube.priority, part.bodies[0])
+        schedule = Schedule(name, when, tube.thread, tube.priority, part.bodies[0], skip_if_waiting)
         next_ms = await self.storage.schedule(home, schedule, layout)
         await self._keep_one(schedule, home, others, layout)
         return datetime.fromtimestamp(next_ms / 1000, UTC)

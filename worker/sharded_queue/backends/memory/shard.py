@@ -107,6 +107,7 @@ class MemoryShard:
         self.named: dict[int, str] = {}
         """By number, the identities of delayed requests."""
         self.schedules: dict[str, Schedule] = {}
+        self.last_occurrences: dict[str, First] = {}
         self.occurrences = ScoredSet()
         self.layout: Layout | None = None
         self.before = 0

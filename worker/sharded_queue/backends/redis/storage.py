@@ -187,7 +187,8 @@ class RedisStorage(Storage):
     async def schedule(self, shard: Shard, schedule: Schedule, layout: Layout | None = None) -> int:
         following: int | str = ""
         while True:
-            arguments = [schedule.name, following, str(schedule.timing), *schedule[2:], _encode_layout(layout)]
+            fields = [schedule.name, following, str(schedule.timing), *schedule[2:5]]
+            arguments = [*fields, _encode_layout(layout), int(schedule.skip_if_waiting)]
             now, *known = await self._order("schedule", shard, arguments, settings.redis_retry)
             if known:
                 return int(known[0])
@@ -585,8 +586,10 @@ def _moved_on(shard: Shard, occurrence: Sequence[Any], now: int) -> Sequence[Any
         return ()
 
 
-def _upcoming(name: bytes, next_ms: int, text: bytes, thread: bytes, priority: bytes, body: bytes) -> Upcoming:
-    return Upcoming(text_of(name), text_of(text), text_of(thread), int(priority), body, next_ms)
+def _upcoming(
+    name: bytes, next_ms: int, text: bytes, thread: bytes, priority: bytes, body: bytes, skips: int
+) -> Upcoming:
+    return Upcoming(text_of(name), text_of(text), text_of(thread), int(priority), body, next_ms, bool(skips))
 
 
 def _settlement(settlement: Settlement) -> tuple[Any, ...]:

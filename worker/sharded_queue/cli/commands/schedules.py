@@ -48,17 +48,19 @@ def answer(schedule: Upcoming) -> answers.Schedule:
         thread=schedule.thread,
         priority=schedule.priority,
         next_at=answers.at(schedule.next_ms),
+        skip_if_waiting=schedule.skip_if_waiting,
         **answers.kept(schedule.body),
     )
 
 
 def show(upcoming: list[Upcoming]) -> None:
-    columns = [name("name"), word("timing"), word("next"), name("tube"), text("request")]
+    columns = [name("name"), word("timing"), word("next"), word("while one waits"), name("tube"), text("request")]
     rows: list[list[str | Text]] = [
         [
             schedule.name,
             schedule.timing,
             instant(schedule.next_ms),
+            "skip" if schedule.skip_if_waiting else "add",
             f"{schedule.thread}/{schedule.priority}",
             Text(printable(body_of(schedule.body), LONGEST)),
         ]

@@ -74,10 +74,21 @@ def _take_out(
         letters.append(shard.bury(thread, priority, place, attempts, reason, now))
     first = sum(place == index for index, place in enumerate(places))
     if places[first:]:
+        _renumber_occurrences(shard, thread, priority, [tube.head + place for place in places[first:]])
         shard.remove_behind(thread, priority, places[first:])
     if first:
         shard.pop_requests(thread, priority, first)
     return letters
+
+
+def _renumber_occurrences(shard: MemoryShard, thread: str, priority: int, dropped: Sequence[int]) -> None:
+    """Occurrences of schedules move up with the others; those that are dropped wait no more."""
+    for name, last in list(shard.last_occurrences.items()):
+        if last.sequence in dropped and last[:2] == (thread, priority):
+            del shard.last_occurrences[name]
+        elif last[:2] == (thread, priority):
+            fallen = sum(number < last.sequence for number in dropped)
+            shard.last_occurrences[name] = last._replace(sequence=last.sequence - fallen)
 
 
 def _let_end(shard: MemoryShard, thread: str) -> None:

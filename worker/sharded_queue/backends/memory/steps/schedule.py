@@ -13,5 +13,7 @@ def put_schedule(shard: MemoryShard, new: Schedule, layout: Layout | None, now: 
         shard.occurrences.put(new.name, new.timing.after(now))
     shard.begin(now)
     shard.schedules[new.name] = new
+    if known is None or not (known.skip_if_waiting and new.skip_if_waiting):
+        shard.last_occurrences.pop(new.name, None)
     shard.wake()
     return int(shard.occurrences[new.name])

@@ -6,7 +6,7 @@ from sharded_queue.state import Upcoming
 
 def schedules(shard: MemoryShard) -> list[Upcoming]:
     return [
-        Upcoming(name, str(schedule.timing), schedule.thread, schedule.priority, schedule.body, int(moment))
+        Upcoming(name, str(schedule.timing), *schedule[2:5], int(moment), schedule.skip_if_waiting)
         for name, moment in shard.occurrences.lowest(len(shard.occurrences))
         for schedule in [shard.schedules[name]]
     ]

@@ -33,7 +33,8 @@
 --                 firsts HASH identity -> "sequence priority thread" of the request that was registered;
 --                 named HASH number of a delayed request -> its identity, which cancelling it frees
 -- schedules HASH  name -> "bytes of timing, bytes of thread, priority, timing thread message"; occurrences ZSET name by
---                 the time of the next occurrence
+--                 the time of the next occurrence; skipping HASH name -> "sequence priority thread" of the last occurrence,
+--                 '' where there is none yet: of schedules that leave occurrences out while the last one waits
 -- layout    STRING "number threads before": keys are placed on the threads number:0 to number:threads-1; `before` is the
 --                  number of threads of the previous layout (0: there was none)
 -- old       ZSET  threads of the previous layout that are not drained, by residue class. Threads of two layouts can share
@@ -87,6 +88,7 @@ local FIRSTS = base .. ':firsts'
 local NAMED = base .. ':named'
 local SCHEDULES = base .. ':schedules'
 local OCCURRENCES = base .. ':occurrences'
+local SKIPPING = base .. ':skipping'
 local LAYOUT = base .. ':layout'
 local OLD = base .. ':old'
 local PARKED = base .. ':parked'
@@ -178,8 +180,8 @@ end
 local function keys_by_kind()
   local keys = {}
   for kind, names in pairs({
-    hash = ':threads :failures :counters :later :letters :firsts :schedules :quarantine :history :acts :named '
-      .. 'lock:held',
+    hash = ':threads :failures :counters :later :letters :firsts :schedules :skipping :quarantine :history :acts '
+      .. ':named lock:held',
     zset = ':ready :blocked :oldest :deep :dead :due :cancelled :identities :occurrences :old :parked :unparking :failed '
       .. 'lock:leases lock:cordoned lock:workers',
     list = ':wake :drops',
@@ -1163,6 +1165,13 @@ end
 local function store_schedule(name, schedule)
   redis.call('HSET', SCHEDULES, name, string.len(schedule.timing) .. ' ' .. string.len(schedule.thread) .. ' '
     .. schedule.priority .. ' ' .. schedule.timing .. schedule.thread .. schedule.message)
+end
+
+-- Where the last occurrence of a schedule went; nil where it is none that skips, or none has occurred yet.
+local function last_occurrence(name)
+  local text = redis.call('HGET', SKIPPING, name)
+  local sequence, priority, thread = string.match(text or '', '^(%d+) (%-?%d+) (.+)$')
+  return thread, priority, tonumber(sequence)
 end
 
 -- When a schedule occurs next, and whether that stays: where its timing stays, it occurs when it would have; else at

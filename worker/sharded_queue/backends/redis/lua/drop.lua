@@ -44,9 +44,26 @@ local function priorities_of(tubes)
   return priorities
 end
 
+-- Occurrences of schedules that skip move up with the others; those that are dropped wait no more.
+local function renumber_occurrences(tube, places)
+  for _, name in ipairs(redis.call('HKEYS', SKIPPING)) do
+    local of, priority, sequence = last_occurrence(name)
+    if of == thread and priority == tube.priority and sequence >= tube.head then
+      local fallen, is_dropped = 0, false
+      for _, place in ipairs(places) do
+        if tube.head + place < sequence then fallen = fallen + 1 end
+        is_dropped = is_dropped or tube.head + place == sequence
+      end
+      local moved = is_dropped and '' or integer(sequence - fallen) .. ' ' .. priority .. ' ' .. thread
+      redis.call('HSET', SKIPPING, name, moved)
+    end
+  end
+end
+
 -- Remove the requests at these places, none of which is the first, from tube number i.
 local function remove_behind(tubes, i, places)
   local tube, before, list = tubes[i], depth_of(tubes), list_of(thread, tubes[i].priority)
+  renumber_occurrences(tube, places)
   for n = #places, 1, -1 do clear_removed(thread, tube.priority, tube.head + places[n]) end
   local length, mark = tube.tail - tube.head, 'dropped by call ' .. call .. ' of ' .. KEYS[3]
   tube.tail = tube.tail - #places

@@ -8,15 +8,29 @@
 -- schedule has moved on and changes nothing. The next occurrence must lie ahead: of several that were missed, one is
 -- registered.
 
--- Register an occurrence, unless it was registered already or its schedule has changed. Returns whether it was.
+-- Whether the last occurrence of a schedule that skips has not been handled yet. In a thread whose record cannot be read,
+-- nothing is.
+local function is_waiting(name)
+  local thread, priority, sequence = last_occurrence(name)
+  local tubes = thread and tubes_of(thread)
+  return thread and not (tubes and is_done(tubes, priority, sequence))
+end
+
+-- Register an occurrence, unless it was registered already, is left out, or its schedule has changed. Returns whether it
+-- was.
 local function occur(name, moment, timing, following)
   local schedule = schedule_of(name)
   local is_due = moment <= now and tonumber(redis.call('ZSCORE', OCCURRENCES, name) or -1) == moment
   if not (schedule and schedule.timing == timing and is_due and following > now) then return false end
   if not is_numbered() or known_layout() == nil then return false end
-  local message = encode_moment(moment) .. schedule.message
-  join(thread_in_force(schedule.thread, message), schedule.priority, message)
   redis.call('ZADD', OCCURRENCES, occurrence_end(timing, following), name)
+  if is_waiting(name) then return false end
+  local message = encode_moment(moment) .. schedule.message
+  local thread = thread_in_force(schedule.thread, message)
+  local sequence = join(thread, schedule.priority, message)
+  if redis.call('HGET', SKIPPING, name) then
+    redis.call('HSET', SKIPPING, name, integer(sequence) .. ' ' .. schedule.priority .. ' ' .. thread)
+  end
   return true
 end
 

@@ -431,6 +431,9 @@ end
 local function repair_occurrences()
   for name in pairs(schedules) do schedules[name] = now end
   set_index('occurrences', OCCURRENCES, schedules, true)
+  for _, name in ipairs(redis.call('HKEYS', SKIPPING)) do
+    if not schedules[name] then set_field('skipping', SKIPPING, name, redis.call('HGET', SKIPPING, name)) end
+  end
 end
 
 -- A counter of numbers given out is never below one in use.

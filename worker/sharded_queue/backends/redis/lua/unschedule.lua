@@ -10,5 +10,6 @@ local earlier = stored_answer(call)
 if earlier ~= nil then return earlier end
 check_kinds()
 redis.call('ZREM', OCCURRENCES, ARGV[1])
+redis.call('HDEL', SKIPPING, ARGV[1])
 redis.call('HDEL', QUARANTINE, 'schedule ' .. ARGV[1])
 return store_answer(call, redis.call('HDEL', SCHEDULES, ARGV[1]))
