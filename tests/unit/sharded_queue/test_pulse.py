@@ -3,6 +3,8 @@
 import asyncio
 import sys
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -36,6 +38,18 @@ async def test_a_blocked_loop_is_silent_since_it_was_looked_at() -> None:
 
     assert silences == [0, 1, 2]
     assert pulse.silence() == 0
+
+
+def test_a_loop_may_answer_while_it_is_asked() -> None:
+    """It runs in another OS thread, which may be faster."""
+
+    class FastLoop(asyncio.AbstractEventLoop):
+        def call_soon_threadsafe(self, callback: Callable[..., object], *_: object, **__: object) -> Any:
+            callback()
+
+    pulse = Pulse(FastLoop(), iter([0.0, 1.0]).__next__)
+
+    assert [pulse.silence(), pulse.silence()] == [0, 0]
 
 
 async def test_the_task_that_blocks_a_loop_is_known_in_other_os_threads() -> None:

@@ -13,18 +13,19 @@ class Pulse:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, clock: Callable[[], float] = time.monotonic) -> None:
         self._loop, self._clock = loop, clock
-        self._asked_at: float | None = None
+        self._asked_at = 0.0
+        self._has_answered = True
 
     def silence(self) -> float:
         """Seconds for which the loop has not answered; at most one look less than it has stood still."""
         now = self._clock()
-        if self._asked_at is None:
-            self._asked_at = now
+        if self._has_answered:  # the loop, in its own OS thread, sets it at any moment, and nothing else
+            self._asked_at, self._has_answered = now, False
             self._loop.call_soon_threadsafe(self._answer)
         return now - self._asked_at
 
     def _answer(self) -> None:
-        self._asked_at = None
+        self._has_answered = True
 
     def task(self) -> "asyncio.Task[object] | None":
         """The task that the loop runs; None in a callback that is no task."""
