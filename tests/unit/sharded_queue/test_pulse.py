@@ -47,7 +47,7 @@ def test_a_loop_may_answer_while_it_is_asked() -> None:
         def call_soon_threadsafe(self, callback: Callable[..., object], *_: object, **__: object) -> Any:
             callback()
 
-    pulse = Pulse(FastLoop(), iter([0.0, 1.0]).__next__)
+    pulse = Pulse(FastLoop(), iter([0.0, 1.0]).__next__)  # type: ignore[abstract]
 
     assert [pulse.silence(), pulse.silence()] == [0, 0]
 
