@@ -4,16 +4,17 @@ import json
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import httpx
 import pytest
 from click.testing import CliRunner
 from playwright.sync_api import Page, expect
+from redis.asyncio import Redis
 
 from sharded_queue import Queue, RedisStorage
 from sharded_queue.tube import Shard
@@ -53,6 +54,30 @@ def filled(stage: Stage) -> Stage:
         )
     )
     return stage
+
+
+@pytest.fixture(scope="module")
+def kept(filled: Stage) -> Sequence[tuple[bytes, bytes]]:
+    """What all of that is in Redis."""
+
+    async def dump(redis: Redis) -> Sequence[tuple[bytes, bytes]]:
+        return [(key, await redis.dump(key)) for key in await redis.keys()]
+
+    return cast("Sequence[tuple[bytes, bytes]]", filled.ask(dump))
+
+
+@pytest.fixture(autouse=True)
+def restored(filled: Stage, kept: Sequence[tuple[bytes, bytes]]) -> None:
+    """No test finds what another one did."""
+
+    async def restore(redis: Redis) -> None:
+        async with redis.pipeline(transaction=True) as pipeline:
+            pipeline.flushall()
+            for key, value in kept:
+                pipeline.restore(key, 0, value)
+            await pipeline.execute()
+
+    filled.ask(restore)
 
 
 @pytest.fixture(scope="module")

@@ -34,11 +34,15 @@ class LossyLink(Link):
         self.between: Callable[[], Awaitable[Any]] | None = None
 
     async def send(self, key: str, *command: Any, seconds: float) -> Any:
-        is_spared = self.spares_reads and command[0] != "EVALSHA"
+        is_spared = command[0] == "SCRIPT" or (self.spares_reads and command[0] != "EVALSHA")
         fate = self.fates.popleft() if self.fates and not is_spared else FINE
         if fate == HELD_UP:
             self.held_up.append((key, command))
-        answer = await super().send(key, *command, seconds=seconds) if fate in (FINE, ANSWER_LOST) else None
+        try:
+            answer = await super().send(key, *command, seconds=seconds) if fate in (FINE, ANSWER_LOST) else None
+        except NoScriptError:  # it did nothing, and comes again
+            self.fates.extendleft([fate] if fate == ANSWER_LOST else [])
+            raise
         if fate == FINE:
             return answer
         if fate == GIVEN_UP:

@@ -14,6 +14,7 @@ from sharded_queue.coordinator import BindRequest
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.lease import Lease
 from sharded_queue.worker import suspects
+from sharded_queue.worker.lane import Lane
 from tests.contract.backend import LEASE_SECONDS, Backend, MemoryBackend, RedisBackend
 from tests.contract.worker.bench import SOON, Bench, Job, JobHandler, soon
 
@@ -293,7 +294,7 @@ async def test_a_last_try_does_not_begin_where_it_cannot_be_noted(
     assert "+a" not in scene.calls
 
 
-async def test_a_stop_of_another_handler_waits_for_a_last_try(scene: Scene) -> None:
+async def test_a_stop_of_another_handler_waits_for_a_last_try(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     class ClosingHandler(JobHandler):
         async def perform(self, *requests: Job) -> None:
             await scene.call("c")
@@ -301,15 +302,24 @@ async def test_a_stop_of_another_handler_waits_for_a_last_try(scene: Scene) -> N
         async def stop(self) -> None:
             scene.calls.append("stop")
 
-    settings.crash_limit = 2
+    settings.crash_limit, settings.worker_empty_pause = 2, 0
+    ending = asyncio.Event()
     await scene.hold("a")
     await scene.queue.register(ClosingHandler, Job(1, "c"))
     async with scene.working(scene.suspect, ClosingHandler) as worker:
         await soon(scene.beginning("c"))
+        wait_until_open = worker.suspects.wait_until_open
+
+        async def wait(lane: Lane) -> None:
+            ending.set()
+            await wait_until_open(lane)
+
+        monkeypatch.setattr(worker.suspects, "wait_until_open", wait)
         await scene.die("a")
         await closing(worker)
         scene.end_all("c")
         await soon(scene.beginning("a"))
+        await soon(ending)
         scene.end_all("a")
         await scene.drained()
 

@@ -180,6 +180,7 @@ class Worker:
     def stop(self) -> None:
         """Take nothing new, finish the running batches within `settings.worker_drain` seconds, release the threads."""
         self._stopping = True
+        self.suspects.stop()
         self._changed.set()
         self._lifespan.give_up_entering()
 
