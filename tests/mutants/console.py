@@ -1,6 +1,6 @@
 """The console: who acts, on what, and how often it asks."""
 
-from tests.mutants.mutant import CONSOLE, LIVE, SHARDED_QUEUES, Mutant
+from tests.mutants.mutant import BOUNDS, CONSOLE, LIVE, SHARDED_QUEUES, Mutant
 
 MUTANTS = [
     Mutant(
@@ -121,5 +121,33 @@ MUTANTS = [
         "Cluster(before.at, before.queues, before.unlisted, before.lines, since, str(error))",
         "Cluster(silent_since=since, trouble=str(error))",
         (SHARDED_QUEUES + "api_server_that_goes_away_is_said_and_harms_nothing_else",),
+    ),
+    Mutant(
+        "connections to the console are not bounded",
+        "monitoring/bounds.py",
+        "        if len(self._open) >= self.most:\n",
+        "        if False:\n",
+        (BOUNDS + "who_asks_at_once_is_answered_while_all_connections_are_in_use",),
+    ),
+    Mutant(
+        "a head may drip for ever",
+        "web/server.py",
+        "state in (h11.IDLE, h11.SEND_BODY, h11.ERROR)",
+        "state in (h11.SEND_BODY, h11.ERROR)",
+        (BOUNDS + "head_that_drips_ends_the_connection",),
+    ),
+    Mutant(
+        "a body may drip for ever",
+        "web/server.py",
+        "state in (h11.IDLE, h11.SEND_BODY, h11.ERROR)",
+        "state in (h11.IDLE, h11.ERROR)",
+        (BOUNDS + "body_that_drips_ends_the_connection",),
+    ),
+    Mutant(
+        "an answer that is not read is kept for ever",
+        "web/server.py",
+        "        self._read = self.loop.call_later(ANSWER_SECONDS, self.abort)\n",
+        "",
+        (BOUNDS + "who_does_not_read_the_answer_loses_the_connection",),
     ),
 ]

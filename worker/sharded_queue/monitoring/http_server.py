@@ -18,27 +18,22 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from sharded_queue.errors import ShardedQueueError
+from sharded_queue.monitoring.bounds import (
+    ACCEPTED_AT_ONCE,
+    ANSWER_SECONDS,
+    HEAD_BYTES,
+    HEAD_SECONDS,
+    KERNEL_QUEUE,
+    Connections,
+)
 
 if TYPE_CHECKING:
     import h11
 
 log = logging.getLogger("sharded_queue")
 
-HEAD_BYTES = 16 * 1024
-"""The longest head of a request. Prometheus and the kubelet send less than 1 KiB."""
-HEAD_SECONDS = 5.0
-"""From the start of a connection until the head of its request is complete."""
-ANSWER_SECONDS = 10.0
-"""To compute an answer, and again for the client to read it."""
 CONNECTIONS = 64
 """Open connections. Each holds one file descriptor and at most one head and one answer."""
-ACCEPTED_AT_ONCE = 8
-"""
-Connections accepted in one turn of the event loop. `Site.admit` sees them in the next turn only, so up to twice as many
-descriptors are in use beside `CONNECTIONS`. asyncio's own 100 are more than some processes have left.
-"""
-KERNEL_QUEUE = 128
-"""Connections that the kernel keeps until they are accepted; it makes the next client try again a second later."""
 SHARED_SECONDS = 0.5
 """
 Clients that ask within this time of the first one share its answer. Below a second, so that a Prometheus that scrapes
@@ -88,7 +83,7 @@ async def serving(
         yield listening.getsockname()[1]
     finally:
         server.close()
-        site.close()
+        site.connections.close()
         for each in shared.values():
             each.cancel()
 
@@ -136,22 +131,7 @@ class Site:
 
     def __init__(self, pages: Mapping[str, Page]) -> None:
         self.pages = pages
-        self._connections: dict[Connection, None] = {}
-
-    def admit(self, connection: "Connection") -> None:
-        """Accept a connection. When too many are open, close the oldest, first of those that have not asked yet."""
-        if len(self._connections) >= CONNECTIONS:
-            oldest = min(self._connections, key=lambda each: (each.has_asked, each.since))
-            self.forget(oldest)
-            oldest.abort()
-        self._connections[connection] = None
-
-    def forget(self, connection: "Connection") -> None:
-        self._connections.pop(connection, None)
-
-    def close(self) -> None:
-        for connection in list(self._connections):
-            connection.abort()
+        self.connections: Connections[Connection] = Connections(CONNECTIONS)
 
     async def answer(self, method: bytes, target: bytes) -> Answer:
         path, _, _ = target.decode("latin-1").partition("?")
@@ -187,11 +167,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
-        self.site.admit(self)
+        self.site.connections.admit(self)
         self._end_within(HEAD_SECONDS)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.site.forget(self)
+        self.site.connections.forget(self)
         for each in (self._end, self._answering):
             if each:
                 each.cancel()
@@ -214,6 +194,10 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """A client that has asked may close its side and still read the answer."""
         return self.has_asked
+
+    @property
+    def rank(self) -> int:
+        return int(self.has_asked)
 
     def abort(self) -> None:
         self.transport.abort()

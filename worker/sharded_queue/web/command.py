@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import cast
 
 import click
-import uvicorn
 
 from sharded_queue import logs
 from sharded_queue.backends.redis.client import close, connect
@@ -24,6 +23,7 @@ from sharded_queue.web.audit import Audit
 from sharded_queue.web.headers import LOOPBACK
 from sharded_queue.web.people import ROLES, People, Role, RoleOf, UserFile, digest_of
 from sharded_queue.web.proxies import Proxies
+from sharded_queue.web.server import server_of
 from sharded_queue.web.sharded_queues import ClusterReader
 
 log = logging.getLogger("sharded_queue.web")
@@ -212,18 +212,7 @@ async def serve(bound: socket.socket, options: Options) -> None:
     client = connect()
     try:
         console = Console(RedisStorage(client), options)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                console.application(),
-                lifespan="on",
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,  # it would believe every process of this machine: see `Proxied`
-                timeout_graceful_shutdown=2,
-            )
-        )
+        server = server_of(console.application(), lifespan="on", timeout_graceful_shutdown=2)
         log.info("the console is at %s", url_of(bound))
         await server.serve(sockets=[bound])
     finally:

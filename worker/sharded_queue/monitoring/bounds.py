@@ -1,0 +1,84 @@
+"""
+What strangers may use up of a process that listens: connections, time, bytes and lines of the log.
+
+The ports of a worker, of the operator and of the console have these bounds in common.
+"""
+
+import logging
+from time import monotonic
+from typing import Generic, Protocol, TypeVar
+
+HEAD_BYTES = 16 * 1024
+"""The longest head of a request. Prometheus and the kubelet send less than 1 KiB."""
+HEAD_SECONDS = 5.0
+"""From the start of a connection, or from its last answer, until the head of a request is complete."""
+BODY_SECONDS = 10.0
+"""From the end of a head to the end of its body."""
+ANSWER_SECONDS = 10.0
+"""To compute an answer, and again for the client to read it."""
+ACCEPTED_AT_ONCE = 8
+"""
+Connections accepted in one turn of the event loop. `Connections.admit` sees them in the next turn only, so up to twice
+as many descriptors are in use beside its bound. asyncio's own 100 are more than some processes have left.
+"""
+KERNEL_QUEUE = 128
+"""Connections that the kernel keeps until they are accepted; it makes the next client try again a second later."""
+LINES, LINES_SECONDS = 10, 60.0
+"""How often the log has the same warning about clients, in a time."""
+
+
+class Bounded(Protocol):
+    """A connection. *rank*: 0 while its client owes a request; the lowest is closed first. *since*: in this state."""
+
+    @property
+    def rank(self) -> int: ...
+    @property
+    def since(self) -> float: ...
+    def abort(self) -> None: ...
+
+
+C = TypeVar("C", bound=Bounded)
+
+
+class Connections(Generic[C]):
+    """Open connections, at most *most* of them."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._open: dict[C, None] = {}
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def admit(self, connection: C) -> None:
+        """Accept a connection. When too many are open, close the oldest, first of those that have not asked yet."""
+        if len(self._open) >= self.most:
+            oldest = min(self._open, key=lambda each: (each.rank, each.since))
+            self.forget(oldest)
+            oldest.abort()
+        self._open[connection] = None
+
+    def forget(self, connection: C) -> None:
+        self._open.pop(connection, None)
+
+    def close(self) -> None:
+        for connection in list(self._open):
+            connection.abort()
+
+
+class FewLines(logging.Filter):
+    """Lets each message through *LINES* times in *LINES_SECONDS*: whoever can connect can cause it without end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._began = 0.0
+        self._lines: dict[str, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if monotonic() - self._began >= LINES_SECONDS:
+            self._began, self._lines = monotonic(), {}
+        message = str(record.msg)
+        self._lines[message] = self._lines.get(message, 0) + 1
+        if self._lines[message] == LINES:
+            record.msg = f"{message.rstrip()} (the last line of its kind for up to {LINES_SECONDS:g} s)"
+        return self._lines[message] <= LINES
