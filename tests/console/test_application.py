@@ -1,14 +1,17 @@
 """The console without a browser and without Redis: what it refuses, what it asks, and what it sends."""
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from starlette.datastructures import QueryParams
+from starlette.requests import Request
 
 from sharded_queue import Queue, Retry, Route, RuntimeCoordinator, RuntimeStorage, Worker
 from sharded_queue.cli.arguments import Named
@@ -17,11 +20,11 @@ from sharded_queue.handler import Handler
 from sharded_queue.printable import instant
 from sharded_queue.state import Report
 from sharded_queue.tube import Shard
-from sharded_queue.web.app import Console, Options
+from sharded_queue.web.app import PAGES, Console, Options
 from sharded_queue.web.audit import Audit
 from sharded_queue.web.details import READS_AT_ONCE, Details, Question
-from sharded_queue.web.live import Splice, difference
-from sharded_queue.web.people import People, Role, User, UserFile, credentials, digest_of, fits, users_in
+from sharded_queue.web.live import MOST_PAGES, PAGES_A_PERSON, ROUND_SECONDS, Channels, Places, Splice, difference
+from sharded_queue.web.people import People, Person, Role, User, UserFile, credentials, digest_of, fits, users_in
 from sharded_queue.web.proxies import Proxies
 from sharded_queue.web.reader import seconds_between_scans
 
@@ -218,6 +221,110 @@ def test_scans_for_handlers_take_a_thousandth_of_the_time(taken: float, pause: f
 )
 def test_splices_turn_a_page_into_the_next(before: list[str], after: list[str]) -> None:
     assert spliced(before, difference(before, after)) == after
+
+
+class CountedView:
+    """A page that takes a whole round to render."""
+
+    def __init__(self, clock: list[float]) -> None:
+        self.clock, self.renders = clock, 0
+
+    def render(self) -> str:
+        self.clock[0] += ROUND_SECONDS
+        self.renders += 1
+        return str(self.renders)
+
+    def questions(self) -> list[Question]:
+        return []
+
+
+async def test_round_of_live_pages_stops_after_a_while_and_goes_on_in_the_next() -> None:
+    clock = [0.0]
+    channels, views = Channels(lambda: clock[0]), [CountedView(clock) for _ in range(3)]
+    followers = [channels.follow((str(number),), view) for number, view in enumerate(views)]
+    for follower in followers:
+        await anext(follower)
+    rendered = []
+    for _ in range(3):
+        await channels.publish()
+        rendered.append([view.renders - 1 for view in views])
+
+    assert rendered == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+    for follower in followers:
+        await follower.aclose()
+
+
+async def test_parameters_that_a_page_does_not_know_make_no_other_page(tmp_path: Path) -> None:
+    async with opened(tmp_path) as desk:
+        person = Person("anybody", "admin")
+        views = [
+            desk.console.view(page, QueryParams({"from": "25", "handler": HANDLER, "junk": str(number)}), person)
+            for page in PAGES
+            for number in range(100)
+        ]
+
+    assert len({view.key for view in views}) == len(PAGES)
+
+
+def test_nobody_has_more_than_some_live_pages_and_all_together_not_many() -> None:
+    places = Places()
+    with ExitStack() as held:
+        for _ in range(PAGES_A_PERSON):
+            assert not places.complaint("ann")
+            held.enter_context(places.hold("ann"))
+
+        assert places.complaint("ann") == f"you have {PAGES_A_PERSON} pages open already"
+        assert not places.complaint("bob")
+        for number in range(MOST_PAGES - PAGES_A_PERSON):
+            held.enter_context(places.hold(str(number)))
+        assert places.complaint("bob") == f"{MOST_PAGES} pages are open already"
+    assert not places.complaint("ann")
+
+
+async def test_live_page_has_its_place_before_it_opens(tmp_path: Path) -> None:
+    async with opened(tmp_path) as desk:
+        scope = {"type": "http", "method": "GET", "path": "/live", "headers": [], "query_string": b"page=overview"}
+        request = Request(scope | {"client": ("10.0.0.1", 1), "state": {"person": Person("anybody", "admin")}})
+        reached = []
+
+        async def send(message: Any) -> None:
+            reached.append(desk.console.places.complaint("10.0.0.1"))
+            raise ConnectionError
+
+        with ExitStack() as held:
+            for _ in range(PAGES_A_PERSON - 1):
+                held.enter_context(desk.console.places.hold("10.0.0.1"))
+            answer = await desk.console.live(request)
+            with suppress(Exception):
+                await answer(request.scope, asyncio.Event().wait, send)
+            assert not desk.console.places.complaint("10.0.0.1")
+
+    assert reached == [f"you have {PAGES_A_PERSON} pages open already"]
+
+
+@pytest.mark.parametrize("headers", [{"Origin": "http://evil.example"}, {}, {"Content-Length": str(10**9)}])
+async def test_form_that_is_refused_is_not_read(tmp_path: Path, headers: dict[str, str]) -> None:
+    read = 0
+
+    async def body() -> AsyncIterator[bytes]:
+        nonlocal read
+        read += 1
+        yield b"token=x"
+
+    async with opened(tmp_path, allow_actions=True) as desk:
+        form = {"Origin": ORIGIN, "Content-Type": "application/x-www-form-urlencoded"}
+        answer = await desk.client.post("/act", content=body(), headers=form | headers)
+
+    assert (answer.status_code, read) == (403, 0)
+
+
+async def test_form_of_too_many_fields_is_refused(tmp_path: Path) -> None:
+    async with opened(tmp_path, allow_actions=True) as desk:
+        fields = "&".join(f"a{number}=" for number in range(3000))
+        form = {"Origin": ORIGIN, "Content-Type": "application/x-www-form-urlencoded"}
+        answer = await desk.client.post("/act", content=fields, headers=form)
+
+    assert answer.status_code == 400
 
 
 def spliced(lines: Sequence[str], splices: Sequence[Splice]) -> list[str]:

@@ -62,6 +62,7 @@ async def rest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> by
 
 async def test_who_asks_at_once_is_answered_while_all_connections_are_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console_server, "CONNECTIONS", 16)
+    monkeypatch.setattr(console_server, "HEAD_SECONDS", 600.0)  # no time-out makes room
     async with serving() as (port, _):
         drips = [await asyncio.open_connection("127.0.0.1", port) for _ in range(16)]
         for _, writer in drips:

@@ -13,8 +13,8 @@ MUTANTS = [
     Mutant(
         "another site acts in the name of a person",
         "web/csrf.py",
-        "        if not is_same_origin(request):\n",
-        "        if False:\n",
+        "    if not is_same_origin(request):\n",
+        "    if False:\n",
         (CONSOLE + "action_of_another_site_is_refused",),
     ),
     Mutant(
@@ -149,5 +149,26 @@ MUTANTS = [
         "        self._read = self.loop.call_later(ANSWER_SECONDS, self.abort)\n",
         "",
         (BOUNDS + "who_does_not_read_the_answer_loses_the_connection",),
+    ),
+    Mutant(
+        "what an address says beside its page makes another page",
+        "web/app.py",
+        "        if page:  # what it does not know",
+        "        if False:  # what it does not know",
+        (CONSOLE + "parameters_that_a_page_does_not_know_make_no_other_page",),
+    ),
+    Mutant(
+        "a round of live pages has no end",
+        "web/live.py",
+        "            if self._elapsed() >= end:\n",
+        "            if False:\n",
+        (CONSOLE + "round_of_live_pages_stops_after_a_while_and_goes_on_in_the_next",),
+    ),
+    Mutant(
+        "a form of any length is read",
+        "web/csrf.py",
+        "    if not length.isdigit() or len(length) > 9 or int(length) > FORM_BYTES:\n",
+        "    if False:\n",
+        (CONSOLE + "form_that_is_refused_is_not_read",),
     ),
 ]

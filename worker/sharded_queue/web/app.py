@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from sharded_queue.web.auth import Authenticated
 from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.details import Details, Question
 from sharded_queue.web.jobs import Job, Jobs
-from sharded_queue.web.live import MOST_PAGES, Channels
+from sharded_queue.web.live import Channels, Places
 from sharded_queue.web.pages import (
     DeadPage,
     HandlerPage,
@@ -110,7 +110,7 @@ class Console:
         self.options = options
         self.reader = Reader(storage, options.chosen)
         self.details = Details(reads_of(storage, self.reader.named, self.observed), self.cost)
-        self.channels = Channels()
+        self.channels, self.places = Channels(), Places()
         self.bodies = Bodies(options.hide_bodies)
         self.desk = Desk(storage, self.reader.named, self.bodies)
         self.jobs, self.tokens = Jobs(), csrf.Tokens()
@@ -141,9 +141,12 @@ class Console:
         """What open pages show in detail is read, and then they are published."""
         self.details.wanted = self.channels.questions()
         await self.details.refresh()
-        self.channels.publish()
+        await self.channels.publish()
 
     def view(self, page: Page | None, parameters: QueryParams, person: Person) -> "PageView":
+        if page:  # what it does not know makes no view of its own
+            given = [(name, parameters[name]) for name in page.parameters if name in parameters]
+            parameters = QueryParams(given)
         return PageView(self, page, parameters, person)
 
     @asynccontextmanager
@@ -193,9 +196,11 @@ class Console:
         page = BY_NAME.get(request.query_params.get("page", ""))
         if page is None or len(str(parameters)) > LONGEST_QUERY:
             return PlainTextResponse("no such page\n", 404)
-        if len(self.channels) >= MOST_PAGES:
-            return PlainTextResponse(f"{MOST_PAGES:,} pages are open already: close some\n", 503)
-        return EventSourceResponse(self.events(self.view(page, parameters, request.state.person)))
+        person = request.state.person
+        who = person.name if self.options.people.are_known else address_of(request)
+        if complaint := self.places.complaint(who):
+            return PlainTextResponse(f"{complaint}: close some\n", 503)
+        return Stream(self.places.hold(who), self.events(self.view(page, parameters, person)))
 
     async def events(self, view: "PageView") -> AsyncIterator[ServerSentEvent]:
         async for event in self.channels.follow(view.key, view):
@@ -235,8 +240,9 @@ class Console:
         """Do what was confirmed."""
         person = request.state.person
         view = self.view(None, QueryParams(), person)
-        form = await request.form(max_files=0, max_fields=MOST_FIELDS)
         try:
+            csrf.check_origin(request)
+            form = await request.form(max_files=0, max_fields=MOST_FIELDS, max_part_size=csrf.FORM_BYTES)
             self.tokens.check(request, str(form.get(csrf.FIELD, "")))
             action = self.action(texts(form), person)
             proposal = await action.ask(self.desk, texts(form))
@@ -263,6 +269,22 @@ class Console:
             job.error = describe(error)
         self.options.audit.say(person, action.name, about, job.sentence, job.done if job.noun else None)
         self.details.forget(form.get("handler", ""))
+
+
+def address_of(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+class Stream(EventSourceResponse):
+    """Events for one browser, which has a place for as long as it is answered."""
+
+    def __init__(self, place: AbstractContextManager[None], events: AsyncIterator[ServerSentEvent]) -> None:
+        super().__init__(events)
+        self.place = place
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        with self.place:
+            await super().__call__(scope, receive, send)
 
 
 async def livez(_: Request) -> Response:

@@ -11,6 +11,8 @@ COOKIE = "sharded-queue-console"
 HOST_COOKIE = f"__Host-{COOKIE}"
 """Browsers take a cookie of such a name over TLS and from this host alone: no neighbour in its domain can set it."""
 FIELD = "token"
+FORM_BYTES = 256 * 1024
+"""Of the largest form: 2,000 requests that are ticked."""
 
 
 class Refused(Exception):
@@ -34,13 +36,23 @@ class Tokens:
     def check(self, request: Request, token: str) -> None:
         """
         Raises:
-            Refused: the form is of another site, or of an earlier start of the console.
+            Refused: the form is of an earlier start of the console.
         """
-        if not is_same_origin(request):
-            raise Refused("This action came from another site, and was not carried out.")
         session = request.cookies.get(name_of(request), "")
         if not session or not hmac.compare_digest(self._token(session), token):
             raise Refused("This form is too old, and nothing was done: go back, reload the page, and confirm again.")
+
+
+def check_origin(request: Request) -> None:
+    """
+    Raises:
+        Refused: the form is of another site, or larger than any of ours. Nothing of it has been read.
+    """
+    if not is_same_origin(request):
+        raise Refused("This action came from another site, and was not carried out.")
+    length = request.headers.get("content-length", "")
+    if not length.isdigit() or len(length) > 9 or int(length) > FORM_BYTES:
+        raise Refused(f"A form says how long it is, and has {FORM_BYTES:,} bytes at most.")
 
 
 def is_same_origin(request: Request) -> bool:

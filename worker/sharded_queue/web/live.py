@@ -6,16 +6,22 @@ it was before.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from sharded_queue.web.details import Question
 
-MOST_PAGES = 1000
-"""Open pages at once. A page costs the console about 30 kB, and Redis nothing."""
+MOST_PAGES = 128
+"""Open pages at once. A page costs the console a connection and about 30 kB, and Redis nothing."""
+PAGES_A_PERSON = 24
+"""Of each person, or of each address where persons are not told apart. A browser opens six."""
+ROUND_SECONDS = 0.2
+"""To render pages after each look at Redis. Those that are left come first after the next one."""
 WAITING_EVENTS = 8
 """Updates that a slow browser may lag behind before it gets the whole page again instead."""
 
@@ -111,15 +117,35 @@ class Channel:
             self.browsers.discard(browser)
 
 
+class Places:
+    """Who has live pages open, from before the first byte of an answer to its end."""
+
+    def __init__(self) -> None:
+        self._open: Counter[str] = Counter()
+
+    def complaint(self, who: str) -> str:
+        """Why somebody gets no more of them; empty for who does."""
+        if self._open.total() >= MOST_PAGES:
+            return f"{MOST_PAGES:,} pages are open already"
+        return f"you have {PAGES_A_PERSON} pages open already" * (self._open[who] >= PAGES_A_PERSON)
+
+    @contextmanager
+    def hold(self, who: str) -> Iterator[None]:
+        self._open[who] += 1
+        try:
+            yield
+        finally:
+            self._open[who] -= 1
+            self._open += Counter()  # forgets those who have none
+
+
 class Channels:
     """The channels that browsers are at, by what makes two pages differ."""
 
-    def __init__(self) -> None:
+    def __init__(self, elapsed: Callable[[], float] = monotonic) -> None:
         self.by_key: dict[tuple[str, ...], Channel] = {}
-
-    def __len__(self) -> int:
-        """Open pages."""
-        return sum(len(channel.browsers) for channel in self.by_key.values())
+        """The one that was published last is the last."""
+        self._elapsed = elapsed
 
     async def follow(self, key: tuple[str, ...], view: View) -> AsyncIterator[Event]:
         """All events of a page, the whole of it first."""
@@ -134,9 +160,16 @@ class Channels:
             if not channel.browsers and self.by_key.get(key) is channel:
                 del self.by_key[key]
 
-    def publish(self) -> None:
-        for channel in list(self.by_key.values()):
-            channel.publish()
+    async def publish(self) -> None:
+        """Publish pages for a while, those first that have waited longest, and let others have the loop in between."""
+        end = self._elapsed() + ROUND_SECONDS
+        for key in list(self.by_key):
+            if self._elapsed() >= end:
+                return
+            if channel := self.by_key.pop(key, None):
+                self.by_key[key] = channel
+                channel.publish()
+            await asyncio.sleep(0)
 
     def questions(self) -> set[Question]:
         """What open pages show."""

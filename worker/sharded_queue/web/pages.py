@@ -76,6 +76,8 @@ class Page:
 
     name: ClassVar[str]
     title: ClassVar[str]
+    parameters: ClassVar[Sequence[str]] = ("handler", "from")
+    """What its address may say. All else makes no difference."""
 
     def questions(self, seen: Seen, parameters: Parameters) -> list[Question]:
         """What has to be read for it, beside the world."""
@@ -124,6 +126,7 @@ def rows(items: Sequence[Any], begin: int) -> Rows:
 
 class Overview(Page):
     name, title = "overview", "Overview"
+    parameters = ("from",)
 
     def questions(self, seen: Seen, parameters: Parameters) -> list[Question]:
         question = why_of(seen.world)
@@ -209,6 +212,7 @@ def calm(handler: HandlerState) -> Sentence:
 
 class ThreadPage(Page):
     name, title = "thread", "Thread"
+    parameters = ("handler", "thread", "priority", "after", "number")
 
     def questions(self, seen: Seen, parameters: Parameters) -> list[Question]:
         handler, thread = seen.handler(parameters), parameters.get("thread", "")
@@ -348,6 +352,7 @@ class OneOf(Page):
 
 class DeadPage(OneOf):
     name, title = "dead", "Dead letters"
+    parameters = ("handler", "text", "error", "of_thread", "from")
 
     def number(self, handler: HandlerState) -> int:
         return handler.letters
@@ -455,6 +460,7 @@ def schedule_of(seen: Seen, at: float, handler: str, each: Upcoming) -> dict[str
 
 class WorkersPage(Page):
     name, title = "workers", "Workers"
+    parameters = ("from",)
 
     def questions(self, seen: Seen, parameters: Parameters) -> list[Question]:
         return [Question("workers", handler.name) for handler in seen.world.by_lag[:ROWS]]
@@ -492,6 +498,7 @@ def longest_work(worker: serving.Serving) -> float:
 
 class ShardedQueuesPage(Page):
     name, title = "shardedqueues", "ShardedQueues"
+    parameters = ("from",)
 
     def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
         cluster = seen.cluster
@@ -510,6 +517,7 @@ class JobPage(Page):
     """What became of an action."""
 
     name, title = "job", "Action"
+    parameters = ("id",)
 
     def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
         job = seen.jobs.by_number.get(place(parameters, "id"))
