@@ -21,6 +21,7 @@ import uvicorn
 from redis.asyncio import Redis
 
 from sharded_queue import Handler, Queue, RedisStorage, Route, settings
+from sharded_queue.web import live
 from sharded_queue.web.app import Console, Options
 from sharded_queue.web.command import listening, url_of
 from tools.redis_server import RedisServer
@@ -109,6 +110,7 @@ async def first_pages(client: httpx.AsyncClient) -> float:
 
 async def measured(redis: Redis, threads: int, pages: int) -> Cost:
     await fill(redis, threads)
+    live.PAGES_A_PERSON = pages  # all of them come from this machine
     console = Console(RedisStorage(redis), Options())
     config = uvicorn.Config(console.application(), lifespan="on", log_level="warning", access_log=False)
     server, bound = uvicorn.Server(config), listening("127.0.0.1", 0)
