@@ -19,6 +19,7 @@ from sharded_queue.storage import Entry, Registration, Removal, Schedule, Waitin
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Layout, Tube
 from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend, handed
+from tests.contract.rights import rows
 from tests.contract.users import ROLES, USERS, client, granted, line_of, rights_on_a_cluster
 from tests.harness.redis_groups import Nodes, told
 from tools.redis_server import RedisServer
@@ -26,6 +27,7 @@ from tools.redis_server import RedisServer
 pytestmark = pytest.mark.redis
 
 BASE = "tube_{tests.Handler}"
+SECURITY = USERS.parent / "security.md"
 NOT_OF_THE_WORK = {"auth", "hello", "config|resetstat", "script|flush"}
 """Sent by the measuring, or by every client and allowed to all."""
 
@@ -143,6 +145,19 @@ async def operate(user: Watched) -> None:
         await user.coordinator.cordon(SHARD, ["going"], 60.0)
         async with user.redis.pubsub() as channel:
             await channel.subscribe(user.storage.keys.awake)
+    await evict_damaged(user)
+
+
+async def evict_damaged(user: Watched) -> None:
+    """The record of a thread cannot be read: the operator sets the thread aside."""
+    await user.hands.redis.flushall()
+    await user.hands.register("a", "1")
+    await user.hands.register("b", "1")
+    for _ in range(2):
+        await user.hands.bind_one("gone/1")
+    await user.hands.redis.hset(f"{BASE}:threads", "a", "?")
+    async with user.recorded():
+        await user.coordinator.evict(SHARD, ["gone"])
 
 
 async def waiting(user: Watched, place: int) -> Waiting:
@@ -281,6 +296,38 @@ async def test_a_producer_cannot_overwrite_tubes_or_let_them_expire(watched: Wat
     with pytest.raises(NoPermissionError):
         await watched.redis.execute_command(*command)
     assert await watched.hands.waiting("a") == ["1"]
+
+
+@pytest.mark.parametrize("watched", ["operator"], indirect=True)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("SET", f"{BASE}/a/0", "gone"),
+        ("SET", f"{BASE}:later", "gone"),
+        ("HDEL", f"{BASE}:letters", "1"),
+        ("RPUSH", f"{BASE}/a/0", "forged"),
+        ("ZREM", f"{BASE}:due", "1"),
+    ],
+    ids=str,
+)
+async def test_an_operator_loses_and_forges_no_request(watched: Watched, command: tuple[str, ...]) -> None:
+    await watched.hands.register("a", "1")
+
+    with pytest.raises(NoPermissionError):
+        await watched.redis.execute_command(*command)
+    assert await watched.hands.waiting("a") == ["1"]
+
+
+async def test_the_manual_tells_what_each_user_can_do_to_each_key(users_server: RedisServer) -> None:
+    hands = client("hands", users_server.port)
+    users = {role: client(role, users_server.port) for role in ROLES}
+    await hands.flushall()
+    table = [row async for row in rows(users, hands)]
+    for each in (hands, *users.values()):
+        await close(each)
+
+    told_in_the_manual = [line for line in SECURITY.read_text().splitlines() if line in table]
+    assert told_in_the_manual == table, "the table of docs/security.md must be:\n" + "\n".join(table)
 
 
 @pytest.mark.parametrize("watched", ["producer"], indirect=True)

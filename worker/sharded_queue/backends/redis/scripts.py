@@ -145,7 +145,7 @@ class Caller:
 
     def key(self, base: str) -> str:
         """The key that holds the number of the last call, and its answer."""
-        return f"{base}:caller:{self.name}"
+        return f"{base}:{self.name}:caller"
 
 
 class Scripts:

@@ -47,7 +47,7 @@
 -- workers   ZSET  "owner version concurrency started" of workers, by the time at which each last told of itself
 -- progress:THREAD STRING "fence first ms done of note": what its holder last reported of the batch that begins with the
 --                 request `first`; `of` is - where the whole is unknown. It expires soon after the lease that it came with
--- caller:NAME STRING number of the last call of a caller that numbers its calls, and the answer; producer:NAME is the same
+-- NAME:caller STRING number of the last call of a caller that numbers its calls, and the answer; producer:NAME is the same
 --                 for register. Each expires some minutes after the last call
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing call": how priorities age (0: they
 --                 do not), and the number of the holder's last call that was carried out (0: the bind), with a 0 before it
