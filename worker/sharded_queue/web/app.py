@@ -197,7 +197,7 @@ class Console:
         if page is None or len(str(parameters)) > LONGEST_QUERY:
             return PlainTextResponse("no such page\n", 404)
         person = request.state.person
-        who = person.name if self.options.people.are_known else address_of(request)
+        who = person.name if self.options.people.are_known else headers.client_address(request)
         if complaint := self.places.complaint(who):
             return PlainTextResponse(f"{complaint}: close some\n", 503)
         return Stream(self.places.hold(who), self.events(self.view(page, parameters, person)))
@@ -269,10 +269,6 @@ class Console:
             job.error = describe(error)
         self.options.audit.say(person, action.name, about, job.sentence, job.done if job.noun else None)
         self.details.forget(form.get("handler", ""))
-
-
-def address_of(request: Request) -> str:
-    return request.client.host if request.client else ""
 
 
 class Stream(EventSourceResponse):
