@@ -124,9 +124,9 @@ MUTANTS = [
     ),
     Mutant(
         "a stopping worker begins last tries",
-        LOOP,
-        "        self.suspects.stop()\n",
-        "",
+        SUSPECTS,
+        "self._is_stopped = True",
+        "pass",
         (TESTS + "a_worker_that_stops_ends_the_try_that_runs_and_begins_no_other[redis-5]",),
     ),
 ]
