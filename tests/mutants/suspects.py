@@ -125,8 +125,8 @@ MUTANTS = [
     Mutant(
         "a stopping worker begins last tries",
         SUSPECTS,
-        "self._is_stopped = True",
-        "pass",
+        "for granted in self._line.values():",
+        "for granted in ():",
         (TESTS + "a_worker_that_stops_ends_the_try_that_runs_and_begins_no_other[redis-5]",),
     ),
 ]
