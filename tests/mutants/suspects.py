@@ -123,10 +123,10 @@ MUTANTS = [
         (TESTS + "a_last_try_waits_for_an_os_thread_that_nobody_awaits_any_more",),
     ),
     Mutant(
-        "a stopping worker begins last tries",
-        SUSPECTS,
-        "for granted in self._line.values():",
-        "for granted in ():",
-        (TESTS + "a_worker_that_stops_ends_the_try_that_runs_and_begins_no_other[redis-5]",),
+        "a worker that is told to stop begins another try",
+        LOOP,
+        "        self._stopping = True\n        self.suspects.stop()\n",
+        "        self._stopping = True\n",
+        (TESTS + "a_worker_that_is_told_to_stop_begins_no_other_try_while_it_waits_for_redis[redis]",),
     ),
 ]

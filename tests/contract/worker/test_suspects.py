@@ -10,9 +10,10 @@ import pytest
 
 from sharded_queue import Worker, settings
 from sharded_queue.backends.redis.snapshot import snapshot
-from sharded_queue.coordinator import BindRequest
+from sharded_queue.coordinator import BindRequest, Bound
 from sharded_queue.errors import StorageUnavailable
 from sharded_queue.lease import Lease
+from sharded_queue.tube import Shard
 from sharded_queue.worker import suspects
 from sharded_queue.worker.lane import Lane
 from tests.contract.backend import LEASE_SECONDS, Backend, MemoryBackend, RedisBackend
@@ -262,6 +263,36 @@ async def test_a_worker_that_stops_ends_the_try_that_runs_and_begins_no_other(sc
 
     assert scene.calls == ["+a", "-a"]
     assert (await scene.depth(scene.suspect), await scene.bound(scene.suspect)) == (1, 0)
+
+
+async def test_a_worker_that_is_told_to_stop_begins_no_other_try_while_it_waits_for_redis(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binding, may_bind = asyncio.Event(), asyncio.Event()
+    await scene.suspected("a", "b")
+    worker = scene.worker(scene.suspect)
+    bind = worker.coordinator.bind
+
+    async def wait_and_bind(shard: Shard, request: BindRequest) -> Bound:
+        binding.set()
+        await may_bind.wait()
+        return await bind(shard, request._replace(threads=0))
+
+    looping = asyncio.create_task(worker.loop())
+    await soon(scene.beginning("a"))
+    monkeypatch.setattr(worker.coordinator, "bind", wait_and_bind)
+    await scene.queue.register(scene.suspect, Job(2, "c"))
+    await soon(binding)
+    worker.stop()
+    scene.end_all("a", "b")
+    async with asyncio.timeout(SOON):
+        while await scene.depth(scene.suspect) > 2:  # noqa: ASYNC110 - nothing tells that a request is settled
+            await asyncio.sleep(0.01)
+    may_bind.set()
+    async with asyncio.timeout(SOON):
+        await looping
+
+    assert scene.calls == ["+a", "-a"]
 
 
 async def test_a_last_try_whose_lease_is_lost_lets_others_go_on(scene: Scene) -> None:
