@@ -4,7 +4,23 @@ from tests.mutants.mutant import BIND, COORDINATOR, OBSERVING, PEEK, PRELUDE, RE
 
 DEADLINE, TIME_OUT = "backends/redis/deadline.py", "../unit/sharded_queue/test_deadline.py::test_"
 
+PARSER, PARSING = "backends/redis/bounded_parser.py", "../unit/sharded_queue/test_bounded_parser.py::test_"
+
 MUTANTS = [
+    Mutant(
+        "each list of a message is bounded, and the message is not",
+        PARSER,
+        '_check("a message", self._elements, self._bounds.elements, "elements")',
+        '_check("a message", elements, self._bounds.elements, "elements")',
+        (PARSING + "lists_of_one_message_are_bounded_together",),
+    ),
+    Mutant(
+        "a Redis that answers without end uses up what is another's own",
+        PARSER,
+        "for bucket in (self._own, *self._shared()))",
+        "for bucket in self._shared())",
+        (PARSING + "forty_servers_that_answer_without_end_leave_another_its_own",),
+    ),
     # Cost and promptness.
     Mutant(
         "a bind looks through keys",

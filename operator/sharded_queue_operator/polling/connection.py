@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 from msgspec.structs import replace
 from redis.exceptions import RedisError
 
+from sharded_queue.backends.redis.bounded_parser import Budget
 from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.tube import Keys
 from sharded_queue_operator.allowed import Allowed
-from sharded_queue_operator.polling.bounded_parser import bound
+from sharded_queue_operator.polling.guard import guard
 from sharded_queue_operator.resource.deployment import CA_KEY
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Redis, Resource
@@ -92,12 +93,15 @@ class SecretMissing(SecretInvalid):
 class Connection:
     """The client of one target, with the storages and coordinators that share it."""
 
-    def __init__(self, target: RedisTarget, read_secret: ReadSecret, allowed: Allowed) -> None:
+    def __init__(
+        self, target: RedisTarget, read_secret: ReadSecret, allowed: Allowed, budget: Budget | None = None
+    ) -> None:
         self.target = target
         self.client: Client | None = None
         """The client in use; None until the first `open`, and after the Secrets changed."""
         self._read_secret = read_secret
         self._allowed = allowed
+        self._budget = budget
         self._storages: dict[Keys, RedisStorage] = {}
         self._coordinators: dict[Keys, RedisCoordinator] = {}
         self._secrets: list[Secret] = []
@@ -119,7 +123,7 @@ class Connection:
             if self.client is None:
                 self._check_addresses()
                 self._secrets = await self._read_secrets()
-                self.client = bound(connect(self._options(self._secrets)), self._allowed)
+                self.client = guard(connect(self._options(self._secrets)), self._allowed, self._budget)
             return self.client
 
     def storage(self, client: Client, keys: Keys) -> RedisStorage:

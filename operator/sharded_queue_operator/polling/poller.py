@@ -7,11 +7,14 @@ Reading belongs to `reader`, hearing of first requests to `listener`.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import cache
 from time import monotonic
 
+from sharded_queue.backends.redis.bounded_parser import Bucket, Budget
 from sharded_queue_operator import metrics
 from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.polling.connection import Connection, ReadSecret, RedisTarget, is_cancelled
+from sharded_queue_operator.polling.guard import own_bucket, shared_bucket
 from sharded_queue_operator.polling.listener import Listener
 from sharded_queue_operator.polling.reader import Reader, Reading, Subscription, Subscriptions
 from sharded_queue_operator.polling.timetable import Timetable
@@ -27,10 +30,18 @@ class Poller:
     """Reads one Redis for its subscribers: each in its own period, and at once when a queue gets its first request."""
 
     def __init__(
-        self, target: RedisTarget, read_secret: ReadSecret, on_reading: OnReading, allowed: Allowed | None = None
+        self,
+        target: RedisTarget,
+        read_secret: ReadSecret,
+        on_reading: OnReading,
+        allowed: Allowed | None = None,
+        shared: Callable[[str], Bucket] | None = None,
     ) -> None:
-        self.connection = Connection(target, read_secret, allowed or Allowed())
+        """*shared*: the bucket of a namespace, by its name."""
         self.subscriptions: dict[Name, Subscription] = {}
+        bucket_of = shared or cache(lambda _: shared_bucket())
+        budget = Budget(own_bucket(), lambda: map(bucket_of, {name.namespace for name in self.subscriptions}))
+        self.connection = Connection(target, read_secret, allowed or Allowed(), budget)
         self._on_reading = on_reading
         self._reader = Reader(self.connection)
         self._listener = Listener(self.connection, self._reader.is_answering, self.subscriptions, self.hurry)

@@ -163,7 +163,7 @@ async def test_an_answer_beyond_all_bounds_is_refused_before_it_takes_memory() -
         doubt = (await watcher.told(1))["hostile"].doubt
 
     assert doubt is not None
-    assert "a list of 4,000,000,000 elements is over the limit of" in doubt.message
+    assert "a message of 4,000,000,000 elements is over the limit of" in doubt.message
 
 
 async def test_what_a_stranger_answers_is_not_repeated() -> None:

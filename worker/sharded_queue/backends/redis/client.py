@@ -17,6 +17,7 @@ from redis.exceptions import (
     AuthenticationError,
 )
 
+from sharded_queue.backends.redis.bounded_parser import BoundedParser, bind_parser
 from sharded_queue.backends.redis.url import Mode, parse_url
 from sharded_queue.errors import SettingsError
 from sharded_queue.settings import ENV_PREFIX, Settings, settings
@@ -193,7 +194,12 @@ def connect(options: RedisOptions | None = None) -> Client:
     Raises:
         SettingsError: an address or a combination of options makes no sense, or the authority cannot be read.
     """
-    options = options or RedisOptions.from_settings()
+    client = _unbound(options or RedisOptions.from_settings())
+    bind_parser(client)
+    return client
+
+
+def _unbound(options: RedisOptions) -> Client:
     nodes = [parse_address(address) for address in options.addresses]
     if not nodes:
         raise SettingsError("redis_address is empty: give at least one host:port")
@@ -259,7 +265,7 @@ def clone(client: Client) -> Client:
 def _clone_cluster(client: RedisCluster) -> RedisCluster:
     nodes, learned = client.nodes_manager, client.nodes_manager.startup_nodes.values()
     given = {name: value for name, value in client.connection_kwargs.items() if name in CLUSTER_OPTIONS}
-    return RedisCluster(
+    made = RedisCluster(
         startup_nodes=[ClusterNode(node.host, node.port) for node in learned],
         require_full_coverage=nodes.require_full_coverage,
         dynamic_startup_nodes=nodes._dynamic_startup_nodes,
@@ -267,6 +273,10 @@ def _clone_cluster(client: RedisCluster) -> RedisCluster:
         ssl=speaks_tls(client),
         **{name: value for name, value in given.items() if value is not None},
     )
+    parser = client.connection_kwargs.get("parser_class")
+    if isinstance(parser, type) and issubclass(parser, BoundedParser):
+        bind_parser(made, parser)
+    return made
 
 
 def speaks_tls(client: Client) -> bool:

@@ -1,7 +1,7 @@
 """What a Redis may make the operator read: framing as exact as the parser behind it, and bounds on all of it."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from redis.asyncio import RedisCluster
 from redis.exceptions import DataError
 
-from sharded_queue.backends.redis.client import RedisOptions, close, connect
+from sharded_queue.backends.redis.bounded_parser import BoundedParser, Bounds, Bucket, Budget, Framing, bind_parser
+from sharded_queue.backends.redis.client import Client, RedisOptions, clone, close, connect
 from sharded_queue_operator.allowed import Allowed
-from sharded_queue_operator.polling import bounded_parser
-from sharded_queue_operator.polling.bounded_parser import BoundedParser, Framing, bound
+from sharded_queue_operator.polling.guard import BOUNDS, OWN_BURST, OWN_RATE, SHARED_BURST, SHARED_RATE, guard
 
 scalars = st.one_of(
     st.integers(-(2**63), 2**63 - 1).map(lambda n: b":%d\r\n" % n),
@@ -52,8 +52,8 @@ def test_framing_ends_a_message_where_the_parser_does(parts: list[bytes], data: 
 @pytest.mark.parametrize(
     ("sent", "complaint"),
     [
-        (b"*1000000000\r\n", "a list of 1,000,000,000 elements is over the limit of 131,072"),
-        (b"*2\r\n:1\r\n%70000\r\n", "a list of 140,000 elements"),
+        (b"*1000000000\r\n", "a message of 1,000,000,000 elements is over the limit of 131,072"),
+        (b"*2\r\n:1\r\n%70000\r\n", "a message of 140,002 elements"),
         (b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$500000000000\r\n", "a text of 500,000,000,000 bytes"),
         (b"+" + b"x" * 100_000, "a line of 100,001 bytes"),
         (b"*1e9\r\n", "an announced length is not a number"),
@@ -62,12 +62,21 @@ def test_framing_ends_a_message_where_the_parser_does(parts: list[bytes], data: 
 )
 def test_what_is_announced_is_checked_before_it_is_parsed(sent: bytes, complaint: str) -> None:
     with pytest.raises(DataError, match=complaint.replace("(", r"\(")):
-        Framing().feed(sent)
+        Framing(BOUNDS).feed(sent)
 
 
-def test_one_message_of_many_parts_is_bounded_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bounded_parser, "MESSAGE_BYTES", 1_000)
-    framing, text = Framing(), b"$90\r\n" + b"x" * 90 + b"\r\n"
+def test_the_lists_of_one_message_are_bounded_together() -> None:
+    framing, lists = Framing(Bounds(elements=1_000)), b"*2\r\n" + b"*400\r\n" + b"*0\r\n" * 400
+    for _ in range(100):
+        framing.feed(b"*400\r\n" + b"*0\r\n" * 400)  # many messages are no harm
+
+    framing.feed(lists)
+    with pytest.raises(DataError, match="a message of 1,002 elements is over the limit of 1,000"):
+        framing.feed(b"*600\r\n")
+
+
+def test_one_message_of_many_parts_is_bounded_as_a_whole() -> None:
+    framing, text = Framing(Bounds(bytes=1_000)), b"$90\r\n" + b"x" * 90 + b"\r\n"
     for _ in range(100):
         framing.feed(b"*2\r\n" + text + text)  # many messages are no harm
 
@@ -76,7 +85,7 @@ def test_one_message_of_many_parts_is_bounded_as_a_whole(monkeypatch: pytest.Mon
         framing.feed(2 * text)
 
 
-async def test_a_message_that_was_begun_has_a_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_message_that_was_begun_has_a_deadline() -> None:
     async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
             while await reader.read(1_000):
@@ -88,11 +97,11 @@ async def test_a_message_that_was_begun_has_a_deadline(monkeypatch: pytest.Monke
         writer.close()
         ended.set()
 
-    monkeypatch.setattr(bounded_parser, "MESSAGE_SECONDS", 0.05)
     ended = asyncio.Event()
     async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
         address = "{}:{}".format(*server.sockets[0].getsockname())
-        client = bound(connect(RedisOptions((address,), timeout_seconds=30)), Allowed())
+        client = connect(RedisOptions((address,), timeout_seconds=30))
+        bind_parser(client, type("Hasty", (BoundedParser,), {"bounds": Bounds(seconds=0.05)}))
         with pytest.raises(DataError, match="a message was incomplete after"):
             await client.ping()
         await close(client)
@@ -102,8 +111,11 @@ async def test_a_message_that_was_begun_has_a_deadline(monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     "options", [{}, {"mode": "Sentinel", "sentinel_master": "main"}, {"mode": "Cluster"}, {"tls": True}], ids=str
 )
-async def test_every_connection_of_a_client_is_bounded(options: Mapping[str, Any]) -> None:
-    client = bound(connect(RedisOptions(("127.0.0.1:1",), **options)), Allowed())
+@pytest.mark.parametrize("wrap", [lambda client: client, clone, lambda client: guard(client, Allowed())])
+async def test_every_connection_of_a_client_is_bounded(
+    options: Mapping[str, Any], wrap: Callable[[Client], Client]
+) -> None:
+    client = wrap(connect(RedisOptions(("127.0.0.1:1",), **options)))
 
     if isinstance(client, RedisCluster):
         made = [node.connection_class(**node.connection_kwargs) for node in client.nodes_manager.startup_nodes.values()]
@@ -116,3 +128,57 @@ async def test_every_connection_of_a_client_is_bounded(options: Mapping[str, Any
     assert all(isinstance(connection._parser, BoundedParser) for connection in made)
     assert len(made) == (2 if options.get("mode") == "Sentinel" else 1)
     await close(client)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def budgets(clock: Clock, count: int) -> list[Budget]:
+    """Of as many Redis of one namespace."""
+    shared = Bucket(SHARED_RATE, SHARED_BURST, clock)
+    return [Budget(Bucket(OWN_RATE, OWN_BURST, clock), lambda: [shared]) for _ in range(count)]
+
+
+def test_forty_servers_that_answer_without_end_leave_another_its_own() -> None:
+    """In ten seconds, each is read as soon as it may be; the other's answers are never due a wait."""
+    clock = Clock()
+    *evil, good = budgets(clock, 41)
+    costs, waits, chunk = 0, [], 64 << 10
+    for tick in range(1_000):
+        clock.now = tick / 100
+        for each in evil:
+            if not each.wait_seconds:
+                each.take(chunk)
+                costs += chunk
+        if tick % 100 == 0:
+            waits.append(good.wait_seconds)
+            good.take(4 << 10)
+
+    assert waits == [0.0] * 10
+    most = 10 * (40 * OWN_RATE + SHARED_RATE) + 40 * (OWN_BURST + chunk) + SHARED_BURST
+    assert costs <= most
+
+
+def test_a_namespace_that_is_used_up_keeps_no_other_from_a_redis_that_both_name() -> None:
+    clock = Clock()
+    used_up, full = Bucket(1, 1, clock), Bucket(1, 100, clock)
+    used_up.take(1_000)
+    budget = Budget(Bucket(1, 1, clock), lambda: [used_up, full])
+    budget.take(50)
+
+    assert budget.wait_seconds == 0.0
+    assert (used_up.left, full.left) == (-999, 51)
+
+
+@pytest.mark.parametrize("part", [b"*0\r\n", b":1\r\n", b"$1\r\nx\r\n"])
+def test_what_takes_time_to_read_costs_more_than_its_bytes(part: bytes) -> None:
+    framing = Framing()
+    framing.feed(b"*1000\r\n" + part * 1_000)
+    framing.feed(b"+OK\r\n" * 1_000)
+
+    assert framing.cost > 1_000 * 32 + 1_000 * 1_024

@@ -2,11 +2,15 @@
 A parser that limits each answer of Redis before it takes memory.
 
 The parser of redis-py allocates a list as long as an answer announces (`*1000000000` blocks the event loop for
-seconds), and reads a message of any length. One Redis of many must not do that to the operator.
+seconds), and reads a message of any length. Every client of `connect` has this parser in its place. A process that
+serves many Redis, as the operator does, also gives each of them a budget.
 """
 
+import asyncio
+import math
+from collections.abc import Callable, Iterable
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from redis._parsers.hiredis import _AsyncHiredisParser
 from redis.asyncio import Redis, RedisCluster
@@ -14,17 +18,25 @@ from redis.asyncio.sentinel import SentinelConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import DataError
 
-from sharded_queue.backends.redis.client import Client
-from sharded_queue_operator.allowed import Allowed
-
-ELEMENTS = 1 << 17
-"""The longest list: 1 MiB of pointers. Our own commands ask for far less."""
-MESSAGE_BYTES = 32 << 20
-"""The longest answer. A queue that lists 1,024 threads answers with 200 KiB."""
 LINE_BYTES = 64 << 10
 """The longest line: a number, a status or an error."""
-MESSAGE_SECONDS = 5.0
-"""From the first byte of a message to its last. Answers to commands have less: the time-out of the command."""
+ELEMENT_COST, MESSAGE_COST = 32, 1_024
+"""What an element and a message cost beside their bytes: reading either takes the time of that many bytes or more."""
+
+
+class Bounds(NamedTuple):
+    """
+    What one message may be: the elements of all its lists together, its bytes, and the time from its first byte to its
+    last. Without *seconds* of its own a message has as long as the command that it answers.
+    """
+
+    elements: int = 1 << 22
+    bytes: int = 1 << 30
+    seconds: float = math.inf
+
+
+LIBRARY_BOUNDS = Bounds()
+
 
 BULKS, LISTS, MAPS, ATTRIBUTES = b"$=!", b"*~>", b"%", b"|"
 
@@ -36,7 +48,11 @@ class Framing:
     A list of n elements adds n to the elements still to come; the message ends when none are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: Bounds = LIBRARY_BOUNDS) -> None:
+        self.cost = 0
+        """Of all messages so far, as a `Budget` counts it."""
+        self._bounds = bounds
+        self._elements = 0
         self.begun_at: float | None = None
         """When the first byte of the current message arrived; None between messages."""
         self._rest = b""
@@ -53,6 +69,7 @@ class Framing:
         """
         data, at = self._rest + chunk, 0
         self._bytes += len(chunk)
+        self.cost += len(chunk)
         while at < len(data):
             if self.begun_at is None:
                 self.begun_at = monotonic()
@@ -61,10 +78,11 @@ class Framing:
                 break
             at += step
             if self._pending == 0:
-                self._pending, self._bytes, self.begun_at = 1, len(data) - at, None
+                self._pending, self._elements, self._bytes, self.begun_at = 1, 0, len(data) - at, None
+                self.cost += MESSAGE_COST
         self._rest = data[at:]
         _check("a line", len(self._rest), LINE_BYTES, "bytes")
-        _check("a message", self._bytes, MESSAGE_BYTES, "bytes")
+        _check("a message", self._bytes, self._bounds.bytes, "bytes")
 
     def _step(self, data: bytes, at: int) -> int:
         """The length of the next header, with its body as far as it is there; 0 when the chunk ends inside a header."""
@@ -78,7 +96,7 @@ class Framing:
             return 0
         kind, announced = data[at], data[at + 1 : end]
         if kind in BULKS and (length := _length(announced)) >= 0:
-            _check("a text", length, MESSAGE_BYTES, "bytes")
+            _check("a text", length, self._bounds.bytes, "bytes")
             last = end + length + 4
             if last <= len(data):
                 self._pending -= 1
@@ -91,7 +109,9 @@ class Framing:
     def _begin(self, kind: int, announced: bytes) -> None:
         if kind in LISTS or kind in MAPS or kind in ATTRIBUTES:
             elements = max(_length(announced), 0) * (1 if kind in LISTS else 2)
-            _check("a list", elements, ELEMENTS, "elements")
+            self._elements += elements
+            _check("a message", self._elements, self._bounds.elements, "elements")
+            self.cost += elements * ELEMENT_COST
             self._pending += elements + (kind in ATTRIBUTES)
         self._pending -= 1
 
@@ -113,49 +133,93 @@ def _check(what: str, size: int, bound: int, unit: str) -> None:
         raise DataError(f"{what} of {size:,} {unit} is over the limit of {bound:,}")
 
 
+class Bucket:
+    """What may be read in a while: *burst* at once, and *rate* in each second. *clock* tells seconds."""
+
+    def __init__(self, rate: float, burst: float, clock: Callable[[], float] = monotonic) -> None:
+        self._rate, self._burst, self._clock = rate, burst, clock
+        self._left, self._at = burst, clock()
+
+    @property
+    def left(self) -> float:
+        """Below zero: more was read than may be."""
+        now = self._clock()
+        self._left, self._at = min(self._burst, self._left + (now - self._at) * self._rate), now
+        return self._left
+
+    @property
+    def wait_seconds(self) -> float:
+        """Until something is left."""
+        return max(0.0, -self.left / self._rate)
+
+    def take(self, cost: float) -> None:
+        self._left = self.left - cost
+
+
+class Budget:
+    """
+    What one Redis may be read of: what is its *own*, and beyond it what it *shares* with others, of the bucket that has
+    most left. So those that use up what is shared leave each of the others its own.
+    """
+
+    def __init__(self, own: Bucket, shared: Callable[[], Iterable[Bucket]]) -> None:
+        self._own, self._shared = own, shared
+
+    @property
+    def wait_seconds(self) -> float:
+        """Until something may be read."""
+        return min(bucket.wait_seconds for bucket in (self._own, *self._shared()))
+
+    def take(self, cost: int) -> None:
+        """Note what was read."""
+        of_own = min(cost, max(0.0, self._own.left))
+        self._own.take(of_own)
+        rest = cost - of_own
+        if rest:
+            max((self._own, *self._shared()), key=lambda bucket: bucket.left).take(rest)
+
+
 class BoundedParser(_AsyncHiredisParser):
     """The parser of redis-py with `Framing` in front of it."""
 
-    allowed = Allowed()
+    bounds = LIBRARY_BOUNDS
+    budget: Budget | None = None
 
     def on_connect(self, connection: Any) -> None:
-        """
-        Raises:
-            RedisConnectionError: the operator may not connect to this server; nothing was sent.
-        """
-        host, port, *_ = connection._writer.get_extra_info("peername")
-        named = f"{connection.host}:{connection.port}"
-        if not self.allowed.covers_peer(named, host, port):
-            raise RedisConnectionError(f"{named} is not a server that the operator may connect to (allowedRedis)")
         super().on_connect(connection)  # type: ignore[no-untyped-call]
-        self._framing = Framing()
+        self._framing = Framing(self.bounds)
 
     async def read_from_socket(self) -> bool:
         began = self._framing.begun_at
-        if began is not None and monotonic() - began > MESSAGE_SECONDS:
-            raise DataError(f"a message was incomplete after {MESSAGE_SECONDS:g} s")
+        if began is not None and monotonic() - began > self.bounds.seconds:
+            raise DataError(f"a message was incomplete after {self.bounds.seconds:g} s")
         assert self._stream
         assert self._reader
+        if self.budget and (seconds := self.budget.wait_seconds):
+            await asyncio.sleep(seconds)
         buffer = await self._stream.read(self._read_size)
         if not buffer:
             raise RedisConnectionError("the connection was closed by the server")
-        self._framing.feed(buffer)
+        self._feed(buffer)
         self._reader.feed(buffer)
         return True
 
+    def _feed(self, buffer: bytes) -> None:
+        before = self._framing.cost
+        try:
+            self._framing.feed(buffer)
+        finally:
+            if self.budget:
+                self.budget.take(self._framing.cost - before)
 
-def bound(client: Client, allowed: Allowed) -> Client:
-    """
-    Make every connection of *client* use `BoundedParser` and reach *allowed* servers only. Call it before the client
-    connects.
-    """
-    parser = type("BoundedParser", (BoundedParser,), {"allowed": allowed})
+
+def bind_parser(client: Redis | RedisCluster, parser: type[BoundedParser] = BoundedParser) -> None:
+    """Make every connection of *client* use *parser*. Call it before the client connects."""
     for arguments in _connection_arguments(client):
         arguments["parser_class"] = parser
-    return client
 
 
-def _connection_arguments(client: Client) -> list[dict[str, object]]:
+def _connection_arguments(client: Redis | RedisCluster) -> list[dict[str, object]]:
     if isinstance(client, RedisCluster):
         nodes = client.nodes_manager
         startup = [node.connection_kwargs for node in nodes.startup_nodes.values()]
