@@ -12,7 +12,7 @@ MUTANTS = [
         PARSER,
         '_check("a message", self._elements, self._bounds.elements, "elements")',
         '_check("a message", elements, self._bounds.elements, "elements")',
-        (PARSING + "lists_of_one_message_are_bounded_together",),
+        (PARSING + "the_lists_of_one_message_are_bounded_together",),
     ),
     Mutant(
         "a Redis that answers without end uses up what is another's own",
