@@ -11,10 +11,10 @@ from sharded_queue_operator.allowed import Allowed
 BOUNDS = Bounds(elements=1 << 17, bytes=8 << 20, seconds=5.0)
 """A queue that lists 1,024 threads and 10,000 holds answers with 3 MiB, and 50,000 elements."""
 
-OWN_RATE, OWN_BURST = 128 << 10, 1 << 20
+OWN_RATE, OWN_BURST = 128 << 10, 128 << 10
 """What each Redis may be read of by itself; a usual answer costs 4 KiB."""
-SHARED_RATE, SHARED_BURST = 8 << 20, 16 << 20
-"""What all Redis of a namespace may be read of beyond that: a tenth of a core, or two."""
+SHARED_RATE, SHARED_BURST = 8 << 20, 8 << 20
+"""What all Redis of a namespace may be read of beyond that: some two tenths of a core."""
 
 
 def own_bucket() -> Bucket:

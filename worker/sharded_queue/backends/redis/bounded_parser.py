@@ -20,6 +20,8 @@ from redis.exceptions import DataError
 
 LINE_BYTES = 64 << 10
 """The longest line: a number, a status or an error."""
+BUDGETED_READ = 16 << 10
+"""Bytes at a time under a budget: what is read is known to cost more only afterwards."""
 ELEMENT_COST, MESSAGE_COST = 32, 1_024
 """What an element and a message cost beside their bytes: reading either takes the time of that many bytes or more."""
 
@@ -197,7 +199,7 @@ class BoundedParser(_AsyncHiredisParser):
         assert self._reader
         if self.budget and (seconds := self.budget.wait_seconds):
             await asyncio.sleep(seconds)
-        buffer = await self._stream.read(self._read_size)
+        buffer = await self._stream.read(BUDGETED_READ if self.budget else self._read_size)
         if not buffer:
             raise RedisConnectionError("the connection was closed by the server")
         self._feed(buffer)
