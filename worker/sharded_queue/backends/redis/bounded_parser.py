@@ -197,8 +197,8 @@ class BoundedParser(_AsyncHiredisParser):
             raise DataError(f"a message was incomplete after {self.bounds.seconds:g} s")
         assert self._stream
         assert self._reader
-        if self.budget and (seconds := self.budget.wait_seconds):
-            await asyncio.sleep(seconds)
+        if self.budget:  # also without a wait: what is in the buffer already is read without a turn for others
+            await asyncio.sleep(self.budget.wait_seconds)
         buffer = await self._stream.read(BUDGETED_READ if self.budget else self._read_size)
         if not buffer:
             raise RedisConnectionError("the connection was closed by the server")
