@@ -12,6 +12,7 @@ from typing import cast
 import click
 
 from sharded_queue import logs
+from sharded_queue.backends.redis.bounded_parser import bind_parser
 from sharded_queue.backends.redis.client import close, connect
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import NAME, BadInput, import_all, module_options, named
@@ -210,6 +211,7 @@ def listening(address: str, port: int) -> socket.socket:
 
 async def serve(bound: socket.socket, options: Options) -> None:
     client = connect()
+    bind_parser(client)
     try:
         console = Console(RedisStorage(client), options)
         server = server_of(console.application(), lifespan="on", timeout_graceful_shutdown=2)

@@ -194,12 +194,7 @@ def connect(options: RedisOptions | None = None) -> Client:
     Raises:
         SettingsError: an address or a combination of options makes no sense, or the authority cannot be read.
     """
-    client = _unbound(options or RedisOptions.from_settings())
-    bind_parser(client)
-    return client
-
-
-def _unbound(options: RedisOptions) -> Client:
+    options = options or RedisOptions.from_settings()
     nodes = [parse_address(address) for address in options.addresses]
     if not nodes:
         raise SettingsError("redis_address is empty: give at least one host:port")
