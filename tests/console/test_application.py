@@ -409,3 +409,25 @@ def test_line_that_is_no_user_is_named(line: str) -> None:
 )
 def test_credentials_of_a_header(header: str, found: tuple[str, str] | None) -> None:
     assert credentials(header) == found
+
+
+READ, NAVIGATED = ("cors", "empty"), ("navigate", "document")
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "status"),
+    [
+        ("cross-site", READ, 403),
+        ("cross-site", ("navigate", "iframe"), 403),
+        ("same-site", ("no-cors", "image"), 403),
+        ("cross-site", NAVIGATED, 200),
+        ("same-origin", READ, 200),
+        ("none", NAVIGATED, 200),
+    ],
+)
+async def test_page_of_another_site_makes_the_console_read_nothing(
+    tmp_path: Path, site: str, mode: tuple[str, str], status: int
+) -> None:
+    headers = {"sec-fetch-site": site, "sec-fetch-mode": mode[0], "sec-fetch-dest": mode[1]}
+    async with opened(tmp_path) as desk:
+        assert (await desk.client.get("/", headers=headers)).status_code == status

@@ -11,6 +11,13 @@ MUTANTS = [
         (CONSOLE + "operator_moves_a_delayed_request_and_an_admin_edits_a_schedule",),
     ),
     Mutant(
+        "another site has the console read what it shows",
+        "web/headers.py",
+        'in ("cross-site", "same-site")',
+        'in ("cross-site",)',
+        (CONSOLE + "page_of_another_site_makes_the_console_read_nothing",),
+    ),
+    Mutant(
         "another site acts in the name of a person",
         "web/csrf.py",
         "    if not is_same_origin(request):\n",

@@ -36,7 +36,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 class Guarded:
     """
     Adds the headers, and refuses names of hosts that are not the console's: a page of another site that resolves its
-    own name to this machine (DNS rebinding) reads nothing.
+    own name to this machine (DNS rebinding) reads nothing. Nor does a page of another site make the console work: it
+    may lead a person here, and no more.
     """
 
     def __init__(self, app: Application, hosts: Sequence[str]) -> None:
@@ -52,6 +53,11 @@ class Guarded:
             )
             await answer(scope, receive, send)
             return
+        if is_read_by_another_site(Headers(scope=scope)):
+            await PlainTextResponse("Pages of other sites may link to this console, and no more.\n", 403)(
+                scope, receive, send
+            )
+            return
 
         async def with_headers(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
@@ -65,6 +71,12 @@ class Guarded:
     def _is_ours(self, scope: Scope) -> bool:
         is_open = not self.hosts or scope["path"] == PROBE
         return is_open or host_of(Headers(scope=scope).get("host", "")) in self.hosts
+
+
+def is_read_by_another_site(headers: Headers) -> bool:
+    """Whether a browser asks for a page of another site, other than to lead a person here. Old browsers do not tell."""
+    is_foreign = headers.get("sec-fetch-site", "none") in ("cross-site", "same-site")
+    return is_foreign and (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) != ("navigate", "document")
 
 
 def client_address(request: Request) -> str:
