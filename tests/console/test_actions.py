@@ -110,6 +110,7 @@ def test_pause_and_resume_of_a_thread(address: str, stage: Stage, window: Callab
         "audit": "pause",
         "person": "anybody",
         "role": "admin",
+        "address": "127.0.0.1",
         "handler": "shop.Charge",
         "thread": "9",
         "job": "",

@@ -111,7 +111,7 @@ async def test_action_without_the_token_of_its_session_is_refused(tmp_path: Path
 
 async def test_console_that_only_shows_does_nothing(tmp_path: Path) -> None:
     async with opened(tmp_path) as desk:
-        (session, token) = ("s", desk.console.tokens._token("s"))
+        (session, token) = ("s", desk.console.tokens._token("s", "anybody"))
         desk.client.cookies.set("sharded-queue-console", session)
 
         assert await desk.act(token, **PAUSE) == 400
@@ -123,7 +123,7 @@ async def test_role_that_is_too_low_does_nothing(tmp_path: Path) -> None:
         desk.client.headers["x-person"] = "victor"
         desk.client.cookies.set("sharded-queue-console", "s")
 
-        assert await desk.act(desk.console.tokens._token("s"), **PAUSE) == 400
+        assert await desk.act(desk.console.tokens._token("s", "victor"), **PAUSE) == 400
         assert not await is_paused(desk)
 
 

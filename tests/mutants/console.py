@@ -1,6 +1,6 @@
 """The console: who acts, on what, and how often it asks."""
 
-from tests.mutants.mutant import BOUNDS, CONSOLE, LIVE, SHARDED_QUEUES, Mutant
+from tests.mutants.mutant import BOUNDS, CONSOLE, LIVE, PEOPLE, SHARDED_QUEUES, Mutant
 
 MUTANTS = [
     Mutant(
@@ -27,7 +27,7 @@ MUTANTS = [
     Mutant(
         "any token is as good as that of the session",
         "web/csrf.py",
-        "if not session or not hmac.compare_digest(self._token(session), token):",
+        "if not session or not hmac.compare_digest(self._token(session, person).encode(), token.encode()):",
         "if not session:",
         (CONSOLE + "action_without_the_token_of_its_session_is_refused",),
     ),
@@ -177,5 +177,68 @@ MUTANTS = [
         "    if not length.isdigit() or len(length) > 9 or int(length) > FORM_BYTES:\n",
         "    if False:\n",
         (CONSOLE + "form_that_is_refused_is_not_read",),
+    ),
+    Mutant(
+        "a flood of secrets for a name keeps others out",
+        "web/people.py",
+        "async with self._pairs.take((name, address)), ",
+        "async with self._pairs.take(address), ",
+        (PEOPLE + "flood_on_a_name_keeps_neither_that_person_elsewhere_nor_others_there_out",),
+    ),
+    Mutant(
+        "a person is kept out by those who try secrets elsewhere",
+        "web/people.py",
+        "async with self._pairs.take((name, address)), ",
+        "async with self._pairs.take(name), ",
+        (PEOPLE + "flood_on_a_name_keeps_neither_that_person_elsewhere_nor_others_there_out",),
+    ),
+    Mutant(
+        "an address that tries many names leaves no room",
+        "web/people.py",
+        "self._addresses.take(address), ",
+        "",
+        (PEOPLE + "address_that_tries_many_names_leaves_room_for_others",),
+    ),
+    Mutant(
+        "who is signed in waits like the others",
+        "web/people.py",
+        "        if self._remembered.get(mark) == name:\n",
+        "        if False:\n",
+        (PEOPLE + "person_who_is_signed_in_waits_for_nobody",),
+    ),
+    Mutant(
+        "a flood of wrong secrets fills the log",
+        "web/refusals.py",
+        "if self._lines[whose] >= LINES_EACH or self._lines.total() >= LINES:",
+        "if False:",
+        (PEOPLE + "refused_sign_ins_have_few_lines_and_all_are_counted",),
+    ),
+    Mutant(
+        "a form is good for every person",
+        "web/csrf.py",
+        'f"{session}\\0{person}"',
+        "session",
+        (PEOPLE + "token_of_another_person_is_refused",),
+    ),
+    Mutant(
+        "a live page outlasts its person",
+        "web/auth.py",
+        "                if not await self._is_still(person, scope):\n",
+        "                if False:\n",
+        (PEOPLE + "live_page_ends_with_the_right_to_see_it",),
+    ),
+    Mutant(
+        "a file of users that breaks lets nobody in",
+        "web/people.py",
+        "                self._note(str(error))\n",
+        "                raise\n",
+        (PEOPLE + "users_stay_as_they_were_while_their_file_cannot_be_read",),
+    ),
+    Mutant(
+        "an action is done though the audit log cannot be written",
+        "web/audit.py",
+        "            raise AuditLost(",
+        "            AuditLost(",
+        (PEOPLE + "action_without_an_audit_log_is_not_begun_and_says_so",),
     ),
 ]

@@ -37,6 +37,10 @@ class NotPossible(Exception):
     """What a form asks for cannot be done; the message says why."""
 
 
+class Forbidden(NotPossible):
+    """The person may not do it, or nobody may do it here."""
+
+
 class Input(NamedTuple):
     """What a person has to say before the question can be asked. *fault*: what is wrong with the *value*."""
 

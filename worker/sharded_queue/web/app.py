@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from prometheus_client import CONTENT_TYPE_LATEST
 from sse_starlette import EventSourceResponse, ServerSentEvent
 from starlette.applications import Starlette
 from starlette.datastructures import FormData, QueryParams
@@ -23,8 +24,8 @@ from sharded_queue.cli.arguments import Named
 from sharded_queue.errors import describe
 from sharded_queue.state import ShardState
 from sharded_queue.web import csrf, headers
-from sharded_queue.web.actions import ACTIONS, FAILURES, Action, Desk, Form, NotPossible
-from sharded_queue.web.audit import Audit
+from sharded_queue.web.actions import ACTIONS, FAILURES, Action, Desk, Forbidden, Form, NotPossible
+from sharded_queue.web.audit import Audit, AuditLost
 from sharded_queue.web.auth import Authenticated
 from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.details import Details, Question
@@ -47,6 +48,7 @@ from sharded_queue.web.people import People, Person
 from sharded_queue.web.proxies import Proxied, Proxies
 from sharded_queue.web.reader import Reader
 from sharded_queue.web.reads import PAGE, reads_of
+from sharded_queue.web.refusals import Refusals
 from sharded_queue.web.sharded_queues import ClusterReader
 from sharded_queue.web.templating import environment
 
@@ -86,6 +88,14 @@ CONTEXT = (
     "reason",
 )
 """The fields that say what an action is about, for the audit log."""
+MOST_NAMED, LONGEST_ABOUT, LONGEST_ACTION = 100, 2000, 80
+"""Of a field in the audit log: values, and characters."""
+REFUSALS: Mapping[str, type[Exception] | tuple[type[Exception], ...]] = {
+    "forged": csrf.Refused,
+    "forbidden": Forbidden,
+    "impossible": FAILURES,
+}
+"""The kinds of refused actions."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,7 @@ class Console:
         self.bodies = Bodies(options.hide_bodies)
         self.desk = Desk(storage, self.reader.named, self.bodies)
         self.jobs, self.tokens = Jobs(), csrf.Tokens()
+        self.refusals = Refusals(options.people)
         self.redis = ", ".join(RedisOptions.from_settings().addresses)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -171,12 +182,13 @@ class Console:
                 Route("/confirm", self.confirm),
                 Route("/act", self.act, methods=["POST"]),
                 Route(headers.PROBE, livez),
+                Route(headers.METRICS, self.metrics),
                 Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
             ],
             middleware=[
                 Middleware(headers.Guarded, hosts=self.options.hosts),
                 Middleware(Proxied, proxies=self.options.proxies, header=self.options.people.header),
-                Middleware(Authenticated, people=self.options.people),
+                Middleware(Authenticated, people=self.options.people, refusals=self.refusals),
             ],
             lifespan=self.lifespan,
         )
@@ -209,16 +221,17 @@ class Console:
     def action(self, form: Form, person: Person) -> Action:
         """
         Raises:
-            NotPossible: there is no such action, or the person may not take it.
+            NotPossible: there is no such action.
+            Forbidden: the person may not take it.
         """
         name = form.get("action", "")
         if name not in ACTIONS:
             raise NotPossible(f"there is no action {name!r:.80}")
         if not self.options.allow_actions:
-            raise NotPossible("this console only shows: it was started without --allow-actions")
+            raise Forbidden("this console only shows: it was started without --allow-actions")
         action = ACTIONS[name]
         if not person.is_at_least(action.role):
-            raise NotPossible(f"this takes the role {action.role}, and {person.name} is {person.role}")
+            raise Forbidden(f"this takes the role {action.role}, and {person.name} is {person.role}")
         return action
 
     async def confirm(self, request: Request) -> Response:
@@ -228,9 +241,11 @@ class Console:
         try:
             action = self.action(form, person)
             proposal = await action.ask(self.desk, form)
+        except Forbidden as error:
+            return self.refuse(request, form, error)
         except FAILURES as error:
             return view.refusal(f"Not possible: {error}", 400)
-        session, token = self.tokens.issue(request)
+        session, token = self.tokens.issue(request, person.name)
         facts = {"action": action, "proposal": proposal, "token": token, "back": back_to(request)}
         response = HTMLResponse(view.frame_of("confirm.html", **facts))
         csrf.remember(response, session, request)
@@ -238,37 +253,55 @@ class Console:
 
     async def act(self, request: Request) -> Response:
         """Do what was confirmed."""
-        person = request.state.person
-        view = self.view(None, QueryParams(), person)
+        person, form = request.state.person, QueryParams()
         try:
             csrf.check_origin(request)
-            form = await request.form(max_files=0, max_fields=MOST_FIELDS, max_part_size=csrf.FORM_BYTES)
-            self.tokens.check(request, str(form.get(csrf.FIELD, "")))
-            action = self.action(texts(form), person)
-            proposal = await action.ask(self.desk, texts(form))
-        except csrf.Refused as error:
-            return view.refusal(str(error), 403)
-        except FAILURES as error:
-            return view.refusal(f"Not possible: {error}", 400)
-        job = self.jobs.start(proposal.question, person.name, local(str(form.get("back", "./"))))
-        task = asyncio.create_task(self.carry_out(action, texts(form), job, person))
+            form = texts(await request.form(max_files=0, max_fields=MOST_FIELDS, max_part_size=csrf.FORM_BYTES))
+            self.tokens.check(request, form.get(csrf.FIELD, ""), person.name)
+            action = self.action(form, person)
+            proposal = await action.ask(self.desk, form)
+        except (csrf.Refused, *FAILURES) as error:
+            return self.refuse(request, form, error)
+        job = self.jobs.start(proposal.question, person.name, local(form.get("back", "./")))
+        about = {"address": headers.client_address(request)} | about_of(form) | {"job": job.number}
+        task = asyncio.create_task(self.carry_out(action, form, job, person, about))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         await asyncio.wait([task], timeout=SOON_SECONDS)
         return RedirectResponse(f"job?id={job.number}", 303)
 
-    async def carry_out(self, action: Action, form: QueryParams, job: Job, person: Person) -> None:
-        about = {name: ",".join(form.getlist(name)[:100]) for name in CONTEXT} | {"job": job.number}
-        self.options.audit.say(person, action.name, about, "begins")
+    def refuse(self, request: Request, form: Form, error: Exception) -> Response:
+        """Say why an action was not begun, also in the audit log."""
+        person = request.state.person
+        kind = next(kind for kind, errors in REFUSALS.items() if isinstance(error, errors))
+        left_out = self.refusals.refuse_action(person.name, kind)
+        if left_out is not None:
+            about = {"address": headers.client_address(request)} | about_of(form) | {"left_out": left_out or None}
+            try:
+                self.options.audit.say(person, form.get("action", "")[:LONGEST_ACTION], about, f"Refused: {error}")
+            except AuditLost as lost:
+                log.error("%s", lost)
+        message, status = (str(error), 403) if kind == "forged" else (f"Not possible: {error}", 400)
+        return self.view(None, QueryParams(), person).refusal(message, status)
+
+    async def carry_out(self, action: Action, form: Form, job: Job, person: Person, about: dict[str, Any]) -> None:
         try:
+            self.options.audit.say(person, action.name, about, "begins")
             await action.perform(self.desk, form, job)
         except FAILURES as error:
             job.error = str(error)
         except Exception as error:
             log.exception("%s failed", action.name)
             job.error = describe(error)
-        self.options.audit.say(person, action.name, about, job.sentence, job.done if job.noun else None)
+        try:
+            self.options.audit.say(person, action.name, about, job.sentence, job.done if job.noun else None)
+        except AuditLost as error:
+            log.error("%s", error)
+            job.unwritten = str(error) * (str(error) != job.error)
         self.details.forget(form.get("handler", ""))
+
+    async def metrics(self, _: Request) -> Response:
+        return Response(self.refusals.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 class Stream(EventSourceResponse):
@@ -290,6 +323,11 @@ async def livez(_: Request) -> Response:
 def texts(form: FormData) -> QueryParams:
     """The fields of a form that are texts; there are no files."""
     return QueryParams([(name, value) for name, value in form.multi_items() if isinstance(value, str)])
+
+
+def about_of(form: Form) -> dict[str, str]:
+    """What an action is about, for the audit log."""
+    return {name: ",".join(form.getlist(name)[:MOST_NAMED])[:LONGEST_ABOUT] for name in CONTEXT}
 
 
 def back_to(request: Request) -> str:

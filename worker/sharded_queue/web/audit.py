@@ -1,25 +1,43 @@
 """Who did what: a line of JSON for each action, on standard output or in a file."""
 
+import os
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from sharded_queue.printable import json_line, utc
+from sharded_queue.errors import ShardedQueueError
+from sharded_queue.printable import json_line, printable, utc
 from sharded_queue.web.people import Person
 
 NUMBERS = 1000
 """Of one action, named in its line; the others are counted."""
 
 
+class AuditLost(ShardedQueueError):
+    """What a person did cannot be written down."""
+
+
 class Audit:
+    """
+    Raises:
+        AuditLost: *file* cannot be written to.
+    """
+
     def __init__(self, file: Path | None = None) -> None:
         self.file = file
+        if file:
+            self._write("")
 
     def say(
         self, person: Person, action: str, what: dict[str, Any], result: str, numbers: list[int] | None = None
     ) -> None:
-        """*what*: the handler, thread and filter of the action. *result*: what became of it, in a sentence."""
+        """
+        *what*: the handler, thread and filter of the action. *result*: what became of it, in a sentence.
+
+        Raises:
+            AuditLost: it cannot be written.
+        """
         facts = {
             "time": utc(time.time()),
             "audit": action,
@@ -30,10 +48,20 @@ class Audit:
         }
         if numbers is not None:
             facts |= {"count": len(numbers), "numbers": numbers[:NUMBERS]}
-        line = f"{json_line(facts)}\n"
-        if self.file:
-            with self.file.open("a") as file:
-                file.write(line)
-        else:
-            sys.stdout.write(line)
-            sys.stdout.flush()
+        self._write(f"{json_line(facts)}\n")
+
+    def _write(self, line: str) -> None:
+        try:
+            if self.file:
+                with open(self.file, "a", opener=open_for_owner) as file:
+                    file.write(line)
+            else:
+                sys.stdout.write(line)
+                sys.stdout.flush()
+        except OSError as error:
+            where = printable(self.file or "on standard output")
+            raise AuditLost(f"the audit log {where} cannot be written: {error.strerror}") from error
+
+
+def open_for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)

@@ -20,26 +20,26 @@ class Refused(Exception):
 
 
 class Tokens:
-    """A form carries a token that only a page of this console can know: a keyed hash of a cookie."""
+    """A form carries a token that only a page of this console can know: a keyed hash of a cookie and of the person."""
 
     def __init__(self) -> None:
         self._key = secrets.token_bytes(32)
 
-    def issue(self, request: Request) -> tuple[str, str]:
+    def issue(self, request: Request, person: str) -> tuple[str, str]:
         """The session of a browser, a new one if it has none, and the token of its forms."""
         session = request.cookies.get(name_of(request)) or secrets.token_urlsafe(32)
-        return session, self._token(session)
+        return session, self._token(session, person)
 
-    def _token(self, session: str) -> str:
-        return hmac.digest(self._key, session.encode(), "sha256").hex()
+    def _token(self, session: str, person: str) -> str:
+        return hmac.digest(self._key, f"{session}\0{person}".encode(), "sha256").hex()
 
-    def check(self, request: Request, token: str) -> None:
+    def check(self, request: Request, token: str, person: str) -> None:
         """
         Raises:
-            Refused: the form is of an earlier start of the console.
+            Refused: the form is of another person, or of an earlier start of the console.
         """
         session = request.cookies.get(name_of(request), "")
-        if not session or not hmac.compare_digest(self._token(session), token):
+        if not session or not hmac.compare_digest(self._token(session, person).encode(), token.encode()):
             raise Refused("This form is too old, and nothing was done: go back, reload the page, and confirm again.")
 
 

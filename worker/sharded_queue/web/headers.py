@@ -30,6 +30,11 @@ ALWAYS = {
 PROBE = "/livez"
 """For the kubelet, which knows no name of the console and no person."""
 
+METRICS = "/metrics"
+"""For Prometheus: numbers alone."""
+
+OPEN_PATHS = (PROBE, METRICS)
+
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -69,7 +74,7 @@ class Guarded:
         await self.app(scope, receive, with_headers)
 
     def _is_ours(self, scope: Scope) -> bool:
-        is_open = not self.hosts or scope["path"] == PROBE
+        is_open = not self.hosts or scope["path"] in OPEN_PATHS
         return is_open or host_of(Headers(scope=scope).get("host", "")) in self.hosts
 
 

@@ -26,6 +26,8 @@ class Job:
     left: dict[str, str] = field(default_factory=dict)
     result: str = ""
     error: str = ""
+    unwritten: str = ""
+    """Why the audit log does not have what became of it."""
     began: float = field(default_factory=time.time)
 
     @property

@@ -10,6 +10,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import logging
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +18,9 @@ from typing import Literal, NamedTuple, get_args
 
 from sharded_queue.errors import SettingsError
 from sharded_queue.printable import printable
+from sharded_queue.web.turns import Busy, Turns
+
+log = logging.getLogger("sharded_queue.web")
 
 Role = Literal["viewer", "operator", "admin"]
 """A viewer looks; an operator also pauses, resumes, replays and cancels; an admin also drops, removes and reshards."""
@@ -24,7 +28,14 @@ ROLES: tuple[Role, ...] = get_args(Role)
 
 COST, BLOCK, LANES = 2**14, 8, 1
 """Of scrypt: a guess takes 16 MiB and some 50 ms."""
-CHECKS_AT_ONCE = 2
+CHECKS_AT_ONCE, MOST_CHECKS = 2, 64
+"""Guesses that are compared at once, and those that also wait for it: 1.6 s for the last one."""
+ADDRESS_AT_ONCE, MOST_OF_ADDRESS = 16, 32
+PAIR_AT_ONCE, MOST_OF_PAIR = 1, 4
+"""
+The same of one address, and of one name from one address. Who tries many secrets for a name keeps neither others at
+that address waiting, nor that person at another one; who tries many names leaves room for other addresses.
+"""
 MOST_REMEMBERED = 1000
 LONGEST_NAME = 200
 
@@ -88,30 +99,82 @@ def is_digest(text: str) -> bool:
 
 
 class UserFile:
-    """The users of a file, as it is now."""
+    """
+    The users of a file, as it is now. While it is gone or cannot be read, those stay that it had before, and *fault*
+    says what is wrong.
+
+    Raises:
+        SettingsError: it cannot be read at the start.
+    """
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._read_of: tuple[int, int] | None = None
-        self._users: dict[str, User] = {}
-        self.users()
+        self.path, self.fault = path, ""
+        self._version = self._version_now()
+        self._users = self._read()
 
     def users(self) -> Mapping[str, User]:
-        """
-        Raises:
-            SettingsError: the file cannot be read, or a line is not a user.
-        """
+        version = self._version_now()
+        if version != self._version:
+            self._version = version
+            try:
+                self._users = self._read()
+                self._note("")
+            except SettingsError as error:
+                self._note(str(error))
+        return self._users
+
+    def _version_now(self) -> tuple[int, ...] | None:
+        """What changes with the content; None while there is no file."""
         try:
             state = self.path.stat()
-            if self._read_of != (state.st_mtime_ns, state.st_size):
-                self._users = users_in(self.path.read_text(), printable(self.path))
-                self._read_of = (state.st_mtime_ns, state.st_size)
+        except OSError:
+            return None
+        return state.st_ino, state.st_mtime_ns, state.st_size
+
+    def _read(self) -> dict[str, User]:
+        try:
+            return users_in(self.path.read_text(), printable(self.path))
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"the users in {printable(self.path)} cannot be read: {error}") from error
-        return self._users
+
+    def _note(self, fault: str) -> None:
+        if fault:
+            log.error("%s; the users that it had before stay", fault)
+        elif self.fault:
+            log.info("the users in %s can be read again", self.path)
+        self.fault = fault
 
 
 RoleOf = Callable[[str], Role | None]
+
+
+class Unknown(Exception):
+    """Nobody whom this console knows. *name*: who it says it is; empty where it says nothing, as browsers at first."""
+
+    def __init__(self, reason: str, name: str = "") -> None:
+        super().__init__(reason)
+        self.name = name
+
+
+class Checks:
+    """Compares secrets. Each takes an OS thread and some 50 ms, so there is a bound on those that are asked for."""
+
+    def __init__(self) -> None:
+        self.all = Turns(CHECKS_AT_ONCE, MOST_CHECKS)
+        self._addresses = Turns(ADDRESS_AT_ONCE, MOST_OF_ADDRESS)
+        self._pairs = Turns(PAIR_AT_ONCE, MOST_OF_PAIR)
+
+    def __len__(self) -> int:
+        """Secrets that are compared now or wait for it."""
+        return len(self._pairs)
+
+    async def fit(self, name: str, address: str, secret: str, digest: str) -> bool:
+        """
+        Raises:
+            Busy: too many wait already.
+        """
+        async with self._pairs.take((name, address)), self._addresses.take(address), self.all.take():
+            return await asyncio.to_thread(fits, secret, digest)
 
 
 class People:
@@ -128,51 +191,77 @@ class People:
         default: Role | None = "viewer",
     ) -> None:
         self.file, self.header, self.role_of, self.default = users, header, role_of, default
-        self._checks = asyncio.Semaphore(CHECKS_AT_ONCE)
+        self.checks = Checks()
         self._key = secrets.token_bytes(32)
         self._remembered: dict[bytes, str] = {}
         """Secrets that were right, by their keyed hashes: browsers send them with every request."""
+        self._checking: dict[tuple[bytes, str], asyncio.Future[bool]] = {}
+        """A browser that opens many pages at once sends one secret many times: it is compared once."""
+
+    @property
+    def fault(self) -> str:
+        """What is wrong with the file of users, whose last good content stays."""
+        return self.file.fault if self.file else ""
 
     @property
     def are_known(self) -> bool:
         """Whether persons are told apart."""
         return self.file is not None or self.header is not None
 
-    async def who(self, headers: Mapping[str, str]) -> Person | None:
-        """None: nobody whom this console knows."""
+    async def who(self, headers: Mapping[str, str], address: str) -> Person:
+        """
+        The person who asks, from an address.
+
+        Raises:
+            Unknown: nobody whom this console knows.
+            Busy: too many secrets are compared already.
+        """
         if not self.are_known:
             return Person("anybody", "admin")
         if self.header and (name := headers.get(self.header, "").strip()):
             return self._person(name[:LONGEST_NAME], self.default)
-        known = await self._by_secret(headers.get("authorization", ""))
-        return self._person(known, None) if known else None
+        return self._person(await self._by_secret(headers.get("authorization", ""), address), None)
 
-    def _person(self, name: str, default: Role | None) -> Person | None:
+    def _person(self, name: str, default: Role | None) -> Person:
         if self.role_of:
             role = self.role_of(name)
         else:
             user = self.file.users().get(name) if self.file else None
             role = user.role if user else default
-        return Person(name, role) if role in ROLES else None
+        if role not in ROLES:
+            raise Unknown("no role", name)
+        return Person(name, role)
 
-    async def _by_secret(self, authorization: str) -> str | None:
+    async def _by_secret(self, authorization: str, address: str) -> str:
         found = credentials(authorization)
         if found is None or self.file is None:
-            return None
+            raise Unknown("no readable name", "?" * bool(authorization))
         name, secret = found
         user = self.file.users().get(name)
         digest = user.digest if user and user.digest else NOBODY
         mark = hmac.digest(self._key, f"{digest} {name} {secret}".encode(), "sha256")
         if self._remembered.get(mark) == name:
             return name
-        async with self._checks:
-            is_right = await asyncio.to_thread(fits, secret, digest)
-        if not (is_right and user and user.digest):
-            return None
+        is_right = await self._check(mark, name, address, secret, digest)
+        if digest is NOBODY:
+            raise Unknown("no such user", name)
+        if not is_right:
+            raise Unknown("wrong secret", name)
         if len(self._remembered) >= MOST_REMEMBERED:
             self._remembered.clear()
         self._remembered[mark] = name
         return name
+
+    async def _check(self, mark: bytes, name: str, address: str, secret: str, digest: str) -> bool:
+        check = self._checking.get((mark, address))
+        if check is None:
+            check = asyncio.ensure_future(self.checks.fit(name, address, secret, digest))
+            self._checking[mark, address] = check
+            check.add_done_callback(lambda _: self._checking.pop((mark, address)))
+        try:
+            return await asyncio.shield(check)
+        except Busy as error:
+            raise Busy(name) from error
 
 
 def credentials(authorization: str) -> tuple[str, str] | None:
