@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -18,9 +19,10 @@ from sharded_queue.cli.arguments import Named
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.handler import Handler
 from sharded_queue.printable import instant
-from sharded_queue.state import Report
+from sharded_queue.state import Dead, Report, ShardState
+from sharded_queue.storage import LetterPage
 from sharded_queue.tube import Shard
-from sharded_queue.web.app import PAGES, Console, Options
+from sharded_queue.web.app import MOST_QUESTIONS, PAGES, Console, Options
 from sharded_queue.web.audit import Audit
 from sharded_queue.web.details import READS_AT_ONCE, Details, Question
 from sharded_queue.web.live import MOST_PAGES, PAGES_A_PERSON, ROUND_SECONDS, Channels, Places, Splice, difference
@@ -143,6 +145,92 @@ async def test_letters_that_die_after_the_question_are_left_alone(tmp_path: Path
         await desk.act(fields.pop("token"), **fields)
 
         assert [letter.thread for letter in await desk.storage.dead(SHARD)] == ["b"]
+
+
+class Reading:
+    """How many dead letters a console read at a time."""
+
+    def __init__(self, storage: RuntimeStorage) -> None:
+        self.pages = list[int]()
+        storage.read_letters, self._read = self.read, storage.read_letters  # type: ignore[method-assign]
+        storage.dead = self.dead  # type: ignore[method-assign]
+
+    async def read(self, shard: Shard, numbers: Sequence[int]) -> LetterPage:
+        page = await self._read(shard, numbers[:2])
+        self.pages.append(len(page.letters))
+        return page
+
+    async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
+        raise AssertionError("all letters are read at once")
+
+
+async def test_question_counts_letters_and_reads_them_in_pages_for_a_search_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path, allow_actions=True) as desk:
+        await desk.die(*"abcde")
+        reading = Reading(desk.storage)
+        found = []
+        for chosen in ({"whole": "yes"}, {"letter": ["0:1", "0:3"]}, {"whole": "yes", "error": "declined"}):
+            page = await desk.client.get("/confirm", params={"action": "replay-tail", "handler": HANDLER, **chosen})
+            found += [*re.findall(r"Replay (\d) dead letters", page.text)[:1], str(reading.pages)]
+
+    assert found == ["5", "[]", "2", "[]", "5", "[2, 2, 1]"]
+
+
+async def test_questions_of_a_person_are_answered_one_at_a_time(tmp_path: Path) -> None:
+    async with opened(tmp_path, People(header="x-person", default="admin"), allow_actions=True) as desk:
+        may_go, asked = asyncio.Event(), list[str]()
+
+        async def observe(shards: Sequence[Shard], worst: int = 10, holds: int = 1000) -> list[ShardState]:
+            asked.append("once more")
+            await may_go.wait()
+            return await RuntimeStorage.observe(desk.storage, shards, worst, holds)
+
+        desk.storage.observe = observe  # type: ignore[method-assign]
+
+        async def ask(person: str) -> int:
+            return (await desk.client.get("/confirm", params=PAUSE, headers={"x-person": person})).status_code
+
+        questions = [asyncio.create_task(ask("ann")) for _ in range(20)]
+        refused, _ = await asyncio.wait(questions, return_when=asyncio.FIRST_COMPLETED)
+        assert {each.result() for each in refused} == {429}
+        assert len(asked) == 1
+        of_bob = asyncio.create_task(ask("bob"))
+        while len(asked) < 2:  # noqa: ASYNC110 - the console tells nobody
+            await asyncio.sleep(0)
+        may_go.set()
+
+        assert await of_bob == 200
+        assert Counter(await asyncio.gather(*questions)) == {200: MOST_QUESTIONS, 429: 20 - MOST_QUESTIONS}
+
+
+@pytest.mark.parametrize(
+    ("site", "mode", "dest", "status"),
+    [
+        ("cross-site", "no-cors", "image", 403),
+        ("same-site", "cors", "empty", 403),
+        ("cross-site", "navigate", "iframe", 403),
+        ("cross-site", "navigate", "document", 200),
+        ("same-origin", "cors", "empty", 200),
+        ("none", "navigate", "document", 200),
+    ],
+)
+async def test_page_of_another_site_has_nothing_read(
+    tmp_path: Path, site: str, mode: str, dest: str, status: int
+) -> None:
+    async with opened(tmp_path, allow_actions=True) as desk:
+        headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode, "Sec-Fetch-Dest": dest}
+
+        assert (await desk.client.get("/confirm", params=PAUSE, headers=headers)).status_code == status
+
+
+@pytest.mark.parametrize("thread", ["a\nb", "\u202e", "x" * 257])
+async def test_thread_that_no_request_can_have_is_not_paused(tmp_path: Path, thread: str) -> None:
+    async with opened(tmp_path, allow_actions=True) as desk:
+        pause = PAUSE | {"thread": thread}
+        asked = await desk.client.get("/confirm", params=pause)
+
+        assert (asked.status_code, await desk.act(await desk.token(**PAUSE), **pause)) == (400, 400)
+        assert await desk.storage.paused(SHARD) == []
 
 
 @pytest.mark.parametrize(
@@ -409,25 +497,3 @@ def test_line_that_is_no_user_is_named(line: str) -> None:
 )
 def test_credentials_of_a_header(header: str, found: tuple[str, str] | None) -> None:
     assert credentials(header) == found
-
-
-READ, NAVIGATED = ("cors", "empty"), ("navigate", "document")
-
-
-@pytest.mark.parametrize(
-    ("site", "mode", "status"),
-    [
-        ("cross-site", READ, 403),
-        ("cross-site", ("navigate", "iframe"), 403),
-        ("same-site", ("no-cors", "image"), 403),
-        ("cross-site", NAVIGATED, 200),
-        ("same-origin", READ, 200),
-        ("none", NAVIGATED, 200),
-    ],
-)
-async def test_page_of_another_site_makes_the_console_read_nothing(
-    tmp_path: Path, site: str, mode: tuple[str, str], status: int
-) -> None:
-    headers = {"sec-fetch-site": site, "sec-fetch-mode": mode[0], "sec-fetch-dest": mode[1]}
-    async with opened(tmp_path) as desk:
-        assert (await desk.client.get("/", headers=headers)).status_code == status

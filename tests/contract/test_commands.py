@@ -865,3 +865,11 @@ def test_a_thread_in_quarantine_is_explained(ask: Ask) -> None:
     told = CliRunner().invoke(main, ["explain", "shop.Charge", "a"])
 
     assert "thread a is in quarantine: the record of its tubes cannot be read" in told.output
+
+
+@pytest.mark.parametrize("thread", ["a\nb", "\u202e", "x" * 257])
+def test_thread_that_no_request_can_have_is_not_paused(ask: Ask, thread: str) -> None:
+    said = typed("pause", "shop.Charge", thread, "--force")
+
+    assert (said.exit_code, "must be 1 to 256 bytes of printable text" in said.stderr) == (2, True)
+    assert ask(lambda redis: redis.zcard("tube_{shop.Charge}:blocked")) == 0

@@ -40,6 +40,27 @@ async def test_letters_of_several_steps_go_before_what_waits_in_their_order(back
     assert handed(await backend.bind_one()) == ["1", "2", "3", "4", "5", "6"]
 
 
+async def read(backend: Backend, numbers: list[int]) -> list[list[int]]:
+    return [[letter.number for letter in page] async for page in letters.read(backend.storage, SHARD, numbers)]
+
+
+async def test_letters_are_read_in_the_order_asked_for_and_in_pages(backend: Backend) -> None:
+    first, second, third = await bury(backend, "a", "1", "2", "3")
+
+    assert await read(backend, [third, 99, second, first]) == [[third], [second, first]]
+    page = await backend.storage.read_letters(SHARD, [first])
+    assert [page.letters[0]] == [each for each in await backend.storage.dead(SHARD) if each.number == first]
+
+
+async def test_page_of_letters_has_a_bound_in_bytes(on_redis: RedisBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(letters, "STEP_NUMBERS", 500)
+    monkeypatch.setattr(redis_storage, "STEP_BYTES", 700)
+    numbers = await bury(on_redis, "a", *(letter * 200 for letter in "vwxyz"), "x" * 1000)
+
+    assert [len(page) for page in await read(on_redis, numbers)] == [2, 2, 1, 1]
+    assert len(await on_redis.storage.dead(SHARD)) == len(numbers)
+
+
 async def test_no_worker_gets_the_thread_between_two_steps_to_its_head(backend: Backend) -> None:
     numbers = await bury(backend, "a", "1", "2", "3", "4", "5")
     bound = [await backend.bind() async for _ in letters.settle(backend.storage, SHARD, numbers, "head")]

@@ -24,6 +24,7 @@ SCRIPTS = {
     "admin": (
         "cancel",
         "letter_threads",
+        "read_letters",
         "settle_dead",
         "delayed",
         "drop",

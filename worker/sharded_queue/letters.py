@@ -1,14 +1,25 @@
 """
-Settling any number of dead letters: in bounded steps, in their order, and so that it may be cut and asked for again.
+Reading and settling any number of dead letters in bounded steps: settling in their order, and so that it may be cut and
+asked for again.
 
 The numbers of letters ascend in the order in which the requests of a thread died.
 """
 
 from collections.abc import AsyncIterator, Iterable, Sequence
 
+from sharded_queue.state import Dead
 from sharded_queue.steps import in_steps
 from sharded_queue.storage import STEP_BYTES, STEP_NUMBERS, LetterThread, Part, Storage, Target
 from sharded_queue.tube import Shard
+
+
+async def read(storage: Storage, shard: Shard, numbers: Sequence[int]) -> AsyncIterator[list[Dead]]:
+    """The dead letters of these numbers that are there, in their order, by pages of a bounded size."""
+    at = 0
+    while at < len(numbers):
+        page = await storage.read_letters(shard, numbers[at : at + STEP_NUMBERS])
+        yield page.letters
+        at += page.looked
 
 
 async def settle(storage: Storage, shard: Shard, numbers: Iterable[int], target: Target) -> AsyncIterator[list[int]]:

@@ -239,6 +239,13 @@ class LetterThread(NamedTuple):
     bytes: int
 
 
+class LetterPage(NamedTuple):
+    """Those dead letters that are there of the first *looked* numbers that were asked for."""
+
+    looked: int
+    letters: list[Dead]
+
+
 class Part(NamedTuple):
     """
     Which part a step is of an act that takes several. A thread is paused from the first step to the last one, which
@@ -499,6 +506,16 @@ class Storage(ABC):
     @abstractmethod
     async def letter_numbers(self, shard: Shard) -> list[int]:
         """The numbers of all dead letters of a shard, read in steps. One that dies meanwhile may be missing."""
+
+    @abstractmethod
+    async def read_letters(self, shard: Shard, numbers: Sequence[int]) -> LetterPage:
+        """
+        Dead letters by their numbers, at most 500. Where they are too large for one step, it ends early, after one at
+        least: ask again for the others. `letters.read` does so for any number of them.
+
+        Raises:
+            ValueError: these are more than 500.
+        """
 
     @abstractmethod
     async def letter_threads(self, shard: Shard, numbers: Sequence[int]) -> list[LetterThread]:

@@ -73,6 +73,10 @@ async def find_letters(bed: Bed, numbers: list[int]) -> None:
     await bed.storage.letter_threads(SHARD, numbers)
 
 
+async def read_letters(bed: Bed, numbers: list[int]) -> None:
+    await bed.storage.read_letters(SHARD, numbers)
+
+
 async def drop(bed: Bed, _: Any) -> None:
     await bed.storage.drop(SHARD, "t0", WHY)
 
@@ -104,6 +108,7 @@ BLOCKS = (
     Block("settle_dead", f"{LETTERS:,} letters of as many threads to the head", replay_to_the_head, letters),
     Block("settle_dead", f"{LETTERS:,} letters away", drop_letters, letters),
     Block("letter_threads", f"{LETTERS:,} letters", find_letters, letters),
+    Block("read_letters", f"{LETTERS:,} letters", read_letters, letters),
     Block("drop", f"{DROPPED:,} requests of a thread", drop, one_deep_thread),
     Block("pause", "a thread", pause, some_threads),
     Block("reshard", f"{THREADS:,} threads", reshard, old_threads),

@@ -19,6 +19,7 @@ from sharded_queue.cli.commands.pause import switched
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.letters import settle
 from sharded_queue.printable import be, counted, instant, printable
+from sharded_queue.route import Route, checked
 from sharded_queue.steps import in_steps
 from sharded_queue.storage import Removal, Target, Waiting, check_due
 from sharded_queue.timing import moment_ms
@@ -26,7 +27,7 @@ from sharded_queue.tube import Shard, threads_fault
 from sharded_queue.web import letters
 from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.jobs import MOST_LEFT, Job
-from sharded_queue.web.letters import MOST_LETTERS, Letter, Search
+from sharded_queue.web.letters import Search
 from sharded_queue.web.people import Role
 
 Form = QueryParams
@@ -39,6 +40,10 @@ class NotPossible(Exception):
 
 class Forbidden(NotPossible):
     """The person may not do it, or nobody may do it here."""
+
+
+class TooMany(NotPossible):
+    """Questions of one person are answered one after the other, and too many wait."""
 
 
 class Input(NamedTuple):
@@ -121,6 +126,8 @@ class Switch(Action):
 
     async def ask(self, desk: Desk, form: Form) -> Proposal:
         handler, thread = desk.handler(form), form.get("thread", "")
+        if thread and self.is_paused:
+            checked(Route(thread))
         what = f"thread {thread} of {handler.name}" if thread else handler.name
         waiting = counted(await self._waiting(desk, handler, thread), "request")
         fields = one(form, "handler", "thread")
@@ -189,6 +196,10 @@ class Reshard(Action):
         return number
 
 
+SEARCHED = ("handler", "text", "error", "of_thread", "whole")
+"""The fields that say of which letters an action is."""
+
+
 class OfLetters(Action):
     """
     Something with dead letters: those that are ticked, or the whole of what a search finds.
@@ -201,66 +212,64 @@ class OfLetters(Action):
     done: ClassVar[str]
 
     async def ask(self, desk: Desk, form: Form) -> Proposal:
-        handler, search = desk.handler(form), search_of(form)
-        found = await self._chosen(desk, form)
-        many = counted(len(found), "dead letter")
-        is_whole = bool(form.get("whole"))
-        which = f" {search.words}" * bool(is_whole and search.words)
-        fields = one(form, "handler", "text", "error", "of_thread", "whole")
-        if is_whole:
-            fields += [("until", f"{shard}:{number}") for shard, number in newest_of(found).items()]
+        handler, search, fields = desk.handler(form), search_of(form), one(form, *SEARCHED)
+        if form.get("whole"):
+            until, number = await self._all(desk, handler, search)
+            fields += [("until", f"{shard}:{last}") for shard, last in until.items()]
+            which = f" {search.words}" * bool(search.words)
         else:
-            fields += [("letter", letter.name) for letter in found]
-        return Proposal(f"{self.verb} {many} of {handler.name}{which}?", self.effect(len(found)), fields, bool(found))
+            names = list(dict.fromkeys(ticked(form, "letter", "letter")))
+            numbers_in(names)
+            fields += [("letter", name) for name in names]
+            number, which = len(names), ""
+        question = f"{self.verb} {counted(number, 'dead letter')} of {handler.name}{which}?"
+        return Proposal(question, self.effect(number), fields, bool(number))
+
+    async def _all(self, desk: Desk, handler: Named, search: Search) -> tuple[dict[int, int], int]:
+        """The last number of each shard that has letters, and the number of letters until then that a search finds."""
+        states = await desk.storage.observe(handler.shards, 0)
+        until = {state.shard.number: state.dead for state in states if state.letters}
+        if not any(search):
+            return until, sum(state.letters for state in states)
+        found = await letters.find_all(desk.storage, handler, search, until, desk.bodies) if until else {}
+        return until, sum(map(len, found.values()))
 
     def effect(self, number: int) -> str:
         raise NotImplementedError
 
     async def perform(self, desk: Desk, form: Form, job: Job) -> None:
-        found = await self._chosen(desk, form)
-        handler = desk.handler(form)
-        job.total, job.noun = len(found), "dead letter"
-        for shard in handler.shards:
-            numbers, before = {letter.dead.number for letter in found if letter.shard == shard.number}, len(job.done)
+        handler, chosen = desk.handler(form), await self._chosen(desk, form)
+        job.total, job.noun = sum(map(len, chosen.values())), "dead letter"
+        for shard, numbers in chosen.items():
+            before = len(job.done)
             async for settled in settle(desk.storage, shard, numbers, self.target):
                 job.done += settled
-            for missed in sorted(numbers.difference(job.done[before:]))[: MOST_LEFT - len(job.left)]:
+            for missed in sorted(set(numbers).difference(job.done[before:]))[: MOST_LEFT - len(job.left)]:
                 job.left[str(missed)] = "a worker holds its thread, or it is gone"
         many = counted(len(job.done), "dead letter")
         job.result = f"{many} of {handler.name} {be(len(job.done))} {self.done}"
         if left := job.total - len(job.done):
             job.result += f"; {left:,} {be(left)} not"
 
-    async def _chosen(self, desk: Desk, form: Form) -> list[Letter]:
-        handler = desk.handler(form)
-        names = None if form.get("whole") else set(ticked(form, "letter", "letter"))
-        found = await letters.newest(desk.storage, handler, MOST_LETTERS)
-        if names is not None:
-            return [letter for letter in found if letter.name in names]
-        until = numbers_in(form.getlist("until"))
-        if until:
-            found = [letter for letter in found if letter.dead.number <= until.get(letter.shard, -1)]
-        return letters.found(search_of(form), handler.name, found, desk.bodies)
+    async def _chosen(self, desk: Desk, form: Form) -> dict[Shard, list[int]]:
+        handler, until = desk.handler(form), numbers_in(form.getlist("until"))
+        if form.get("whole"):
+            return await letters.find_all(desk.storage, handler, search_of(form), dict(until), desk.bodies)
+        wanted = set(numbers_in(ticked(form, "letter", "letter")))
+        return {shard: sorted(number for at, number in wanted if at == shard.number) for shard in handler.shards}
 
 
 def search_of(form: Form) -> Search:
     return Search(form.get("text", ""), form.get("error", ""), form.get("of_thread", ""))
 
 
-def newest_of(found: Sequence[Letter]) -> dict[int, int]:
-    newest: dict[int, int] = {}
-    for letter in found:
-        newest[letter.shard] = max(letter.dead.number, newest.get(letter.shard, 0))
-    return newest
-
-
-def numbers_in(pairs: Sequence[str]) -> dict[int, int]:
+def numbers_in(pairs: Sequence[str]) -> list[tuple[int, int]]:
     """
     Raises:
         NotPossible: one is not `SHARD:NUMBER`.
     """
     try:
-        return {int(shard): int(number) for shard, number in (pair.split(":") for pair in pairs)}
+        return [(int(shard), int(number)) for shard, number in (pair.split(":") for pair in pairs)]
     except ValueError:
         raise NotPossible("a number is not SHARD:NUMBER") from None
 
@@ -318,7 +327,7 @@ class Cancel(Action):
         return await desk.storage.cancel(shard, numbers)
 
     def _wanted(self, form: Form) -> list[tuple[int, int]]:
-        return [pair for each in ticked(form, "delayed", "request") for pair in numbers_in([each]).items()]
+        return numbers_in(ticked(form, "delayed", "request"))
 
 
 class RunDelayed(Cancel):

@@ -24,7 +24,7 @@ from sharded_queue.cli.arguments import Named
 from sharded_queue.errors import describe
 from sharded_queue.state import ShardState
 from sharded_queue.web import csrf, headers
-from sharded_queue.web.actions import ACTIONS, FAILURES, Action, Desk, Forbidden, Form, NotPossible
+from sharded_queue.web.actions import ACTIONS, FAILURES, Action, Desk, Forbidden, Form, NotPossible, Proposal, TooMany
 from sharded_queue.web.audit import Audit, AuditLost
 from sharded_queue.web.auth import Authenticated
 from sharded_queue.web.bodies import Bodies
@@ -51,6 +51,7 @@ from sharded_queue.web.reads import PAGE, reads_of
 from sharded_queue.web.refusals import Refusals
 from sharded_queue.web.sharded_queues import ClusterReader
 from sharded_queue.web.templating import environment
+from sharded_queue.web.turns import Busy, Turns
 
 log = logging.getLogger("sharded_queue.web")
 
@@ -69,6 +70,8 @@ MENU = [page for page in PAGES if page.name not in ("handler", "thread", "job")]
 """Those that are about everything. ShardedQueues are shown only where a cluster is."""
 LONGEST_QUERY = 8000
 MOST_FIELDS = 2000
+MOST_QUESTIONS = 4
+"""Of a person, what an action would do: each may look through all dead letters. One is answered at a time."""
 SOON_SECONDS = 1.0
 """An action that is done in this time is shown as done at once."""
 CONTEXT = (
@@ -125,6 +128,7 @@ class Console:
         self.desk = Desk(storage, self.reader.named, self.bodies)
         self.jobs, self.tokens = Jobs(), csrf.Tokens()
         self.refusals = Refusals(options.people)
+        self.questions = Turns(1, MOST_QUESTIONS)
         self.redis = ", ".join(RedisOptions.from_settings().addresses)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -234,17 +238,28 @@ class Console:
             raise Forbidden(f"this takes the role {action.role}, and {person.name} is {person.role}")
         return action
 
+    async def propose(self, action: Action, form: Form, person: Person) -> Proposal:
+        """
+        Raises:
+            TooMany: the person asks too many questions at once.
+        """
+        try:
+            async with self.questions.take(person.name):
+                return await action.ask(self.desk, form)
+        except Busy as error:
+            raise TooMany(f"{MOST_QUESTIONS} questions of {person.name} are being answered: wait for them") from error
+
     async def confirm(self, request: Request) -> Response:
         """Ask before an action: what it does, and to how many."""
         person, form = request.state.person, request.query_params
         view = self.view(None, form, person)
         try:
             action = self.action(form, person)
-            proposal = await action.ask(self.desk, form)
+            proposal = await self.propose(action, form, person)
         except Forbidden as error:
             return self.refuse(request, form, error)
         except FAILURES as error:
-            return view.refusal(f"Not possible: {error}", 400)
+            return view.refusal(f"Not possible: {error}", 429 if isinstance(error, TooMany) else 400)
         session, token = self.tokens.issue(request, person.name)
         facts = {"action": action, "proposal": proposal, "token": token, "back": back_to(request)}
         response = HTMLResponse(view.frame_of("confirm.html", **facts))
@@ -259,7 +274,7 @@ class Console:
             form = texts(await request.form(max_files=0, max_fields=MOST_FIELDS, max_part_size=csrf.FORM_BYTES))
             self.tokens.check(request, form.get(csrf.FIELD, ""), person.name)
             action = self.action(form, person)
-            proposal = await action.ask(self.desk, form)
+            proposal = await self.propose(action, form, person)
         except (csrf.Refused, *FAILURES) as error:
             return self.refuse(request, form, error)
         job = self.jobs.start(proposal.question, person.name, local(form.get("back", "./")))

@@ -41,8 +41,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 class Guarded:
     """
     Adds the headers, and refuses names of hosts that are not the console's: a page of another site that resolves its
-    own name to this machine (DNS rebinding) reads nothing. Nor does a page of another site make the console work: it
-    may lead a person here, and no more.
+    own name to this machine (DNS rebinding) reads nothing. Nor has another site's page anything read or counted here
+    behind the back of a person who looks at it: a link that the person follows is all that it may have.
     """
 
     def __init__(self, app: Application, hosts: Sequence[str]) -> None:
@@ -58,10 +58,8 @@ class Guarded:
             )
             await answer(scope, receive, send)
             return
-        if is_read_by_another_site(Headers(scope=scope)):
-            await PlainTextResponse("Pages of other sites may link to this console, and no more.\n", 403)(
-                scope, receive, send
-            )
+        if is_of_another_site(Headers(scope=scope)):
+            await PlainTextResponse("This console answers to its own pages only.\n", 403)(scope, receive, send)
             return
 
         async def with_headers(message: MutableMapping[str, Any]) -> None:
@@ -78,10 +76,10 @@ class Guarded:
         return is_open or host_of(Headers(scope=scope).get("host", "")) in self.hosts
 
 
-def is_read_by_another_site(headers: Headers) -> bool:
-    """Whether a browser asks for a page of another site, other than to lead a person here. Old browsers do not tell."""
-    is_foreign = headers.get("sec-fetch-site", "none") in ("cross-site", "same-site")
-    return is_foreign and (headers.get("sec-fetch-mode"), headers.get("sec-fetch-dest")) != ("navigate", "document")
+def is_of_another_site(headers: Headers) -> bool:
+    """Whether a browser asks for a page of another site, and not because a person went to this address."""
+    is_followed = headers.get("sec-fetch-mode") == "navigate" and headers.get("sec-fetch-dest") == "document"
+    return headers.get("sec-fetch-site") in ("cross-site", "same-site") and not is_followed
 
 
 def client_address(request: Request) -> str:

@@ -1,16 +1,17 @@
 """Dead letters: where each is, and which of them a search finds."""
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import Named
 from sharded_queue.cli.commands import dead
+from sharded_queue.letters import read
 from sharded_queue.state import Dead
+from sharded_queue.tube import Shard
 from sharded_queue.web.bodies import Bodies
-
-MOST_LETTERS = 100_000
 
 
 class Letter(NamedTuple):
@@ -55,8 +56,37 @@ class Search(NamedTuple):
         return " and ".join(filter(None, parts))
 
 
+async def find_all(
+    storage: RedisStorage, handler: Named, search: Search, until: Mapping[int, int], bodies: Bodies
+) -> dict[Shard, list[int]]:
+    """
+    The numbers of all letters that a search finds, by their shards: none above that of *until*, where there is one.
+    Letters are read only where something of them is sought, and never many at once.
+    """
+    numbers = {shard: await _numbers(storage, shard, until) for shard in handler.shards}
+    if not any(search):
+        return numbers
+    return {
+        shard: [
+            letter.number
+            async for letters in read(storage, shard, those)
+            for letter in await asyncio.to_thread(_finds, search, handler.name, letters, bodies)
+        ]
+        for shard, those in numbers.items()
+    }
+
+
+async def _numbers(storage: RedisStorage, shard: Shard, until: Mapping[int, int]) -> list[int]:
+    numbers = await storage.letter_numbers(shard)
+    return [number for number in numbers if number <= until.get(shard.number, -1)] if until else numbers
+
+
+def _finds(search: Search, handler: str, letters: Sequence[Dead], bodies: Bodies) -> list[Dead]:
+    return [letter for letter in letters if search.finds(handler, letter, bodies)]
+
+
 async def newest(storage: RedisStorage, handler: Named, count: int) -> list[Letter]:
-    """The newest letters of all shards, read a hundred at a time."""
+    """The newest letters of all shards, by pages of a bounded size."""
     found = [Letter(shard.number, letter) for shard in handler.shards for letter in await storage.dead(shard, count)]
     return sorted(found, key=lambda letter: -letter.dead.died_ms)[:count]
 

@@ -16,6 +16,7 @@ from sharded_queue.backends.memory.steps.observe import observe
 from sharded_queue.backends.memory.steps.pause import pause
 from sharded_queue.backends.memory.steps.peek import peek
 from sharded_queue.backends.memory.steps.progress import progress
+from sharded_queue.backends.memory.steps.read_letters import read_letters
 from sharded_queue.backends.memory.steps.register import register
 from sharded_queue.backends.memory.steps.register_due import register_due
 from sharded_queue.backends.memory.steps.reshard import reshard
@@ -34,6 +35,7 @@ from sharded_queue.storage import (
     Dropped,
     Failure,
     First,
+    LetterPage,
     LetterThread,
     Part,
     Registered,
@@ -134,6 +136,10 @@ class RuntimeStorage(Storage):
 
     async def letter_numbers(self, shard: Shard) -> list[int]:
         return sorted(self.shards[shard].letters)
+
+    async def read_letters(self, shard: Shard, numbers: Sequence[int]) -> LetterPage:
+        check_numbers(numbers)
+        return read_letters(self.shards[shard], numbers)
 
     async def letter_threads(self, shard: Shard, numbers: Sequence[int]) -> list[LetterThread]:
         return letter_threads(self.shards[shard], numbers)

@@ -14,6 +14,7 @@ from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.scripts import Caller, Scripts, batch_of, grouped, retry, text_of
 from sharded_queue.errors import SettingsError, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
+from sharded_queue.letters import read
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
 from sharded_queue.state import (
@@ -43,6 +44,7 @@ from sharded_queue.storage import (
     Failure,
     First,
     LayoutChanged,
+    LetterPage,
     LetterThread,
     Part,
     Registered,
@@ -360,6 +362,11 @@ class RedisStorage(Storage):
             if cursor == b"0":
                 return sorted(found, key=lambda number: (found[number] if by_score else 0, number))
 
+    async def read_letters(self, shard: Shard, numbers: Sequence[int]) -> LetterPage:
+        check_numbers(numbers)
+        looked, *flat = await self._ask("read_letters", shard, [STEP_BYTES, *numbers])
+        return LetterPage(int(looked), [_dead(*each) for each in grouped(flat, 3)])
+
     async def letter_threads(self, shard: Shard, numbers: Sequence[int]) -> list[LetterThread]:
         found, at = list[LetterThread](), 0
         while at < len(numbers):
@@ -495,20 +502,10 @@ class RedisStorage(Storage):
 
     async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
         base = self.keys.base(shard)
-        newest = ("ZREVRANGE", f"{base}:dead", 0, count - 1, "WITHSCORES")
-        dead = await self.scripts.ask(base, *newest, seconds=settings.redis_timeout)
-        times = dict(dead if dead and isinstance(dead[0], list) else _pairs(dead))  # RESP3 answers in pairs, RESP2 flat
-        if not times:
-            return []
-        numbers, letters = list(times), list[Any]()
-        for begin in range(0, len(numbers), PAGE):  # each may be large
-            part = ("HMGET", f"{base}:letters", *numbers[begin : begin + PAGE])
-            letters += await self.scripts.ask(base, *part, seconds=settings.redis_timeout)
-        return [
-            _dead(number, died, letter)
-            for (number, died), letter in zip(times.items(), letters, strict=True)
-            if letter and COUNTED.fullmatch(number)
-        ]
+        newest = ("ZREVRANGE", f"{base}:dead", 0, count - 1)
+        numbers = await self.scripts.ask(base, *newest, seconds=settings.redis_timeout)
+        there = [int(number) for number in numbers if COUNTED.fullmatch(number)]
+        return [letter async for letters in read(self, shard, there) for letter in letters]
 
 
 def _cut_off(attempt: Attempt, until: float | None) -> Attempt:

@@ -18,6 +18,7 @@ from sharded_queue.cli.arguments import (
 )
 from sharded_queue.cli.output import emit, emit_lines, read, read_about
 from sharded_queue.printable import printable
+from sharded_queue.route import Route, checked
 from sharded_queue.tube import Shard
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
@@ -97,6 +98,12 @@ async def withheld(storage: RedisStorage, sought: Sought) -> list[answers.Paused
 
 
 async def switched(storage: RedisStorage, handler: Named, thread: str | None, *, is_paused: bool) -> bool:
+    """
+    Raises:
+        RouteError: no request can have this thread. One that was paused in spite of that can be resumed.
+    """
+    if thread is not None and is_paused:
+        checked(Route(thread))
     shards: list[Shard] = [handler.shard_of(thread)] if thread else handler.shards
     return any([await storage.pause(shard, thread, is_paused) for shard in shards])
 
