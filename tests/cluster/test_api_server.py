@@ -53,7 +53,8 @@ def test_it_ends_with_its_owner_however_that_ends(tmp_path: Path) -> None:
     with subprocess.Popen(command, cwd=REPOSITORY, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as owner:
         assert owner.stdout
         assert owner.stdout.readline() == b"ready\n"
-        assert running(tmp_path) >= {"etcd", "kube-apiserver", "kube-controller-manager"}
+        started = {"etcd", "kube-apiserver", "kube-controller-manager"}
+        poll_until(lambda: running(tmp_path) >= started, "the start of its processes")
         owner.send_signal(signal.SIGKILL)
         owner.wait()
 
