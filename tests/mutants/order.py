@@ -95,15 +95,15 @@ MUTANTS = [
     Mutant(
         "a failure does not block its thread",
         FAIL,
-        "redis.call('ZADD', BLOCKED, 'GT', end_of(BLOCK_WAITS, now + delay), thread)",
+        "hold_back(thread, now + delay)",
         "make_ready(thread, tubes)",
         (BACK_OFF + "a_request_put_off_blocks_its_whole_thread",),
     ),
     Mutant(
         "a back-off ends a pause",
-        FAIL,
-        "redis.call('ZADD', BLOCKED, 'GT', end_of(BLOCK_WAITS, now + delay), thread)",
-        "redis.call('ZADD', BLOCKED, now + delay, thread)",
+        PRELUDE,
+        "redis.call('ZADD', BLOCKED, 'GT', end_of(BLOCK_WAITS, moment), thread)",
+        "redis.call('ZADD', BLOCKED, moment, thread)",
         (CONTROL + "a_failure_does_not_end_a_pause",),
     ),
     # Another number of threads.

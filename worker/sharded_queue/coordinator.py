@@ -114,7 +114,7 @@ class Coordinator(ABC):
 
     @abstractmethod
     async def release(self, leases: Sequence[Lease], delay_seconds: float = 0.0) -> None:
-        """Free threads: nobody binds them for *delay_seconds*. A lease that is already lost is left alone."""
+        """Free threads. No worker binds them for *delay_seconds*. A lease that is already lost is left alone."""
 
     @abstractmethod
     async def isolate(self, lease: Lease, is_alone: bool, call: int) -> bool:

@@ -391,6 +391,12 @@ class MemoryShard:
         self.held.pop(thread, None)
         self.reports.pop(thread, None)
 
+    def hold_back(self, thread: str, moment_ms: int) -> None:
+        """No worker binds a thread that was let go before *moment_ms*. A pause lasts longer."""
+        if self.blocked.score(thread) != inf:
+            self.blocked.put(thread, moment_ms)
+        self.wake()
+
     def _count_crash(self, thread: str, held: HoldRecord, crash_limit: int, now: int) -> None:
         """
         A worker died with requests in hand: they are handed out one by one from here on, and one that keeps killing its

@@ -4,7 +4,6 @@ several requests failed: each of them is handed out alone from here on.
 """
 
 import re
-from math import inf
 
 from sharded_queue.backends.memory.shard import FailureRecord, HoldRecord, MemoryShard
 from sharded_queue.state import PastFailure
@@ -61,9 +60,7 @@ def _back_off(shard: MemoryShard, failure: Failure, delay_ms: int, now: int) -> 
     _note(shard, failure, shard.failures[thread, failure.priority].error, now)
     shard.follow_clock(now)
     shard.let_go(thread)
-    if shard.blocked.score(thread) != inf:  # a pause lasts longer
-        shard.blocked.put(thread, now + delay_ms)
-    shard.wake()
+    shard.hold_back(thread, now + delay_ms)
 
 
 def _note(shard: MemoryShard, failure: Failure, error: str, now: int) -> None:

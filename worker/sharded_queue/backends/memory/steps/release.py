@@ -1,7 +1,5 @@
 """Free threads, at once or after a while."""
 
-from math import inf
-
 from sharded_queue.backends.memory.shard import MemoryShard
 from sharded_queue.lease import Lease
 
@@ -15,6 +13,4 @@ def release(shard: MemoryShard, lease: Lease, delay_ms: int, now: int) -> None:
         shard.make_ready(thread)
         return
     shard.follow_clock(now)
-    if shard.blocked.score(thread) != inf:  # a pause lasts longer
-        shard.blocked.put(thread, now + delay_ms)
-    shard.wake()
+    shard.hold_back(thread, now + delay_ms)

@@ -892,6 +892,12 @@ local function end_of(number, moment)
   return is_shifted and moment or integer(moment + shift.by)
 end
 
+-- No worker binds a thread that was let go before `moment`. A pause lasts longer.
+local function hold_back(thread, moment)
+  redis.call('ZADD', BLOCKED, 'GT', end_of(BLOCK_WAITS, moment), thread)
+  woken = woken + 1 -- waiting workers do not know yet when this wait ends
+end
+
 -- Until it is due, a delayed request has the number of its registration. Equal times go by number, as text.
 local function put_off(thread, priority, start, source, first, last, due)
   due = end_of(DUE_WAITS, due)

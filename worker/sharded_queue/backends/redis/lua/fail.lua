@@ -69,8 +69,7 @@ elseif delay >= 0 then
   store_failure(thread, priority, failure)
   let_go(thread)
   note_failed(thread, priority, sequence, attempt, reason, ARGV[11])
-  woken = woken + 1 -- waiting workers do not know yet when this back-off ends
-  redis.call('ZADD', BLOCKED, 'GT', end_of(BLOCK_WAITS, now + delay), thread) -- a pause lasts longer
+  hold_back(thread, now + delay)
 else
   note_failed(thread, priority, sequence, attempt, string.match(reason, '^[^\n]*'), ARGV[11])
   dead_letter(thread, tubes, i, attempt, reason)

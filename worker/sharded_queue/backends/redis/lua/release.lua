@@ -10,8 +10,7 @@ for at = 2, #ARGV, 2 do
     local tubes = tubes_of(ARGV[at])
     let_go(ARGV[at])
     if delay > 0 and not (tubes and #tubes == 0) then
-      redis.call('ZADD', BLOCKED, 'GT', end_of(BLOCK_WAITS, now + delay), ARGV[at]) -- a pause lasts longer
-      woken = woken + 1 -- waiting workers do not know yet when this wait ends
+      hold_back(ARGV[at], now + delay)
     else
       make_ready(ARGV[at], tubes)
     end
