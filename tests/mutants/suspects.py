@@ -116,10 +116,21 @@ MUTANTS = [
         (TESTS + "a_stop_of_another_handler_waits_for_a_last_try",),
     ),
     Mutant(
+        "those who wait for the end of a last try wake each other",
+        SUSPECTS,
+        """        self.notice()
+        while self.is_closed and self._trying is not lane:
+""",
+        """        while self.is_closed and self._trying is not lane:
+            self.notice()
+""",
+        (TESTS + "those_who_wait_for_the_end_of_a_last_try_do_not_wake_each_other",),
+    ),
+    Mutant(
         "an OS thread that nobody awaits counts as no call",
         SUSPECTS,
-        "left = [] if is_called else os_thread_calls()",
-        "left = []",
+        "left = set() if is_called else set(os_thread_calls())",
+        "left = set()",
         (TESTS + "a_last_try_waits_for_an_os_thread_that_nobody_awaits_any_more",),
     ),
     Mutant(

@@ -247,7 +247,7 @@ class _Host:
     async def isolate(self, lease: Lease, is_alone: bool, call: int) -> bool:
         return await self.coordinator.isolate(lease, is_alone, call)
 
-    def opened(self) -> None: ...
+    def bind_again(self) -> None: ...
 
 
 def _recorded(handler: type[Handler], entry: Entry, body: bytes, delay_seconds: float) -> Recorded:

@@ -74,6 +74,12 @@ class Scene(Bench):
             await self.backend.redis.zadd(f"{self.backend.redis_storage.keys.lock(shard)}:leases", ends)
         await self.backend.coordinator.notify(shard)
 
+    async def close(self, worker: Worker) -> None:
+        """Its last try of thread a waits for the end of its call for thread x."""
+        await soon(self.beginning("x"))
+        await self.die("a")
+        await wait_for_quiet(worker)
+
     async def suspected(self, *threads: str) -> None:
         await self.hold(*threads)
         await self.die(*threads)
@@ -101,7 +107,7 @@ class Scene(Bench):
             await asyncio.sleep(0.01)
             await self.backend.advance(time.monotonic() - started)
 
-    async def drained(self) -> None:
+    async def drain(self) -> None:
         async with asyncio.timeout(SOON):
             while await self.depth(self.suspect):  # noqa: ASYNC110 - a thread may also be handled by another worker
                 await asyncio.sleep(0.01)
@@ -116,7 +122,7 @@ async def scene(backend: Backend) -> AsyncIterator[Scene]:
     ticking.cancel()
 
 
-async def closing(worker: Worker) -> None:
+async def wait_for_quiet(worker: Worker) -> None:
     """Until a last try of the worker waits for quiet."""
     async with asyncio.timeout(SOON):
         while not worker.suspects.is_closed:  # noqa: ASYNC110 - it tells nobody
@@ -144,7 +150,7 @@ async def test_suspects_are_tried_one_at_a_time_beside_innocent_threads(
         await soon(scene.beginning("x"))
         await soon(scene.beginning("y"))
         scene.end_all("a", "b", "c", "d", "x", "y")
-        await scene.drained()
+        await scene.drain()
 
     assert most_at_once(scene.calls, "abcd") == 1
 
@@ -155,16 +161,14 @@ async def test_a_last_try_is_alone(scene: Scene) -> None:
     await scene.hold("a")
     await scene.queue.register(scene.innocent, Job(1, "x"))
     async with scene.serving() as worker:
-        await soon(scene.beginning("x"))
-        await scene.die("a")
-        await closing(worker)
+        await scene.close(worker)
         await scene.queue.register(scene.innocent, Job(1, "y"))
         scene.end_all("x", "y")
         await soon(scene.beginning("a"))
         is_alone = await scene.is_alone("a")
         scene.end_all("a")
         await soon(scene.beginning("y"))
-        await scene.drained()
+        await scene.drain()
 
     assert is_alone
     assert scene.calls[:5] == ["+x", "-x", "+a", "-a", "+y"]
@@ -187,9 +191,7 @@ async def test_the_threads_beside_a_last_try_go_to_other_workers(scene: Scene) -
     await scene.hold("a")
     await scene.queue.register(scene.innocent, Job(1, "x"), Job(2, "x"))
     async with scene.serving() as worker:
-        await soon(scene.beginning("x"))
-        await scene.die("a")
-        await closing(worker)
+        await scene.close(worker)
         scene.end_all("x")
         await soon(scene.beginning("a"))
         scene.beginning("x").clear()
@@ -205,9 +207,7 @@ async def test_a_last_try_that_finds_no_quiet_is_put_off_and_others_go_on(scene:
     await scene.hold("a")
     await scene.queue.register(scene.innocent, Job(1, "x"))
     async with scene.serving() as worker:
-        await soon(scene.beginning("x"))
-        await scene.die("a")
-        await closing(worker)
+        await scene.close(worker)
         await scene.queue.register(scene.innocent, Job(1, "y"))
         await soon(scene.beginning("y"))
         assert "+a" not in scene.calls
@@ -243,7 +243,7 @@ async def test_a_lone_worker_clears_suspects_one_after_another(scene: Scene, lim
     await scene.queue.register(scene.innocent, *[Job(number, "x") for number in range(3)])
     scene.end_all("x", *threads)
     async with scene.serving():
-        await scene.drained()
+        await scene.drain()
         await soon(scene.beginning("x"))
 
     assert sorted(call for call in scene.calls if call[:2] == "+s") == sorted(f"+{thread}" for thread in threads)
@@ -347,14 +347,46 @@ async def test_a_stop_of_another_handler_waits_for_a_last_try(scene: Scene, monk
 
         monkeypatch.setattr(worker.suspects, "wait_until_open", wait)
         await scene.die("a")
-        await closing(worker)
+        await wait_for_quiet(worker)
         scene.end_all("c")
         await soon(scene.beginning("a"))
         await soon(ending)
         scene.end_all("a")
-        await scene.drained()
+        await scene.drain()
 
     assert scene.calls == ["+c", "-c", "+a", "-a", "stop"]
+
+
+async def test_those_who_wait_for_the_end_of_a_last_try_do_not_wake_each_other() -> None:
+    """Two of them would keep the event loop busy for as long as it takes."""
+
+    class Idle:
+        called_since: float | None = None
+        lanes = ()
+
+        async def isolate(self, is_alone: bool) -> bool:
+            return is_alone
+
+        def bind_again(self) -> None: ...
+
+    trying, *others = Idle(), Idle(), Idle()
+    tries = suspects.Suspects(Idle())
+    assert await tries.admit(trying, settings.crash_limit) is None
+    waiting = [asyncio.create_task(tries.wait_until_open(lane)) for lane in others]
+    turns, notice = 0, tries.notice
+
+    def count() -> None:
+        nonlocal turns
+        turns += 1
+        notice()
+
+    tries.notice = count  # type: ignore[method-assign]
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+    assert turns == len(waiting)
+    tries.leave(trying)
+    await asyncio.gather(*waiting)
 
 
 async def test_a_last_try_waits_for_an_os_thread_that_nobody_awaits_any_more(scene: Scene) -> None:
@@ -373,7 +405,7 @@ async def test_a_last_try_waits_for_an_os_thread_that_nobody_awaits_any_more(sce
             (lane,) = worker.lanes
             lane.revoke("a test")
             await scene.die("a")
-            await closing(worker)
+            await wait_for_quiet(worker)
             await asyncio.sleep(0)
             assert "+a" not in scene.calls
         finally:

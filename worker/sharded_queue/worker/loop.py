@@ -101,7 +101,7 @@ class Worker:
         self._pool = TaskPool()
         self._renewer: LeaseRenewer
         self.slots, self.suspects = Slots(self._pool), Suspects(self)
-        self._has_opened = False
+        self._is_reopened = False
         self._settlements = SettlementBatcher(queue.storage, self._pool)
         self._scheduler = Scheduler(queue.storage, self.shards)
         self.telemetry = Telemetry(self, queue.storage, self.shards)
@@ -242,8 +242,8 @@ class Worker:
         self._changed.clear()
         if self._stopping:
             return None
-        if self._binder.must_look() or self._has_opened:
-            self._has_opened = False
+        if self._binder.must_look() or self._is_reopened:
+            self._is_reopened = False
             return ()
         till = self._binder.patience()
         if self.quota.is_limited:
@@ -386,9 +386,9 @@ class Worker:
     async def fail(self, failure: Failure) -> bool:
         return await self.queue.storage.fail(failure)
 
-    def opened(self) -> None:
+    def bind_again(self) -> None:
         """A last try is over: bind again what others left."""
-        self._has_opened = True
+        self._is_reopened = True
         self._changed.set()
 
     async def isolate(self, lease: Lease, is_alone: bool, call: int) -> bool:

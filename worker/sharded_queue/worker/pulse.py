@@ -19,7 +19,7 @@ class Pulse:
     def silence(self) -> float:
         """Seconds for which the loop has not answered; at most one look less than it has stood still."""
         now = self._clock()
-        if self._has_answered:  # the loop, in its own OS thread, sets it at any moment, and nothing else
+        if self._has_answered:  # the only state that the loop changes, from its own OS thread at any moment
             self._asked_at, self._has_answered = now, False
             self._loop.call_soon_threadsafe(self._answer)
         return now - self._asked_at

@@ -15,8 +15,9 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Collection
+from concurrent.futures import Future
 from contextlib import suppress
-from typing import Protocol
+from typing import Any, Protocol
 
 from sharded_queue.errors import LeaseLost, StorageUnavailable
 from sharded_queue.handler import os_thread_calls
@@ -44,8 +45,8 @@ class Trier(Protocol):
     def lanes(self) -> Collection[Tried]:
         """All lanes that the worker has."""
 
-    def opened(self) -> None:
-        """Calls may begin again."""
+    def bind_again(self) -> None:
+        """Calls may begin again, of threads that were left to other workers too."""
 
 
 class Suspects:
@@ -106,8 +107,8 @@ class Suspects:
 
     async def wait_until_open(self, lane: Tried) -> None:
         """For what *lane* calls outside of a try, which cannot be put off."""
+        self.notice()
         while self.is_closed and self._trying is not lane:
-            self.notice()
             await self._noticed()
 
     def stop(self) -> None:
@@ -143,7 +144,7 @@ class Suspects:
         if self.is_closed:
             self.is_closed = False
             self._not_before = 2 * time.monotonic() - self._closed_at
-            self._worker.opened()
+            self._worker.bind_again()
         for lane, granted in self._line.items():
             if not granted.done():
                 self._trying = lane
@@ -175,13 +176,15 @@ class Suspects:
 
     async def _quiet(self, lane: Tried) -> None:
         """Wait until no call but one of *lane* runs, in no OS thread either."""
+        notice, watched = self._notice_from_os_thread(asyncio.get_running_loop()), set[Future[Any]]()
         while not self._is_stopped:
             is_called = any(other.called_since is not None for other in self._worker.lanes if other is not lane)
-            left = [] if is_called else os_thread_calls()
+            left = set() if is_called else set(os_thread_calls())
             if not is_called and not left:
                 return
-            for call in left:
-                call.add_done_callback(self._notice_from_os_thread(asyncio.get_running_loop()))
+            for call in left - watched:
+                call.add_done_callback(notice)
+            watched |= left
             await self._noticed()
 
     def _notice_from_os_thread(self, loop: asyncio.AbstractEventLoop) -> Callable[[object], None]:
