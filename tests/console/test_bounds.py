@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sharded_queue.monitoring.bounds import LINES, Connections, FewLines
+from sharded_queue.monitoring.bounds import LINES, Connections, FewMessages
 from sharded_queue.web import server as console_server
 from sharded_queue.web.command import listening
 from sharded_queue.web.server import server_of
@@ -51,6 +51,17 @@ async def answered(port: int, asked: bytes = ASKED) -> bytes:
     return await rest(reader, writer)
 
 
+async def drip(port: int, begun: bytes, drop: bytes) -> bytes:
+    """What comes until the connection of a client ends that sends *drop* again and again after *begun*."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(begun)
+    ended = asyncio.create_task(rest(reader, writer))
+    while not ended.done():
+        writer.write(drop)
+        await asyncio.wait([ended], timeout=0.1)
+    return ended.result()
+
+
 async def rest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
     """All that comes until the connection ends, however it ends."""
     answer = b""
@@ -79,25 +90,13 @@ async def test_who_asks_at_once_is_answered_while_all_connections_are_in_use(mon
 async def test_head_that_drips_ends_the_connection(begun: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console_server, "HEAD_SECONDS", 1.0)
     async with serving() as (port, _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(begun)
-        ended = asyncio.create_task(rest(reader, writer))
-        while not ended.done():
-            writer.write(b"G")
-            await asyncio.wait([ended], timeout=0.1)
+        await drip(port, begun, b"G")
 
 
 async def test_body_that_drips_ends_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(console_server, "BODY_SECONDS", 0.5)
     async with serving() as (port, _):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(FORM)
-        ended = asyncio.create_task(rest(reader, writer))
-        while not ended.done():
-            writer.write(b"x")
-            await asyncio.wait([ended], timeout=0.1)
-
-        assert ended.result() == b""
+        assert await drip(port, FORM, b"x") == b""
 
 
 async def test_head_that_is_too_long_is_refused() -> None:
@@ -124,7 +123,7 @@ async def test_who_does_not_read_the_answer_loses_the_connection(monkeypatch: py
 
 
 def test_log_has_few_lines_of_a_kind() -> None:
-    few = FewLines()
+    few = FewMessages()
     lines = [logging.makeLogRecord({"msg": "Invalid HTTP request received."}) for _ in range(1000)]
 
     assert sum(map(few.filter, lines)) == LINES

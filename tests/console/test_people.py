@@ -15,12 +15,13 @@ import httpx
 import pytest
 
 from sharded_queue.errors import SettingsError
+from sharded_queue.monitoring.bounds import LINES_SECONDS
 from sharded_queue.web import auth, people
 from sharded_queue.web.audit import Audit, AuditLost
 from sharded_queue.web.csrf import COOKIE
 from sharded_queue.web.people import MOST_CHECKS, MOST_OF_ADDRESS, MOST_OF_PAIR, People, UserFile, digest_of
 from sharded_queue.web.proxies import Proxies
-from sharded_queue.web.refusals import LINES, LINES_EACH, LINES_SECONDS, FewLines
+from sharded_queue.web.refusals import LINES, LINES_EACH, FewLines
 from tests.console.test_application import ORIGIN, PAUSE, Desk, is_paused, opened
 
 A, B = "10.0.0.1", "10.0.0.2"

@@ -202,7 +202,7 @@ MUTANTS = [
     Mutant(
         "a flood of wrong secrets fills the log",
         "web/refusals.py",
-        "if self._lines[whose] >= LINES_EACH or self._lines.total() >= LINES:",
+        "if lines[whose] >= LINES_EACH or lines.total() >= LINES:",
         "if False:",
         (PEOPLE + "refused_sign_ins_have_few_lines_and_all_are_counted",),
     ),

@@ -5,6 +5,8 @@ The ports of a worker, of the operator and of the console have these bounds in c
 """
 
 import logging
+from collections import Counter
+from collections.abc import Callable
 from time import monotonic
 from typing import Generic, Protocol, TypeVar
 
@@ -66,19 +68,30 @@ class Connections(Generic[C]):
             connection.abort()
 
 
-class FewLines(logging.Filter):
+class Window:
+    """Counts what happens, from zero again after each *LINES_SECONDS*. *elapsed* tells seconds."""
+
+    def __init__(self, elapsed: Callable[[], float] = monotonic) -> None:
+        self._elapsed, self._began = elapsed, elapsed()
+        self._counts: Counter[str] = Counter()
+
+    def counts(self) -> Counter[str]:
+        if self._elapsed() - self._began >= LINES_SECONDS:
+            self._began = self._elapsed()
+            self._counts.clear()
+        return self._counts
+
+
+class FewMessages(logging.Filter):
     """Lets each message through *LINES* times in *LINES_SECONDS*: whoever can connect can cause it without end."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._began = 0.0
-        self._lines: dict[str, int] = {}
+        self._window = Window()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if monotonic() - self._began >= LINES_SECONDS:
-            self._began, self._lines = monotonic(), {}
-        message = str(record.msg)
-        self._lines[message] = self._lines.get(message, 0) + 1
-        if self._lines[message] == LINES:
+        message, lines = str(record.msg), self._window.counts()
+        lines[message] += 1
+        if lines[message] == LINES:
             record.msg = f"{message.rstrip()} (the last line of its kind for up to {LINES_SECONDS:g} s)"
-        return self._lines[message] <= LINES
+        return lines[message] <= LINES

@@ -1,38 +1,33 @@
 """Whom the console refused, and why: numbers without a bound, and lines of the log with one."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable
 from time import monotonic
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
-from prometheus_client import Counter as Counted
+from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
+from sharded_queue.monitoring.bounds import Window
 from sharded_queue.web.people import LONGEST_NAME, People
 
 log = logging.getLogger("sharded_queue.web")
 
-LINES, LINES_EACH, LINES_SECONDS = 60, 10, 60.0
-"""Lines about refusals in a time: of all, and of each address or person. Whoever reaches the port can cause them."""
+LINES, LINES_EACH = 60, 10
+"""Lines about refusals in a window: of all, and of each address or person. Whoever reaches the port can cause them."""
 
 
 class FewLines:
     """Which of many events get a line of the log."""
 
     def __init__(self, elapsed: Callable[[], float] = monotonic) -> None:
-        self._elapsed = elapsed
-        self._began, self._left_out = elapsed(), 0
-        self._lines: Counter[str] = Counter()
+        self._window, self._left_out = Window(elapsed), 0
 
     def take(self, whose: str) -> int | None:
         """How many events had no line since the last line; None: neither has this one."""
-        if self._elapsed() - self._began >= LINES_SECONDS:
-            self._began = self._elapsed()
-            self._lines.clear()
-        if self._lines[whose] >= LINES_EACH or self._lines.total() >= LINES:
+        lines = self._window.counts()
+        if lines[whose] >= LINES_EACH or lines.total() >= LINES:
             self._left_out += 1
             return None
-        self._lines[whose] += 1
+        lines[whose] += 1
         left_out, self._left_out = self._left_out, 0
         return left_out
 
@@ -48,8 +43,8 @@ class Refusals:
         self._gauge("users_readable", "0 while the file of users cannot be read, else 1", lambda: not people.fault)
         self._lines_of_sign_ins, self._lines_of_actions = FewLines(), FewLines()
 
-    def _counter(self, name: str, text: str) -> Counted:
-        return Counted(f"sharded_queue_console_refused_{name}", text, ["reason"], registry=self._registry)
+    def _counter(self, name: str, text: str) -> Counter:
+        return Counter(f"sharded_queue_console_refused_{name}", text, ["reason"], registry=self._registry)
 
     def _gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
         Gauge(f"sharded_queue_console_{name}", text, registry=self._registry).set_function(value)

@@ -18,19 +18,19 @@ from sharded_queue.monitoring.bounds import (
     HEAD_SECONDS,
     KERNEL_QUEUE,
     Connections,
-    FewLines,
+    FewMessages,
 )
 
 CONNECTIONS = 192
 """Open connections: 128 live pages and 64 others. With what is accepted beyond it, below 256 descriptors."""
-FEW_LINES = FewLines()
+FEW_MESSAGES = FewMessages()
 
 
 class Connection(H11Protocol):
     """uvicorn's connection, which ends when its client owes a head or a body for too long, or does not read."""
 
     open: Connections["Connection"]
-    """Set by `serving`, for all connections of one server."""
+    """Set by `server_of`, for all connections of one server."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -98,7 +98,7 @@ class Server(uvicorn.Server):
 def server_of(application: Any, **options: Any) -> Server:
     """A server of its own connections, `CONNECTIONS` at most."""
     for name in ("uvicorn.error", "asyncio"):
-        logging.getLogger(name).addFilter(FEW_LINES)
+        logging.getLogger(name).addFilter(FEW_MESSAGES)
 
     class Own(Connection):
         open = Connections(CONNECTIONS)
