@@ -67,17 +67,17 @@ def kept(filled: Stage) -> Sequence[tuple[bytes, bytes]]:
 
 
 @pytest.fixture(autouse=True)
-def restored(filled: Stage, kept: Sequence[tuple[bytes, bytes]]) -> None:
+def restore(filled: Stage, kept: Sequence[tuple[bytes, bytes]]) -> None:
     """No test finds what another one did."""
 
-    async def restore(redis: Redis) -> None:
+    async def refill(redis: Redis) -> None:
         async with redis.pipeline(transaction=True) as pipeline:
             pipeline.flushall()
             for key, value in kept:
                 pipeline.restore(key, 0, value)
             await pipeline.execute()
 
-    filled.ask(restore)
+    filled.ask(refill)
 
 
 @pytest.fixture(scope="module")

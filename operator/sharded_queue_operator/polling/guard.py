@@ -14,7 +14,7 @@ BOUNDS = Bounds(elements=1 << 17, bytes=8 << 20, seconds=5.0)
 OWN_RATE, OWN_BURST = 128 << 10, 128 << 10
 """What each Redis may be read of by itself; a usual answer costs 4 KiB."""
 SHARED_RATE, SHARED_BURST = 8 << 20, 8 << 20
-"""What all Redis of a namespace may be read of beyond that: some two tenths of a core."""
+"""What all Redis of a namespace may be read of beyond that."""
 
 
 def own_bucket() -> Bucket:

@@ -108,7 +108,7 @@ async def test_a_message_that_was_begun_has_a_deadline() -> None:
         await ended.wait()
 
 
-def bounded(client: Client) -> Client:
+def bind(client: Client) -> Client:
     bind_parser(client)
     return client
 
@@ -116,9 +116,7 @@ def bounded(client: Client) -> Client:
 @pytest.mark.parametrize(
     "options", [{}, {"mode": "Sentinel", "sentinel_master": "main"}, {"mode": "Cluster"}, {"tls": True}], ids=str
 )
-@pytest.mark.parametrize(
-    "wrap", [bounded, lambda client: clone(bounded(client)), lambda client: guard(client, Allowed())]
-)
+@pytest.mark.parametrize("wrap", [bind, lambda client: clone(bind(client)), lambda client: guard(client, Allowed())])
 async def test_every_connection_of_a_client_is_bounded(
     options: Mapping[str, Any], wrap: Callable[[Client], Client]
 ) -> None:

@@ -63,12 +63,12 @@ def is_same_origin(request: Request) -> bool:
 
 
 def remember(response: Response, session: str, request: Request) -> None:
-    response.set_cookie(name_of(request), session, httponly=True, samesite="strict", secure=is_encrypted(request))
+    response.set_cookie(name_of(request), session, httponly=True, samesite="strict", secure=is_over_https(request))
 
 
 def name_of(request: Request) -> str:
-    return HOST_COOKIE if is_encrypted(request) else COOKIE
+    return HOST_COOKIE if is_over_https(request) else COOKIE
 
 
-def is_encrypted(request: Request) -> bool:
+def is_over_https(request: Request) -> bool:
     return request.url.scheme == "https"
