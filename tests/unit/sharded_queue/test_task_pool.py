@@ -7,6 +7,7 @@ from contextvars import ContextVar
 from functools import partial
 from math import inf
 from typing import Any
+from weakref import ref
 
 import pytest
 
@@ -14,6 +15,7 @@ from sharded_queue.worker import task_pool
 from sharded_queue.worker.task_pool import Fiber, TaskPool, suspend
 
 MINE: ContextVar[str] = ContextVar("MINE", default="nobody's")
+HANDLED: ContextVar[object] = ContextVar("HANDLED", default=None)
 
 
 class Shift:
@@ -289,3 +291,30 @@ async def test_handlers_that_never_wait_leave_the_rest_of_the_process_its_turns(
     counting.cancel()
 
     assert set(turns) >= set(range(1, 10))
+
+
+async def test_a_task_keeps_nothing_of_the_fiber_that_called_it(shift: Shift) -> None:
+    """A fiber that answers another one calls the task in which the other one goes on, for as long as that takes."""
+
+    class Batch: ...
+
+    async def answer_the_other() -> None:
+        batch = Batch()
+        batches.append(ref(batch))
+        HANDLED.set(batch)
+        other.answer(None)
+
+    async def go_on() -> None:
+        await suspend()
+        await free.wait()
+
+    batches: list[ref[Batch]] = []
+    free = asyncio.Event()
+    other = shift.start("other", go_on())
+    await until(lambda: other.is_suspended)
+    shift.start("first", answer_the_other())
+    await until(lambda: other.task)
+
+    assert [batch() for batch in batches] == [None]
+    free.set()
+    await shift.wait_for("first", "other")

@@ -94,6 +94,7 @@ class TaskPool:
         self._ready: deque[tuple[Fiber, object]] = deque()
         self._next: asyncio.Task[None] | None = None
         self._alone: set[asyncio.Task[None]] = set()
+        self._context = copy_context()  # that of the fiber which calls a task would hold what that fiber handled
         self.current: Fiber
         """The fiber that runs: the one to answer when it suspends."""
 
@@ -144,7 +145,7 @@ class TaskPool:
     def _call_task(self) -> None:
         """Start a task for the fibers that are ready: the running task may have to wait with its fiber."""
         if self._ready and (self._next is None or self._next.done()):
-            self._next = asyncio.create_task(self._work())
+            self._next = asyncio.create_task(self._work(), context=self._context)
 
     async def _work(self) -> None:
         self._next = None
