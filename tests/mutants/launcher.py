@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
@@ -34,50 +34,61 @@ class Run(NamedTuple):
 
 
 class Launcher:
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
-        self._process = process
+    """Runs that have *folder* as their working folder, in a process that is started with the first of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[str] | None = None
 
     def run(self, run: Run, timeout: float) -> tuple[int, str]:
-        """The exit status of pytest, and what it printed. A TimeoutError ends the launcher, which then refuses more."""
-        requests, answers = self._pipes()
+        """
+        The exit status of pytest, and what it printed.
+
+        Raises:
+            TimeoutError: it did not end within *timeout* seconds. It is killed, and the next run gets a new process: the
+                late answer of this one would be taken for that of the next.
+        """
+        self._process = self._process or self._start()
+        requests, answers = self._process.stdin, self._process.stdout
+        assert requests
+        assert answers
+        Path(run.output).touch()
         requests.write(json.dumps(run) + "\n")
         requests.flush()
         with DefaultSelector() as selector:
             selector.register(answers, EVENT_READ)
             if not selector.select(timeout):
-                self.kill()  # or its late answer would be taken for that of the next run
+                self.kill()
                 raise TimeoutError(f"pytest did not end within {timeout} s:\n{Path(run.output).read_text()}")
         return int(answers.readline()), Path(run.output).read_text()
 
-    def kill(self) -> None:
-        """End it, and the run that it waits for."""
-        with suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
+    def _start(self) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            cwd=self._folder,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            process_group=0,
+        )
 
-    def _pipes(self) -> tuple[IO[str], IO[str]]:
-        assert self._process.stdin
-        assert self._process.stdout
-        return self._process.stdin, self._process.stdout
+    def kill(self) -> None:
+        """End the process, and the run that it waits for."""
+        process, self._process = self._process, None
+        if process:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
 
 
 @contextmanager
 def launcher(folder: Path) -> Iterator[Launcher]:
     """A launcher whose runs have *folder* as their working folder."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", __name__],
-        cwd=folder,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        process_group=0,
-    )
-    with process:
-        runs = Launcher(process)
-        try:
-            yield runs
-        finally:
-            runs.kill()
+    runs = Launcher(folder)
+    try:
+        yield runs
+    finally:
+        runs.kill()
 
 
 def main() -> None:
