@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ResponseError
 
 from sharded_queue import SettingsError, StorageUnavailable, settings
 from sharded_queue.backends.redis.client import Client, RedisOptions, close, connect
+from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.url import Mode
 from tests.contract.backend import RedisBackend, handed
 from tests.harness.certificates import Authority, TlsServer
@@ -97,6 +100,19 @@ async def test_a_client_with_tls_is_told_that_the_port_does_not_speak_it(
     said = await refusal(as_mode(redis_server.address, mode, tls=True, tls_ca=str(authority.file), timeout_seconds=0.3))
 
     assert f"{redis_server.port} speaks Redis without TLS: set QUEUE_REDIS_TLS=Disabled, or give the port" in said
+
+
+async def test_a_server_that_answers_is_not_guessed_at(redis_server: RedisServer) -> None:
+    """Each refusal took a second more, for a link of a client that another link had connected."""
+    async with Redis(host="127.0.0.1", port=redis_server.port) as redis:
+        await Link(redis).send("a", "RPUSH", "a", "1", seconds=5)
+        before = (await redis.info("stats"))["total_connections_received"]
+        link = Link(redis)
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            await link.send("a", "GET", "a", seconds=5)
+
+        assert await link.wrong_protocol() is None
+        assert (await redis.info("stats"))["total_connections_received"] == before
 
 
 @pytest.mark.parametrize("has_tls", [False, True])

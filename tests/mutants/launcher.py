@@ -45,8 +45,8 @@ class Launcher:
         The exit status of pytest, and what it printed.
 
         Raises:
-            TimeoutError: it did not end within *timeout* seconds. It is killed, and the next run gets a new process: the
-                late answer of this one would be taken for that of the next.
+            TimeoutError: it did not end within *timeout* seconds. The process is killed, and the next run gets another:
+                a late answer would be taken for that of the next run.
         """
         self._process = self._process or self._start()
         requests, answers = self._process.stdin, self._process.stdout

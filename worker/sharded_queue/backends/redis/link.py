@@ -132,6 +132,7 @@ class Link:
         with self._within(seconds):
             cancellations = _cancellations()
             connection = idle.pop() if idle else await self._connected(node)
+            self._has_connected = True  # perhaps by another link of this client
             try:
                 answers = await self._write_read(connection, commands, cancellations)
             except BaseException:
@@ -170,9 +171,7 @@ class Link:
     async def _connected(self, node: Any) -> Any:
         try:
             with as_redis_errors():
-                connection = await self._borrow(node)
-            self._has_connected = True
-            return connection
+                return await self._borrow(node)
         except RedisConnectionError as error:
             if better := _explained(error, speaks_tls(self.redis)):
                 raise better from error.__context__
