@@ -3,7 +3,8 @@ Any sequence of calls, on memory and on a real Redis at once: same answers, same
 
 Commands and answers get lost on the way to Redis, so that scripts are sent again, and first sendings are held up there
 and arrive among newer commands, any number of times; memory does each call once.
-MODEL_STEPS sets the number of steps (default 3,000, and 30,000 in CI), MODEL_SEED begins with the same ones again.
+MODEL_STEPS sets the number of steps (default 3,000, and 12,000 in CI), MODEL_SEED begins with the same ones again. The
+parts run side by side.
 """
 
 import os
@@ -21,13 +22,17 @@ from tests.conftest import MODEL_SEED
 from tests.contract.model import Machine, OneClock
 from tools.redis_server import RedisServer
 
-STEPS = int(os.environ.get("MODEL_STEPS") or ("30000" if os.environ.get("CI") else "3000"))
+STEPS = int(os.environ.get("MODEL_STEPS") or ("12000" if os.environ.get("CI") else "3000"))
+PARTS = 3
 STEPS_A_RUN = 50
 
 
 @pytest.mark.redis
 @pytest.mark.timeout(3600)
-def test_memory_and_redis_are_the_same_queue(redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("part", range(PARTS))
+def test_memory_and_redis_are_the_same_queue(
+    redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch, part: int
+) -> None:
     monkeypatch.setattr(scripts, "PAUSE_SECONDS", 0.0001)
     monkeypatch.setattr(storage, "PACKED_MESSAGES", 2)  # a registration of the model is small
     settings.crash_limit = 3
@@ -36,11 +41,11 @@ def test_memory_and_redis_are_the_same_queue(redis_server: RedisServer, monkeypa
     def make() -> Machine:
         return Machine(redis_server.port, clock)
 
-    make._hypothesis_internal_use_seed = MODEL_SEED  # type: ignore[attr-defined] # what @seed writes on a test
+    make._hypothesis_internal_use_seed = MODEL_SEED + part  # type: ignore[attr-defined] # what @seed writes on a test
     run_state_machine_as_test(
         make,
         settings=hypothesis_settings(
-            max_examples=max(1, STEPS // STEPS_A_RUN),
+            max_examples=max(1, STEPS // STEPS_A_RUN // PARTS),
             stateful_step_count=STEPS_A_RUN,
             deadline=None,
             database=None,
