@@ -37,6 +37,12 @@ workers_available = Gauge(
 pinned = Gauge(
     "sharded_queue_pinned", "1 while a person's number of workers is in force, else 0", QUEUE, registry=registry
 )
+outdated = Gauge(
+    "sharded_queue_outdated",
+    "1 while the pod template of this operator waits for its turn, else 0",
+    QUEUE,
+    registry=registry,
+)
 known = Gauge("sharded_queue_known", "1 while Redis answers for the queue, else 0", QUEUE, registry=registry)
 accepted = Gauge("sharded_queue_accepted", "1 while the resource's spec is valid, else 0", QUEUE, registry=registry)
 
@@ -72,12 +78,18 @@ failures = Counter(
 watch_failures = Counter(
     "sharded_queue_operator_watch_failures_total", "Ends of the watches, which then start again", registry=registry
 )
+rollouts = Gauge(
+    "sharded_queue_operator_rollouts",
+    "Queues by the stage of the rollout that a release of the operator causes",
+    ("stage",),
+    registry=registry,
+)
 leading = Gauge("sharded_queue_operator_leading", "1 while this process may write", registry=registry)
 
 READ = (lanes, depth, lag_seconds, unconsumed_depth, known)
 """Known only while the Redis of a resource is read."""
 
-OF_A_QUEUE = (desired_replicas, current_replicas, ready_replicas, workers_available, pinned, *READ, accepted)
+OF_A_QUEUE = (desired_replicas, current_replicas, ready_replicas, workers_available, pinned, outdated, *READ, accepted)
 
 
 def initialise(namespace: str, queue: str) -> None:

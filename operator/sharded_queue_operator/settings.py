@@ -54,6 +54,10 @@ class Settings(BaseSettings):
     """How often depth and lag are written to a status; half as often when they changed little. Decisions and conditions
     are written at once. A thousand busy queues are 33 writes a second at the default."""
 
+    rollout_percent: int = Field(default=5, ge=1, le=100)
+    """How many queues may take another pod template at a time, in percent of all and at least one, where a new release
+    of the operator makes it. A change by the author of a queue waits for nothing."""
+
     stuck_seconds: float = Field(default=900.0, ge=10, le=86_400)
     """`/livez` fails after this time without progress. Keep it above `OPERATOR_RESYNC_SECONDS`: an idle operator makes
     progress only by reading lists."""

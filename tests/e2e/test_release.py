@@ -46,6 +46,17 @@ SCALING = {
 }
 SETTINGS = ["--set=redis.enabled=true", "--set=settings.leaseSeconds=4"]
 PREVIOUS = "0.9.0"
+PREVIOUS_OPERATOR = """
+from sharded_queue_operator import __main__
+from sharded_queue_operator.cluster import workloads
+from sharded_queue_operator.resource import deployment
+deployment.GRACE_SECONDS += 1
+workloads.annotate = lambda manifest, _: manifest
+__main__.main()
+"""
+"""It makes another pod template of the same spec, and writes down nothing of it on a Deployment."""
+
+ROLLOUT = "shardedqueue.dev/rollout"
 
 
 class Steps:
@@ -146,8 +157,8 @@ def worker(edition: str) -> Manifest:
 
 def previous_chart(folder: Path) -> Path:
     """
-    The chart as an earlier version: with its number, and without a column and a field of the kind. None was ever
-    published, so this one is made up.
+    The chart as an earlier version: with its number, without a column and a field of the kind, and with an operator
+    that makes other pods. None was ever published, so this one is made up.
     """
     chart = Path(shutil.copytree(CHART, folder / "previous"))
     about = yaml.safe_load((chart / "Chart.yaml").read_text())
@@ -158,6 +169,11 @@ def previous_chart(folder: Path) -> Path:
     version["additionalPrinterColumns"].pop()
     del version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["lastScaleTime"]
     definition.write_text(yaml.safe_dump(kind, sort_keys=False))
+    operator = chart / "templates" / "operator" / "deployment.yaml"
+    command = f"command: {json.dumps(['python', '-c', PREVIOUS_OPERATOR])}"
+    operator.write_text(
+        operator.read_text().replace("      - name: operator\n", f"      - name: operator\n        {command}\n")
+    )
     return chart
 
 
@@ -210,18 +226,35 @@ def test_an_upgrade_keeps_the_workers_and_the_requests_and_brings_the_new_defini
     release = queued.release
     version, columns, status = definition(release)
     assert version == PREVIOUS
+    release.kubectl("annotate", "shq", "steps", f"{ROLLOUT}=hold")
 
     with queued.under_load() as load, queued.replicas_wanted() as replicas:
         workers = set(queued.pods())
         release.helm("upgrade", NAME, str(CHART), "--reuse-values", "--wait", "--timeout=120s")
         done = queued.redis.llen(recording_handler.HISTORY)
         until(lambda: queued.redis.llen(recording_handler.HISTORY) > done + 100, "work goes on")
+        release.kubectl("wait", "shq/steps", "--for=condition=Outdated", "--timeout=60s")
         assert set(queued.pods()) == workers
 
     new_version, new_columns, new_status = definition(release)
     assert new_version == yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
     assert (new_columns - columns, new_status - status) == ({"Message"}, {"lastScaleTime"})
     assert set(replicas) == {PODS}
+    assert load.judged() == []
+    assert replays(load.history) == 0
+
+
+def test_the_pods_of_the_new_operator_come_in_their_turn_and_under_load(queued: Steps) -> None:
+    release = queued.release
+    with queued.under_load() as load:
+        before = set(queued.pods())
+        release.kubectl("annotate", "shq", "steps", f"{ROLLOUT}-")
+        release.kubectl("wait", "shq/steps", "--for=condition=Outdated=False", "--timeout=60s")
+        release.kubectl("rollout", "status", "deployment/steps-worker", "--timeout=90s")
+        assert not before & set(queued.pods())
+
+    (rendered,) = [text for key, text in queued.deployment()["metadata"]["annotations"].items() if "rendered" in key]
+    assert json.loads(rendered)["in_turn"]
     assert load.judged() == []
     assert replays(load.history) == 0
 

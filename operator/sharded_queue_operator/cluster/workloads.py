@@ -13,9 +13,11 @@ from msgspec import json
 from sharded_queue_operator.cluster.api import Api, apps, version_of
 from sharded_queue_operator.cluster.contest import UNDONE_SECONDS
 from sharded_queue_operator.cluster.drift import Applied, digest, part_of
-from sharded_queue_operator.errors import Claimed, NotOurs
+from sharded_queue_operator.cluster.rollouts import Rollouts
+from sharded_queue_operator.errors import ApiRefused, Claimed, NotOurs
 from sharded_queue_operator.resource.deployment import Manifest, deployment, deployment_name
 from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.rendering import Rendering, annotate, is_same, render, stage_of
 from sharded_queue_operator.resource.spec import Resource, ScaleTargetRef
 from sharded_queue_operator.resource.workload import Workload
 
@@ -48,11 +50,22 @@ class Known(NamedTuple):
         return body
 
 
+class Wanted(NamedTuple):
+    """
+    What a Deployment should be, and what is written down on it. Without a *rendering*, the present template was made by
+    a release that wrote nothing down: it can be scaled, and not be made anew.
+    """
+
+    manifest: Manifest
+    rendering: Rendering | None
+
+
 class Workloads:
     """A cache of what runs the workers of each resource, and the writes that keep it as it should be."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, rollouts: Rollouts) -> None:
         self._api = api
+        self.rollouts = rollouts
         self.known: dict[Name, Known] = {}
         self.claims: dict[str, dict[Name, str]] = {}
         """Users' workloads, the resources that name each, and when these were created."""
@@ -69,13 +82,21 @@ class Workloads:
         name = Name.of(body)
         if name not in self.known or version_of(body) >= self.known[name].version:
             self.known[name] = Known.of(body)
+            self._note_rollout(body)
         return owner_of(body)
+
+    def _note_rollout(self, body: Manifest) -> None:
+        rendering, owner = Rendering.of(body), owner_of(body)
+        if owner:
+            self.rollouts.note(owner, stage_of(body) if rendering and rendering.in_turn else None)
 
     def drop(self, body: Manifest) -> Name | None:
         self.lose(Name.of(body))
         return owner_of(body)
 
     def lose(self, name: Name) -> None:
+        if name in self.known and (owner := owner_of(self.known[name].body)):
+            self.rollouts.note(owner, None)
         for known in (self.known, self._applied, self._compared):
             known.pop(name, None)
 
@@ -86,6 +107,7 @@ class Workloads:
     def claim(self, resource: Resource) -> None:
         """Note which user's workload a resource names, in place of the one it named before."""
         self.forget(resource.name)
+        self.rollouts.claim(resource)
         if ref := resource.spec.scale_target_ref:
             self.claims.setdefault(_target_path(resource, ref), {})[resource.name] = resource.created
 
@@ -153,10 +175,26 @@ class Workloads:
         name = deployment_name(resource.name)
         if workload and workload.wanted == replicas and self._agrees(name, resource):
             return False
-        manifest = deployment(resource, replicas)
-        body = await self._api.apply(apps("deployments", name), manifest)
-        self.keep(body)
-        self._applied[name] = Applied(digest(manifest), digest(part_of(body, manifest)))
+        wanted = self._wanted(name, resource, replicas)
+        if wanted.rendering is None:
+            return await self._resize(name, workload, replicas)
+        await self._apply(name, resource, annotate(wanted.manifest, wanted.rendering), wanted)
+        return True
+
+    async def _apply(self, name: Name, resource: Resource, manifest: Manifest, wanted: Wanted) -> None:
+        self.rollouts.note(resource.name, "UnderWay" if wanted.rendering and wanted.rendering.in_turn else None)
+        try:
+            self.keep(body := await self._api.apply(apps("deployments", name), manifest))
+        except ApiRefused:
+            if name in self.known:
+                self._note_rollout(self.known[name].body)
+            raise
+        self._applied[name] = Applied(digest(wanted.manifest), digest(part_of(body, wanted.manifest)))
+
+    async def _resize(self, name: Name, workload: Workload | None, replicas: int) -> bool:
+        if workload and workload.wanted == replicas:
+            return False
+        self.keep(await self._api.merge(apps("deployments", name), {"spec": {"replicas": replicas}}))
         return True
 
     async def _scale(self, resource: Resource, ref: ScaleTargetRef, workload: Workload | None, replicas: int) -> bool:
@@ -167,19 +205,49 @@ class Workloads:
         await self._api.merge(f"{_target_path(resource, ref)}/scale", {"spec": {"replicas": replicas}})
         return True
 
+    def _wanted(self, name: Name, resource: Resource, replicas: int) -> Wanted:
+        """With the template that this release makes of the spec, or the present one while it waits for its turn."""
+        manifest, known = deployment(resource, replicas), self.known.get(name)
+        template: Manifest = manifest["spec"]["template"]
+        body = known.body if known else None
+        present = Rendering.of(body) if body else None
+        if body is None or _is_template(body, present, template):
+            self.rollouts.end_wait(resource.name)
+            return Wanted(manifest, render(resource, template, in_turn=present is not None and present.in_turn))
+        turn = self.rollouts.turn(resource, present, Workload.of(body), len(self.known))
+        if turn != "Waits":
+            return Wanted(manifest, render(resource, template, in_turn=turn == "Now"))
+        if present is None or present.template is None:
+            return Wanted(manifest, None)
+        return Wanted({**manifest, "spec": {**manifest["spec"], "template": present.template}}, present)
+
     def _agrees(self, name: Name, resource: Resource) -> bool:
         """Whether the Deployment is as it should be, replicas aside; compared once for each version of the two."""
         known = self.known[name]
         before, at = self._compared.get(name, (None, 0))
-        if before is resource and at == known.version:
+        if before is resource and at == known.version and not self.rollouts.may_roll(resource.name, len(self.known)):
             return True
-        manifest = deployment(resource, known.workload.wanted)
-        ours, theirs = digest(manifest), digest(part_of(known.body, manifest))
-        applied = self._applied.get(name)
-        is_same = theirs == (applied.theirs if applied and applied.ours == ours else ours)
+        is_same = self._is_wanted(known.body, self._wanted(name, resource, known.workload.wanted), resource)
         if is_same:
             self._compared[name] = resource, known.version
         return is_same
+
+    def _is_wanted(self, body: Manifest, wanted: Wanted, resource: Resource) -> bool:
+        if wanted.rendering is None:
+            return True
+        present = Rendering.of(body)
+        if present is None or not (present.is_asked_by(resource) or wanted.rendering == present):
+            return False
+        ours, theirs = digest(wanted.manifest), digest(part_of(body, wanted.manifest))
+        applied = self._applied.get(Name.of(body))
+        return theirs == (applied.theirs if applied and applied.ours == ours else ours)
+
+
+def _is_template(body: Manifest, present: Rendering | None, template: Manifest) -> bool:
+    """Whether a Deployment has been given *template*; what no release wrote down is compared with what is there."""
+    if present and present.template is not None:
+        return is_same(present.template, template)
+    return is_same(part_of(body["spec"].get("template"), template), template)
 
 
 def pause(workload: Workload, stood_seconds: float) -> float:

@@ -73,7 +73,7 @@ class Applier:
             read_at=read,
             now=now(),
             problems=problems,
-            other_conditions=other_conditions,
+            other_conditions=[*other_conditions, self._workloads.rollouts.condition(resource.name)],
         )
         return await self.write_status(body, after | scaled_at)
 

@@ -17,6 +17,7 @@ from sharded_queue_operator.cluster import contest
 from sharded_queue_operator.cluster.api import Api, core, is_newer
 from sharded_queue_operator.cluster.contest import Contests
 from sharded_queue_operator.cluster.pods import PodTracker
+from sharded_queue_operator.cluster.rollouts import OUTDATED, Rollouts
 from sharded_queue_operator.cluster.workloads import Workloads
 from sharded_queue_operator.controller.apply import Applier, now
 from sharded_queue_operator.controller.entry import CacheEntry
@@ -63,7 +64,8 @@ class Controller:
         self._workers = settings.workers
         self.entries: dict[Name, CacheEntry] = {}
         self.queue: WorkQueue[Name] = WorkQueue()
-        self.workloads = Workloads(api)
+        self.rollouts = Rollouts(settings.rollout_percent)
+        self.workloads = Workloads(api, self.rollouts)
         self.pods = PodTracker(api)
         self.observer = Observer(self._read_secret, self.on_reading, Allowed(settings.allowed_redis))
         self._watchdog = Watchdog(self._on_silence)
@@ -122,6 +124,7 @@ class Controller:
             self.observer,
             self._watchdog,
             self.workloads,
+            self.rollouts,
             self.pods,
             self._scale_down,
             self._applier,
@@ -135,10 +138,23 @@ class Controller:
     def workload_changed(self, body: Manifest) -> None:
         if owner := self.workloads.keep(body):
             self.queue.add(owner)
+            self._go_on_rolling()
 
     def workload_gone(self, body: Manifest) -> None:
         if owner := self.workloads.drop(body):
             self.queue.hurry(owner)
+            self._go_on_rolling()
+
+    def all_workloads_known(self) -> None:
+        """What another leader began counts from here on."""
+        self.rollouts.is_counted = True
+        self._go_on_rolling()
+
+    def _go_on_rolling(self) -> None:
+        for stage, count in self.rollouts.stages().items():
+            metrics.rollouts.labels(stage).set(count)
+        for name in self.rollouts.next(len(self.workloads.known)):
+            self.queue.add(name)
 
     def pod_changed(self, body: Manifest) -> None:
         self._pod_lost(self.pods.keep(body))
@@ -306,3 +322,4 @@ def _export_conditions(name: Name, written: Manifest) -> None:
     is_kept = condition(written, AVAILABLE).get("status") == "False"
     metrics.workers_available.labels(*name).set(not is_kept)
     metrics.pinned.labels(*name).set(condition(written, PINNED).get("status") == "True")
+    metrics.outdated.labels(*name).set(condition(written, OUTDATED).get("status") == "True")

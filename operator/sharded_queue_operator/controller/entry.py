@@ -14,7 +14,7 @@ from sharded_queue_operator.polling.connection import RedisTarget
 from sharded_queue_operator.polling.reader import Reading, Subscription
 from sharded_queue_operator.resource.deployment import Manifest
 from sharded_queue_operator.resource.name import Name
-from sharded_queue_operator.resource.spec import ACCEPT, PAUSE, Resource
+from sharded_queue_operator.resource.spec import ACCEPT, PAUSE, ROLLOUT, Resource
 from sharded_queue_operator.resource.workload import Workload
 from sharded_queue_operator.scaling.history import History
 from sharded_queue_operator.scaling.observation import Doubt, Observation
@@ -95,14 +95,17 @@ def _compact(body: Manifest) -> Manifest:
     """What each reconciliation reads. Most of an object is its spec, a copy of that by kubectl, and bookkeeping."""
     metadata = body["metadata"]
     kept = {key: metadata[key] for key in KEPT if key in metadata}
-    annotations = {k: value for k, value in (metadata.get("annotations") or {}).items() if k in {PAUSE, ACCEPT}}
+    annotations = {
+        k: value for k, value in (metadata.get("annotations") or {}).items() if k in {PAUSE, ACCEPT, ROLLOUT}
+    }
     return {"metadata": kept | {"annotations": annotations}, "status": body.get("status") or {}}
 
 
 def _spec_version(body: Manifest) -> tuple[object, ...]:
     """Changes with what the author of a resource asks for; the rest of the object is the server's or ours."""
     metadata = body["metadata"]
-    return metadata.get("generation"), (metadata.get("annotations") or {}).get(PAUSE), _accepted_loss(body)
+    annotations = metadata.get("annotations") or {}
+    return metadata.get("generation"), annotations.get(PAUSE), annotations.get(ROLLOUT), _accepted_loss(body)
 
 
 def _accepted_loss(body: Manifest) -> str | None:

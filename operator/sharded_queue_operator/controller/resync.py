@@ -6,7 +6,7 @@ They are read every `resync_seconds`, in case a watch went silent, and at once w
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -47,6 +47,7 @@ class Resync:
         self._due.set()
 
     async def run(self) -> None:
+        await self._know_workloads()
         pause = self._pause_seconds
         while True:
             with suppress(TimeoutError):
@@ -56,18 +57,28 @@ class Resync:
             self._controller.check_pollers()
             pause = self._pause_seconds if await self._list_all() else RELIST_SECONDS
 
+    async def _know_workloads(self) -> None:
+        """Before anything is rolled out: the leader before this one may have begun rollouts."""
+        while not await self._list_each(self.list_workloads):  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(RELIST_SECONDS)
+        self._controller.all_workloads_known()
+
     async def _list_all(self) -> bool:
         """Report what the watches should have reported; whether all lists could be read."""
+        is_complete = await self._list_each(self.list_workloads, self.list_pods, self.list_resources)
+        if is_complete:
+            self._controller.note_progress()
+        return is_complete
+
+    async def _list_each(self, *kinds: Callable[[str], Awaitable[None]]) -> bool:
         is_complete = True
         for namespace in self._namespaces:
-            for kind in (self.list_workloads, self.list_pods, self.list_resources):
+            for kind in kinds:
                 try:
                     await kind(namespace)
                 except ApiRefused as error:
                     is_complete = False
                     log.warning("%s; the lists are read again in %s s", error, RELIST_SECONDS)
-        if is_complete:
-            self._controller.note_progress()
         return is_complete
 
     async def list_workloads(self, namespace: str) -> None:

@@ -6,9 +6,10 @@ no server has validated. Every mistake is a `BadSpec` with a sentence for the au
 """
 
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Annotated, Any, Literal, NamedTuple
 
-from msgspec import Meta, Struct, ValidationError, convert, field
+from msgspec import Meta, Struct, ValidationError, convert, field, json
 
 from sharded_queue.tube import Keys, Shard, shards_of
 from sharded_queue_operator.errors import BadSpec
@@ -28,6 +29,14 @@ ACCEPT = f"{GROUP}/accept-data-loss"
 """Annotation: each new value accepts the data that Redis holds now, whatever it held before."""
 
 PAUSES = ("up", "down", "both")
+
+ROLLOUT = f"{GROUP}/rollout"
+"""
+Annotation about the pod template that another release of the operator makes of the same spec: `hold` keeps the present
+one, `go` takes the other one at once, and a failure then stops no other queue.
+"""
+
+ROLLOUTS = ("hold", "go")
 
 NAME_CHARACTERS = 52
 
@@ -137,6 +146,10 @@ class Resource(NamedTuple):
     spec: Spec
     policy: Policy
     created: str = ""
+    asked: str = ""
+    """A digest of what its author asks for in pods: it changes with nothing else."""
+    rollout: str | None = None
+    """The annotation `ROLLOUT`."""
 
 
 def parsed(body: Mapping[str, Any]) -> Resource:
@@ -159,7 +172,24 @@ def parsed(body: Mapping[str, Any]) -> Resource:
     spec = _spec_of(body.get("spec"))
     policy = _policy_of(spec, annotations.get(PAUSE))
     uid, generation, created = (metadata.get(key) for key in ("uid", "generation", "creationTimestamp"))
-    return Resource(Name.of(body), uid or "", generation or 0, spec, policy, created or "")
+    asked, rollout = _digest(_pods_of(body["spec"])), _rollout_of(annotations.get(ROLLOUT))
+    return Resource(Name.of(body), uid or "", generation or 0, spec, policy, created or "", asked, rollout)
+
+
+def _pods_of(raw: Mapping[str, Any]) -> list[object]:
+    """What pods follow from, as its author wrote it: a later release may read more into the same words."""
+    scaling, handlers = raw.get("scaling") or {}, [handler["name"] for handler in raw["handlers"]]
+    return [handlers, scaling.get("threadsPerReplica"), *(raw.get(key) for key in ("redis", "worker", "drain"))]
+
+
+def _digest(asked: object) -> str:
+    return sha256(json.encode(asked, order="sorted")).hexdigest()[:16]
+
+
+def _rollout_of(word: str | None) -> str | None:
+    if word is not None and word not in ROLLOUTS:
+        raise BadSpec(f"the annotation {ROLLOUT} is hold or go, not {word!r}")
+    return word
 
 
 def _spec_of(raw: object) -> Spec:

@@ -7,6 +7,7 @@ import pytest
 
 from sharded_queue_operator.cluster.api import Api
 from sharded_queue_operator.cluster.contest import UNDONE_SECONDS
+from sharded_queue_operator.cluster.rollouts import Rollouts
 from sharded_queue_operator.cluster.workloads import Workloads, owner_of, pause
 from sharded_queue_operator.errors import Claimed, NotOurs
 from sharded_queue_operator.resource.spec import Resource, parsed
@@ -52,7 +53,7 @@ def resource(name: str, created: str = "", **runs: Any) -> Resource:
 
 async def test_the_oldest_of_two_scales_a_workload() -> None:
     """They once took turns for ever, each undoing what the other had done."""
-    workloads, mine = Workloads(cast("Api", Server())), {"scaleTargetRef": {"name": "mine"}}
+    workloads, mine = Workloads(cast("Api", Server()), Rollouts(5)), {"scaleTargetRef": {"name": "mine"}}
     old, new = resource("z", "2026-01-01T00:00:00Z", **mine), resource("a", "2026-01-02T00:00:00Z", **mine)
     workloads.claim(new)
     workloads.claim(old)
@@ -71,13 +72,13 @@ async def test_a_deployment_that_another_resource_owns_is_not_a_target() -> None
     server = Server(ownerReferences=[{"kind": "ShardedQueue", "name": "n", "uid": "1"}])
 
     with pytest.raises(Claimed, match="is owned by the ShardedQueue n"):
-        await Workloads(cast("Api", server)).find(resource("a", scaleTargetRef={"name": "mine"}))
+        await Workloads(cast("Api", server), Rollouts(5)).find(resource("a", scaleTargetRef={"name": "mine"}))
 
 
 async def test_a_deployment_of_another_owner_is_read_anew() -> None:
     """No watch reports its end: it once counted as existing for ever."""
     server = Server()
-    workloads = Workloads(cast("Api", server))
+    workloads = Workloads(cast("Api", server), Rollouts(5))
     queue = resource("n", worker={"image": "i", "modules": ["m"]})
     with pytest.raises(NotOurs, match="is not owned by this resource"):
         await workloads.find(queue)
@@ -104,7 +105,7 @@ async def test_a_number_that_is_undone_is_noticed_though_the_target_is_at_rest(m
     seconds = [1000.0]
     monkeypatch.setattr("sharded_queue_operator.cluster.workloads.monotonic", lambda: seconds[0])
     server = Server()
-    workloads = Workloads(cast("Api", server))
+    workloads = Workloads(cast("Api", server), Rollouts(5))
     queue = resource("n", scaleTargetRef={"name": "mine"})
     await workloads.ensure(queue, await workloads.find(queue), 3)
     assert await wanted(workloads, queue) == 3
