@@ -29,11 +29,14 @@ class Claimed(NotOurs):
 
 
 class ApiRefused(ShardedQueueError):
-    """The API server did not do what was asked. *status* is the HTTP status, 0 when there was no answer."""
+    """
+    The API server did not do what was asked. *status* is the HTTP status, 0 when there was no answer; *retry_seconds*:
+    how long the server asks to wait, 0 where it does not ask.
+    """
 
-    def __init__(self, status: int, message: str) -> None:
+    def __init__(self, status: int, message: str, retry_seconds: float = 0.0) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.retry_seconds = status, retry_seconds
 
 
 class ApiGone(ApiRefused, LookupError):

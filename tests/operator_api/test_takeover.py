@@ -1,5 +1,7 @@
 """Another operator takes over, and news that was lost is made up for."""
 
+import json
+
 from tests.operator_api.conftest import Queues
 from tools.operator_process import PATIENCE, Operator, Start, until
 from tools.ports import free_port
@@ -69,6 +71,7 @@ def test_changes_while_no_operator_ran_are_made_up_for(queues: Queues, start_ope
 
 def test_only_the_leader_works_and_another_takes_over(queues: Queues, start_operator: Start) -> None:
     lease = {"OPERATOR_LEASE_NAMESPACE": queues.namespace, "OPERATOR_LEASE_SECONDS": "3"}
+    bring_lease(queues)
     first = start_operator(**lease, OPERATOR_IDENTITY="first")
     until(first.is_ready, "the first leads")
     second = start_operator(**lease, OPERATOR_IDENTITY="second")
@@ -85,6 +88,7 @@ def test_only_the_leader_works_and_another_takes_over(queues: Queues, start_oper
 def test_the_leader_makes_a_deleted_lease_anew_and_goes_on_leading(queues: Queues, start_operator: Start) -> None:
     """An operator that waited once took it, and two led for some seconds."""
     lease = {"OPERATOR_LEASE_NAMESPACE": queues.namespace, "OPERATOR_LEASE_SECONDS": "15"}
+    bring_lease(queues)
     first = start_operator(**lease, OPERATOR_IDENTITY="first")
     until(first.is_ready, "the first leads")
     second = start_operator(**lease, OPERATOR_IDENTITY="second")
@@ -94,6 +98,12 @@ def test_the_leader_makes_a_deleted_lease_anew_and_goes_on_leading(queues: Queue
     queues.wait(".spec.holderIdentity", "first", kind="lease", name="sharded-queue-operator")
     assert not second.is_ready()
     assert first.process.poll() is None
+
+
+def bring_lease(queues: Queues) -> None:
+    """As the chart does: without a holder."""
+    kind = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": "sharded-queue-operator"}}
+    queues.kubectl("apply", "--filename=-", stdin=json.dumps(kind))
 
 
 def has_seen_the_lease(operator: Operator) -> bool:
@@ -106,6 +116,7 @@ def has_seen_the_lease(operator: Operator) -> bool:
 
 def test_a_leader_that_is_told_to_stop_hands_over_at_once(queues: Queues, start_operator: Start) -> None:
     lease = {"OPERATOR_LEASE_NAMESPACE": queues.namespace, "OPERATOR_LEASE_SECONDS": "60"}
+    bring_lease(queues)
     first = start_operator(**lease, OPERATOR_IDENTITY="first")
     until(first.is_ready, "the first leads")
     first.process.terminate()

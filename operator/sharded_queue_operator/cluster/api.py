@@ -27,6 +27,9 @@ GONE = 404
 REFUSED = 400
 NO_ANSWER = 0
 
+LONGEST_RETRY_SECONDS = 60.0
+"""Of a Retry-After. A server that sheds load asks for a second."""
+
 APPLY = "application/apply-patch+yaml; charset=utf-8"
 SURROGATES = re.compile(r"\\\\|(\\ud[89ab]\w\w\\ud[c-f]\w\w)")
 
@@ -122,19 +125,20 @@ class Api:
         query: Mapping[str, str] | None = None,
     ) -> Manifest:
         try:
-            status, text = await self._send(verb, path, body, content, query or {})
+            status, text, asked = await self._send(verb, path, body, content, query or {})
         except (ClientError, OSError, TimeoutError) as error:
             metrics.api_calls.labels(verb, "none").inc()
             raise ApiRefused(NO_ANSWER, f"{verb} {path}: {type(error).__name__} {error}") from error
         metrics.api_calls.labels(verb, str(status)).inc()
         if status >= REFUSED:
-            raise _refusal(status, text, f"{verb} {path}")
+            raise _refusal(status, text, f"{verb} {path}", asked)
         answer: Manifest = json.loads(text)
         return answer
 
     async def _send(
         self, verb: str, path: str, body: Manifest | str | None, content: str, query: Mapping[str, str]
-    ) -> tuple[int, bytes]:
+    ) -> tuple[int, bytes, str]:
+        """The status, the answer, and for how long the server asks to be left alone."""
         method, url, headers, _, _ = await self._client.param_serialize(
             verb,
             path,
@@ -146,7 +150,8 @@ class Api:
             answer = await self._client.call_api(
                 method, url, headers, body=body, _request_timeout=self._timeout_seconds
             )
-            return answer.status, await answer.read()  # type: ignore[no-untyped-call]  # unlike its package
+            text = await answer.read()  # type: ignore[no-untyped-call]  # unlike its package
+            return answer.status, text, answer.headers.get("Retry-After", "")
 
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]  # unlike its package
@@ -157,10 +162,12 @@ def as_yaml(manifest: Manifest) -> str:
     return SURROGATES.sub(lambda found: json.loads(f'"{found[1]}"') if found[1] else found[0], json.dumps(manifest))
 
 
-def _refusal(status: int, text: bytes, call: str) -> ApiRefused:
+def _refusal(status: int, text: bytes, call: str, asked: str) -> ApiRefused:
     try:
         message = str(json.loads(text).get("message", ""))
     except (ValueError, AttributeError):
         message = text[:200].decode(errors="replace")
+    seconds = min(float(asked), LONGEST_RETRY_SECONDS) if asked.isdecimal() else 0.0
+    pause = f" (it asks to wait for {seconds:.0f} s)" if seconds else ""
     kind = ApiGone if status == GONE else ApiRefused
-    return kind(status, f"{call}: {status} {message}")
+    return kind(status, f"{call}: {status} {message}{pause}", seconds)

@@ -4,7 +4,8 @@ Leader election: of several operators the one that holds the Lease works, and th
 A leader that could not renew in time must stop before another one starts. So it counts by its own monotonic clock, from
 the moment *before* its last renewal; the others count from when they first saw that renewal, never by its timestamp.
 The Lease may be deleted: its holder makes it again at its next renewal, and the other operators wait long enough for
-that.
+that, also one that has just started and never saw the Lease. (A chart brings a Lease without a holder, which the first
+operator takes at once.)
 """
 
 import asyncio
@@ -42,6 +43,8 @@ class Leader:
         self._seen: tuple[str, float] = ("", float("-inf"))
         """The last version of another operator's Lease, and when it was first seen."""
         self._seen_uid: str | None = None
+        self._missing_since: float | None = None
+        """Since when this operator, which waits, has seen no Lease."""
         self._is_leading = False
 
     @property
@@ -91,7 +94,7 @@ class Leader:
     async def take(self) -> bool:
         """As `attempt`; a server that does not answer is an error."""
         lease = await self._api.find(self._path)
-        if not self._is_leading and self._is_replaced(lease):
+        if not self._is_leading and (self._is_replaced(lease) or self._is_missing(lease)):
             return False
         if lease is None:
             await self._api.create(
@@ -123,6 +126,14 @@ class Leader:
         ):
             return False
         return monotonic() < self._seen[1] + self._lease_seconds
+
+    def _is_missing(self, lease: Manifest | None) -> bool:
+        """Whether there is no Lease, and a leader may be about to make it again."""
+        if lease:
+            self._missing_since = None
+            return False
+        self._missing_since = self._missing_since or monotonic()
+        return monotonic() < self._missing_since + self._lease_seconds
 
     def _is_abandoned(self, lease: Manifest) -> bool:
         version, since = self._seen

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from sharded_queue_operator import metrics
+from sharded_queue_operator.errors import ApiRefused
 
 T = TypeVar("T", bound=Hashable)
 
@@ -57,9 +58,10 @@ class WorkQueue(Generic[T]):
             yield name
             if not self.is_resting(name):
                 self.forget(name)
-        except Exception:
+        except Exception as error:
             metrics.failures.inc()
-            asyncio.get_running_loop().call_later(_pause_after(self._failures[name]), self.add, name)
+            asked = error.retry_seconds if isinstance(error, ApiRefused) else 0.0
+            asyncio.get_running_loop().call_later(max(asked, _pause_after(self._failures[name])), self.add, name)
             self._failures[name] += 1
             raise
         finally:

@@ -11,9 +11,12 @@ from sharded_queue_operator.resource.name import Name
 
 
 class Server:
+    """With the Lease that a chart brings: without a holder."""
+
     def __init__(self) -> None:
         self.lease: dict[str, Any] | None = None
         self.version = 0
+        self.keep({"metadata": {"namespace": "op", "name": "lease", "uid": "of the chart"}, "spec": {}})
 
     async def find(self, path: str) -> dict[str, Any] | None:
         return deepcopy(self.lease)
@@ -69,6 +72,17 @@ async def test_a_lease_that_a_chart_made_again_is_left_to_its_holder(server: Ser
     assert await first.attempt()
 
 
+async def test_an_operator_that_starts_just_after_the_lease_was_deleted_leaves_it_to_its_holder(server: Server) -> None:
+    """It never saw the Lease, took its place at once, and two led."""
+    first, newcomer = leader(server, "first"), leader(server, "newcomer")
+    await first.acquire()
+    server.lease = None
+
+    assert not await newcomer.attempt()
+    assert await first.attempt()
+    assert not await newcomer.attempt()
+
+
 async def test_a_lease_that_was_given_back_is_taken_at_once(server: Server) -> None:
     first, second = leader(server, "first"), leader(server, "second")
     await first.acquire()
@@ -95,7 +109,7 @@ async def test_a_leader_that_sees_another_one_ends_its_term_at_once(server: Serv
     first = leader(server, "first")
     await first.acquire()
     server.lease = None
-    await leader(server, "second").acquire()
+    await leader(server, "second", lease_seconds=0).take()
 
     with pytest.raises(Deposed, match="second holds op/lease now, not first"):
         await first.attempt()

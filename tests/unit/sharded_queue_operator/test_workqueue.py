@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from sharded_queue_operator.controller.workqueue import WorkQueue
+from sharded_queue_operator.errors import ApiRefused
 
 
 async def taken(queue: WorkQueue[str]) -> str:
@@ -102,3 +103,17 @@ async def test_success_forgets_earlier_failures() -> None:
     await taken(queue)
 
     assert queue.failures_of("a") == 0
+
+
+async def test_a_server_that_asks_for_a_pause_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that sheds load was asked again after a fifth of a second."""
+    pauses: list[float] = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda seconds, *_: pauses.append(seconds))
+    queue: WorkQueue[str] = WorkQueue()
+    for asked in (7.0, 0.0):
+        queue.add("a")
+        with pytest.raises(ApiRefused):
+            async with queue.next():
+                raise ApiRefused(429, "too many requests", asked)
+
+    assert pauses == [7.0, 0.4]
