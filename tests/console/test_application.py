@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event, get_ident
 from typing import Any
 
 import httpx
@@ -22,13 +23,16 @@ from sharded_queue.printable import instant
 from sharded_queue.state import Dead, Report, ShardState
 from sharded_queue.storage import LetterPage
 from sharded_queue.tube import Shard
-from sharded_queue.web.app import MOST_QUESTIONS, PAGES, Console, Options
+from sharded_queue.web.app import BY_NAME, MOST_QUESTIONS, PAGES, Console, Options
 from sharded_queue.web.audit import Audit
-from sharded_queue.web.details import READS_AT_ONCE, Details, Question
+from sharded_queue.web.bodies import Bodies
+from sharded_queue.web.details import FREE_SECONDS, FRESH_SECONDS, READS_AT_ONCE, Answer, Details, Question
+from sharded_queue.web.letters import Search
 from sharded_queue.web.live import MOST_PAGES, PAGES_A_PERSON, ROUND_SECONDS, Channels, Places, Splice, difference
 from sharded_queue.web.people import People, Person, Role, User, UserFile, credentials, digest_of, fits, users_in
 from sharded_queue.web.proxies import Proxies
 from sharded_queue.web.reader import seconds_between_scans
+from sharded_queue.web.searches import MOST_SEARCHES
 
 HANDLER = "shop.Paid"
 SHARD = Shard(HANDLER)
@@ -288,6 +292,106 @@ async def test_hundred_pages_ask_a_bounded_number_of_questions() -> None:
     await details.refresh()
 
     assert len(asked) == READS_AT_ONCE
+
+
+class Looking:
+    """Which OS thread compared a letter with a search, for each comparison."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.threads = list[int]()
+        finds = Search.finds
+
+        def look(search: Search, handler: str, letter: Dead, bodies: Bodies) -> bool:
+            self.threads.append(get_ident())
+            return finds(search, handler, letter, bodies)
+
+        monkeypatch.setattr(Search, "finds", look)
+
+
+SEARCH = {"handler": HANDLER, "text": "(a+)+$"}
+
+
+async def test_search_is_made_once_for_all_pages_and_never_by_the_event_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking = Looking(monkeypatch)
+    async with opened(tmp_path) as desk:
+        await desk.die(*"abc")
+        await desk.console.reader.round()
+        view = desk.console.view(BY_NAME["dead"], QueryParams(SEARCH), Person("ann", "viewer"))
+        answers = [desk.client.get("/dead", params=SEARCH | {"from": str(row)}) for row in range(10)]
+        pages = {page.text for page in await asyncio.gather(*answers)}
+        followers = [desk.console.channels.follow((str(number),), view) for number in range(10)]
+        for follower in followers:
+            await anext(follower)
+        assert len(looking.threads) == 3
+
+        await desk.console.after_round()  # it reads the letters again
+        await desk.console.details.reads["search"](view.questions()[-1])
+
+        assert len(looking.threads) == 6
+        assert get_ident() not in looking.threads
+        assert all("0 dead letters of shop.Paid with &#39;(a+)+$&#39; in them" in page for page in pages)
+        for follower in followers:
+            await follower.aclose()
+
+
+async def test_searches_wait_for_each_other_and_a_flood_of_them_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as desk:
+        await desk.die("a")
+        await desk.console.reader.round()
+        may_go, running, most = Event(), 0, 0
+
+        def finds(*_: Any) -> bool:
+            nonlocal running, most
+            running += 1
+            most = max(most, running)
+            may_go.wait()
+            running -= 1
+            return True
+
+        monkeypatch.setattr(Search, "finds", finds)
+        asked = [
+            asyncio.create_task(desk.client.get("/dead", params=SEARCH | {"text": str(number)}))
+            for number in range(2 * MOST_SEARCHES)
+        ]
+        done, _ = await asyncio.wait(asked, timeout=10, return_when=asyncio.FIRST_COMPLETED)
+        may_go.set()
+        assert "32 searches are waiting: reload the page later" in done.pop().result().text
+        texts = [(await each).text for each in asked]
+
+    assert most == 1
+    assert sum("searches are waiting" in text for text in texts) == MOST_SEARCHES
+
+
+async def test_round_looks_for_a_while_and_goes_on_in_the_next() -> None:
+    clock, found = [1000.0], list[str]()
+
+    async def search(question: Question) -> None:
+        found.append(question.search[0])
+        clock[0] += FREE_SECONDS / 2
+
+    details = Details({"search": search}, lambda _: 0, lambda: clock[0])
+    details.wanted = {Question("search", HANDLER, search=(text,)) for text in "abcde"}
+    for _ in range(3):
+        await details.refresh()
+
+    assert [len(found), *sorted(found[:5])] == [6, *"abcde"]
+
+
+async def test_what_no_page_shows_any_more_keeps_no_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def read(question: Question) -> str:
+        return "letters"
+
+    details = Details({"search": read, "letters": read}, lambda question: question.kind == "letters")
+    questions = [Question("letters", HANDLER), Question("search", HANDLER, search=("a",))]
+    await details.fetch(questions)
+    monkeypatch.setattr(Answer, "age_seconds", FRESH_SECONDS + 1)
+    await details.refresh()
+
+    assert list(details.answers) == questions[:1]
 
 
 @pytest.mark.parametrize(("taken", "pause"), [(0.001, 30), (0.1, 100), (5, 600)])

@@ -256,6 +256,27 @@ MUTANTS = [
         (CONSOLE + "thread_that_no_request_can_have_is_not_paused",),
     ),
     Mutant(
+        "the event loop searches letters",
+        "web/searches.py",
+        "await asyncio.to_thread(look_through, there,",
+        "look_through(there,",
+        (CONSOLE + "search_is_made_once_for_all_pages_and_never_by_the_event_loop",),
+    ),
+    Mutant(
+        "each look at a page makes its search again",
+        "web/searches.py",
+        "        if before and before.read_at == self._letters(question).at:\n",
+        "        if False:\n",
+        (CONSOLE + "search_is_made_once_for_all_pages_and_never_by_the_event_loop",),
+    ),
+    Mutant(
+        "any number of searches waits",
+        "web/searches.py",
+        "self._turns = Turns(1, MOST_SEARCHES)",
+        "self._turns = Turns(1, 10**6)",
+        (CONSOLE + "searches_wait_for_each_other_and_a_flood_of_them_is_refused",),
+    ),
+    Mutant(
         "a page of letters has no bound in bytes",
         "backends/redis/lua/read_letters.lua",
         "  if letter and looked > 0 and #letter > room then break end\n",

@@ -28,7 +28,7 @@ from sharded_queue.web.actions import ACTIONS, FAILURES, Action, Desk, Forbidden
 from sharded_queue.web.audit import Audit, AuditLost
 from sharded_queue.web.auth import Authenticated
 from sharded_queue.web.bodies import Bodies
-from sharded_queue.web.details import Details, Question
+from sharded_queue.web.details import Answer, Details, Question
 from sharded_queue.web.jobs import Job, Jobs
 from sharded_queue.web.live import Channels, Places
 from sharded_queue.web.pages import (
@@ -49,6 +49,7 @@ from sharded_queue.web.proxies import Proxied, Proxies
 from sharded_queue.web.reader import Reader
 from sharded_queue.web.reads import PAGE, reads_of
 from sharded_queue.web.refusals import Refusals
+from sharded_queue.web.searches import Searches
 from sharded_queue.web.sharded_queues import ClusterReader
 from sharded_queue.web.templating import environment
 from sharded_queue.web.turns import Busy, Turns
@@ -122,9 +123,11 @@ class Console:
     def __init__(self, storage: RedisStorage, options: Options) -> None:
         self.options = options
         self.reader = Reader(storage, options.chosen)
-        self.details = Details(reads_of(storage, self.reader.named, self.observed), self.cost)
-        self.channels, self.places = Channels(), Places()
         self.bodies = Bodies(options.hide_bodies)
+        reads = reads_of(storage, self.reader.named, self.observed)
+        searches = Searches(self.known, self.bodies)
+        self.details = Details({**reads, "search": searches.find}, self.cost)
+        self.channels, self.places = Channels(), Places()
         self.desk = Desk(storage, self.reader.named, self.bodies)
         self.jobs, self.tokens = Jobs(), csrf.Tokens()
         self.refusals = Refusals(options.people)
@@ -134,6 +137,8 @@ class Console:
 
     def cost(self, question: Question) -> int:
         """Calls of scripts and commands that a read takes."""
+        if question.kind == "search":
+            return 0
         handler = self.reader.world.handlers.get(question.handler)
         if handler is None or question.kind in ("explain", "peek"):
             return 1
@@ -141,6 +146,9 @@ class Console:
         if question.kind == "workers":  # and what they report
             return 2 * shards
         return shards + handler.letters // PAGE if question.kind == "letters" else shards
+
+    def known(self, question: Question) -> Answer:
+        return self.details.known(question)
 
     def observed(self, handler: str) -> Sequence[ShardState]:
         """What was last read of a handler."""

@@ -20,6 +20,8 @@ FRESH_SECONDS = 1.0
 """An answer of this age is as good as a new one."""
 KEPT_SECONDS = 120.0
 MOST_KEPT = 1000
+FREE_SECONDS = 0.2
+"""In each round, for answers that come from memory: searches. Those that are left come first in the next one."""
 
 
 class Question(NamedTuple):
@@ -30,6 +32,7 @@ class Question(NamedTuple):
     thread: str = ""
     number: int = 0
     after: int | None = None
+    search: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +54,23 @@ Read = Callable[[Question], Awaitable[Any]]
 
 
 class Details:
-    """*reads*: how to read each kind of question. *cost*: how many calls of a script one read of it is."""
+    """
+    *reads*: how to read each kind of question. *cost*: how many calls of a script one read of it is; 0 where it comes
+    from other answers.
+    """
 
-    def __init__(self, reads: Mapping[str, Read], cost: Callable[[Question], int] = lambda _: 1) -> None:
-        self.reads, self.cost = reads, cost
+    def __init__(
+        self,
+        reads: Mapping[str, Read],
+        cost: Callable[[Question], int] = lambda _: 1,
+        elapsed: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.reads, self.cost, self._elapsed = reads, cost, elapsed
         self.answers: dict[Question, Answer] = {}
         self.wanted: set[Question] = set()
         """What open pages show now."""
         self._reading: dict[Question, asyncio.Task[Answer]] = {}
-        self._room, self._filled_at = float(READS_AT_ONCE), time.monotonic()
+        self._room, self._filled_at = float(READS_AT_ONCE), elapsed()
 
     def known(self, question: Question) -> Answer:
         """The last answer, without a read."""
@@ -73,11 +84,15 @@ class Details:
                 await self._read(question)
 
     async def refresh(self) -> None:
-        """Read the oldest answer that open pages show, if the budget allows one more read."""
+        """Read the oldest answer that open pages show, if the budget allows it, and for a while those without cost."""
         self._forget()
         stalest = sorted(self.wanted, key=lambda question: self.known(question).at)
-        for question in stalest[:1]:
+        for question in [question for question in stalest if self.cost(question)][:1]:
             if self._take(self.cost(question)):
+                await self._read(question)
+        end = self._elapsed() + FREE_SECONDS
+        for question in [question for question in stalest if not self.cost(question)]:
+            if self._elapsed() < end:
                 await self._read(question)
 
     async def _read(self, question: Question) -> Answer:
@@ -103,10 +118,10 @@ class Details:
         return answer
 
     def _take(self, reads: int) -> bool:
-        now = time.monotonic()
+        now = self._elapsed()
         self._room = min(READS_AT_ONCE, self._room + (now - self._filled_at) * READS_A_SECOND)
         self._filled_at = now
-        if self._room < min(reads, READS_AT_ONCE):
+        if reads and self._room < min(reads, READS_AT_ONCE):
             return False
         self._room -= reads
         return True
@@ -118,5 +133,6 @@ class Details:
 
     def _forget(self) -> None:
         for question, answer in list(self.answers.items()):
-            if question not in self.wanted and (answer.age_seconds > KEPT_SECONDS or len(self.answers) > MOST_KEPT):
+            kept_seconds = KEPT_SECONDS if self.cost(question) else FRESH_SECONDS  # what was found keeps old letters
+            if question not in self.wanted and (answer.age_seconds > kept_seconds or len(self.answers) > MOST_KEPT):
                 del self.answers[question]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from sharded_queue.backends.redis.storage import RedisStorage
@@ -91,10 +91,17 @@ async def newest(storage: RedisStorage, handler: Named, count: int) -> list[Lett
     return sorted(found, key=lambda letter: -letter.dead.died_ms)[:count]
 
 
-def found(search: Search, handler: str, letters: Iterable[Letter], bodies: Bodies) -> list[Letter]:
-    return [letter for letter in letters if search.finds(handler, letter.dead, bodies)]
+class Found(NamedTuple):
+    """What a search found among the letters that were *read_at* a time, and the types of their errors."""
+
+    letters: Sequence[Letter] = ()
+    kinds: Sequence[tuple[str, int]] = ()
+    looked_at: int = 0
+    read_at: float = 0.0
 
 
-def kinds(letters: Sequence[Letter], bodies: Bodies) -> list[tuple[str, int]]:
-    """The types of errors, the most frequent first."""
-    return Counter(bodies.error(letter.dead.error).partition(":")[0] for letter in letters).most_common(8)
+def look_through(letters: Sequence[Letter], search: Search, handler: str, bodies: Bodies, read_at: float) -> Found:
+    """Takes long where requests are large: not for the event loop."""
+    found = [letter for letter in letters if search.finds(handler, letter.dead, bodies)]
+    kinds = Counter(bodies.error(letter.dead.error).partition(":")[0] for letter in found).most_common(8)
+    return Found(found, kinds, len(letters), read_at)

@@ -26,7 +26,6 @@ from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.details import NOTHING, Answer, Details, Question
 from sharded_queue.web.jobs import Jobs
 from sharded_queue.web.letters import Letter
-from sharded_queue.web.reads import LETTERS
 from sharded_queue.web.sentences import Sentence
 from sharded_queue.web.sharded_queues import Cluster
 from sharded_queue.web.world import HandlerState, World
@@ -359,29 +358,34 @@ class DeadPage(OneOf):
 
     def questions(self, seen: Seen, parameters: Parameters) -> list[Question]:
         handler = self.chosen(seen, parameters)
-        return [Question("letters", handler.name)] if handler and handler.letters else []
+        if handler is None or not handler.letters:
+            return []
+        return [Question("letters", handler.name), Question("search", handler.name, search=search_of(parameters))]
 
     def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
         handler, search = self.chosen(seen, parameters), search_of(parameters)
-        newest = seen.letters(handler) if handler else []
-        found = letters.found(search, handler.name, newest, seen.bodies) if handler else []
-        part = rows(found, place(parameters))
+        answers = [seen.known(question) for question in self.questions(seen, parameters)]
+        missing = next((answer.error for answer in answers if answer.value is None), "")
+        found: letters.Found = (answers[-1].value if answers else None) or letters.Found()
+        part = rows(found.letters, place(parameters))
         items = [letter_of(seen, handler.name, letter) for letter in part.items] if handler else []
         return {
             "handler": handler,
             "handlers": self.handlers(seen)[:ROWS],
             "search": search,
             "letters": Rows(items, part.begin, part.total),
-            "looked_at": min(LETTERS, len(newest)),
-            "kinds": letters.kinds(found, seen.bodies),
-            "sentence": self.sentence(seen, handler, len(found), search),
+            "looked_at": found.looked_at,
+            "kinds": found.kinds,
+            "sentence": self.sentence(handler, len(found.letters), search, missing),
             "offered": seen.offered("replay-tail", "replay-head", "drop-letters"),
         }
 
-    def sentence(self, seen: Seen, handler: HandlerState | None, number: int, search: letters.Search) -> Sentence:
+    def sentence(self, handler: HandlerState | None, number: int, search: letters.Search, missing: str) -> Sentence:
         if handler is None or not handler.letters:
             whose = f" of {handler.name}" if handler else ""
             return Sentence(f"No request{whose} failed for good", "good", "none")
+        if any(search) and missing:
+            return Sentence(f"The search in {handler.name} has no answer: {missing}", "idle", "no answer")
         if any(search):
             return Sentence(f"{counted(number, 'dead letter')} of {handler.name} {search.words}", "wait", str(search))
         return Sentence(f"{counted(handler.letters, 'request')} of {handler.name} failed for good", "bad", handler.name)
