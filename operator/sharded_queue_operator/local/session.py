@@ -31,6 +31,7 @@ from sharded_queue_operator.local.processes import RunFailed, last_lines, start_
 from sharded_queue_operator.local.report import Outcome, print_report
 from sharded_queue_operator.local.workers import LocalWorkers, environment
 from sharded_queue_operator.polling.connection import RedisTarget
+from sharded_queue_operator.polling.guard import Budgets
 from sharded_queue_operator.polling.poller import Poller
 from sharded_queue_operator.polling.reader import Reading, Subscription
 from sharded_queue_operator.resource.name import Name
@@ -152,7 +153,8 @@ class LocalSession:
                 asyncio.get_running_loop().add_signal_handler(number, received, number)
 
     async def _poll(self) -> None:
-        poller = Poller(RedisTarget.of(self._resource), _credentials, lambda _, reading: self._news.put_nowait(reading))
+        target = RedisTarget.of(self._resource)
+        poller = Poller(target, _credentials, lambda _, reading: self._news.put_nowait(reading), Budgets())
         poller.subscribe(self._resource.name, Subscription.of(self._resource))
         await poller.run()
 

@@ -93,9 +93,7 @@ class SecretMissing(SecretInvalid):
 class Connection:
     """The client of one target, with the storages and coordinators that share it."""
 
-    def __init__(
-        self, target: RedisTarget, read_secret: ReadSecret, allowed: Allowed, budget: Budget | None = None
-    ) -> None:
+    def __init__(self, target: RedisTarget, read_secret: ReadSecret, allowed: Allowed, budget: Budget) -> None:
         self.target = target
         self.client: Client | None = None
         """The client in use; None until the first `open`, and after the Secrets changed."""

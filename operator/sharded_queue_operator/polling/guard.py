@@ -1,10 +1,12 @@
 """What the operator lets a Redis do: be one that it may connect to, within bounds for a message and a budget."""
 
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from sharded_queue.backends.redis.bounded_parser import BoundedParser, Bounds, Bucket, Budget, bind_parser
+from sharded_queue.backends.redis.bounded_parser import BoundedParser, Bounds, Bucket, Budget, Gate, bind_parser
 from sharded_queue.backends.redis.client import Client
 from sharded_queue_operator.allowed import Allowed
 
@@ -17,12 +19,17 @@ SHARED_RATE, SHARED_BURST = 8 << 20, 8 << 20
 """What all Redis of a namespace may be read of beyond that."""
 
 
-def own_bucket() -> Bucket:
-    return Bucket(OWN_RATE, OWN_BURST)
+class Budgets:
+    """What each Redis may be read of, and the one gate of all of them."""
 
+    def __init__(self) -> None:
+        self._gate = Gate()
+        self._shared: defaultdict[str, Bucket] = defaultdict(lambda: Bucket(SHARED_RATE, SHARED_BURST))
+        """By namespace, for as long as the operator runs: who makes a resource anew has no new bucket."""
 
-def shared_bucket() -> Bucket:
-    return Bucket(SHARED_RATE, SHARED_BURST)
+    def make(self, namespaces: Callable[[], Iterable[str]]) -> Budget:
+        """The budget of a Redis that resources of these *namespaces* name."""
+        return Budget(Bucket(OWN_RATE, OWN_BURST), lambda: [self._shared[name] for name in namespaces()], self._gate)
 
 
 class GuardedParser(BoundedParser):
@@ -41,7 +48,7 @@ class GuardedParser(BoundedParser):
         super().on_connect(connection)
 
 
-def guard(client: Client, allowed: Allowed, budget: Budget | None = None) -> Client:
+def guard(client: Client, allowed: Allowed, budget: Budget) -> Client:
     """Make *client* reach *allowed* servers only, within `BOUNDS` and *budget*. Call it before the client connects."""
     bind_parser(client, type("GuardedParser", (GuardedParser,), {"allowed": allowed, "budget": budget}))
     return client

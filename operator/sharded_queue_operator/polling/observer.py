@@ -1,16 +1,14 @@
 """Redis in, readings out: a poller for each Redis, shared by the resources that name it."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable
 
-from sharded_queue.backends.redis.bounded_parser import Bucket
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.coordinator import Coordinator
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.polling.connection import ReadSecret, RedisTarget
-from sharded_queue_operator.polling.guard import shared_bucket
+from sharded_queue_operator.polling.guard import Budgets
 from sharded_queue_operator.polling.poller import OnReading, Poller
 from sharded_queue_operator.polling.reader import Subscription
 from sharded_queue_operator.resource.name import Name
@@ -33,8 +31,7 @@ class Observer:
         self._on_reading = on_reading
         self._allowed = allowed
         self._targets: dict[Name, RedisTarget] = {}
-        self._buckets: defaultdict[str, Bucket] = defaultdict(shared_bucket)
-        """By namespace, for as long as the operator runs: who makes a resource anew has no new bucket."""
+        self._budgets = Budgets()
 
     def subscribe(self, resource: Resource) -> None:
         """Read *resource* from now on; a changed one at once."""
@@ -81,9 +78,7 @@ class Observer:
 
     def _poller(self, target: RedisTarget) -> Poller:
         if target not in self.pollers:
-            self.pollers[target] = Poller(
-                target, self._read_secret, self._on_reading, self._allowed, self._buckets.__getitem__
-            )
+            self.pollers[target] = Poller(target, self._read_secret, self._on_reading, self._budgets, self._allowed)
             self.tasks[target] = asyncio.create_task(self.pollers[target].run(), name=f"poll {target.redis.addresses}")
         return self.pollers[target]
 

@@ -7,14 +7,12 @@ Reading belongs to `reader`, hearing of first requests to `listener`.
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
-from functools import cache
 from time import monotonic
 
-from sharded_queue.backends.redis.bounded_parser import Bucket, Budget
 from sharded_queue_operator import metrics
 from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.polling.connection import Connection, ReadSecret, RedisTarget, is_cancelled
-from sharded_queue_operator.polling.guard import own_bucket, shared_bucket
+from sharded_queue_operator.polling.guard import Budgets
 from sharded_queue_operator.polling.listener import Listener
 from sharded_queue_operator.polling.reader import Reader, Reading, Subscription, Subscriptions
 from sharded_queue_operator.polling.timetable import Timetable
@@ -34,13 +32,11 @@ class Poller:
         target: RedisTarget,
         read_secret: ReadSecret,
         on_reading: OnReading,
+        budgets: Budgets,
         allowed: Allowed | None = None,
-        shared: Callable[[str], Bucket] | None = None,
     ) -> None:
-        """*shared*: the bucket of a namespace, by its name."""
         self.subscriptions: dict[Name, Subscription] = {}
-        bucket_of = shared or cache(lambda _: shared_bucket())
-        budget = Budget(own_bucket(), lambda: map(bucket_of, {name.namespace for name in self.subscriptions}))
+        budget = budgets.make(lambda: {name.namespace for name in self.subscriptions})
         self.connection = Connection(target, read_secret, allowed or Allowed(), budget)
         self._on_reading = on_reading
         self._reader = Reader(self.connection)

@@ -1,6 +1,7 @@
 """What a Redis may make the operator read: framing as exact as the parser behind it, and bounds on all of it."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
@@ -12,10 +13,18 @@ from hypothesis import strategies as st
 from redis.asyncio import RedisCluster
 from redis.exceptions import DataError
 
-from sharded_queue.backends.redis.bounded_parser import BoundedParser, Bounds, Bucket, Budget, Framing, bind_parser
+from sharded_queue.backends.redis.bounded_parser import (
+    BoundedParser,
+    Bounds,
+    Bucket,
+    Budget,
+    Framing,
+    Gate,
+    bind_parser,
+)
 from sharded_queue.backends.redis.client import Client, RedisOptions, clone, close, connect
 from sharded_queue_operator.allowed import Allowed
-from sharded_queue_operator.polling.guard import BOUNDS, OWN_BURST, OWN_RATE, SHARED_BURST, SHARED_RATE, guard
+from sharded_queue_operator.polling.guard import BOUNDS, OWN_BURST, OWN_RATE, SHARED_BURST, SHARED_RATE, Budgets, guard
 
 scalars = st.one_of(
     st.integers(-(2**63), 2**63 - 1).map(lambda n: b":%d\r\n" % n),
@@ -116,7 +125,9 @@ def bind(client: Client) -> Client:
 @pytest.mark.parametrize(
     "options", [{}, {"mode": "Sentinel", "sentinel_master": "main"}, {"mode": "Cluster"}, {"tls": True}], ids=str
 )
-@pytest.mark.parametrize("wrap", [bind, lambda client: clone(bind(client)), lambda client: guard(client, Allowed())])
+@pytest.mark.parametrize(
+    "wrap", [bind, lambda client: clone(bind(client)), lambda client: guard(client, Allowed(), Budgets().make(list))]
+)
 async def test_every_connection_of_a_client_is_bounded(
     options: Mapping[str, Any], wrap: Callable[[Client], Client]
 ) -> None:
@@ -146,7 +157,7 @@ class Clock:
 def budgets(clock: Clock, count: int) -> list[Budget]:
     """Of as many Redis of one namespace."""
     shared = Bucket(SHARED_RATE, SHARED_BURST, clock)
-    return [Budget(Bucket(OWN_RATE, OWN_BURST, clock), lambda: [shared]) for _ in range(count)]
+    return [Budget(Bucket(OWN_RATE, OWN_BURST, clock), lambda: [shared], Gate()) for _ in range(count)]
 
 
 def test_forty_servers_that_answer_without_end_leave_another_its_own() -> None:
@@ -173,11 +184,78 @@ def test_a_namespace_that_is_used_up_keeps_no_other_from_a_redis_that_both_name(
     clock = Clock()
     used_up, full = Bucket(1, 1, clock), Bucket(1, 100, clock)
     used_up.take(1_000)
-    budget = Budget(Bucket(1, 1, clock), lambda: [used_up, full])
+    budget = Budget(Bucket(1, 1, clock), lambda: [used_up, full], Gate())
     budget.take(50)
 
     assert budget.wait_seconds == 0.0
     assert (used_up.left, full.left) == (-999, 51)
+
+
+async def test_gate_lets_one_in_at_a_time_and_who_used_least_first() -> None:
+    clock, gate, read = Clock(), Gate(), list[str]()
+
+    async def take(name: str, cost: int) -> None:
+        budget = Budget(Bucket(1, 1_000, clock), list, gate)
+        budget.take(cost)
+        async with gate.turn(budget):
+            read.append(name)
+
+    async with asyncio.timeout(10):
+        async with gate.turn(Budget(Bucket(1, 1, clock), list, gate)):
+            tasks = [asyncio.create_task(take(f"used {cost}", cost)) for cost in (900, 500, 0, 700)]
+            await asyncio.sleep(0)
+            tasks[1].cancel()
+            assert read == []
+        await asyncio.wait(tasks)
+
+    assert read == ["used 0", "used 700", "used 900"]
+
+
+WIDE = b"*100\r\n" + (b"*1000\r\n" + b"*0\r\n" * 1_000) * 100
+
+
+async def answer_widely(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """What a hostile Redis answers, whatever it is asked."""
+    with suppress(ConnectionError):
+        while await reader.read(1_000):
+            writer.write(WIDE)
+            await writer.drain()
+    writer.transport.abort()
+
+
+async def test_hostile_servers_have_one_read_a_round_of_the_event_loop_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rounds, reads = 0, Counter[int]()
+    feed = Framing.feed
+
+    def count(framing: Framing, chunk: bytes) -> None:
+        reads[rounds] += 1
+        feed(framing, chunk)
+
+    monkeypatch.setattr(Framing, "feed", count)
+    budgets, clients, servers = Budgets(), list[Client](), list[asyncio.Server]()
+    for _ in range(8):
+        server = await asyncio.start_server(answer_widely, "127.0.0.1", 0)
+        servers.append(server)
+        address = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        clients.append(guard(connect(RedisOptions((address,))), Allowed(), budgets.make(lambda: ["ns"])))
+    asked = asyncio.gather(*[client.execute_command("PING") for client in clients], return_exceptions=True)
+    async with asyncio.timeout(30):
+        while sum(reads.values()) < 100:
+            rounds += 1
+            await asyncio.sleep(0)
+    asked.cancel()
+    with suppress(asyncio.CancelledError):
+        await asked
+
+    assert max(reads.values()) == 1
+    for client in clients:
+        await close(client)
+    for server in servers:
+        server.close()
+        await server.wait_closed()
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})  # the servers' connections end
 
 
 @pytest.mark.parametrize("part", [b"*0\r\n", b":1\r\n", b"$1\r\nx\r\n"])

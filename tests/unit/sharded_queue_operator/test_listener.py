@@ -6,6 +6,7 @@ from typing import Any
 
 from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.polling.connection import Connection, RedisTarget
+from sharded_queue_operator.polling.guard import Budgets
 from sharded_queue_operator.polling.listener import WAKEUPS_AT_ONCE, Listener
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Redis
@@ -34,7 +35,9 @@ async def test_a_redis_that_calls_without_end_leaves_turns_to_others() -> None:
 
     calls = EndlessCalls()
     client: Any = SimpleNamespace(pubsub=lambda: calls)
-    connection = Connection(RedisTarget("", Redis(addresses=("127.0.0.1:1",))), no_secret, Allowed())
+    connection = Connection(
+        RedisTarget("", Redis(addresses=("127.0.0.1:1",))), no_secret, Allowed(), Budgets().make(list)
+    )
     connection.client = client
     listener = Listener(connection, asyncio.Event(), {}, lambda _: None)
     listening = asyncio.create_task(listener.listen(client))

@@ -9,7 +9,8 @@ Redis decides what it handles anyway, and reading each header in Python would ta
 
 import asyncio
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -162,11 +163,15 @@ class Bucket:
 class Budget:
     """
     What one Redis may be read of: what is its *own*, and beyond it what it *shares* with others, of the bucket that has
-    most left. So those that use up what is shared leave each of the others its own.
+    most left. So those that use up what is shared leave each of the others its own. *gate*: where all of them wait.
     """
 
-    def __init__(self, own: Bucket, shared: Callable[[], Iterable[Bucket]]) -> None:
-        self._own, self._shared = own, shared
+    def __init__(self, own: Bucket, shared: Callable[[], Iterable[Bucket]], gate: "Gate") -> None:
+        self._own, self._shared, self.gate = own, shared, gate
+
+    @property
+    def own_left(self) -> float:
+        return self._own.left
 
     @property
     def wait_seconds(self) -> float:
@@ -180,6 +185,48 @@ class Budget:
         rest = cost - of_own
         if rest:
             max((self._own, *self._shared()), key=lambda bucket: bucket.left).take(rest)
+
+
+class Gate:
+    """
+    Lets one budget at a time read, first the one that has most left of its own. In between, all else that is due in the
+    event loop has its turn, so that any number of Redis hold it up no longer than one of them.
+    """
+
+    def __init__(self) -> None:
+        self._is_open = True
+        self._waiting: dict[asyncio.Future[None], Budget] = {}
+
+    @asynccontextmanager
+    async def turn(self, budget: Budget) -> AsyncIterator[None]:
+        if not self._is_open:
+            await self._wait(budget)
+        self._is_open = False
+        try:
+            yield
+        finally:
+            self._end_turn()
+
+    async def _wait(self, budget: Budget) -> None:
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting[turn] = budget
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self._end_turn()
+            raise
+        finally:
+            del self._waiting[turn]
+
+    def _end_turn(self) -> None:
+        asyncio.get_running_loop().call_soon(self._admit)
+
+    def _admit(self) -> None:
+        waiting = [turn for turn in self._waiting if not turn.done()]
+        self._is_open = not waiting
+        if waiting:
+            max(waiting, key=lambda turn: self._waiting[turn].own_left).set_result(None)
 
 
 class BoundedParser(_AsyncHiredisParser):
@@ -203,17 +250,20 @@ class BoundedParser(_AsyncHiredisParser):
         buffer = await self._stream.read(BUDGETED_READ if self.budget else self._read_size)
         if not buffer:
             raise RedisConnectionError("the connection was closed by the server")
-        self._feed(buffer)
+        if self.budget:
+            async with self.budget.gate.turn(self.budget):
+                self._feed(buffer, self.budget)
+        else:
+            self._framing.feed(buffer)
         self._reader.feed(buffer)
         return True
 
-    def _feed(self, buffer: bytes) -> None:
+    def _feed(self, buffer: bytes, budget: Budget) -> None:
         before = self._framing.cost
         try:
             self._framing.feed(buffer)
         finally:
-            if self.budget:
-                self.budget.take(self._framing.cost - before)
+            budget.take(self._framing.cost - before)
 
 
 def bind_parser(client: Redis | RedisCluster, parser: type[BoundedParser] = BoundedParser) -> None:
