@@ -207,6 +207,25 @@ async def test_questions_of_a_person_are_answered_one_at_a_time(tmp_path: Path) 
         assert Counter(await asyncio.gather(*questions)) == {200: MOST_QUESTIONS, 429: 20 - MOST_QUESTIONS}
 
 
+async def test_action_whose_question_is_one_too_many_is_refused_as_its_question_is(tmp_path: Path) -> None:
+    async with opened(tmp_path, allow_actions=True) as desk:
+        token = await desk.token(**PAUSE)
+        asked = asyncio.Event()
+
+        async def ask() -> None:
+            async with desk.console.questions.enter("anybody"):
+                await asked.wait()
+
+        questions = [asyncio.create_task(ask()) for _ in range(MOST_QUESTIONS)]
+        await asyncio.sleep(0)
+        confirmed = (await desk.client.get("/confirm", params=PAUSE)).status_code
+
+        assert (confirmed, await desk.act(token, **PAUSE)) == (429, 429)
+        assert not await is_paused(desk)
+        asked.set()
+        await asyncio.wait(questions)
+
+
 @pytest.mark.parametrize(
     ("site", "mode", "dest", "status"),
     [
@@ -473,23 +492,25 @@ def test_nobody_has_more_than_some_live_pages_and_all_together_not_many() -> Non
     assert not places.complaint("ann")
 
 
-async def test_live_page_has_its_place_before_it_opens(tmp_path: Path) -> None:
-    async with opened(tmp_path) as desk:
+@pytest.mark.parametrize(("people", "who"), [(People(), "10.0.0.1"), (People(header="x-person"), "ann")])
+async def test_live_page_has_its_place_before_it_opens(tmp_path: Path, people: People, who: str) -> None:
+    """A person's, or that of an address where persons are not told apart."""
+    async with opened(tmp_path, people) as desk:
         scope = {"type": "http", "method": "GET", "path": "/live", "headers": [], "query_string": b"page=overview"}
-        request = Request(scope | {"client": ("10.0.0.1", 1), "state": {"person": Person("anybody", "admin")}})
+        request = Request(scope | {"client": ("10.0.0.1", 1), "state": {"person": Person("ann", "admin")}})
         reached = []
 
         async def send(message: Any) -> None:
-            reached.append(desk.console.places.complaint("10.0.0.1"))
+            reached.append(desk.console.places.complaint(who))
             raise ConnectionError
 
         with ExitStack() as held:
             for _ in range(PAGES_A_PERSON - 1):
-                held.enter_context(desk.console.places.hold("10.0.0.1"))
+                held.enter_context(desk.console.places.hold(who))
             answer = await desk.console.live(request)
             with suppress(Exception):
                 await answer(request.scope, asyncio.Event().wait, send)
-            assert not desk.console.places.complaint("10.0.0.1")
+            assert not desk.console.places.complaint(who)
 
     assert reached == [f"you have {PAGES_A_PERSON} pages open already"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sharded_queue.monitoring.bounds import LINES, Connections, FewMessages
+from sharded_queue.monitoring.bounds import LINES, LINES_OF_ALL, Connections, FewMessages
 from sharded_queue.web import server as console_server
 from sharded_queue.web.command import listening
 from sharded_queue.web.server import server_of
@@ -128,3 +128,11 @@ def test_log_has_few_lines_of_a_kind() -> None:
 
     assert sum(map(few.filter, lines)) == LINES
     assert few.filter(logging.makeLogRecord({"msg": "another"}))
+
+
+def test_log_has_few_lines_of_texts_that_differ_each_time() -> None:
+    few = FewMessages()
+    lines = [logging.makeLogRecord({"msg": f"Exception in callback <Handle {number}>"}) for number in range(1000)]
+
+    assert sum(map(few.filter, lines)) == LINES_OF_ALL
+    assert len(few._window.counts()) <= LINES_OF_ALL + 1

@@ -1,6 +1,6 @@
 """The console: who acts, on what, and how often it asks."""
 
-from tests.mutants.mutant import BOUNDS, CONSOLE, LIVE, PEOPLE, SHARDED_QUEUES, Mutant
+from tests.mutants.mutant import BOUNDS, CONSOLE, LIVE, PEOPLE, PROXIES, SHARDED_QUEUES, Mutant
 
 MUTANTS = [
     Mutant(
@@ -174,15 +174,15 @@ MUTANTS = [
     Mutant(
         "a flood of secrets for a name keeps others out",
         "web/people.py",
-        "async with self._pairs.take((name, address)), ",
-        "async with self._pairs.take(address), ",
+        "async with self._pairs.enter((name, address)), ",
+        "async with self._pairs.enter(address), ",
         (PEOPLE + "flood_on_a_name_keeps_neither_that_person_elsewhere_nor_others_there_out",),
     ),
     Mutant(
         "a person is kept out by those who try secrets elsewhere",
         "web/people.py",
-        "async with self._pairs.take((name, address)), ",
-        "async with self._pairs.take(name), ",
+        "async with self._pairs.enter((name, address)), ",
+        "async with self._pairs.enter(name), ",
         (PEOPLE + "flood_on_a_name_keeps_neither_that_person_elsewhere_nor_others_there_out",),
     ),
     Mutant(
@@ -237,8 +237,8 @@ MUTANTS = [
     Mutant(
         "a person asks many questions at once",
         "web/app.py",
-        "self.questions = Turns(1, MOST_QUESTIONS)",
-        "self.questions = Turns(100, 100)",
+        "self.questions = WaitingRoom(1, MOST_QUESTIONS)",
+        "self.questions = WaitingRoom(100, 100)",
         (CONSOLE + "questions_of_a_person_are_answered_one_at_a_time",),
     ),
     Mutant(
@@ -254,6 +254,48 @@ MUTANTS = [
         "        if thread and self.is_paused:\n",
         "        if False:\n",
         (CONSOLE + "thread_that_no_request_can_have_is_not_paused",),
+    ),
+    Mutant(
+        "a header that names a person is believed from anybody",
+        "web/proxies.py",
+        "        if self.proxies.trust(peer):\n",
+        "        if peer is not None:\n",
+        (PROXIES + "person_is_believed_from_a_trusted_proxy_alone",),
+    ),
+    Mutant(
+        "two headers name a person",
+        "web/proxies.py",
+        "if self.header and len(headers.getlist(self.header)) > 1:",
+        "if False:",
+        (PROXIES + "two_names_of_a_person_are_refused",),
+    ),
+    Mutant(
+        "a neighbour in the domain can set the cookie of an encrypted console",
+        "web/csrf.py",
+        "return HOST_COOKIE if is_over_https(request) else COOKIE",
+        "return COOKIE",
+        (PROXIES + "scheme_is_believed_from_a_trusted_proxy_alone",),
+    ),
+    Mutant(
+        "all live pages of persons at one address are counted as one person's",
+        "web/app.py",
+        "person.name if self.options.people.are_known else headers.client_address(request)",
+        "headers.client_address(request)",
+        (CONSOLE + "live_page_has_its_place_before_it_opens",),
+    ),
+    Mutant(
+        "an address has any number of live pages where persons are not told apart",
+        "web/app.py",
+        "person.name if self.options.people.are_known else headers.client_address(request)",
+        "person.name",
+        (CONSOLE + "live_page_has_its_place_before_it_opens",),
+    ),
+    Mutant(
+        "warnings with a text of their own each fill the log",
+        "monitoring/bounds.py",
+        " or lines.total() >= LINES_OF_ALL:",
+        ":",
+        (BOUNDS + "log_has_few_lines_of_texts_that_differ_each_time",),
     ),
     Mutant(
         "the event loop searches letters",
@@ -272,8 +314,8 @@ MUTANTS = [
     Mutant(
         "any number of searches waits",
         "web/searches.py",
-        "self._turns = Turns(1, MOST_SEARCHES)",
-        "self._turns = Turns(1, 10**6)",
+        "self._room = WaitingRoom(1, MOST_SEARCHES)",
+        "self._room = WaitingRoom(1, 10**6)",
         (CONSOLE + "searches_wait_for_each_other_and_a_flood_of_them_is_refused",),
     ),
     Mutant(

@@ -25,8 +25,8 @@ as many descriptors are in use beside its bound. asyncio's own 100 are more than
 """
 KERNEL_QUEUE = 128
 """Connections that the kernel keeps until they are accepted; it makes the next client try again a second later."""
-LINES, LINES_SECONDS = 10, 60.0
-"""How often the log has the same warning about clients, in a time."""
+LINES, LINES_OF_ALL, LINES_SECONDS = 10, 60, 60.0
+"""How often the log has the same warning about clients, and all warnings together, in a time."""
 
 
 class Bounded(Protocol):
@@ -83,7 +83,10 @@ class Window:
 
 
 class FewMessages(logging.Filter):
-    """Lets each message through *LINES* times in *LINES_SECONDS*: whoever can connect can cause it without end."""
+    """
+    Lets each message through *LINES* times in *LINES_SECONDS*, and *LINES_OF_ALL* in all: whoever can connect can cause
+    them without end, and some have a text of their own each time.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,7 +94,11 @@ class FewMessages(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         message, lines = str(record.msg), self._window.counts()
+        if lines[message] >= LINES or lines.total() >= LINES_OF_ALL:
+            return False
         lines[message] += 1
         if lines[message] == LINES:
             record.msg = f"{message.rstrip()} (the last line of its kind for up to {LINES_SECONDS:g} s)"
-        return lines[message] <= LINES
+        elif lines.total() == LINES_OF_ALL:
+            record.msg = f"{message.rstrip()} (the last line about clients for up to {LINES_SECONDS:g} s)"
+        return True

@@ -52,7 +52,7 @@ from sharded_queue.web.refusals import Refusals
 from sharded_queue.web.searches import Searches
 from sharded_queue.web.sharded_queues import ClusterReader
 from sharded_queue.web.templating import environment
-from sharded_queue.web.turns import Busy, Turns
+from sharded_queue.web.waiting_room import Busy, WaitingRoom
 
 log = logging.getLogger("sharded_queue.web")
 
@@ -131,7 +131,7 @@ class Console:
         self.desk = Desk(storage, self.reader.named, self.bodies)
         self.jobs, self.tokens = Jobs(), csrf.Tokens()
         self.refusals = Refusals(options.people)
-        self.questions = Turns(1, MOST_QUESTIONS)
+        self.questions = WaitingRoom(1, MOST_QUESTIONS)
         self.redis = ", ".join(RedisOptions.from_settings().addresses)
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -252,7 +252,7 @@ class Console:
             TooMany: the person asks too many questions at once.
         """
         try:
-            async with self.questions.take(person.name):
+            async with self.questions.enter(person.name):
                 return await action.ask(self.desk, form)
         except Busy as error:
             raise TooMany(f"{MOST_QUESTIONS} questions of {person.name} are being answered: wait for them") from error
@@ -267,7 +267,7 @@ class Console:
         except Forbidden as error:
             return self.refuse(request, form, error)
         except FAILURES as error:
-            return view.refusal(f"Not possible: {error}", 429 if isinstance(error, TooMany) else 400)
+            return view.refusal(f"Not possible: {error}", status_of(error))
         session, token = self.tokens.issue(request, person.name)
         facts = {"action": action, "proposal": proposal, "token": token, "back": back_to(request)}
         response = HTMLResponse(view.frame_of("confirm.html", **facts))
@@ -304,8 +304,8 @@ class Console:
                 self.options.audit.say(person, form.get("action", "")[:LONGEST_ACTION], about, f"Refused: {error}")
             except AuditLost as lost:
                 log.error("%s", lost)
-        message, status = (str(error), 403) if kind == "forged" else (f"Not possible: {error}", 400)
-        return self.view(None, QueryParams(), person).refusal(message, status)
+        message = str(error) if kind == "forged" else f"Not possible: {error}"
+        return self.view(None, QueryParams(), person).refusal(message, status_of(error))
 
     async def carry_out(self, action: Action, form: Form, job: Job, person: Person, about: dict[str, Any]) -> None:
         try:
@@ -337,6 +337,13 @@ class Stream(EventSourceResponse):
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         with self.place:
             await super().__call__(scope, receive, send)
+
+
+def status_of(error: Exception) -> int:
+    """Of the answer that refuses an action."""
+    if isinstance(error, csrf.Refused):
+        return 403
+    return 429 if isinstance(error, TooMany) else 400
 
 
 async def livez(_: Request) -> Response:

@@ -10,7 +10,7 @@ from starlette.responses import PlainTextResponse
 from sharded_queue.web.headers import OPEN_PATHS, Application, Scope, client_address
 from sharded_queue.web.people import People, Person, Unknown
 from sharded_queue.web.refusals import Refusals
-from sharded_queue.web.turns import Busy
+from sharded_queue.web.waiting_room import Busy
 
 LIVE = "/live"
 KNOWN_SECONDS = 5.0

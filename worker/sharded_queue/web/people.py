@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple, get_args
 
 from sharded_queue.errors import SettingsError
 from sharded_queue.printable import printable
-from sharded_queue.web.turns import Busy, Turns
+from sharded_queue.web.waiting_room import Busy, WaitingRoom
 
 log = logging.getLogger("sharded_queue.web")
 
@@ -160,9 +160,9 @@ class Checks:
     """Compares secrets. Each takes an OS thread and some 50 ms, so there is a bound on those that are asked for."""
 
     def __init__(self) -> None:
-        self.all = Turns(CHECKS_AT_ONCE, MOST_CHECKS)
-        self._addresses = Turns(ADDRESS_AT_ONCE, MOST_OF_ADDRESS)
-        self._pairs = Turns(PAIR_AT_ONCE, MOST_OF_PAIR)
+        self.all = WaitingRoom(CHECKS_AT_ONCE, MOST_CHECKS)
+        self._addresses = WaitingRoom(ADDRESS_AT_ONCE, MOST_OF_ADDRESS)
+        self._pairs = WaitingRoom(PAIR_AT_ONCE, MOST_OF_PAIR)
 
     def __len__(self) -> int:
         """Secrets that are compared now or wait for it."""
@@ -173,7 +173,7 @@ class Checks:
         Raises:
             Busy: too many wait already.
         """
-        async with self._pairs.take((name, address)), self._addresses.take(address), self.all.take():
+        async with self._pairs.enter((name, address)), self._addresses.enter(address), self.all.enter():
             return await asyncio.to_thread(fits, secret, digest)
 
 

@@ -7,7 +7,7 @@ from sharded_queue.errors import ShardedQueueError
 from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.details import Answer, Question
 from sharded_queue.web.letters import Found, Search, look_through
-from sharded_queue.web.turns import Busy, Turns
+from sharded_queue.web.waiting_room import Busy, WaitingRoom
 
 MOST_SEARCHES = 32
 """Searches that wait. One is made at a time: OS threads would only take turns with each other."""
@@ -22,7 +22,7 @@ class Searches:
 
     def __init__(self, known: Callable[[Question], Answer], bodies: Bodies) -> None:
         self._known, self._bodies = known, bodies
-        self._turns = Turns(1, MOST_SEARCHES)
+        self._room = WaitingRoom(1, MOST_SEARCHES)
 
     async def find(self, question: Question) -> Found:
         """
@@ -35,7 +35,7 @@ class Searches:
         if before and before.read_at == self._letters(question).at:
             return before  # type: ignore[no-any-return]  # the value of an answer may be anything
         try:
-            async with self._turns.take():
+            async with self._room.enter():
                 return await self._look_through(self._letters(question), question)
         except Busy as error:
             raise TooManySearches(f"{MOST_SEARCHES} searches are waiting: reload the page later") from error

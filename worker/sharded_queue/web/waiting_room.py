@@ -1,4 +1,4 @@
-"""Work that takes long: a few at once, some wait for their turn, and more are refused."""
+"""Work that takes long: a few at once, some wait for it, and more are refused."""
 
 import asyncio
 from collections import Counter
@@ -10,8 +10,8 @@ class Busy(Exception):
     """Too many wait already."""
 
 
-class Turns:
-    """Of each key, *at_once* have their turn and the others wait, *most* together."""
+class WaitingRoom:
+    """Of each key, *at_once* work and the others wait, *most* together."""
 
     def __init__(self, at_once: int, most: int) -> None:
         self.at_once, self.most = at_once, most
@@ -19,13 +19,13 @@ class Turns:
         self._places: dict[Hashable, asyncio.Semaphore] = {}
 
     def __len__(self) -> int:
-        """Those who have their turn or wait for it."""
+        """Those who work or wait."""
         return self._present.total()
 
     @asynccontextmanager
-    async def take(self, key: Hashable = None) -> AsyncIterator[None]:
+    async def enter(self, key: Hashable = None) -> AsyncIterator[None]:
         """
-        Wait for a turn, and have it while the body runs.
+        Wait, and then keep a place while the body runs.
 
         Raises:
             Busy: *most* of this key are there already.
