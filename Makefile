@@ -154,6 +154,7 @@ lock: ## write the requirements.lock files anew from pyproject.toml (after `make
 	@$(LOCK) -c requirements.lock --extra operator pyproject.toml -o operator/requirements.lock
 	@$(LOCK) -c requirements.lock --group build -o build-requirements.lock
 	@$(LOCK) --group sbom -o sbom-requirements.lock
+	@$(LOCK) --group signing -o signing-requirements.lock
 	@$(UV) pip compile $(QUIETLY) --resolution lowest-direct --all-extras pyproject.toml -o $(VENV)/oldest.txt
 	@$(UV) pip compile $(QUIETLY) --generate-hashes --no-annotate -c $(VENV)/oldest.txt --all-extras --group dev pyproject.toml -o oldest-requirements.lock
 UV      := $(BIN)/uv

@@ -17,6 +17,7 @@ LOCKS = (
     "operator/requirements.lock",
     "build-requirements.lock",
     "sbom-requirements.lock",
+    "signing-requirements.lock",
 )
 
 

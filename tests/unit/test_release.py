@@ -99,6 +99,29 @@ def test_every_address_of_the_project_is_in_its_repository() -> None:
     assert {name for name, address in PROJECT["urls"].items() if not address.startswith(REPOSITORY)} == set()
 
 
+def test_images_begin_with_what_a_digest_names() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text())["jobs"]
+    (build,) = [step for step in jobs["images"]["steps"] if "build-push-action" in step.get("uses", "")]
+    (base,) = [step for step in jobs["package"]["steps"] if step.get("id") == "base"]
+    dockerfiles = [(ROOT / part / "Dockerfile").read_text() for part in jobs["images"]["strategy"]["matrix"]["part"]]
+
+    assert build["with"]["build-args"] == "PYTHON=${{ needs.package.outputs.python }}"
+    assert 'python=$PYTHON@$digest"' in base["run"]
+    assert all(f"ARG PYTHON={base['env']['PYTHON']}\n" in dockerfile for dockerfile in dockerfiles)
+
+
+def test_what_is_installed_where_a_token_can_be_had_is_locked() -> None:
+    workflow = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    jobs = yaml.safe_load(workflow)["jobs"]
+    installs = [line for line in workflow.splitlines() if re.search(r"\bpip install\b|\buvx\b|\buv tool\b", line)]
+    (uv,) = [step["with"] for step in jobs["pypi"]["steps"] if "setup-uv" in step.get("uses", "")]
+
+    assert installs
+    assert all("--require-hashes" in line for line in installs)
+    assert f"\nuv=={uv['version']} " in (ROOT / "requirements.lock").read_text()
+    assert "\npypi-attestations==" in (ROOT / "signing-requirements.lock").read_text()
+
+
 def test_every_python_that_is_promised_is_tested() -> None:
     named = re.findall(r"Python :: (3\.\d+)$", "\n".join(PROJECT["classifiers"]), re.MULTILINE)
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
