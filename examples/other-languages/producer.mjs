@@ -101,7 +101,7 @@ export class Producer {
 
   async #run(args) {
     const base = `tube_{${this.handler}}`
-    const keys = [base, `lock_{${this.handler}}`, `${base}:producer:${this.#name}`]
+    const keys = [base, `lock_{${this.handler}}`, `${base}:${this.#name}:caller`]
     if (!this.#connection?.isOpen) this.#connection = new Connection(this.host, this.port)
     this.sha ??= await this.#connection.ask('SCRIPT', 'LOAD', this.script)
     try {

@@ -405,7 +405,7 @@ class Machine(RuleBasedStateMachine):
         memory = waits[owner].popleft()
         if not waits[owner]:
             del waits[owner]
-        told = self.run(self.redis.lpop(f"{self.redis_storage.keys.base(SHARD)}:wake:{owner}"))
+        told = self.run(self.redis.lpop(f"{self.redis_storage.keys.base(SHARD)}:{owner}:news"))
         redis = read_arrival(SHARD, owner, told)
         assert redis is not None
         assert (memory.lease.thread, memory.call) == (redis.lease.thread, redis.call)

@@ -66,13 +66,14 @@ def keys() -> dict[str, tuple[str, str]]:
     kinds = dict(re.findall(r"(?<![\w:])([a-z]+)(?::[A-Z]+)? +(HASH|ZSET|LIST|STRING)\b", header))
     places = {name: place for place, name in re.findall(r"^local [A-Z]+ = (base|lock) \.\. ':(\w+)'", text, re.M)}
     assert set(places) <= set(kinds), f"say in the header of {PRELUDE.name} of which type each key is"
-    found = {"requests of a thread": (TUBE, "LIST"), "those of a thread `a:caller:b`": (f"{BASE}/a:caller:b/0", "LIST")}
+    found = {"requests of a thread": (TUBE, "LIST")}
+    for word in ("caller", "news"):
+        found[f"those of a thread `a:{word}`"] = (f"{BASE}/a:{word}/0", "LIST")
     for name, place in places.items():
         found[f"`{name}`"] = (f"{BASE if place == 'base' else LOCK}:{name}", kinds[name])
     found["`progress:THREAD`"] = (f"{LOCK}:progress:thread", "STRING")
     found["`NAME:caller`"] = (f"{BASE}:name:caller", "STRING")
-    found["`producer:NAME`"] = (f"{BASE}:producer:name", "STRING")
-    found["`wake:OWNER`"] = (f"{BASE}:wake:owner", "LIST")
+    found["`OWNER:news`"] = (f"{BASE}:owner:news", "LIST")
     return found
 
 

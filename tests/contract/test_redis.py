@@ -105,7 +105,7 @@ async def test_a_registration_with_another_number_of_messages_than_it_says_is_re
 ) -> None:
     """No caller of ours sends such a registration; a producer in another language may."""
     await on_redis.register("a", "1")
-    keys = [*on_redis.redis_storage.keys.of(SHARD), f"{on_redis.redis_storage.keys.base(SHARD)}:producer:p"]
+    keys = [*on_redis.redis_storage.keys.of(SHARD), f"{on_redis.redis_storage.keys.base(SHARD)}:p:caller"]
     stamp = b"%d" % int(time.time() * 1000)
     many = [b"3"] * PACKED_MESSAGES
     entries = encode_entries([Entry("a", 0, [b"2"]), Entry("b", 0, many)], [[1], [1] * len(many)], stamp)
@@ -133,7 +133,7 @@ async def test_a_registration_with_another_number_of_messages_than_it_says_is_re
 async def test_messages_in_one_argument_that_are_no_list_of_strings_are_refused_whole(
     on_redis: RedisBackend, packed: bytes, said: int, window_ms: int, fault: str
 ) -> None:
-    keys = [*on_redis.redis_storage.keys.of(SHARD), f"{on_redis.redis_storage.keys.base(SHARD)}:producer:p"]
+    keys = [*on_redis.redis_storage.keys.of(SHARD), f"{on_redis.redis_storage.keys.base(SHARD)}:p:caller"]
     stamp = b"%d" % int(time.time() * 1000)
     head = [1, stamp, 1000, "awake", SHARD.tag, 0, 0, window_ms, "", 20]
     first = ["a", 0, 1, stamp + b"1", *(["i"] if window_ms else [])]
@@ -146,7 +146,7 @@ async def test_messages_in_one_argument_that_are_no_list_of_strings_are_refused_
 
 async def test_a_producer_forgets_its_calls_in_time_and_so_does_redis(on_redis: RedisBackend) -> None:
     await on_redis.register("a", "1")
-    (key,) = [key async for key in on_redis.redis.scan_iter("*:producer:*")]
+    (key,) = [key async for key in on_redis.redis.scan_iter("*:caller")]
 
     assert settings.redis_retry < await on_redis.redis.ttl(key) <= 600
 
@@ -410,7 +410,7 @@ async def test_nothing_is_left_of_threads_that_ended(on_redis: RedisBackend) -> 
 
     base = on_redis.redis_storage.keys.base(SHARD)
     of_a_day = {":failed", ":history"}
-    of_calls = {key for key in keys if key.startswith(":producer:") or key.endswith(":caller")}
+    of_calls = {key for key in keys if key.endswith(":caller")}
     assert keys - of_calls == {":counters", ":wake"} | of_a_day
     assert all([0 < await on_redis.redis.pttl(base + key) <= 86_400_000 for key in of_a_day])
 

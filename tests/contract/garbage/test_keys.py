@@ -102,7 +102,7 @@ async def contents(redis: Redis) -> dict[bytes, bytes]:
     return {name: await redis.dump(name) for name in sorted(await redis.keys())}
 
 
-NOT_TOLD = re.compile(rb":producer:|:caller$|:wake:|:wake$")
+NOT_TOLD = re.compile(rb":caller$|:news$|:wake$")
 """Calls are no data, and answers are kept for those who ask again."""
 
 

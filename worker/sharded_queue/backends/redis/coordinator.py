@@ -252,8 +252,8 @@ class RedisCoordinator(Coordinator):
 
     def _wake_keys(self, shard: Shard, owner: str) -> tuple[str, str]:
         """The list whose tokens wake any worker, and the one that wakes only *owner*."""
-        wake = f"{self.keys.base(shard)}:wake"
-        return wake, f"{wake}:{owner}"
+        base = self.keys.base(shard)
+        return f"{base}:wake", f"{base}:{owner}:news"
 
     async def _block(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | Arrival | None:
         """A token may get lost with its connection: it only says "poll", and workers poll anyway."""

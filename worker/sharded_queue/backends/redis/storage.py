@@ -155,7 +155,7 @@ class RedisStorage(Storage):
         self, shard: Shard, producer: Caller, entries: Sequence[Entry], limits: Limits, until: float | None
     ) -> list[Any]:
         """The answer to a registration. Each time it is sent, its requests get a new stamp."""
-        keys = [*self.keys.of(shard), f"{self.keys.base(shard)}:producer:{producer.name}"]
+        keys = [*self.keys.of(shard), producer.key(self.keys.base(shard))]
         elapsed = asyncio.get_running_loop().time
         lengths = [list(map(len, entry.bodies)) for entry in entries]
         rest = (self.keys.awake, shard.tag, *limits, STAMP_DIGITS + max(chain.from_iterable(lengths), default=0))

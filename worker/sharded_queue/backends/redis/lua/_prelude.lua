@@ -19,7 +19,7 @@
 --                 of a sorted set, first end of those that are left, how many with that end stay": how far the waits are
 --                 shifted since),
 --                 format (of all these keys; without it, the format of this release)
--- wake      LIST  tokens; popping one means "poll". wake:OWNER is read by the holder of drained threads: "bytes of thread,
+-- wake      LIST  tokens; popping one means "poll". OWNER:news is read by the holder of drained threads: "bytes of thread,
 --                 fence, number of the holder's last call that was carried out, priority, sequence, thread message" of one
 --                 that got a request. The message, with its priority and sequence, is there if it was handed out to the
 --                 holder; otherwise the holder fetches the request
@@ -47,8 +47,8 @@
 -- workers   ZSET  "owner version concurrency started" of workers, by the time at which each last told of itself
 -- progress:THREAD STRING "fence first ms done of note": what its holder last reported of the batch that begins with the
 --                 request `first`; `of` is - where the whole is unknown. It expires soon after the lease that it came with
--- NAME:caller STRING number of the last call of a caller that numbers its calls, and the answer; producer:NAME is the same
---                 for register. Each expires some minutes after the last call
+-- NAME:caller STRING number of the last call of a caller that numbers its calls, and the answer. It expires some minutes
+--                 after the last call. No key of a tube ends in such a word, so a pattern of a user's rights is exact
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing call": how priorities age (0: they
 --                 do not), and the number of the holder's last call that was carried out (0: the bind), with a 0 before it
 --                 if what is in hand came after that call, so that the holder may not know of it yet; and " alone" while
@@ -877,8 +877,9 @@ local function arrive(thread, tubes, hold, oldest, message)
   local told = string.len(thread) .. ' ' .. held.fence .. ' ' .. held.call .. handed
   if held.first <= held.last then held.call = '0' .. held.call end
   store_hold(thread, held)
-  try('RPUSH', WAKE .. ':' .. held.owner, told)
-  redis.call('PEXPIRE', WAKE .. ':' .. held.owner, 60000)
+  local news = base .. ':' .. held.owner .. ':news'
+  try('RPUSH', news, told)
+  redis.call('PEXPIRE', news, 60000)
 end
 
 -- Where the waits of a set are not all shifted yet, an end is written so that it is not shifted, or comes out right when
