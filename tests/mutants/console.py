@@ -188,7 +188,7 @@ MUTANTS = [
     Mutant(
         "an address that tries many names leaves no room",
         "web/people.py",
-        "self._addresses.take(address), ",
+        "self._addresses.enter(address), ",
         "",
         (PEOPLE + "address_that_tries_many_names_leaves_room_for_others",),
     ),

@@ -76,6 +76,20 @@ def test_every_promise_names_tests_that_exist() -> None:
     assert all("](../tests/" in proof for proof in promises)
 
 
+def test_security_names_tests_that_exist_for_what_the_console_promises() -> None:
+    page = (DOCS / "security.md").read_text()
+    tests = "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    named = re.findall(r"`(?:[\w./]*::)?(test_\w+)`", page)
+    paths = re.findall(r"`(tests/[\w./]+)(?:::\w+)?`", page)
+    console = page.partition("What it promises")[2].partition("\n\nWith ")[0]
+    promises = re.split(r"^- ", console, flags=re.MULTILINE)[1:]
+
+    assert [name for name in named if f"def {name}(" not in tests] == []
+    assert [path for path in paths if not (ROOT / path).exists()] == []
+    assert len(promises) >= 15
+    assert [promise for promise in promises if not re.search(r"`(tests/|test_)", promise)] == []
+
+
 def test_the_code_uses_every_word_of_the_glossary() -> None:
     rows = re.findall(r"^\| (?!word|-)([^|]+) \|", (DOCS / "glossary.md").read_text(), re.MULTILINE)
     words = [word.strip() for row in rows for word in row.split(",")]
