@@ -1,6 +1,18 @@
 """Costs, bounds and figures."""
 
-from tests.mutants.mutant import BIND, COORDINATOR, OBSERVING, PEEK, PRELUDE, REDIS, SETTLE, SIZES, STORAGE, Mutant
+from tests.mutants.mutant import (
+    BIND,
+    COORDINATOR,
+    OBSERVING,
+    PEEK,
+    PRELUDE,
+    REDIS,
+    SETTLE,
+    SIZES,
+    STEPS,
+    STORAGE,
+    Mutant,
+)
 
 DEADLINE, TIME_OUT = "backends/redis/deadline.py", "../unit/sharded_queue/test_deadline.py::test_"
 
@@ -28,6 +40,36 @@ MUTANTS = [
         "promote()\n",
         "redis.call('KEYS', base .. '*')\npromote()\n",
         (REDIS + "no_script_looks_through_keys",),
+    ),
+    Mutant(
+        "an eviction looks at all holds at once",
+        "backends/redis/coordinator.py",
+        "[cursor, LEASES_AT_ONCE, *names]",
+        "[cursor, 1_000_000, *names]",
+        (STEPS + "an_eviction_looks_at_a_part_of_the_holds_at_a_time",),
+    ),
+    Mutant(
+        "an eviction ends after its first step",
+        "backends/redis/coordinator.py",
+        """            if cursor == b"0":
+                return threads
+""",
+        "            return threads\n",
+        (STEPS + "an_eviction_looks_at_a_part_of_the_holds_at_a_time",),
+    ),
+    Mutant(
+        "a bind that was sent again forgets what it bound",
+        BIND,
+        "if before >= call then redis.call('SET', KEYS[3], known_call",
+        "if before > call then redis.call('SET', KEYS[3], known_call",
+        (STEPS + "a_bind_sent_again_reads_no_holds_of_others",),
+    ),
+    Mutant(
+        "due requests of any size move at once",
+        PRELUDE,
+        "    if room < 0 and i > 1 then break end\n",
+        "",
+        (STEPS + "a_bind_moves_due_requests_up_to_a_bound_of_bytes",),
     ),
     Mutant(
         "no worker is woken",

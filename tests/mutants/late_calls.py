@@ -85,7 +85,7 @@ MUTANTS = [
     Mutant(
         "a bind sent again forgets what it bound",
         BIND,
-        "if before > heard then rarely().take_back(owner, known) end",
+        "if before > heard then rarely().take_back(bound_before, owner, known) end",
         "",
         (LATE + "a_bind_after_one_without_an_answer_has_the_threads_of_that",),
     ),

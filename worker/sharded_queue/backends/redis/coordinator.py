@@ -183,15 +183,15 @@ class RedisCoordinator(Coordinator):
 
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
         threads: list[str] = []
-        while len(threads) % LEASES_AT_ONCE == 0:
-            arguments = [LEASES_AT_ONCE, *names]
-            freed = await self.scripts.run_once(
+        cursor = b"0"
+        while True:
+            arguments = [cursor, LEASES_AT_ONCE, *names]
+            cursor, freed = await self.scripts.run_once(
                 "evict", self.keys.of(shard), arguments, seconds=settings.coordinator_lease
             )
-            if not freed:
-                break
             threads += map(text_of, freed)
-        return threads
+            if cursor == b"0":
+                return threads
 
     async def cordon(self, shard: Shard, names: Sequence[str], seconds: float) -> None:
         arguments = [int(seconds * 1000), *names]

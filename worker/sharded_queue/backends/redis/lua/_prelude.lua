@@ -47,8 +47,9 @@
 -- workers   ZSET  "owner version concurrency started" of workers, by the time at which each last told of itself
 -- progress:THREAD STRING "fence first ms done of note": what its holder last reported of the batch that begins with the
 --                 request `first`; `of` is - where the whole is unknown. It expires soon after the lease that it came with
--- NAME:caller STRING number of the last call of a caller that numbers its calls, and the answer. It expires some minutes
---                 after the last call. No key of a tube ends in such a word, so a pattern of a user's rights is exact
+-- NAME:caller STRING number of the last call of a caller that numbers its calls, and the answer, or for bind the threads
+--                 that it bound. It expires some minutes after the last call. No key of a tube ends in such a word, so a
+--                 pattern of a user's rights is exact
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing call": how priorities age (0: they
 --                 do not), and the number of the holder's last call that was carried out (0: the bind), with a 0 before it
 --                 if what is in hand came after that call, so that the holder may not know of it yet; and " alone" while
@@ -105,6 +106,7 @@ local WAKE_LIMIT, CHUNK, STEP = 16, 4000, 1000
 local MOST_PRIORITIES = 100
 -- Of each kind of thread that a bind frees, and of delayed requests that it moves: each may have MOST_PRIORITIES tubes.
 local SWEEP, CALLER_SECONDS = '50', '600'
+local PROMOTED_BYTES = 4194304
 
 local time = redis.call('TIME')
 local now_us = time[1] * 1000000 + time[2]
@@ -693,22 +695,23 @@ local function expire(thread, crash_limit)
   make_ready(thread, tubes)
 end
 
--- The holds of an owner with a fence above the last one that it knew, the oldest first.
-local function unacknowledged(owner, known)
-  local threads, holds = {}, {}
-  for _, thread in ipairs(redis.call('HKEYS', HELD)) do
-    local held = held_of(thread)
+-- Of the threads that a call bound, those whose owner knew no fence above `known`, and their holds.
+local function unacknowledged(bound, owner, known)
+  local is_readable, threads = pcall(cmsgpack.unpack, bound)
+  local found, holds = {}, {}
+  if not is_readable or type(threads) ~= 'table' then return found, holds end
+  for i, record in ipairs(records_of(HELD, threads)) do
+    local held, thread = read_hold(record), threads[i]
     if held and held.owner == owner and tonumber(held.fence) > tonumber(known) then
-      threads[#threads + 1], holds[thread] = thread, held
+      found[#found + 1], holds[thread] = thread, held
     end
   end
-  table.sort(threads, function(one, other) return tonumber(holds[one].fence) < tonumber(holds[other].fence) end)
-  return threads, holds
+  return found, holds
 end
 
 -- Free the threads that were bound by a call whose answer was lost: their owner does not know of them.
-local function take_back(owner, known)
-  for _, thread in ipairs(unacknowledged(owner, known)) do
+local function take_back(bound, owner, known)
+  for _, thread in ipairs(unacknowledged(bound, owner, known)) do
     let_go(thread)
     make_ready(thread, tubes_of(thread))
   end
@@ -1130,14 +1133,17 @@ local function store_joined()
 end
 
 -- Delayed requests that are due move into their tubes, in the order of their times, and count as registered at these
--- times. They wait on (`has_waiting`) while the numbers of requests or the layout cannot be read.
+-- times. They wait on (`has_waiting`) while the numbers of requests or the layout cannot be read. `room`: bytes of all at
+-- most, or a single larger one; the others are left.
 local has_waiting
-local function promote_ripe(ripe)
+local function promote_ripe(ripe, room)
   has_waiting = not is_numbered() or known_layout() == nil
   if has_waiting then return end
   check_kinds()
-  for _, number in ipairs(ripe) do
+  for i, number in ipairs(ripe) do
     local text = redis.call('HGET', LATER, number)
+    room = room - #(text or '')
+    if room < 0 and i > 1 then break end
     local thread, priority, body = read_delayed(text or '')
     if thread then
       local message = encode_moment(redis.call('ZSCORE', DUE, number)) .. body
@@ -1155,7 +1161,7 @@ end
 local function promote()
   if redis.call('ZCARD', DUE) == 0 then return end
   local ripe = redis.call('ZRANGEBYSCORE', DUE, '-inf', now_text, 'LIMIT', '0', SWEEP)
-  if #ripe > 0 then rarely().promote_ripe(ripe) end
+  if #ripe > 0 then rarely().promote_ripe(ripe, PROMOTED_BYTES) end
 end
 
 -- The schedule of a name; nil also where its record cannot be read.

@@ -47,16 +47,16 @@ end
 
 local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused', 'format', 'shift')
 check_format(counted[5])
-local before = tonumber(redis.call('SET', KEYS[3], ARGV[1], 'EX', CALLER_SECONDS, 'GET') or 0)
+local known_call = redis.call('SET', KEYS[3], ARGV[1], 'EX', CALLER_SECONDS, 'GET') or ''
+local before, bound_before = string.match(known_call, '^(%d+) ?(.*)$')
+before = tonumber(before)
 if not is_integer(before) then before = 0 end -- no number of ours
-if before > call then
-  redis.call('SET', KEYS[3], integer(before), 'EX', CALLER_SECONDS)
-  return reply
-end
+if before >= call then redis.call('SET', KEYS[3], known_call, 'EX', CALLER_SECONDS) end
+if before > call then return reply end
 
 -- The call comes again: its owner may be at work already, so the same threads are answered.
 if before == call then
-  local threads, holds = rarely().unacknowledged(owner, known)
+  local threads, holds = rarely().unacknowledged(bound_before, owner, known)
   for _, thread in ipairs(threads) do
     local held = holds[thread]
     grant(thread, held.fence, rarely().in_hand(thread, rarely().tubes_of(thread), held))
@@ -90,7 +90,7 @@ for _, thread in ipairs(ripe) do
 end
 promote()
 unpark()
-if before > heard then rarely().take_back(owner, known) end
+if before > heard then rarely().take_back(bound_before, owner, known) end
 
 -- 3. Pick threads that are ready.
 
@@ -111,7 +111,7 @@ end
 
 -- 4. Hand out their first requests.
 
-local taken, records, leases = {}, {}, {}
+local taken, records, leases, bound = {}, {}, {}, {}
 local fence = math.max((is_integer(tonumber(counted[1])) and counted[1] or 0) + 1, now_us)
 largest = tonumber(counted[2]) or 0
 local occurs = first_moment(OCCURRENCES)
@@ -145,6 +145,7 @@ for i, record in ipairs(records_of(THREADS, picked)) do
     grant(thread, held.fence, priority, first, attempt, messages)
     records[n + 1], records[n + 2] = thread, encode_hold(held)
     leases[n + 1], leases[n + 2] = till, thread
+    bound[#bound + 1] = thread
     fence = fence + 1
   end
 end
@@ -152,6 +153,8 @@ end
 -- 5. Write the holds, wake the next worker if threads are left behind, and answer.
 
 if ARGV[11] ~= '' then rarely().note_worker(owner, ARGV[11]) end
+-- If the answer is lost, the next call finds these threads by it.
+if #bound > 0 then redis.call('SET', KEYS[3], ARGV[1] .. ' ' .. cmsgpack.pack(bound), 'EX', CALLER_SECONDS) end
 in_chunks(taken, 'ZREM', READY)
 in_chunks(records, 'HSET', HELD)
 in_chunks(leases, 'ZADD', LEASES)

@@ -25,6 +25,6 @@ for _, argument in ipairs(ARGV) do
   room = room - #text
 end
 for _, number in ipairs(ripe) do redis.call('ZADD', DUE, moment, number) end
-promote_ripe(ripe)
+promote_ripe(ripe, math.huge)
 finish()
 return store_answer(call, joined)
