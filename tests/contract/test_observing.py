@@ -199,6 +199,15 @@ async def test_requests_are_unconsumed_once_nobody_asked_for_them_in_a_minute(ba
     assert (fresh, old, (await backend.observe()).is_unconsumed) == (False, True, False)
 
 
+async def test_each_of_the_oldest_tubes_has_its_own_depth(backend: Backend) -> None:
+    """Whatever numbers stand beside it in the record of its thread: here priorities are numbers of requests too."""
+    for priority in range(12):
+        await backend.register("a", *["x"] * (priority + 1), priority=priority)
+
+    told = {tube.priority: tube.depth for tube in (await backend.observe(worst=20)).oldest}
+    assert told == {priority: priority + 1 for priority in range(12)}
+
+
 async def test_few_of_many_holds_are_listed_and_those_of_the_oldest_tubes(backend: Backend) -> None:
     for number in range(6):
         await backend.register(f"{number}", "1")

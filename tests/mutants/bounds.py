@@ -42,6 +42,13 @@ MUTANTS = [
         (REDIS + "no_script_looks_through_keys",),
     ),
     Mutant(
+        "the depth of a tube is that of the first number that looks like its priority",
+        "backends/redis/lua/observe.lua",
+        "if fields % 3 == 0 then",
+        "if true then",
+        (OBSERVING + "each_of_the_oldest_tubes_has_its_own_depth",),
+    ),
+    Mutant(
         "an eviction looks at all holds at once",
         "backends/redis/coordinator.py",
         "[cursor, LEASES_AT_ONCE, *names]",

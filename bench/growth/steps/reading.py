@@ -4,7 +4,7 @@ from typing import Any
 
 from bench.growth.block import SHARD, Bed, Block, entries
 from sharded_queue.backends.redis.snapshot import snapshot
-from sharded_queue.storage import MOST_PRIORITIES, Schedule
+from sharded_queue.storage import MOST_PRIORITIES, Entry, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Tube
 
@@ -22,7 +22,12 @@ async def threads_held(bed: Bed) -> None:
 
 
 async def many_priorities(bed: Bed) -> None:
-    await bed.fill(entries(WORST, priorities=MOST_PRIORITIES))
+    """The oldest tube of each thread stands in the middle of its record, and all threads are held."""
+    middle = MOST_PRIORITIES // 2
+    await bed.fill([Entry(f"t{thread}", middle, [b"x"]) for thread in range(WORST)])
+    others = [priority for priority in range(MOST_PRIORITIES) if priority != middle]
+    await bed.fill([Entry(f"t{thread}", priority, [b"x"]) for thread in range(WORST) for priority in others])
+    await bed.hold(WORST)
 
 
 async def deep_tube(bed: Bed) -> None:
@@ -85,7 +90,7 @@ BLOCKS = (
     Block("observe", f"{THREADS:,} threads, all held", observe, threads_held),
     Block(
         "observe",
-        f"{WORST:,} oldest tubes, each of a thread of {MOST_PRIORITIES} priorities",
+        f"{WORST:,} oldest tubes, each of a held thread of {MOST_PRIORITIES} priorities",
         observe_oldest,
         many_priorities,
     ),

@@ -47,19 +47,33 @@ local function state_of(thread)
   return blocked and 'blocked' or 'ready'
 end
 
+-- The number of requests of one tube by the record of its thread; nil where it has none. The record is searched, because
+-- reading a hundred tubes to find one takes five times as long.
+local function depth_in(record, priority)
+  local text, wanted, at = ' ' .. record, ' ' .. priority .. ' ', 0
+  while true do
+    at = string.find(text, wanted, at + 1, true)
+    if not at then return nil end
+    local shorter = 2 * at < #text and string.sub(text, 1, at - 1) or string.sub(text, at)
+    local _, fields = string.gsub(shorter, ' ', '')
+    if fields % 3 == 0 then -- else it is the head or the tail of another tube
+      local head, tail = string.match(text, '^(%-?%d+) (%-?%d+)', at + #wanted)
+      return head and tail - head
+    end
+  end
+end
+
 -- The oldest tubes, and the holds of their threads.
 local function oldest_tubes()
   local tubes, threads, oldest = redis.call('ZRANGE', OLDEST, 0, math.max(worst, 1) - 1, 'WITHSCORES'), {}, {}
-  for i = 1, #tubes, 2 do threads[#threads + 1] = string.match(tubes[i], '^(.*)/%-?%d+$') end
+  for i = 1, #tubes, 2 do threads[#threads + 1] = string.match(tubes[i], '^(.*)/%-?%d+$') or '' end
   list_holds(threads)
-  for i = 1, #tubes, 2 do
-    local thread, priority = string.match(tubes[i], '^(.*)/(%-?%d+)$')
-    for _, tube in ipairs(thread and tubes_of(thread) or {}) do
-      local at = #oldest
-      if tube.priority == priority then
-        oldest[at + 1], oldest[at + 2], oldest[at + 3] = tubes[i], tubes[i + 1], tube.tail - tube.head
-        oldest[at + 4] = state_of(thread)
-      end
+  for n, record in ipairs(records_of(THREADS, threads)) do
+    local i, at = 2 * n - 1, #oldest
+    local depth = record and depth_in(record, string.match(tubes[i], '%-?%d+$'))
+    if depth then
+      oldest[at + 1], oldest[at + 2], oldest[at + 3] = tubes[i], tubes[i + 1], depth
+      oldest[at + 4] = state_of(threads[n])
     end
   end
   return oldest
