@@ -515,3 +515,89 @@ async def test_a_wiped_redis_takes_the_layout_of_the_first_producer_that_comes(o
 
     assert tube.thread == "2:5"
     assert (await on_redis.observe()).layout == Layout(2, MANY)
+
+
+OLD_LAYOUT, NEW_LAYOUT = Layout(1, 2500), Layout(2, 1250)
+"""One step does not look at all old threads. n of the new layout shares keys with n and n + 1,250 of the old one."""
+LATE = 1999
+"""An old thread that the first step does not look at."""
+
+
+async def register_by_hash(backend: RedisBackend, layout: Layout, *hashes: int) -> None:
+    entries = [Entry(layout.thread(number % layout.threads), 0, [b"#%08x" % number]) for number in hashes]
+    for at in range(0, len(entries), 500):
+        await backend.storage.register(SHARD, Registration(entries[at : at + 500], layout=layout))
+
+
+async def begin(backend: RedisBackend) -> None:
+    """The first step of a change, as if its caller ended then."""
+    keys = backend.redis_storage.keys.of(SHARD)
+    await backend.redis_storage.scripts.run_once("reshard", keys, [NEW_LAYOUT.threads], seconds=5)
+
+
+async def test_a_change_looks_at_its_old_threads_in_steps(on_redis: RedisBackend) -> None:
+    await register_by_hash(on_redis, OLD_LAYOUT, *range(OLD_LAYOUT.threads))
+    before = await on_redis.redis.info("commandstats")
+    assert await on_redis.storage.reshard(SHARD, NEW_LAYOUT.threads) == (NEW_LAYOUT, OLD_LAYOUT.threads, True)
+
+    after = await on_redis.redis.info("commandstats")
+    calls = [stats.get("cmdstat_evalsha", {"calls": 0})["calls"] for stats in (before, after)]
+    assert calls[1] - calls[0] >= 3
+    assert faults(await snapshot(on_redis.redis_storage, SHARD)) == []
+
+
+async def test_a_new_thread_waits_for_an_old_one_that_is_not_looked_at_yet(on_redis: RedisBackend) -> None:
+    await register_by_hash(on_redis, OLD_LAYOUT, LATE)
+    await begin(on_redis)
+    await register_by_hash(on_redis, NEW_LAYOUT, LATE)
+    handed_out = []
+    while batch := next(iter(await on_redis.bind(threads=10)), None):
+        handed_out.append(batch.tube.thread)
+        await on_redis.settle(batch, release=True)
+
+    assert handed_out == [f"1:{LATE}", f"2:{LATE % NEW_LAYOUT.threads}"]
+
+
+async def test_workers_finish_a_change_whose_caller_has_ended(on_redis: RedisBackend) -> None:
+    """Also new threads whose classes have no old thread wait until then, and no longer."""
+    await register_by_hash(on_redis, OLD_LAYOUT, LATE)
+    await begin(on_redis)
+    await register_by_hash(on_redis, NEW_LAYOUT, LATE - 1)
+    assert (await on_redis.observe()).parked == 1
+    assert faults(await snapshot(on_redis.redis_storage, SHARD)) == []
+
+    found = [thread for _ in range(3) for thread in await bound(on_redis)]
+    assert found == [f"1:{LATE}", f"2:{(LATE - 1) % NEW_LAYOUT.threads}"]
+    assert (await on_redis.storage.reshard(SHARD, NEW_LAYOUT.threads)).is_changed is False
+    assert faults(await snapshot(on_redis.redis_storage, SHARD)) == []
+
+
+async def test_an_old_thread_that_drains_before_it_is_looked_at_holds_up_nothing(on_redis: RedisBackend) -> None:
+    await register_by_hash(on_redis, OLD_LAYOUT, LATE)
+    batch = await on_redis.bind_one()
+    await begin(on_redis)
+    await register_by_hash(on_redis, NEW_LAYOUT, LATE)
+    await on_redis.settle(batch, release=True)
+
+    assert [thread for _ in range(3) for thread in await bound(on_redis)] == [f"2:{LATE % NEW_LAYOUT.threads}"]
+
+
+async def test_a_change_that_is_not_finished_is_finished_before_the_next(on_redis: RedisBackend) -> None:
+    await register_by_hash(on_redis, OLD_LAYOUT, LATE)
+    await begin(on_redis)
+    with pytest.raises(ReshardError, match="1 thread of the previous layout"):
+        await on_redis.storage.reshard(SHARD, 5)
+
+    await on_redis.settle(await on_redis.bind_one(), release=True)
+    assert await on_redis.storage.reshard(SHARD, 5) == (Layout(3, 5), 0, True)
+
+
+async def test_a_repair_finishes_a_change(on_redis: RedisBackend) -> None:
+    await register_by_hash(on_redis, OLD_LAYOUT, LATE)
+    await begin(on_redis)
+    await register_by_hash(on_redis, NEW_LAYOUT, LATE, LATE - 1)
+    await repair(on_redis.redis_storage, SHARD)
+
+    assert faults(await snapshot(on_redis.redis_storage, SHARD)) == []
+    assert sorted(await bound(on_redis)) == [f"1:{LATE}", f"2:{(LATE - 1) % NEW_LAYOUT.threads}"]
+    assert (await on_redis.observe()).parked == 1

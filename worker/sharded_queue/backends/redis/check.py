@@ -110,13 +110,16 @@ def _layout_faults(seen: Snapshot) -> Iterator[str]:
         yield from _differences("old", seen.old, {})
         yield from _differences("parked", seen.parked, {})
         return
-    number = seen.layout.number
+    number, listed = seen.layout.number, seen.layout.listed(seen.unlisted)
     old = {thread: seen.layout.residue(thread, number - 1) for thread in seen.depths}
-    yield from _differences(
-        "old", seen.old, {thread: residue for thread, residue in old.items() if residue is not None}
-    )
+    known = {
+        thread: residue
+        for thread, residue in old.items()
+        if residue is not None and (residue < listed or thread in seen.old)
+    }
+    yield from _differences("old", seen.old, known)
     free = seen.depths.keys() - seen.held.keys() - seen.blocked.keys()
-    closed = seen.unparking | {int(residue) for residue in seen.old.values()}
+    closed = seen.unparking | {int(residue) for residue in seen.old.values()} | set(range(listed, seen.layout.classes))
     parked = {thread: seen.layout.residue(thread, number) for thread in free}
     yield from _differences("parked", seen.parked, {thread: n for thread, n in parked.items() if n in closed})
     if both := seen.unparking.intersection(seen.old.values()):

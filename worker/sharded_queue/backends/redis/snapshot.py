@@ -36,6 +36,8 @@ COUNTERS = (
 )
 FIRST_LONG_MOMENT = 10**13
 """Our times have thirteen digits at most."""
+UNLISTED = b"unlisted"
+"""The member of `unparking` that is no residue class: its score says how far old threads are listed."""
 QUARANTINED = 10**14
 """Until when a thread in quarantine is blocked; one that is paused: for ever."""
 K = TypeVar("K")
@@ -89,7 +91,16 @@ class LayoutRecord(NamedTuple):
     def residue(self, thread: str, number: int) -> int | None:
         """The residue class of a thread of layout *number*; None for other threads."""
         layout, _, place = thread.partition(":")
-        return int(place) % gcd(self.threads, self.before) if layout == str(number) and place.isdecimal() else None
+        return int(place) % self.classes if layout == str(number) and place.isdecimal() else None
+
+    @property
+    def classes(self) -> int:
+        """The number of residue classes."""
+        return gcd(self.threads, self.before)
+
+    def listed(self, unlisted: int) -> int:
+        """Residue classes below this one are listed whole, while so many threads have not been looked at."""
+        return (self.before - unlisted) * self.classes // self.before if 0 < unlisted <= self.before else self.classes
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +132,8 @@ class Snapshot:
     history: set[str] = field(default_factory=set)
     quarantine: dict[str, str] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
+    unlisted: int = 0
+    """Threads of the previous layout that have not been looked at after a change."""
 
     @property
     def depths(self) -> dict[str, int]:
@@ -202,12 +215,21 @@ async def snapshot(
         layout=LayoutRecord(*map(int, layout.split())) if layout else None,
         old=reader.fields("old", old, text_of, float),
         parked=reader.fields("parked", parked, text_of, float),
-        unparking=set(reader.fields("unparking", unparking, int, float)),
+        unparking=set(reader.fields("unparking", _classes(unparking), int, float)),
+        unlisted=_unlisted(unparking),
         failed=set(reader.fields("failed", failed, text_of, _moment)),
         history=reader.members("history", history, text_of),
         quarantine=reader.fields("quarantine", quarantine, text_of, text_of),
         unreadable=reader.flaws,
     )
+
+
+def _classes(unparking: Sequence[bytes]) -> list[bytes]:
+    return [part for member, score in grouped(unparking, 2) if member != UNLISTED for part in (member, score)]
+
+
+def _unlisted(unparking: Sequence[bytes]) -> int:
+    return sum(-int(float(score)) for member, score in grouped(unparking, 2) if member == UNLISTED)
 
 
 class _Reader:

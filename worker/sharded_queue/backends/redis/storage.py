@@ -437,10 +437,15 @@ class RedisStorage(Storage):
         return {text_of(thread): text_of(act) for thread, act in pairs}
 
     async def reshard(self, shard: Shard, threads: int) -> Resharded:
-        changed, number, in_force, undrained = await self._order("reshard", shard, [threads], settings.redis_timeout)
+        is_changed, unlisted = False, 1
+        while unlisted:  # a step each; workers go on with it as well
+            changed, number, in_force, undrained, unlisted = await self._order(
+                "reshard", shard, [threads], settings.redis_timeout
+            )
+            is_changed = is_changed or changed > 0
         if changed < 0:
             raise unfinished(shard, Layout(number, in_force), undrained, threads)
-        return Resharded(Layout(number, in_force), undrained, bool(changed))
+        return Resharded(Layout(number, in_force), undrained, is_changed)
 
     async def known_shards(self) -> list[Shard]:
         """

@@ -41,7 +41,8 @@
 --                 keys only if their numbers have the same remainder modulo the greatest common divisor of the two
 --                 numbers of threads: that remainder is their residue class
 -- parked    ZSET  threads that wait for old threads of their residue class, by residue class
--- unparking ZSET  residue classes without old threads, whose parked threads become ready step by step
+-- unparking ZSET  residue classes without old threads, whose parked threads become ready step by step; and `unlisted`
+--                 while old threads are listed step by step, with the number of those not looked at as a negative score
 -- cordoned  ZSET  names of workers that get no new threads, by the time until which they get none
 -- leases    ZSET  bound threads, by expiry
 -- workers   ZSET  "owner version concurrency started" of workers, by the time at which each last told of itself
@@ -320,8 +321,22 @@ local function residue_of(thread)
   return tonumber(rank) % common_divisor(layout.threads, layout.before), tonumber(number)
 end
 
+-- How many threads of the previous layout have not been looked at. They are in the order of their residue classes.
+local UNLISTED, LISTED_AT_ONCE = 'unlisted', 1000
+local function count_unlisted()
+  if not layout_in_force() then return 0 end
+  return math.min(-tonumber(redis.call('ZSCORE', UNPARKING, UNLISTED) or 0), layout.before)
+end
+
+local function class_size()
+  return layout.before / common_divisor(layout.threads, layout.before)
+end
+
+-- Whether a residue class has old threads, or may have: not all of its threads have been looked at.
 local function has_old(residue)
-  return redis.call('ZCOUNT', OLD, residue, residue) > 0
+  if redis.call('ZCOUNT', OLD, residue, residue) > 0 then return true end
+  local unlisted = count_unlisted()
+  return unlisted > 0 and layout.before - unlisted < (residue + 1) * class_size()
 end
 
 -- Park a thread if it has to wait for old ones; returns whether it has.
@@ -333,14 +348,41 @@ local function park(thread)
   return true
 end
 
--- When the last old thread of a residue class is drained, the threads that wait for the class may be bound.
-local function index_drained(thread)
-  local residue = residue_of(thread)
-  if not residue or redis.call('ZREM', OLD, thread) == 0 or has_old(residue) then return end
+-- Threads that wait for a residue class without old threads may be bound.
+local function open_class(residue)
   if redis.call('ZCOUNT', PARKED, residue, residue) > 0 then
     redis.call('ZADD', UNPARKING, residue, residue)
     woken = woken + 1
   end
+end
+
+-- When the last old thread of a residue class is drained, the class opens.
+local function index_drained(thread)
+  local residue = residue_of(thread)
+  if not residue or redis.call('ZREM', OLD, thread) == 0 or has_old(residue) then return end
+  open_class(residue)
+end
+
+-- Go on with the list of old threads, after a change of the layout. Classes of which no thread is old open. Returns how
+-- many threads are left.
+local function list_old()
+  local unlisted = count_unlisted()
+  if unlisted <= 0 then return 0 end
+  local first, size, divisor = layout.before - unlisted, class_size(), common_divisor(layout.threads, layout.before)
+  local last, threads, old = math.min(first + LISTED_AT_ONCE, layout.before), {}, {}
+  for place = first, last - 1 do
+    threads[#threads + 1] = layout.number - 1 .. ':' .. math.floor(place / size) + place % size * divisor
+  end
+  for i, record in ipairs(records_of(THREADS, threads)) do
+    if record then old[#old + 1], old[#old + 2] = math.floor((first + i - 1) / size), threads[i] end
+  end
+  in_chunks(old, 'ZADD', OLD)
+  redis.call('ZADD', UNPARKING, last - layout.before, UNLISTED)
+  if last == layout.before then redis.call('ZREM', UNPARKING, UNLISTED) else woken = woken + 1 end
+  for residue = math.floor(first / size), math.floor(last / size) - 1 do
+    if not has_old(residue) then open_class(residue) end
+  end
+  return layout.before - last
 end
 
 -- The record of a thread's tubes; nil where there are none.
@@ -1215,12 +1257,13 @@ local function next_sequence(bytes)
   return 0
 end
 
--- Parked threads whose old ones are drained become ready, at most SWEEP of them at a time.
+-- Parked threads whose old ones are drained become ready, at most SWEEP of them at a time. First, old threads are listed.
 local function unpark_classes()
   check_kinds()
+  list_old()
   local left = tonumber(SWEEP)
   while left > 0 do
-    local residue = redis.call('ZRANGE', UNPARKING, 0, 0)[1]
+    local residue = redis.call('ZRANGEBYSCORE', UNPARKING, '0', '+inf', 'LIMIT', '0', '1')[1]
     if not residue then return end
     local threads = redis.call('ZRANGEBYSCORE', PARKED, residue, residue, 'LIMIT', 0, left)
     for _, thread in ipairs(threads) do
