@@ -2,10 +2,13 @@
 
 import pytest
 
+from sharded_queue.backends.redis import storage as redis_storage
 from sharded_queue.backends.redis.check import found_wrong, repair
-from sharded_queue.storage import Dropped, Entry, Registration, Removal, Settlement, Waiting, digest_of
+from sharded_queue.storage import Dropped, Entry, Registration, Removal, Schedule, Settlement, Waiting, digest_of
+from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Tube
 from tests.contract.backend import SHARD, Backend, RedisBackend, bodies, handed
+from tests.contract.test_redis import commands_of, spent
 
 WHY = Removal("ann", "imported twice")
 
@@ -206,6 +209,41 @@ async def test_a_large_thread_is_dropped_in_steps(on_redis: RedisBackend) -> Non
     assert (len(dropped.letters), dropped.in_hand) == (2498, 2)
     assert [each.requests for each in await on_redis.storage.drops(SHARD)] == [498, 1000, 1000]
     assert await on_redis.waiting("a") == ["0", "1"]
+
+
+async def test_requests_near_both_ends_are_dropped(backend: Backend) -> None:
+    await backend.register("a", *map(str, range(10)))
+    await drop(backend, "a", "1", "2", "7", "8")
+
+    assert await backend.waiting("a") == ["0", "3", "4", "5", "6", "9"]
+
+
+@pytest.mark.redis
+async def test_requests_deep_in_a_tube_stay(on_redis: RedisBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All that are dropped together have a bounded number of others between them and the ends."""
+    monkeypatch.setattr(redis_storage, "DROP_REACH", 3)
+    await on_redis.register("a", *map(str, range(10)))
+    await on_redis.register("a", *map(str, range(10, 14)), priority=1)
+    (deep,) = await requests(on_redis, "a", "4")
+    near = await requests(on_redis, "a", "1", "8")
+    others = await requests(on_redis, "a", "12", priority=1)
+
+    assert await on_redis.storage.drop(SHARD, "a", WHY, [deep]) == ([], 0, (), (), (deep,))
+    dropped = await on_redis.storage.drop(SHARD, "a", WHY, [*near, *others])
+    assert (len(dropped.letters), dropped.deep) == (2, tuple(others))
+    assert await on_redis.waiting("a") == ["0", "2", "3", "4", "5", "6", "7", "9"]
+
+
+@pytest.mark.redis
+async def test_occurrences_of_other_threads_cost_a_drop_one_command(on_redis: RedisBackend) -> None:
+    await on_redis.register("a", "1", "2", "3")
+    for number in range(100):
+        plan = Schedule(f"s{number}", every(60), f"t{number}", 0, b"x", skip_if_waiting=True)
+        await on_redis.storage.schedule(SHARD, plan)
+    before = await commands_of(on_redis.redis)
+    await drop(on_redis, "a", "2")
+
+    assert sum((await spent(on_redis.redis, before)).values()) < 100
 
 
 @pytest.mark.redis

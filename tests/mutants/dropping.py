@@ -10,6 +10,13 @@ MEMORY_MOVE, MEMORY_EDIT = (f"backends/memory/steps/{name}.py" for name in ("mov
 
 MUTANTS = [
     Mutant(
+        "requests are dropped however deep they are",
+        DROP,
+        "      if needed > reach then",
+        "      if false then",
+        (DROPPING + "requests_deep_in_a_tube_stay",),
+    ),
+    Mutant(
         "what is in hand is dropped",
         DROP,
         "return is_in_hand and math.max(0, held.last - tube.head + 1) or 0",

@@ -218,17 +218,22 @@ class Removal(NamedTuple):
         return f"dropped by {self.actor}: {self.reason}"
 
 
+TOO_DEEP = "more than 100,000 requests are before and behind it: drop it when it is nearer, or all of its thread"
+"""Why a request is not dropped."""
+
+
 class Dropped(NamedTuple):
     """
     The dead letters that requests became, in their order; the requests of the thread that a worker has *in_hand*; and
-    of those that were named, the ones that stay because they are *held* so, and the ones that are *missing*: handled,
-    dropped or moved up meanwhile.
+    of those that were named, the ones that stay because they are *held* so, the ones that are *missing*: handled, dropped
+    or moved up meanwhile; and the ones that are too *deep*: more than 100,000 requests are before and behind them.
     """
 
     letters: list[int]
     in_hand: int = 0
     held: tuple[Waiting, ...] = ()
     missing: tuple[Waiting, ...] = ()
+    deep: tuple[Waiting, ...] = ()
 
 
 class LetterThread(NamedTuple):
@@ -547,7 +552,8 @@ class Storage(ABC):
 
         Requests in a worker's hands stay. Behind each one that is dropped, the numbers of the tube fall by one; where
         the first ones of a tube are dropped, all numbers stay. Named requests are dropped in one atomic step; a whole
-        thread in steps of 1,000, between which workers may go on.
+        thread in steps of 1,000, between which workers may go on. A named request stays where all together have more
+        than 100,000 others between them and the nearer ends of their tubes: to find it, Redis would serve nobody else.
 
         Raises:
             ValueError: more than 1,000 are named, or a part of *removal* is not a line of text.

@@ -21,7 +21,7 @@ from sharded_queue.letters import settle
 from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.route import Route, checked
 from sharded_queue.steps import in_steps
-from sharded_queue.storage import Removal, Target, Waiting, check_due
+from sharded_queue.storage import TOO_DEEP, Removal, Target, Waiting, check_due
 from sharded_queue.timing import moment_ms
 from sharded_queue.tube import Shard, threads_fault
 from sharded_queue.web import letters
@@ -465,9 +465,10 @@ class DropRequests(Action):
         except ValueError as error:
             raise NotPossible(str(error)) from error
         job.done, job.noun = dropped.letters, "request"
-        job.total = len(dropped.letters) + len(dropped.held) + len(dropped.missing)
+        job.total = len(dropped.letters) + len(dropped.held) + len(dropped.missing) + len(dropped.deep)
         job.left = {str(each.sequence): "a worker has it in hand" for each in dropped.held[:MOST_LEFT]}
         job.left |= {str(each.sequence): "it is not there any more" for each in dropped.missing[:MOST_LEFT]}
+        job.left |= {str(each.sequence): TOO_DEEP for each in dropped.deep[:MOST_LEFT]}
         many = counted(len(dropped.letters), "request")
         job.result = f"{many} of thread {thread} of {handler.name} {be(len(dropped.letters))} dead letters now"
         if dropped.in_hand:

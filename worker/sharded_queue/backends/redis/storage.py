@@ -80,6 +80,8 @@ costs Redis 2 us for each tube.
 SCAN_COUNT = 1000
 DROPPED_AT_ONCE = 1000
 """Requests of one step of `drop`: 40 ms of Redis."""
+DROP_REACH = 100_000
+"""Requests between those that are dropped and the ends of their tubes: 8 ms of Redis."""
 PAGE = 100
 """Dead letters and schedules read in one step: each may be as large as a request."""
 COUNTERS = {"depth", "registered", "settled", "dead", "busy_us", "born", "polled", "duplicates"}
@@ -385,7 +387,7 @@ class RedisStorage(Storage):
     async def drop(
         self, shard: Shard, thread: str, removal: Removal, requests: Sequence[Waiting] | None = None
     ) -> Dropped:
-        limits = [removal.sentence, settings.crash_limit, DROPPED_AT_ONCE, settings.worker_batch_bytes]
+        limits = [removal.sentence, settings.crash_limit, DROPPED_AT_ONCE, settings.worker_batch_bytes, DROP_REACH]
         if requests is None:
             return await self._drop_all(shard, [thread, *removal, *limits])
         if len(requests) > DROPPED_AT_ONCE:
@@ -393,12 +395,15 @@ class RedisStorage(Storage):
         if not requests:
             return Dropped([])
         arguments = [thread, *removal, *limits, "", *chain.from_iterable(requests)]
-        _, _, in_hand, letters, held, missing = await self._order("drop", shard, arguments, settings.redis_timeout)
+        _, _, in_hand, letters, held, missing, deep = await self._order(
+            "drop", shard, arguments, settings.redis_timeout
+        )
         return Dropped(
             [int(number) for number in letters],
             in_hand,
             tuple(requests[place] for place in held),
             tuple(requests[place] for place in missing),
+            tuple(requests[place] for place in deep),
         )
 
     async def _drop_all(self, shard: Shard, arguments: Sequence[Any]) -> Dropped:

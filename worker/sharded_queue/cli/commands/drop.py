@@ -15,7 +15,7 @@ from sharded_queue.cli.tables import Fitted, name, number, text, word
 from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.settings import settings
 from sharded_queue.state import Drop
-from sharded_queue.storage import Dropped, Removal, Waiting, digest_of
+from sharded_queue.storage import TOO_DEEP, Dropped, Removal, Waiting, digest_of
 from sharded_queue.tube import Tube
 
 IN_HAND = "a worker has it in hand"
@@ -125,8 +125,13 @@ async def select(storage: RedisStorage, handler: Named, thread: str, priority: i
 def answer(handler: str, thread: str, done: Dropped, left: Mapping[str, str]) -> answers.Dropped:
     held = {str(request.sequence): IN_HAND for request in done.held}
     gone = {str(request.sequence): "it was handled meanwhile, or has another number" for request in done.missing}
+    deep = {str(request.sequence): TOO_DEEP for request in done.deep}
     return answers.Dropped(
-        handler=handler, thread=thread, letters=done.letters, in_hand=done.in_hand, left={**left, **held, **gone}
+        handler=handler,
+        thread=thread,
+        letters=done.letters,
+        in_hand=done.in_hand,
+        left={**left, **held, **gone, **deep},
     )
 
 

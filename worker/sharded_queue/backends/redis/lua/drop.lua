@@ -4,23 +4,25 @@
 --
 -- KEYS  base, lock, caller
 -- ARGV  call, thread, actor, reason, reason of the dead letters, crash limit, requests of one call at most, bytes of
---       their messages at most (or a single larger one), ms of the latest request to drop ('' for now); then per request
---       priority, sequence, SHA-1 of the message: without any, all of the thread are meant
+--       their messages at most (or a single larger one), requests between those that are named and the ends of their
+--       tubes at most, ms of the latest request to drop ('' for now); then per request priority, sequence, SHA-1 of the
+--       message: without any, all of the thread are meant
 -- Returns {ms of the latest request to drop, 1 if some are left to drop by another call, requests in hand, dead letters,
---          places in ARGV, counted from 0, of requests in hand, and of those that are not there}
+--          places in ARGV, counted from 0, of requests in hand, of those that are not there, and of those that are too deep
+--          in their tubes}
 --
 -- A request is named by its number and its message: the number alone may be another's by now. Requests behind one that
 -- is dropped move up, and their numbers fall by one. Removing one takes Redis up to 8 ms per 100,000 requests between it
--- and the nearer end of its tube, and a call that drops 1,000 of them takes 40 ms.
+-- and the nearer end of its tube, so those that are deeper stay.
 
-local DROPS_KEPT, FIRST = 1000, 9
+local DROPS_KEPT, FIRST = 1000, 10
 
 check_format()
 local call = tonumber(table.remove(ARGV, 1))
 local earlier = stored_answer(call)
 if earlier ~= nil then return earlier end
 local thread, actor, reason, letter_reason, crash_limit = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local limit, room, latest = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]) or now
+local limit, room, reach, latest = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]) or now
 
 check_kinds()
 local held, tubes = held_of(thread), tubes_of(thread)
@@ -29,7 +31,7 @@ if held and tubes and tonumber(redis.call('ZSCORE', LEASES, thread) or 0) <= now
   held, tubes = nil, tubes_of(thread)
 end
 
-local letters, in_hand, missing = {}, {}, {}
+local letters, in_hand, missing, deep = {}, {}, {}, {}
 
 -- How many requests at the head of a tube its holder has in hand.
 local function hand_of(tube)
@@ -44,19 +46,32 @@ local function priorities_of(tubes)
   return priorities
 end
 
+-- The last occurrences of schedules that skip, in this thread: by priority, their names and numbers.
+local occurrences
+local function occurrences_of(priority)
+  if occurrences then return occurrences[priority] or {} end
+  occurrences = {}
+  local found = redis.call('HGETALL', SKIPPING)
+  for i = 1, #found, 2 do
+    local sequence, of = string.match(found[i + 1], '^(%d+) (%-?%d+) ')
+    if sequence and string.sub(found[i + 1], #sequence + #of + 3) == thread then
+      occurrences[of] = occurrences[of] or {}
+      table.insert(occurrences[of], { name = found[i], sequence = tonumber(sequence) })
+    end
+  end
+  return occurrences[priority] or {}
+end
+
 -- Occurrences of schedules that skip move up with the others; those that are dropped wait no more.
 local function renumber_occurrences(tube, places)
-  for _, name in ipairs(redis.call('HKEYS', SKIPPING)) do
-    local of, priority, sequence = last_occurrence(name)
-    if of == thread and priority == tube.priority and sequence >= tube.head then
-      local fallen, is_dropped = 0, false
-      for _, place in ipairs(places) do
-        if tube.head + place < sequence then fallen = fallen + 1 end
-        is_dropped = is_dropped or tube.head + place == sequence
-      end
-      local moved = is_dropped and '' or integer(sequence - fallen) .. ' ' .. priority .. ' ' .. thread
-      redis.call('HSET', SKIPPING, name, moved)
-    end
+  local known = occurrences_of(tube.priority)
+  table.sort(known, function(one, other) return one.sequence < other.sequence end)
+  local fallen = 0
+  for _, last in ipairs(known) do
+    while fallen < #places and tube.head + places[fallen + 1] < last.sequence do fallen = fallen + 1 end
+    local is_dropped = fallen < #places and tube.head + places[fallen + 1] == last.sequence
+    local moved = is_dropped and '' or integer(last.sequence - fallen) .. ' ' .. tube.priority .. ' ' .. thread
+    if last.sequence >= tube.head and (is_dropped or fallen > 0) then redis.call('HSET', SKIPPING, last.name, moved) end
   end
 end
 
@@ -70,8 +85,13 @@ local function remove_behind(tubes, i, places)
   depth_change = depth_change - #places
   store_tubes(thread, tubes)
   index_depth(thread, before, before - #places)
-  for _, place in ipairs(places) do redis.call('LSET', list, place, mark) end
-  redis.call('LREM', list, 2 * places[1] > length and -#places or #places, mark)
+  local early = 0
+  for _, place in ipairs(places) do
+    redis.call('LSET', list, place, mark)
+    if 2 * place <= length then early = early + 1 end
+  end
+  if early > 0 then redis.call('LREM', list, early, mark) end
+  if early < #places then redis.call('LREM', list, early - #places, mark) end
 end
 
 -- Requests of a tube become dead letters: `messages` by their places in it, which ascend.
@@ -112,19 +132,39 @@ local function named()
     elseif not known[name] then
       known[name] = true
       found[ARGV[at]] = found[ARGV[at]] or {}
-      table.insert(found[ARGV[at]], { place = place, message = message })
+      table.insert(found[ARGV[at]], { place = place, message = message, argument = (at - FIRST) / 3 })
     end
   end
   return found
 end
 
+-- How many requests of a tube are between these, which ascend, and its nearer ends.
+local function reach_of(requests, tube)
+  local length, from_head, from_tail = tube.tail - tube.head, 0, 0
+  for _, request in ipairs(requests) do
+    if 2 * request.place <= length then
+      from_head = request.place
+    else
+      from_tail = math.max(from_tail, length - request.place)
+    end
+  end
+  return from_head + from_tail
+end
+
 local function drop_named()
   local found = named()
   for _, priority in ipairs(priorities_of(tubes)) do
-    local requests = found[priority] or {}
+    local requests, places, messages = found[priority] or {}, {}, {}
     table.sort(requests, function(one, other) return one.place < other.place end)
-    local places, messages = {}, {}
-    for n, request in ipairs(requests) do places[n], messages[n] = request.place, request.message end
+    local needed = reach_of(requests, tubes[position_of(tubes, priority)])
+    for n, request in ipairs(requests) do
+      if needed > reach then
+        deep[#deep + 1] = request.argument
+      else
+        places[n], messages[n] = request.place, request.message
+      end
+    end
+    reach = reach - (needed > reach and 0 or needed)
     take_out(priority, places, messages)
   end
 end
@@ -169,4 +209,4 @@ if #letters > 0 then
   redis.call('LTRIM', DROPS, 0, DROPS_KEPT - 1)
 end
 finish()
-return store_answer(call, { latest, is_left and 1 or 0, hands, letters, in_hand, missing })
+return store_answer(call, { latest, is_left and 1 or 0, hands, letters, in_hand, missing, deep })
