@@ -23,7 +23,7 @@ from tests.contract.shifted import ShiftedServer, require_compiler
 from tests.harness.requirements import require_redis
 
 HOUR = 3600
-SWEEP = 50
+SWEEP = 30
 """How many delayed requests a bind of the Redis backend puts into their tubes."""
 MARGIN = 60.0
 """Between what must come at once and what would be an hour late: seconds that a loaded machine may need."""

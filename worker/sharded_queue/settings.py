@@ -176,7 +176,7 @@ class Settings:
     well. Register more in parts.
     """
 
-    register_message_bytes: Annotated[int, Meta(ge=256, le=8_388_608)] = 1_048_576
+    register_message_bytes: Annotated[int, Meta(ge=256, le=4_194_304)] = 1_048_576
     """
     The largest request that `register` takes, in bytes as stored, headers included. A worker holds a batch of them in
     memory at once. Keep larger data elsewhere, and register its address.

@@ -25,7 +25,7 @@ TRACEBACK_KEPT = 1000
 """Characters of the end of a traceback that are kept with each of a thread's last failures."""
 Target = Literal["head", "tail", "drop"]
 """What to do with a dead letter."""
-STEP_NUMBERS, STEP_BYTES = 500, 8_388_608
+STEP_NUMBERS, STEP_BYTES = 500, 4_194_304
 """Dead letters or delayed requests of one step, and the bytes of those that it moves: some 30 ms of Redis."""
 
 
@@ -225,8 +225,9 @@ TOO_DEEP = "more than 100,000 requests are before and behind it: drop it when it
 class Dropped(NamedTuple):
     """
     The dead letters that requests became, in their order; the requests of the thread that a worker has *in_hand*; and
-    of those that were named, the ones that stay because they are *held* so, the ones that are *missing*: handled, dropped
-    or moved up meanwhile; and the ones that are too *deep*: more than 100,000 requests are before and behind them.
+    of those that were named, the ones that stay because they are *held* so, the ones that are *missing*: handled,
+    dropped or moved up meanwhile; and the ones that are too *deep*: more than 100,000 requests are before and behind
+    them.
     """
 
     letters: list[int]

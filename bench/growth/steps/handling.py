@@ -2,26 +2,32 @@
 
 from typing import Any
 
-from bench.growth.block import AT_ONCE, LEASE_SECONDS, SHARD, Bed, Block, entries
+from bench.growth.block import LEASE_SECONDS, PATIENCE_SECONDS, SHARD, Bed, Block, entries
+from sharded_queue import settings
+from sharded_queue.backends.redis.coordinator import LEASES_AT_ONCE, SHARDS_AT_ONCE
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.lease import Lease
 from sharded_queue.state import Report
 from sharded_queue.storage import MOST_PRIORITIES, Batch, Entry, Failure, Registration, Settlement
 from sharded_queue.worker.binder import BOUND_AT_ONCE
 from sharded_queue.worker.settlement_batcher import SETTLED_AT_ONCE
+from sharded_queue.worker.slots import MOST_AHEAD
 
 THREADS, BATCH = BOUND_AT_ONCE, 128
 LEASES = SETTLED_AT_ONCE
-SWEEP = 50
+SWEEP = 30
 """Threads of each kind that a bind frees, as `_prelude.lua` has it."""
 WORKERS = 1_000
+DUE_BYTES = 4_194_304
+"""Of the due requests that a bind moves, as `_prelude.lua` has it; a single one may have LARGEST."""
+LARGEST = 4_194_304
 AGEING_SECONDS = 60.0
 LONG_AGO_MS = 1_600_000_000_000
 
 
-def waiting(priorities: int) -> Any:
+def waiting(priorities: int, threads: int = THREADS) -> Any:
     async def before(bed: Bed) -> None:
-        await bed.fill(entries(THREADS, 2, priorities=priorities))
+        await bed.fill(entries(threads, 2, priorities=priorities))
 
     return before
 
@@ -52,6 +58,25 @@ def all_become_free(priorities: int) -> Any:
     return before
 
 
+def due(number: int, size: int) -> Any:
+    """Delayed requests that are due, beside a full batch."""
+
+    async def before(bed: Bed) -> None:
+        for part in range(number):
+            delayed = [Entry(f"d{part}", 0, [b"x" * size])]
+            await bed.storage.register(SHARD, Registration(delayed, delay_seconds=0.001))
+        await bed.fill(entries(THREADS, 1, settings.worker_batch_bytes // THREADS - 13))
+
+    return before
+
+
+async def many_others_held(bed: Bed) -> None:
+    """Workers hold many threads, and more are ready than a bind takes."""
+    await bed.fill(entries(10_000))
+    await bed.hold(10_000, owner="other/1")
+    await bed.fill(entries(2 * THREADS, 2, priorities=MOST_PRIORITIES, first=10_000))
+
+
 async def one_held(bed: Bed) -> Batch:
     await bed.fill(entries(1, 2))
     return (await bed.bind(1))[0]
@@ -64,6 +89,25 @@ async def one_request_held(bed: Bed) -> Batch:
 
 async def bind(bed: Bed, _: Any) -> None:
     await bed.coordinator.bind(SHARD, BindRequest("w/1", THREADS, BATCH, LEASE_SECONDS, AGEING_SECONDS))
+
+
+async def bind_ahead(bed: Bed, _: Any) -> None:
+    await bed.coordinator.bind(
+        SHARD, BindRequest("w/1", THREADS, BATCH, LEASE_SECONDS, AGEING_SECONDS, ahead=MOST_AHEAD)
+    )
+
+
+def bind_with_lost_answers(*calls: int) -> Any:
+    """Binds of these numbers, whose owner has heard of none."""
+
+    async def act(bed: Bed, _: Any) -> None:
+        keys = [*bed.storage.keys.of(SHARD), f"{bed.base}:lost:caller"]
+        limits = [60_000, settings.crash_limit, 0, settings.worker_batch_bytes, "", 0]
+        for call in calls:
+            arguments = [call, 0, 0, "w/1", THREADS, BATCH, *limits]
+            await bed.storage.scripts.run("bind", keys, arguments, seconds=PATIENCE_SECONDS)
+
+    return act
 
 
 async def settle(bed: Bed, batches: list[Batch]) -> None:
@@ -99,11 +143,42 @@ async def cordon(bed: Bed, _: Any) -> None:
 
 
 async def outlook(bed: Bed, _: Any) -> None:
-    await bed.coordinator.look([SHARD] * AT_ONCE, 5)
+    await bed.coordinator.look([SHARD] * SHARDS_AT_ONCE, 5)
 
 
 BLOCKS = (
     Block("bind", f"{THREADS} threads of {MOST_PRIORITIES} priorities, with ageing", bind, waiting(MOST_PRIORITIES)),
+    Block(
+        "bind",
+        f"{THREADS} threads, and {MOST_AHEAD} ahead, of {MOST_PRIORITIES} priorities, with ageing",
+        bind_ahead,
+        waiting(MOST_PRIORITIES, THREADS + 2 * MOST_AHEAD),
+    ),
+    Block(
+        "bind",
+        f"sent again: {THREADS} threads of {MOST_PRIORITIES} priorities, beside 10,000 held threads of others",
+        bind_with_lost_answers(1, 1),
+        many_others_held,
+    ),
+    Block(
+        "bind",
+        "the one after it, which takes back these threads",
+        bind_with_lost_answers(1, 2),
+        many_others_held,
+    ),
+    Block(
+        "bind",
+        f"{SWEEP} delayed requests of {DUE_BYTES:,} bytes together that are due, and a batch of "
+        f"{settings.worker_batch_bytes:,} bytes",
+        bind,
+        due(SWEEP, DUE_BYTES // SWEEP - 100),
+    ),
+    Block(
+        "bind",
+        f"a delayed request of {LARGEST:,} bytes that is due, and a batch of {settings.worker_batch_bytes:,} bytes",
+        bind,
+        due(1, LARGEST),
+    ),
     Block(
         "bind",
         f"{THREADS} threads beside {SWEEP} leases and {SWEEP} back-offs that have ended, and {SWEEP} delayed requests "
@@ -123,7 +198,7 @@ BLOCKS = (
     Block("renew", f"{LEASES} threads, each with a report", renew, held(1)),
     Block("release", f"{LEASES} threads of {MOST_PRIORITIES} priorities", release, held(MOST_PRIORITIES)),
     Block("isolate", "the one request of a thread", isolate, one_request_held),
-    Block("evict", f"a worker with {LEASES} threads of {MOST_PRIORITIES} priorities", evict, held(MOST_PRIORITIES)),
+    Block("evict", f"{LEASES_AT_ONCE} threads of {MOST_PRIORITIES} priorities", evict, held(MOST_PRIORITIES)),
     Block("cordon", f"{WORKERS:,} workers", cordon),
-    Block("outlook", f"{AT_ONCE:,} shards", outlook),
+    Block("outlook", f"{SHARDS_AT_ONCE:,} shards", outlook),
 )

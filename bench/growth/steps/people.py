@@ -4,36 +4,104 @@ from typing import Any
 
 from bench.growth.block import AT_ONCE, SHARD, Bed, Block, entries, parts
 from sharded_queue.backends.redis.check import repair
-from sharded_queue.storage import STEP_NUMBERS, Entry, Failure, Part, Registration, Removal
-from sharded_queue.tube import Layout
+from sharded_queue.backends.redis.storage import DROP_REACH, DROPPED_AT_ONCE
+from sharded_queue.storage import (
+    MOST_PRIORITIES,
+    STEP_BYTES,
+    STEP_NUMBERS,
+    Entry,
+    Failure,
+    Part,
+    Registration,
+    Removal,
+    Waiting,
+    digest_of,
+)
+from sharded_queue.tube import THREADS_BOUND, Layout, Tube
 
-PUT_OFF, LETTERS, DROPPED, THREADS = STEP_NUMBERS, STEP_NUMBERS, 1_000, 1_000
+PUT_OFF, LETTERS, DROPPED, THREADS = STEP_NUMBERS, STEP_NUMBERS, DROPPED_AT_ONCE, 1_000
+SIZE = STEP_BYTES // STEP_NUMBERS - 100
+"""Bytes of each of so many requests or letters, so that all together are as many as a step may have."""
+OF_BYTES = f"{STEP_BYTES:,} bytes"
+SKIPPING = 5_000
 WHY = Removal("ann", "why")
 
 
-async def put_off(bed: Bed) -> list[int]:
-    firsts = [
-        await bed.storage.register(SHARD, Registration(part, delay_seconds=3600))
-        for part in parts(entries(PUT_OFF), AT_ONCE)
-    ]
-    return [number for registered in firsts for number in registered.firsts]
+def put_off_of(size: int) -> Any:
+    async def before(bed: Bed) -> list[int]:
+        firsts = [
+            await bed.storage.register(SHARD, Registration(part, delay_seconds=3600))
+            for part in parts(entries(PUT_OFF, size=size), AT_ONCE)
+        ]
+        return [number for registered in firsts for number in registered.firsts]
+
+    return before
 
 
-async def letters(bed: Bed) -> list[int]:
-    await bed.fill(entries(LETTERS))
+put_off = put_off_of(50)
+
+
+def letters_of(size: int) -> Any:
+    async def before(bed: Bed) -> list[int]:
+        return await bury(bed, size)
+
+    return before
+
+
+async def bury(bed: Bed, size: int) -> list[int]:
+    await bed.fill(entries(LETTERS, size=size))
     for batch in await bed.bind(LETTERS):
         await bed.storage.fail(Failure(batch.lease, 0, batch.first, 1, "why", None))
         await bed.coordinator.release([batch.lease])
     return list(range(1, LETTERS + 1))
 
 
+letters = letters_of(50)
+
+
 async def one_deep_thread(bed: Bed) -> None:
     await bed.fill(entries(1, DROPPED))
 
 
+async def middle_of_a_tube(bed: Bed, depth: int, count: int, priority: int = 0) -> list[Waiting]:
+    """So many requests before the middle of a tube of t0, which has no other of its priority."""
+    for _ in range(depth // AT_ONCE):
+        await bed.fill([Entry("t0", priority, [b"x" * 50] * AT_ONCE)])
+    place = depth // 2 - count
+    messages: Any = await bed.redis.lrange(f"{bed.base}/t0/{priority}", place, place + count - 1)
+    ((head, _),) = await bed.storage.peek(Tube(SHARD, "t0", priority), 1)
+    return [Waiting(priority, head + place + n, digest_of(message)) for n, message in enumerate(messages)]
+
+
+async def deep_requests(bed: Bed) -> list[Waiting]:
+    return await middle_of_a_tube(bed, 2 * DROP_REACH - 2 * DROPPED, DROPPED)
+
+
+async def occurrences(bed: Bed) -> list[Waiting]:
+    """Schedules that skip have an occurrence each behind the requests that are dropped."""
+    found = await middle_of_a_tube(bed, 2 * SKIPPING, DROPPED)
+    last = found[-1].sequence
+    for part in parts(range(SKIPPING), AT_ONCE):
+        waiting: dict[Any, Any] = {f"s{number}": f"{last + number % (SKIPPING // 2)} 0 t0" for number in part}
+        await bed.redis.hset(f"{bed.base}:skipping", mapping=waiting)
+    return found
+
+
+async def many_tubes(bed: Bed) -> list[Waiting]:
+    each = DROPPED // MOST_PRIORITIES
+    found = [await middle_of_a_tube(bed, AT_ONCE, each, priority) for priority in range(MOST_PRIORITIES)]
+    return [request for requests in found for request in requests]
+
+
+async def drop_named(bed: Bed, requests: list[Waiting]) -> None:
+    dropped = await bed.storage.drop(SHARD, "t0", WHY, requests)
+    if len(dropped.letters) != len(requests):
+        raise RuntimeError(f"{len(dropped.letters)} of {len(requests)} requests were dropped")
+
+
 async def old_threads(bed: Bed) -> None:
-    threads = [Entry(f"1:{number}", 0, [b"x"]) for number in range(THREADS)]
-    await bed.fill(threads, layout=Layout(1, THREADS))
+    threads = [Entry(f"1:{number}", 0, [b"x"]) for number in range(THREADS_BOUND)]
+    await bed.fill(threads, layout=Layout(1, THREADS_BOUND))
 
 
 async def some_threads(bed: Bed) -> None:
@@ -86,7 +154,7 @@ async def pause(bed: Bed, _: Any) -> None:
 
 
 async def reshard(bed: Bed, _: Any) -> None:
-    await bed.storage.reshard(SHARD, THREADS // 2)
+    await bed.storage.reshard(SHARD, THREADS_BOUND // 2)
 
 
 async def mend(bed: Bed, _: Any) -> None:
@@ -101,17 +169,23 @@ async def drop_from_pipe(bed: Bed, _: Any) -> None:
 
 BLOCKS = (
     Block("run_delayed", f"{PUT_OFF:,} requests of as many threads", run_delayed, put_off),
+    Block("run_delayed", f"{PUT_OFF:,} requests of {OF_BYTES}", run_delayed, put_off_of(SIZE)),
     Block("move_delayed", f"{PUT_OFF:,} requests", move_delayed, put_off),
-    Block("delayed", f"{PUT_OFF:,} requests", delayed, put_off),
+    Block("move_delayed", f"{PUT_OFF:,} requests of {OF_BYTES}", move_delayed, put_off_of(SIZE)),
+    Block("delayed", f"{PUT_OFF:,} requests of {OF_BYTES}", delayed, put_off_of(SIZE)),
     Block("cancel", f"{PUT_OFF:,} requests", cancel, put_off),
     Block("settle_dead", f"{LETTERS:,} letters of as many threads to the tail", replay, letters),
     Block("settle_dead", f"{LETTERS:,} letters of as many threads to the head", replay_to_the_head, letters),
+    Block("settle_dead", f"{LETTERS:,} letters of {OF_BYTES} to the tail", replay, letters_of(SIZE)),
     Block("settle_dead", f"{LETTERS:,} letters away", drop_letters, letters),
-    Block("letter_threads", f"{LETTERS:,} letters", find_letters, letters),
-    Block("read_letters", f"{LETTERS:,} letters", read_letters, letters),
+    Block("letter_threads", f"{LETTERS:,} letters of {OF_BYTES}", find_letters, letters_of(SIZE)),
+    Block("read_letters", f"{LETTERS:,} letters of {OF_BYTES}", read_letters, letters_of(SIZE)),
     Block("drop", f"{DROPPED:,} requests of a thread", drop, one_deep_thread),
+    Block("drop", f"{DROPPED:,} named requests, {DROP_REACH:,} before and behind them", drop_named, deep_requests),
+    Block("drop", f"{DROPPED:,} named requests of {MOST_PRIORITIES} priorities", drop_named, many_tubes),
+    Block("drop", f"{DROPPED:,} named requests before occurrences of {SKIPPING:,} schedules", drop_named, occurrences),
     Block("pause", "a thread", pause, some_threads),
-    Block("reshard", f"{THREADS:,} threads", reshard, old_threads),
+    Block("reshard", f"{THREADS_BOUND:,} threads", reshard, old_threads),
     Block("repair", f"{THREADS:,} threads", mend, some_threads),
     Block("drop_from_pipe", "1,000 requests", drop_from_pipe),
 )

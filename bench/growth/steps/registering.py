@@ -11,7 +11,7 @@ from sharded_queue.timing import every
 MOST = settings.register_limit
 SIZE = CALL_BYTES // MOST - 13
 """Bytes of each of so many requests, so that all together are as many as a call may have."""
-LARGEST = 8_388_608
+LARGEST = 4_194_304
 SCHEDULES = 1_000
 LONG_AGO_MS = 1_600_000_000_000
 

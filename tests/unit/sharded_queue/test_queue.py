@@ -127,12 +127,12 @@ async def test_more_bytes_than_one_call_may_hold_are_refused(queue: Queue) -> No
     class TextHandler(Handler):
         async def perform(self, *requests: str) -> None: ...
 
-    settings.register_message_bytes = 8_388_608
+    settings.register_message_bytes = 4_194_304
     large = "x" * (CALL_BYTES // 2)
 
     with pytest.raises(QueueFull, match=r"2 requests .* more than 4,194,304: register them in parts"):
         await queue.register(TextHandler, large, large)
-    await queue.register(TextHandler, 2 * large)
+    await queue.register(TextHandler, "x" * (CALL_BYTES - 100))
 
     assert await depth(queue, TextHandler) == 1
 

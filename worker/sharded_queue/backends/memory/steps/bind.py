@@ -6,7 +6,7 @@ from sharded_queue.coordinator import BindRequest, Bound
 from sharded_queue.lease import Lease
 from sharded_queue.storage import Batch
 
-SWEEP = 50
+SWEEP = 30
 """Parked threads that one bind makes ready at most."""
 
 

@@ -106,7 +106,7 @@ local WAKE_LIMIT, CHUNK, STEP = 16, 4000, 1000
 -- Of one thread: each of its tubes is read in every step about the thread.
 local MOST_PRIORITIES = 100
 -- Of each kind of thread that a bind frees, and of delayed requests that it moves: each may have MOST_PRIORITIES tubes.
-local SWEEP, CALLER_SECONDS = '50', '600'
+local SWEEP, CALLER_SECONDS = '30', '600'
 local PROMOTED_BYTES = 4194304
 
 local time = redis.call('TIME')

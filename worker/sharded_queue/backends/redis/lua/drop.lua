@@ -12,7 +12,7 @@
 --          in their tubes}
 --
 -- A request is named by its number and its message: the number alone may be another's by now. Requests behind one that
--- is dropped move up, and their numbers fall by one. Removing one takes Redis up to 8 ms per 100,000 requests between it
+-- is dropped move up, and their numbers fall by one. Removing one takes Redis up to 2 ms per 100,000 requests between it
 -- and the nearer end of its tube, so those that are deeper stay.
 
 local DROPS_KEPT, FIRST = 1000, 10
@@ -62,17 +62,29 @@ local function occurrences_of(priority)
   return occurrences[priority] or {}
 end
 
+-- How many of these numbers, which ascend, are below a number.
+local function count_below(numbers, number)
+  local first, last = 1, #numbers + 1
+  while first < last do
+    local middle = math.floor((first + last) / 2)
+    if numbers[middle] < number then first = middle + 1 else last = middle end
+  end
+  return first - 1
+end
+
 -- Occurrences of schedules that skip move up with the others; those that are dropped wait no more.
 local function renumber_occurrences(tube, places)
-  local known = occurrences_of(tube.priority)
-  table.sort(known, function(one, other) return one.sequence < other.sequence end)
-  local fallen = 0
-  for _, last in ipairs(known) do
-    while fallen < #places and tube.head + places[fallen + 1] < last.sequence do fallen = fallen + 1 end
-    local is_dropped = fallen < #places and tube.head + places[fallen + 1] == last.sequence
-    local moved = is_dropped and '' or integer(last.sequence - fallen) .. ' ' .. tube.priority .. ' ' .. thread
-    if last.sequence >= tube.head and (is_dropped or fallen > 0) then redis.call('HSET', SKIPPING, last.name, moved) end
+  local moved = {}
+  for _, last in ipairs(occurrences_of(tube.priority)) do
+    local place = last.sequence - tube.head
+    local fallen = place >= 0 and count_below(places, place) or 0
+    local is_dropped = places[fallen + 1] == place
+    if is_dropped or fallen > 0 then
+      moved[#moved + 1] = last.name
+      moved[#moved + 1] = is_dropped and '' or integer(last.sequence - fallen) .. ' ' .. tube.priority .. ' ' .. thread
+    end
   end
+  in_chunks(moved, 'HSET', SKIPPING)
 end
 
 -- Remove the requests at these places, none of which is the first, from tube number i.
