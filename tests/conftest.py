@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from tests.harness import order, surroundings
+from tests.harness import order, surroundings, timeouts
 from tests.harness.requirements import require_redis
 from tools.redis_server import Ask, RedisServer
 
@@ -30,6 +30,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = order.shuffle(items, ORDER_SEED)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """pytest-timeout stops its timer at the first failure of a test: the clean-up has a time of its own."""
+    with timeouts.each_wait_ends(item):
+        return (yield)
 
 
 @pytest.hookimpl(wrapper=True)
