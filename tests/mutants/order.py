@@ -137,9 +137,9 @@ MUTANTS = [
     ),
     Mutant(
         "old threads wait with a rest of their own",
-        RESHARD,
-        "redis.call('ZADD', OLD, place % step, thread)",
-        "redis.call('ZADD', OLD, place % threads, thread)",
+        PRELUDE,
+        "old[#old + 2] = math.floor((first + i - 1) / size), threads[i]",
+        "old[#old + 2] = first + i - 1, threads[i]",
         (RESHARDING + "the_order_of_each_key_survives_changes",),
     ),
     Mutant(
@@ -296,8 +296,8 @@ MUTANTS = [
     Mutant(
         "a request that was handed over is not in hand",
         PRELUDE,
-        "  store_hold(thread, held)\n  try('RPUSH', WAKE",
-        "  held.last = held.first - 1\n  store_hold(thread, held)\n  try('RPUSH', WAKE",
+        "  store_hold(thread, held)\n  local news",
+        "  held.last = held.first - 1\n  store_hold(thread, held)\n  local news",
         (COORDINATOR + "a_request_that_comes_alone_is_handed_to_the_holder_that_waits_for_it",),
     ),
     Mutant(
