@@ -400,6 +400,25 @@ async def test_round_looks_for_a_while_and_goes_on_in_the_next() -> None:
     assert [len(found), *sorted(found[:5])] == [6, *"abcde"]
 
 
+async def test_a_page_shows_what_is_found_in_the_letters_that_were_read_for_it() -> None:
+    """A round that searched before they were read left an empty answer for a second, and the page had no buttons."""
+
+    async def read(question: Question) -> list[str]:
+        return ["late"]
+
+    async def search(question: Question) -> list[str]:
+        return list(details.known(asked[0]).value or [])
+
+    asked = [Question("letters", HANDLER), Question("search", HANDLER, search=("a",))]
+    details = Details({"letters": read, "search": search}, lambda question: question.kind == "letters")
+    details.wanted = {asked[1]}
+    await details.refresh()
+    assert details.known(asked[1]).value == []
+    await details.fetch(asked)
+
+    assert details.known(asked[1]).value == ["late"]
+
+
 async def test_what_no_page_shows_any_more_keeps_no_letters(monkeypatch: pytest.MonkeyPatch) -> None:
     async def read(question: Question) -> str:
         return "letters"

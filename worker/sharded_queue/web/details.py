@@ -79,8 +79,10 @@ class Details:
     async def fetch(self, questions: Iterable[Question]) -> None:
         """Have answers that are fresh, or as fresh as the budget allows."""
         for question in questions:
-            answer = self.known(question)
-            if answer.age_seconds > FRESH_SECONDS and self._take(self.cost(question)):
+            cost = self.cost(question)
+            if not cost and question in self._reading:  # from answers that may be older than those just read
+                await self._read(question)
+            if not cost or (self.known(question).age_seconds > FRESH_SECONDS and self._take(cost)):
                 await self._read(question)
 
     async def refresh(self) -> None:
