@@ -51,12 +51,13 @@ from sharded_queue.storage import (
     digest_of,
 )
 from sharded_queue.timing import every
-from sharded_queue.tube import Layout, thread_and_priority
+from sharded_queue.tube import Layout, Shard, thread_and_priority
 from tests.contract.backend import SHARD
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, HELD_UP, make_lossy
 
 LEASE_SECONDS, DELAY_SECONDS, WINDOW_SECONDS = 3600.0, 3600.0, 3600.0
 WHY = Removal("ann", "why")
+OTHER = Shard("tests.Other")
 PAST = 1_700_000_000_000
 T = TypeVar("T")
 threads = st.sampled_from(["a", "b", "c/1"])
@@ -428,6 +429,27 @@ class Machine(RuleBasedStateMachine):
                 self.redis_storage.settle([done(pair.redis) for pair in pairs]),
             )
 
+    @rule(owner=owners, count=counts, wanted=st.integers(1, 4), fates=losses)
+    def handle_another(self, owner: str, count: int, wanted: int, fates: list[str]) -> None:
+        """The worker serves another handler too, whose thread has the same name, and settles both."""
+        registration = Registration([Entry("a", 0, [b"another"] * count)])
+        request = BindRequest(owner, 1, wanted, LEASE_SECONDS)
+        self.clock.tick()
+        self.lose(fates)
+        self.same_answer(
+            self.memory_storage.register(OTHER, registration), self.redis_storage.register(OTHER, registration)
+        )
+        memory, redis = self.both(
+            self.memory_coordinator.bind(OTHER, request), self.redis_coordinator.bind(OTHER, request)
+        )
+        others = [Pair(*batches) for batches in zip(memory.batches, redis.batches, strict=True)]
+        assert [unfenced(pair.memory) for pair in others] == [unfenced(pair.redis) for pair in others]
+        self.lose([])
+        for pair in [*others, *self.batches[-1:]]:
+            self.same_answer(
+                self.memory_storage.settle([done(pair.memory)]), self.redis_storage.settle([done(pair.redis)])
+            )
+
     @precondition(lambda self: self.batches)
     @rule(place=places, done=st.integers(0, 2), delay=st.sampled_from([None, DELAY_SECONDS]), fates=losses)
     def fail(self, place: int, done: int, delay: float | None, fates: list[str]) -> None:
@@ -513,10 +535,25 @@ class Machine(RuleBasedStateMachine):
         self.expire(place)
         self.bind("w/1", 1, 1, 0.0, 0, [])
 
+    @rule(deaths=st.integers(1, 4), is_alone=st.booleans())
+    def poison(self, deaths: int, is_alone: bool) -> None:
+        """Workers die one after another with the request in hand that comes first."""
+        for _ in range(deaths):
+            newest = len(self.batches)
+            self.bind("w/3", 1, 1, 0.0, 0, [])
+            if len(self.batches) == newest:
+                return
+            if is_alone:
+                self.isolate(0, True, [])
+            self.end_lease(self.batches[-1].memory.lease.thread)
+
     @rule(place=places)
     def expire(self, place: int) -> None:
         """The lease of a thread is over; the next bind will see it."""
-        shard, thread = self.memory_storage.shards[SHARD], self.thread_at(place)
+        self.end_lease(self.thread_at(place))
+
+    def end_lease(self, thread: str) -> None:
+        shard = self.memory_storage.shards[SHARD]
         if thread in shard.leases:
             shard.leases.put(thread, 1)
         self.run(self.redis.zadd(f"{self.redis_storage.keys.lock(SHARD)}:leases", {thread: 1}, xx=True))
