@@ -99,7 +99,11 @@ async def steps(backend: RedisBackend, at: Scene) -> AsyncIterator[tuple[str, Ca
 async def contents(redis: Redis) -> dict[bytes, bytes]:
     """All keys, but for the time that scripts note of the clock."""
     await redis.eval("redis.pcall('HDEL', KEYS[1], 'latest')", 1, key("counters"))
-    return {name: await redis.dump(name) for name in sorted(await redis.keys())}
+    names = sorted(await redis.keys())
+    pipeline = redis.pipeline(transaction=False)
+    for name in names:
+        pipeline.dump(name)
+    return dict(zip(names, await pipeline.execute(), strict=True))
 
 
 NOT_TOLD = re.compile(rb":caller$|:news$|:wake$")
