@@ -15,7 +15,7 @@ import pytest
 
 from tests.contract.conftest import REDIS_BACKENDS
 from tests.harness.requirements import require_redis
-from tests.mutants import guard
+from tests.mutants import guard, one_of_each
 from tests.mutants.launcher import Launcher, Run, launcher
 from tests.mutants.mutant import Mutant
 from tests.mutants.mutants import MUTANTS
@@ -49,7 +49,7 @@ BROKEN_SECONDS, WHOLE_SECONDS = 10, 30
 """For one test. Much of what a broken engine is asked for never comes, and a test then waits until the end."""
 
 
-def run(pytests: Launcher, copy: Path, tests: Iterable[str], seconds: int) -> tuple[int, str]:
+def run(pytests: Launcher, copy: Path, tests: Iterable[str], seconds: int, *options: str) -> tuple[int, str]:
     """Exit status and output of the named contract tests, on the copy; each test may take *seconds*."""
     path = [str(path) for path in (copy.parent, ROOT, os.environ.get("PYTHONPATH")) if path]
     environment = {
@@ -57,9 +57,9 @@ def run(pytests: Launcher, copy: Path, tests: Iterable[str], seconds: int) -> tu
         "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
         guard.VARIABLE: str(copy),
     }
-    options = ["-q", "-x", "-p", guard.__name__, "-p", "no:cacheprovider", "-k", FAST_BACKENDS]
-    options += ["--timeout", str(seconds), "--timeout-method", "thread"]  # it ends the process: a broken end may hang
-    options += ["--basetemp", str(copy.parent / "inner")]
+    options += ("-q", "-x", "-p", guard.__name__, "-p", "no:cacheprovider", "-k", FAST_BACKENDS)
+    options += ("--timeout", str(seconds), "--timeout-method", "thread")  # it ends the process: a broken end may hang
+    options += ("--basetemp", str(copy.parent / "inner"))
     arguments = [*options, *[f"tests/contract/{test}" for test in tests]]
     output = str(copy.parent / "output")
     return pytests.run(Run(arguments, path, environment, output), timeout=10 + 3 * seconds)
@@ -84,7 +84,9 @@ def test_a_broken_engine_is_caught(pytests: Launcher, copy: Path, mutant: Mutant
 
 @pytest.mark.parametrize("module", sorted({module_of(test) for test in TESTS}))
 def test_the_whole_engine_is_not_called_broken(pytests: Launcher, copy: Path, module: str) -> None:
-    status, output = run(pytests, copy, [test for test in TESTS if module_of(test) == module], WHOLE_SECONDS)
+    """Whatever its parameters, a test has the same surroundings here: the suite itself runs every case of it."""
+    tests = [test for test in TESTS if module_of(test) == module]
+    status, output = run(pytests, copy, tests, WHOLE_SECONDS, "-p", one_of_each.__name__)
     assert status == 0, output
     assert "passed" in output
     assert "skipped" not in output, output
