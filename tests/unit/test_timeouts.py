@@ -57,3 +57,14 @@ def test_clean_up_that_hangs_after_a_failure_ends(
     pytester.makeini("[pytest]\nasyncio_mode = auto\n")
     result = pytester.runpytest_subprocess("-q", "-p", "no:cacheprovider", "--timeout", "0.3", timeout=60)
     result.assert_outcomes(failed=3, passed=1, errors=3)
+
+
+def test_no_timer_outlives_its_test(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
+) -> None:
+    """One of a thread would end the process in the middle of another test."""
+    monkeypatch.setenv("PYTHONPATH", str(pytestconfig.rootpath))
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile("import threading\ndef test_one(): ...\ndef test_two(): assert len(threading.enumerate()) == 2")
+    words = ("-q", "-p", "no:cacheprovider", "--timeout", "30", "--timeout-method", "thread")
+    pytester.runpytest_subprocess(*words, timeout=60).assert_outcomes(passed=2)
