@@ -268,6 +268,7 @@ async def test_a_worker_that_stops_ends_the_try_that_runs_and_begins_no_other(sc
 async def test_a_worker_that_is_told_to_stop_begins_no_other_try_while_it_waits_for_redis(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(suspects, "LONGEST_WAIT_SECONDS", SOON)  # or b would leave the line in time on a slow machine
     binding, may_bind = asyncio.Event(), asyncio.Event()
     await scene.suspected("a", "b")
     worker = scene.worker(scene.suspect)
@@ -280,13 +281,16 @@ async def test_a_worker_that_is_told_to_stop_begins_no_other_try_while_it_waits_
 
     looping = asyncio.create_task(worker.loop())
     await soon(scene.beginning("a"))
+    async with asyncio.timeout(SOON):
+        while not worker.suspects.waiting:  # noqa: ASYNC110 - nothing tells that b stands in line
+            await asyncio.sleep(0.01)
     monkeypatch.setattr(worker.coordinator, "bind", wait_and_bind)
     await scene.queue.register(scene.suspect, Job(2, "c"))
     await soon(binding)
     worker.stop()
     scene.end_all("a", "b")
     async with asyncio.timeout(SOON):
-        while await scene.depth(scene.suspect) > 2:  # noqa: ASYNC110 - nothing tells that a request is settled
+        while worker.lanes:  # noqa: ASYNC110 - nothing tells that both threads are let go
             await asyncio.sleep(0.01)
     may_bind.set()
     async with asyncio.timeout(SOON):
