@@ -63,7 +63,7 @@ class Host(Protocol):
         """Start a lane for each thread of an answer to a bind, which was asked for at *asked_at*."""
 
     def make_room(self) -> None:
-        """Have lanes that linger leave, where new threads were bound in their place."""
+        """Have lanes that linger leave, where new threads were bound in their place, or the worker is cordoned."""
 
 
 class Binder:
@@ -82,6 +82,10 @@ class Binder:
         self._was_full = False
         self._quiet = 0
         self._poll_at = self._poll_all_at = self._cordoned_until = 0.0
+        self.is_cordoned = False
+        """Whether the last bind was told so: the worker then hands its threads over, each after its batch."""
+        self._asked = 0
+        """How often a full or cordoned worker has asked for its cordon: its shards take turns."""
         self._asked_at = -inf
 
     @property
@@ -133,6 +137,7 @@ class Binder:
     async def poll(self, called: Sequence[Shard]) -> None:
         """Fill the room with threads of the only shard that *called*, or of any where none or several have."""
         is_due, bound = time.monotonic() >= self._poll_at, 0
+        await self._ask_for_cordon(is_due)
         is_call = len(called) == 1 and not self._host.quota.is_limited
         for shard in called if is_call else await self._promising(is_due):
             if self._room_in_all() > 0:
@@ -145,6 +150,14 @@ class Binder:
         if bound or is_due:
             self._quiet = 0 if bound else self._quiet + 1
             self._poll_at = time.monotonic() + self._longest_pause()
+
+    async def _ask_for_cordon(self, is_due: bool) -> None:
+        """A full worker binds nothing, and would not hear of its cordon; a cordoned one would not hear of its end."""
+        must_ask = self.is_cordoned or (is_due and self._room_in_all() <= 0)
+        shards = [] if self._host.quota.is_limited else self._host.shards()
+        if shards and must_ask and time.monotonic() >= self._cordoned_until:
+            self._asked += 1
+            await self._bind(shards[self._asked % len(shards)], 0)
 
     async def _promising(self, is_due: bool) -> Sequence[Shard]:
         """Which shards to poll. Under a limit all of them: the worker ends when there is nothing left."""
@@ -220,6 +233,7 @@ class Binder:
             await asyncio.sleep(settings.coordinator_delay)
         else:
             self._host.serve(shard, bound, asked_at)
+            self.is_cordoned = bound.is_cordoned
         quota.give_back(wanted * threads - sum(len(batch.messages) for batch in bound.batches))
         if bound.is_cordoned:  # no listening either: wake-ups are for workers that may bind
             self._cordoned_until = time.monotonic() + CORDONED_SECONDS

@@ -322,14 +322,14 @@ class Worker:
             self._renewer.watch(deadline)
 
     def make_room(self) -> None:
-        if len(self._lanes) > settings.worker_concurrency:
+        if len(self._lanes) > settings.worker_concurrency or self._binder.is_cordoned:
             for lane in self._lingering:
                 lane.wake()
 
     # What lanes ask of their worker (`lane.Host`).
 
     def reserve(self, handler: type[Handler]) -> int:
-        if self._stopping or self._draining:
+        if self._stopping or self._draining or self._binder.is_cordoned:
             return 0
         return self.quota.reserve(self.fits.size(handler))
 
