@@ -19,6 +19,50 @@ FEW = "python -m notifications --requests 120 --seconds 0.5"
 
 SOME_BOUND = re.compile(r"\([1-9]\d* bound\)")
 
+LONG = """
+import asyncio
+from typing import NamedTuple
+
+from sharded_queue import Handler, Queue, RedisStorage, Route, connect
+
+
+class Job(NamedTuple):
+    thread: str
+    seconds: float
+
+
+class LongHandler(Handler):
+    name = "long.Handler"
+
+    @classmethod
+    async def route(cls, *jobs: Job) -> list[Route]:
+        return [Route(thread=job.thread) for job in jobs]
+
+    async def perform(self, *jobs: Job) -> None:
+        for job in jobs:
+            with open("begun.txt", "a") as begun:
+                print(job.thread, file=begun)
+        await asyncio.sleep(sum(job.seconds for job in jobs))
+
+
+async def register() -> None:
+    jobs = [Job(f"{number} {kind}", seconds) for number in range(6) for kind, seconds in (("long", 14), ("short", 5))]
+    await Queue(RedisStorage(connect())).register(LongHandler, *jobs)
+"""
+LONG_FILE = """
+apiVersion: shardedqueue.dev/v1alpha1
+kind: ShardedQueue
+metadata:
+  name: long
+  annotations: {shardedqueue.dev/producer: 'python -c "import asyncio, long; asyncio.run(long.register())"'}
+spec:
+  redis: {addresses: ["redis:6379"]}
+  handlers: [{name: long.Handler, microsecondsPerRequest: 5000000}]
+  worker: {image: none, modules: [long]}
+  scaling: {maxReplicas: 6, threadsPerReplica: 2, targetDrainSeconds: 1, scaleDownStabilizationSeconds: 1}
+  drain: {timeoutSeconds: 1}
+"""
+
 Start = Callable[..., CliProcess]
 
 
@@ -67,6 +111,20 @@ def test_run_handles_everything_in_order_and_leaves_nothing_behind(start: Start)
     assert run.line("duplicates").split() == ["duplicates", "0"]
     assert run.line("lost").split() == ["lost", "0"]
     assert not is_open(port)
+
+
+@pytest.mark.redis
+def test_a_request_longer_than_the_drain_survives_a_scale_down(start: Start, place: Path) -> None:
+    """Twelve requests need six workers and the six long ones three: one of these was begun three times."""
+    (place / "long.py").write_text(LONG)
+    (place / "long.yaml").write_text(LONG_FILE)
+    run = start("long.yaml")
+
+    assert run.ended() == 0, run.text
+    assert "workers 6  " in run.text
+    begun = (place / "begun.txt").read_text().splitlines()
+    assert sorted(begun) == sorted(set(begun))
+    assert len(begun) == 12
 
 
 @pytest.mark.redis

@@ -1,10 +1,11 @@
 """Which pods go when there are to be fewer, on a real cluster."""
 
+import json
 from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import Chain, pod_of
+from tests.e2e.conftest import Chain, condition, pod_of
 from tools.operator_process import Operator, until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -26,7 +27,7 @@ def notifications(threads: dict[int, int]) -> list[Any]:
     from notifications import NotifyRequest
 
     users = [thread for thread, each in threads.items() for _ in range(each)]
-    held = {users.index(thread) for thread in (*LONG, *UNTIL_ALL_ARE_UP)}
+    held = {users.index(thread) for thread in (*LONG, *UNTIL_ALL_ARE_UP) if thread in threads}
     numbers = [-number - 1 if number in held else number + 1 for number in range(len(users))]
     return [NotifyRequest(user_id=user, number=number) for user, number in zip(users, numbers, strict=True)]
 
@@ -61,4 +62,28 @@ def test_idle_pods_go_and_busy_ones_finish_what_they_have(chain: Chain, operator
     assert staying_pods(chain) == busy_pods(chain) == busy
     chain.open_threads(*LONG)
     chain.wait_until_drained(seconds=90)
+    assert chain.handled() == chain.registered
+
+
+def test_a_request_longer_than_the_drain_survives_a_scale_down(chain: Chain, operator: Operator) -> None:
+    """With ten lanes a pod, one pod has room for all that is left; the others were once stopped with it in hand."""
+    one_lane = {**SCALING, "maxReplicas": 3}
+    chain.apply(seconds_per_request=5, scaling=one_lane, env={"QUEUE_WORKER_DRAIN": "1"})
+    chain.deployment(lambda it: it["spec"]["replicas"] == 0)
+    chain.register(notifications(dict.fromkeys(LONG, 1)))
+    until(lambda: len(busy_pods(chain)) == len(LONG), "each pod holds a thread", 60)
+    busy = busy_pods(chain)
+    lanes = {"spec": {"scaling": {**one_lane, "maxReplicas": 1}}}
+    chain.kubectl("patch", "shq", "notifications", "--type=merge", f"--patch={json.dumps(lanes)}")
+
+    chain.queue(lambda it: condition(it, "ScaleDownWaits")["reason"] == "FinishingRequests")
+    assert chain.queue(lambda it: it["status"]["desiredReplicas"] == len(LONG))
+    assert staying_pods(chain) == busy_pods(chain) == busy
+    first, *others = sorted(LONG)
+    chain.open_threads(first)
+    chain.deployment(lambda it: it["spec"]["replicas"] == len(others), seconds=60)
+    assert busy_pods(chain) < busy
+    chain.open_threads(*others)
+    chain.wait_until_drained(seconds=60)
+    chain.deployment(lambda it: it["spec"]["replicas"] <= 1, seconds=60)
     assert chain.handled() == chain.registered

@@ -31,6 +31,9 @@ Between two lists of pods that are not watched, while they hold threads. The lea
 mostly end before. A thousand busy queues are 17 lists a second.
 """
 
+AWAITED_SECONDS = 1.0
+"""The same while some of these pods are to go."""
+
 
 class Ended(NamedTuple):
     """A pod whose containers have ended and will not restart, and when that became known."""
@@ -120,10 +123,16 @@ class PodTracker:
     async def of(self, resource: Resource, workload: Workload) -> Sequence[Pod]:
         """The pods of a workload, from a list when fewer are known than exist, or when no watch reports them."""
         found = await self._known_of(resource.name, workload)
-        if resource.spec.scale_target_ref or len(found) < workload.existing:
+        if self._must_list(resource, len(found) < workload.existing):
             await self._list(resource, workload.selector)
             found = await self._known_of(resource.name, workload)
         return found
+
+    def _must_list(self, resource: Resource, is_short: bool) -> bool:
+        """No watch reports the pods of a user's workload. They are listed again and again while they are awaited."""
+        if not resource.spec.scale_target_ref:
+            return is_short
+        return monotonic() >= self._listed_at.get(resource.name, float("-inf")) + AWAITED_SECONDS
 
     async def _known_of(self, resource: Name, workload: Workload) -> list[Pod]:
         known = list(self._known.get(resource, {}).values())
@@ -198,17 +207,19 @@ class PodTracker:
 
     # Writes
 
-    async def set_deletion_costs(self, resource: Name, costs: Mapping[str, Annotations]) -> None:
-        """A refusal is logged and stops nothing: the ReplicaSet then chooses by itself."""
+    async def set_deletion_costs(self, resource: Name, costs: Mapping[str, Annotations]) -> bool:
+        """Whether all were set; without them, the ReplicaSet chooses by itself."""
         pods = [(Name(resource.namespace, name), cost) for name, cost in costs.items()]
-        await asyncio.gather(*(self._set_deletion_cost(pod, cost) for pod, cost in pods))
+        return all(await asyncio.gather(*(self._set_deletion_cost(pod, cost) for pod, cost in pods)))
 
-    async def _set_deletion_cost(self, pod: Name, cost: Annotations) -> None:
+    async def _set_deletion_cost(self, pod: Name, cost: Annotations) -> bool:
         try:
             with suppress(ApiGone):
                 await self._api.merge(core("pods", pod), {"metadata": {"annotations": dict(cost)}})
+            return True
         except ApiRefused as error:
             log.warning("%s has no deletion cost: %s", pod, error)
+            return False
 
 
 def watched_pods() -> str:

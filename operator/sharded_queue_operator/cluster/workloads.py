@@ -119,6 +119,11 @@ class Workloads:
             if not self.claims[path]:
                 del self.claims[path]
 
+    def sharers(self, resource: Resource) -> set[Name]:
+        """Other resources that name the workload of *resource*: its workers may handle requests of these too."""
+        ref = resource.spec.scale_target_ref
+        return set(self.claims.get(_target_path(resource, ref), {})) - {resource.name} if ref else set()
+
     async def find(self, resource: Resource) -> Workload | None:
         """
         The workload of a resource; None when it is not there.

@@ -246,7 +246,9 @@ class Controller:
         decision, conditions = self._decide(entry, resource, workload, seen)
         if workload:
             await self._applier.emit(entry.body, await self._lease_recovery.reclaim(resource, workload, seen))
-        if await self._may_apply(resource, workload, seen, decision):
+        step = await self._scale_down.follow(resource, workload, *self._with_sharers(resource, seen, decision))
+        if step.is_prepared:
+            decision, conditions = step.decision, [*conditions, step.condition]
             problems = await self.pods.problems(resource.name, workload)
             body = await self._applier.apply(resource, entry.body, workload, seen, decision, problems, conditions)
             self._note_write(resource.name, workload, decision)
@@ -277,14 +279,16 @@ class Controller:
         rests = self._contests.rests(name, workload.wanted, workload.writer, monotonic())
         return contest.condition(rests=rests, writer=workload.writer)
 
-    async def _may_apply(
-        self, resource: Resource, workload: Workload | None, seen: Observation, decision: Decision
-    ) -> bool:
-        """Whether to act on a decision now. Fewer workers take a second reading."""
-        if workload is None or decision.replicas is None or decision.replicas >= workload.wanted:
-            await self._scale_down.uncordon(resource)
-            return True
-        return await self._scale_down.prepare(resource, workload, seen, decision.replicas)
+    def _with_sharers(
+        self, resource: Resource, seen: Observation, decision: Decision
+    ) -> tuple[Observation, Decision, Sequence[Resource]]:
+        """What is seen of all resources whose requests the same workers handle, as old as the oldest reading of one."""
+        entries = [self.entries.get(name) for name in self.workloads.sharers(resource)]
+        for entry in filter(None, entries):
+            reading = entry.reading or Reading(float("-inf"))
+            shards, read_at = (*seen.shards, *reading.shards), min(seen.read_at, reading.read_at)
+            seen = replace(seen, shards=shards, read_at=read_at, doubt=seen.doubt or reading.doubt)
+        return seen, decision, [entry.resource for entry in entries if entry and entry.resource]
 
     def _note_write(self, name: Name, workload: Workload | None, decision: Decision) -> None:
         if decision.replicas is not None and (workload is None or decision.replicas != workload.wanted):

@@ -29,6 +29,7 @@ from sharded_queue_operator.local.live_view import Frame, view_on
 from sharded_queue_operator.local.local_console import local_console
 from sharded_queue_operator.local.processes import RunFailed, last_lines, start_process, stop_process
 from sharded_queue_operator.local.report import Outcome, print_report
+from sharded_queue_operator.local.scale_down import LocalScaleDown
 from sharded_queue_operator.local.workers import LocalWorkers, environment
 from sharded_queue_operator.polling.connection import RedisTarget
 from sharded_queue_operator.polling.guard import Budgets
@@ -39,6 +40,7 @@ from sharded_queue_operator.resource.spec import Resource
 from sharded_queue_operator.scaling.decide import decide
 from sharded_queue_operator.scaling.history import History
 from sharded_queue_operator.scaling.observation import Observation
+from sharded_queue_operator.scaling.surplus import Stage
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 NEVER = float("inf")
@@ -73,6 +75,7 @@ class LocalSession:
             on_kill=self._view.say,
             on_failure=self._fail,
         )
+        self._scale_down = LocalScaleDown(storage, resource.spec.shards)
         self._news: asyncio.Queue[Reading | None] = asyncio.Queue()
         self._history = History()
         self._before: Sequence[ShardState] = ()
@@ -187,7 +190,8 @@ class LocalSession:
         decision = decide(seen, self._resource.policy, self._history, monotonic())
         self._history = decision.history
         replicas = seen.replicas if decision.replicas is None else decision.replicas
-        await self._workers.scale(replicas, seen.loads)
+        plan = await self._scale_down.follow(self._workers.staying, seen, replicas)
+        await self._workers.scale(plan.replicas, plan.names(Stage.GONE))
         self._note_drain(seen)
         seconds, handled = monotonic() - self._started_at, self._handled(seen.shards)
         self._view.show(Frame(self._resource.name.name, seconds, seen, decision, self._workers, handled))

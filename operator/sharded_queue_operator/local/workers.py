@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 from asyncio.subprocess import Process
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -77,15 +77,12 @@ class LocalWorkers:
         """How long workers existed, summed: what a cluster calls pod-seconds."""
         return sum(worker.seconds(monotonic()) for worker in self.all)
 
-    async def scale(self, replicas: int, loads: Mapping[str, int]) -> None:
-        """
-        Start or stop workers until *replicas* stay. Workers that hold the fewest threads leave first, among equals the
-        newest. *loads*: how many threads a worker holds, by its name.
-        """
+    async def scale(self, replicas: int, going: Set[str] = frozenset()) -> None:
+        """Stop the workers that are *going*, and start workers until *replicas* stay."""
         self.wanted = replicas
-        leaving = sorted(self.staying, key=lambda worker: (loads.get(worker.name, 0), -worker.started_at))
-        for worker in leaving[: max(0, len(self.staying) - replicas)]:
-            worker.leave(signal.SIGTERM)
+        for worker in self.staying:
+            if worker.name in going:
+                worker.leave(signal.SIGTERM)
         while len(self.staying) < replicas and monotonic() >= self._paused_until:
             await self._start()
 

@@ -19,6 +19,7 @@ from sharded_queue_operator.scaling.policy import Policy
 AVAILABLE = "WorkersAvailable"
 HOT_THREADS, STARVING = "HotThreads", "Starving"
 SHARED_HANDLERS, CONTESTED = "SharedHandlers", "Contested"
+SCALE_DOWN_WAITS = "ScaleDownWaits"
 
 ABNORMAL_TRUE = (HOT_THREADS, STARVING, SHARED_HANDLERS, CONTESTED)
 """Conditions that are False when all is well; each one that becomes True is an event."""

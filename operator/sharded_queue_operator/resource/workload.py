@@ -18,6 +18,8 @@ class Workload(NamedTuple):
     problem: Problem | None = None
     writer: str = ""
     """The field manager that set the wanted replicas."""
+    first_ordinal: int = 0
+    """Of a StatefulSet."""
 
     @classmethod
     def of(cls, body: Manifest) -> "Workload":
@@ -30,6 +32,7 @@ class Workload(NamedTuple):
             body["metadata"].get("uid", ""),
             deployment_problem(body),
             writer_of(body),
+            (spec.get("ordinals") or {}).get("start", 0),
         )
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from sharded_queue_operator.cluster.pod import COST, OWN_COST, Pod
-from sharded_queue_operator.cluster.victims import VICTIM_COST, costs, highest, victims
+from sharded_queue_operator.cluster.victims import VICTIM_COST, costs, victims
 
 
 def pod(name: str, created: int = 0, **fields: Any) -> Pod:
@@ -37,11 +37,6 @@ def test_pods_that_leave_already_are_counted_neither_way() -> None:
     assert victims([*FOUR, pod("e", is_leaving=True)], {}, 3) == {"d"}
 
 
-def test_a_pod_that_was_cordoned_already_is_chosen_again() -> None:
-    assert victims(FOUR, {}, 3, cordoned={"a"}) == {"a"}
-    assert victims(FOUR, dict.fromkeys("a", 1), 3, cordoned={"a"}) == {"d"}
-
-
 def test_without_fewer_replicas_no_pod_goes() -> None:
     assert victims(FOUR, {}, 4) == victims(FOUR, {}, 9) == set()
 
@@ -61,11 +56,3 @@ def test_a_cost_that_its_author_gave_is_given_back() -> None:
 
     victim = pod("a", cost=marked[COST], own_cost=marked[OWN_COST])
     assert costs([victim], set()) == {"a": {COST: "100", OWN_COST: None}}
-
-
-def test_of_a_stateful_set_the_highest_ordinals_go() -> None:
-    ten = [pod(f"w-{number}", created=9 - number) for number in range(11)]
-
-    assert highest(ten, 8) == {"w-8", "w-9", "w-10"}
-    assert highest([*ten[:-1], pod("w-10", is_leaving=True)], 9) == {"w-9"}
-    assert highest(ten, 11) == highest(ten, 20) == set()

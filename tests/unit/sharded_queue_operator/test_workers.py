@@ -52,16 +52,16 @@ async def local(tmp_path: Path, told: Told) -> AsyncIterator[LocalWorkers]:
     await made.stop(0)
 
 
-async def test_idle_workers_leave_first_and_then_the_newest(local: LocalWorkers) -> None:
-    await local.scale(4, {})
-    await local.scale(2, dict.fromkeys(("worker-1", "worker-3", "worker-4"), 1))
+async def test_workers_that_are_let_go_leave(local: LocalWorkers) -> None:
+    await local.scale(4)
+    await local.scale(2, {"worker-2", "worker-4"})
 
     assert [worker.name for worker in local.staying] == ["worker-1", "worker-3"]
 
 
 async def test_leaving_workers_count_as_running_until_they_are_gone(local: LocalWorkers) -> None:
-    await local.scale(2, {})
-    await local.scale(0, {})
+    await local.scale(2)
+    await local.scale(0, {"worker-1", "worker-2"})
     assert (len(local.running), len(local.staying), local.most) == (2, 0, 2)
     await local.stop(SECONDS)
 
@@ -75,10 +75,10 @@ async def test_a_worker_that_was_killed_is_replaced(
     local: LocalWorkers, told: Told, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "FIRST_PAUSE_SECONDS", 0.0)
-    await local.scale(2, {})
+    await local.scale(2)
     local.all[0].process.send_signal(signal.SIGKILL)
     sentence = await asyncio.wait_for(told.get(), SECONDS)
-    await local.scale(2, {})
+    await local.scale(2)
 
     assert sentence == "worker-1 was killed (SIGKILL); another one takes its place"
     assert [worker.name for worker in local.staying] == ["worker-2", "worker-3"]
@@ -86,7 +86,7 @@ async def test_a_worker_that_was_killed_is_replaced(
 
 async def test_a_worker_that_ends_by_itself_ends_the_run(tmp_path: Path, told: Told) -> None:
     local = started("raise SystemExit('no such module')", tmp_path, told)
-    await local.scale(1, {})
+    await local.scale(1)
 
     failure = await asyncio.wait_for(told.get(), SECONDS)
 
@@ -97,7 +97,7 @@ async def test_a_worker_that_does_not_stop_is_killed(local: LocalWorkers, monkey
     monkeypatch.setattr(workers, "GRACE_SECONDS", 0.1)
     usual = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what we ignore, a process that we start ignores too
     try:
-        await local.scale(1, {})
+        await local.scale(1)
     finally:
         signal.signal(signal.SIGTERM, usual)
     await local.stop(0)
