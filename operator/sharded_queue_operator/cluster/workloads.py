@@ -35,14 +35,24 @@ class Known(NamedTuple):
     owners: tuple[str, ...]
     is_leaving: bool
     encoded: bytes
+    template: str
+    """Digest of the pod template."""
+    revised_at: int
+    """The generation that brought the template, as far as this process saw it change."""
 
     @classmethod
-    def of(cls, body: Manifest) -> "Known":
+    def of(cls, body: Manifest, before: "Known | None" = None) -> "Known":
         metadata = body["metadata"]
         compact = {**body, "metadata": {k: v for k, v in metadata.items() if k != "managedFields"}}
         owners = tuple(owner["uid"] for owner in metadata.get("ownerReferences") or [])
         is_leaving = bool(metadata.get("deletionTimestamp"))
-        return cls(version_of(body), Workload.of(body), owners, is_leaving, json.encode(compact))
+        template = digest(body["spec"].get("template") or {})
+        is_revised = before is not None and before.template != template
+        revised_at = metadata.get("generation", 0) if is_revised else before.revised_at if before else 0
+        workload, status = Workload.of(body), body.get("status") or {}
+        if status.get("observedGeneration", 0) < revised_at:  # its status is that of the revision before
+            workload = workload._replace(is_rolling_out=True, updated=0)
+        return cls(version_of(body), workload, owners, is_leaving, json.encode(compact), template, revised_at)
 
     @property
     def body(self) -> Manifest:
@@ -81,7 +91,7 @@ class Workloads:
         """Note a Deployment from the watch; the name of the resource that owns it."""
         name = Name.of(body)
         if name not in self.known or version_of(body) >= self.known[name].version:
-            self.known[name] = Known.of(body)
+            self.known[name] = Known.of(body, self.known.get(name))
             self._note_rollout(body)
         return owner_of(body)
 

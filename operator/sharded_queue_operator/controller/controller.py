@@ -31,7 +31,7 @@ from sharded_queue_operator.polling.observer import Observer
 from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.polling.timetable import LONGEST_PAUSE_SECONDS
 from sharded_queue_operator.resource import status
-from sharded_queue_operator.resource.conditions import AVAILABLE, Condition, by_type, condition
+from sharded_queue_operator.resource.conditions import AVAILABLE, ROLLING_OUT, Condition, by_type, condition
 from sharded_queue_operator.resource.deployment import Manifest, deployment
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.pin import PINNED, pin
@@ -323,7 +323,8 @@ def _export_metrics(name: Name, workload: Workload | None, seen: Observation, de
 
 def _export_conditions(name: Name, written: Manifest) -> None:
     """The gauges that alerts use repeat what the status says."""
-    is_kept = condition(written, AVAILABLE).get("status") == "False"
+    available = condition(written, AVAILABLE)
+    is_kept = available.get("status") == "False" and available.get("reason") != ROLLING_OUT
     metrics.workers_available.labels(*name).set(not is_kept)
     metrics.pinned.labels(*name).set(condition(written, PINNED).get("status") == "True")
     metrics.outdated.labels(*name).set(condition(written, OUTDATED).get("status") == "True")

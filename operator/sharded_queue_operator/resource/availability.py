@@ -16,6 +16,11 @@ IMAGE_REASONS = frozenset(
 )
 CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
+COMPLETE = "NewReplicaSetAvailable"
+"""The reason of `Progressing` once a revision has been complete."""
+
+REVISION = "deployment.kubernetes.io/revision"
+
 Manifest = Mapping[str, Any]
 
 
@@ -48,6 +53,35 @@ def deployment_problem(body: Manifest) -> Problem | None:
     if progress.get("status") == "False":
         return Problem("ProgressDeadlineExceeded", progress.get("message", ""))
     return None
+
+
+def is_rolling_out(body: Manifest) -> bool:
+    """
+    Whether another revision of a Deployment or StatefulSet is on its way. A change of the replicas is none: the
+    Deployment controller keeps `NewReplicaSetAvailable` for a revision that was complete once. As kstatus has it:
+    github.com/kubernetes-sigs/cli-utils, pkg/kstatus/status/core.go, deploymentConditions and stsConditions.
+    """
+    status = body.get("status") or {}
+    if "updateRevision" in status:
+        return _is_set_rolling_out(body["spec"], status)
+    progress = condition(status, "Progressing")
+    is_complete = not progress or progress.get("reason") == COMPLETE
+    return not is_complete or status.get("replicas", 0) > status.get("updatedReplicas", 0)
+
+
+def _is_set_rolling_out(spec: Manifest, status: Manifest) -> bool:
+    strategy = spec.get("updateStrategy") or {}
+    if strategy.get("type") == "OnDelete":
+        return False
+    partition = (strategy.get("rollingUpdate") or {}).get("partition") or 0
+    is_partial = status.get("updatedReplicas", 0) < max(0, status.get("replicas", 0) - partition)
+    return is_partial or (not partition and status["updateRevision"] != status.get("currentRevision"))
+
+
+def revision_of(body: Manifest) -> str:
+    """What tells the release of a workload from the ones before it."""
+    annotations, status = body["metadata"].get("annotations") or {}, body.get("status") or {}
+    return str(annotations.get(REVISION) or status.get("updateRevision") or "")
 
 
 def pod_problem(body: Manifest) -> Problem | None:

@@ -19,6 +19,8 @@ from sharded_queue_operator.scaling.policy import Policy
 AVAILABLE = "WorkersAvailable"
 HOT_THREADS, STARVING = "HotThreads", "Starving"
 SHARED_HANDLERS, CONTESTED = "SharedHandlers", "Contested"
+ROLLING_OUT = "RollingOut"
+"""Another release is on its way, and nothing is known to keep it from running."""
 SCALE_DOWN_WAITS = "ScaleDownWaits"
 
 ABNORMAL_TRUE = (HOT_THREADS, STARVING, SHARED_HANDLERS, CONTESTED)

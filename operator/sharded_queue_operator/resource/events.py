@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
-from sharded_queue_operator.resource.conditions import ABNORMAL_TRUE, condition
+from sharded_queue_operator.resource.conditions import ABNORMAL_TRUE, ROLLING_OUT, condition
 from sharded_queue_operator.resource.deployment import Manifest
 from sharded_queue_operator.scaling.decide import Decision
 
@@ -40,7 +40,8 @@ def _of_readiness(before: Manifest, after: Manifest) -> list[Event]:
     was, now = condition(before, "Ready"), condition(after, "Ready")
     is_new = now.get("status") == "False" and _status_and_reason(was) != _status_and_reason(now)
     if is_new and now["reason"] != condition(after, "QueueKnown").get("reason"):
-        return [Event("Warning", now["reason"], now["message"])]
+        kind: Literal["Normal", "Warning"] = "Normal" if now["reason"] == ROLLING_OUT else "Warning"
+        return [Event(kind, now["reason"], now["message"])]
     return []
 
 

@@ -13,6 +13,7 @@ from sharded_queue.printable import counted, printable
 from sharded_queue_operator.resource.availability import Problem, worst
 from sharded_queue_operator.resource.conditions import (
     AVAILABLE,
+    ROLLING_OUT,
     Condition,
     Readiness,
     by_type,
@@ -63,8 +64,9 @@ def status_of(
     *other_conditions* do not follow from the observation and the decision.
     """
     desired = seen.replicas if decision.replicas is None else decision.replicas
-    available = _available(desired, workload, problems)
-    workers = Readiness(workload.ready if workload else 0, desired, is_failing=available.status == "False")
+    available = _available(desired, workload, problems, by_type(before).get(AVAILABLE, {}))
+    is_failing = available.status == "False" and available.reason != ROLLING_OUT
+    workers = Readiness(workload.ready if workload else 0, desired, is_failing)
     conditions = [
         *_decision_conditions(decision, resource, available),
         available,
@@ -149,15 +151,36 @@ def _handler_status(handler: Handler, seen: Observation, decision: Decision, bef
 # Conditions
 
 
-def _available(desired: int, workload: Workload | None, problems: Sequence[Problem]) -> Condition:
-    """Whether the desired workers run or are starting."""
+def _available(
+    desired: int, workload: Workload | None, problems: Sequence[Problem], before: Mapping[str, Any]
+) -> Condition:
+    """Whether the desired workers run or are starting, all of the newest release."""
+    if not desired:
+        return _none_desired(workload.revision if workload else "", before)
     ready, of_workload = (workload.ready, workload.problem) if workload else (0, None)
-    if ready >= desired:
-        return Condition(AVAILABLE, "True", "AllReady", "all desired workers are ready")
+    problem = worst([*problems, *([of_workload] if of_workload else [])])
+    is_rolling_out = workload is not None and workload.is_rolling_out
+    if ready >= desired and not is_rolling_out:
+        return _all_ready(workload.revision if workload else "")
     count = f"{ready} of {counted(desired, 'worker')} ready"
-    if problem := worst([*problems, *([of_workload] if of_workload else [])]):
+    if problem:
         return Condition(AVAILABLE, "False", problem.reason, f"{count}: {problem.message}")
+    if workload and is_rolling_out:
+        return Condition(AVAILABLE, "False", ROLLING_OUT, f"{count}; {workload.updated} of the newest release exist")
     return Condition(AVAILABLE, "True", "Starting", count)
+
+
+def _all_ready(revision: str) -> Condition:
+    return Condition(AVAILABLE, "True", "AllReady", f"all desired workers are ready, of revision {revision or 'one'}")
+
+
+def _none_desired(revision: str, before: Mapping[str, Any]) -> Condition:
+    """The condition before tells whether this revision has run: only one that ran can be trusted to start again."""
+    idle = Condition(AVAILABLE, "True", "NoneDesired", f"no worker is desired; revision {revision or 'one'} has run")
+    if before.get("message") in {_all_ready(revision).message, idle.message}:
+        return idle
+    message = "no worker is desired, and this release was not started yet: the first request starts it"
+    return Condition(AVAILABLE, "True", "NotStarted", message)
 
 
 def _decision_conditions(decision: Decision, resource: Resource, available: Condition) -> list[Condition]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sharded_queue_operator.resource.availability import Problem, deployment_problem
+from sharded_queue_operator.resource.availability import Problem, deployment_problem, is_rolling_out, revision_of
 from sharded_queue_operator.resource.deployment import MANAGER, Manifest, selector_text
 
 
@@ -20,6 +20,10 @@ class Workload(NamedTuple):
     """The field manager that set the wanted replicas."""
     first_ordinal: int = 0
     """Of a StatefulSet."""
+    updated: int = 0
+    """Replicas of the newest revision."""
+    is_rolling_out: bool = False
+    revision: str = ""
 
     @classmethod
     def of(cls, body: Manifest) -> "Workload":
@@ -33,6 +37,9 @@ class Workload(NamedTuple):
             deployment_problem(body),
             writer_of(body),
             (spec.get("ordinals") or {}).get("start", 0),
+            status.get("updatedReplicas", 0),
+            is_rolling_out(body),
+            revision_of(body),
         )
 
 

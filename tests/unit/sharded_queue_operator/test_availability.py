@@ -6,7 +6,13 @@ import pytest
 
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Shard
-from sharded_queue_operator.resource.availability import Problem, deployment_problem, pod_problem, worst
+from sharded_queue_operator.resource.availability import (
+    Problem,
+    deployment_problem,
+    is_rolling_out,
+    pod_problem,
+    worst,
+)
 from sharded_queue_operator.resource.conditions import condition
 from sharded_queue_operator.resource.events import events_of
 from sharded_queue_operator.resource.spec import parsed
@@ -139,3 +145,84 @@ def test_a_person_hears_of_it_once() -> None:
     assert is_urgent(before, after)
     assert [event.reason for event in events_of(before, after)] == ["CrashLooping"]
     assert events_of(after, after) == []
+
+
+def rollout(progress: str | None, *, wanted: int = 1, replicas: int = 1, updated: int = 1) -> dict[str, Any]:
+    conditions = [{"type": "Progressing", "status": "True", "reason": progress}] if progress else []
+    status = {"replicas": replicas, "updatedReplicas": updated, "readyReplicas": 1, "conditions": conditions}
+    return {"metadata": {}, "spec": {"replicas": wanted}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("body", "is_rolling"),
+    [
+        (rollout("NewReplicaSetAvailable"), False),
+        (rollout("NewReplicaSetAvailable", wanted=3), False),  # a change of the replicas alone
+        (rollout("ReplicaSetUpdated", replicas=2), True),
+        (rollout("NewReplicaSetCreated", updated=0), True),
+        (rollout("ReplicaSetUpdated", replicas=0, updated=0), True),  # Recreate, between the old pods and the new ones
+        (rollout(None, replicas=2), True),
+        (rollout(None), False),
+    ],
+)
+def test_only_another_revision_is_a_rollout(body: dict[str, Any], is_rolling: bool) -> None:
+    """By kstatus's rules for a Deployment, but for its replicas: a queue changes them all the time."""
+    assert is_rolling_out(body) == is_rolling
+
+
+@pytest.mark.parametrize(
+    ("strategy", "updated", "current", "is_rolling"),
+    [
+        ({}, 3, "b", False),
+        ({}, 1, "a", True),
+        ({"type": "OnDelete"}, 0, "a", False),
+        ({"rollingUpdate": {"partition": 2}}, 1, "a", False),
+        ({"rollingUpdate": {"partition": 1}}, 1, "a", True),
+    ],
+)
+def test_a_stateful_set_rolls_out_as_far_as_its_partition(
+    strategy: dict[str, Any], updated: int, current: str, is_rolling: bool
+) -> None:
+    status = {"replicas": 3, "updatedReplicas": updated, "currentRevision": current, "updateRevision": "b"}
+
+    assert is_rolling_out({"metadata": {}, "spec": {"updateStrategy": strategy}, "status": status}) == is_rolling
+
+
+def of(workload: Workload, *problems: Problem, before: Any = None) -> Any:
+    decision = Decision(None, "AsWished", "as it is", History(), wish=workload.wanted)
+    seen = Observation(workload.wanted, [ShardState(Shard("a"))], 0.0)
+    return status_of(RESOURCE, workload, seen, decision, before=before or {}, read_at=NOW, now=NOW, problems=problems)
+
+
+OLD_ONE_IS_READY = Workload(1, 2, 1, "app=n", "uid", updated=1, is_rolling_out=True, revision="2")
+
+
+def test_a_release_that_cannot_start_is_not_ready_though_the_old_worker_is() -> None:
+    """With one to three workers, the surge of a rollout leaves all old ones: it was `Ready`, `AllReady`."""
+    status = of(OLD_ONE_IS_READY, Problem("ImagePullBackOff", "the image cannot be pulled"))
+
+    for type_ in ("WorkersAvailable", "Ready"):
+        assert condition(status, type_)["status"] == "False"
+        assert condition(status, type_)["reason"] == "ImagePullBackOff"
+
+
+def test_a_release_on_its_way_is_not_ready_yet() -> None:
+    before = of(OLD_ONE_IS_READY._replace(existing=1, is_rolling_out=False))
+    status = of(OLD_ONE_IS_READY, before=before)
+
+    assert condition(status, "Ready")["reason"] == condition(status, "WorkersAvailable")["reason"] == "RollingOut"
+    assert condition(status, "Ready")["message"] == "1 of 1 worker ready; 1 of the newest release exist"
+    assert [(event.type, event.reason) for event in events_of(before, status)] == [("Normal", "RollingOut")]
+
+
+def test_a_queue_without_workers_is_ready_and_says_whether_its_release_has_run() -> None:
+    none = Workload(0, 0, 0, "app=n", "uid", revision="2")
+    new = of(none)
+    assert condition(new, "Ready")["status"] == "True"
+    assert condition(new, "WorkersAvailable")["reason"] == "NotStarted"
+
+    has_run = of(none._replace(wanted=1, existing=1, ready=1), before=new)
+    idle = of(none, before=has_run)
+    for status in (idle, of(none, before=idle)):
+        assert condition(status, "WorkersAvailable")["reason"] == "NoneDesired"
+    assert condition(of(none._replace(revision="3"), before=idle), "WorkersAvailable")["reason"] == "NotStarted"

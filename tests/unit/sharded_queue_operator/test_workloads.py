@@ -10,6 +10,7 @@ from sharded_queue_operator.cluster.contest import UNDONE_SECONDS
 from sharded_queue_operator.cluster.rollouts import Rollouts
 from sharded_queue_operator.cluster.workloads import Workloads, owner_of, pause
 from sharded_queue_operator.errors import Claimed, NotOurs
+from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource, parsed
 from sharded_queue_operator.resource.workload import Workload
 
@@ -66,6 +67,24 @@ async def test_the_oldest_of_two_scales_a_workload() -> None:
     assert (await workloads.find(new)) is not None
     workloads.forget(new.name)
     assert workloads.claims == {}
+
+
+def test_a_release_that_its_controller_has_not_seen_yet_is_on_its_way() -> None:
+    """The status of the release before stood for the new one, for as long as that took."""
+
+    def body(generation: int, image: str, replicas: int, observed: int) -> dict[str, Any]:
+        metadata = {"namespace": "shop", "name": "mine", "resourceVersion": str(generation), "generation": generation}
+        status = {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "observedGeneration": observed}
+        return {"metadata": metadata, "spec": {"replicas": replicas, "template": {"image": image}}, "status": status}
+
+    workloads = Workloads(cast("Api", Server()), Rollouts(5))
+    steps = [(1, "old", 1, 1), (2, "old", 3, 1), (3, "new", 3, 1), (4, "new", 4, 2), (5, "new", 4, 5)]
+    rolling = []
+    for step in steps:
+        workloads.keep(body(*step))
+        rolling.append(workloads.known[Name("shop", "mine")].workload.is_rolling_out)
+
+    assert rolling == [False, False, True, True, False]
 
 
 async def test_a_deployment_that_another_resource_owns_is_not_a_target() -> None:
