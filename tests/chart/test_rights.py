@@ -56,7 +56,7 @@ def test_operator_may_not_read_what_is_not_its_business() -> None:
 
     assert {verb for resource, verb in pairs if resource == "secrets"} == {"get"}
     assert {verb for resource, verb in pairs if resource == "events"} == {"create"}
-    assert {verb for resource, verb in pairs if resource == "shardedqueues"} == {"list", "watch"}
+    assert {verb for resource, verb in pairs if resource == "shardedqueues"} == {"list", "watch", "patch"}
     assert {verb for resource, verb in pairs if resource == "pods"} == {"get", "list", "watch", "patch"}
     assert not {resource for resource, _ in pairs} & {"nodes", "namespaces", "roles", "clusterroles"}
     assert not {verb for _, verb in pairs} & {"delete", "deletecollection", "escalate", "bind", "impersonate"}

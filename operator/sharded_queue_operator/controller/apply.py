@@ -1,9 +1,10 @@
 """Decisions out: the workload, the status, events. What did not change is not written."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from time import monotonic
+from typing import Any
 from uuid import uuid4
 
 from sharded_queue_operator import metrics
@@ -52,6 +53,7 @@ class Applier:
         decision: Decision,
         problems: Sequence[Problem] = (),
         other_conditions: Sequence[Condition] = (),
+        pin: Mapping[str, Any] | None = None,
     ) -> Manifest:
         """Carry a decision out; the resource as the server knows it afterwards."""
         replicas = seen.replicas if decision.replicas is None else decision.replicas
@@ -74,6 +76,7 @@ class Applier:
             now=now(),
             problems=problems,
             other_conditions=[*other_conditions, self._workloads.rollouts.condition(resource.name)],
+            pin=pin,
         )
         return await self.write_status(body, after | scaled_at)
 
@@ -95,6 +98,20 @@ class Applier:
         self._unknown_fields.update(key for key, value in change.items() if value is not None and key not in kept)
         await self.emit(body, events_of(before, after))
         return written
+
+    async def remove_pin(self, body: Manifest, message: str) -> None:
+        """
+        Remove a number whose time is over, unless its author has changed the resource since. Where that is refused, the
+        number is without effect, and this is tried again.
+        """
+        version = body["metadata"]["resourceVersion"]
+        try:
+            await self._api.merge(
+                queues(Name.of(body)), {"metadata": {"resourceVersion": version}, "spec": {"replicas": None}}
+            )
+            await self.emit(body, [Event("Normal", "PinEnded", f"{message}; spec.replicas was removed")])
+        except ApiRefused as error:
+            log.warning("%s: spec.replicas cannot be removed: %s", Name.of(body), error)
 
     def _is_due(self, name: Name, before: Manifest, after: Manifest) -> bool:
         age = monotonic() - self._written_at.get(name, float("-inf"))

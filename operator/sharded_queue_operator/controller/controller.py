@@ -31,10 +31,10 @@ from sharded_queue_operator.polling.observer import Observer
 from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.polling.timetable import LONGEST_PAUSE_SECONDS
 from sharded_queue_operator.resource import status
-from sharded_queue_operator.resource.conditions import AVAILABLE, ROLLING_OUT, Condition, by_type, condition
+from sharded_queue_operator.resource.conditions import AVAILABLE, ROLLING_OUT, Condition, condition
 from sharded_queue_operator.resource.deployment import Manifest, deployment
 from sharded_queue_operator.resource.name import Name
-from sharded_queue_operator.resource.pin import PINNED, pin
+from sharded_queue_operator.resource.pin import PINNED, Pin, pin
 from sharded_queue_operator.resource.spec import Resource, parsed
 from sharded_queue_operator.resource.workload import Workload
 from sharded_queue_operator.scaling.decide import Decision, decide
@@ -243,16 +243,21 @@ class Controller:
         workload = await self.workloads.find(resource)
         history = entry.history
         seen = entry.observation(workload, reading)
-        decision, conditions = self._decide(entry, resource, workload, seen)
+        pinned = pin(resource.policy, resource.spec.pin_seconds, entry.body.get("status") or {}, now())
+        decision, conditions = self._decide(entry, resource, workload, seen, pinned)
         if workload:
             await self._applier.emit(entry.body, await self._lease_recovery.reclaim(resource, workload, seen))
         step = await self._scale_down.follow(resource, workload, *self._with_sharers(resource, seen, decision))
         if step.is_prepared:
             decision, conditions = step.decision, [*conditions, step.condition]
             problems = await self.pods.problems(resource.name, workload)
-            body = await self._applier.apply(resource, entry.body, workload, seen, decision, problems, conditions)
+            body = await self._applier.apply(
+                resource, entry.body, workload, seen, decision, problems, conditions, pinned.record
+            )
             self._note_write(resource.name, workload, decision)
             entry.wrote(body)
+            if pinned.is_over:
+                await self._applier.remove_pin(entry.body, pinned.condition.message)
         else:
             self.observer.hurry(resource.name)
         if entry.history is history:  # else the spec changed meanwhile, and what was learned is void
@@ -261,11 +266,9 @@ class Controller:
         _export_conditions(resource.name, entry.body.get("status") or {})
 
     def _decide(
-        self, entry: CacheEntry, resource: Resource, workload: Workload | None, seen: Observation
+        self, entry: CacheEntry, resource: Resource, workload: Workload | None, seen: Observation, pinned: Pin
     ) -> tuple[Decision, Sequence[Condition]]:
         """The decision, and the conditions that it does not make itself."""
-        before = by_type(entry.body.get("status") or {})
-        pinned = pin(resource.policy, resource.spec.pin_seconds, before, now())
         decision = decide(seen, pinned.policy, entry.history, monotonic())
         contested = self._contested(resource.name, workload)
         if contested.status == "True":

@@ -1,7 +1,9 @@
 """
 A number of workers that a person set, by `kubectl scale` or `spec.replicas`. Pure.
 
-The status reports the pin while it holds. It ends after `spec.pinSeconds`, if that is set.
+The status reports the pin while it holds. It ends after `spec.pinSeconds`, if that is set, counted for each number from
+the moment at which the operator saw it. The operator then removes `spec.replicas`: the same number set again is a pin
+of its own.
 """
 
 from collections.abc import Mapping
@@ -9,7 +11,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from sharded_queue.printable import counted
-from sharded_queue_operator.resource.conditions import Condition, Conditions, seconds_between
+from sharded_queue_operator.resource.conditions import Condition, condition, seconds_between
 from sharded_queue_operator.scaling.policy import Policy
 
 PINNED = "Pinned"
@@ -17,28 +19,42 @@ EXPIRED = "Expired"
 
 
 class Pin(NamedTuple):
-    """The condition that reports a pin, and the policy that follows from it."""
+    """
+    The condition that reports a pin, the policy that follows from it, and what the status keeps of it: the number, and
+    since when it is set.
+    """
 
     condition: Condition
     policy: Policy
+    record: Mapping[str, Any] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its time has passed, though the number is still set."""
+        return self.condition.reason == EXPIRED
 
 
-def pin(policy: Policy, seconds: int | None, before: Conditions, now: str) -> Pin:
-    """*seconds*: from the first report of a pin until it ends; None for never."""
+def pin(policy: Policy, seconds: int | None, before: Mapping[str, Any], now: str) -> Pin:
+    """*seconds*: from the first report of a number until its end; None for never. *before*: the status before."""
     if policy.pinned is None:
         return Pin(Condition(PINNED, "False", "NotPinned", "the operator chooses the number of workers"), policy)
-    number, was = counted(policy.pinned, "worker"), before.get(PINNED, {})
+    number = counted(policy.pinned, "worker")
+    since = _since(policy.pinned, before, now)
+    record = {"replicas": policy.pinned, "since": since}
     if seconds is None:
         message = f"spec.replicas pins {number} until it is removed"
-        return Pin(Condition(PINNED, "True", "ReplicasSet", message), policy)
-    ended_message = f"the pin of {number} ended after {seconds} s; remove spec.replicas before you pin again"
-    if _is_ended(was, ended_message, seconds, now):
-        return Pin(Condition(PINNED, "False", EXPIRED, ended_message), replace(policy, pinned=None))
-    return Pin(Condition(PINNED, "True", "ReplicasSet", f"spec.replicas pins {number} for {seconds} s"), policy)
+        return Pin(Condition(PINNED, "True", "ReplicasSet", message), policy, record)
+    if seconds_between(since, now) >= seconds:
+        message = f"the pin of {number} ended after {seconds} s"
+        return Pin(Condition(PINNED, "False", EXPIRED, message), replace(policy, pinned=None), record)
+    message = f"spec.replicas pins {number} for {seconds} s"
+    return Pin(Condition(PINNED, "True", "ReplicasSet", message), policy, record)
 
 
-def _is_ended(was: Mapping[str, Any], ended_message: str, seconds: int, now: str) -> bool:
-    """Once ended, a pin stays ended. Its message tells it from a later one."""
-    if was.get("reason") == EXPIRED:
-        return bool(was["message"] == ended_message)
-    return was.get("status") == "True" and seconds_between(was["lastTransitionTime"], now) >= seconds
+def _since(number: int, before: Mapping[str, Any], now: str) -> str:
+    """An earlier operator, or an older CRD, kept no record: its condition says since when, and of which number."""
+    record, was = before.get("pin"), condition(before, PINNED)
+    if record:
+        return str(record["since"]) if record["replicas"] == number else now
+    is_same = was.get("status") == "True" and f" pins {counted(number, 'worker')} " in was.get("message", "")
+    return str(was["lastTransitionTime"]) if is_same else now

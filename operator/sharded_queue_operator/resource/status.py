@@ -26,7 +26,7 @@ from sharded_queue_operator.resource.workload import Workload
 from sharded_queue_operator.scaling.decide import Decision
 from sharded_queue_operator.scaling.observation import Observation
 
-IMMEDIATE_FIELDS = ("observedGeneration", "desiredReplicas", "replicas", "readyReplicas", "selector", "reason")
+IMMEDIATE_FIELDS = ("observedGeneration", "desiredReplicas", "replicas", "readyReplicas", "selector", "reason", "pin")
 """A change of these is written at once, as is one of a condition."""
 
 LEARNED_CHANGE = 0.2
@@ -58,11 +58,13 @@ def status_of(
     now: str,
     problems: Sequence[Problem] = (),
     other_conditions: Sequence[Condition] = (),
+    pin: Mapping[str, Any] | None = None,
 ) -> Manifest:
     """
     The status after a decision, beginning from the one *before*. *problems* are those of the worker pods;
-    *other_conditions* do not follow from the observation and the decision.
+    *other_conditions* do not follow from the observation and the decision. *pin*: the number that a person set.
     """
+    before = {key: value for key, value in before.items() if key != "pin"} | ({"pin": pin} if pin else {})
     desired = seen.replicas if decision.replicas is None else decision.replicas
     available = _available(desired, workload, problems, by_type(before).get(AVAILABLE, {}))
     is_failing = available.status == "False" and available.reason != ROLLING_OUT

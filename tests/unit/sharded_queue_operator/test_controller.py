@@ -160,3 +160,26 @@ def annotated(version: int, word: str) -> dict[str, Any]:
     found = body(version)
     found["metadata"] |= {"generation": 1, "annotations": {ACCEPT: word}}
     return found
+
+
+async def test_a_pin_that_is_over_is_removed_unless_the_resource_changed_meanwhile(
+    controller: Controller, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patched: list[dict[str, Any]] = []
+    merge = server.merge
+
+    async def recording(path: str, patch: dict[str, Any]) -> dict[str, Any]:
+        if path.endswith("/status"):
+            return await merge(path, patch)
+        patched.append(patch)
+        return {}
+
+    monkeypatch.setattr(server, "merge", recording)
+    server.applies = True
+    pinned = body(replicas=3, pinSeconds=60)
+    pinned["status"] = {"pin": {"replicas": 3, "since": "2026-01-01T00:00:00Z"}}
+    controller.resource_changed(pinned)
+    hear(controller)
+    await reconcile(controller)
+
+    assert patched == [{"metadata": {"resourceVersion": "1"}, "spec": {"replicas": None}}]

@@ -1,9 +1,9 @@
 {{- /* What the operator needs in a namespace whose ShardedQueues it serves, and nothing else. No wildcards. */ -}}
 {{- define "sharded-queue.rules" -}}
-# List all ShardedQueues and watch their changes.
+# List all ShardedQueues and watch their changes; remove spec.replicas when a pin ends.
 - apiGroups: [shardedqueue.dev]
   resources: [shardedqueues]
-  verbs: [list, watch]
+  verbs: [list, watch, patch]
 # Report what it saw and decided.
 - apiGroups: [shardedqueue.dev]
   resources: [shardedqueues/status]
