@@ -34,6 +34,9 @@ workers_available = Gauge(
     QUEUE,
     registry=registry,
 )
+contested = Gauge(
+    "sharded_queue_contested", "1 while another writer holds the number of workers, else 0", QUEUE, registry=registry
+)
 pinned = Gauge(
     "sharded_queue_pinned", "1 while a person's number of workers is in force, else 0", QUEUE, registry=registry
 )
@@ -89,7 +92,10 @@ leading = Gauge("sharded_queue_operator_leading", "1 while this process may writ
 READ = (lanes, depth, lag_seconds, unconsumed_depth, known)
 """Known only while the Redis of a resource is read."""
 
-OF_A_QUEUE = (desired_replicas, current_replicas, ready_replicas, workers_available, pinned, outdated, *READ, accepted)
+OF_A_QUEUE = (
+    *(desired_replicas, current_replicas, ready_replicas, workers_available, contested, pinned, outdated),
+    *(*READ, accepted),
+)
 
 
 def initialise(namespace: str, queue: str) -> None:

@@ -145,7 +145,15 @@ class Queues:
         def is_served() -> bool:
             conditions = (self.get("shq", name).get("status") or {}).get("conditions", [])
             (reason,) = [each["reason"] for each in conditions if each["type"] == "Ready"] or [""]
-            return reason in {"Scaling", "ImagePullBackOff"}
+            return reason in {
+                "Scaling",
+                "RollingOut",
+                "ImagePullBackOff",
+                "Pinned",
+                "Suspended",
+                "Paused",
+                "Recommending",
+            }
 
         until(is_served, f"{name} is served")
 

@@ -35,35 +35,13 @@ def test_workers_that_cannot_start_are_told_of_and_their_resource_is_not_ready(
     assert operator.total("sharded_queue_workers_available", 'queue="notifications"') == 0
 
 
-@pytest.mark.usefixtures("cluster")
-@pytest.mark.parametrize("workers", [1, 3])
-def test_a_typo_in_the_image_is_not_ready_though_the_old_workers_are(
-    queues: Queues, operator: Operator, workers: int
-) -> None:
-    """A rollout leaves all of one to three workers until new ones are ready: it was `Ready`, `AllReady`, at once."""
-    scaling = {"minReplicas": workers, "maxReplicas": 4}
-    queues.apply(worker={"image": RUNNABLE, "modules": ["notifications"]}, scaling=scaling)
-    queues.wait(".status.readyReplicas", workers)
-    queues.wait_for_condition("Ready", "Scaling")
-    queues.apply(worker={"image": "localhost/notificatoins:dev", "modules": ["notifications"]}, scaling=scaling)
-    queues.wait(".status.observedGeneration", 2)
-
-    (ready,) = [each for each in queues.get("shq", "notifications")["status"]["conditions"] if each["type"] == "Ready"]
-    assert (ready["status"], ready["reason"]) in {("False", "RollingOut"), ("False", "ImagePullBackOff")}
-    queues.wait_for_condition("Ready", "ImagePullBackOff")
-    assert queues.get("shq", "notifications")["status"]["readyReplicas"] == workers
-
-    queues.apply(worker={"image": RUNNABLE, "modules": ["notifications"]}, scaling=scaling)
-    queues.wait_for_condition("Ready", "Scaling")
-
-
 def test_a_quota_that_lets_no_worker_in_is_told_of_and_its_end_too(queues: Queues, operator: Operator) -> None:
     queues.kubectl("create", "quota", "tight", "--hard=pods=0")
     queues.apply(worker={"image": RUNNABLE, "modules": ["notifications"]}, scaling=LEAST)
 
     queues.wait_for_condition("Ready", "QuotaExceeded")
     queues.kubectl("delete", "quota", "tight")
-    queues.wait_for_condition("Ready", "Scaling")
+    queues.wait_for_condition("Ready", "RollingOut")
 
 
 @pytest.mark.usefixtures("cluster")

@@ -64,7 +64,14 @@ class Contests:
             contest.rests_until = now + REST_SECONDS
 
 
-def condition(*, rests: bool, writer: str) -> Condition:
+def condition(*, rests: bool, writer: str, applier: str = "") -> Condition:
+    """*applier*: a manager that applies the replicas again and again, however seldom."""
+    if applier:
+        message = (
+            f"{applier} applies spec.replicas of the workers, so the operator leaves the number alone; remove the"
+            " replicas from what it applies, or set scaling.mode to Recommend"
+        )
+        return Condition(CONTESTED, "True", "ReplicasApplied", message)
     if not rests:
         return Condition(CONTESTED, "False", "NobodyElseScales", "no other writer keeps changing the number of workers")
     message = (

@@ -31,7 +31,7 @@ from sharded_queue_operator.polling.observer import Observer
 from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.polling.timetable import LONGEST_PAUSE_SECONDS
 from sharded_queue_operator.resource import status
-from sharded_queue_operator.resource.conditions import AVAILABLE, ROLLING_OUT, Condition, condition
+from sharded_queue_operator.resource.conditions import AVAILABLE, CONTESTED, ROLLING_OUT, Condition, condition
 from sharded_queue_operator.resource.deployment import Manifest, deployment
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.pin import PINNED, Pin, pin
@@ -271,7 +271,7 @@ class Controller:
         """The decision, and the conditions that it does not make itself."""
         decision = decide(seen, pinned.policy, entry.history, monotonic())
         contested = self._contested(resource.name, workload)
-        if contested.status == "True":
+        if contested.status == "True" and not resource.policy.is_suspended:
             decision = replace(decision, replicas=None)
         return decision, [pinned.condition, self._sharing.condition(resource), contested]
 
@@ -280,7 +280,7 @@ class Controller:
         if workload is None:
             return contest.condition(rests=False, writer="")
         rests = self._contests.rests(name, workload.wanted, workload.writer, monotonic())
-        return contest.condition(rests=rests, writer=workload.writer)
+        return contest.condition(rests=rests, writer=workload.writer, applier=workload.applier)
 
     def _with_sharers(
         self, resource: Resource, seen: Observation, decision: Decision
@@ -329,5 +329,6 @@ def _export_conditions(name: Name, written: Manifest) -> None:
     available = condition(written, AVAILABLE)
     is_kept = available.get("status") == "False" and available.get("reason") != ROLLING_OUT
     metrics.workers_available.labels(*name).set(not is_kept)
+    metrics.contested.labels(*name).set(condition(written, CONTESTED).get("status") == "True")
     metrics.pinned.labels(*name).set(condition(written, PINNED).get("status") == "True")
     metrics.outdated.labels(*name).set(condition(written, OUTDATED).get("status") == "True")

@@ -47,11 +47,15 @@ class Condition(NamedTuple):
 
 
 class Readiness(NamedTuple):
-    """Ready workers, of the desired ones; *is_failing*: something keeps the others from running."""
+    """
+    Ready workers, of the desired ones; *is_failing*: something keeps the others from running. *holder*: what keeps the
+    operator from asking for more, as in "while spec.suspend is set".
+    """
 
     ready: int
     desired: int
     is_failing: bool = False
+    holder: str = ""
 
 
 def by_type(status: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,7 +85,7 @@ def thread_conditions(
     hot = _hot_threads(seen, policy)
     served = Condition(STARVING, "False", "NoneWaitsForLong", f"no thread has waited {seconds} for a worker")
     starving = _starving_threads(seen, policy, before, workers)
-    cause = "AtMaximum" if workers.ready >= policy.max_replicas else "TooFewReady"
+    cause = "NumberHeld" if workers.holder else "AtMaximum" if workers.ready >= policy.max_replicas else "TooFewReady"
     return [
         _next(before.get(HOT_THREADS, {}), hot, "HeldForLong", calm, now),
         _next(before.get(STARVING, {}), starving, cause, served, now),
@@ -117,16 +121,18 @@ def _hot_threads(seen: Observation, policy: Policy) -> list[str]:
 def _starving_threads(seen: Observation, policy: Policy, before: Conditions, workers: Readiness) -> list[str]:
     """
     A message for each thread that has waited for the drain time although the maximum of workers was asked for, or
-    because something keeps workers from running. The longest waiting first.
+    because something keeps workers from running, or somebody else holds their number. The longest waiting first.
     """
     is_at_maximum = seen.replicas >= policy.max_replicas
-    if not is_at_maximum and not workers.is_failing:
+    if not is_at_maximum and not workers.is_failing and not workers.holder:
         return []
     was_starving = before.get(STARVING, {}).get("status") == "True"
     seconds = policy.drain_seconds * (STARVING_ENDS_AT if was_starving else 1)
     waiting = sorted((found for state in seen.shards for found in _waiting_in(state, seconds)), reverse=True)
     most = policy.max_replicas if is_at_maximum else workers.desired
-    if workers.ready < most:
+    if workers.holder:
+        cause = f"while {workers.holder}"
+    elif workers.ready < most:
         cause = f"with {workers.ready} of {counted(most, 'worker')} ready"
     else:
         cause = f"and maxReplicas allows {counted(most, 'worker')}"

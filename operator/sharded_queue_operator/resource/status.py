@@ -7,12 +7,13 @@ now and then.
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sharded_queue.printable import counted, printable
 from sharded_queue_operator.resource.availability import Problem, worst
 from sharded_queue_operator.resource.conditions import (
     AVAILABLE,
+    CONTESTED,
     ROLLING_OUT,
     Condition,
     Readiness,
@@ -21,7 +22,7 @@ from sharded_queue_operator.resource.conditions import (
     thread_conditions,
 )
 from sharded_queue_operator.resource.deployment import Manifest
-from sharded_queue_operator.resource.spec import Handler, Resource
+from sharded_queue_operator.resource.spec import PAUSE, Handler, Resource
 from sharded_queue_operator.resource.workload import Workload
 from sharded_queue_operator.scaling.decide import Decision
 from sharded_queue_operator.scaling.observation import Observation
@@ -68,9 +69,12 @@ def status_of(
     desired = seen.replicas if decision.replicas is None else decision.replicas
     available = _available(desired, workload, problems, by_type(before).get(AVAILABLE, {}))
     is_failing = available.status == "False" and available.reason != ROLLING_OUT
-    workers = Readiness(workload.ready if workload else 0, desired, is_failing)
+    holder = _holder(decision, resource, other_conditions)
+    is_held_down = holder is not None and (decision.wish or 0) > desired
+    ready = workload.ready if workload else 0
+    workers = Readiness(ready, desired, is_failing, holder.phrase if holder and is_held_down else "")
     conditions = [
-        *_decision_conditions(decision, resource, available),
+        *_decision_conditions(decision, resource, available, holder),
         available,
         *other_conditions,
         *thread_conditions(seen, resource.policy, by_type(before), now, workers),
@@ -185,17 +189,47 @@ def _none_desired(revision: str, before: Mapping[str, Any]) -> Condition:
     return Condition(AVAILABLE, "True", "NotStarted", message)
 
 
-def _decision_conditions(decision: Decision, resource: Resource, available: Condition) -> list[Condition]:
+class Holder(NamedTuple):
+    """Who else than the operator decides on the number of workers: a word, and a phrase for people."""
+
+    reason: str
+    phrase: str
+    is_ordered: bool = True
+    """Whether the author of the resource asked for it."""
+
+
+def _holder(decision: Decision, resource: Resource, other_conditions: Sequence[Condition]) -> Holder | None:
+    policy = resource.policy
+    if decision.reason == "Suspended":
+        return Holder("Suspended", "spec.suspend is set")
+    if any(each.type == CONTESTED and each.status == "True" for each in other_conditions):
+        return Holder(CONTESTED, "another writer holds the number of workers, as the condition Contested says", False)
+    if decision.reason == "Pinned":
+        return Holder("Pinned", "spec.replicas pins the number of workers")
+    if policy.is_recommending:
+        return Holder("Recommending", "scaling.mode is Recommend, so the operator changes no number")
+    if not (policy.may_rise and policy.may_fall):
+        return Holder("Paused", f"the annotation {PAUSE} holds the number of workers")
+    return None
+
+
+def _decision_conditions(
+    decision: Decision, resource: Resource, available: Condition, holder: Holder | None
+) -> list[Condition]:
     """`Ready`, `QueueKnown` and `ScalingLimited`."""
     if doubt := decision.doubt:
         known = Condition("QueueKnown", "False", doubt.reason, doubt.message)
         ready = known._replace(type="Ready")
     else:
         known = Condition("QueueKnown", "True", "Read", "Redis answers for all handlers")
-        ready = Condition("Ready", "True", "Scaling", "the workers follow the queue")
-        if available.status == "False":
-            ready = available._replace(type="Ready")
+        ready = available._replace(type="Ready") if available.status == "False" else _ready(holder)
     return [ready, known, _scaling_limited(decision, resource)]
+
+
+def _ready(holder: Holder | None) -> Condition:
+    if holder is None:
+        return Condition("Ready", "True", "Scaling", "the workers follow the queue")
+    return Condition("Ready", "True" if holder.is_ordered else "False", holder.reason, holder.phrase)
 
 
 def _scaling_limited(decision: Decision, resource: Resource) -> Condition:

@@ -24,6 +24,8 @@ class Workload(NamedTuple):
     """Replicas of the newest revision."""
     is_rolling_out: bool = False
     revision: str = ""
+    applier: str = ""
+    """Another manager that applies the replicas, such as a GitOps tool: it will set its number again."""
 
     @classmethod
     def of(cls, body: Manifest) -> "Workload":
@@ -40,6 +42,7 @@ class Workload(NamedTuple):
             status.get("updatedReplicas", 0),
             is_rolling_out(body),
             revision_of(body),
+            applier_of(body),
         )
 
 
@@ -50,6 +53,13 @@ def writer_of(body: Mapping[str, Any]) -> str:
     fields = body["metadata"].get("managedFields") or []
     managers = [each.get("manager", "") for each in fields if "f:replicas" in _spec_of(each)]
     return next((manager for manager in managers if manager != MANAGER), MANAGER if managers else "")
+
+
+def applier_of(body: Mapping[str, Any]) -> str:
+    """A manager other than the operator that owns `spec.replicas` by server-side apply; empty if there is none."""
+    fields = body["metadata"].get("managedFields") or []
+    appliers = [each for each in fields if each.get("operation") == "Apply" and each.get("manager") != MANAGER]
+    return next((str(each.get("manager", "")) for each in appliers if "f:replicas" in _spec_of(each)), "")
 
 
 def _spec_of(managed: Mapping[str, Any]) -> Mapping[str, Any]:

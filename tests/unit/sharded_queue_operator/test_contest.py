@@ -4,7 +4,7 @@ from typing import Any
 
 from sharded_queue_operator.cluster.contest import REST_SECONDS, Contests, condition
 from sharded_queue_operator.resource.name import Name
-from sharded_queue_operator.resource.workload import writer_of
+from sharded_queue_operator.resource.workload import applier_of, writer_of
 
 NAME, HPA, OURS = Name("shop", "n"), "kube-controller-manager", "sharded-queue-operator"
 
@@ -89,3 +89,18 @@ def test_the_writer_of_the_replicas_is_found() -> None:
 def test_the_condition_names_the_other_writer() -> None:
     assert condition(rests=True, writer=HPA).message.startswith(f"{HPA} keeps undoing the operator's number")
     assert condition(rests=False, writer=HPA).status == "False"
+
+
+def test_another_applier_contests_at_once_however_slowly_it_resets() -> None:
+    """A GitOps tool that applies its number each five minutes was overwritten each time, and never named."""
+
+    def managed(manager: str, operation: str) -> dict[str, Any]:
+        return {"manager": manager, "operation": operation, "fieldsV1": {"f:spec": {"f:replicas": {}}}}
+
+    git = {"metadata": {"managedFields": [managed(OURS, "Update"), managed("flux", "Apply")]}}
+    assert applier_of(git) == "flux"
+    assert applier_of({"metadata": {"managedFields": [managed(OURS, "Apply"), managed(HPA, "Update")]}}) == ""
+
+    found = condition(rests=False, writer=OURS, applier="flux")
+    assert (found.status, found.reason) == ("True", "ReplicasApplied")
+    assert found.message.startswith("flux applies spec.replicas")

@@ -1,9 +1,11 @@
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
+
+import pytest
 
 from sharded_queue.state import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
-from sharded_queue_operator.resource.conditions import condition
+from sharded_queue_operator.resource.conditions import Condition, condition
 from sharded_queue_operator.resource.events import events_of
 from sharded_queue_operator.resource.spec import Resource, parsed
 from sharded_queue_operator.resource.status import (
@@ -15,6 +17,7 @@ from sharded_queue_operator.resource.status import (
     short,
     status_of,
 )
+from sharded_queue_operator.resource.workload import Workload
 from sharded_queue_operator.scaling.decide import Decision
 from sharded_queue_operator.scaling.history import History
 from sharded_queue_operator.scaling.observation import Doubt, Observation
@@ -189,3 +192,34 @@ def test_what_a_sentence_quotes_cannot_move_a_cursor_or_end_a_line() -> None:
 
     assert quoted.isprintable()
     assert len(quoted) <= MOST_CHARACTERS
+
+
+WAITS = seen(depth=5_000, ready=1, lag_seconds=3_600.0, oldest=[TubeLag("t", 0, 5_000, 3_600.0)])
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason", "contested", "ready"),
+    [
+        ({"suspend": True}, "Suspended", "False", "True/Suspended"),
+        ({"replicas": 1}, "Pinned", "False", "True/Pinned"),
+        ({"scaling": {"mode": "Recommend"}}, "Recommended", "False", "True/Recommending"),
+        ({}, "ScaledUp", "True", "False/Contested"),
+    ],
+)
+def test_who_else_holds_the_number_is_told_and_whom_that_starves(
+    spec: dict[str, Any], reason: str, contested: Literal["True", "False"], ready: str
+) -> None:
+    """5,000 requests waited for an hour, "the workers follow the queue", and no thread was said to wait."""
+    manifest = body()
+    manifest["spec"] |= spec
+    decision = Decision(None, reason, "", History(), wish=9)
+    other = [Condition("Contested", contested, "ReplicasUndone", "")]
+    workload = Workload(2, 2, 2, "app=n")
+    status = status_of(
+        parsed(manifest), workload, WAITS, decision, before={}, read_at=EARLY, now=EARLY, other_conditions=other
+    )
+
+    found, starving = condition(status, "Ready"), condition(status, "Starving")
+    assert f"{found['status']}/{found['reason']}" == ready
+    assert (starving["status"], starving["reason"]) == ("True", "NumberHeld")
+    assert " for 10 s, while " in starving["message"]
