@@ -3,7 +3,7 @@
 from tests.mutants.mutant import BIND, COORDINATOR, SERVING, Mutant
 
 SLOTS, LOOP, LANE = (f"worker/{name}.py" for name in ("slots", "loop", "lane"))
-AHEAD = "worker/test_ahead.py::test_"
+AHEAD, CORDON = "worker/test_ahead.py::test_", "worker/test_cordon.py::test_a_"
 UNIT = "../unit/sharded_queue/test_slots.py::test_"
 
 MUTANTS = [
@@ -27,6 +27,20 @@ MUTANTS = [
         "threads, ahead = 0, 0 end",
         "threads = 0 end",
         (COORDINATOR + "a_cordoned_worker_binds_nothing_ahead",),
+    ),
+    Mutant(
+        "a cordoned worker keeps a thread that has more requests",
+        LOOP,
+        "if self._stopping or self._draining or self._binder.is_cordoned:",
+        "if self._stopping or self._draining:",
+        (CORDON + "busy_thread_is_handed_over_after_its_batch",),
+    ),
+    Mutant(
+        "a full worker does not hear of its cordon",
+        "worker/binder.py",
+        "must_ask = self.is_cordoned or (is_due and self._room_in_all() <= 0)",
+        "must_ask = self.is_cordoned",
+        (CORDON + "busy_thread_is_handed_over_after_its_batch",),
     ),
     Mutant(
         "a thread that is bound ahead does not wait for a slot",

@@ -164,7 +164,7 @@ MUTANTS = [
     Mutant(
         "a stopping worker takes new batches",
         "worker/loop.py",
-        "        if self._stopping or self._draining:\n            return 0\n",
+        "        if self._stopping or self._draining or self._binder.is_cordoned:\n            return 0\n",
         "",
         (ENDING + "a_worker_that_was_told_to_stop_takes_nothing_new",),
     ),
