@@ -1,5 +1,6 @@
 """What a storage reports of itself: depth, lag, threads, holders."""
 
+import math
 import time
 
 import pytest
@@ -71,6 +72,24 @@ async def test_threads_are_counted_as_ready_bound_and_blocked(backend: Backend) 
     state = await backend.observe()
 
     assert (state.threads, state.ready, state.bound, state.blocked) == (5, 2, 2, 1)
+
+
+async def test_blocked_threads_are_listed_with_when_they_are_free_and_hide_no_others(backend: Backend) -> None:
+    for thread, depth in (("late", 4), ("soon", 1), ("paused", 3), ("free", 2)):
+        await backend.register(thread, *map(str, range(depth)))
+        if thread in ("late", "soon"):
+            await backend.fail(await backend.bind_one(), delay=60 if thread == "late" else 5)
+    for thread in ("paused", "empty"):
+        await backend.storage.pause(SHARD, thread, True)
+    state = await backend.observe(worst=1)
+
+    assert [(blocked.thread, blocked.depth) for blocked in state.blocked_threads] == [
+        *(("soon", 1), ("late", 4), ("paused", 3)),
+    ]
+    soon, late, paused = (blocked.seconds for blocked in state.blocked_threads)
+    assert soon <= 5 < late <= 60 < paused == math.inf
+    assert state.blocked == 4
+    assert ("free", 2) in state.deepest
 
 
 async def test_the_deepest_threads_are_listed_deepest_first(backend: Backend) -> None:

@@ -147,6 +147,27 @@ MUTANTS = [
         (OBSERVING + "what_a_holder_has_in_hand_is_counted",),
     ),
     Mutant(
+        "blocked threads hide those that workers can have",
+        "backends/redis/lua/observe.lua",
+        "local most = worst + math.min(LOOKED_AT, redis.call('ZCARD', BLOCKED))",
+        "local most = worst",
+        (OBSERVING + "blocked_threads_are_listed_with_when_they_are_free_and_hide_no_others",),
+    ),
+    Mutant(
+        "in memory blocked threads hide those that workers can have",
+        "backends/memory/steps/observe.py",
+        "worst + min(SWEEP, len(shard.blocked))",
+        "worst",
+        (OBSERVING + "blocked_threads_are_listed_with_when_they_are_free_and_hide_no_others",),
+    ),
+    Mutant(
+        "a thread without requests is listed as blocked",
+        "backends/redis/lua/observe.lua",
+        "if deep or redis.call('HGET', THREADS, threads[i]) then",
+        "if true then",
+        (OBSERVING + "blocked_threads_are_listed_with_when_they_are_free_and_hide_no_others",),
+    ),
+    Mutant(
         "a delayed request gives its number again",
         PRELUDE,
         "return redis.call('HINCRBY', COUNTERS, 'sequence', 1) - 1",

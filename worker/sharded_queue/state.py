@@ -90,6 +90,14 @@ class Hold(NamedTuple):
         return worker_of(self.owner)
 
 
+class Blocked(NamedTuple):
+    """A thread with requests that no worker gets before *seconds* have passed: infinite while it is paused."""
+
+    thread: str
+    depth: int
+    seconds: float
+
+
 class Dead(NamedTuple):
     """
     A dead letter. *number* is unique in its shard, for ever. *traceback* is that of the last try, cut to its end if it
@@ -250,7 +258,7 @@ class ShardState:
     deepest: list[tuple[str, int]] = field(default_factory=list)
     """
     (thread, depth) of the deepest threads, at most *worst* of those with two requests or more; parked threads are not
-    among them. Every thread that is not listed is at most as deep as the last one.
+    among them, and blocked ones come on top. Every thread that is not listed is at most as deep as the last one.
     """
     oldest: list[TubeLag] = field(default_factory=list)
     """The tubes with the oldest heads."""
@@ -291,6 +299,8 @@ class ShardState:
     """Dead letters that are there now; *dead* counts all there ever were."""
     paused: int = 0
     """Threads that are paused one by one; *blocked* includes them."""
+    blocked_threads: list[Blocked] = field(default_factory=list)
+    """Those of the first 1,000 *blocked* threads that have requests, the first one to be free again first."""
 
     @property
     def is_known(self) -> bool:

@@ -140,14 +140,9 @@ def _starving_threads(seen: Observation, policy: Policy, before: Conditions, wor
 
 
 def _waiting_in(state: ShardState, seconds: float) -> list[tuple[float, str]]:
-    """
-    The lag and the name of each thread that has waited for a worker for *seconds*. If some threads of the shard are
-    blocked or parked, we cannot tell which ones wait for a worker, so no thread is named.
-    """
-    waiting = waiting_threads(state, seconds)
-    withheld = state.blocked + state.parked
-    if state.is_paused or not state.ready or len(waiting) <= withheld:
+    """The lag and the name of each thread that has waited for a worker for *seconds*."""
+    if state.is_paused or not state.ready:
         return []
-    if withheld:
-        return [(min(waiting.values()), f"a thread of {state.shard.handler}")]
-    return [(lag, f"thread {thread} of {state.shard.handler}") for thread, lag in waiting.items()]
+    return [
+        (lag, f"thread {thread} of {state.shard.handler}") for thread, lag in waiting_threads(state, seconds).items()
+    ]

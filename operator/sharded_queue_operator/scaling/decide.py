@@ -18,7 +18,7 @@ from math import ceil
 
 from sharded_queue.printable import counted
 from sharded_queue.state import ShardState
-from sharded_queue_operator.scaling.demand import Load, endless_threads, lanes_of, wish_of
+from sharded_queue_operator.scaling.demand import Load, endless_threads, free, lanes_of, wish_of
 from sharded_queue_operator.scaling.history import History
 from sharded_queue_operator.scaling.observation import Doubt, Observation
 from sharded_queue_operator.scaling.policy import Policy
@@ -56,9 +56,10 @@ def decide(seen: Observation, policy: Policy, history: History, now: float) -> D
     doubt = _doubt(seen, policy, history, now)
     known = replace(seen, shards=()) if _is_stale(seen, policy, now) else seen
     history = _learned(known, policy, history, now)
-    lanes = _lanes(known, policy, history)
+    loads, start = _loads(known, policy, history), history.start_time.seconds
+    lanes = lanes_of(loads, known.replicas, start, policy)
     history = history.with_idleness(is_idle=lanes == 0 and not doubt, now=now)
-    wish = wish_of(lanes, known.useful_lanes, policy)
+    wish = wish_of(lanes, sum(free(load, start).threads for load in loads), policy)
     if doubt:
         decision = _while_unknown(known, policy, history, now, wish, doubt)
     else:
@@ -70,6 +71,7 @@ def decide(seen: Observation, policy: Policy, history: History, now: float) -> D
 def _learned(seen: Observation, policy: Policy, history: History, now: float) -> History:
     """With all that a reading teaches."""
     history = history.with_counters(seen.shards).with_evidence(seen.shards, now).with_estimates(seen.shards)
+    history = history.with_blocked(seen.shards, policy, now)
     return replace(history, start_time=history.start_time.after(seen, now))
 
 
@@ -97,14 +99,15 @@ def _doubt(seen: Observation, policy: Policy, history: History, now: float) -> D
     return None
 
 
-def _lanes(seen: Observation, policy: Policy, history: History) -> float:
-    """The lanes that all shards ask for together, each with the service time of its own handler."""
+def _loads(seen: Observation, policy: Policy, history: History) -> list[Load]:
+    """What each shard asks for, with the service time of its own handler."""
 
     def load(state: ShardState) -> Load:
         seconds = history.seconds_per_request(state.shard.handler, policy)
-        return Load(state, seconds, endless_threads(state, seconds, policy, history.estimates))
+        endless = endless_threads(state, seconds, policy, history.estimates)
+        return Load(state, seconds, endless, history.blocked.get(state.shard, {}).keys())
 
-    return lanes_of([load(state) for state in seen.shards], seen.replicas, history.start_time.seconds, policy)
+    return [load(state) for state in seen.shards]
 
 
 def _while_unknown(
@@ -200,7 +203,12 @@ def _need(seen: Observation, history: History) -> str:
     """What waits; and what is proved of its service time, as long as that alone makes the guess."""
     proved = max(history.evidence.values(), default=0.0)
     guess = f" (of {proved:.2g} s or more each)" if proved > UNKNOWN_SECONDS else ""
-    return f"{counted(seen.depth, 'request')} in {counted(seen.threads, 'thread')}{guess}{_pauses(seen)}"
+    return f"{counted(seen.depth, 'request')} in {counted(seen.threads, 'thread')}{guess}{_withheld(seen)}"
+
+
+def _withheld(seen: Observation) -> str:
+    """Why requests ask for no worker: a person has paused them, or their threads back off."""
+    return _pauses(seen) or (f" ({seen.blocked} of them blocked)" if seen.blocked else "")
 
 
 def _pauses(seen: Observation) -> str:

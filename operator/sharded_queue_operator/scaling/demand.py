@@ -23,6 +23,10 @@ requests while it is worked on. Endless threads ask for more lanes, on behalf of
 - when a thread has waited longer than D, the target is missed: one lane for each endless thread;
 - when every lane holds an endless thread, no lane is left to find out about the other threads: one lane for each thread
   that has waited for a second and is at least as deep as an endless one.
+
+Only free threads ask for anything. One that is parked, paused, in quarantine, or backs off after a failure, asks for
+nothing until it is free again within the start of a worker. Then, and for D after that, it asks for its next try, one
+request, as that may fail too.
 """
 
 from collections.abc import Mapping, Sequence, Set
@@ -50,37 +54,87 @@ ROUNDING = 1e-9
 
 
 class Load(NamedTuple):
-    """A shard, the *seconds* that one of its requests takes, and which of its threads are *endless*."""
+    """
+    A shard, the *seconds* that one of its requests takes, which of its threads are *endless*, and which were *blocked*
+    a short while ago.
+    """
 
     state: ShardState
     seconds: float
     endless: Set[str] = frozenset()
+    blocked: Set[str] = frozenset()
+
+
+class Free(NamedTuple):
+    """
+    What workers can have of a shard once one has started: the depths of the *listed* threads, the number and the depth
+    of those that are not, and the number of *tries*: threads that ask for one request each.
+    """
+
+    listed: Mapping[str, int]
+    unlisted: int
+    unlisted_depth: int
+    tries: int
+
+    @property
+    def threads(self) -> int:
+        return len(self.listed) + self.unlisted + self.tries
+
+    @property
+    def depth(self) -> int:
+        return sum(self.listed.values()) + self.unlisted_depth + self.tries
+
+
+NOTHING = Free({}, 0, 0, 0)
+
+
+def free(load: Load, start_seconds: float) -> Free:
+    """
+    The free threads of a shard. Overdue requests count even before a worker moved them into their tubes, as without a
+    worker nothing would move them; each may open a new thread.
+    """
+    state = load.state
+    if state.is_paused:
+        return NOTHING
+    blocked = {each.thread: each.depth for each in state.blocked_threads}
+    # Threads that are paused without a request count as blocked, so that the first difference is too small for these.
+    threads = min(state.threads, max(state.threads - state.parked - state.blocked, state.ready + state.bound))
+    found = [(thread, depth) for thread, depth in state.deepest if thread not in blocked]
+    listed = dict(found[: max(0, threads)])
+    unlisted = max(0, threads - len(listed))
+    tried = listed.keys() & load.blocked
+    rest = state.depth - state.parked_depth - sum(blocked.values()) - sum(listed.values())
+    deepest = found[-1][1] if found else rest
+    due = sum(each.seconds <= start_seconds for each in state.blocked_threads)
+    untried = {thread: depth for thread, depth in listed.items() if thread not in tried}
+    return Free(untried, unlisted, max(0, min(rest, unlisted * deepest)), len(tried) + due + state.overdue)
 
 
 def lanes_of(loads: Sequence[Load], replicas: int, start_seconds: float, policy: Policy) -> float:
     """The lanes that all shards ask for together, where a worker starts in *start_seconds*."""
     pace = pace_of(loads, start_seconds, policy)
     is_stuck = sum(len(load.endless) for load in loads) >= replicas * policy.threads_per_replica
-    return sum(_shares(load, pace, policy) + _lanes_on_behalf_of_waiting(load, policy, is_stuck) for load in loads)
+    return sum(
+        _shares(load, free(load, start_seconds), pace, policy) + _lanes_on_behalf_of_waiting(load, policy, is_stuck)
+        for load in loads
+    )
 
 
 def pace_of(loads: Sequence[Load], start_seconds: float, policy: Policy) -> float:
     """T of the formula: the seconds of work that a lane gets."""
-    deepest = max((load.seconds * load.state.deepest[0][1] for load in loads if load.state.deepest), default=0.0)
-    work = sum(_work(load, policy) for load in loads)
+    frees = [(load.seconds, free(load, start_seconds)) for load in loads]
+    deepest = max((seconds * max(each.listed.values(), default=0) for seconds, each in frees), default=0.0)
+    work = sum(seconds * each.depth + policy.bind_seconds * each.threads for seconds, each in frees)
     cheapest = sqrt(start_seconds * work / policy.threads_per_replica)
     hurried = min(policy.drain_seconds - start_seconds, cheapest)
     return min(policy.drain_seconds, max(LEAST_STARTS * start_seconds, deepest, hurried))
 
 
 def waiting_threads(state: ShardState, seconds: float) -> Mapping[str, float]:
-    """
-    The lag of each thread that no worker holds and whose oldest request has waited for *seconds*; the oldest last.
-
-    Redis reports how many threads are blocked or parked, but not which: some of these may be.
-    """
+    """The lag of each thread whose oldest request has waited for a worker for *seconds*; the oldest last."""
     held = {hold.thread for hold in state.held}
-    lags = {tube.thread: tube.lag_seconds for tube in reversed(state.oldest) if tube.thread not in held}
+    ready = [tube for tube in reversed(state.oldest) if tube.state == "ready" and tube.thread not in held]
+    lags = {tube.thread: tube.lag_seconds for tube in ready}
     return {thread: lag for thread, lag in lags.items() if lag >= seconds}
 
 
@@ -102,52 +156,32 @@ def endless_threads(
     return {hold.thread for hold in state.held if hold.busy_seconds >= limit(hold.thread, hold.fence)}
 
 
-def _work(load: Load, policy: Policy) -> float:
-    """The seconds that all that waits will take; 0 for a paused shard, which gives no requests to workers."""
-    state = load.state
-    if state.is_paused:
-        return 0.0
-    depth = max(0, state.depth - state.parked_depth) + state.overdue
-    return load.seconds * depth + policy.bind_seconds * (state.threads - state.parked + state.overdue)
-
-
-def _shares(load: Load, pace: float, policy: Policy) -> float:
+def _shares(load: Load, free: Free, pace: float, policy: Policy) -> float:
     """
-    Σ c(t) over the threads of a shard, from its deepest ones and its totals.
+    Σ c(t) over the free threads of a shard, from its deepest ones and its totals.
 
     Unlisted threads are no deeper than the last listed one. While that one asks for less than a lane, the unlisted ones
     are in the linear part of the formula, where the sum of their depths gives the exact result. If every listed thread
     asks for a whole lane, the list alone exceeds the policy's maximum, provided it has more entries than
     `Policy.lanes`.
-
-    A paused shard asks for nothing, as it gives no requests to workers; nor do parked threads, which wait for threads
-    of the previous layout. Overdue requests count even before a worker moved them into their tubes, as without a worker
-    nothing would move them.
     """
-    state, seconds, endless = load
-    if state.is_paused:
-        return 0.0
 
     def share(depth: int, threads: int = 1) -> float:
-        return min(threads, (seconds * depth + policy.bind_seconds * threads) / pace)
+        return min(threads, (load.seconds * depth + policy.bind_seconds * threads) / pace)
 
-    listed = sum(1.0 if thread in endless else share(depth) for thread, depth in state.deepest)
-    endless_unlisted = len(endless - {thread for thread, _ in state.deepest})
-    threads = max(0, state.threads - state.parked - len(state.deepest) - endless_unlisted)
-    depth = max(0, state.depth - state.parked_depth - sum(depth for _, depth in state.deepest) - endless_unlisted)
-    unlisted = endless_unlisted + share(depth, threads)
-    return listed + unlisted + share(state.overdue, state.overdue)
+    listed = sum(1.0 if thread in load.endless else share(depth) for thread, depth in free.listed.items())
+    endless = min(free.unlisted, len(load.endless - free.listed.keys()))
+    unlisted = share(max(0, free.unlisted_depth - endless), free.unlisted - endless)
+    return listed + endless + unlisted + share(free.tries, free.tries)
 
 
 def _lanes_on_behalf_of_waiting(load: Load, policy: Policy, is_stuck: bool) -> int:
-    """At most one for each thread that a worker could bind: some of those that wait may be blocked or parked."""
-    state, _, endless = load
+    """At most one for each thread that waits for a worker."""
+    state, endless = load.state, load.endless
     if state.is_paused or not endless:
         return 0
-    unavailable = state.blocked + state.parked
-    missed = min(len(endless), len(waiting_threads(state, policy.drain_seconds)) - unavailable)
-    alike = len(_threads_alike(state, endless)) - unavailable if is_stuck else 0
-    return max(0, missed, alike)
+    missed = min(len(endless), len(waiting_threads(state, policy.drain_seconds)))
+    return max(missed, len(_threads_alike(state, endless)) if is_stuck else 0)
 
 
 def _threads_alike(state: ShardState, endless: Set[str]) -> Sequence[str]:

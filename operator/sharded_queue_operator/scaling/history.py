@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import NamedTuple
 
 from sharded_queue.state import ShardState
@@ -71,6 +72,9 @@ class History:
     estimates: Mapping[Bind, HoldEstimate] = field(default_factory=dict)
     """For the threads that are held now."""
 
+    blocked: Mapping[Shard, Mapping[str, float]] = field(default_factory=dict)
+    """When each thread that backs off, or did so in the last D, was last seen to."""
+
     @classmethod
     def restored(cls, seconds: Mapping[str, float], born: Mapping[Shard, int]) -> "History":
         """What an earlier process learned: seconds per request, and the markers of the data that it saw."""
@@ -134,6 +138,16 @@ class History:
             estimates |= self._estimates_of(state)
         return replace(self, estimates=estimates)
 
+    def with_blocked(self, shards: Sequence[ShardState], policy: Policy, now: float) -> "History":
+        """With the threads that back off now. Those that are paused wait for a person, and not for another try."""
+        blocked = dict(self.blocked)
+        for state in shards:
+            before = blocked.pop(state.shard, {})
+            recent = {thread: at for thread, at in before.items() if at > now - policy.drain_seconds}
+            recent |= {each.thread: now for each in state.blocked_threads if each.seconds < inf}
+            blocked |= {state.shard: recent} if recent else {}
+        return replace(self, blocked=blocked)
+
     def with_idleness(self, *, is_idle: bool, now: float) -> "History":
         """With whether the queue asks for anything now."""
         if not is_idle:
@@ -149,7 +163,7 @@ class History:
 
     def without_data(self) -> "History":
         """Without what depends on the data in Redis, which may be other data from now on. Service times stay."""
-        return replace(self, counters={}, watched_since={}, evidence={}, estimates={}, known_reads=0, idle_since=None)
+        return History(self.wishes, service_times=self.service_times, start_time=self.start_time)
 
     def _estimates_of(self, state: ShardState) -> Mapping[Bind, HoldEstimate]:
         depths, estimates = dict(state.deepest), {}

@@ -53,11 +53,6 @@ class Observation:
         return max((state.lag_seconds for state in self.shards), default=0.0)
 
     @property
-    def useful_lanes(self) -> int:
-        """Threads that a worker could hold now. Each overdue request counts as one, as it may open a new thread."""
-        return sum(state.threads - state.parked + state.overdue for state in self.shards if not state.is_paused)
-
-    @property
     def loads(self) -> Counter[str]:
         """How many threads with requests each worker holds."""
         return Counter(hold.worker for state in self.shards for hold in state.held if hold.busy_seconds > 0)

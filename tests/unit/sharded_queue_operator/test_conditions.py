@@ -48,9 +48,11 @@ def held(**seconds: float) -> ShardState:
 
 
 def waiting(*, blocked: int = 0, parked: int = 0, ready: int | None = None, **lags: float) -> ShardState:
-    """Two threads are held, and these wait."""
+    """Two threads are held, and these wait; the first ones are blocked, the next ones parked."""
     holds = [Hold(thread, f"pod-{thread}/f00d", 1, 5.0) for thread in ("h1", "h2")]
-    oldest = [TubeLag(thread, 0, 1, lag) for thread, lag in {"h1": 99.0, "h2": 98.0, **lags}.items()]
+    states = [*["bound"] * 2, *["blocked"] * blocked, *["parked"] * parked, *["ready"] * len(lags)]
+    named = {"h1": 99.0, "h2": 98.0, **lags}
+    oldest = [TubeLag(thread, 0, 1, lag, state) for (thread, lag), state in zip(named.items(), states, strict=False)]
     return ShardState(
         SHARD,
         oldest=oldest,
@@ -156,7 +158,7 @@ def test_threads_that_are_blocked_or_paused_do_not_starve() -> None:
     assert told.says("Starving") == ""
 
     told.at(1, waiting(w1=40, w2=35, blocked=1))
-    assert told.says("Starving").startswith("a thread of a.A has waited")
+    assert told.says("Starving").startswith("thread w2 of a.A has waited")
 
 
 def test_threads_that_wait_for_an_old_layout_do_not_starve() -> None:
@@ -165,7 +167,7 @@ def test_threads_that_wait_for_an_old_layout_do_not_starve() -> None:
     assert told.says("Starving") == ""
 
     told.at(1, waiting(w1=40, w2=35, parked=1))
-    assert told.says("Starving").startswith("a thread of a.A has waited")
+    assert told.says("Starving").startswith("thread w2 of a.A has waited")
 
 
 def test_what_is_not_known_changes_nothing() -> None:

@@ -1,13 +1,13 @@
 """Decisions as timelines: what was seen, when, and what followed."""
 
 from dataclasses import replace
-from math import ceil
+from math import ceil, inf
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharded_queue.state import Hold, ShardState, TubeLag
+from sharded_queue.state import Blocked, Hold, ShardState, State, TubeLag
 from sharded_queue.tube import Shard
 from sharded_queue_operator.scaling.decide import Decision, decide
 from sharded_queue_operator.scaling.demand import Load, lanes_of
@@ -38,9 +38,9 @@ def hold(thread: str, worker: str, busy_seconds: float) -> Hold:
     return Hold(thread, f"{worker}/f00d", 1, busy_seconds)
 
 
-def waiting(threads: int, seconds: float) -> list[TubeLag]:
+def waiting(threads: int, seconds: float, state: State = "ready") -> list[TubeLag]:
     """The last threads of a queue of ten, none of which is in a worker's hands."""
-    return [TubeLag(f"t{9 - index}", 0, 5, seconds) for index in range(threads)]
+    return [TubeLag(f"t{9 - index}", 0, 5, seconds, state) for index in range(threads)]
 
 
 class Timeline:
@@ -181,7 +181,7 @@ def test_no_more_lanes_are_added_than_threads_have_waited() -> None:
 def test_a_blocked_thread_is_not_taken_for_one_that_waits() -> None:
     fed = [hold("t0", "pod-0", 30.0)]
 
-    assert Timeline().at(0, state(5, 5, 5, held=fed, ready=1, blocked=1, oldest=waiting(1, 40.0))) == 2
+    assert Timeline().at(0, state(5, 5, 5, held=fed, ready=1, blocked=1, oldest=waiting(1, 40.0, "blocked"))) == 2
 
 
 def test_threads_that_waited_while_none_is_endless_ask_for_what_they_hold() -> None:
@@ -212,6 +212,63 @@ def test_what_is_paused_is_told() -> None:
         == "9 requests in 3 threads (a is paused) ask for 1 worker; there are 0"
     )
     assert Timeline().see(*paused).message == "12 requests in 4 threads (2 handlers are paused) ask for 0 workers"
+
+
+# Threads that nobody may bind
+
+
+def blocked(*threads: Blocked, free: int = 0) -> ShardState:
+    """These threads are blocked, and *free* further ones have a request each."""
+    deepest = sorted(((each.thread, each.depth) for each in threads if each.depth > 1), key=lambda pair: -pair[1])
+    depth = free + sum(each.depth for each in threads)
+    total, listed = free + len(threads), list(threads)
+    return ShardState(SHARD, depth, total, free, 0, len(threads), 0, deepest, born=1, blocked_threads=listed)
+
+
+def test_paused_threads_ask_for_nobody() -> None:
+    paused = [Blocked(f"t{number}", 1_000, inf) for number in range(20)]
+    timeline = Timeline(replicas=3)
+
+    assert timeline.keep(61, blocked(*paused)) == 0
+    assert timeline.see(blocked(*paused)).message.startswith("20,000 requests in 20 threads (20 of them blocked)")
+    assert Timeline().at(0, blocked(*paused, free=1)) == 1
+
+
+def test_threads_that_are_paused_without_a_request_take_no_worker_from_others() -> None:
+    """They count as blocked, though they are not among the threads with requests."""
+    assert Timeline().at(0, state(*[10_000] * 3, ready=3, blocked=5)) == 3
+
+
+def test_a_thread_that_backs_off_asks_for_a_worker_once_it_is_due_within_a_start() -> None:
+    timeline = Timeline(history=History(start_time=StartTime(2.0)))
+    wishes = [timeline.at(at, blocked(Blocked("t0", 50, 5.0 - at))) for at in (0, 1, 2, 3, 4, 5)]
+
+    assert wishes == [0, 0, 0, 1, 1, 1]
+
+
+def test_threads_that_back_off_ask_for_their_next_try_and_not_for_all_that_waits() -> None:
+    """A handler that always fails once kept twelve workers for a try a minute of each thread."""
+    due = [Blocked(f"t{number}", 50, 0.5) for number in range(100)]
+
+    # 100 * (0.1 + 0.01) s of work in 30 s; 100 * (0.1 * 50 + 0.01) s would be 17 lanes
+    assert Timeline().see(blocked(*due)).lanes == pytest.approx(100 * 0.11 / 30)
+
+
+def test_a_thread_that_was_blocked_asks_for_all_that_waits_once_it_has_been_free_for_the_drain_time() -> None:
+    timeline = Timeline()
+    timeline.at(0, blocked(*(Blocked(f"t{number}", 900, 5.0) for number in range(8))))
+    freed = state(*[900] * 8, ready=8)
+
+    assert [timeline.at(at, freed) for at in (6, 29, 30)] == [1, 1, 8]
+
+
+def test_blocked_threads_do_not_count_for_those_that_wait_behind_endless_ones() -> None:
+    """Two threads wait for a worker beside twenty that are paused: these once hid the two."""
+    fed = [hold("t0", "pod-0", 30.0), hold("t1", "pod-1", 30.0)]
+    paused = [Blocked(f"p{number}", 5, inf) for number in range(20)]
+    seen = state(*[5] * 24, held=fed, bound=2, ready=2, blocked=20, blocked_threads=paused, oldest=waiting(2, 30.0))
+
+    assert Timeline(replicas=3).at(0, seen) == 4
 
 
 def test_handlers_of_one_resource_add_up_each_with_its_own_seconds() -> None:
@@ -594,9 +651,10 @@ def test_single_requests_behind_an_endless_thread_are_not_like_it() -> None:
 
 
 def test_threads_that_no_worker_can_bind_do_not_count_as_endless() -> None:
-    seen = stuck(waiting(9, 1.0), [5] * 10)
+    lags = [*waiting(4, 1.0, "blocked"), *waiting(9, 1.0)[4:]]
+    seen = replace(stuck(lags, [5] * 10), ready=5)
 
-    assert Timeline(replicas=1).at(0, replace(seen, blocked=4)) == 7
+    assert Timeline(replicas=1).at(0, replace(seen, blocked=4)) == 6
     assert Timeline(replicas=1).keep(100, replace(seen, is_paused=True)) == 1
 
 

@@ -18,6 +18,7 @@ from sharded_queue.letters import read
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.settings import settings
 from sharded_queue.state import (
+    Blocked,
     Dead,
     Delayed,
     Drop,
@@ -640,7 +641,7 @@ def _counted(name: str, value: bytes) -> int:
 
 def _state(shard: Shard, reply: list[Any]) -> ShardState:
     now, counted, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue, *later = reply
-    schedules, layout, undrained, parked, parked_depth, letters, paused, quarantined = later
+    schedules, layout, undrained, parked, parked_depth, letters, paused, quarantined, withheld = later
     fields = {text_of(name): value for name, value in _pairs(counted)}
     counters = {name: _counted(name, value) for name, value in fields.items() if name in COUNTERS}
     lags = [_tube_lag(now, *triple) for triple in grouped(oldest, 4)]
@@ -673,7 +674,13 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         quarantined=quarantined,
         letters=letters,
         paused=paused,
+        blocked_threads=[_blocked(now, *triple) for triple in grouped(withheld, 3)],
     )
+
+
+def _blocked(now: int, thread: bytes, until: bytes, depth: bytes) -> Blocked:
+    counted = _counted("the depth of a thread", depth)
+    return Blocked(text_of(thread), counted, max(0.0, (float(until) - now) / 1000))
 
 
 def _thread_state(thread: str, reply: list[Any]) -> ThreadState:

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 
 from sharded_queue.backends.memory.shard import MemoryShard, depth_of
-from sharded_queue.state import Hold, ShardState, State, TubeLag, busy_seconds
+from sharded_queue.state import Blocked, Hold, ShardState, State, TubeLag, busy_seconds
 from sharded_queue.tube import thread_and_priority
 
 SWEEP = 1000
-"""Parked threads whose depths are counted at most."""
+"""Parked threads whose depths are counted at most, and blocked ones that are listed."""
 
 
 def observe(shard: MemoryShard, worst: int, holds: int, now: int) -> ShardState:
@@ -20,7 +20,7 @@ def observe(shard: MemoryShard, worst: int, holds: int, now: int) -> ShardState:
         bound=len(shard.leases.above(now)),
         blocked=len(shard.blocked),
         lag_seconds=lags[0].lag_seconds if lags else 0.0,
-        deepest=[(thread, int(depth)) for thread, depth in shard.deep.highest(worst) if thread not in shard.parked],
+        deepest=_deepest(shard, worst),
         oldest=lags,
         held=list(_holds(shard, holds, [lag.thread for lag in lags], now)),
         registered=shard.registered,
@@ -40,7 +40,20 @@ def observe(shard: MemoryShard, worst: int, holds: int, now: int) -> ShardState:
         parked_depth=sum(depth_of(shard.threads[thread]) for thread, _ in shard.parked.lowest(SWEEP)),
         letters=len(shard.letters),
         paused=len(shard.paused_threads()),
+        blocked_threads=list(_blocked_threads(shard, now)),
     )
+
+
+def _deepest(shard: MemoryShard, worst: int) -> list[tuple[str, int]]:
+    """Blocked threads come on top, as they must not hide the threads that workers can have."""
+    deep = shard.deep.highest(worst + min(SWEEP, len(shard.blocked))) if worst else []
+    return [(thread, int(depth)) for thread, depth in deep if thread not in shard.parked]
+
+
+def _blocked_threads(shard: MemoryShard, now: int) -> Iterator[Blocked]:
+    for thread, until in shard.blocked.lowest(SWEEP):
+        if tubes := shard.threads.get(thread):
+            yield Blocked(thread, depth_of(tubes), max(0.0, (until - now) / 1000))
 
 
 def _is_lapsed(shard: MemoryShard, thread: str) -> bool:

@@ -1,11 +1,11 @@
 #!lua flags=no-writes
--- The state of a shard at a cost of O(worst + holds), whatever the numbers of threads and of bound threads.
+-- The state of a shard at a cost of O(worst + holds + LOOKED_AT), whatever the numbers of threads and of bound threads.
 --
 -- ARGV  worst, holds to list at most beside those of the oldest tubes
 -- Returns {now, counters (flat), threads, ready, bound, blocked, deepest that are not parked (flat), oldest tubes (flat:
 -- thread/priority, stamp, depth, state of the thread), held (flat: thread, owner, fence, since or 0, lease ends at,
 -- requests in its hand), delayed, overdue, schedules, layout, old, parked, depth of the parked, dead letters, paused threads,
--- records in quarantine}
+-- records in quarantine, blocked threads with requests, the first to be free first (flat: thread, free at, depth)}
 
 local LOOKED_AT = 1000
 local worst, most_holds = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -97,7 +97,9 @@ end
 
 local function deepest_threads()
   if worst == 0 then return {} end
-  local deep, deepest = redis.call('ZREVRANGE', DEEP, 0, worst - 1, 'WITHSCORES'), {}
+  -- Beside *worst* others, blocked threads may be listed: they must not hide the threads that workers can have.
+  local most = worst + math.min(LOOKED_AT, redis.call('ZCARD', BLOCKED))
+  local deep, deepest = redis.call('ZREVRANGE', DEEP, 0, most - 1, 'WITHSCORES'), {}
   local any_parked = redis.call('EXISTS', PARKED) == 1
   for i = 1, #deep, 2 do
     if not any_parked or not redis.call('ZSCORE', PARKED, deep[i]) then
@@ -106,6 +108,19 @@ local function deepest_threads()
     end
   end
   return deepest
+end
+
+local function blocked_threads()
+  local blocked, threads, found = redis.call('ZRANGE', BLOCKED, 0, LOOKED_AT - 1, 'WITHSCORES'), {}, {}
+  if #blocked == 0 then return found end
+  for i = 1, #blocked, 2 do threads[#threads + 1] = blocked[i] end
+  for i, deep in ipairs(redis.call('ZMSCORE', DEEP, unpack(threads))) do
+    if deep or redis.call('HGET', THREADS, threads[i]) then
+      local at = #found
+      found[at + 1], found[at + 2], found[at + 3] = threads[i], blocked[2 * i], deep or '1'
+    end
+  end
+  return found
 end
 
 check_format()
@@ -117,4 +132,4 @@ return { now, redis.call('HGETALL', COUNTERS), redis.call('HLEN', THREADS), coun
          redis.call('ZCOUNT', DUE, '-inf', now_text) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now_text),
          redis.call('ZCARD', OCCURRENCES), redis.call('GET', LAYOUT) or '', redis.call('ZCARD', OLD),
          redis.call('ZCARD', PARKED), parked_depth(), redis.call('ZCARD', DEAD),
-         redis.call('ZCOUNT', BLOCKED, PAUSED, PAUSED), redis.call('HLEN', QUARANTINE) }
+         redis.call('ZCOUNT', BLOCKED, PAUSED, PAUSED), redis.call('HLEN', QUARANTINE), blocked_threads() }
