@@ -26,12 +26,13 @@ class Lanes:
         self.loads: Mapping[str, int] = {}
 
     def attend(self, world: World) -> None:
-        world.arrived = lambda: world.timeline.after(0, lambda: self.poll(world))
+        world.arrived = lambda: world.timeline.after(0, lambda: self.poll(world, is_hurried=True))
         world.timeline.every(self.period, lambda: self.poll(world), first=round(self.phase * self.period))
 
-    def poll(self, world: World) -> None:
+    def poll(self, world: World, *, is_hurried: bool = False) -> None:
         now = world.timeline.seconds
-        seen = Observation(world.wanted, (observed(world, min(self.policy.lanes + 1, MOST_LISTED)),), now)
+        shards = (observed(world, min(self.policy.lanes + 1, MOST_LISTED)),)
+        seen = Observation(world.wanted, shards, now, is_hurried=is_hurried)
         decision = decide(seen, self.policy, self.history, now)
         self.history, self.loads = decision.history, seen.loads
         if decision.replicas is not None:

@@ -79,7 +79,7 @@ class CacheEntry:
         """A workload that is not there, perhaps because somebody deleted it, had the replicas that the status says."""
         known = (self.body.get("status") or {}).get("desiredReplicas", 0)
         replicas = workload.wanted if workload else known
-        return Observation(replicas, reading.shards, reading.read_at, reading.doubt)
+        return Observation(replicas, reading.shards, reading.read_at, reading.doubt, reading.is_hurried)
 
     def forget_version(self) -> None:
         """Versions went back: whatever comes next is newer than what is known."""

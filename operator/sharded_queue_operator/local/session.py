@@ -186,7 +186,7 @@ class LocalSession:
                 await self._step(reading)
 
     async def _step(self, reading: Reading) -> None:
-        seen = Observation(self._workers.wanted, reading.shards, reading.read_at, reading.doubt)
+        seen = Observation(self._workers.wanted, reading.shards, reading.read_at, reading.doubt, reading.is_hurried)
         decision = decide(seen, self._resource.policy, self._history, monotonic())
         self._history = decision.history
         replicas = seen.replicas if decision.replicas is None else decision.replicas

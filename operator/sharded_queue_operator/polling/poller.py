@@ -5,7 +5,7 @@ Reading belongs to `reader`, hearing of first requests to `listener`.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
 from time import monotonic
 
@@ -72,7 +72,8 @@ class Poller:
             await self._wait_until(self._timetable.next_due)
             begun = monotonic()
             if due := self._timetable.take_due(begun):
-                await self._poll({name: self.subscriptions[name] for name in due})
+                hurried = {name for name in due if not self._timetable.is_due(name, begun)}
+                await self._poll({name: self.subscriptions[name] for name in due}, hurried)
             await asyncio.sleep(begun + GATHER_SECONDS - monotonic())
 
     async def _wait_until(self, due: float) -> None:
@@ -82,9 +83,10 @@ class Poller:
                 await self._is_hurried.wait()
         self._is_hurried.clear()
 
-    async def _poll(self, due: Subscriptions) -> None:
+    async def _poll(self, due: Subscriptions, hurried: Set[Name]) -> None:
         read_at = monotonic()
-        readings = await self._reader.read(due, read_at)
+        answers = await self._reader.read(due, read_at)
+        readings = {name: reading._replace(is_hurried=name in hurried) for name, reading in answers.items()}
         self._plan(due, readings)
         if any(reading.doubt for reading in readings.values()):
             await self.connection.refresh_secrets()

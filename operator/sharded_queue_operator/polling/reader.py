@@ -38,11 +38,15 @@ MOST_LOGGED = 2_000
 
 
 class Reading(NamedTuple):
-    """What Redis said of one resource, or why it said nothing; *read_at* is when it was asked."""
+    """
+    What Redis said of one resource, or why it said nothing; *read_at* is when it was asked, *is_hurried* whether that
+    was between two polls.
+    """
 
     read_at: float
     shards: tuple[ShardState, ...] = ()
     doubt: Doubt | None = None
+    is_hurried: bool = False
 
 
 class Subscription(NamedTuple):

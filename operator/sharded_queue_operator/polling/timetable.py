@@ -6,7 +6,7 @@ is not called a schedule: that is a request that users register again and again.
 """
 
 from collections import Counter
-from math import floor
+from math import floor, inf
 
 from sharded_queue_operator.resource.name import Name
 
@@ -51,11 +51,15 @@ class Timetable:
     def take_due(self, now: float) -> set[Name]:
         """All resources that are due; those that were hurried are so no longer."""
         hurried, self._hurried = self._hurried, set()
-        return hurried.union(name for name, due_at in self._due_at.items() if due_at <= now)
+        return hurried.union(name for name in self._due_at if self.is_due(name, now))
+
+    def is_due(self, name: Name, now: float) -> bool:
+        """Whether the time of *name* has come, hurried or not."""
+        return self._due_at.get(name, inf) <= now
 
     @property
     def next_due(self) -> float:
-        return self._begun if self._hurried else min(self._due_at.values(), default=float("inf"))
+        return self._begun if self._hurried else min(self._due_at.values(), default=inf)
 
     @property
     def in_doubt(self) -> list[Name]:

@@ -18,11 +18,12 @@ from math import ceil
 
 from sharded_queue.printable import counted
 from sharded_queue.state import ShardState
-from sharded_queue_operator.scaling.demand import Load, endless_threads, free, lanes_of, wish_of
+from sharded_queue_operator.scaling.demand import ROUNDING, Load, endless_threads, free, lanes_of, wish_of
 from sharded_queue_operator.scaling.history import History
 from sharded_queue_operator.scaling.observation import Doubt, Observation
 from sharded_queue_operator.scaling.policy import Policy
 from sharded_queue_operator.scaling.service_time import UNKNOWN_SECONDS
+from sharded_queue_operator.scaling.work import least_holders
 
 FRESH_READS = 3
 """Known readings in a row before replicas fall: two may come from one stale answer and its repetition."""
@@ -55,10 +56,12 @@ class Decision:
 def decide(seen: Observation, policy: Policy, history: History, now: float) -> Decision:
     doubt = _doubt(seen, policy, history, now)
     known = replace(seen, shards=()) if _is_stale(seen, policy, now) else seen
+    has_worked = history.handled_until(known.shards) > 0
     history = _learned(known, policy, history, now)
     loads, start = _loads(known, policy, history), history.start_time.seconds
     lanes = lanes_of(loads, known.replicas, start, policy)
-    history = history.with_idleness(is_idle=lanes == 0 and not doubt, now=now)
+    is_idle = lanes == 0 and not doubt
+    history = history.with_idleness(is_idle=is_idle, has_worked=has_worked, now=now)
     wish = wish_of(lanes, sum(free(load, start).threads for load in loads), policy)
     if doubt:
         decision = _while_unknown(known, policy, history, now, wish, doubt)
@@ -70,6 +73,7 @@ def decide(seen: Observation, policy: Policy, history: History, now: float) -> D
 
 def _learned(seen: Observation, policy: Policy, history: History, now: float) -> History:
     """With all that a reading teaches."""
+    history = history.with_work(seen, policy, now) if seen.shards else history
     history = history.with_counters(seen.shards).with_evidence(seen.shards, now).with_estimates(seen.shards)
     history = history.with_blocked(seen.shards, policy, now)
     return replace(history, start_time=history.start_time.after(seen, now))
@@ -125,13 +129,24 @@ def _follow_demand(seen: Observation, policy: Policy, history: History, now: flo
     """Up to the wish at once; down as `_scale_down` allows."""
     # The first reading knows nothing of the window before it: the current replicas stand for what was wished for.
     before = history if history.wishes else history.with_wish(policy.bounded(seen.replicas), policy, now)
-    after = replace(before.with_wish(wish, policy, now), known_reads=history.known_reads + 1)
+    known_reads = history.known_reads + (not seen.is_hurried)
+    after = replace(before.with_wish(wish, policy, now), known_reads=known_reads)
     need = f"{_need(seen, after)} ask for {_workers(wish)}"
+    steady = _steady(after, policy, now)
+    if steady > max(wish, seen.replicas) and after.idle_since is None:
+        return Decision(steady, "ScaledUp", f"{need}; those of the last {policy.window:.0f} s took {steady}", after)
     if wish > seen.replicas:
         return Decision(wish, "ScaledUp", f"{need}; there are {seen.replicas}", after)
     if wish == seen.replicas:
         return Decision(None, "AsWished", need, after)
     return _scale_down(seen, policy, after, now, need)
+
+
+def _steady(history: History, policy: Policy, now: float) -> int:
+    """The workers that the mean of the window takes, as long as the work may go on."""
+    if _is_over(history, now):
+        return 0
+    return policy.bounded(ceil(history.work.lanes(policy.window) / policy.threads_per_replica - ROUNDING))
 
 
 def _scale_down(seen: Observation, policy: Policy, history: History, now: float, need: str) -> Decision:
@@ -145,18 +160,22 @@ def _scale_down(seen: Observation, policy: Policy, history: History, now: float,
 
     if seen.replicas > policy.max_replicas:
         return lower(policy.max_replicas, "AboveMaximum", f"maxReplicas allows {_workers(policy.max_replicas)}")
-    if history.known_reads < FRESH_READS:
-        return keep("FewReads", f"until {FRESH_READS} readings in a row succeed")
-    highest, holders = policy.bounded(history.highest_wish), policy.bounded(_least_holders(seen, policy))
-    if (replicas := max(highest, holders)) < seen.replicas:
+    if seen.is_hurried or history.known_reads < FRESH_READS:
+        return keep("FewReads", f"until {FRESH_READS} polls in a row have succeeded")
+    highest, holders = policy.bounded(history.highest_wish), policy.bounded(least_holders(seen, policy))
+    if (replicas := max(highest, holders, _steady(history, policy, now))) < seen.replicas:
         return lower(
             replicas, "ScaledDown", f"{need}, and for no more than {replicas} in the last {policy.window:.0f} s"
         )
     if highest < seen.replicas:
         return keep("BusyWorkers", f"because it takes {holders} to hold the bound threads")
-    if history.idle_seconds(now) >= IDLE_STARTS * history.start_time.seconds:
+    if _is_over(history, now):
         return _scale_down_to_one(seen, policy, history, now, holders)
     return keep("WithinWindow", f"for up to {policy.window:.0f} s")
+
+
+def _is_over(history: History, now: float) -> bool:
+    return history.idle_seconds(now) >= IDLE_STARTS * history.start_time.seconds
 
 
 def _scale_down_to_one(seen: Observation, policy: Policy, history: History, now: float, holders: int) -> Decision:
@@ -165,16 +184,6 @@ def _scale_down_to_one(seen: Observation, policy: Policy, history: History, now:
     idle = f"no thread has asked for a worker for {history.idle_seconds(now):.0f} s"
     message = f"{idle}; keeping {_workers(replicas)} for up to {policy.window:.0f} s"
     return Decision(replicas if replicas < seen.replicas else None, "Idle", message, history)
-
-
-def _least_holders(seen: Observation, policy: Policy) -> int:
-    """
-    The fewest workers that can hold the threads held now, and at most those that hold them. Each hold that is not
-    listed may belong to another worker.
-    """
-    loads, unlisted = seen.loads, seen.unlisted_holds
-    holders = min(len(loads) + unlisted, ceil((sum(loads.values()) + unlisted) / policy.threads_per_replica))
-    return min(seen.replicas, holders)
 
 
 def _apply_overrides(decision: Decision, policy: Policy) -> Decision:

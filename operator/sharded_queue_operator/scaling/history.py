@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Shard
+from sharded_queue_operator.scaling.observation import Observation
 from sharded_queue_operator.scaling.policy import Policy
 from sharded_queue_operator.scaling.service_time import Counters, ServiceTime, guessed, proved_seconds
 from sharded_queue_operator.scaling.start_time import StartTime
+from sharded_queue_operator.scaling.work import Work, busy_lanes
 
 
 class Bind(NamedTuple):
@@ -69,6 +71,8 @@ class History:
 
     start_time: StartTime = field(default_factory=StartTime)
 
+    work: Work = field(default_factory=Work)
+
     estimates: Mapping[Bind, HoldEstimate] = field(default_factory=dict)
     """For the threads that are held now."""
 
@@ -109,12 +113,21 @@ class History:
         service_times, counters = dict(self.service_times), dict(self.counters)
         for state in shards:
             handler, before, after = state.shard.handler, counters.get(state.shard), Counters.of(state)
-            if before and before.is_followed_by(after) and after.settled > before.settled:
-                settled, busy_seconds = after.settled - before.settled, after.busy_seconds - before.busy_seconds
-                service_times[handler] = service_times.get(handler, ServiceTime()).including(settled, busy_seconds)
+            if before and (settled := before.settled_until(after)):
+                service_times[handler] = service_times.get(handler, ServiceTime()).including(*settled)
             if after.born is not None or before is None:
                 counters[state.shard] = after
         return replace(self, service_times=service_times, counters=counters)
+
+    def with_work(self, seen: Observation, policy: Policy, now: float) -> "History":
+        """With the work that was done since the last reading; before `with_counters`, which forgets that one."""
+        handled, held = self.handled_until(seen.shards), busy_lanes(seen, policy)
+        return replace(self, work=self.work.after(seen, handled, held, policy.window, now))
+
+    def handled_until(self, shards: Sequence[ShardState]) -> float:
+        """The handler's time of what was settled between the last reading and *shards*."""
+        known = [(self.counters[each.shard], Counters.of(each)) for each in shards if each.shard in self.counters]
+        return sum(settled.busy_seconds for before, after in known if (settled := before.settled_until(after)))
 
     def with_evidence(self, shards: Sequence[ShardState], now: float) -> "History":
         """
@@ -148,11 +161,11 @@ class History:
             blocked |= {state.shard: recent} if recent else {}
         return replace(self, blocked=blocked)
 
-    def with_idleness(self, *, is_idle: bool, now: float) -> "History":
-        """With whether the queue asks for anything now."""
+    def with_idleness(self, *, is_idle: bool, has_worked: bool, now: float) -> "History":
+        """With whether the queue asks for anything now, and whether anything was settled since the last reading."""
         if not is_idle:
             return replace(self, idle_since=None)
-        return self if self.idle_since is not None else replace(self, idle_since=now)
+        return self if self.idle_since is not None and not has_worked else replace(self, idle_since=now)
 
     def idle_seconds(self, now: float) -> float:
         return 0.0 if self.idle_since is None else now - self.idle_since

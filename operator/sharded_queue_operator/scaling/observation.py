@@ -20,13 +20,15 @@ class Observation:
     """
     The replicas of the workload, and the shards that answered at *read_at*.
 
-    *doubt* is set when shards are missing from the answer. Those that answered are correct all the same.
+    *doubt* is set when shards are missing from the answer. Those that answered are correct all the same. *is_hurried*:
+    the reading came between two polls, because an empty queue got its first request or the spec changed.
     """
 
     replicas: int
     shards: Sequence[ShardState] = ()
     read_at: float = float("-inf")
     doubt: Doubt | None = None
+    is_hurried: bool = False
 
     @property
     def depth(self) -> int:

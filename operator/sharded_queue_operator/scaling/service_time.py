@@ -45,6 +45,13 @@ def proved_seconds(state: ShardState, watched_seconds: float) -> float:
     return max((min(watched_seconds, hold.busy_seconds) / hold.in_hand for hold in handed), default=0.0)
 
 
+class Settled(NamedTuple):
+    """Requests settled between two readings, and the handler's time for them."""
+
+    settled: int
+    busy_seconds: float
+
+
 class Counters(NamedTuple):
     """A shard's counters at one moment; *born* is the marker of the data they belong to."""
 
@@ -59,6 +66,12 @@ class Counters(NamedTuple):
     def is_followed_by(self, later: "Counters") -> bool:
         """Whether *later* minus this means anything: the data are the same, and no failover lost the last writes."""
         return self.born == later.born and self.settled <= later.settled and self.busy_seconds <= later.busy_seconds
+
+    def settled_until(self, later: "Counters") -> Settled | None:
+        """None where nothing was settled, or nobody knows."""
+        if not self.is_followed_by(later) or self.settled == later.settled:
+            return None
+        return Settled(later.settled - self.settled, later.busy_seconds - self.busy_seconds)
 
 
 class ServiceTime(NamedTuple):

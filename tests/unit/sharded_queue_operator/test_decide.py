@@ -692,6 +692,88 @@ def test_threads_that_share_a_worker_share_its_start() -> None:
     assert Timeline(policy, history=History(start_time=StartTime(0.5))).at(0, state(*[10] * 100, listed=41)) == 5
 
 
+# Steady work
+
+
+def steady(second: float, lanes: float = 5.0, there: int = 8, **fields: object) -> ShardState:
+    """A moment of work that takes *lanes*: next to nothing waits, and threads come and go."""
+    held = [hold(f"t{number}", f"pod-{number}", 0.1) for number in range(int(lanes))]
+    settled, busy = int(second * lanes * 10), second * lanes
+    known = {"held": held, "bound": len(held), "ready": there - len(held), "settled": settled, "busy_seconds": busy}
+    return state(*[1] * there, **(known | fields))
+
+
+def test_steady_work_keeps_the_workers_that_it_takes_whatever_one_instant_shows() -> None:
+    """Eight single requests of 0.1 s ask for one worker at each instant, while five are busy all the time."""
+    timeline = Timeline(replicas=7)
+    replicas = [timeline.at(second, steady(second)) for second in range(200)]
+
+    assert min(replicas) == replicas[-1] == 6
+    assert timeline.history.work.lanes(60) == pytest.approx(5.5, rel=0.05)
+
+
+def test_requests_longer_than_the_window_count_while_they_are_held() -> None:
+    timeline = Timeline(replicas=7)
+    for second in range(200):
+        timeline.at(second, steady(second, settled=0, busy_seconds=0.0, bound=0))
+
+    assert timeline.replicas == 6
+
+
+def test_steady_work_that_its_workers_barely_do_gets_one_more() -> None:
+    timeline = Timeline(replicas=5)
+
+    assert [timeline.at(second, steady(second)) for second in range(90)][-1] == 6
+
+
+def test_a_hot_thread_gets_no_second_worker_for_its_rate() -> None:
+    timeline = Timeline(replicas=1)
+
+    assert {timeline.at(second, steady(second, lanes=1.0, there=1)) for second in range(200)} == {1}
+
+
+def test_steady_work_that_ended_takes_its_workers_with_it() -> None:
+    timeline = Timeline(replicas=7)
+    for second in range(100):
+        timeline.at(second, steady(second))
+    ended = state(settled=99 * 50, busy_seconds=99 * 5.0)
+
+    assert timeline.keep(130, ended) == 3
+    assert timeline.keep(165, ended) == 0
+
+
+def test_the_samples_of_a_window_stay_few() -> None:
+    timeline = Timeline(replace(POLICY, window_seconds=600))
+    for second in range(2_000):
+        timeline.at(second, steady(second))
+
+    assert len(timeline.history.work.samples) <= 23
+
+
+def test_a_hurried_poll_never_lowers() -> None:
+    """It comes with the first request of an empty queue, and sees that one alone."""
+    timeline = Timeline(replicas=7)
+    timeline.keep(120, state(*[10_000] * 7))
+    timeline.keep(180, state(), doubt=UNREACHABLE)
+    timeline.now = 250
+    for _ in range(5):
+        decision = decide(Observation(7, (state(1),), 250.0, is_hurried=True), POLICY, timeline.history, 250.0)
+        timeline.history = decision.history
+        assert (decision.replicas, decision.reason) == (None, "FewReads")
+
+    assert timeline.keep(252, state(1)) == 7
+    assert timeline.keep(253, state(1)) < 7
+
+
+def test_a_trickle_that_no_poll_sees_is_not_idle() -> None:
+    """Each request is done between two polls; what was settled tells that somebody worked."""
+    timeline = Timeline(history=History())
+    timeline.at(0, state(*[10_000] * 8))
+    busy = [timeline.at(second, state(settled=second, busy_seconds=0.1 * second)) for second in range(1, 50)]
+
+    assert set(busy) == {8}
+
+
 # The end of work
 
 
