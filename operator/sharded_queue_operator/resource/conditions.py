@@ -78,7 +78,7 @@ def thread_conditions(
     """`HotThreads` and `Starving`. None while the queue is unknown: those of the status before stay."""
     if not seen.shards or seen.doubt:
         return []
-    seconds = f"{policy.drain_seconds:.0f} s"
+    seconds = f"{policy.drain:.0f} s"
     calm = Condition(
         HOT_THREADS, "False", "NoneHeldForLong", f"no thread has kept a worker busy for {seconds} without a break"
     )
@@ -111,10 +111,10 @@ def _hot_threads(seen: Observation, policy: Policy) -> list[str]:
     """A message for each thread held for the drain time without being drained, the longest held first."""
     held = [(hold.busy_seconds, hold.thread, state.shard.handler) for state in seen.shards for hold in state.held]
     return [
-        f"thread {thread} of {handler} has kept a worker busy for {policy.drain_seconds:.0f} s without a break;"
+        f"thread {thread} of {handler} has kept a worker busy for {policy.drain:.0f} s without a break;"
         " more workers do not help"
         for busy_seconds, thread, handler in sorted(held, reverse=True)
-        if busy_seconds >= policy.drain_seconds
+        if busy_seconds >= policy.drain
     ]
 
 
@@ -127,7 +127,7 @@ def _starving_threads(seen: Observation, policy: Policy, before: Conditions, wor
     if not is_at_maximum and not workers.is_failing and not workers.holder:
         return []
     was_starving = before.get(STARVING, {}).get("status") == "True"
-    seconds = policy.drain_seconds * (STARVING_ENDS_AT if was_starving else 1)
+    seconds = policy.drain * (STARVING_ENDS_AT if was_starving else 1)
     waiting = sorted((found for state in seen.shards for found in _waiting_in(state, seconds)), reverse=True)
     most = policy.max_replicas if is_at_maximum else workers.desired
     if workers.holder:
@@ -136,7 +136,7 @@ def _starving_threads(seen: Observation, policy: Policy, before: Conditions, wor
         cause = f"with {workers.ready} of {counted(most, 'worker')} ready"
     else:
         cause = f"and maxReplicas allows {counted(most, 'worker')}"
-    return [f"{thread} has waited for {policy.drain_seconds:.0f} s, {cause}" for _, thread in waiting]
+    return [f"{thread} has waited for {policy.drain:.0f} s, {cause}" for _, thread in waiting]
 
 
 def _waiting_in(state: ShardState, seconds: float) -> list[tuple[float, str]]:

@@ -111,9 +111,9 @@ class Scaling(_Part, frozen=True):
     min_replicas: Replicas = 0
     max_replicas: Positive = 10
     threads_per_replica: Annotated[int, Meta(ge=1, le=1_000)] = 10
-    target_drain_seconds: Seconds = 10
+    target_drain_seconds: Seconds | None = None
     poll_period_seconds: Annotated[int, Meta(ge=1, le=300)] = 1
-    scale_down_stabilization_seconds: Annotated[int, Meta(ge=0, le=86_400)] = 60
+    scale_down_stabilization_seconds: Annotated[int, Meta(ge=0, le=86_400)] | None = None
     fallback: Fallback = Fallback()
 
 

@@ -73,11 +73,12 @@ def status_of(
     is_held_down = holder is not None and (decision.wish or 0) > desired
     ready = workload.ready if workload else 0
     workers = Readiness(ready, desired, is_failing, holder.phrase if holder and is_held_down else "")
+    policy = resource.policy.fitted(decision.history.start_time.seconds)
     conditions = [
         *_decision_conditions(decision, resource, available, holder),
         available,
         *other_conditions,
-        *thread_conditions(seen, resource.policy, by_type(before), now, workers),
+        *thread_conditions(seen, policy, by_type(before), now, workers),
     ]
     return {
         **(_with_queue(before, resource, seen, decision, read_at) if seen.shards else before),

@@ -13,12 +13,13 @@ Once a queue has asked for nothing for ten times what the start of a worker take
 window ends.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import ceil
 
 from sharded_queue.printable import counted
 from sharded_queue.state import ShardState
-from sharded_queue_operator.scaling.demand import ROUNDING, Load, endless_threads, free, lanes_of, wish_of
+from sharded_queue_operator.scaling.demand import LEAST_STARTS, ROUNDING, Load, endless_threads, free, lanes_of, wish_of
 from sharded_queue_operator.scaling.history import History
 from sharded_queue_operator.scaling.observation import Doubt, Observation
 from sharded_queue_operator.scaling.policy import Policy
@@ -34,6 +35,9 @@ The workers of a queue that asks for none stay for this multiple of what a start
 that is cheaper to start anew for. A smaller multiple adds starts to work that comes in bursts, a larger one adds idle
 workers after each.
 """
+
+SLACK = 0.1
+"""The part of a worker by which the mean of the window is to exceed their number before it adds one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,7 @@ class Decision:
 
 
 def decide(seen: Observation, policy: Policy, history: History, now: float) -> Decision:
+    policy = policy.fitted(history.start_time.seconds)
     doubt = _doubt(seen, policy, history, now)
     known = replace(seen, shards=()) if _is_stale(seen, policy, now) else seen
     has_worked = history.handled_until(known.shards) > 0
@@ -62,7 +67,11 @@ def decide(seen: Observation, policy: Policy, history: History, now: float) -> D
     lanes = lanes_of(loads, known.replicas, start, policy)
     is_idle = lanes == 0 and not doubt
     history = history.with_idleness(is_idle=is_idle, has_worked=has_worked, now=now)
-    wish = wish_of(lanes, sum(free(load, start).threads for load in loads), policy)
+    useful = sum(free(load, start).threads for load in loads)
+    wish = wish_of(lanes, useful, policy)
+    if wish > seen.replicas and start >= policy.drain / LEAST_STARTS:
+        left = _left_after_start(loads, seen.replicas, policy, history, now)
+        wish = max(seen.replicas, wish_of(lanes_of(left, known.replicas, start, policy), useful, policy))
     if doubt:
         decision = _while_unknown(known, policy, history, now, wish, doubt)
     else:
@@ -83,7 +92,7 @@ def _note_rise(decision: Decision, seen: Observation, now: float) -> Decision:
     """Learn from the next readings what the start of the new workers takes."""
     if decision.replicas is None or decision.replicas <= seen.replicas:
         return decision
-    start_time = decision.history.start_time.after_rise(seen, now)
+    start_time = decision.history.start_time.after_rise(seen, decision.replicas, now)
     return replace(decision, history=replace(decision.history, start_time=start_time))
 
 
@@ -114,6 +123,18 @@ def _loads(seen: Observation, policy: Policy, history: History) -> list[Load]:
     return [load(state) for state in seen.shards]
 
 
+def _left_after_start(loads: Sequence[Load], replicas: int, policy: Policy, history: History, now: float) -> list[Load]:
+    """
+    What will be left when a worker that is asked for now has started: those that are there, and those on their way,
+    will have worked by then, on what comes meanwhile first. Quick starts are left to the next readings.
+    """
+    start = history.start_time
+    work = sum(load.seconds * free(load, start.seconds).depth for load in loads)
+    worked = start.worked_by_then(replicas, now) * policy.threads_per_replica - history.work.inflow * start.seconds
+    part = max(0.0, 1 - max(0.0, worked) / work) if work else 1.0
+    return [load._replace(seconds=load.seconds * part) for load in loads]
+
+
 def _while_unknown(
     seen: Observation, policy: Policy, history: History, now: float, wish: int, doubt: Doubt
 ) -> Decision:
@@ -132,9 +153,10 @@ def _follow_demand(seen: Observation, policy: Policy, history: History, now: flo
     known_reads = history.known_reads + (not seen.is_hurried)
     after = replace(before.with_wish(wish, policy, now), known_reads=known_reads)
     need = f"{_need(seen, after)} ask for {_workers(wish)}"
-    steady = _steady(after, policy, now)
+    steady = _steady(after, policy, now, SLACK)
     if steady > max(wish, seen.replicas) and after.idle_since is None:
-        return Decision(steady, "ScaledUp", f"{need}; those of the last {policy.window:.0f} s took {steady}", after)
+        message = f"{need}; those of the last {policy.window:.0f} s took {steady}"
+        return Decision(steady, "ScaledUp", message, after.with_wish(steady, policy, now))
     if wish > seen.replicas:
         return Decision(wish, "ScaledUp", f"{need}; there are {seen.replicas}", after)
     if wish == seen.replicas:
@@ -142,11 +164,11 @@ def _follow_demand(seen: Observation, policy: Policy, history: History, now: flo
     return _scale_down(seen, policy, after, now, need)
 
 
-def _steady(history: History, policy: Policy, now: float) -> int:
-    """The workers that the mean of the window takes, as long as the work may go on."""
-    if _is_over(history, now):
+def _steady(history: History, policy: Policy, now: float, slack: float = ROUNDING) -> int:
+    """The workers that the mean of the window takes, but for *slack* of one, as long as the work may go on."""
+    if _is_over(history, policy, now):
         return 0
-    return policy.bounded(ceil(history.work.lanes(policy.window) / policy.threads_per_replica - ROUNDING))
+    return policy.bounded(ceil(history.work.lanes(policy.window) / policy.threads_per_replica - slack))
 
 
 def _scale_down(seen: Observation, policy: Policy, history: History, now: float, need: str) -> Decision:
@@ -169,12 +191,15 @@ def _scale_down(seen: Observation, policy: Policy, history: History, now: float,
         )
     if highest < seen.replicas:
         return keep("BusyWorkers", f"because it takes {holders} to hold the bound threads")
-    if _is_over(history, now):
+    if _is_over(history, policy, now):
         return _scale_down_to_one(seen, policy, history, now, holders)
     return keep("WithinWindow", f"for up to {policy.window:.0f} s")
 
 
-def _is_over(history: History, now: float) -> bool:
+def _is_over(history: History, policy: Policy, now: float) -> bool:
+    """Whether nothing asks for workers any more. A window that the user gave is kept."""
+    if policy.window_seconds is not None:
+        return False
     return history.idle_seconds(now) >= IDLE_STARTS * history.start_time.seconds
 
 

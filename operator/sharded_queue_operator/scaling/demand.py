@@ -126,8 +126,8 @@ def pace_of(loads: Sequence[Load], start_seconds: float, policy: Policy) -> floa
     deepest = max((seconds * max(each.listed.values(), default=0) for seconds, each in frees), default=0.0)
     work = sum(seconds * each.depth + policy.bind_seconds * each.threads for seconds, each in frees)
     cheapest = sqrt(start_seconds * work / policy.threads_per_replica)
-    hurried = min(policy.drain_seconds - start_seconds, cheapest)
-    return min(policy.drain_seconds, max(LEAST_STARTS * start_seconds, deepest, hurried))
+    hurried = min(policy.drain - start_seconds, cheapest)
+    return min(policy.drain, max(LEAST_STARTS * start_seconds, deepest, hurried))
 
 
 def waiting_threads(state: ShardState, seconds: float) -> Mapping[str, float]:
@@ -149,9 +149,9 @@ def endless_threads(
     def limit(thread: str, fence: int) -> float:
         estimate = estimates.get(Bind(state.shard, thread, fence))
         if estimate is None:
-            return policy.drain_seconds
+            return policy.drain
         expected = estimate.expected_seconds(seconds, policy)
-        return min(policy.drain_seconds, max(MIN_ENDLESS_SECONDS, ENDLESS_FACTOR * expected))
+        return min(policy.drain, max(MIN_ENDLESS_SECONDS, ENDLESS_FACTOR * expected))
 
     return {hold.thread for hold in state.held if hold.busy_seconds >= limit(hold.thread, hold.fence)}
 
@@ -180,7 +180,7 @@ def _lanes_on_behalf_of_waiting(load: Load, policy: Policy, is_stuck: bool) -> i
     state, endless = load.state, load.endless
     if state.is_paused or not endless:
         return 0
-    missed = min(len(endless), len(waiting_threads(state, policy.drain_seconds)))
+    missed = min(len(endless), len(waiting_threads(state, policy.drain)))
     return max(missed, len(_threads_alike(state, endless)) if is_stuck else 0)
 
 

@@ -11,7 +11,7 @@ from sharded_queue_operator.scaling.observation import Observation
 from sharded_queue_operator.scaling.policy import Policy
 from sharded_queue_operator.scaling.service_time import Counters, ServiceTime, guessed, proved_seconds
 from sharded_queue_operator.scaling.start_time import StartTime
-from sharded_queue_operator.scaling.work import Work, busy_lanes
+from sharded_queue_operator.scaling.work import Done, Work, busy_lanes
 
 
 class Bind(NamedTuple):
@@ -121,13 +121,22 @@ class History:
 
     def with_work(self, seen: Observation, policy: Policy, now: float) -> "History":
         """With the work that was done since the last reading; before `with_counters`, which forgets that one."""
-        handled, held = self.handled_until(seen.shards), busy_lanes(seen, policy)
-        return replace(self, work=self.work.after(seen, handled, held, policy.window, now))
+        done = Done(self.handled_until(seen.shards), self._came_until(seen.shards, policy))
+        return replace(self, work=self.work.after(seen, done, busy_lanes(seen, policy), policy.window, now))
 
     def handled_until(self, shards: Sequence[ShardState]) -> float:
         """The handler's time of what was settled between the last reading and *shards*."""
         known = [(self.counters[each.shard], Counters.of(each)) for each in shards if each.shard in self.counters]
         return sum(settled.busy_seconds for before, after in known if (settled := before.settled_until(after)))
+
+    def _came_until(self, shards: Sequence[ShardState], policy: Policy) -> float:
+        """The seconds that the requests will take which came since the last reading."""
+        known = [(self.counters[each.shard], each) for each in shards if each.shard in self.counters]
+        return sum(
+            max(0, each.registered - before.registered) * self.seconds_per_request(each.shard.handler, policy)
+            for before, each in known
+            if before.born == each.born
+        )
 
     def with_evidence(self, shards: Sequence[ShardState], now: float) -> "History":
         """
@@ -156,7 +165,7 @@ class History:
         blocked = dict(self.blocked)
         for state in shards:
             before = blocked.pop(state.shard, {})
-            recent = {thread: at for thread, at in before.items() if at > now - policy.drain_seconds}
+            recent = {thread: at for thread, at in before.items() if at > now - policy.drain}
             recent |= {each.thread: now for each in state.blocked_threads if each.seconds < inf}
             blocked |= {state.shard: recent} if recent else {}
         return replace(self, blocked=blocked)

@@ -1,8 +1,14 @@
 """What a user wants of scaling: the limits and targets of a decision."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import sqrt
 from types import MappingProxyType
+
+DRAIN_SECONDS = 10.0
+"""The least D where the user gave none; starts of 1.7 s or longer make it longer."""
+
+WINDOW_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,16 +21,16 @@ class Policy:
     threads_per_replica: int = 1
     """Threads one worker binds at a time."""
 
-    drain_seconds: float = 10.0
+    drain_seconds: float | None = None
     """
-    The time within which waiting requests should be handled: D of the formula.
+    The time within which waiting requests should be handled, as the user gave it: D of the formula is *drain*.
 
     A shorter time means more workers, and each one costs its start and then stays for the window. Drain time ×
     worker-seconds is least at √(start × window): about 8 s with a start of a second and a window of a minute.
     """
 
-    window_seconds: float = 60.0
-    """Replicas fall to the highest wish of this time; `window` is at least *drain_seconds*."""
+    window_seconds: float | None = None
+    """The time that the user gave: replicas fall to the highest wish of *window*. None: idle workers go sooner."""
 
     bind_seconds: float = 0.01
     """
@@ -54,8 +60,19 @@ class Policy:
     may_fall: bool = True
 
     @property
+    def drain(self) -> float:
+        return DRAIN_SECONDS if self.drain_seconds is None else self.drain_seconds
+
+    @property
     def window(self) -> float:
-        return max(self.window_seconds, self.drain_seconds)
+        return max(WINDOW_SECONDS if self.window_seconds is None else self.window_seconds, self.drain)
+
+    def fitted(self, start_seconds: float) -> "Policy":
+        """With a drain time that suits workers which start in *start_seconds*, if the user gave none."""
+        if self.drain_seconds is not None:
+            return self
+        cheapest = sqrt(start_seconds * self.window)
+        return replace(self, drain_seconds=max(DRAIN_SECONDS, min(cheapest, self.window)))
 
     @property
     def lanes(self) -> int:

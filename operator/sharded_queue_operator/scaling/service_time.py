@@ -58,10 +58,11 @@ class Counters(NamedTuple):
     born: int | None
     settled: int
     busy_seconds: float
+    registered: int = 0
 
     @classmethod
     def of(cls, state: ShardState) -> "Counters":
-        return cls(state.born, state.settled, state.busy_seconds)
+        return cls(state.born, state.settled, state.busy_seconds, state.registered)
 
     def is_followed_by(self, later: "Counters") -> bool:
         """Whether *later* minus this means anything: the data are the same, and no failover lost the last writes."""

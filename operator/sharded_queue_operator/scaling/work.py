@@ -19,20 +19,30 @@ Of a window: enough for a mean, and few to remember. The mean is that of a windo
 """
 
 
+LEAST_INFLOW_SECONDS = 10.0
+
 SPARE = 1.1
 """Lanes beside those that are busy: 5.5 for five. The more there are, the less the chance of a moment weighs."""
 
 
 class Sample(NamedTuple):
     """
-    Seconds until the moment *at*: of handlers for settled requests, of threads in workers' hands, and of all threads
-    that workers could have.
+    Seconds until the moment *at*: of handlers for settled requests, of threads in workers' hands, of all threads that
+    workers could have, and of what the requests that came will take.
     """
 
     at: float
     handled: float = 0.0
     held: float = 0.0
     there: float = 0.0
+    came: float = 0.0
+
+
+class Done(NamedTuple):
+    """Between two readings: the seconds of *handled* requests, and those that the requests which *came* will take."""
+
+    handled: float
+    came: float
 
 
 class Work(NamedTuple):
@@ -40,16 +50,21 @@ class Work(NamedTuple):
 
     samples: tuple[Sample, ...] = ()
 
-    def after(self, seen: Observation, handled: float, held: int, window: float, now: float) -> "Work":
+    def after(self, seen: Observation, done: Done, held: int, window: float, now: float) -> "Work":
         """
-        With a reading of now: *handled* are the seconds of the requests that were settled since the last one, *held* is
-        the number of lanes that have requests.
+        With a reading of now: what was *done* since the last one, and the number of lanes that have requests now.
         """
         if not self.samples:
             return Work((Sample(now),))
         last = self.samples[-1]
         seconds, there = now - last.at, held + sum(state.ready for state in seen.shards if not state.is_paused)
-        new = Sample(now, last.handled + handled, last.held + held * seconds, last.there + there * seconds)
+        new = Sample(
+            now,
+            last.handled + done.handled,
+            last.held + held * seconds,
+            last.there + there * seconds,
+            last.came + done.came,
+        )
         is_crowded = len(self.samples) > 1 and last.at - self.samples[-2].at < window / SAMPLES
         kept = (*(self.samples[:-1] if is_crowded else self.samples), new)
         first = next(place for place, sample in enumerate(kept) if sample.at >= now - window)
@@ -62,6 +77,14 @@ class Work(NamedTuple):
         first, last = self.samples[0], self.samples[-1]
         busy = max(last.handled - first.handled, last.held - first.held)
         return max(busy, min(SPARE * busy, last.there - first.there)) / max(window, last.at - first.at)
+
+    @property
+    def inflow(self) -> float:
+        """The lanes that new requests ask for; of few seconds it would be that of a burst."""
+        if len(self.samples) < 2:
+            return 0.0
+        first, last = self.samples[0], self.samples[-1]
+        return (last.came - first.came) / max(LEAST_INFLOW_SECONDS, last.at - first.at)
 
 
 def least_holders(seen: Observation, policy: Policy) -> int:

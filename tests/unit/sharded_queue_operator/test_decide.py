@@ -294,9 +294,12 @@ def test_the_list_of_deepest_threads_gives_what_all_depths_would(
 ) -> None:
     """A list of one place more than the lanes loses nothing, however many threads there are."""
     policy = Policy(
-        max_replicas=maximum, threads_per_replica=threads_per_replica, seconds_per_request={SHARD.handler: seconds}
+        max_replicas=maximum,
+        threads_per_replica=threads_per_replica,
+        drain_seconds=10,
+        seconds_per_request={SHARD.handler: seconds},
     )
-    lanes = sum(min(1.0, (seconds * depth + policy.bind_seconds) / policy.drain_seconds) for depth in depths)
+    lanes = sum(min(1.0, (seconds * depth + policy.bind_seconds) / policy.drain) for depth in depths)
     useful = min(maximum, ceil(len(depths) / threads_per_replica))
     expected = min(ceil(lanes / threads_per_replica - 1e-9), useful)
 
@@ -682,7 +685,8 @@ def test_no_worker_is_started_for_less_than_four_times_its_start() -> None:
     """6 s of work are two lanes of 4 s, not three of √6 s; with a start of a quarter of D or longer, the pace is D."""
     assert Timeline(COLD, history=History()).at(0, state(*[1] * 200, listed=21)) == 2
     assert Timeline(COLD, history=History(start_time=StartTime(2.5))).at(0, state(*[60] * 100, listed=21)) == 13
-    assert Timeline(COLD, history=History(start_time=StartTime(20.0))).at(0, state(*[60] * 100, listed=21)) == 13
+    given = replace(COLD, drain_seconds=10)
+    assert Timeline(given, history=History(start_time=StartTime(20.0))).at(0, state(*[60] * 100, listed=21)) == 13
 
 
 def test_threads_that_share_a_worker_share_its_start() -> None:
@@ -774,12 +778,51 @@ def test_a_trickle_that_no_poll_sees_is_not_idle() -> None:
     assert set(busy) == {8}
 
 
+# Slow starts
+
+
+def test_a_drain_time_that_nobody_set_follows_the_start() -> None:
+    """√(20 s · 60 s) is 34.6 s; up to 1.7 s it is 10 s, and it is never longer than the window."""
+    assert [Policy().fitted(start).drain for start in (0.5, 1.6, 20.0, 600.0)] == [
+        10,
+        10,
+        pytest.approx(34.64, rel=0.01),
+        60,
+    ]
+    assert Policy(drain_seconds=10).fitted(20.0).drain == 10
+
+
+def test_a_start_that_takes_longer_than_any_before_counts_before_it_ends() -> None:
+    """Else the operator asks for more workers each second, as if the next one could come before the first."""
+    timeline = Timeline(Policy(max_replicas=50, seconds_per_request={SHARD.handler: 0.1}), history=History())
+    for second in range(60):
+        depths = [second * 50 // 100 or 1] * 100
+        timeline.at(second, state(*depths, listed=51, ready=100, registered=50 * second))
+
+    assert timeline.history.start_time.seconds == 59
+    assert timeline.replicas <= 7
+
+
+def test_workers_on_their_way_count() -> None:
+    """Six minutes of work in 60 s of start: 30 workers that are awaited do it while one more would start."""
+    policy = Policy(max_replicas=50, drain_seconds=10, seconds_per_request={SHARD.handler: 0.1})
+    timeline = Timeline(policy, history=History(start_time=StartTime(60.0)))
+    first = timeline.at(0, state(*[30] * 100, listed=51, ready=100))
+    replicas = [timeline.at(at, state(*[36] * 100, listed=51, ready=100, registered=0)) for at in (30, 59)]
+
+    assert first == 31
+    assert replicas == [31, 31]
+
+
 # The end of work
+
+FOLLOWING = replace(POLICY, window_seconds=None)
+"""Of a user who set no window."""
 
 
 def test_workers_leave_an_idle_queue_once_starting_them_again_is_cheaper() -> None:
     """After ten starts of a second; but one stays for the window, so that a trickle waits for no start."""
-    timeline = Timeline(history=History())
+    timeline = Timeline(FOLLOWING, history=History())
     timeline.at(0, state(*[10_000] * 8))
 
     assert timeline.keep(10, state()) == 8
@@ -789,15 +832,25 @@ def test_workers_leave_an_idle_queue_once_starting_them_again_is_cheaper() -> No
 
 
 def test_slow_starts_keep_workers_for_the_window() -> None:
-    timeline = Timeline(history=History(start_time=StartTime(6.0)))
+    timeline = Timeline(FOLLOWING, history=History(start_time=StartTime(6.0)))
     timeline.at(0, state(*[10_000] * 8))
 
     assert timeline.keep(59, state()) == 8
     assert timeline.keep(60, state()) == 0
 
 
+def test_a_window_that_the_user_set_is_kept_by_an_idle_queue() -> None:
+    """Bursts each 20 s once met one worker, whatever the window was."""
+    for window in (60, 300):
+        timeline = Timeline(replace(POLICY, window_seconds=window), history=History())
+        timeline.at(0, state(*[10_000] * 8))
+
+        assert timeline.keep(window - 1, state()) == 8
+        assert timeline.keep(window, state()) == 0
+
+
 def test_a_queue_that_asks_for_little_is_not_idle() -> None:
-    timeline = Timeline(history=History())
+    timeline = Timeline(FOLLOWING, history=History())
     timeline.at(0, state(*[10_000] * 8))
 
     assert timeline.keep(59, state(1)) == 8
@@ -805,7 +858,7 @@ def test_a_queue_that_asks_for_little_is_not_idle() -> None:
 
 def test_a_moment_of_doubt_or_of_work_ends_the_idleness() -> None:
     for interruption in ({"doubt": UNREACHABLE}, {}):
-        timeline = Timeline(history=History())
+        timeline = Timeline(FOLLOWING, history=History())
         timeline.at(0, state(*[10_000] * 8))
         timeline.keep(10, state())
         timeline.see(*([] if interruption else [state(1)]), **interruption)
@@ -825,7 +878,7 @@ def test_the_minimum_and_busy_workers_stay_in_an_idle_queue() -> None:
 
 
 def test_the_end_of_idleness_is_told() -> None:
-    timeline = Timeline(history=History())
+    timeline = Timeline(FOLLOWING, history=History())
     timeline.at(0, state(*[10_000] * 8))
     timeline.keep(10, state())
     timeline.now = 11
@@ -854,6 +907,15 @@ def test_a_start_is_learned_from_the_first_thread_of_each_new_worker() -> None:
 
     risen(hold("t2", "pod-0", 0.5), hold("t1", "pod-1", 2.0), at=6, before=timeline)
     assert timeline.history.start_time.seconds == pytest.approx(3.25)
+
+
+def test_a_start_is_learned_though_more_workers_were_asked_for_meanwhile() -> None:
+    timeline = Timeline(replace(COLD, drain_seconds=10), history=History())
+    for second, depth in enumerate(range(100, 130)):
+        timeline.at(second, state(*[depth // 4] * 10, listed=21, ready=10))
+    timeline.at(30, state(*[200] * 10, listed=21, ready=9, held=[hold("t0", "pod-0", 1.0)]))
+
+    assert timeline.history.start_time.learned == pytest.approx((1 + 29) / 2)
 
 
 def test_a_worker_for_which_no_thread_waited_teaches_nothing_of_its_start() -> None:

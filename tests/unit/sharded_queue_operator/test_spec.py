@@ -31,7 +31,7 @@ def test_all_but_three_parts_have_defaults() -> None:
     assert resource.spec.redis.mode == "Standalone"
     assert resource.spec.shards == [Shard("notifications.NotifyHandler")]
     assert (resource.policy.min_replicas, resource.policy.max_replicas) == (0, 10)
-    assert (resource.policy.drain_seconds, resource.policy.window) == (10, 60)
+    assert (resource.policy.drain, resource.policy.window) == (10, 60)
 
 
 def test_what_is_written_becomes_the_policy() -> None:
