@@ -14,7 +14,18 @@ from bench.simulation.workloads import WORKLOADS
 from bench.simulation.world import Costs
 
 PAGE = ROOT / "docs" / "scaling.md"
-HEAD = ("workload", "pods by", "drain s", "pods", "pod-s", "drain × pod-s", "× ours", "pod-s to zero", "× ours")
+HEAD = (
+    "workload",
+    "pods by",
+    "drain s",
+    "pods",
+    "pod-s",
+    "drain × pod-s",
+    "× ours",
+    "pod-s to zero",
+    "× ours",
+    "requests cut",
+)
 SCALED = [workload for workload in WORKLOADS if workload.request is None]
 """Those whose requests may take any time."""
 
@@ -40,7 +51,9 @@ def rows(scores: Scores) -> list[tuple[str, ...]]:
 
 def cells(score: Score, ours: Score) -> Sequence[str]:
     values = [score.drain, score.most, score.pod_seconds, score.product, score.product / ours.product]
-    return [number(value) for value in (*values, score.to_zero, score.product_to_zero / ours.product_to_zero)]
+    return [
+        number(value) for value in (*values, score.to_zero, score.product_to_zero / ours.product_to_zero, score.cut)
+    ]
 
 
 def other_rows() -> list[tuple[str, ...]]:

@@ -59,6 +59,7 @@ class Score:
     to_zero: float
     product: float
     product_to_zero: float
+    cut: float
 
     @classmethod
     def of(cls, outcomes: Sequence[Outcome]) -> "Score":

@@ -35,11 +35,23 @@ class Lanes:
         seen = Observation(world.wanted, shards, now, is_hurried=is_hurried)
         decision = decide(seen, self.policy, self.history, now)
         self.history, self.loads = decision.history, seen.loads
+        if decision.replicas is None or decision.replicas >= world.wanted:
+            world.cordon(set())
         if decision.replicas is not None:
-            world.scale(decision.replicas, self.idle)
+            self.carry_out(world, decision.replicas)
 
-    def idle(self, world: World, replicas: int) -> set[str]:
-        return victims(pods(world), self.loads, replicas)
+    def carry_out(self, world: World, replicas: int) -> None:
+        """Surplus workers take no more threads, and go once they hold none."""
+        going = self.surplus(world, replicas)
+        world.cordon(going)
+        empty = {name for name in going if not world.pods[name].threads}
+        staying = replicas + len(going - empty)
+        if staying != world.wanted:
+            world.scale(staying, lambda world, replicas: empty)
+
+    def surplus(self, world: World, replicas: int) -> set[str]:
+        cordoned = {pod.name for pod in world.staying if pod.is_cordoned}
+        return victims(pods(world), self.loads, replicas, cordoned)
 
 
 def observed(world: World, listed: int) -> ShardState:

@@ -21,7 +21,7 @@ class Outcome:
     *drain*: seconds from the first request (the first single one, where the others never end) to the last one handled.
     *pod_seconds*: up to then, or over the whole span of a queue that never drains; *to_zero*: until no pod is left.
     *rise*: from the first worker's first look for threads until the pods are as many as they ever are. *served*: until
-    all threads of the first registration were in a worker's hands.
+    all threads of the first registration were in a worker's hands. *cut*: requests that were begun in vain.
     """
 
     drain: float
@@ -31,6 +31,7 @@ class Outcome:
     writes: int
     rise: float
     served: float
+    cut: int
     replicas: tuple[tuple[int, int], ...]
 
     @property
@@ -79,5 +80,6 @@ def outcome(world: World, drain: int, end: int, zero: int) -> Outcome:
         writes=world.writes,
         rise=max(0, risen - world.first_up_at) / SECOND,
         served=max(end if thread.bound_at is None else thread.bound_at for thread in first) / SECOND,
+        cut=world.cut,
         replicas=tuple(world.replicas),
     )

@@ -15,6 +15,9 @@ from bench.simulation.timeline import Timeline, us
 TURN = us(30)
 """`settings.worker_turn`."""
 
+GRACE = us(30)
+"""`settings.worker_drain`: what a worker that is stopped still has in hand by then is cut, and begins anew elsewhere."""
+
 
 @dataclass(frozen=True, slots=True)
 class Costs:
@@ -75,12 +78,16 @@ class Thread:
     def oldest(self) -> int:
         return self.arrivals[0][0]
 
-    def take(self, count: int) -> None:
+    def take(self, count: int) -> list[tuple[int, int]]:
+        """The times and numbers of registrations that the first *count* requests belong to."""
+        taken = []
         while count:
             at, waiting = self.arrivals.popleft()
             if waiting > count:
                 self.arrivals.appendleft((at, waiting - count))
-            count -= min(count, waiting)
+            taken.append((at, min(count, waiting)))
+            count -= taken[-1][1]
+        return taken
 
 
 @dataclass(slots=True)
@@ -89,7 +96,9 @@ class Pod:
     created_at: int
     is_up: bool = False
     is_leaving: bool = False
-    thread: Thread | None = None
+    is_cordoned: bool = False
+    """It takes no thread, and hands its own over after the batch."""
+    threads: dict[str, Thread] = field(default_factory=dict)
 
 
 Choice = Callable[["World", int], set[str]]
@@ -100,6 +109,8 @@ Choice = Callable[["World", int], set[str]]
 class World:
     timeline: Timeline
     costs: Costs = MEASURED
+    lanes: int = 1
+    """Threads that a pod holds at a time."""
     threads: dict[str, Thread] = field(default_factory=dict)
     pods: dict[str, Pod] = field(default_factory=dict)
     wanted: int = 0
@@ -108,11 +119,17 @@ class World:
     settled: int = 0
     busy: int = 0
     """Microseconds in the handler, for settled requests."""
+    cut: int = 0
+    """Requests in hand that were begun in vain."""
+    lags: list[tuple[float, int]] = field(default_factory=list)
+    """Seconds from its registration until a request was handled, and the number of such requests."""
     writes: int = 0
     """Of the replicas."""
     created: int = 0
     first_up_at: int = 0
     """When the first worker looked for threads."""
+    waiting: dict[str, Thread] = field(default_factory=dict)
+    """Threads with requests that no worker holds."""
     replicas: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0)])
     """Number of pods that run or start, from each moment on at which it changed."""
     arrived: Callable[[], None] = lambda: None
@@ -124,7 +141,7 @@ class World:
 
     @property
     def ready(self) -> list[Thread]:
-        return [thread for thread in self.threads.values() if thread.depth and thread.holder is None]
+        return list(self.waiting.values())
 
     # Requests
 
@@ -141,6 +158,7 @@ class World:
         thread.arrivals.append((self.timeline.now, count))
         if thread.holder is None:
             thread.lines_up_at = thread.oldest
+            self.waiting[thread.name] = thread
         self.registered += count
 
     # Pods
@@ -174,10 +192,23 @@ class World:
             self.serve()
 
     def dismiss(self, pod: Pod) -> None:
-        """A pod finishes its batch first. A pod without a thread is gone at once."""
+        """A pod finishes its batches first, within the grace. A pod without a thread is gone at once."""
         pod.is_leaving = True
-        if pod.thread is None:
+        if pod.threads:
+            self.timeline.after(GRACE, lambda: self.kill(pod))
+        else:
             self.end(pod)
+
+    def kill(self, pod: Pod) -> None:
+        for thread in list(pod.threads.values()):
+            self.cut += thread.in_hand
+            self.release(pod, thread)
+
+    def cordon(self, names: set[str]) -> None:
+        """Let just these pods take no threads."""
+        for pod in self.pods.values():
+            pod.is_cordoned = pod.name in names
+        self.serve()
 
     def end(self, pod: Pod) -> None:
         del self.pods[pod.name]
@@ -191,32 +222,44 @@ class World:
 
     def serve(self) -> None:
         """Idle workers take the threads that have waited longest."""
-        idle = [pod for pod in self.staying if pod.is_up and pod.thread is None]
+        if not self.waiting:
+            return
         ready = sorted(self.ready, key=lambda thread: (thread.lines_up_at, thread.name))
-        for pod, thread in zip(idle, ready, strict=False):
+        for pod, thread in zip(self.free_lanes(), ready, strict=False):
             self.bind(pod, thread)
 
+    def free_lanes(self) -> list[Pod]:
+        """A pod for each of its free lanes; those of pods that hold few threads first."""
+        open_pods = [pod for pod in self.staying if pod.is_up and not pod.is_cordoned]
+        ranked = [(place, pod) for pod in open_pods for place in range(len(pod.threads), self.lanes)]
+        return [pod for _, pod in sorted(ranked, key=lambda lane: lane[0])]
+
     def bind(self, pod: Pod, thread: Thread) -> None:
-        if thread.holder is not None or pod.thread is not None:
-            raise RuntimeError(f"{pod.name} binds {thread.name}, but {thread.holder or pod.thread} is in the way")
-        pod.thread, thread.holder, thread.held_since = thread, pod, self.timeline.now
+        if thread.holder is not None or len(pod.threads) >= self.lanes:
+            raise RuntimeError(f"{pod.name} binds {thread.name}, but {thread.holder or pod.threads} is in the way")
+        del self.waiting[thread.name]
+        pod.threads[thread.name] = thread
+        thread.holder, thread.held_since = pod, self.timeline.now
         thread.fence += 1
         thread.bound_at = self.timeline.now if thread.bound_at is None else thread.bound_at
         self.handle(pod, thread, us(self.costs.bind))
 
     def handle(self, pod: Pod, thread: Thread, delay: int = 0) -> None:
         count = thread.in_hand = min(self.costs.batch, thread.depth)
-        self.timeline.after(delay + count * us(self.costs.request), lambda: self.settle(pod, thread, count))
+        fence = thread.fence
+        self.timeline.after(delay + count * us(self.costs.request), lambda: self.settle(pod, thread, count, fence))
 
-    def settle(self, pod: Pod, thread: Thread, count: int) -> None:
-        thread.take(count)
+    def settle(self, pod: Pod, thread: Thread, count: int, fence: int) -> None:
+        if thread.holder is not pod or thread.fence != fence:
+            return  # the batch was cut
+        self.lags += [((self.timeline.now - at) / 1e6, taken) for at, taken in thread.take(count)]
         self.settled += count
         self.busy += count * us(self.costs.request)
         if thread.refill:
             self.put(thread, count)
         if thread.depth == 0:
             thread.drained_at = self.timeline.now
-        if thread.depth and not pod.is_leaving and not self.is_over(thread):
+        if thread.depth and not pod.is_leaving and not pod.is_cordoned and not self.is_over(thread):
             self.handle(pod, thread)
         else:
             self.release(pod, thread)
@@ -228,8 +271,10 @@ class World:
     def release(self, pod: Pod, thread: Thread) -> None:
         if thread.depth:
             thread.lines_up_at = self.timeline.now if self.is_over(thread) else thread.oldest
-        pod.thread, thread.holder, thread.in_hand = None, None, 0
-        if pod.is_leaving:
+            self.waiting[thread.name] = thread
+        del pod.threads[thread.name]
+        thread.holder, thread.in_hand = None, 0
+        if pod.is_leaving and not pod.threads:
             self.end(pod)
         self.serve()
 
