@@ -37,7 +37,7 @@ bench: install redis-server ## measure, beside bare Redis and other queues: docs
 growth: install redis-server ## rates, memory and blocks as threads, requests, bytes and workers grow: docs/growth.svg (10 minutes)
 	@$(BIN)/python -m bench.growth
 
-scaling: install ## the scaling decision beside message counts, simulated: docs/scaling.md and its plot (a minute)
+scaling: install ## the scaling decision beside message counts, simulated: docs/scaling.md and its plot (three minutes)
 	@$(BIN)/python -m bench.simulation
 
 bench-operator: install redis-server ## the operator's figures on a real Kubernetes: their part of docs/scaling.md (16 minutes)

@@ -9,6 +9,8 @@ from bench.report import HEAD as FIGURES_HEAD
 from bench.report import aligned, figure_cells, markdown
 from bench.simulation import plot
 from bench.simulation.compare import CONTENDERS, OURS, RIVALS, Score, scored
+from bench.simulation.open_workloads import OPEN_WORKLOADS, rules
+from bench.simulation.open_workloads import scored as scored_open
 from bench.simulation.targets import Scores, figures
 from bench.simulation.workloads import WORKLOADS
 from bench.simulation.world import Costs
@@ -29,6 +31,7 @@ HEAD = (
 SCALED = [workload for workload in WORKLOADS if workload.request is None]
 """Those whose requests may take any time."""
 
+OPEN_HEAD = ("workload", "lanes", "pods by", "wait p50 s", "p99 s", "pods", "pod-s", "writes", "requests cut")
 OTHER_HEAD = ("seconds a request", "seconds to start", *(workload.name for workload in SCALED))
 OTHER_COSTS = [Costs(request=request, start=start) for request in (0.005, 0.02, 0.1) for start in (1.0, 5.0)]
 
@@ -72,11 +75,24 @@ def margins(costs: Costs) -> list[str]:
     return found
 
 
+def open_rows() -> list[tuple[str, ...]]:
+    found = []
+    for workload in OPEN_WORKLOADS:
+        for lanes in (1, 10):
+            for name in rules(lanes, 0.0):
+                title = (workload.title, str(lanes)) if name == OURS.name else ("", "")
+                score = scored_open(workload, lanes, name)
+                values = (score.wait, score.longest, score.most, score.pod_seconds, score.writes, score.cut)
+                found.append((*title, name, *map(number, values)))
+    return found
+
+
 def main() -> None:
     scores = all_scores()
     tables = {
         "workloads": [HEAD, *rows(scores)],
         "targets": [FIGURES_HEAD, *map(figure_cells, figures(scores))],
+        "open workloads": [OPEN_HEAD, *open_rows()],
         "other speeds": [OTHER_HEAD, *other_rows()],
     }
     print(*map(aligned, tables.values()), sep="\n\n")

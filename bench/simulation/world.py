@@ -16,7 +16,7 @@ TURN = us(30)
 """`settings.worker_turn`."""
 
 GRACE = us(30)
-"""`settings.worker_drain`: what a worker that is stopped still has in hand by then is cut, and begins anew elsewhere."""
+"""`settings.worker_drain`: what a stopped worker still has in hand by then is cut, and begins anew elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)

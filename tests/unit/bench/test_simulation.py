@@ -7,12 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.simulation.hpa import newest
-from bench.simulation.lanes import observed
+from bench.simulation.lanes import Lanes, observed
 from bench.simulation.run import simulated
 from bench.simulation.timeline import SECOND, Timeline, us
 from bench.simulation.workloads import WORKLOADS, at_once, zipf
 from bench.simulation.world import Costs, Pod, Thread, World
 from sharded_queue.state import Hold
+from sharded_queue_operator.scaling.policy import Policy
 
 COSTS = Costs(request=0.1, bind=0.01, start=1.0, start_cpu=0.0, batch=10)
 
@@ -214,3 +215,31 @@ def test_a_simulation_repeats_itself() -> None:
     first, second = (simulated(WORKLOADS[1], Fixed(4)) for _ in range(2))
 
     assert first == second
+
+
+def test_a_pod_that_is_stopped_cuts_what_takes_longer_than_its_grace() -> None:
+    """The request begins anew elsewhere, and is handled once."""
+    world = World(Timeline(), replace(COSTS, request=60.0))
+    world.register({"a": 1})
+    world.scale(1, newest)
+    world.timeline.run(us(10))
+    world.scale(0, newest)
+    world.scale(1, newest)
+    world.timeline.run(us(200))
+
+    assert (world.cut, world.settled, world.depth) == (1, 1, 0)
+
+
+def test_the_scale_down_of_the_operator_cuts_nothing() -> None:
+    """Eight requests of a minute and more in workers with room for ten each: those that are surplus finish theirs."""
+    world = World(Timeline(), replace(COSTS, request=200.0), lanes=10)
+    world.scale(8, newest)
+    world.timeline.run(us(5))
+    Lanes(Policy(max_replicas=8, threads_per_replica=10)).attend(world)
+    world.register({f"t{number}": 1 for number in range(8)})
+    world.timeline.run(us(100))
+    cordoned = sum(pod.is_cordoned for pod in world.pods.values())
+    world.timeline.run(us(900))
+
+    assert cordoned == 7
+    assert (world.cut, world.settled, world.wanted) == (0, 8, 0)
