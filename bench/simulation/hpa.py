@@ -11,8 +11,7 @@ from math import ceil
 
 from bench.simulation.timeline import us
 from bench.simulation.world import World
-from sharded_queue_operator.cluster.pod import Pod
-from sharded_queue_operator.cluster.victims import victims
+from sharded_queue_operator.scaling.surplus import Candidate, Cordons, Removal, choose_surplus
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +89,5 @@ class MessageCount:
 
 def newest(world: World, replicas: int) -> set[str]:
     """The pods that a ReplicaSet removes without deletion costs: those that are not ready, then the newest."""
-    return victims(pods(world), {}, replicas)
-
-
-def pods(world: World) -> list[Pod]:
-    return [Pod(p.name, p.name, 3 if p.is_up else 2, is_leaving=p.is_leaving) for p in world.pods.values()]
+    pods = [Candidate(pod.name, progress=3 if pod.is_up else 2, created=pod.name) for pod in world.staying]
+    return choose_surplus(pods, replicas, Cordons(), Removal.CHOSEN)

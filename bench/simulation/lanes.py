@@ -1,18 +1,15 @@
 """Our rule: the operator's own decision, fed with what a poll of a simulated world would read."""
 
-from collections.abc import Mapping
-
-from bench.simulation.hpa import pods
 from bench.simulation.timeline import SECOND, us
-from bench.simulation.world import Thread, World
+from bench.simulation.world import Pod, Thread, World
 from sharded_queue.state import Hold, ShardState, TubeLag
 from sharded_queue.tube import Shard
-from sharded_queue_operator.cluster.victims import victims
 from sharded_queue_operator.polling.reader import MOST_LISTED
 from sharded_queue_operator.scaling.decide import decide
 from sharded_queue_operator.scaling.history import History
 from sharded_queue_operator.scaling.observation import Observation
 from sharded_queue_operator.scaling.policy import Policy
+from sharded_queue_operator.scaling.surplus import Candidate, Cordons, Stage, count_swaps, plan_scale_down
 
 SHARD = Shard("simulated")
 
@@ -23,7 +20,7 @@ class Lanes:
     def __init__(self, policy: Policy, period: float = 1.0, phase: float = 0.0) -> None:
         self.policy, self.period, self.phase = policy, us(period), phase
         self.history = History()
-        self.loads: Mapping[str, int] = {}
+        self.cordons = Cordons()
 
     def attend(self, world: World) -> None:
         world.arrived = lambda: world.timeline.after(0, lambda: self.poll(world, is_hurried=True))
@@ -34,24 +31,31 @@ class Lanes:
         shards = (observed(world, min(self.policy.lanes + 1, MOST_LISTED)),)
         seen = Observation(world.wanted, shards, now, is_hurried=is_hurried)
         decision = decide(seen, self.policy, self.history, now)
-        self.history, self.loads = decision.history, seen.loads
+        self.history = decision.history
         if decision.replicas is None or decision.replicas >= world.wanted:
-            world.cordon(set())
+            self.cordon(world, frozenset())
         if decision.replicas is not None:
             self.carry_out(world, decision.replicas)
 
     def carry_out(self, world: World, replicas: int) -> None:
         """Surplus workers take no more threads, and go once they hold none."""
-        going = self.surplus(world, replicas)
-        world.cordon(going)
-        empty = {name for name in going if not world.pods[name].threads}
-        staying = replicas + len(going - empty)
-        if staying != world.wanted:
-            world.scale(staying, lambda world, replicas: empty)
+        workers = [candidate(pod) for pod in world.staying]
+        plan = plan_scale_down(workers, world.wanted, replicas, self.cordons, world.timeline.seconds)
+        if replicas < world.wanted:
+            self.cordon(world, plan.surplus)
+        if plan.replicas != world.wanted:
+            world.scale(plan.replicas, lambda world, replicas: set(plan.names(Stage.GONE)))
 
-    def surplus(self, world: World, replicas: int) -> set[str]:
-        cordoned = {pod.name for pod in world.staying if pod.is_cordoned}
-        return victims(pods(world), self.loads, replicas, cordoned)
+    def cordon(self, world: World, surplus: frozenset[str]) -> None:
+        world.cordon(set(surplus))
+        since, now = self.cordons.since, world.timeline.seconds
+        swaps = count_swaps(self.cordons, surplus) if surplus else 0
+        self.cordons = Cordons({name: since.get(name, now) for name in surplus}, swaps)
+
+
+def candidate(pod: Pod) -> Candidate:
+    threads = sum(bool(thread.depth) for thread in pod.threads.values())
+    return Candidate(pod.name, threads, len(pod.threads), 3 if pod.is_up else 2, pod.name)
 
 
 def observed(world: World, listed: int) -> ShardState:

@@ -9,23 +9,12 @@ from collections.abc import Mapping, Sequence, Set
 
 from sharded_queue_operator.cluster.pod import COST, OWN_COST, Pod
 from sharded_queue_operator.resource.spec import Resource
-from sharded_queue_operator.scaling.surplus import Candidate, Cordons, Removal, choose_surplus
 
 VICTIM_COST = "-1000000"
 """Below all costs that people give. Pods without one count as 0, so pods that stay need no write."""
 
 Annotations = Mapping[str, str | None]
 """A change of annotations; None removes one."""
-
-
-def victims(pods: Sequence[Pod], loads: Mapping[str, int], replicas: int) -> set[str]:
-    """
-    Pods that are not ready go first, then those that hold the fewest threads, then the newest. *loads*: how many
-    threads with requests a pod holds, by its name.
-    """
-    staying = [pod for pod in pods if not pod.is_leaving]
-    workers = [Candidate(pod.name, loads.get(pod.name, 0), 0, pod.progress, pod.created) for pod in staying]
-    return choose_surplus(workers, replicas, Cordons(), Removal.CHOSEN)
 
 
 def is_stateful_set(resource: Resource) -> bool:

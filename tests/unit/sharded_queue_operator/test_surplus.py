@@ -2,7 +2,15 @@
 
 import pytest
 
-from sharded_queue_operator.scaling.surplus import SWAPS, Candidate, Cordons, Removal, Stage, plan_scale_down
+from sharded_queue_operator.scaling.surplus import (
+    SWAPS,
+    Candidate,
+    Cordons,
+    Removal,
+    Stage,
+    choose_surplus,
+    plan_scale_down,
+)
 
 CORDONED = Cordons(dict.fromkeys("abcd", 10.0))
 
@@ -16,6 +24,23 @@ def stages(replicas: int, cordons: Cordons, read_at: float, **holds: int) -> str
     """W, C, E or G for each of four workers, and the replicas."""
     plan = plan_scale_down(workers(**holds), 4, replicas, cordons, read_at)
     return "".join(plan.stages[name].name[0] for name in "abcd") + f" {plan.replicas}"
+
+
+def surplus(replicas: int, *others: Candidate, **threads: int) -> str:
+    """The names of the workers that are to go, of a to d and *others*."""
+    return "".join(sorted(choose_surplus([*workers(**threads), *others], replicas, Cordons(), Removal.CHOSEN)))
+
+
+def test_workers_without_threads_go_first_then_those_with_the_fewest_then_the_newest() -> None:
+    assert surplus(2, c=1, d=1) == "ab"
+    assert surplus(2, b=1) == "cd"
+    assert surplus(3, a=1, b=1, c=1, d=1) == "d"
+    assert surplus(2, a=1, b=3, c=2, d=4) == "ac"
+    assert surplus(4) == surplus(9) == ""
+
+
+def test_workers_that_are_not_ready_go_first_as_the_replica_set_takes_them_anyway() -> None:
+    assert surplus(5, Candidate("e", progress=1), Candidate("f", progress=2)) == "e"
 
 
 def test_the_stages_on_the_way_out() -> None:
