@@ -28,6 +28,7 @@ STEPS_A_RUN = 50
 
 
 @pytest.mark.redis
+@pytest.mark.long
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("part", range(PARTS))
 def test_memory_and_redis_are_the_same_queue(

@@ -17,7 +17,7 @@ from sharded_queue.errors import StorageUnavailable
 from sharded_queue.predecessor import DEFERRED, RECURRENT, Migration, Moved, hint
 from tests.contract.predecessor import Predecessor
 
-pytestmark = [pytest.mark.redis, pytest.mark.timeout(600)]  # the first test installs the predecessor
+pytestmark = [pytest.mark.redis, pytest.mark.long, pytest.mark.timeout(600)]  # the first test installs the predecessor
 ENOUGH = range(1, 1300)
 """More than two steps of a move in one tube."""
 

@@ -18,7 +18,7 @@ from tests.crash.history import faults, read, replays
 from tests.crash.worker_processes import BATCH, LEASE_SECONDS, Producer, StepHandler, WorkerProcesses
 from tools.redis_server import RedisServer
 
-pytestmark = [pytest.mark.redis, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.redis, pytest.mark.long, pytest.mark.timeout(3600)]
 KILLS = int(os.environ.get("CRASH_KILLS", "500"))
 STOPS = int(os.environ.get("CRASH_STOPS", "100"))
 ROLLOUTS = int(os.environ.get("CRASH_ROLLOUTS", "50"))

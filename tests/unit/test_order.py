@@ -58,3 +58,9 @@ def test_what_a_file_opens_once_is_still_opened_once(files: pytest.Pytester) -> 
 def test_processes_of_xdist_agree_on_an_order(files: pytest.Pytester) -> None:
     """Otherwise xdist refuses: different tests were collected."""
     files.runpytest_subprocess("-q", "--numprocesses=2", "--dist=loadgroup").assert_outcomes(passed=40)
+
+
+def test_what_takes_long_comes_first(files: pytest.Pytester) -> None:
+    files.makepyfile(test_long="import pytest\n@pytest.mark.long\ndef test_it(): print(__name__)")
+    files.makeini("[pytest]\nmarkers = long")
+    assert run(files)[0] == "test_long"
