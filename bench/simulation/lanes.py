@@ -32,6 +32,8 @@ class Lanes:
         seen = Observation(world.wanted, shards, now, is_hurried=is_hurried)
         decision = decide(seen, self.policy, self.history, now)
         self.history = decision.history
+        if decision.leaves_cordons(seen, len(self.cordons.since)):
+            return
         if decision.replicas is None or decision.replicas >= world.wanted:
             self.cordon(world, frozenset())
         if decision.replicas is not None:

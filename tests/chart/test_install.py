@@ -54,6 +54,7 @@ def test_every_right_is_used_and_every_use_is_granted(release: Release) -> None:
     release.apply(workload("Deployment", "mine"), workload("StatefulSet", "state"))
     scale_all(release)
     lose_a_worker(release)
+    end_a_pin(release)
     lose_the_lease(release)
 
     asked = list(release.asked(release.cluster.audit_log))
@@ -96,6 +97,12 @@ def lose_a_worker(release: Release) -> None:
     until(lambda: release.get("events", "--field-selector=reason=LeasesFreed")["items"], "its thread is freed")
     release.kubectl("scale", "shq/owned", "--replicas=1")
     release.kubectl("wait", "deployment/owned-worker", "--for=jsonpath={.spec.replicas}=1", "--timeout=60s")
+
+
+def end_a_pin(release: Release) -> None:
+    release.kubectl("patch", "shq/owned", "--type=merge", '--patch={"spec": {"pinSeconds": 1}}')
+    release.kubectl("wait", "shq/owned", "--for=jsonpath={.status.conditions[?(@.type=='Pinned')].status}=False")
+    assert "replicas" not in release.get("shq/owned")["spec"]
 
 
 def lose_the_lease(release: Release) -> None:

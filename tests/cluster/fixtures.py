@@ -158,19 +158,22 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
     """
     report = yield
     asked = getattr(item, "funcargs", {})
-    if report.when == "call" and report.failed and "namespace" in asked:
-        report.sections.append((f"namespace {asked['namespace']}", describe(asked["api_server"], asked["namespace"])))
+    cluster = asked.get("api_server", asked.get("cluster"))
+    if report.when == "call" and report.failed and cluster and "namespace" in asked:
+        report.sections.append((f"namespace {asked['namespace']}", describe(cluster, asked["namespace"])))
     return report
 
 
 def describe(cluster: Cluster, namespace: str) -> str:
     """
-    Events, pods and logs of a namespace; what cannot be read is told instead of raised, for a test has failed already.
+    Events, pods, queues and logs of a namespace. What cannot be read is told instead of raised, for a test has failed
+    already.
     """
     pods = _tell(cluster, namespace, "get", "pods", "--output=name").split()
     questions = [
         ("get", "events", "--sort-by=.lastTimestamp"),
         ("get", "deployments,pods,services", "--output=wide"),
+        ("get", "shardedqueues", "--output=yaml"),
         *(("logs", pod, "--all-containers", "--prefix", "--tail=100") for pod in pods),
     ]
     return "\n".join(f"$ kubectl {' '.join(one)}\n{_tell(cluster, namespace, *one)}" for one in questions)

@@ -521,7 +521,8 @@ async def test_many_workers_handle_each_occurrence_once_and_in_time(real_time: B
     assert occurred[:3] == [begin, begin + 1000, begin + 2000]
 
 
-async def test_a_worker_without_room_registers_in_time(real_time: Backends) -> None:
+async def test_a_worker_that_may_take_nothing_more_registers_in_time(real_time: Backends) -> None:
+    """It asks for no thread, and so hears of no schedule."""
     begun, go_on = asyncio.Event(), asyncio.Event()
 
     class BusyHandler(Handler):
@@ -533,7 +534,7 @@ async def test_a_worker_without_room_registers_in_time(real_time: Backends) -> N
     storage, coordinator = real_time()
     worker = Worker(coordinator, Queue(storage), handlers=[BusyHandler])
     await worker.queue.register(BusyHandler, 1)
-    looping = asyncio.create_task(worker.loop())
+    looping = asyncio.create_task(worker.loop(1))
     await begun.wait()
     await worker.queue.schedule(BusyHandler, 2, name="beat", every_seconds=1)
 

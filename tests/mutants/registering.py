@@ -262,11 +262,11 @@ MUTANTS = [
         (SCHEDULES + "many_workers_handle_each_occurrence_once_and_in_time",),
     ),
     Mutant(
-        "a worker without room asks for nothing",
+        "a worker that may take nothing more registers nothing",
         "worker/scheduler.py",
         "LONGEST_SILENCE = 10\n",
         "LONGEST_SILENCE = 1e9\n",
-        (SCHEDULES + "a_worker_without_room_registers_in_time",),
+        (SCHEDULES + "a_worker_that_may_take_nothing_more_registers_in_time",),
     ),
     Mutant(
         "a schedule that is unknown stops the others",

@@ -258,7 +258,7 @@ class Controller:
             entry.wrote(body)
             if pinned.is_over:
                 await self._applier.remove_pin(entry.body, pinned.condition.message)
-        else:
+        elif step.is_urgent:
             self.observer.hurry(resource.name)
         if entry.history is history:  # else the spec changed meanwhile, and what was learned is void
             entry.history = decision.history

@@ -53,12 +53,13 @@ CALM = Condition(SCALE_DOWN_WAITS, "False", "NoneWaits", "no surplus worker has 
 class Step(NamedTuple):
     """
     What may be done of a decision now, and the condition that says what waits. *is_prepared*: False just after workers
-    were cordoned. The next reading then says who holds nothing, and is worth reading at once.
+    were cordoned, as only the next reading says who holds nothing. *is_urgent*: a person waits for that reading.
     """
 
     decision: Decision
     condition: Condition = CALM
     is_prepared: bool = True
+    is_urgent: bool = False
 
 
 class Placed(NamedTuple):
@@ -92,13 +93,15 @@ class ScaleDown:
         How far *decision* may be carried out now. *sharers*: other resources whose requests the same workers handle;
         *seen* has the holds of these too.
         """
+        before = self._in_force(resource)
+        if decision.leaves_cordons(seen, len(before.cordons.since)):
+            return Step(decision)
         if workload is None or decision.replicas is None or decision.replicas >= workload.wanted:
             await self.uncordon(resource, sharers)
             return Step(decision)
         pods = await self._pods.of(resource, workload)
         is_order = decision.reason in ORDERS
         removal = self._removal(resource, pods, is_order=is_order)
-        before = self._in_force(resource)
         workers = _candidates(resource, pods, seen)
         read_at = seen.read_at if _is_conclusive(seen) else float("-inf")
         plan = plan_scale_down(
@@ -156,9 +159,9 @@ class ScaleDown:
         since = before.cordons.since
         if plan.surplus - since.keys() and before.cordons.swaps < SWAPS and seen.doubt is None:
             if await self._place(resource, plan, before, sharers):
-                return Step(replace(decision, replicas=None), is_prepared=False)
+                return Step(replace(decision, replicas=None), is_prepared=False, is_urgent=True)
         elif any(since.get(name, float("-inf")) > seen.read_at for name in plan.surplus):
-            return Step(replace(decision, replicas=None), is_prepared=False)
+            return Step(replace(decision, replicas=None), is_prepared=False, is_urgent=True)
         if self._removal(resource, pods, is_order=True) is Removal.CHOSEN:
             await self._mark(resource, pods, plan.surplus)
         self.forget(resource.name)

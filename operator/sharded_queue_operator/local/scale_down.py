@@ -11,6 +11,7 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.tube import Shard
 from sharded_queue_operator.local.workers import WorkerProcess
 from sharded_queue_operator.polling.connection import ANSWER_SECONDS, REDIS_FAILURES
+from sharded_queue_operator.scaling.decide import Decision
 from sharded_queue_operator.scaling.observation import Observation
 from sharded_queue_operator.scaling.surplus import Candidate, Cordons, Plan, Stage, count_swaps, plan_scale_down
 
@@ -28,10 +29,13 @@ class LocalScaleDown:
         self._cordons = Cordons()
         self._cordoned_at = float("-inf")
 
-    async def follow(self, workers: Sequence[WorkerProcess], seen: Observation, replicas: int) -> Plan:
-        """Who goes on the way to *replicas*. *workers*: all that stay so far."""
+    async def follow(self, workers: Sequence[WorkerProcess], seen: Observation, decision: Decision) -> Plan:
+        """Who goes by *decision*. *workers*: all that stay so far."""
         if monotonic() >= self._cordoned_at + CORDON_SECONDS:
             self._cordons = Cordons()
+        if decision.leaves_cordons(seen, len(self._cordons.since)):
+            return Plan({}, seen.replicas)
+        replicas = seen.replicas if decision.replicas is None else decision.replicas
         is_conclusive = seen.doubt is None and not seen.unlisted_holds
         read_at = seen.read_at if is_conclusive else float("-inf")
         plan = plan_scale_down(_candidates(workers, seen), seen.replicas, replicas, self._cordons, read_at)

@@ -189,8 +189,7 @@ class LocalSession:
         seen = Observation(self._workers.wanted, reading.shards, reading.read_at, reading.doubt, reading.is_hurried)
         decision = decide(seen, self._resource.policy, self._history, monotonic())
         self._history = decision.history
-        replicas = seen.replicas if decision.replicas is None else decision.replicas
-        plan = await self._scale_down.follow(self._workers.staying, seen, replicas)
+        plan = await self._scale_down.follow(self._workers.staying, seen, decision)
         await self._workers.scale(plan.replicas, plan.names(Stage.GONE))
         self._note_drain(seen)
         seconds, handled = monotonic() - self._started_at, self._handled(seen.shards)

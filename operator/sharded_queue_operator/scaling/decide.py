@@ -26,6 +26,8 @@ from sharded_queue_operator.scaling.policy import Policy
 from sharded_queue_operator.scaling.service_time import UNKNOWN_SECONDS
 from sharded_queue_operator.scaling.work import least_holders
 
+FEW_READS = "FewReads"
+
 FRESH_READS = 3
 """Known readings in a row before replicas fall: two may come from one stale answer and its repetition."""
 
@@ -55,6 +57,13 @@ class Decision:
     wish: int | None = None
     lanes: float = 0.0
     doubt: Doubt | None = None
+
+    def leaves_cordons(self, seen: Observation, cordoned: int) -> bool:
+        """
+        Whether this reading says nothing of a scale-down that has begun, with *cordoned* workers: it may not lower, and
+        those that still take threads suffice.
+        """
+        return self.reason == FEW_READS and (self.wish or 0) <= seen.replicas - cordoned
 
 
 def decide(seen: Observation, policy: Policy, history: History, now: float) -> Decision:
@@ -183,7 +192,7 @@ def _scale_down(seen: Observation, policy: Policy, history: History, now: float,
     if seen.replicas > policy.max_replicas:
         return lower(policy.max_replicas, "AboveMaximum", f"maxReplicas allows {_workers(policy.max_replicas)}")
     if seen.is_hurried or history.known_reads < FRESH_READS:
-        return keep("FewReads", f"until {FRESH_READS} polls in a row have succeeded")
+        return keep(FEW_READS, f"until {FRESH_READS} polls in a row have succeeded")
     highest, holders = policy.bounded(history.highest_wish), policy.bounded(least_holders(seen, policy))
     if (replicas := max(highest, holders, _steady(history, policy, now))) < seen.replicas:
         return lower(

@@ -13,7 +13,7 @@ from sharded_queue_operator.controller.scale_down import CORDON_SECONDS, ScaleDo
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
 from sharded_queue_operator.resource.workload import Workload
-from sharded_queue_operator.scaling.decide import Decision
+from sharded_queue_operator.scaling.decide import FEW_READS, Decision
 from sharded_queue_operator.scaling.history import History
 from sharded_queue_operator.scaling.observation import Doubt, Observation
 from tests.unit.sharded_queue_operator.pod_server import (
@@ -39,9 +39,11 @@ class Fleet:
         self.scale_down, self.workload = scale_down, workload
         self.resource = resource or globals()["resource"]()
 
-    async def step(self, replicas: int | None, observed: Observation, reason: str = "ScaledDown") -> Step:
+    async def step(
+        self, replicas: int | None, observed: Observation, reason: str = "ScaledDown", wish: int | None = None
+    ) -> Step:
         observed = replace(observed, replicas=self.workload.wanted)
-        decision = Decision(replicas, reason, "there is less to do", History())
+        decision = Decision(replicas, reason, "there is less to do", History(), wish)
         step = await self.scale_down.follow(self.resource, self.workload, observed, decision)
         if step.decision.replicas is not None:
             self.workload = self.workload._replace(wanted=step.decision.replicas)
@@ -158,6 +160,23 @@ async def test_more_demand_lifts_cordons_before_a_worker_is_added(
     step = await fleet.step(5, seen(*"abcd"))
     assert step.decision.replicas == 5
     assert coordinator.cordoned[2:] == [(sorted(set(cordoned) - set(lifted)), 0)]
+
+
+async def test_a_reading_that_may_not_lower_lifts_no_cordon_while_the_others_suffice(
+    fleet: Fleet, coordinator: RecordingCoordinator
+) -> None:
+    """It came between two polls, as a reading after each cordon does."""
+    await fleet.step(1, seen(*"abcd"))
+    await fleet.step(None, seen(*"abcd"), FEW_READS, wish=1)
+    assert len(coordinator.cordoned) == 1
+
+    await fleet.step(None, seen(*"abcd"), FEW_READS, wish=2)
+    assert coordinator.cordoned[1:] == [(coordinator.cordoned[0][0], 0)]
+
+
+async def test_only_a_person_waits_for_the_reading_after_a_cordon(fleet: Fleet) -> None:
+    assert not (await fleet.step(3, seen(*"abcd"))).is_urgent
+    assert (await fleet.step(1, seen(*"abcd"), "Pinned")).is_urgent
 
 
 async def test_workers_that_were_cordoned_for_nothing_are_uncordoned_once(
