@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.coordinator import BindRequest
+from sharded_queue.lease import Lease
 from sharded_queue.storage import Entry, Registration, Schedule, Settlement
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Shard
@@ -56,15 +57,27 @@ class QueueServer(RedisServer):
         schedule = Schedule("beat", every(every_seconds), "0", 0, b"[1]")
         self.run(lambda client: RedisStorage(client).schedule(Shard(HANDLER), schedule))
 
-    def bind(self, owner: str, lease_seconds: float = 600) -> None:
+    def bind(self, owner: str, lease_seconds: float = 600) -> Lease:
         """Hold one more thread, as a worker would."""
 
-        async def bound(client: Redis) -> None:
+        async def bound(client: Redis) -> Lease:
             coordinator = RedisCoordinator(client)
             coordinator.attach(RedisStorage(client))
-            assert (await coordinator.bind(Shard(HANDLER), BindRequest(owner, 1, 1, lease_seconds))).batches
+            (batch,) = (await coordinator.bind(Shard(HANDLER), BindRequest(owner, 1, 1, lease_seconds))).batches
+            return batch.lease
 
-        self.run(bound)
+        lease: Lease = self.run(bound)
+        return lease
+
+    def release(self, *leases: Lease) -> None:
+        """Let threads go, as a worker does that is cordoned and has ended their batches."""
+
+        async def released(client: Redis) -> None:
+            coordinator = RedisCoordinator(client)
+            coordinator.attach(RedisStorage(client))
+            await coordinator.release(leases)
+
+        self.run(released)
 
     def pause(self, is_paused: bool) -> None:
         self.run(lambda client: RedisStorage(client).pause(Shard(HANDLER), None, is_paused))

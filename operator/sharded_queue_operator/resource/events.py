@@ -36,12 +36,11 @@ def _of_redis(before: Manifest, after: Manifest) -> list[Event]:
 
 
 def _of_readiness(before: Manifest, after: Manifest) -> list[Event]:
-    """A resource that is not ready for another reason than Redis, which has its own event."""
+    """A resource that is not ready. Redis has its own event, and a release on its way is no news."""
     was, now = condition(before, "Ready"), condition(after, "Ready")
     is_new = now.get("status") == "False" and _status_and_reason(was) != _status_and_reason(now)
-    if is_new and now["reason"] != condition(after, "QueueKnown").get("reason"):
-        kind: Literal["Normal", "Warning"] = "Normal" if now["reason"] == ROLLING_OUT else "Warning"
-        return [Event(kind, now["reason"], now["message"])]
+    if is_new and now["reason"] not in (ROLLING_OUT, condition(after, "QueueKnown").get("reason")):
+        return [Event("Warning", now["reason"], now["message"])]
     return []
 
 
