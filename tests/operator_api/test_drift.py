@@ -5,7 +5,22 @@ from typing import Any
 import yaml
 
 from tests.operator_api.conftest import Queues
-from tools.operator_process import Operator
+from tools.operator_process import Operator, Start
+
+STATEFUL_SET = {
+    "apiVersion": "apps/v1",
+    "kind": "StatefulSet",
+    "metadata": {"name": "mine"},
+    "spec": {
+        "replicas": 3,
+        "serviceName": "mine",
+        "selector": {"matchLabels": {"app": "mine"}},
+        "template": {
+            "metadata": {"labels": {"app": "mine"}},
+            "spec": {"containers": [{"name": "mine", "image": "localhost/mine:dev"}]},
+        },
+    },
+}
 
 
 def test_replicas_that_others_set_are_put_right(queues: Queues, operator: Operator) -> None:
@@ -111,6 +126,44 @@ def test_of_two_resources_with_one_workload_the_older_scales_it(queues: Queues, 
 
     queues.kubectl("delete", "shq", "notifications")
     queues.wait_for_replicas(5, "mine")
+
+
+def test_a_deleted_queue_restores_the_number_of_its_target(queues: Queues, operator: Operator) -> None:
+    """It left the Deployment at zero, and nobody handled requests again."""
+    queues.kubectl("create", "deployment", "mine", "--image=localhost/mine:dev", "--replicas=3")
+    queues.apply(worker=None, scaleTargetRef={"name": "mine"}, suspend=True)
+    queues.wait_for_replicas(0, "mine")
+    metadata = queues.get("deployment", "mine")["metadata"]
+    assert metadata["annotations"]["shardedqueue.dev/original-replicas"] == "3"
+    queues.kubectl("delete", "shq", "notifications")
+
+    queues.wait_for_replicas(3, "mine")
+    assert "shardedqueue" not in str(queues.get("deployment", "mine")["metadata"].get("annotations"))
+
+
+def test_a_queue_that_keeps_the_number_leaves_its_target_as_it_is(queues: Queues, operator: Operator) -> None:
+    for name in ("mine", "other"):
+        queues.kubectl("create", "deployment", name, "--image=localhost/mine:dev", "--replicas=3")
+    queues.apply(worker=None, scaleTargetRef={"name": "mine", "onDelete": "Keep"}, suspend=True)
+    queues.apply("other", worker=None, scaleTargetRef={"name": "other"}, suspend=True)
+    for name in ("mine", "other"):
+        queues.wait_for_replicas(0, name)
+    queues.kubectl("delete", "shq", "notifications", "other")
+
+    queues.wait_for_replicas(3, "other")
+    assert queues.replicas("mine") == 0
+
+
+def test_the_next_operator_restores_what_was_deleted_without_one(queues: Queues, start_operator: Start) -> None:
+    first = start_operator()
+    queues.kubectl("apply", "--filename=-", stdin=yaml.safe_dump(STATEFUL_SET))
+    queues.apply(worker=None, scaleTargetRef={"kind": "StatefulSet", "name": "mine"}, suspend=True)
+    queues.wait(".spec.replicas", 0, kind="statefulset", name="mine")
+    first.kill()
+    queues.kubectl("delete", "shq", "notifications")
+
+    start_operator()
+    queues.wait(".spec.replicas", 3, kind="statefulset", name="mine")
 
 
 def test_a_missing_workload_of_the_user_is_told(queues: Queues, operator: Operator) -> None:

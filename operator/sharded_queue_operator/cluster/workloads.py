@@ -5,26 +5,20 @@ A watch reports the Deployments that resources own; what is not known yet is rea
 server's object differs from what it should be.
 """
 
-from time import monotonic
 from typing import NamedTuple
 
 from msgspec import json
 
 from sharded_queue_operator.cluster.api import Api, apps, version_of
-from sharded_queue_operator.cluster.contest import UNDONE_SECONDS
 from sharded_queue_operator.cluster.drift import Applied, digest, part_of
 from sharded_queue_operator.cluster.rollouts import Rollouts
-from sharded_queue_operator.errors import ApiRefused, Claimed, NotOurs
+from sharded_queue_operator.cluster.targets import Targets, owner_of
+from sharded_queue_operator.errors import ApiRefused, NotOurs
 from sharded_queue_operator.resource.deployment import Manifest, deployment, deployment_name
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.rendering import Rendering, annotate, is_same, render, stage_of
-from sharded_queue_operator.resource.spec import Resource, ScaleTargetRef
+from sharded_queue_operator.resource.spec import Resource
 from sharded_queue_operator.resource.workload import Workload
-
-TARGET_SECONDS = 60.0
-"""Between two reads of a user's workload, which no watch reports. It is read before it is scaled too."""
-MOVING_SECONDS = 5.0
-"""The same while its pods are fewer or more than it wants, or not all ready, and while our write may be undone."""
 
 
 class Known(NamedTuple):
@@ -77,15 +71,10 @@ class Workloads:
         self._api = api
         self.rollouts = rollouts
         self.known: dict[Name, Known] = {}
-        self.claims: dict[str, dict[Name, str]] = {}
-        """Users' workloads, the resources that name each, and when these were created."""
+        self.targets = Targets(api)
         self._applied: dict[Name, Applied] = {}
         self._compared: dict[Name, tuple[Resource, int]] = {}
         """The resource and the version of its Deployment that were found to agree."""
-        self._targets: dict[Name, tuple[float, Workload]] = {}
-        """Users' workloads, by the resource that scales each, and when they were read."""
-        self._scaled_at: dict[Name, float] = {}
-        """When the replicas of a user's workload were last written."""
 
     def keep(self, body: Manifest) -> Name | None:
         """Note a Deployment from the watch; the name of the resource that owns it."""
@@ -115,24 +104,12 @@ class Workloads:
         self.known = {name: known._replace(version=0) for name, known in self.known.items()}
 
     def claim(self, resource: Resource) -> None:
-        """Note which user's workload a resource names, in place of the one it named before."""
-        self.forget(resource.name)
+        """Note what a resource asks for, in place of what it asked for before."""
         self.rollouts.claim(resource)
-        if ref := resource.spec.scale_target_ref:
-            self.claims.setdefault(_target_path(resource, ref), {})[resource.name] = resource.created
+        self.targets.claim(resource)
 
     def forget(self, resource: Name) -> None:
-        for known in (self._targets, self._scaled_at):
-            known.pop(resource, None)
-        for path in [path for path, claimants in self.claims.items() if resource in claimants]:
-            del self.claims[path][resource]
-            if not self.claims[path]:
-                del self.claims[path]
-
-    def sharers(self, resource: Resource) -> set[Name]:
-        """Other resources that name the workload of *resource*: its workers may handle requests of these too."""
-        ref = resource.spec.scale_target_ref
-        return set(self.claims.get(_target_path(resource, ref), {})) - {resource.name} if ref else set()
+        self.targets.forget(resource)
 
     async def find(self, resource: Resource) -> Workload | None:
         """
@@ -142,8 +119,8 @@ class Workloads:
             NotOurs: a Deployment of that name has another owner, or is still being deleted; or another resource scales
                 it.
         """
-        if resource.spec.scale_target_ref:
-            return await self._target(resource, resource.spec.scale_target_ref)
+        if ref := resource.spec.scale_target_ref:
+            return await self.targets.find(resource, ref)
         known = await self._owned(resource)
         return known.workload if known else None
 
@@ -163,30 +140,10 @@ class Workloads:
             raise NotOurs(f"Deployment {name.name} is being deleted")
         return known
 
-    async def _target(self, resource: Resource, ref: ScaleTargetRef) -> Workload:
-        path = _target_path(resource, ref)
-        if first := self._claimant(path, resource.name):
-            raise Claimed(f"{ref.kind} {ref.name} is scaled by the ShardedQueue {first.name}, which is older")
-        read_at, workload = self._targets.get(resource.name, (float("-inf"), None))
-        stood_seconds = read_at - self._scaled_at.get(resource.name, float("-inf"))
-        if workload is None or monotonic() > read_at + pause(workload, stood_seconds):
-            body = await self._api.get(path)
-            if owner := owner_of(body):
-                raise Claimed(f"{ref.kind} {ref.name} is owned by the ShardedQueue {owner.name}")
-            workload = Workload.of(body)
-            self._targets[resource.name] = monotonic(), workload
-        return workload
-
-    def _claimant(self, path: str, resource: Name) -> Name | None:
-        """The resource that scales a workload instead of *resource*: the oldest of those that name it."""
-        claims = self.claims.get(path, {resource: ""})
-        first = min(claims, key=lambda name: (claims[name], name))
-        return first if first != resource else None
-
     async def ensure(self, resource: Resource, workload: Workload | None, replicas: int) -> bool:
         """Make the workload what it should be, with *replicas*; whether that took a write."""
-        if resource.spec.scale_target_ref:
-            return await self._scale(resource, resource.spec.scale_target_ref, workload, replicas)
+        if ref := resource.spec.scale_target_ref:
+            return await self.targets.scale(resource, ref, workload, replicas)
         name = deployment_name(resource.name)
         if workload and workload.wanted == replicas and self._agrees(name, resource):
             return False
@@ -210,14 +167,6 @@ class Workloads:
         if workload and workload.wanted == replicas:
             return False
         self.keep(await self._api.merge(apps("deployments", name), {"spec": {"replicas": replicas}}))
-        return True
-
-    async def _scale(self, resource: Resource, ref: ScaleTargetRef, workload: Workload | None, replicas: int) -> bool:
-        if workload and workload.wanted == replicas:
-            return False
-        self._targets.pop(resource.name, None)
-        self._scaled_at[resource.name] = monotonic()
-        await self._api.merge(f"{_target_path(resource, ref)}/scale", {"spec": {"replicas": replicas}})
         return True
 
     def _wanted(self, name: Name, resource: Resource, replicas: int) -> Wanted:
@@ -263,22 +212,3 @@ def _is_template(body: Manifest, present: Rendering | None, template: Manifest) 
     if present and present.template is not None:
         return is_same(present.template, template)
     return is_same(part_of(body["spec"].get("template"), template), template)
-
-
-def pause(workload: Workload, stood_seconds: float) -> float:
-    """
-    How long a read of a user's workload stays valid. *stood_seconds*: from our last write of its replicas to the read.
-    A writer that undoes our write must be noticed in time.
-    """
-    is_at_rest = workload.wanted == workload.existing == workload.ready
-    return TARGET_SECONDS if is_at_rest and stood_seconds > UNDONE_SECONDS else MOVING_SECONDS
-
-
-def _target_path(resource: Resource, ref: ScaleTargetRef) -> str:
-    return apps(f"{ref.kind.lower()}s", Name(resource.name.namespace, ref.name))
-
-
-def owner_of(body: Manifest) -> Name | None:
-    metadata = body["metadata"]
-    owners = [owner["name"] for owner in metadata.get("ownerReferences") or [] if owner["kind"] == "ShardedQueue"]
-    return Name(metadata["namespace"], owners[0]) if owners else None

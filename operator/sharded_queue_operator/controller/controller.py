@@ -33,6 +33,7 @@ from sharded_queue_operator.polling.timetable import LONGEST_PAUSE_SECONDS
 from sharded_queue_operator.resource import status
 from sharded_queue_operator.resource.conditions import AVAILABLE, CONTESTED, ROLLING_OUT, Condition, condition
 from sharded_queue_operator.resource.deployment import Manifest, deployment
+from sharded_queue_operator.resource.mark import Mark
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.pin import PINNED, Pin, pin
 from sharded_queue_operator.resource.spec import Resource, parsed
@@ -134,6 +135,7 @@ class Controller:
         ):
             each.forget(name)
         metrics.forget(*name)
+        self.queue.add(name)  # for the workload that it scaled
 
     def workload_changed(self, body: Manifest) -> None:
         if owner := self.workloads.keep(body):
@@ -155,6 +157,18 @@ class Controller:
             metrics.rollouts.labels(stage).set(count)
         for name in self.rollouts.next(len(self.workloads.known)):
             self.queue.add(name)
+
+    def is_left(self, path: str, body: Manifest) -> bool:
+        """Whether no resource names a workload that is marked as scaled. One with an invalid spec may name it."""
+        found = Mark.of(body)
+        entry = self.entries.get(Name(body["metadata"]["namespace"], found.queue)) if found else None
+        is_unknown = entry is not None and entry.resource is None
+        return found is not None and not is_unknown and self.workloads.targets.is_left(path)
+
+    def target_left(self, path: str, body: Manifest) -> None:
+        """No resource names a marked workload: the one that scaled it was deleted while nobody looked."""
+        if owner := self.workloads.targets.leave(path, body):
+            self.queue.add(owner)
 
     def pod_changed(self, body: Manifest) -> None:
         self._pod_lost(self.pods.keep(body))
@@ -215,6 +229,7 @@ class Controller:
 
     async def reconcile(self, name: Name) -> None:
         self.note_progress()
+        await self._release(name)
         entry = self.entries.get(name)
         if entry is None:
             return
@@ -225,6 +240,15 @@ class Controller:
             await self._refuse(entry, "BadSpec", str(entry.complaint))
         elif entry.resource and entry.reading:
             await self._follow(entry, entry.resource, entry.reading)
+
+    async def _release(self, name: Name) -> None:
+        """A refusal that would only come again waits for the next list."""
+        try:
+            await self.workloads.targets.release(name)
+        except ApiRefused as error:
+            if _is_transient(error):
+                raise
+            log.warning("%s: what it scaled is not restored: %s", name, error)
 
     async def _follow(self, entry: CacheEntry, resource: Resource, reading: Reading) -> None:
         """Act on a reading. A refusal that would only come again goes into the status, and the resource rests."""
@@ -286,7 +310,7 @@ class Controller:
         self, resource: Resource, seen: Observation, decision: Decision
     ) -> tuple[Observation, Decision, Sequence[Resource]]:
         """What is seen of all resources whose requests the same workers handle, as old as the oldest reading of one."""
-        entries = [self.entries.get(name) for name in self.workloads.sharers(resource)]
+        entries = [self.entries.get(name) for name in self.workloads.targets.sharers(resource)]
         for entry in filter(None, entries):
             reading = entry.reading or Reading(float("-inf"))
             shards, read_at = (*seen.shards, *reading.shards), min(seen.read_at, reading.read_at)

@@ -13,13 +13,18 @@ from typing import NamedTuple
 from sharded_queue_operator.cluster.api import Api, apps, core, queues, version_of
 from sharded_queue_operator.cluster.pod import compact_pod
 from sharded_queue_operator.cluster.pods import watched_pods
+from sharded_queue_operator.cluster.targets import FORBIDDEN
 from sharded_queue_operator.controller.controller import Controller
 from sharded_queue_operator.errors import ApiRefused
 from sharded_queue_operator.resource.deployment import MANAGED_BY, MANAGER, Manifest
+from sharded_queue_operator.resource.mark import SCALED_BY
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.settings import Settings
 
 log = logging.getLogger(__name__)
+
+KINDS = ("deployments", "statefulsets")
+"""That a resource may scale."""
 
 RELIST_SECONDS = 1.0
 """Before a list that was refused is read again."""
@@ -59,13 +64,13 @@ class Resync:
 
     async def _know_workloads(self) -> None:
         """Before anything is rolled out: the leader before this one may have begun rollouts."""
-        while not await self._list_each(self.list_workloads):  # noqa: ASYNC110 - nobody tells
+        while not await self._list_each(self.list_workloads, self.list_targets):  # noqa: ASYNC110 - nobody tells
             await asyncio.sleep(RELIST_SECONDS)
         self._controller.all_workloads_known()
 
     async def _list_all(self) -> bool:
         """Report what the watches should have reported; whether all lists could be read."""
-        is_complete = await self._list_each(self.list_workloads, self.list_pods, self.list_resources)
+        is_complete = await self._list_each(self.list_workloads, self.list_pods, self.list_resources, self.list_targets)
         if is_complete:
             self._controller.note_progress()
         return is_complete
@@ -109,6 +114,26 @@ class Resync:
                 self._controller.resource_gone(entry.body)
         for body in listing.items:
             self._controller.resource_changed(body)
+
+    async def list_targets(self, namespace: str) -> None:
+        """Workloads of users that a resource scaled which was deleted while no operator ran, or no watch."""
+        marked = [found for kind in KINDS for found in await self._marked(kind, namespace)]
+        if any(self._controller.is_left(*each) for each in marked):
+            await self.list_resources(namespace)
+        for each in marked:
+            if self._controller.is_left(*each):
+                self._controller.target_left(*each)
+
+    async def _marked(self, kind: str, namespace: str) -> list[tuple[str, Manifest]]:
+        """By path. Rights that somebody wrote for an earlier release may not allow the list."""
+        try:
+            listing = await self._list(apps(kind, namespace=namespace), SCALED_BY)
+        except ApiRefused as error:
+            if error.status != FORBIDDEN:
+                raise
+            log.warning("what deleted resources scaled is not restored: %s", error)
+            return []
+        return [(apps(kind, Name.of(body)), body) for body in listing.items]
 
     def _forget_versions(self) -> None:
         """Versions go back where etcd was restored."""

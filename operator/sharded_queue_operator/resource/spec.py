@@ -99,6 +99,7 @@ class ScaleTargetRef(_Part, frozen=True):
     name: ObjectName
     api_version: Literal["apps/v1"] = "apps/v1"
     kind: Literal["Deployment", "StatefulSet"] = "Deployment"
+    on_delete: Literal["Keep", "Restore"] = "Restore"
 
 
 class Fallback(_Part, frozen=True):
@@ -150,6 +151,12 @@ class Resource(NamedTuple):
     """A digest of what its author asks for in pods: it changes with nothing else."""
     rollout: str | None = None
     """The annotation `ROLLOUT`."""
+
+    @property
+    def restores_target(self) -> bool:
+        """Whether the workload of the user's that it scales gets its number of replicas back in the end."""
+        ref = self.spec.scale_target_ref
+        return ref is not None and ref.on_delete == "Restore"
 
 
 def parsed(body: Mapping[str, Any]) -> Resource:

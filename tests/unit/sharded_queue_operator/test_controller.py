@@ -13,6 +13,7 @@ from sharded_queue_operator.controller.controller import TRIES, Controller
 from sharded_queue_operator.errors import ApiRefused
 from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.resource import spec as resources
+from sharded_queue_operator.resource.mark import ORIGINAL, SCALED_BY
 from sharded_queue_operator.resource.spec import ACCEPT
 from sharded_queue_operator.scaling.observation import Doubt
 from tests.unit.sharded_queue_operator.api_server import NAME, Server, body
@@ -183,3 +184,31 @@ async def test_a_pin_that_is_over_is_removed_unless_the_resource_changed_meanwhi
     await reconcile(controller)
 
     assert patched == [{"metadata": {"resourceVersion": "1"}, "spec": {"replicas": None}}]
+
+
+async def test_what_a_deleted_resource_scaled_is_restored_at_once(
+    controller: Controller, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = {"labels": {SCALED_BY: "n"}, "annotations": {ORIGINAL: "3"}}
+    target = {
+        "metadata": {"namespace": "shop", "name": "mine", "resourceVersion": "1", **mark},
+        "spec": {"replicas": 0},
+    }
+    patched: list[dict[str, Any]] = []
+
+    async def find(path: str) -> dict[str, Any]:
+        return target
+
+    async def merge(path: str, patch: dict[str, Any]) -> dict[str, Any]:
+        patched.append(patch)
+        return {}
+
+    monkeypatch.setattr(server, "find", find)
+    monkeypatch.setattr(server, "merge", merge)
+    queue = body(scaleTargetRef={"name": "mine"})
+    del queue["spec"]["worker"]
+    controller.resource_changed(queue)
+    controller.resource_gone(queue)
+    await reconcile(controller)
+
+    assert [patch["spec"] for patch in patched] == [{"replicas": 3}]

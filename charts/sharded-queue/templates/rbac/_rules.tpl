@@ -22,11 +22,12 @@
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, patch]
-# Read the workload that a scaleTargetRef names.
+# Read the workload that a scaleTargetRef names; write its original number on it, and restore that when the ShardedQueue
+# is deleted. The list finds what was deleted while no operator ran. For Deployments, a rule above grants this.
 - apiGroups: [apps]
   resources: [statefulsets]
-  verbs: [get]
-# Scale it, and change nothing else in it.
+  verbs: [get, list, patch]
+# Scale it.
 - apiGroups: [apps]
   resources: [deployments/scale, statefulsets/scale]
   verbs: [patch]
