@@ -15,6 +15,12 @@ QUEUE = ("namespace", "queue")
 desired_replicas = Gauge(
     "sharded_queue_desired_replicas", "Workers that the last decision asked for", QUEUE, registry=registry
 )
+recommended_replicas = Gauge(
+    "sharded_queue_recommended_replicas",
+    "Workers that the operator would set if nobody else held the number: after limits, window, pin and suspension",
+    QUEUE,
+    registry=registry,
+)
 current_replicas = Gauge("sharded_queue_current_replicas", "Worker pods that exist", QUEUE, registry=registry)
 ready_replicas = Gauge("sharded_queue_ready_replicas", "Worker pods that are ready", QUEUE, registry=registry)
 lanes = Gauge(
@@ -89,7 +95,7 @@ rollouts = Gauge(
 )
 leading = Gauge("sharded_queue_operator_leading", "1 while this process may write", registry=registry)
 
-READ = (lanes, depth, lag_seconds, unconsumed_depth, known)
+READ = (recommended_replicas, lanes, depth, lag_seconds, unconsumed_depth, known)
 """Known only while the Redis of a resource is read."""
 
 OF_A_QUEUE = (

@@ -338,6 +338,7 @@ def _unexpected(entry: CacheEntry, error: Exception) -> BadSpec:
 
 def _export_metrics(name: Name, workload: Workload | None, seen: Observation, decision: Decision) -> None:
     metrics.desired_replicas.labels(*name).set(seen.replicas if decision.replicas is None else decision.replicas)
+    metrics.recommended_replicas.labels(*name).set(decision.recommendation)
     metrics.current_replicas.labels(*name).set(workload.existing if workload else 0)
     metrics.ready_replicas.labels(*name).set(workload.ready if workload else 0)
     metrics.known.labels(*name).set(decision.doubt is None)

@@ -27,7 +27,10 @@ from sharded_queue_operator.resource.workload import Workload
 from sharded_queue_operator.scaling.decide import Decision
 from sharded_queue_operator.scaling.observation import Observation
 
-IMMEDIATE_FIELDS = ("observedGeneration", "desiredReplicas", "replicas", "readyReplicas", "selector", "reason", "pin")
+IMMEDIATE_FIELDS = (
+    *("observedGeneration", "desiredReplicas", "recommendedReplicas", "replicas", "readyReplicas", "selector"),
+    *("reason", "pin"),
+)
 """A change of these is written at once, as is one of a condition."""
 
 LEARNED_CHANGE = 0.2
@@ -83,6 +86,7 @@ def status_of(
     return {
         **(_with_queue(before, resource, seen, decision, read_at) if seen.shards else before),
         **_replica_fields(desired, workload),
+        "recommendedReplicas": decision.recommendation,
         "observedGeneration": resource.generation,
         "reason": decision.reason,
         "message": short(decision.message),
@@ -123,7 +127,6 @@ def _with_queue(before: Manifest, resource: Resource, seen: Observation, decisio
     kept = {key: value for key, value in before.items() if key != "oldestRequestTime"}
     return {
         **kept,
-        "recommendedReplicas": decision.wish,
         "depth": seen.depth,
         "threads": {"total": seen.threads, "ready": seen.ready, "bound": seen.bound, "blocked": seen.blocked},
         "handlers": [_handler_status(h, seen, decision, handlers.get(h.name, {})) for h in resource.spec.handlers],

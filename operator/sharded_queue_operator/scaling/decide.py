@@ -46,8 +46,8 @@ SLACK = 0.1
 class Decision:
     """
     *replicas* to set; None leaves them as they are. *wish* is what the queue alone asks for at this moment; None when
-    nothing of the queue is known. *reason* is a word for machines, *message* a sentence for people. *history* is for
-    the next decision.
+    nothing of the queue is known. *recommendation* is what would be set if nobody else held the number. *reason* is a
+    word for machines, *message* a sentence for people. *history* is for the next decision.
     """
 
     replicas: int | None
@@ -55,6 +55,7 @@ class Decision:
     message: str
     history: History
     wish: int | None = None
+    recommendation: int = 0
     lanes: float = 0.0
     doubt: Doubt | None = None
 
@@ -86,7 +87,9 @@ def decide(seen: Observation, policy: Policy, history: History, now: float) -> D
     else:
         decision = _follow_demand(known, policy, history, now, wish)
     decision = replace(decision, lanes=lanes, doubt=doubt, wish=wish if known.shards else None)
-    return _note_rise(_apply_limits(_apply_overrides(decision, policy), seen, policy), seen, now)
+    decision = _apply_overrides(decision, policy)
+    decision = replace(decision, recommendation=seen.replicas if decision.replicas is None else decision.replicas)
+    return _note_rise(_apply_limits(decision, seen, policy), seen, now)
 
 
 def _learned(seen: Observation, policy: Policy, history: History, now: float) -> History:

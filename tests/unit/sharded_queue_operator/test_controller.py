@@ -8,6 +8,7 @@ import pytest
 
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Shard
+from sharded_queue_operator import metrics
 from sharded_queue_operator.controller import controller as module
 from sharded_queue_operator.controller.controller import TRIES, Controller
 from sharded_queue_operator.errors import ApiRefused
@@ -212,3 +213,24 @@ async def test_what_a_deleted_resource_scaled_is_restored_at_once(
     await reconcile(controller)
 
     assert [patch["spec"] for patch in patched] == [{"replicas": 3}]
+
+
+async def test_a_recommendation_is_a_metric_for_as_long_as_the_spec_is_valid(
+    controller: Controller, server: Server
+) -> None:
+    """Another scaler follows it: without a number it keeps the workers, and an old number would look current."""
+
+    def recommended() -> float | None:
+        return metrics.registry.get_sample_value(
+            "sharded_queue_recommended_replicas", {"namespace": "shop", "queue": "n"}
+        )
+
+    server.applies = True
+    controller.resource_changed(body(scaling={"mode": "Recommend", "minReplicas": 2}))
+    controller.on_reading(NAME, Reading(monotonic(), (ShardState(Shard("a")),)))
+    await reconcile(controller)
+    assert (recommended(), server.told["recommendedReplicas"]) == (2, 2)
+
+    controller.resource_changed(body(version=2, scaling={"minReplicas": 11}))
+    await reconcile(controller)
+    assert recommended() is None

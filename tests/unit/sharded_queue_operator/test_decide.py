@@ -987,3 +987,27 @@ def test_what_stays_the_same_is_scaled_to_an_end(seen: ShardState, start: float,
     assert replicas[: top + 1] == sorted(replicas[: top + 1])
     assert replicas[top:] == sorted(replicas[top:], reverse=True)
     assert len(set(replicas[45:])) == 1
+
+
+# Recommendations
+
+
+def test_a_recommendation_is_the_decision_with_all_but_the_mode() -> None:
+    """What another scaler is to follow: with the limits, the window, and what a person ordered."""
+    timeline = Timeline(replace(POLICY, max_replicas=4, is_recommending=True))
+    first = timeline.see(state(*[60] * 30))
+    assert (first.replicas, first.recommendation) == (None, 4)
+
+    timeline.replicas = 4
+    timeline.keep(20, state())
+    assert timeline.see(state()).recommendation == 4
+    timeline.keep(70, state())
+    assert timeline.see(state()).recommendation == 0
+    timeline.policy = replace(timeline.policy, pinned=7)
+    assert timeline.see(state()).recommendation == 7
+
+
+def test_a_recommendation_never_falls_while_the_queue_is_unknown() -> None:
+    timeline = Timeline(replace(POLICY, is_recommending=True), replicas=3)
+
+    assert timeline.see(doubt=UNREACHABLE).recommendation == 3

@@ -64,7 +64,7 @@ def told(
     born = {Shard("a"): handler["born"][0] for handler in before.get("handlers", [])}
     service_times = {"a": ServiceTime(10, 10 * seconds)}
     history = replace(History.restored({}, born).with_counters(observation.shards), service_times=service_times)
-    decision = Decision(None, "AsWished", "as it is", history, wish=2, lanes=1.5, doubt=doubt)
+    decision = Decision(None, "AsWished", "as it is", history, wish=2, recommendation=2, lanes=1.5, doubt=doubt)
     return status_of(RESOURCE, None, observation, decision, before=before, read_at=now, now=now)
 
 
