@@ -137,7 +137,8 @@ def test_a_list_shows_what_matters(queues: Queues) -> None:
     queues.apply()
 
     header = queues.kubectl("get", "shq").splitlines()[0].split()
-    assert header == ["NAME", "DESIRED", "CURRENT", "READY", "WORKERS", "DEPTH", "LAG", "REASON", "AGE"]
+    workers = ["DESIRED", "CURRENT", "RUNNING", "WORKERS"]
+    assert header == ["NAME", "READY", *workers, "DEPTH", "LAG", "REASON", "AGE"]
 
 
 def test_scale_pins_the_replicas(queues: Queues) -> None:
