@@ -70,6 +70,7 @@ REDIS = {"addresses": ["redis:6379"]}
         ({"handlers": [{"name": "a"}, {"name": "a"}]}, "Duplicate value"),
         ({"handlers": [{"name": "a", "shards": 65}]}, "less than or equal to 64"),
         ({"handlers": [{"name": "a", "microsecondsPerRequest": 0}]}, "microsecondsPerRequest"),
+        ({"handlers": [{"name": "a", "secondsPerRequest": 0}]}, "secondsPerRequest"),
         ({"worker": None}, "exactly one of worker and scaleTargetRef must be set"),
         ({"scaleTargetRef": {"name": "mine"}}, "exactly one of worker and scaleTargetRef must be set"),
         ({"worker": {"image": "a", "modules": ["not-a-module"]}}, "spec.worker.modules[0]"),
@@ -118,6 +119,14 @@ def test_what_would_lose_requests_cannot_be_changed(queues: Queues, change: dict
 
     with pytest.raises(RuntimeError, match=sentence):
         queues.kubectl("replace", "--filename", "-", stdin=str(queues.manifest(**(first | change))))
+
+
+def test_what_earlier_releases_stored_stays(queues: Queues) -> None:
+    """`secondsPerRequest` was taken out of the schema, and the server dropped it from each resource that it read."""
+    handlers = [{"name": "a", "secondsPerRequest": 0.02}, {"name": "b", "secondsPerRequest": 1}]
+    queues.apply(handlers=handlers)
+
+    assert queues.get("shq", "notifications")["spec"]["handlers"] == handlers
 
 
 def test_handlers_come_and_go(queues: Queues) -> None:

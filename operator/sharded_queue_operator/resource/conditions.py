@@ -22,8 +22,10 @@ SHARED_HANDLERS, CONTESTED = "SharedHandlers", "Contested"
 ROLLING_OUT = "RollingOut"
 """Another release is on its way, and nothing is known to keep it from running."""
 SCALE_DOWN_WAITS = "ScaleDownWaits"
+DEPRECATED = "Deprecated"
+"""The spec has a field that a later version will not have. Absent from the status of a resource that never had one."""
 
-ABNORMAL_TRUE = (HOT_THREADS, STARVING, SHARED_HANDLERS, CONTESTED)
+ABNORMAL_TRUE = (HOT_THREADS, STARVING, SHARED_HANDLERS, CONTESTED, DEPRECATED)
 """Conditions that are False when all is well; each one that becomes True is an event."""
 
 ENDED = "NoLonger"

@@ -86,7 +86,16 @@ class Redis(_Part, frozen=True):
 class Handler(_Part, frozen=True):
     name: HandlerName
     microseconds_per_request: Annotated[int, Meta(ge=1, le=86_400_000_000)] | None = None
+    seconds_per_request: Annotated[float, Meta(ge=0.000001, le=86_400)] | None = None
+    """As earlier releases spelt it."""
     shards: Annotated[int, Meta(ge=1, le=64)] = 1
+
+    @property
+    def seconds(self) -> float | None:
+        """Time to handle one request, if the user gave it."""
+        if self.microseconds_per_request is None:
+            return self.seconds_per_request
+        return self.microseconds_per_request / 1e6
 
 
 class Worker(_Part, frozen=True):
@@ -243,9 +252,7 @@ def _policy_of(spec: Spec, pause: str | None = None) -> Policy:
         threads_per_replica=scaling.threads_per_replica,
         drain_seconds=scaling.target_drain_seconds,
         window_seconds=scaling.scale_down_stabilization_seconds,
-        seconds_per_request={
-            h.name: h.microseconds_per_request / 1e6 for h in spec.handlers if h.microseconds_per_request is not None
-        },
+        seconds_per_request={handler.name: handler.seconds for handler in spec.handlers if handler.seconds is not None},
         fallback_replicas=scaling.fallback.replicas or 0,
         stale_seconds=max(STALE_SECONDS, POLLS_UNTIL_STALE * scaling.poll_period_seconds),
         pinned=spec.replicas,

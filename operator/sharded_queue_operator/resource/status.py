@@ -14,6 +14,7 @@ from sharded_queue_operator.resource.availability import Problem, worst
 from sharded_queue_operator.resource.conditions import (
     AVAILABLE,
     CONTESTED,
+    DEPRECATED,
     ROLLING_OUT,
     Condition,
     Readiness,
@@ -82,6 +83,7 @@ def status_of(
         available,
         *other_conditions,
         *thread_conditions(seen, policy, by_type(before), now, workers),
+        *_deprecated(resource, before),
     ]
     return {
         **(_with_queue(before, resource, seen, decision, read_at) if seen.shards else before),
@@ -242,6 +244,17 @@ def _scaling_limited(decision: Decision, resource: Resource) -> Condition:
         message = f"the requests would keep more than {policy.max_replicas} workers busy"
         return Condition("ScalingLimited", "True", "TooFewReplicas", message)
     return Condition("ScalingLimited", "False", "WithinBounds", "maxReplicas is not reached")
+
+
+def _deprecated(resource: Resource, before: Manifest) -> list[Condition]:
+    """Fields in use that a later version will not have."""
+    old = [handler.name for handler in resource.spec.handlers if handler.seconds_per_request is not None]
+    if old:
+        message = f"secondsPerRequest of {', '.join(old)}: set microsecondsPerRequest, a million times as much, instead"
+        return [Condition(DEPRECATED, "True", "FieldRenamed", message)]
+    if DEPRECATED in by_type(before):
+        return [Condition(DEPRECATED, "False", "NoneInUse", "no field in use is deprecated")]
+    return []
 
 
 def _merged_conditions(before: Manifest, conditions: Sequence[Condition], generation: int, now: str) -> list[Manifest]:

@@ -60,6 +60,14 @@ def test_what_is_written_becomes_the_policy() -> None:
     assert resource.spec.shards == [Shard("a", 0, 2), Shard("a", 1, 2)]
 
 
+def test_an_earlier_spelling_of_the_seconds_is_read_too() -> None:
+    """It was dropped in silence, and the operator learned the time anew."""
+    both = {"secondsPerRequest": 9, "microsecondsPerRequest": 500_000}
+    resource = parsed(body(handlers=[{"name": "a", "secondsPerRequest": 0.02}, {"name": "b", **both}, {"name": "c"}]))
+
+    assert resource.policy.seconds_per_request == {"a": 0.02, "b": 0.5}
+
+
 def test_keys_of_a_prefix_stand_apart() -> None:
     keys = parsed(body(redis={"addresses": ["redis:6379"], "keyPrefix": "shop:"})).spec.redis.keys
 

@@ -223,3 +223,17 @@ def test_who_else_holds_the_number_is_told_and_whom_that_starves(
     assert f"{found['status']}/{found['reason']}" == ready
     assert (starving["status"], starving["reason"]) == ("True", "NumberHeld")
     assert " for 10 s, while " in starving["message"]
+
+
+def test_a_field_that_a_later_version_drops_is_told_for_as_long_as_it_is_used() -> None:
+    def deprecated(before: dict[str, Any], **handler: Any) -> dict[str, Any]:
+        manifest = body()
+        manifest["spec"]["handlers"] = [{"name": "a", **handler}]
+        decision = Decision(None, "AsWished", "", History())
+        return status_of(parsed(manifest), None, seen(), decision, before=before, read_at=EARLY, now=EARLY)
+
+    never, used = deprecated({}), deprecated({}, secondsPerRequest=0.02)
+    assert condition(never, "Deprecated") == {}
+    assert condition(used, "Deprecated")["message"].startswith("secondsPerRequest of a: set microsecondsPerRequest")
+    assert [event.reason for event in events_of(never, used)] == ["Deprecated"]
+    assert condition(deprecated(used), "Deprecated")["status"] == "False"
