@@ -35,6 +35,23 @@ AWAITED_SECONDS = 1.0
 """The same while some of these pods are to go."""
 
 
+ASK_SECONDS = 60.0
+"""
+Until the API server is asked again who made a ReplicaSet that the workload did not make. The answer changes when
+somebody deletes a Deployment without its pods, and makes it again.
+"""
+
+REFUSED_SECONDS = 5.0
+"""The same where the API server did not say."""
+
+
+class Maker(NamedTuple):
+    """The uid of the Deployment that made a ReplicaSet, "" for none, and until when another answer is not asked for."""
+
+    uid: str
+    until: float
+
+
 class Ended(NamedTuple):
     """A pod whose containers have ended and will not restart, and when that became known."""
 
@@ -53,8 +70,8 @@ class PodTracker:
         """Until a reading shows that they hold nothing."""
         self._listed_at: dict[Name, float] = {}
         """Of the resources whose pods are not watched."""
-        self._deployments: dict[Name, dict[str, str]] = {}
-        """Uids of ReplicaSets, each with the uid of the Deployment that made it."""
+        self._makers: dict[Name, dict[str, Maker]] = {}
+        """By the uids of ReplicaSets."""
 
     # News
 
@@ -87,7 +104,7 @@ class PodTracker:
         return True
 
     def forget(self, resource: Name) -> None:
-        for known in (self._known, self._ended, self._listed_at, self._deployments):
+        for known in (self._known, self._ended, self._listed_at, self._makers):
             known.pop(resource, None)
 
     async def replace_all(self, bodies: Sequence[Manifest], namespace: str) -> None:
@@ -112,6 +129,13 @@ class PodTracker:
         for body in bodies:
             if is_final(body) and body["metadata"]["name"] in before:
                 self._end(resource, body)
+        self._forget_makers(resource)
+
+    def _forget_makers(self, resource: Name) -> None:
+        """Of pods that are gone: whoever may create pods chooses their controllers, without end."""
+        used = {pod.controller.uid for pod in self._known.get(resource, {}).values()}
+        used |= {ended.controller.uid for ended in self._ended.get(resource, {}).values()}
+        self._makers[resource] = {uid: maker for uid, maker in self._makers.get(resource, {}).items() if uid in used}
 
     # Pods that exist
 
@@ -144,20 +168,22 @@ class PodTracker:
             return False
         if controller.uid == workload.uid:
             return True
-        deployments = self._deployments.setdefault(resource, {})
-        if controller.kind == "ReplicaSet" and deployments.get(controller.uid) != workload.uid:
-            deployments[controller.uid] = await self._deployment_of(resource.namespace, controller)
-        return deployments.get(controller.uid) == workload.uid
+        if controller.kind != "ReplicaSet":
+            return False
+        makers = self._makers.setdefault(resource, {})
+        known = makers.get(controller.uid)
+        if known is None or (known.uid != workload.uid and monotonic() >= known.until):
+            known = makers[controller.uid] = await self._maker_of(resource.namespace, controller)
+        return known.uid == workload.uid
 
-    async def _deployment_of(self, namespace: str, replica_set: ControllerRef) -> str:
-        """The uid of the Deployment that made a ReplicaSet; "" when there is none, or the server does not say."""
+    async def _maker_of(self, namespace: str, replica_set: ControllerRef) -> Maker:
         try:
             body = await self._api.find(apps("replicasets", Name(namespace, replica_set.name)))
         except ApiRefused as error:
             log.warning("%s/%s: which workload made its pods is not known: %s", namespace, replica_set.name, error)
-            return ""
+            return Maker("", monotonic() + REFUSED_SECONDS)
         is_same = body is not None and body["metadata"]["uid"] == replica_set.uid
-        return ControllerRef.of(body).uid if body and is_same else ""
+        return Maker(ControllerRef.of(body).uid if body and is_same else "", monotonic() + ASK_SECONDS)
 
     async def list_if_due(self, resource: Resource, workload: Workload) -> None:
         """Find out now and then which unwatched pods have ended."""

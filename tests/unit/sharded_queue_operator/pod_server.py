@@ -62,7 +62,9 @@ class PodServer:
         self.pods = {each["metadata"]["name"]: each for each in pods}
         self.costs: dict[str, str] = {}
         self.refuses = False
-        self.lists = 0
+        self.lists = self.finds = 0
+        self.owner: str | None = None
+        """Of all ReplicaSets, in place of their own."""
 
     async def get(self, path: str, **query: str) -> dict[str, Any]:
         if self.refuses:
@@ -73,11 +75,17 @@ class PodServer:
     async def find(self, path: str) -> dict[str, Any] | None:
         if self.refuses:
             raise ApiRefused(403, "no right to read pods and their controllers")
+        self.finds += 1
         kind, name = path.split("/")[-2:]
         return self.replica_set(name.removesuffix("-77")) if kind == "replicasets" else self.pods.get(name)
 
     def replica_set(self, controller: str) -> dict[str, Any]:
-        owner = {"kind": "Deployment", "name": controller, "uid": f"deployment-{controller}", "controller": True}
+        owner: dict[str, Any] = {
+            "kind": "Deployment",
+            "name": controller,
+            "uid": self.owner or f"deployment-{controller}",
+        }
+        owner["controller"] = True
         return {"metadata": {"name": f"{controller}-77", "uid": f"replicas-{controller}", "ownerReferences": [owner]}}
 
     async def merge(self, path: str, patch: dict[str, Any]) -> dict[str, Any]:
