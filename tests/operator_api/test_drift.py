@@ -103,6 +103,21 @@ def test_somebody_elses_deployment_is_left_alone(queues: Queues, operator: Opera
     queues.wait_until_served()
 
 
+def test_an_orphan_is_adopted(queues: Queues, operator: Operator) -> None:
+    queues.redis.register(threads=2, each=2000)
+    queues.apply()
+    queues.wait_for_replicas(2)
+    before = queues.get("deployment", "notifications-worker")["metadata"]["uid"]
+    queues.kubectl("delete", "shq", "notifications", "--cascade=orphan")
+    queues.apply()
+    queues.wait_until_served()
+
+    uid = queues.get("shq", "notifications")["metadata"]["uid"]
+    metadata = queues.get("deployment", "notifications-worker")["metadata"]
+    assert metadata["uid"] == before
+    assert [owner["uid"] for owner in metadata["ownerReferences"]] == [uid]
+
+
 def test_a_workload_of_the_user_is_scaled_and_nothing_else(queues: Queues, operator: Operator) -> None:
     queues.kubectl("create", "deployment", "mine", "--image=localhost/mine:dev", "--replicas=0")
     queues.apply(worker=None, scaleTargetRef={"name": "mine"})

@@ -14,7 +14,15 @@ from sharded_queue_operator.cluster.drift import Applied, digest, part_of
 from sharded_queue_operator.cluster.rollouts import Rollouts
 from sharded_queue_operator.cluster.targets import Targets, owner_of
 from sharded_queue_operator.errors import ApiRefused, NotOurs
-from sharded_queue_operator.resource.deployment import Manifest, deployment, deployment_name
+from sharded_queue_operator.resource.deployment import (
+    MANAGED_BY,
+    MANAGER,
+    QUEUE,
+    Manifest,
+    deployment,
+    deployment_name,
+    selector,
+)
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.rendering import Rendering, annotate, is_same, render, stage_of
 from sharded_queue_operator.resource.spec import Resource
@@ -33,6 +41,8 @@ class Known(NamedTuple):
     """Digest of the pod template."""
     revised_at: int
     """The generation that brought the template, as far as this process saw it change."""
+    orphan_of: str = ""
+    """The resource that may adopt it."""
 
     @classmethod
     def of(cls, body: Manifest, before: "Known | None" = None) -> "Known":
@@ -46,7 +56,11 @@ class Known(NamedTuple):
         workload, status = Workload.of(body), body.get("status") or {}
         if status.get("observedGeneration", 0) < revised_at:  # its status is that of the revision before
             workload = workload._replace(is_rolling_out=True, updated=0)
-        return cls(version_of(body), workload, owners, is_leaving, json.encode(compact), template, revised_at)
+        encoded, orphan_of = json.encode(compact), _orphan_of(body)
+        return cls(version_of(body), workload, owners, is_leaving, encoded, template, revised_at, orphan_of)
+
+    def is_of(self, resource: Resource) -> bool:
+        return resource.uid in self.owners or self.orphan_of == resource.name.name
 
     @property
     def body(self) -> Manifest:
@@ -132,9 +146,9 @@ class Workloads:
             if found is None:
                 return None
             known = Known.of(found)
-            if resource.uid in known.owners:  # the watch does not report the Deployments of others
+            if known.is_of(resource):  # the watch does not report the Deployments of others
                 self.keep(found)
-        if resource.uid not in known.owners:
+        if not known.is_of(resource):
             raise NotOurs(f"Deployment {name.name} exists already and is not owned by this resource")
         if known.is_leaving:
             raise NotOurs(f"Deployment {name.name} is being deleted")
@@ -212,3 +226,18 @@ def _is_template(body: Manifest, present: Rendering | None, template: Manifest) 
     if present and present.template is not None:
         return is_same(present.template, template)
     return is_same(part_of(body["spec"].get("template"), template), template)
+
+
+def _orphan_of(body: Manifest) -> str:
+    """
+    The resource whose Deployment this was until somebody deleted the resource alone; "" for all others. As a Deployment
+    adopts pods: by labels, and only what no controller has.
+    """
+    metadata = body["metadata"]
+    if any(owner.get("controller") for owner in metadata.get("ownerReferences") or []):
+        return ""
+    labels = metadata.get("labels") or {}
+    queue: str = labels.get(QUEUE, "")
+    pods = selector(Name(metadata["namespace"], queue))
+    is_ours = {**pods, MANAGED_BY: MANAGER}.items() <= labels.items()
+    return queue if is_ours and (body["spec"].get("selector") or {}).get("matchLabels") == pods else ""
