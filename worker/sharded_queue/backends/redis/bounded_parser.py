@@ -9,6 +9,7 @@ Redis decides what it handles anyway, and reading each header in Python would ta
 
 import asyncio
 import math
+import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from time import monotonic
@@ -43,6 +44,9 @@ LIBRARY_BOUNDS = Bounds()
 
 
 BULKS, LISTS, MAPS, ATTRIBUTES = b"$=!", b"*~>", b"%", b"|"
+NUMBERS = re.compile(rb"(?:(?::-?\d{1,19}|\*0|\$-1)\r\n)+")
+"""Numbers, empty lists and nothings, one after the other: most of what the operator reads of a queue at rest."""
+TEXT_MARK, TEXT = ord("$"), re.compile(rb"\$(\d{1,9})\r\n")
 
 
 class Framing:
@@ -77,7 +81,7 @@ class Framing:
         while at < len(data):
             if self.begun_at is None:
                 self.begun_at = monotonic()
-            step = self._step(data, at)
+            step = self._skip_plain(data, at) or self._step(data, at)
             if not step:
                 break
             at += step
@@ -87,6 +91,26 @@ class Framing:
         self._rest = data[at:]
         _check("a line", len(self._rest), LINE_BYTES, "bytes")
         _check("a message", self._bytes, self._bounds.bytes, "bytes")
+
+    def _skip_plain(self, data: bytes, at: int) -> int:
+        """The length of the whole numbers, texts and empty lists that come next: what costs no look at each header."""
+        begin, pending, end, most = at, self._pending, len(data), self._bounds.bytes
+        while pending and at < end and not self._skip:
+            if data[at] == TEXT_MARK and (found := TEXT.match(data, at)):
+                length = int(found[1])
+                count, after = 1, found.end() + length + 2
+                if length > most:
+                    break
+            elif found := NUMBERS.match(data, at):
+                after = found.end()
+                count = data.count(b"\n", at, after)
+            else:
+                break
+            if count > pending or after > end:
+                break
+            at, pending = after, pending - count
+        self._pending = pending
+        return at - begin
 
     def _step(self, data: bytes, at: int) -> int:
         """The length of the next header, with its body as far as it is there; 0 when the chunk ends inside a header."""

@@ -85,8 +85,8 @@ DROP_REACH = 100_000
 """Requests between those that are dropped and the ends of their tubes: 2 ms of Redis, and 10 ms for 1,000."""
 PAGE = 100
 """Dead letters and schedules read in one step: each may be as large as a request."""
-COUNTERS = {"depth", "registered", "settled", "dead", "busy_us", "born", "polled", "duplicates"}
-"""Those that `observe` reports."""
+COUNTERS = ("depth", "registered", "settled", "dead", "busy_us", "born", "polled", "duplicates")
+"""Those that `observe` reports, in its order."""
 COUNTED = re.compile(rb"-?[0-9]{1,16}")
 LETTER = re.compile(rb"([0-9]{1,9}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ")
 PROGRESS = re.compile(rb"[0-9]+ -?[0-9]+ ([0-9]{1,15}) ([0-9]{1,16}) ([0-9]{1,16}|-) (.*)", re.DOTALL)
@@ -642,8 +642,9 @@ def _counted(name: str, value: bytes) -> int:
 def _state(shard: Shard, reply: list[Any]) -> ShardState:
     now, counted, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue, *later = reply
     schedules, layout, undrained, parked, parked_depth, letters, paused, quarantined, withheld = later
-    fields = {text_of(name): value for name, value in _pairs(counted)}
-    counters = {name: _counted(name, value) for name, value in fields.items() if name in COUNTERS}
+    *values, is_paused = counted
+    found = zip(COUNTERS, values, strict=True)
+    counters = {name: _counted(name, value) for name, value in found if value is not None}
     lags = [_tube_lag(now, *triple) for triple in grouped(oldest, 4)]
     return ShardState(
         shard=shard,
@@ -661,7 +662,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         dead=counters.get("dead", 0),
         busy_seconds=counters.get("busy_us", 0) / 1_000_000,
         born=counters.get("born"),
-        is_paused="paused" in fields,
+        is_paused=is_paused is not None,
         delayed=delayed,
         overdue=overdue,
         polled_seconds=max(0.0, (now - counters["polled"]) / 1000) if "polled" in counters else None,

@@ -2,14 +2,16 @@
 -- The state of a shard at a cost of O(worst + holds + LOOKED_AT), whatever the numbers of threads and of bound threads.
 --
 -- ARGV  worst, holds to list at most beside those of the oldest tubes
--- Returns {now, counters (flat), threads, ready, bound, blocked, deepest that are not parked (flat), oldest tubes (flat:
--- thread/priority, stamp, depth, state of the thread), held (flat: thread, owner, fence, since or 0, lease ends at,
--- requests in its hand), delayed, overdue, schedules, layout, old, parked, depth of the parked, dead letters, paused threads,
+-- Returns {now, counters and the mark of a paused shard, threads, ready, bound, blocked, deepest that are not parked
+-- (flat), oldest tubes (flat: thread/priority, stamp, depth, state of the thread), held (flat: thread, owner, fence,
+-- since or 0, lease ends at, requests in its hand), delayed, overdue, schedules, layout, old, parked, depth of the parked, dead letters, paused threads,
 -- records in quarantine, blocked threads with requests, the first to be free first (flat: thread, free at, depth)}
 
 local LOOKED_AT = 1000
 local worst, most_holds = tonumber(ARGV[1]), tonumber(ARGV[2])
-local paused = redis.call('HGET', COUNTERS, 'paused')
+local counters = redis.call('HMGET', COUNTERS,
+  'depth', 'registered', 'settled', 'dead', 'busy_us', 'born', 'polled', 'duplicates', 'paused')
+local paused = counters[#counters]
 -- thread -> whether its lease lasts; thread -> when its lease ends, as far as it was read; the holds of the answer
 local holds, ends, held = {}, {}, {}
 
@@ -126,7 +128,7 @@ end
 check_format()
 list_first_holds()
 local oldest = oldest_tubes()
-return { now, redis.call('HGETALL', COUNTERS), redis.call('HLEN', THREADS), count_ready(),
+return { now, counters, redis.call('HLEN', THREADS), count_ready(),
          redis.call('ZCOUNT', LEASES, '(' .. now_text, '+inf'), redis.call('ZCARD', BLOCKED),
          deepest_threads(), oldest, held, redis.call('ZCARD', DUE),
          redis.call('ZCOUNT', DUE, '-inf', now_text) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now_text),
