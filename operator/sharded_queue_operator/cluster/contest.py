@@ -7,6 +7,7 @@ and tries again after five minutes.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 from sharded_queue_operator.resource.conditions import CONTESTED, Condition
 from sharded_queue_operator.resource.deployment import MANAGER
@@ -55,6 +56,12 @@ class Contests:
         elif not contest.is_undone or contest.wanted != wanted:
             self._undone(contest, wanted, now)
         return now < contest.rests_until
+
+    def next_change(self, name: Name, now: float) -> float:
+        """When time alone ends a rest, or the time in which a write counts as undone; inf for never."""
+        contest = self._known.get(name)
+        ends = (contest.rests_until, contest.at + UNDONE_SECONDS) if contest else ()
+        return min((at for at in ends if at >= now), default=inf)
 
     def _undone(self, contest: Contest, wanted: int, now: float) -> None:
         if not contest.is_undone:

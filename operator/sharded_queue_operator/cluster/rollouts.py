@@ -95,6 +95,10 @@ class Rollouts:
     def _failures(self) -> set[Name]:
         return self._failed - self._forgiven
 
+    @property
+    def waiting(self) -> Sequence[Name]:
+        return list(self._waiting)
+
     def stages(self) -> dict[str, int]:
         """How many resources are in each stage."""
         return {"under_way": len(self._under_way), "failed": len(self._failures()), "waiting": len(self._waiting)}

@@ -5,6 +5,7 @@ The operator changes their replicas, and the mark by which it restores them.
 """
 
 import logging
+from math import inf
 from time import monotonic
 from typing import NamedTuple
 
@@ -88,13 +89,21 @@ class Targets:
         if first := self._claimant(path, resource.name):
             raise Claimed(f"{ref.kind} {ref.name} is scaled by the ShardedQueue {first.name}, which is older")
         known = self._read.get(resource.name)
-        stood_seconds = (known.read_at if known else 0.0) - self._scaled_at.get(resource.name, float("-inf"))
-        if known is None or monotonic() > known.read_at + pause(known.workload, stood_seconds):
+        if known is None or monotonic() >= self.next_read(resource):
             body = await self._api.get(path)
             if owner := owner_of(body):
                 raise Claimed(f"{ref.kind} {ref.name} is owned by the ShardedQueue {owner.name}")
             known = self._read[resource.name] = Target(monotonic(), Workload.of(body), Mark.of(body))
         return known.workload
+
+    def next_read(self, resource: Resource) -> float:
+        """When a workload that no watch reports is to be read again; inf where a watch does, -inf for at once."""
+        if resource.spec.scale_target_ref is None:
+            return inf
+        if resource.name not in self._read:
+            return -inf
+        known = self._read[resource.name]
+        return known.read_at + pause(known.workload, known.read_at - self._scaled_at.get(resource.name, -inf))
 
     async def scale(self, resource: Resource, ref: ScaleTargetRef, workload: Workload | None, replicas: int) -> bool:
         """Set the replicas; whether that took a write."""

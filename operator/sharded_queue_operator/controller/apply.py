@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from math import inf
 from time import monotonic
 from typing import Any
 from uuid import uuid4
@@ -38,6 +39,8 @@ class Applier:
         self._identity = identity
         self._status_seconds = status_seconds
         self._written_at: dict[Name, float] = {}
+        self._due_at: dict[Name, float] = {}
+        """When a status that differs from what is written is to be written."""
         self._unknown_fields: set[str] = set()
         """
         Fields of a status that the API server drops, since its CRD is older than this process. They would be written
@@ -87,7 +90,12 @@ class Applier:
         """
         name, before = Name.of(body), body.get("status") or {}
         change = {key: value for key, value in status.patch(before, after).items() if key not in self._unknown_fields}
-        if not change or not (status.is_urgent(before, after) or self._is_due(name, before, after)):
+        self._due_at.pop(name, None)
+        if not change:
+            return body
+        pause = 0.0 if status.is_urgent(before, after) else self._pause(before, after)
+        if monotonic() < (due_at := self._written_at.get(name, -inf) + pause):
+            self._due_at[name] = due_at
             return body
         self._written_at[name] = monotonic()
         try:
@@ -113,11 +121,14 @@ class Applier:
         except ApiRefused as error:
             log.warning("%s: spec.replicas cannot be removed: %s", Name.of(body), error)
 
-    def _is_due(self, name: Name, before: Manifest, after: Manifest) -> bool:
-        age = monotonic() - self._written_at.get(name, float("-inf"))
+    def next_write(self, name: Name) -> float:
+        """When a status is to be written that was not worth a write yet; inf where it has been written."""
+        return self._due_at.get(name, inf)
+
+    def _pause(self, before: Manifest, after: Manifest) -> float:
         if status.is_emptied_or_filled(before, after):
-            return age >= min(EMPTIED_SECONDS, self._status_seconds)
-        return age >= self._status_seconds * (1 if status.is_worth_writing(before, after, now()) else SLOWER)
+            return min(EMPTIED_SECONDS, self._status_seconds)
+        return self._status_seconds * (1 if status.is_worth_writing(before, after, now()) else SLOWER)
 
     async def emit(self, body: Manifest, events: list[Event]) -> None:
         for event in events:
@@ -154,6 +165,7 @@ class Applier:
 
     def forget(self, name: Name) -> None:
         self._written_at.pop(name, None)
+        self._due_at.pop(name, None)
 
 
 def _count_scaling(name: Name, before: int, after: int) -> None:

@@ -9,20 +9,23 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 from time import monotonic
 
+from sharded_queue.state import ShardState
 from sharded_queue_operator import metrics
 from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.cluster import contest
 from sharded_queue_operator.cluster.api import Api, core, is_newer
 from sharded_queue_operator.cluster.contest import Contests
+from sharded_queue_operator.cluster.pod import resource_of
 from sharded_queue_operator.cluster.pods import PodTracker
 from sharded_queue_operator.cluster.rollouts import OUTDATED, Rollouts
 from sharded_queue_operator.cluster.workloads import Workloads
 from sharded_queue_operator.controller.apply import Applier, now
 from sharded_queue_operator.controller.entry import CacheEntry
 from sharded_queue_operator.controller.lease_recovery import LeaseRecovery
-from sharded_queue_operator.controller.scale_down import ScaleDown
+from sharded_queue_operator.controller.scale_down import ScaleDown, Step
 from sharded_queue_operator.controller.sharing import Sharing
 from sharded_queue_operator.controller.watchdog import Watchdog
 from sharded_queue_operator.controller.workqueue import WorkQueue
@@ -31,7 +34,15 @@ from sharded_queue_operator.polling.observer import Observer
 from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.polling.timetable import LONGEST_PAUSE_SECONDS
 from sharded_queue_operator.resource import status
-from sharded_queue_operator.resource.conditions import AVAILABLE, CONTESTED, ROLLING_OUT, Condition, condition
+from sharded_queue_operator.resource.conditions import (
+    AVAILABLE,
+    CONTESTED,
+    ROLLING_OUT,
+    Condition,
+    by_type,
+    condition,
+    seconds_until_change,
+)
 from sharded_queue_operator.resource.deployment import Manifest, deployment
 from sharded_queue_operator.resource.mark import Mark
 from sharded_queue_operator.resource.name import Name
@@ -40,6 +51,7 @@ from sharded_queue_operator.resource.spec import Resource, parsed
 from sharded_queue_operator.resource.workload import Workload
 from sharded_queue_operator.scaling.decide import Decision, decide
 from sharded_queue_operator.scaling.observation import Observation
+from sharded_queue_operator.scaling.rest import next_change
 from sharded_queue_operator.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -75,6 +87,7 @@ class Controller:
         self._lease_recovery = LeaseRecovery(self.pods, self.observer.coordinator)
         self._contests = Contests()
         self._sharing = Sharing()
+        self._failed_rollouts = 0
         self._progress_at = monotonic()
         self.is_running = False
 
@@ -121,6 +134,7 @@ class Controller:
         name = Name.of(body)
         if self.entries.pop(name, None) is None:
             return
+        self._stir(*self._sharing.forget(name))
         for each in (
             self.observer,
             self._watchdog,
@@ -130,7 +144,6 @@ class Controller:
             self._scale_down,
             self._applier,
             self._contests,
-            self._sharing,
             self.queue,
         ):
             each.forget(name)
@@ -153,8 +166,12 @@ class Controller:
         self._go_on_rolling()
 
     def _go_on_rolling(self) -> None:
-        for stage, count in self.rollouts.stages().items():
+        stages = self.rollouts.stages()
+        for stage, count in stages.items():
             metrics.rollouts.labels(stage).set(count)
+        if stages["failed"] != self._failed_rollouts:  # the condition of each that waits says so
+            self._failed_rollouts = stages["failed"]
+            self._stir(*self.rollouts.waiting)
         for name in self.rollouts.next(len(self.workloads.known)):
             self.queue.add(name)
 
@@ -171,9 +188,11 @@ class Controller:
             self.queue.add(owner)
 
     def pod_changed(self, body: Manifest) -> None:
+        self._stir(resource_of(body))
         self._pod_lost(self.pods.keep(body))
 
     def pod_gone(self, body: Manifest) -> None:
+        self._stir(resource_of(body))
         self._pod_lost(self.pods.drop(body))
 
     def _pod_lost(self, owner: Name | None) -> None:
@@ -181,14 +200,22 @@ class Controller:
         if owner:
             self.observer.hurry(owner)
 
+    def _stir(self, *names: Name | None) -> None:
+        """Reconcile these with their next readings, whatever the readings say."""
+        for name in names:
+            if name and (entry := self.entries.get(name)):
+                entry.is_stirred = True
+
     def on_reading(self, name: Name, reading: Reading) -> None:
         entry = self.entries.get(name)
         if entry and entry.resource:
-            entry.reading = reading
             # The pauses between readings grow while the queue is in doubt.
             pause = LONGEST_PAUSE_SECONDS if reading.doubt else 0
             self._watchdog.expect(name, entry.resource.policy.stale_seconds + pause)
-            self.queue.add(name)
+            if entry.hear(reading, monotonic()):
+                self.queue.add(name)
+            elif any(state.depth for state in reading.shards):
+                _export_ages(name, reading.shards)
 
     def _on_silence(self, name: Name) -> None:
         entry = self.entries.get(name)
@@ -204,7 +231,8 @@ class Controller:
                 deployment(resource, 0)
             entry.accept(resource)
             self.workloads.claim(resource)
-            self._sharing.claim(resource)
+            self._go_on_rolling()
+            self._stir(*self._sharing.claim(resource))
             self._watchdog.expect(resource.name, resource.policy.stale_seconds)
             self.observer.subscribe(resource)
         except Exception as error:
@@ -222,6 +250,7 @@ class Controller:
             try:
                 async with self.queue.next() as name:
                     await self.reconcile(name)
+                    await asyncio.sleep(0)  # a thousand that wait for nothing would hold the event loop
             except ApiRefused as error:
                 log.warning("%s; trying again", status.short(str(error)))
             except Exception:
@@ -233,6 +262,7 @@ class Controller:
         entry = self.entries.get(name)
         if entry is None:
             return
+        entry.is_stirred, entry.due_at = False, -inf
         metrics.initialise(*name)
         metrics.accepted.labels(*name).set(entry.complaint is None)
         if entry.complaint:
@@ -265,9 +295,10 @@ class Controller:
 
     async def _act(self, entry: CacheEntry, resource: Resource, reading: Reading) -> None:
         workload = await self.workloads.find(resource)
-        history = entry.history
         seen = entry.observation(workload, reading)
         pinned = pin(resource.policy, resource.spec.pin_seconds, entry.body.get("status") or {}, now())
+        entry.catch_up(workload, pinned.policy)
+        history = entry.history
         decision, conditions = self._decide(entry, resource, workload, seen, pinned)
         if workload:
             await self._applier.emit(entry.body, await self._lease_recovery.reclaim(resource, workload, seen))
@@ -286,8 +317,26 @@ class Controller:
             self.observer.hurry(resource.name)
         if entry.history is history:  # else the spec changed meanwhile, and what was learned is void
             entry.history = decision.history
+            entry.due_at = self._due_at(entry, resource, seen, decision, step, pinned)
         _export_metrics(resource.name, workload, seen, decision)
         _export_conditions(resource.name, entry.body.get("status") or {})
+
+    def _due_at(
+        self, entry: CacheEntry, resource: Resource, seen: Observation, decision: Decision, step: Step, pinned: Pin
+    ) -> float:
+        """When to reconcile again although nothing happens: -inf for at the next reading."""
+        if not step.is_prepared or step.condition.status == "True" or pinned.is_over:
+            return -inf
+        at, conditions = monotonic(), by_type(entry.body.get("status") or {})
+        policy = resource.policy.fitted(decision.history.start_time.seconds)
+        return min(
+            next_change(seen, resource.policy, decision, at),
+            at + pinned.seconds_left,
+            at + seconds_until_change(seen, policy, conditions, now()),
+            self._contests.next_change(resource.name, at),
+            self.workloads.targets.next_read(resource),
+            self._applier.next_write(resource.name),
+        )
 
     def _decide(
         self, entry: CacheEntry, resource: Resource, workload: Workload | None, seen: Observation, pinned: Pin
@@ -345,8 +394,13 @@ def _export_metrics(name: Name, workload: Workload | None, seen: Observation, de
     if seen.shards:
         metrics.lanes.labels(*name).set(decision.lanes)
         metrics.depth.labels(*name).set(seen.depth)
-        metrics.lag_seconds.labels(*name).set(seen.lag_seconds)
-        metrics.unconsumed_depth.labels(*name).set(sum(state.depth for state in seen.shards if state.is_unconsumed))
+        _export_ages(name, seen.shards)
+
+
+def _export_ages(name: Name, shards: Sequence[ShardState]) -> None:
+    """What grows while nothing happens."""
+    metrics.lag_seconds.labels(*name).set(max(state.lag_seconds for state in shards))
+    metrics.unconsumed_depth.labels(*name).set(sum(state.depth for state in shards if state.is_unconsumed))
 
 
 def _export_conditions(name: Name, written: Manifest) -> None:

@@ -6,6 +6,8 @@ would be most of this process.
 """
 
 from dataclasses import dataclass, field
+from math import inf
+from time import monotonic
 
 from sharded_queue.tube import Shard
 from sharded_queue_operator.cluster.api import is_newer
@@ -16,8 +18,10 @@ from sharded_queue_operator.resource.deployment import Manifest
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import ACCEPT, PAUSE, ROLLOUT, Resource
 from sharded_queue_operator.resource.workload import Workload
+from sharded_queue_operator.scaling.decide import decide
 from sharded_queue_operator.scaling.history import History
 from sharded_queue_operator.scaling.observation import Doubt, Observation
+from sharded_queue_operator.scaling.policy import Policy
 
 KEPT = ("namespace", "name", "uid", "resourceVersion", "generation")
 
@@ -31,6 +35,14 @@ class CacheEntry:
     complaint: BadSpec | None = None
     reading: Reading | None = None
     history: History = field(default_factory=History)
+    due_at: float = -inf
+    """When a reconciliation is due, though readings say nothing new; -inf for at the next reading."""
+    same_at: float | None = None
+    """When the last reading came that said nothing new since the last decision."""
+    before: tuple[Reading, float] | None = None
+    """The last reading that said nothing new, and when it came, if one that says something has come since."""
+    is_stirred: bool = False
+    """Whether something else than the queue has changed since the last reconciliation began."""
 
     @classmethod
     def of(cls, body: Manifest) -> "CacheEntry":
@@ -49,7 +61,30 @@ class CacheEntry:
         before, self.body = self.body, _compact(body)
         if _accepted_loss(body) and _accepted_loss(before) != _accepted_loss(body):
             self.history = self.history.without_data()
+            self._forget_repetitions()
         return _spec_version(before) != _spec_version(body)
+
+    def hear(self, reading: Reading, now: float) -> bool:
+        """Take in a reading; whether it takes a reconciliation."""
+        is_same = self.reading is not None and self.reading.is_same(reading)
+        if self.reading and not is_same and self.same_at is not None:
+            self.before = self.before or (self.reading, self.same_at)
+        self.same_at = now if is_same else None
+        self.reading = reading
+        return not is_same or self.is_stirred or now >= self.due_at
+
+    def catch_up(self, workload: Workload | None, policy: Policy) -> None:
+        """
+        Learn from the last reading that said nothing new, before one that says something: it took no decision, but the
+        time until it was spent as the decision before found it.
+        """
+        if self.before:
+            reading, at = self.before
+            self.history = decide(self.observation(workload, reading), policy, self.history, at).history
+        self._forget_repetitions()
+
+    def _forget_repetitions(self) -> None:
+        self.same_at = self.before = None
 
     def wrote(self, body: Manifest) -> None:
         """Take in the server's answer to our write. A change by the author is left to the watch, which reports it."""
@@ -64,6 +99,7 @@ class CacheEntry:
         before = self.resource
         if before and _question(before) != _question(resource):
             self.reading = None
+            self._forget_repetitions()
         if before and before.spec.redis.home != resource.spec.redis.home:
             self.history = self.history.without_data()
         self.resource, self.complaint = resource, None
@@ -73,7 +109,7 @@ class CacheEntry:
         read_at = self.reading.read_at if self.reading else float("-inf")
         period = resource.spec.scaling.poll_period_seconds
         message = f"no reading came for {resource.policy.stale_seconds:.0f} s, though one is due every {period} s"
-        self.reading = Reading(read_at, doubt=Doubt("StaleObservation", message))
+        self.hear(Reading(read_at, doubt=Doubt("StaleObservation", message)), monotonic())
 
     def observation(self, workload: Workload | None, reading: Reading) -> Observation:
         """A workload that is not there, perhaps because somebody deleted it, had the replicas that the status says."""

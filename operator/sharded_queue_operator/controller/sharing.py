@@ -15,17 +15,27 @@ class Sharing:
     def __init__(self) -> None:
         self._named: dict[Key, set[Name]] = {}
 
-    def claim(self, resource: Resource) -> None:
-        """Note which handlers a resource names, in place of the ones that it named before."""
-        self.forget(resource.name)
+    def claim(self, resource: Resource) -> set[Name]:
+        """
+        Note which handlers a resource names, in place of the ones that it named before; the resources whose conditions
+        may change by that.
+        """
+        others = self.forget(resource.name)
         for key in _keys_of(resource):
-            self._named.setdefault(key, set()).add(resource.name)
+            names = self._named.setdefault(key, set())
+            names.add(resource.name)
+            others |= _concerned(names, resource.name)
+        return others
 
-    def forget(self, name: Name) -> None:
+    def forget(self, name: Name) -> set[Name]:
+        """The resources whose conditions may change by that."""
+        others: set[Name] = set()
         for key in [key for key, names in self._named.items() if name in names]:
+            others |= _concerned(self._named[key], name)
             self._named[key].discard(name)
             if not self._named[key]:
                 del self._named[key]
+        return others
 
     def condition(self, resource: Resource) -> Condition:
         for key in _keys_of(resource):
@@ -34,6 +44,12 @@ class Sharing:
                 message = f"handler {key[2]} is scaled by {other} too; name it in one of them"
                 return Condition(SHARED_HANDLERS, "True", "NamedTwice", message)
         return Condition(SHARED_HANDLERS, "False", "NamedOnce", "no other ShardedQueue names one of these handlers")
+
+
+def _concerned(names: set[Name], name: Name) -> set[Name]:
+    """Those that name *name*: each condition names the first of the others."""
+    first = min(names)
+    return names - {name} if name == first else {first}
 
 
 def _keys_of(resource: Resource) -> Iterator[Key]:

@@ -21,6 +21,7 @@ from sharded_queue_operator.polling.redaction import raw_text, redacted
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import Resource
 from sharded_queue_operator.scaling.observation import Doubt
+from sharded_queue_operator.scaling.rest import is_same
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +48,10 @@ class Reading(NamedTuple):
     shards: tuple[ShardState, ...] = ()
     doubt: Doubt | None = None
     is_hurried: bool = False
+
+    def is_same(self, later: "Reading") -> bool:
+        """Whether nothing happened between the two, except that time passed. In doubt, nobody knows."""
+        return self.doubt is None and later.doubt is None and is_same(self.shards, later.shards)
 
 
 class Subscription(NamedTuple):

@@ -8,6 +8,7 @@ stays so for a minute, and one that became True keeps naming the same thread for
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from math import inf
 from typing import Any, Literal, NamedTuple
 
 from sharded_queue.printable import counted
@@ -92,6 +93,15 @@ def thread_conditions(
         _next(before.get(HOT_THREADS, {}), hot, "HeldForLong", calm, now),
         _next(before.get(STARVING, {}), starving, cause, served, now),
     ]
+
+
+def seconds_until_change(seen: Observation, policy: Policy, before: Conditions, now: str) -> float:
+    """When `Starving` may become True although nothing happens; inf for never. `HotThreads` takes a held thread."""
+    lags = [lag for state in seen.shards if state.ready for lag in waiting_threads(state, 0).values()]
+    waits = [policy.drain - lag for lag in lags]
+    if lags and (starving := before.get(STARVING, {})).get("reason") == ENDED:
+        waits.append(COOLDOWN_SECONDS - seconds_between(starving["lastTransitionTime"], now))
+    return min((seconds for seconds in waits if seconds > 0), default=inf)
 
 
 def _next(before: Mapping[str, Any], messages: Sequence[str], reason: str, calm: Condition, now: str) -> Condition:

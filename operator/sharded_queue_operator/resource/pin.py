@@ -8,6 +8,7 @@ of its own.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from math import inf
 from typing import Any, NamedTuple
 
 from sharded_queue.printable import counted
@@ -21,12 +22,13 @@ EXPIRED = "Expired"
 class Pin(NamedTuple):
     """
     The condition that reports a pin, the policy that follows from it, and what the status keeps of it: the number, and
-    since when it is set.
+    since when it is set. *seconds_left*: until time alone ends the pin.
     """
 
     condition: Condition
     policy: Policy
     record: Mapping[str, Any] | None = None
+    seconds_left: float = inf
 
     @property
     def is_over(self) -> bool:
@@ -44,11 +46,12 @@ def pin(policy: Policy, seconds: int | None, before: Mapping[str, Any], now: str
     if seconds is None:
         message = f"spec.replicas pins {number} until it is removed"
         return Pin(Condition(PINNED, "True", "ReplicasSet", message), policy, record)
-    if seconds_between(since, now) >= seconds:
+    seconds_left = seconds - seconds_between(since, now)
+    if seconds_left <= 0:
         message = f"the pin of {number} ended after {seconds} s"
-        return Pin(Condition(PINNED, "False", EXPIRED, message), replace(policy, pinned=None), record)
+        return Pin(Condition(PINNED, "False", EXPIRED, message), replace(policy, pinned=None), record, 0)
     message = f"spec.replicas pins {number} for {seconds} s"
-    return Pin(Condition(PINNED, "True", "ReplicasSet", message), policy, record)
+    return Pin(Condition(PINNED, "True", "ReplicasSet", message), policy, record, seconds_left)
 
 
 def _since(number: int, before: Mapping[str, Any], now: str) -> str:
