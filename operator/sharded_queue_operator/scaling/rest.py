@@ -11,7 +11,7 @@ from math import inf
 from operator import attrgetter
 
 from sharded_queue.state import ShardState
-from sharded_queue_operator.scaling.decide import FRESH_READS, IDLE_STARTS, Decision
+from sharded_queue_operator.scaling.decide import FEW_READS, FRESH_READS, IDLE_STARTS, Decision
 from sharded_queue_operator.scaling.history import History
 from sharded_queue_operator.scaling.observation import Observation
 from sharded_queue_operator.scaling.policy import Policy
@@ -43,7 +43,7 @@ def next_change(seen: Observation, policy: Policy, decision: Decision, now: floa
     """When the same observation may lead to another *decision*: -inf for each reading, inf for never."""
     history = decision.history
     is_moving = decision.replicas is not None or decision.doubt or history.start_time.rises or history.blocked
-    if is_moving or history.known_reads < FRESH_READS:
+    if is_moving or history.known_reads < FRESH_READS or decision.reason == FEW_READS:  # a poll in time may lower
         return -inf
     if decision.wish is None or seen.replicas <= decision.wish:
         return inf

@@ -981,12 +981,12 @@ def test_what_stays_the_same_is_scaled_to_an_end(seen: ShardState, start: float,
     """Replicas rise, fall once the window is over, and then stay: a guess does not double for ever."""
     policy = Policy(max_replicas=30, threads_per_replica=lanes)
     timeline = Timeline(policy, history=History(start_time=StartTime(start)))
-    replicas = [timeline.at(4.0 * poll, seen) for poll in range(60)]
+    replicas = [timeline.at(4.0 * poll, seen) for poll in range(200)]
 
     top = replicas.index(max(replicas))
     assert replicas[: top + 1] == sorted(replicas[: top + 1])
     assert replicas[top:] == sorted(replicas[top:], reverse=True)
-    assert len(set(replicas[45:])) == 1
+    assert len(set(replicas[150:])) == 1  # the mean of each window may add a tenth to what the one before it added
 
 
 # Recommendations

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from math import inf
 from typing import Any
 
 import pytest
@@ -12,6 +13,11 @@ from sharded_queue.state import Hold, ShardState, TubeLag
 from sharded_queue_operator.cluster.contest import REST_SECONDS
 from sharded_queue_operator.controller.controller import Controller
 from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.scaling.decide import FEW_READS, decide
+from sharded_queue_operator.scaling.history import History, Wish
+from sharded_queue_operator.scaling.observation import Observation
+from sharded_queue_operator.scaling.policy import Policy
+from sharded_queue_operator.scaling.rest import next_change
 from tests.unit.sharded_queue_operator.api_server import NAME, body
 from tests.unit.sharded_queue_operator.timeline import IDLE, Timeline
 
@@ -75,6 +81,16 @@ async def test_replicas_fall_when_the_window_ends(begin: Begin) -> None:
 
     assert seconds == 600
     assert timeline.reconciled < before + 40
+
+
+def test_a_poll_that_follows_a_reading_between_two_polls_is_reconciled() -> None:
+    """That one may not lower, whatever the window says."""
+    history = History(wishes=(Wish(0, 0),), known_reads=9)
+    seen = Observation(1, (IDLE,), 100, is_hurried=True)
+    decision = decide(seen, Policy(), history, 100)
+
+    assert decision.reason == FEW_READS
+    assert next_change(seen, Policy(), decision, 100) == -inf
 
 
 async def test_a_queue_at_rest_keeps_its_workers_for_the_window_after_its_last_request(begin: Begin) -> None:

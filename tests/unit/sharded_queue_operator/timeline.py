@@ -8,7 +8,7 @@ import pytest
 
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Shard
-from sharded_queue_operator.cluster import pods, workloads
+from sharded_queue_operator.cluster import pods, targets
 from sharded_queue_operator.cluster.api import Api
 from sharded_queue_operator.controller import apply, controller, entry, scale_down
 from sharded_queue_operator.controller.controller import Controller
@@ -28,7 +28,7 @@ class Clock:
         self.now = 0.0
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
-        for module in (apply, controller, entry, scale_down, pods, workloads):
+        for module in (apply, controller, entry, scale_down, pods, targets):
             patch.setattr(module, "monotonic", lambda: self.now)
         patch.setattr(apply, "_clock", self.text)
 
