@@ -30,12 +30,12 @@ def stage(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 
 @pytest.fixture
-def window(browser: Browser) -> Iterator[Callable[..., Window]]:
-    """Opens windows, each with its own cookies."""
+def window(browser: Browser, stage: Stage) -> Iterator[Callable[..., Window]]:
+    """Opens windows, each with its own cookies, and the sessions of consoles that printed a link."""
     windows: list[Window] = []
 
     def opened(**options: Any) -> Window:
-        windows.append(Window(browser, **options))
+        windows.append(Window(browser, stage.sessions, **options))
         return windows[-1]
 
     yield opened

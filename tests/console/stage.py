@@ -3,7 +3,7 @@
 import asyncio
 import os
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,6 +38,8 @@ class Stage:
     browser: Browser
     folder: Path
     processes: list[CliProcess] = field(default_factory=list)
+    sessions: list[Any] = field(default_factory=list)
+    """Cookies of consoles whose link was opened."""
 
     def run(self, *words: str, **environment: str) -> CliProcess:
         path = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
@@ -50,7 +52,16 @@ class Stage:
         process = self.run("web", "--port", "0", *words, **environment)
         found = re.search(r"http://\S+/", process.line("the console is at"))
         assert found
+        if "--allow-actions" in words and not {"--users", "--trusted-proxy-header"} & {*words}:
+            self.open_link(process.line("?token=").strip())
         return found[0]
+
+    def open_link(self, link: str) -> None:
+        """For all windows that are opened later."""
+        context = self.browser.new_context()
+        context.new_page().goto(link)
+        self.sessions += context.cookies()
+        context.close()
 
     def ask(self, question: Callable[[Redis], Awaitable[Any]]) -> Any:
         """In an OS thread of its own: Playwright has an event loop in ours."""
@@ -90,8 +101,9 @@ def staged(redis: RedisServer, browser: Browser, folder: Path) -> Iterator[Stage
 class Window:
     """A page in a browser that notes what no page may do: fail, ask another host, or break its own policy."""
 
-    def __init__(self, browser: Browser, **options: Any) -> None:
+    def __init__(self, browser: Browser, sessions: Sequence[Any], **options: Any) -> None:
         self.context: BrowserContext = browser.new_context(**options)
+        self.context.add_cookies(sessions)
         self.page: Page = self.context.new_page()
         self.faults: list[str] = []
         self.hosts: set[str] = set()

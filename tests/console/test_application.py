@@ -54,10 +54,16 @@ class Paid(Handler):
 
 
 class Desk:
-    """A console over a queue in memory, and a client of it."""
+    """A console over a queue in memory, a client of it, and the tokens of the links that it printed."""
 
-    def __init__(self, storage: RuntimeStorage, console: Console, client: httpx.AsyncClient) -> None:
-        self.storage, self.console, self.client = storage, console, client
+    def __init__(self, storage: RuntimeStorage, console: Console, client: httpx.AsyncClient, links: list[str]) -> None:
+        self.storage, self.console, self.client, self.links = storage, console, client, links
+
+    async def open_link(self) -> None:
+        """As the person does who started the console, where it printed a link."""
+        if self.console.link:
+            self.console.link.offer()
+            assert (await self.client.get("/", params={"token": self.links[-1]})).status_code == 303
 
     async def token(self, **fields: str) -> str:
         page = await self.client.get("/confirm", params=fields)
@@ -79,11 +85,14 @@ async def opened(folder: Path, people: People | None = None, **options: Any) -> 
     storage = RuntimeStorage()
     options = {"proxies": Proxies("127.0.0.1"), **options}
     given = Options(chosen=[Named(HANDLER, 1)], people=people or People(), audit=Audit(folder / "audit"), **options)
-    console = Console(storage, given)  # type: ignore[arg-type]  # it asks what every storage answers
+    links = list[str]()
+    console = Console(storage, given, links.append)  # type: ignore[arg-type]  # it asks what every storage answers
     await console.reader.round()
     transport = httpx.ASGITransport(console.application())
     async with httpx.AsyncClient(transport=transport, base_url=ORIGIN) as client:
-        yield Desk(storage, console, client)
+        desk = Desk(storage, console, client, links)
+        await desk.open_link()
+        yield desk
 
 
 PAUSE = {"action": "pause", "handler": HANDLER}

@@ -35,15 +35,20 @@ async def test_two_names_of_a_person_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("header", [{"x-forwarded-proto": "https"}, {"forwarded": "for=1.2.3.4;proto=https"}])
 async def test_scheme_is_believed_from_a_trusted_proxy_alone(tmp_path: Path, header: dict[str, str]) -> None:
-    for trusted, cookie in ((HTTPX, f"{HOST_COOKIE}="), ("10.0.0.7", f"{COOKIE}=")):
+    for trusted, name in ((HTTPX, HOST_COOKIE), ("10.0.0.7", COOKIE)):
         async with opened(tmp_path, allow_actions=True, proxies=Proxies(trusted)) as desk:
-            answer = await desk.client.get("/confirm", params=PAUSE, headers=header)
-            given = answer.headers["set-cookie"]
+            assert desk.console.link
+            desk.console.link.offer()
+            opened_link = await desk.client.get("/", params={"token": desk.links[-1]}, headers=header)
+            session = opened_link.headers["set-cookie"]
+            sent = {"cookie": session.partition(";")[0]}
+            form = (await desk.client.get("/confirm", params=PAUSE, headers=header | sent)).headers["set-cookie"]
 
-            assert given.startswith(cookie)
-            assert ("secure" in given.lower().split("; ")) == (trusted == HTTPX)
-            assert "Path=/" in given
-            assert "domain" not in given.lower()
+            assert (session.startswith(f"{name}-="), form.startswith(f"{name}=")) == (True, True)
+            for given in (session, form):
+                assert ("secure" in given.lower().split("; ")) == (trusted == HTTPX)
+                assert "Path=/" in given
+                assert "domain" not in given.lower()
 
 
 @pytest.mark.parametrize(

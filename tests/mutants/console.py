@@ -1,6 +1,6 @@
 """The console: who acts, on what, and how often it asks."""
 
-from tests.mutants.mutant import BOUNDS, CONSOLE, LIVE, PEOPLE, PROXIES, SHARDED_QUEUES, Mutant
+from tests.mutants.mutant import BOUNDS, CONSOLE, LINKS, LIVE, PEOPLE, PROXIES, SHARDED_QUEUES, Mutant
 
 MUTANTS = [
     Mutant(
@@ -324,5 +324,47 @@ MUTANTS = [
         "  if letter and looked > 0 and #letter > room then break end\n",
         "",
         ("test_letters.py::test_page_of_letters_has_a_bound_in_bytes",),
+    ),
+    Mutant(
+        "everybody on the machine acts",
+        "web/app.py",
+        "self.link = OneTimeLink(announce) if options.allow_actions and not options.people.are_known else None",
+        "self.link = None",
+        (LINKS + "who_did_not_open_the_link_neither_looks_nor_acts",),
+    ),
+    Mutant(
+        "any session is as good as that of the link",
+        "web/one_time_link.py",
+        "        return hmac.compare_digest(self.session.encode(), session.encode())\n",
+        "        return True\n",
+        (LINKS + "who_did_not_open_the_link_neither_looks_nor_acts",),
+    ),
+    Mutant(
+        "a link works twice",
+        "web/one_time_link.py",
+        '        self._token = ""\n        return True\n',
+        "        return True\n",
+        (LINKS + "link_works_once_and_for_a_click_alone",),
+    ),
+    Mutant(
+        "a link works for ever",
+        "web/one_time_link.py",
+        "bool(self._token) and self._elapsed() < self._end",
+        "bool(self._token)",
+        (LINKS + "link_that_is_old_works_no_more",),
+    ),
+    Mutant(
+        "how long a comparison takes tells how much of a token is right",
+        "web/one_time_link.py",
+        "hmac.compare_digest(self._token.encode(), token.encode())",
+        "self._token == token",
+        (LINKS + "tokens_and_sessions_are_compared_in_constant_time",),
+    ),
+    Mutant(
+        "each stranger has a new link printed",
+        "web/one_time_link.py",
+        "        if not self._works:\n",
+        "        if True:\n",
+        (LINKS + "strangers_cause_few_links",),
     ),
 ]

@@ -13,8 +13,9 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from playwright.async_api import Browser, async_playwright, expect
+from playwright.async_api import Browser, StorageState, async_playwright, expect
 from redis.asyncio import Redis
 
 from sharded_queue import Queue, RedisStorage
@@ -70,9 +71,28 @@ def sharded_queue(*words: str, **environment: str) -> subprocess.Popen[bytes]:
     return started("sharded_queue", *words, **environment)
 
 
-async def photograph(browser: Browser, address: str, pages: Mapping[str, str]) -> None:
+def console(port: int, environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "sharded_queue", "web", "--port", str(port), "--module", MODULE, "--allow-actions"]
+    return subprocess.Popen(command, cwd=ROOT, env={**os.environ, **environment}, stderr=subprocess.PIPE)
+
+
+def link_of(console: subprocess.Popen[bytes]) -> str:
+    """The link that a console prints at its start; it prints little afterwards."""
+    assert console.stderr
+    return next(line for line in console.stderr if b"?token=" in line).decode().strip()
+
+
+async def open_link(browser: Browser, link: str) -> StorageState:
+    """The cookies of a browser that opened it."""
+    context = await browser.new_context()
+    await (await context.new_page()).goto(link)
+    return await context.storage_state()
+
+
+async def photograph(browser: Browser, address: str, pages: Mapping[str, str], cookies: StorageState | None) -> None:
     for look, (scheme, width, height) in LOOKS.items():
-        context = await browser.new_context(color_scheme=scheme, viewport={"width": width, "height": height})  # type: ignore[arg-type]
+        options: Any = {"color_scheme": scheme, "viewport": {"width": width, "height": height}}
+        context = await browser.new_context(storage_state=cookies, **options)
         page = await context.new_page()
         for name, path in pages.items():
             await page.goto(f"{address}{path}")
@@ -89,7 +109,7 @@ async def show(server: RedisServer) -> None:
     async with Redis(port=server.port) as redis:
         queue = Queue(RedisStorage(redis))
         await fill(queue)
-        processes = [sharded_queue("web", "--port", str(port), "--module", MODULE, "--allow-actions", **here)]
+        processes = [console(port, here)]
         processes.append(started("tools.screenshots.cluster", str(cluster_port), **here))
         processes += [sharded_queue("worker", MODULE, QUEUE_WORKER_NAME=f"worker-{name}", **here) for name in "ab"]
         try:
@@ -97,8 +117,9 @@ async def show(server: RedisServer) -> None:
             async with async_playwright() as playwright:
                 program = shutil.which("chromium") or shutil.which("google-chrome")
                 browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-                await photograph(browser, f"http://127.0.0.1:{port}/", PAGES)
-                await photograph(browser, f"http://127.0.0.1:{cluster_port}/", CLUSTER_PAGES)
+                cookies = await open_link(browser, link_of(processes[0]))
+                await photograph(browser, f"http://127.0.0.1:{port}/", PAGES, cookies)
+                await photograph(browser, f"http://127.0.0.1:{cluster_port}/", CLUSTER_PAGES, None)
                 await browser.close()
         finally:
             for process in processes:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +31,7 @@ from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.details import Answer, Details, Question
 from sharded_queue.web.jobs import Job, Jobs
 from sharded_queue.web.live import Channels, Places
+from sharded_queue.web.one_time_link import LinkRequired, OneTimeLink
 from sharded_queue.web.pages import (
     DeadPage,
     HandlerPage,
@@ -118,9 +119,14 @@ class Options:
 
 
 class Console:
-    """One reader, its answers, and the browsers that follow them."""
+    """
+    One reader, its answers, and the browsers that follow them. *announce* shows the token of a link to the person who
+    started it.
+    """
 
-    def __init__(self, storage: RedisStorage, options: Options) -> None:
+    def __init__(
+        self, storage: RedisStorage, options: Options, announce: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.options = options
         self.reader = Reader(storage, options.chosen)
         self.bodies = Bodies(options.hide_bodies)
@@ -131,6 +137,7 @@ class Console:
         self.desk = Desk(storage, self.reader.named, self.bodies)
         self.jobs, self.tokens = Jobs(), csrf.Tokens()
         self.refusals = Refusals(options.people)
+        self.link = OneTimeLink(announce) if options.allow_actions and not options.people.are_known else None
         self.questions = WaitingRoom(1, MOST_QUESTIONS)
         self.redis = ", ".join(RedisOptions.from_settings().addresses)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -174,6 +181,8 @@ class Console:
 
     @asynccontextmanager
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        if self.link:
+            self.link.offer()
         await self.reader.round()
         readers = [asyncio.create_task(self.reader.run(self.after_round))]
         if self.options.cluster:
@@ -190,7 +199,7 @@ class Console:
             routes=[
                 Route("/", self.show),
                 *[Route(f"/{page.name}", self.show) for page in PAGES],
-                Route("/live", self.live),
+                Route(headers.LIVE, self.live),
                 Route("/confirm", self.confirm),
                 Route("/act", self.act, methods=["POST"]),
                 Route(headers.PROBE, livez),
@@ -200,6 +209,7 @@ class Console:
             middleware=[
                 Middleware(headers.Guarded, hosts=self.options.hosts),
                 Middleware(Proxied, proxies=self.options.proxies, header=self.options.people.header),
+                Middleware(LinkRequired, link=self.link, refusals=self.refusals),
                 Middleware(Authenticated, people=self.options.people, refusals=self.refusals),
             ],
             lifespan=self.lifespan,

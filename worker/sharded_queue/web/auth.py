@@ -7,12 +7,11 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 
-from sharded_queue.web.headers import OPEN_PATHS, Application, Scope, client_address
+from sharded_queue.web.headers import LIVE, OPEN_PATHS, Application, Scope, client_address
 from sharded_queue.web.people import People, Person, Unknown
 from sharded_queue.web.refusals import Refusals
 from sharded_queue.web.waiting_room import Busy
 
-LIVE = "/live"
 KNOWN_SECONDS = 5.0
 """How often a person is asked for again while a page of theirs is live: they may have been removed."""
 

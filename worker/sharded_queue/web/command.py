@@ -5,6 +5,8 @@ import logging
 import re
 import socket
 import sys
+from contextlib import suppress
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import cast
@@ -22,6 +24,7 @@ from sharded_queue.web.api_server import MOUNT, ApiServer
 from sharded_queue.web.app import Console, Options
 from sharded_queue.web.audit import Audit
 from sharded_queue.web.headers import LOOPBACK
+from sharded_queue.web.one_time_link import FIELD, LINK_SECONDS
 from sharded_queue.web.people import ROLES, People, Role, RoleOf, UserFile, digest_of
 from sharded_queue.web.proxies import Proxies
 from sharded_queue.web.server import server_of
@@ -51,7 +54,11 @@ def hash_secret(context: click.Context, _: click.Parameter, is_wanted: bool) -> 
 )
 @click.option("--host-name", "hosts", multiple=True, help="A host name that browsers reach it by, beside localhost.")
 @click.option("--hide-bodies", is_flag=True, help="Show no request, header or traceback.")
-@click.option("--allow-actions", is_flag=True, help="Let people act, as their roles allow.")
+@click.option(
+    "--allow-actions",
+    is_flag=True,
+    help="Let people act, as their roles allow. Without --users or a proxy: who opens the link that it prints.",
+)
 @click.option("--users", type=FILE, help="A file with NAME ROLE HASH in each line: who may sign in.")
 @click.option("--trusted-proxy-header", "header", metavar="NAME", help="The header in which a proxy names the person.")
 @click.option(
@@ -213,12 +220,22 @@ async def serve(bound: socket.socket, options: Options) -> None:
     client = connect()
     bind_parser(client)
     try:
-        console = Console(RedisStorage(client), options)
+        console = Console(RedisStorage(client), options, partial(print_link, url_of(bound)))
         server = server_of(console.application(), lifespan="on", timeout_graceful_shutdown=2)
         log.info("the console is at %s", url_of(bound))
         await server.serve(sockets=[bound])
     finally:
         await close(client)
+
+
+def print_link(url: str, token: str) -> None:
+    """On a line of its own, which a terminal of 80 columns does not wrap; not in the log, which others may read."""
+    with suppress(OSError):
+        click.echo(
+            f"\nTo look and act, open this link. It works once, within {LINK_SECONDS // 60} minutes:\n\n"
+            f"    {url}?{FIELD}={token}\n",
+            err=True,
+        )
 
 
 def url_of(bound: socket.socket) -> str:

@@ -35,6 +35,9 @@ METRICS = "/metrics"
 
 OPEN_PATHS = (PROBE, METRICS)
 
+LIVE = "/live"
+"""The events of a page that is open."""
+
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
