@@ -33,6 +33,27 @@ MUTANTS = [
         "for bucket in self._shared())",
         (PARSING + "forty_servers_that_answer_without_end_leave_another_its_own",),
     ),
+    Mutant(
+        "empty lists take more memory than they cost",
+        PARSER,
+        "            self.cost += LIST_COST\n",
+        "",
+        (PARSING + "what_is_read_takes_no_more_memory_than_it_costs",),
+    ),
+    Mutant(
+        "errors in a list are as many as its elements",
+        PARSER,
+        "self._count(ERROR_ELEMENTS)",
+        "self._count(0)",
+        (PARSING + "errors_in_a_list_are_few",),
+    ),
+    Mutant(
+        "attributes have no end",
+        PARSER,
+        " + (kind in ATTRIBUTES)\n            self._count(elements)",
+        "\n            self._count(elements)\n            elements += kind in ATTRIBUTES",
+        (PARSING + "attributes_without_an_end_are_bounded",),
+    ),
     # Cost and promptness.
     Mutant(
         "a bind looks through keys",

@@ -25,8 +25,13 @@ LINE_BYTES = 64 << 10
 """The longest line: a number, a status or an error."""
 BUDGETED_READ = 16 << 10
 """Bytes at a time under a budget: what is read is known to cost more only afterwards."""
-ELEMENT_COST, MESSAGE_COST = 32, 1_024
-"""What an element and a message cost beside their bytes: reading either takes the time of that many bytes or more."""
+ELEMENT_COST, LIST_COST, MESSAGE_COST = 40, 40, 1_024
+"""
+What each costs beside its bytes; a list is an element as well. None takes more memory than it costs: an empty list in a
+list has four bytes and takes 64. Reading takes about the same time for each byte of cost.
+"""
+ERROR_ELEMENTS = 128
+"""What an error counts as: of three bytes it takes 336, and a call in Python. No answer has many of them."""
 
 
 class Bounds(NamedTuple):
@@ -43,7 +48,7 @@ class Bounds(NamedTuple):
 LIBRARY_BOUNDS = Bounds()
 
 
-BULKS, LISTS, MAPS, ATTRIBUTES = b"$=!", b"*~>", b"%", b"|"
+BULKS, LISTS, MAPS, ATTRIBUTES, ERRORS = b"$=!", b"*~>", b"%", b"|", b"-"
 NUMBERS = re.compile(rb"(?:(?::-?\d{1,19}|\*0|\$-1)\r\n)+")
 """Numbers, empty lists and nothings, one after the other: most of what the operator reads of a queue at rest."""
 TEXT_MARK, TEXT = ord("$"), re.compile(rb"\$(\d{1,9})\r\n")
@@ -98,17 +103,18 @@ class Framing:
         while pending and at < end and not self._skip:
             if data[at] == TEXT_MARK and (found := TEXT.match(data, at)):
                 length = int(found[1])
-                count, after = 1, found.end() + length + 2
+                count, lists, after = 1, 0, found.end() + length + 2
                 if length > most:
                     break
             elif found := NUMBERS.match(data, at):
                 after = found.end()
-                count = data.count(b"\n", at, after)
+                count, lists = data.count(b"\n", at, after), data.count(b"*", at, after)
             else:
                 break
             if count > pending or after > end:
                 break
             at, pending = after, pending - count
+            self.cost += lists * LIST_COST
         self._pending = pending
         return at - begin
 
@@ -136,12 +142,18 @@ class Framing:
 
     def _begin(self, kind: int, announced: bytes) -> None:
         if kind in LISTS or kind in MAPS or kind in ATTRIBUTES:
-            elements = max(_length(announced), 0) * (1 if kind in LISTS else 2)
-            self._elements += elements
-            _check("a message", self._elements, self._bounds.elements, "elements")
-            self.cost += elements * ELEMENT_COST
-            self._pending += elements + (kind in ATTRIBUTES)
+            elements = max(_length(announced), 0) * (1 if kind in LISTS else 2) + (kind in ATTRIBUTES)
+            self._count(elements)
+            self.cost += LIST_COST
+            self._pending += elements
+        elif kind in ERRORS:
+            self._count(ERROR_ELEMENTS)
         self._pending -= 1
+
+    def _count(self, elements: int) -> None:
+        self._elements += elements
+        _check("a message", self._elements, self._bounds.elements, "elements")
+        self.cost += elements * ELEMENT_COST
 
 
 def _length(announced: bytes) -> int:
