@@ -826,6 +826,7 @@ def spoken(state: ShardState) -> dict[str, Any]:
         "schedules": state.schedules,
         "letters": (state.letters, state.paused),
         "deepest": state.deepest,
+        "concurrencies": state.concurrencies,
         "blocked": {(blocked.thread, blocked.depth) for blocked in state.blocked_threads},
         "oldest": [(tube.thread, tube.priority, tube.depth, tube.state) for tube in state.oldest],
         "held": {(hold.thread, hold.owner, hold.in_hand) for hold in state.held},

@@ -46,6 +46,19 @@ async def test_the_worker_that_told_last_comes_first(backend: Backend) -> None:
     assert [each.owner for each in await backend.storage.workers(SHARD, 1)] == ["a/x"]
 
 
+async def test_the_threads_that_workers_can_hold_are_observed_while_they_tell(backend: Backend) -> None:
+    for owner, concurrency in (("a/x", 10), ("b/x", 2), ("c/x", 10)):
+        await poll(backend, owner, ABOUT._replace(concurrency=concurrency))
+    (state,) = await backend.storage.observe([SHARD])
+    assert state.concurrencies == [2, 10]
+
+    await backend.advance(20)
+    await poll(backend, "c/x", ABOUT._replace(concurrency=3))
+    await backend.advance(11)
+    (state,) = await backend.storage.observe([SHARD])
+    assert state.concurrencies == [3]
+
+
 async def test_a_worker_that_is_gone_is_forgotten(backend: Backend) -> None:
     await poll(backend, "gone/x")
     await backend.advance(200)

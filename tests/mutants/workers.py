@@ -30,6 +30,20 @@ MUTANTS = [
         (WORKERS + "a_worker_that_is_gone_is_forgotten",),
     ),
     Mutant(
+        "workers that have told nothing for minutes are observed",
+        "backends/redis/lua/observe.lua",
+        "integer(now - TOLD_MS)",
+        "0",
+        (WORKERS + "the_threads_that_workers_can_hold_are_observed_while_they_tell",),
+    ),
+    Mutant(
+        "in memory workers that have told nothing for minutes are observed",
+        "backends/memory/steps/observe.py",
+        "if at >= now - TOLD_SECONDS * 1000",
+        "if at",
+        (WORKERS + "the_threads_that_workers_can_hold_are_observed_while_they_tell",),
+    ),
+    Mutant(
         "a poll tells nothing of its worker",
         BIND,
         "if ARGV[11] ~= '' then rarely().note_worker(owner, ARGV[11]) end\n",

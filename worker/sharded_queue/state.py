@@ -19,6 +19,8 @@ Longer than a worker takes between two polls: an idle one polls every few second
 turn ends.
 """
 
+TOLD_SECONDS = 30.0
+"""A worker that runs tells of itself three times in this time."""
 
 State = Literal["bound", "quarantined", "paused", "parked", "blocked", "ready"]
 """
@@ -301,6 +303,11 @@ class ShardState:
     """Threads that are paused one by one; *blocked* includes them."""
     blocked_threads: list[Blocked] = field(default_factory=list)
     """Those of the first 1,000 *blocked* threads that have requests, the first one to be free again first."""
+    concurrencies: list[int] = field(default_factory=list)
+    """
+    The threads that a worker can hold, by what the last 100 workers told in the last `TOLD_SECONDS`: each number once,
+    ascending.
+    """
 
     @property
     def is_known(self) -> bool:

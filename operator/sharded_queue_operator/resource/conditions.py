@@ -14,19 +14,21 @@ from typing import Any, Literal, NamedTuple
 from sharded_queue.printable import counted
 from sharded_queue.state import ShardState
 from sharded_queue_operator.scaling.demand import waiting_threads
+from sharded_queue_operator.scaling.lane_times import Stall
 from sharded_queue_operator.scaling.observation import Observation
 from sharded_queue_operator.scaling.policy import Policy
 
 AVAILABLE = "WorkersAvailable"
 HOT_THREADS, STARVING = "HotThreads", "Starving"
 SHARED_HANDLERS, CONTESTED = "SharedHandlers", "Contested"
+LANES_MISMATCH = "LanesMismatch"
 ROLLING_OUT = "RollingOut"
 """Another release is on its way, and nothing is known to keep it from running."""
 SCALE_DOWN_WAITS = "ScaleDownWaits"
 DEPRECATED = "Deprecated"
 """The spec has a field that a later version will not have. Absent from the status of a resource that never had one."""
 
-ABNORMAL_TRUE = (HOT_THREADS, STARVING, SHARED_HANDLERS, CONTESTED, DEPRECATED)
+ABNORMAL_TRUE = (HOT_THREADS, STARVING, SHARED_HANDLERS, CONTESTED, DEPRECATED, LANES_MISMATCH)
 """Conditions that are False when all is well; each one that becomes True is an event."""
 
 ENDED = "NoLonger"
@@ -93,6 +95,33 @@ def thread_conditions(
         _next(before.get(HOT_THREADS, {}), hot, "HeldForLong", calm, now),
         _next(before.get(STARVING, {}), starving, cause, served, now),
     ]
+
+
+def lanes_condition(seen: Observation, policy: Policy, stalls: Mapping[str, Stall], *, is_rolling: bool) -> Condition:
+    """
+    Whether workers have as many lanes as the operator counts on, and all progress. *stalls*: by handler. *is_rolling*:
+    workers of another revision, which may have had another number, are on their way out.
+    """
+    asked, told = policy.threads_per_replica, sorted(seen.concurrencies)
+    if told and asked not in told and not is_rolling:
+        message = (
+            f"workers hold {_or(told)} threads at a time (QUEUE_WORKER_CONCURRENCY), and"
+            f" spec.scaling.threadsPerReplica is {asked}: set it to {told[-1]}, or the concurrency to {asked}"
+        )
+        return Condition(LANES_MISMATCH, "True", "ConcurrencyDiffers", message)
+    for handler, stall in sorted(stalls.items()):
+        if stall.useful < asked:
+            message = (
+                f"a request of {handler} takes {stall.seconds:.2g} s with {stall.busy} lanes of a worker busy, and"
+                f" {stall.alone_seconds:.2g} s with one, so the lanes hold each other up; if the handler computes, set"
+                f" spec.scaling.threadsPerReplica to {stall.useful}, and maxReplicas to as many workers as you want"
+            )
+            return Condition(LANES_MISMATCH, "True", "LanesStall", message)
+    return Condition(LANES_MISMATCH, "False", "LanesProgress", "no lane is known that a worker has not, or that stalls")
+
+
+def _or(numbers: Sequence[int]) -> str:
+    return " or ".join(map(str, numbers))
 
 
 def seconds_until_change(seen: Observation, policy: Policy, before: Conditions, now: str) -> float:

@@ -19,6 +19,7 @@ from sharded_queue_operator.resource.conditions import (
     Condition,
     Readiness,
     by_type,
+    lanes_condition,
     seconds_between,
     thread_conditions,
 )
@@ -82,6 +83,7 @@ def status_of(
         *_decision_conditions(decision, resource, available, holder),
         available,
         *other_conditions,
+        *_lanes(seen, resource, workload, decision),
         *thread_conditions(seen, policy, by_type(before), now, workers),
         *_deprecated(resource, before),
     ]
@@ -255,6 +257,16 @@ def _deprecated(resource: Resource, before: Manifest) -> list[Condition]:
     if DEPRECATED in by_type(before):
         return [Condition(DEPRECATED, "False", "NoneInUse", "no field in use is deprecated")]
     return []
+
+
+def _lanes(seen: Observation, resource: Resource, workload: Workload | None, decision: Decision) -> list[Condition]:
+    """None while the queue is unknown: the condition before stays."""
+    if not seen.shards or seen.doubt:
+        return []
+    times = decision.history.lane_times
+    stalls = {handler: each.stall for handler, each in times.items() if each.stall}
+    is_rolling = workload is None or workload.is_rolling_out
+    return [lanes_condition(seen, resource.policy, stalls, is_rolling=is_rolling)]
 
 
 def _merged_conditions(before: Manifest, conditions: Sequence[Condition], generation: int, now: str) -> list[Manifest]:

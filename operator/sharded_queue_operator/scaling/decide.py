@@ -68,7 +68,7 @@ class Decision:
 
 
 def decide(seen: Observation, policy: Policy, history: History, now: float) -> Decision:
-    policy = policy.fitted(history.start_time.seconds)
+    policy = policy.fitted(history.start_time.seconds).limited(seen.concurrencies)
     doubt = _doubt(seen, policy, history, now)
     known = replace(seen, shards=()) if _is_stale(seen, policy, now) else seen
     has_worked = history.handled_until(known.shards) > 0
@@ -94,7 +94,7 @@ def decide(seen: Observation, policy: Policy, history: History, now: float) -> D
 
 def _learned(seen: Observation, policy: Policy, history: History, now: float) -> History:
     """With all that a reading teaches."""
-    history = history.with_work(seen, policy, now) if seen.shards else history
+    history = history.with_work(seen, policy, now).with_lane_times(seen, now) if seen.shards else history
     history = history.with_counters(seen.shards).with_evidence(seen.shards, now).with_estimates(seen.shards)
     history = history.with_blocked(seen.shards, policy, now)
     return replace(history, start_time=history.start_time.after(seen, now))

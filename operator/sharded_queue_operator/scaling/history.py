@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Shard
+from sharded_queue_operator.scaling.lane_times import LaneTimes
 from sharded_queue_operator.scaling.observation import Observation
 from sharded_queue_operator.scaling.policy import Policy
-from sharded_queue_operator.scaling.service_time import Counters, ServiceTime, guessed, proved_seconds
+from sharded_queue_operator.scaling.service_time import Counters, ServiceTime, Settled, guessed, proved_seconds
 from sharded_queue_operator.scaling.start_time import StartTime
 from sharded_queue_operator.scaling.work import Done, Work, busy_lanes
 
@@ -73,6 +74,9 @@ class History:
 
     work: Work = field(default_factory=Work)
 
+    lane_times: Mapping[str, LaneTimes] = field(default_factory=dict)
+    """By handler."""
+
     estimates: Mapping[Bind, HoldEstimate] = field(default_factory=dict)
     """For the threads that are held now."""
 
@@ -124,10 +128,26 @@ class History:
         done = Done(self.handled_until(seen.shards), self._came_until(seen.shards, policy))
         return replace(self, work=self.work.after(seen, done, busy_lanes(seen, policy), policy.window, now))
 
+    def with_lane_times(self, seen: Observation, now: float) -> "History":
+        """With what requests took while so many lanes were busy; before `with_counters`."""
+        times = dict(self.lane_times)
+        for handler in {state.shard.handler for state in seen.shards}:
+            shards = [state for state in seen.shards if state.shard.handler == handler]
+            settled, busy = self._settled_until(shards), seen.busy_lanes
+            count = settled.settled if settled else 0
+            times[handler] = times.get(handler, LaneTimes()).after(count, sum(busy.values()), len(busy), now)
+        return replace(self, lane_times=times)
+
+    def _settled_until(self, shards: Sequence[ShardState]) -> Settled | None:
+        """What was settled between the last reading and *shards*; None where nothing was."""
+        known = [(self.counters[each.shard], Counters.of(each)) for each in shards if each.shard in self.counters]
+        found = [settled for before, after in known if (settled := before.settled_until(after))]
+        return Settled(sum(each.settled for each in found), sum(each.busy_seconds for each in found)) if found else None
+
     def handled_until(self, shards: Sequence[ShardState]) -> float:
         """The handler's time of what was settled between the last reading and *shards*."""
-        known = [(self.counters[each.shard], Counters.of(each)) for each in shards if each.shard in self.counters]
-        return sum(settled.busy_seconds for before, after in known if (settled := before.settled_until(after)))
+        settled = self._settled_until(shards)
+        return settled.busy_seconds if settled else 0.0
 
     def _came_until(self, shards: Sequence[ShardState], policy: Policy) -> float:
         """The seconds that the requests will take which came since the last reading."""

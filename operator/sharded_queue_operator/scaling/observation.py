@@ -1,7 +1,7 @@
 """What is known of a queue at the time of a decision."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -58,6 +58,16 @@ class Observation:
     def loads(self) -> Counter[str]:
         """How many threads with requests each worker holds."""
         return Counter(hold.worker for state in self.shards for hold in state.held if hold.busy_seconds > 0)
+
+    @property
+    def busy_lanes(self) -> Counter[str]:
+        """How many lanes of each worker have a handler at work."""
+        return Counter(hold.worker for state in self.shards for hold in state.held if hold.in_hand)
+
+    @property
+    def concurrencies(self) -> Set[int]:
+        """The threads that a worker can hold, as the workers told lately."""
+        return {number for state in self.shards for number in state.concurrencies}
 
     @property
     def unlisted_holds(self) -> int:

@@ -1,6 +1,6 @@
 """What a user wants of scaling: the limits and targets of a decision."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field, replace
 from math import sqrt
 from types import MappingProxyType
@@ -73,6 +73,11 @@ class Policy:
             return self
         cheapest = sqrt(start_seconds * self.window)
         return replace(self, drain_seconds=max(DRAIN_SECONDS, min(cheapest, self.window)))
+
+    def limited(self, concurrencies: Set[int]) -> "Policy":
+        """With no more threads per replica than workers have told that they can hold."""
+        threads = min(self.threads_per_replica, max(concurrencies, default=self.threads_per_replica))
+        return self if threads == self.threads_per_replica else replace(self, threads_per_replica=max(1, threads))
 
     @property
     def lanes(self) -> int:

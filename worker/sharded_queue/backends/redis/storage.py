@@ -641,7 +641,7 @@ def _counted(name: str, value: bytes) -> int:
 
 def _state(shard: Shard, reply: list[Any]) -> ShardState:
     now, counted, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue, *later = reply
-    schedules, layout, undrained, parked, parked_depth, letters, paused, quarantined, withheld = later
+    schedules, layout, undrained, parked, parked_depth, letters, paused, quarantined, withheld, concurrencies = later
     *values, is_paused = counted
     found = zip(COUNTERS, values, strict=True)
     counters = {name: _counted(name, value) for name, value in found if value is not None}
@@ -676,6 +676,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         letters=letters,
         paused=paused,
         blocked_threads=[_blocked(now, *triple) for triple in grouped(withheld, 3)],
+        concurrencies=sorted(map(int, concurrencies)),
     )
 
 

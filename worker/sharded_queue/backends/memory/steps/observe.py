@@ -3,11 +3,12 @@
 from collections.abc import Iterator, Sequence
 
 from sharded_queue.backends.memory.shard import MemoryShard, depth_of
-from sharded_queue.state import Blocked, Hold, ShardState, State, TubeLag, busy_seconds
+from sharded_queue.state import TOLD_SECONDS, About, Blocked, Hold, ShardState, State, TubeLag, busy_seconds
 from sharded_queue.tube import thread_and_priority
 
 SWEEP = 1000
 """Parked threads whose depths are counted at most, and blocked ones that are listed."""
+WORKERS_READ = 100
 
 
 def observe(shard: MemoryShard, worst: int, holds: int, now: int) -> ShardState:
@@ -41,6 +42,7 @@ def observe(shard: MemoryShard, worst: int, holds: int, now: int) -> ShardState:
         letters=len(shard.letters),
         paused=len(shard.paused_threads()),
         blocked_threads=list(_blocked_threads(shard, now)),
+        concurrencies=sorted({about.concurrency for about in _told_lately(shard, now)}),
     )
 
 
@@ -54,6 +56,12 @@ def _blocked_threads(shard: MemoryShard, now: int) -> Iterator[Blocked]:
     for thread, until in shard.blocked.lowest(SWEEP):
         if tubes := shard.threads.get(thread):
             yield Blocked(thread, depth_of(tubes), max(0.0, (until - now) / 1000))
+
+
+def _told_lately(shard: MemoryShard, now: int) -> list[About]:
+    """What the last `WORKERS_READ` workers told, if they did so lately."""
+    told = sorted(shard.workers.values(), key=lambda each: each[1], reverse=True)
+    return [about for about, at in told[:WORKERS_READ] if at >= now - TOLD_SECONDS * 1000]
 
 
 def _is_lapsed(shard: MemoryShard, thread: str) -> bool:

@@ -4,10 +4,11 @@
 -- ARGV  worst, holds to list at most beside those of the oldest tubes
 -- Returns {now, counters and the mark of a paused shard, threads, ready, bound, blocked, deepest that are not parked
 -- (flat), oldest tubes (flat: thread/priority, stamp, depth, state of the thread), held (flat: thread, owner, fence,
--- since or 0, lease ends at, requests in its hand), delayed, overdue, schedules, layout, old, parked, depth of the parked, dead letters, paused threads,
--- records in quarantine, blocked threads with requests, the first to be free first (flat: thread, free at, depth)}
+-- since or 0, lease ends at, requests in its hand), delayed, overdue, schedules, layout, old, parked, depth of the
+-- parked, dead letters, paused threads, records in quarantine, blocked threads with requests, the first to be free
+-- first (flat: thread, free at, depth), how many threads the workers can hold that told of themselves lately}
 
-local LOOKED_AT = 1000
+local LOOKED_AT, WORKERS_READ, TOLD_MS = 1000, 100, 30000
 local worst, most_holds = tonumber(ARGV[1]), tonumber(ARGV[2])
 local counters = redis.call('HMGET', COUNTERS,
   'depth', 'registered', 'settled', 'dead', 'busy_us', 'born', 'polled', 'duplicates', 'paused')
@@ -125,6 +126,21 @@ local function blocked_threads()
   return found
 end
 
+-- Each number once.
+local function concurrencies()
+  local lately = integer(now - TOLD_MS)
+  local told = redis.pcall('ZRANGE', WORKERS, '+inf', lately, 'BYSCORE', 'REV', 'LIMIT', 0, WORKERS_READ)
+  local known, found = {}, {}
+  for _, record in ipairs(told) do -- none where the key is of another kind
+    local number = string.match(record, '^%S+ %S+ (%d+) %d+$')
+    if number and #number < 10 and not known[number] then
+      known[number] = true
+      found[#found + 1] = number
+    end
+  end
+  return found
+end
+
 check_format()
 list_first_holds()
 local oldest = oldest_tubes()
@@ -134,4 +150,5 @@ return { now, counters, redis.call('HLEN', THREADS), count_ready(),
          redis.call('ZCOUNT', DUE, '-inf', now_text) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now_text),
          redis.call('ZCARD', OCCURRENCES), redis.call('GET', LAYOUT) or '', redis.call('ZCARD', OLD),
          redis.call('ZCARD', PARKED), parked_depth(), redis.call('ZCARD', DEAD),
-         redis.call('ZCOUNT', BLOCKED, PAUSED, PAUSED), redis.call('HLEN', QUARANTINE), blocked_threads() }
+         redis.call('ZCOUNT', BLOCKED, PAUSED, PAUSED), redis.call('HLEN', QUARANTINE), blocked_threads(),
+         concurrencies() }
