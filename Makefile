@@ -151,7 +151,7 @@ screenshots: install redis-server chromium ## a run, and the pages of the consol
 lock: ## write the requirements.lock files anew from pyproject.toml (after `make install`)
 	@$(LOCK) --all-extras --group dev pyproject.toml -o requirements.lock
 	@$(LOCK) -c requirements.lock --extra worker --extra web pyproject.toml -o worker/requirements.lock
-	@$(LOCK) -c requirements.lock --extra operator pyproject.toml -o operator/requirements.lock
+	@$(LOCK) -c requirements.lock --extra operator --extra web pyproject.toml -o operator/requirements.lock
 	@$(LOCK) -c requirements.lock --group build -o build-requirements.lock
 	@$(LOCK) --group sbom -o sbom-requirements.lock
 	@$(LOCK) --group signing -o signing-requirements.lock

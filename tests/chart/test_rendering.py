@@ -377,10 +377,25 @@ def test_console_may_list_the_shardedqueues_that_the_operator_serves() -> None:
     assert granted(named, "Role") == [("shop", [rule]), ("billing", [rule])]
     assert granted(named, "RoleBinding") == [("shop", subjects), ("billing", subjects)]
     assert not of_kind(named, "ClusterRole", "ClusterRoleBinding")
-    arguments = console("--set=console.enabled=true,console.anybodyMayLook=true,watchNamespaces={shop,billing}")["args"]
-    assert [each for each in arguments if each.startswith(("--kubernetes", "--namespace"))] == [
-        *("--kubernetes", "--namespace=shop", "--namespace=billing")
-    ]
+    assert page_of() == ["--page=shardedqueues"]
+    assert page_of("watchNamespaces={shop,billing}") == ["--page=shardedqueues=shop,billing"]
+
+
+def page_of(*chosen: str) -> list[str]:
+    """The console's arguments that ask for pages of other packages."""
+    arguments = console("--set", ",".join(["console.enabled=true,console.anybodyMayLook=true", *chosen]))["args"]
+    return [each for each in arguments if each.startswith("--page")]
+
+
+def test_console_runs_from_the_image_that_has_the_operators_page() -> None:
+    """Wherever the operator's comes from; and from another one where it is named."""
+    shown = "console.enabled=true,console.anybodyMayLook=true"
+    digest = f"@sha256:{'0a' * 32}"
+    own = console("--set", f"{shown},image.repository=registry.example/operator,image.tag={digest}")
+    other = console("--set", f"{shown},console.image.repository=registry.example/shop,console.image.tag=v1")
+
+    assert own["image"] == f"registry.example/operator{digest}"
+    assert other["image"] == "registry.example/shop:v1"
 
 
 def test_console_that_shows_no_shardedqueues_has_no_token() -> None:
@@ -390,6 +405,6 @@ def test_console_that_shows_no_shardedqueues_has_no_token() -> None:
 
     assert pod["automountServiceAccountToken"] is False
     assert "serviceAccountName" not in pod
-    assert "--kubernetes" not in pod["containers"][0]["args"]
+    assert not [each for each in pod["containers"][0]["args"] if each.startswith("--page")]
     kinds = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
     assert not [each for each in of_kind(objects, *kinds) if each["metadata"]["name"].endswith("-console")]

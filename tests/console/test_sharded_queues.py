@@ -1,33 +1,46 @@
-"""The page of ShardedQueues before an API server of the test's: what it shows, and what a bad API server cannot do."""
+"""The operator's page before an API server of the test's: what it shows, and what a bad API server cannot do."""
 
+import asyncio
 import json
 import ssl
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from importlib.metadata import EntryPoint
 from threading import Event, Thread
 from typing import Any
 
 import httpx
 import pytest
+from kubernetes.aio.client import ApiClient, Configuration
+from kubernetes.aio.config import ConfigException
 
 from sharded_queue import RuntimeStorage
-from sharded_queue.cli.arguments import BadInput, Named
-from sharded_queue.web.api_server import ApiServer, ApiServerSilent
+from sharded_queue.cli.arguments import Named
+from sharded_queue.web.added_page import Row
 from sharded_queue.web.app import Console, Options
-from sharded_queue.web.command import reader_of
-from sharded_queue.web.sharded_queues import ClusterReader
+from sharded_queue.web.host import Host
+from sharded_queue_operator.cluster.api import Api
+from sharded_queue_operator.console import page as pages
+from sharded_queue_operator.console.page import QueuesPage, open_page
+from sharded_queue_operator.errors import ApiRefused, BadSpec
 from tests.harness.certificates import Authority
 
 ATTACK = "<img src=x onerror='window.attacked = 1'>\u202e"
+SECONDS, MOST_BYTES = 2, 100_000
 
 
 def sharded_queue(name: str, message: str = "3 threads need 3 workers", **status: Any) -> dict[str, Any]:
     return {
+        "apiVersion": "shardedqueue.dev/v1alpha1",
+        "kind": "ShardedQueue",
         "metadata": {"name": name, "namespace": "shop", "uid": f"uid-of-{name}", "managedFields": [{}]},
-        "spec": {"handlers": [{"name": "shop.Charge"}], "scaling": {"maxReplicas": 7}, "redis": {"addresses": ["r:1"]}},
+        "spec": {
+            "handlers": [{"name": "shop.Charge"}],
+            "scaling": {"maxReplicas": 7},
+            "redis": {"addresses": ["r:1"]},
+            "worker": {"image": "shop", "modules": ["shop"]},
+        },
         "status": {"desiredReplicas": 3, "replicas": 2, "readyReplicas": 1, "message": message, **status},
     }
 
@@ -47,6 +60,7 @@ class Served(ThreadingHTTPServer):
         self.asked: list[tuple[str, str]] = []
         """Path and token of each request."""
         self.status = 200
+        self.connected = 0
         self.pieces: list[bytes] = []
         self.goes_on = Event()
         self.goes_on.set()
@@ -95,183 +109,186 @@ def served(authority: Authority) -> Iterator[Served]:
 
 
 @pytest.fixture
-def server(served: Served, authority: Authority, tmp_path: Path) -> ApiServer:
-    (tmp_path / "token").write_text("first\n")
-    (tmp_path / "ca.crt").write_bytes(authority.file.read_bytes())
-    return ApiServer("127.0.0.1", served.server_address[1], tmp_path, seconds=2, most_bytes=10_000)
+def page(served: Served, authority: Authority) -> QueuesPage:
+    return page_of(served, authority)
+
+
+def page_of(served: Served, trusted: Authority, *namespaces: str) -> QueuesPage:
+    async def connect() -> Api:
+        served.connected += 1
+        settings = Configuration(host=f"https://127.0.0.1:{served.server_address[1]}")
+        settings.ssl_ca_cert = str(trusted.file)
+        settings.api_key = {"BearerToken": f"Bearer token-{served.connected}"}
+        return Api(ApiClient(settings), SECONDS, MOST_BYTES)
+
+    return QueuesPage(namespaces, connect)
 
 
 @asynccontextmanager
-async def opened(reader: ClusterReader | None) -> AsyncIterator[Callable[[str], Any]]:
-    """Gets pages of a console that shows what *reader* has read."""
-    console = Console(RuntimeStorage(), Options(chosen=[Named("shop.Charge", 1)], cluster=reader))  # type: ignore[arg-type]
+async def opened(page: QueuesPage) -> AsyncIterator[tuple[Host, Callable[[str], Any]]]:
+    """The host of *page*, and what gets pages of its console."""
+    host = Host(EntryPoint("shardedqueues", "unused:unused", "sharded_queue.pages"))
+    host._page, host.title = page, page.title
+    await asyncio.to_thread(host.round)
+    console = Console(RuntimeStorage(), Options(chosen=[Named("shop.Charge", 1)], added=[host]))  # type: ignore[arg-type]
     await console.reader.round()
     transport = httpx.ASGITransport(console.application())
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        yield client.get
+        yield host, client.get
 
 
-async def test_page_shows_what_the_operator_decided(served: Served, server: ApiServer) -> None:
+async def test_page_shows_what_the_operator_decided(served: Served, page: QueuesPage) -> None:
     calm = condition("HotThreads", "False", "no thread is hot")
-    conditions = [condition("Ready", "True", "fine"), calm, condition("Pinned", "True", "somebody wants it so")]
+    conditions = [condition("Ready", "True", "fine"), calm, condition("Pinned", "False", "nobody wants it so")]
     served.answer({"items": [sharded_queue("charges", conditions=conditions)]})
-    reader = ClusterReader(server)
-    await reader.round()
-    async with opened(reader) as get:
-        page = (await get("/shardedqueues")).text
+    async with opened(page) as (_, get):
+        shown = (await get("/shardedqueues")).text
 
-    assert "1 ShardedQueue has 2 workers, and reports no problem" in page
-    assert "3 threads need 3 workers" in page
-    assert "<dd>2, 1 ready</dd>" in page
-    assert "<dd>0 to 7</dd>" in page
-    assert 'href="handler?handler=shop.Charge"' in page
-    assert "no thread is hot" not in page
+    assert "1 ShardedQueue has 2 workers, and reports no problem" in shown
+    assert "3 threads need 3 workers" in shown
+    assert "<dd>2, 1 ready</dd>" in shown
+    assert "<dd>0 to 7</dd>" in shown
+    assert 'href="handler?handler=shop.Charge"' in shown
+    assert "no thread is hot" not in shown
 
 
-async def test_queue_that_is_not_ready_comes_first_with_its_reason(served: Served, server: ApiServer) -> None:
+async def test_queue_that_is_not_ready_comes_first_with_its_reason(served: Served, page: QueuesPage) -> None:
     lost = condition("QueueKnown", "False", f"Redis refuses {ATTACK}")
     hot = condition("HotThreads", "True", "thread 7 is hot")
     queues = [sharded_queue("a"), sharded_queue("b", conditions=[hot]), sharded_queue("z", conditions=[hot, lost])]
     served.answer({"items": queues})
-    reader = ClusterReader(server)
-    await reader.round()
-    async with opened(reader) as get:
-        page = (await get("/shardedqueues")).text
+    async with opened(page) as (_, get):
+        shown = (await get("/shardedqueues")).text
 
-    assert "ShardedQueue shop/z is not ready: Redis refuses &lt;img" in page
-    assert page.index('aria-label="ShardedQueue shop/b"') < page.index('aria-label="ShardedQueue shop/a"')
-    assert "; 1 further one needs a look" in page
-    assert "<img src=x" not in page
-    assert "\u202e" not in page
+    assert "ShardedQueue shop/z is not ready: Redis refuses &lt;img" in shown
+    assert shown.index('aria-label="shop/z"') < shown.index('aria-label="shop/b"') < shown.index('aria-label="shop/a"')
+    assert "; 1 further one needs a look" in shown
+    assert "<img src=x" not in shown
+    assert "\u202e" not in shown
 
 
-async def test_workers_and_lanes_of_the_last_minutes_are_lines(served: Served, server: ApiServer) -> None:
-    reader = ClusterReader(server)
+def line_of(row: Row, name: str) -> list[float]:
+    (fact,) = [fact for fact in row.facts if fact.name == name]
+    assert fact.line is not None
+    return [number for _, number in fact.line]
+
+
+def test_workers_and_lanes_of_the_last_minutes_are_lines(served: Served, page: QueuesPage) -> None:
     for replicas, bound in ((1, 0), (1, 16), (1, 16), (4, 16), (2, 9)):
         served.answer({"items": [sharded_queue("charges", replicas=replicas, threads={"bound": bound})]})
-        await reader.round()
-    (queue,) = reader.cluster.queues
-    async with opened(reader) as get:
-        page = (await get("/shardedqueues")).text
+        (row,) = page.read().rows
 
-    assert [workers for _, workers in reader.cluster.line(queue, "workers")] == [1, 1, 4, 2]
-    assert [lanes for _, lanes in reader.cluster.line(queue, "lanes")] == [0, 16, 16, 9]
-    assert "<dd>9 threads held</dd>" in page
-    for what in ("Workers", "Lanes"):
-        assert f'aria-label="{what} of shop/charges over five minutes"><polygon' in page
+    assert line_of(row, "Workers, five minutes") == [1, 1, 4, 2]
+    assert line_of(row, "Lanes, five minutes") == [0, 16, 16, 9]
+    assert ("Lanes", "9 threads held") in [(fact.name, fact.value) for fact in row.facts]
     served.answer({"items": []})
-    await reader.round()
-    assert not reader.cluster.lines
+    page.read()
+    assert not page._lines
 
 
-async def test_api_server_that_goes_away_is_said_and_harms_nothing_else(served: Served, server: ApiServer) -> None:
+async def test_api_server_that_goes_away_is_said_and_harms_nothing_else(served: Served, page: QueuesPage) -> None:
     served.answer({"items": [sharded_queue("charges")]})
-    reader = ClusterReader(server)
-    await reader.round()
-    served.goes_on.clear()
-    await reader.round()
-    async with opened(reader) as get:
-        page, other = (await get("/shardedqueues")).text, (await get("/")).text
+    async with opened(page) as (host, get):
+        served.goes_on.clear()
+        await asyncio.to_thread(host.round)
+        shown, other = (await get("/shardedqueues")).text, (await get("/")).text
+        served.goes_on.set()
+        await asyncio.to_thread(host.round)
+        again = (await get("/shardedqueues")).text
 
-    assert "No news of ShardedQueues" in page
-    assert "the API server does not answer" in page
-    assert "3 threads need 3 workers" in page
-    assert "ShardedQueues</strong>" not in other
-    served.goes_on.set()
-    await reader.round()
-    assert reader.cluster.silent_since is None
+    assert "No news of ShardedQueues" in shown
+    assert "the API server does not answer" in shown
+    assert "3 threads need 3 workers" in shown
+    assert "No news of ShardedQueues" not in other + again
 
 
-async def test_many_pages_are_one_list(served: Served, server: ApiServer) -> None:
-    reader = ClusterReader(server)
-    await reader.round()
-    async with opened(reader) as get:
+async def test_many_pages_are_one_list(served: Served, page: QueuesPage) -> None:
+    async with opened(page) as (_, get):
         for _ in range(20):
             await get("/shardedqueues")
 
-    assert served.asked == [("/apis/shardedqueue.dev/v1alpha1/shardedqueues?limit=250", "Bearer first")]
+    assert served.asked == [("/apis/shardedqueue.dev/v1alpha1/shardedqueues?limit=50", "Bearer token-1")]
 
 
-async def test_single_namespaces_are_asked_for_one_by_one(served: Served, server: ApiServer) -> None:
-    await ClusterReader(server, ["shop", "billing"]).round()
+def test_single_namespaces_are_asked_for_one_by_one(served: Served, authority: Authority) -> None:
+    page_of(served, authority, "shop", "billing").read()
 
     paths = [path.partition("?")[0].removeprefix("/apis/shardedqueue.dev/v1alpha1") for path, _ in served.asked]
     assert paths == ["/namespaces/shop/shardedqueues", "/namespaces/billing/shardedqueues"]
 
 
-async def test_console_without_a_cluster_has_no_such_page() -> None:
-    async with opened(None) as get:
-        assert (await get("/shardedqueues")).status_code == 404
-        assert "ShardedQueues" not in (await get("/")).text
+def test_long_list_is_read_in_parts_and_not_to_its_end(served: Served, page: QueuesPage) -> None:
+    queues = [sharded_queue(f"n{number}") for number in range(pages.LISTED_AT_ONCE)]
+    served.answer({"items": queues, "metadata": {"continue": "next", "remainingItemCount": 1000}})
+    content = page.read()
+
+    assert len(served.asked) == pages.MOST_LISTED / pages.LISTED_AT_ONCE
+    assert len(content.rows) == pages.MOST_LISTED
+    assert content.note == "1,000 further ShardedQueues are not listed."
 
 
-def test_token_is_read_anew_for_each_list(served: Served, server: ApiServer) -> None:
-    server.get("/")
-    (server.mount / "token").write_text("second\n")
-    server.get("/")
+def test_token_is_read_anew_for_each_list(served: Served, page: QueuesPage) -> None:
+    page.read()
+    page.read()
 
-    assert [token for _, token in served.asked] == ["Bearer first", "Bearer second"]
+    assert [token for _, token in served.asked] == ["Bearer token-1", "Bearer token-2"]
 
 
 def test_token_is_not_shown_to_a_server_of_another_authority(
-    served: Served, server: ApiServer, tmp_path_factory: pytest.TempPathFactory
+    served: Served, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     another = Authority(tmp_path_factory.mktemp("another"))
-    (server.mount / "ca.crt").write_bytes(another.file.read_bytes())
 
-    with pytest.raises(ApiServerSilent, match="certificate verify failed"):
-        server.get("/")
+    with pytest.raises(ApiRefused, match=r"certificate verify failed|CertificateError"):
+        page_of(served, another).read()
     assert not served.asked
 
 
 @pytest.mark.parametrize(
     ("status", "said"),
-    [(403, "may not list ShardedQueues"), (404, "definition is not installed"), (500, "answers 500")],
+    [(403, "may not list ShardedQueues"), (404, "definition is not installed"), (500, "does not answer: .* 500")],
 )
-def test_refusal_of_the_api_server_is_said(served: Served, server: ApiServer, status: int, said: str) -> None:
+def test_refusal_of_the_api_server_is_said(served: Served, page: QueuesPage, status: int, said: str) -> None:
     served.status = status
 
-    with pytest.raises(ApiServerSilent, match=said):
-        server.get("/")
+    with pytest.raises(ApiRefused, match=said):
+        page.read()
 
 
-def test_answer_that_is_too_large_is_not_kept(served: Served, server: ApiServer) -> None:
-    served.pieces = [b"x" * 10_001]
+def test_answer_that_is_too_large_is_not_kept(served: Served, page: QueuesPage) -> None:
+    """And what comes after the bound is not even sent: the connection ends."""
+    served.pieces = [b"x" * MOST_BYTES] * 1000
 
-    with pytest.raises(ApiServerSilent, match="more than 10,000 bytes"):
-        server.get("/")
+    with pytest.raises(ApiRefused, match="more than 100,000 bytes"):
+        page.read()
 
 
-def test_answer_that_drips_is_given_up(served: Served, server: ApiServer) -> None:
+def test_answer_that_drips_is_given_up(served: Served, page: QueuesPage) -> None:
     """Its pieces come often enough for each single read of a socket."""
     served.pieces, served.patience = [b" "] * 200, 0.1
     served.goes_on.clear()
-    began = time.monotonic()
 
-    with pytest.raises(ApiServerSilent):
-        server.get("/")
-    assert time.monotonic() - began < 5 * server.seconds
+    with pytest.raises(ApiRefused, match="TimeoutError"):
+        page.read()
 
 
-async def test_answer_that_is_no_list_is_said(served: Served, server: ApiServer) -> None:
-    served.answer({"items": [{"metadata": "?"}]})
-    reader = ClusterReader(server)
-    await reader.round()
+@pytest.mark.parametrize("answer", [{"items": [{"metadata": "?"}]}, {"items": [7]}])
+def test_answer_that_is_no_list_is_said(served: Served, page: QueuesPage, answer: Any) -> None:
+    served.answer(answer)
 
-    assert "no list of ShardedQueues" in reader.cluster.trouble
-
-
-def test_command_outside_a_pod_says_what_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-
-    with pytest.raises(BadInput, match="needs a pod with the token of its account"):
-        reader_of(())
+    with pytest.raises(ApiRefused, match="is not a list of ShardedQueues"):
+        page.read()
 
 
-def test_pod_has_an_api_server_where_its_account_has_a_token(tmp_path: Path) -> None:
-    environment = {"KUBERNETES_SERVICE_HOST": "198.19.0.1", "KUBERNETES_SERVICE_PORT": "443"}
-    assert ApiServer.of_this_pod(environment, tmp_path) is None
+def test_page_outside_a_cluster_says_what_it_lacks() -> None:
+    async def connect() -> Api:
+        raise ConfigException("Service host/port is not set.")
 
-    (tmp_path / "token").write_text("token")
+    with pytest.raises(ApiRefused, match="neither an account of a pod nor a kubeconfig"):
+        QueuesPage((), connect).read()
 
-    assert ApiServer.of_this_pod(environment, tmp_path) == ApiServer("198.19.0.1", 443, tmp_path)
+
+@pytest.mark.parametrize("text", ["../secrets", "shop,Billing", "a/b", "x" * 64])
+def test_page_asks_for_namespaces_only(text: str) -> None:
+    with pytest.raises(BadSpec, match="is not a namespace name"):
+        open_page(text)

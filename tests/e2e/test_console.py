@@ -142,7 +142,7 @@ async def shows_the_queue(run: Run, page: Page, address: str) -> None:
     await page.goto(f"{address}shardedqueues")
     hot = "orders needs a look: thread slow of tests.Order has kept a worker busy for 1 s without a break"
     await expect(page.locator("h1")).to_contain_text(hot, timeout=15_000)
-    queue = page.get_by_role("article", name=f"ShardedQueue {run.release.namespace}/orders")
+    queue = page.get_by_role("article", name=f"{run.release.namespace}/orders")
     await expect(queue).to_contain_text("0 to 10, pinned to 1")
     await expect(queue).to_contain_text(
         (await asyncio.to_thread(run.release.get, "shq", "orders"))["status"]["message"]

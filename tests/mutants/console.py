@@ -1,6 +1,6 @@
 """The console: who acts, on what, and how often it asks."""
 
-from tests.mutants.mutant import BOUNDS, CONSOLE, LINKS, LIVE, PEOPLE, PROXIES, SHARDED_QUEUES, Mutant
+from tests.mutants.mutant import ADDED_PAGES, BOUNDS, CONSOLE, LINKS, LIVE, PEOPLE, PROXIES, Mutant
 
 MUTANTS = [
     Mutant(
@@ -95,32 +95,39 @@ MUTANTS = [
         (CONSOLE + "hundred_pages_ask_a_bounded_number_of_questions",),
     ),
     Mutant(
-        "the console gives its token to a server that it does not know",
-        "web/api_server.py",
-        'ssl.create_default_context(cafile=self.mount / "ca.crt")',
-        "ssl._create_unverified_context()",
-        (SHARDED_QUEUES + "token_is_not_shown_to_a_server_of_another_authority",),
+        "a page of another package that fails is read no more",
+        "web/host.py",
+        "except BaseException as error:",
+        "except ZeroDivisionError as error:",
+        (ADDED_PAGES + "page_that_fails_is_a_sentence_on_its_own_page",),
     ),
     Mutant(
-        "an API server that drips keeps its reader for ever",
-        "web/api_server.py",
-        "    timer.start()\n",
-        "",
-        (SHARDED_QUEUES + "answer_that_drips_is_given_up",),
+        "a page of another package that hangs says nothing",
+        "web/host.py",
+        "if began is None or time.time() - began < PATIENCE_SECONDS:",
+        "if True:",
+        (ADDED_PAGES + "page_that_hangs_keeps_nobody_waiting",),
     ),
     Mutant(
-        "an answer of any size is kept",
-        "web/api_server.py",
-        "        if len(body) > self.most_bytes:\n",
+        "a page of another package may say anything without end",
+        "web/host.py",
+        "islice(content.rows, MOST_ROWS)",
+        "islice(content.rows, 2 * MOST_ROWS)",
+        (ADDED_PAGES + "page_without_end_takes_little_of_the_console",),
+    ),
+    Mutant(
+        "a page for admins is shown to everybody",
+        "web/app.py",
+        "        if not self.person.is_at_least(self.page.role):\n",
         "        if False:\n",
-        (SHARDED_QUEUES + "answer_that_is_too_large_is_not_kept",),
+        (ADDED_PAGES + "page_is_for_those_of_its_role_only",),
     ),
     Mutant(
-        "what was known goes with the API server",
-        "web/sharded_queues.py",
-        "Cluster(before.at, before.queues, before.unlisted, before.lines, since, str(error))",
-        "Cluster(silent_since=since, trouble=str(error))",
-        (SHARDED_QUEUES + "api_server_that_goes_away_is_said_and_harms_nothing_else",),
+        "what was known goes with a page that fails",
+        "web/host.py",
+        "before._replace(silent_since=since, trouble=self._said(error))",
+        "Reading(silent_since=since, trouble=self._said(error))",
+        (ADDED_PAGES + "page_that_fails_shows_what_it_said_before",),
     ),
     Mutant(
         "connections to the console are not bounded",

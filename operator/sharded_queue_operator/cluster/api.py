@@ -10,7 +10,7 @@ import re
 from collections.abc import AsyncIterator, Mapping
 from importlib.metadata import version
 
-from aiohttp import ClientError
+from aiohttp import ClientError, ClientPayloadError, ClientResponse
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
@@ -62,20 +62,24 @@ def is_newer(body: Manifest, known: Manifest) -> bool:
 
 
 class Api:
-    """Every method raises `ApiRefused` when the server did not do what was asked, with status 0 for no answer."""
+    """
+    Every method raises `ApiRefused` when the server did not do what was asked, with status 0 for no answer. One of more
+    than *most_bytes* counts as none.
+    """
 
-    def __init__(self, client: ApiClient, timeout_seconds: float) -> None:
+    def __init__(self, client: ApiClient, timeout_seconds: float, most_bytes: int | None = None) -> None:
         self._client = client
         self._timeout_seconds = timeout_seconds
+        self._most_bytes = most_bytes
 
     @classmethod
-    async def connected(cls, timeout_seconds: float) -> "Api":
+    async def connected(cls, timeout_seconds: float, most_bytes: int | None = None) -> "Api":
         """With the service account of this pod, or else the user's kubeconfig."""
         settings = Configuration()
         await config.load_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # unlike its package
         client = ApiClient(settings)
         client.user_agent = f"{MANAGER}/{version('sharded-queue')}"
-        return cls(client, timeout_seconds)
+        return cls(client, timeout_seconds, most_bytes)
 
     async def get(self, path: str, **query: str) -> Manifest:
         return await self.call("GET", path, query=query)
@@ -150,8 +154,23 @@ class Api:
             answer = await self._client.call_api(
                 method, url, headers, body=body, _request_timeout=self._timeout_seconds
             )
-            text = await answer.read()  # type: ignore[no-untyped-call]  # unlike its package
-            return answer.status, text, answer.headers.get("Retry-After", "")
+            return answer.status, await self._text(answer.response), answer.headers.get("Retry-After", "")
+
+    async def _text(self, answer: ClientResponse) -> bytes:
+        if self._most_bytes is None:
+            return await answer.read()
+        text = bytearray()
+        try:
+            async for piece in answer.content.iter_any():
+                text += piece
+                if len(text) > self._most_bytes:
+                    raise ClientPayloadError(f"the answer has more than {self._most_bytes:,} bytes")
+        except BaseException:
+            if answer.connection and answer.connection.transport:
+                answer.connection.transport.abort()  # a server that drips is not asked for a farewell
+            answer.close()
+            raise
+        return bytes(text)
 
     async def close(self) -> None:
         await self._client.close()  # type: ignore[no-untyped-call]  # unlike its package

@@ -11,13 +11,12 @@ from itertools import islice
 from typing import Literal
 
 from sharded_queue.printable import counted
-from sharded_queue_operator.resource.conditions import Condition
+from sharded_queue_operator.resource.conditions import OUTDATED, STOPPED, Condition
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.rendering import RELEASE, Rendering, Stage
 from sharded_queue_operator.resource.spec import ROLLOUT, Resource
 from sharded_queue_operator.resource.workload import Workload
 
-OUTDATED = "Outdated"
 MOST_FAILURES = 3
 """Failed rollouts that stop the rest."""
 
@@ -111,7 +110,7 @@ class Rollouts:
         if resource in self._held:
             return Condition(OUTDATED, "True", "Held", f"{template}; the annotation {ROLLOUT}=hold keeps this one")
         if len(self._failures()) >= MOST_FAILURES:
-            return Condition(OUTDATED, "True", "Stopped", f"{template}; {self._stop()}")
+            return Condition(OUTDATED, "True", STOPPED, f"{template}; {self._stop()}")
         few = f"{self._percent} % of the queues, and at least one, roll at a time"
         return Condition(OUTDATED, "True", "Waits", f"{template}; {few}, and this one waits for its turn")
 

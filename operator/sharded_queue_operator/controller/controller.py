@@ -20,7 +20,7 @@ from sharded_queue_operator.cluster.api import Api, core, is_newer
 from sharded_queue_operator.cluster.contest import Contests
 from sharded_queue_operator.cluster.pod import resource_of
 from sharded_queue_operator.cluster.pods import PodTracker
-from sharded_queue_operator.cluster.rollouts import OUTDATED, Rollouts
+from sharded_queue_operator.cluster.rollouts import Rollouts
 from sharded_queue_operator.cluster.workloads import Workloads
 from sharded_queue_operator.controller.apply import Applier, now
 from sharded_queue_operator.controller.entry import CacheEntry
@@ -37,6 +37,8 @@ from sharded_queue_operator.resource import status
 from sharded_queue_operator.resource.conditions import (
     AVAILABLE,
     CONTESTED,
+    OUTDATED,
+    PINNED,
     ROLLING_OUT,
     Condition,
     by_type,
@@ -46,7 +48,7 @@ from sharded_queue_operator.resource.conditions import (
 from sharded_queue_operator.resource.deployment import Manifest, deployment
 from sharded_queue_operator.resource.mark import Mark
 from sharded_queue_operator.resource.name import Name
-from sharded_queue_operator.resource.pin import PINNED, Pin, pin
+from sharded_queue_operator.resource.pin import Pin, pin
 from sharded_queue_operator.resource.spec import Resource, parsed
 from sharded_queue_operator.resource.workload import Workload
 from sharded_queue_operator.scaling.decide import Decision, decide

@@ -18,18 +18,29 @@ from sharded_queue_operator.scaling.lane_times import Stall
 from sharded_queue_operator.scaling.observation import Observation
 from sharded_queue_operator.scaling.policy import Policy
 
-AVAILABLE = "WorkersAvailable"
+READY, QUEUE_KNOWN, AVAILABLE = "Ready", "QueueKnown", "WorkersAvailable"
+SCALING_LIMITED = "ScalingLimited"
 HOT_THREADS, STARVING = "HotThreads", "Starving"
 SHARED_HANDLERS, CONTESTED = "SharedHandlers", "Contested"
 LANES_MISMATCH = "LanesMismatch"
+NOT_STARTED = "NotStarted"
 ROLLING_OUT = "RollingOut"
 """Another release is on its way, and nothing is known to keep it from running."""
-SCALE_DOWN_WAITS = "ScaleDownWaits"
+SCALE_DOWN_WAITS, OUTDATED, PINNED = "ScaleDownWaits", "Outdated", "Pinned"
 DEPRECATED = "Deprecated"
 """The spec has a field that a later version will not have. Absent from the status of a resource that never had one."""
 
+STOPPED = "Stopped"
+"""The reason of `Outdated` when a person has to do something about it."""
+
+NORMAL_TRUE = (READY, QUEUE_KNOWN, AVAILABLE)
+"""Conditions that are True when all is well."""
+
 ABNORMAL_TRUE = (HOT_THREADS, STARVING, SHARED_HANDLERS, CONTESTED, DEPRECATED, LANES_MISMATCH)
 """Conditions that are False when all is well; each one that becomes True is an event."""
+
+INFORMING = (PINNED, SCALE_DOWN_WAITS, OUTDATED)
+"""Conditions that are as they should be either way: somebody wants it so, or it ends by itself."""
 
 ENDED = "NoLonger"
 """The reason of a condition that was True a short while ago."""

@@ -12,10 +12,9 @@ from math import inf
 from typing import Any, NamedTuple
 
 from sharded_queue.printable import counted
-from sharded_queue_operator.resource.conditions import Condition, condition, seconds_between
+from sharded_queue_operator.resource.conditions import PINNED, Condition, condition, seconds_between
 from sharded_queue_operator.scaling.policy import Policy
 
-PINNED = "Pinned"
 EXPIRED = "Expired"
 
 

@@ -15,7 +15,11 @@ from sharded_queue_operator.resource.conditions import (
     AVAILABLE,
     CONTESTED,
     DEPRECATED,
+    NOT_STARTED,
+    QUEUE_KNOWN,
+    READY,
     ROLLING_OUT,
+    SCALING_LIMITED,
     Condition,
     Readiness,
     by_type,
@@ -102,7 +106,7 @@ def refused_status(body: Manifest, reason: str, message: str, now: str) -> Manif
     """The status of a resource that cannot be served. What was known of it stays."""
     before: Manifest = body.get("status") or {}
     generation = body["metadata"].get("generation", 0)
-    conditions = _merged_conditions(before, [Condition("Ready", "False", reason, message)], generation, now)
+    conditions = _merged_conditions(before, [Condition(READY, "False", reason, message)], generation, now)
     after = {"observedGeneration": generation, "reason": reason, "message": short(message), "conditions": conditions}
     return {**before, **after}
 
@@ -194,7 +198,7 @@ def _none_desired(revision: str, before: Mapping[str, Any]) -> Condition:
     if before.get("message") in {_all_ready(revision).message, idle.message}:
         return idle
     message = "no worker is desired, and this release was not started yet: the first request starts it"
-    return Condition(AVAILABLE, "True", "NotStarted", message)
+    return Condition(AVAILABLE, "True", NOT_STARTED, message)
 
 
 class Holder(NamedTuple):
@@ -226,26 +230,26 @@ def _decision_conditions(
 ) -> list[Condition]:
     """`Ready`, `QueueKnown` and `ScalingLimited`."""
     if doubt := decision.doubt:
-        known = Condition("QueueKnown", "False", doubt.reason, doubt.message)
-        ready = known._replace(type="Ready")
+        known = Condition(QUEUE_KNOWN, "False", doubt.reason, doubt.message)
+        ready = known._replace(type=READY)
     else:
-        known = Condition("QueueKnown", "True", "Read", "Redis answers for all handlers")
-        ready = available._replace(type="Ready") if available.status == "False" else _ready(holder)
+        known = Condition(QUEUE_KNOWN, "True", "Read", "Redis answers for all handlers")
+        ready = available._replace(type=READY) if available.status == "False" else _ready(holder)
     return [ready, known, _scaling_limited(decision, resource)]
 
 
 def _ready(holder: Holder | None) -> Condition:
     if holder is None:
-        return Condition("Ready", "True", "Scaling", "the workers follow the queue")
-    return Condition("Ready", "True" if holder.is_ordered else "False", holder.reason, holder.phrase)
+        return Condition(READY, "True", "Scaling", "the workers follow the queue")
+    return Condition(READY, "True" if holder.is_ordered else "False", holder.reason, holder.phrase)
 
 
 def _scaling_limited(decision: Decision, resource: Resource) -> Condition:
     policy = resource.policy
     if decision.lanes > policy.lanes:
         message = f"the requests would keep more than {policy.max_replicas} workers busy"
-        return Condition("ScalingLimited", "True", "TooFewReplicas", message)
-    return Condition("ScalingLimited", "False", "WithinBounds", "maxReplicas is not reached")
+        return Condition(SCALING_LIMITED, "True", "TooFewReplicas", message)
+    return Condition(SCALING_LIMITED, "False", "WithinBounds", "maxReplicas is not reached")
 
 
 def _deprecated(resource: Resource, before: Manifest) -> list[Condition]:

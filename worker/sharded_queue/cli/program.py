@@ -81,16 +81,21 @@ def loaded(point: EntryPoint) -> click.Command:
 
 
 def unavailable(point: EntryPoint, error: ModuleNotFoundError) -> click.Command:
-    missing = f"{error.name} is not installed; run pip install 'sharded-queue[{','.join(point.extras)}]'"
+    sentence = missing(point, error)
 
     def complain(**_: object) -> None:
-        raise click.ClickException(missing)
+        raise click.ClickException(sentence)
 
     words = click.Argument(["words"], nargs=-1, type=click.UNPROCESSED)
     options = {"ignore_unknown_options": True, "help_option_names": []}
     return click.Command(
         point.name, params=[words], callback=complain, context_settings=options, short_help=f"(needs {error.name})"
     )
+
+
+def missing(point: EntryPoint, error: ModuleNotFoundError) -> str:
+    """How to install what an entry point needs."""
+    return f"{error.name} is not installed; run pip install 'sharded-queue[{','.join(point.extras)}]'"
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})

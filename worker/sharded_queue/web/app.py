@@ -29,19 +29,21 @@ from sharded_queue.web.audit import Audit, AuditLost
 from sharded_queue.web.auth import Authenticated
 from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.details import Answer, Details, Question
+from sharded_queue.web.host import Host
 from sharded_queue.web.jobs import Job, Jobs
 from sharded_queue.web.live import Channels, Places
 from sharded_queue.web.one_time_link import LinkRequired, OneTimeLink
 from sharded_queue.web.pages import (
     DeadPage,
     HandlerPage,
+    HostedPage,
     JobPage,
     LaterPage,
+    NotForAll,
     NotFound,
     Overview,
     Page,
     Seen,
-    ShardedQueuesPage,
     ThreadPage,
     WorkersPage,
 )
@@ -51,7 +53,6 @@ from sharded_queue.web.reader import Reader
 from sharded_queue.web.reads import PAGE, reads_of
 from sharded_queue.web.refusals import Refusals
 from sharded_queue.web.searches import Searches
-from sharded_queue.web.sharded_queues import ClusterReader
 from sharded_queue.web.templating import environment
 from sharded_queue.web.waiting_room import Busy, WaitingRoom
 
@@ -64,12 +65,13 @@ PAGES: Sequence[Page] = (
     DeadPage(),
     LaterPage(),
     WorkersPage(),
-    ShardedQueuesPage(),
     JobPage(),
 )
 BY_NAME = {page.name: page for page in PAGES}
-MENU = [page for page in PAGES if page.name not in ("handler", "thread", "job")]
-"""Those that are about everything. ShardedQueues are shown only where a cluster is."""
+ABOUT_ONE = ("handler", "thread", "job")
+"""Pages that are not in the menu."""
+PATHS = frozenset({*BY_NAME, "", "live", "confirm", "act", "static", headers.PROBE[1:], headers.METRICS[1:]})
+"""Addresses that no other package's page can have."""
 LONGEST_QUERY = 8000
 MOST_FIELDS = 2000
 MOST_QUESTIONS = 4
@@ -114,8 +116,8 @@ class Options:
     people: People = field(default_factory=People)
     proxies: Proxies = field(default_factory=Proxies)
     audit: Audit = field(default_factory=Audit)
-    cluster: ClusterReader | None = None
-    """Reads the ShardedQueues, where they are shown."""
+    added: Sequence[Host] = ()
+    """The hosts of pages that other packages add."""
 
 
 class Console:
@@ -128,6 +130,7 @@ class Console:
         self, storage: RedisStorage, options: Options, announce: Callable[[str], None] = lambda _: None
     ) -> None:
         self.options = options
+        self.pages = BY_NAME | {host.name: HostedPage(host) for host in options.added}
         self.reader = Reader(storage, options.chosen)
         self.bodies = Bodies(options.hide_bodies)
         reads = reads_of(storage, self.reader.named, self.observed)
@@ -184,21 +187,22 @@ class Console:
         if self.link:
             self.link.offer()
         await self.reader.round()
-        readers = [asyncio.create_task(self.reader.run(self.after_round))]
-        if self.options.cluster:
-            readers.append(asyncio.create_task(self.options.cluster.run()))
+        reader = asyncio.create_task(self.reader.run(self.after_round))
+        for host in self.options.added:
+            host.start()
         try:
             yield
         finally:
-            for reader in readers:
-                reader.cancel()
-            await asyncio.gather(*readers, *self._tasks, return_exceptions=True)
+            for host in self.options.added:
+                host.stop()
+            reader.cancel()
+            await asyncio.gather(reader, *self._tasks, return_exceptions=True)
 
     def application(self) -> Starlette:
         return Starlette(
             routes=[
                 Route("/", self.show),
-                *[Route(f"/{page.name}", self.show) for page in PAGES],
+                *[Route(f"/{page.name}", self.show) for page in self.pages.values()],
                 Route(headers.LIVE, self.live),
                 Route("/confirm", self.confirm),
                 Route("/act", self.act, methods=["POST"]),
@@ -216,18 +220,18 @@ class Console:
         )
 
     async def show(self, request: Request) -> Response:
-        page = BY_NAME[request.url.path.strip("/") or "overview"]
+        page = self.pages[request.url.path.strip("/") or "overview"]
         view = self.view(page, request.query_params, request.state.person)
         try:
             await self.details.fetch(view.questions())
             await self.details.fetch(view.questions())  # the first answers may ask for more: the tubes of a thread
             return HTMLResponse(view.whole())
         except NotFound as error:
-            return view.refusal(str(error), 404)
+            return view.refusal(str(error), error.status)
 
     async def live(self, request: Request) -> Response:
         parameters = QueryParams(request.query_params.get("query", ""))
-        page = BY_NAME.get(request.query_params.get("page", ""))
+        page = self.pages.get(request.query_params.get("page", ""))
         if page is None or len(str(parameters)) > LONGEST_QUERY:
             return PlainTextResponse("no such page\n", 404)
         person = request.state.person
@@ -403,9 +407,7 @@ class PageView:
     @property
     def seen(self) -> Seen:
         console = self.console
-        may, reader = console.may(self.person), console.options.cluster
-        cluster = reader.cluster if reader else None
-        return Seen(console.reader.world, console.details, console.bodies, console.jobs, may, cluster)
+        return Seen(console.reader.world, console.details, console.bodies, console.jobs, console.may(self.person))
 
     def questions(self) -> list[Question]:
         try:
@@ -416,7 +418,7 @@ class PageView:
     def render(self) -> str:
         assert self.page
         try:
-            template = environment.get_template(f"{self.page.name}.html")
+            template = environment.get_template(self.page.template)
             context = template.new_context(self.facts())
             return "".join(template.blocks["live"](context)).strip()
         except NotFound as error:
@@ -424,7 +426,7 @@ class PageView:
 
     def whole(self) -> str:
         assert self.page
-        return environment.get_template(f"{self.page.name}.html").render(self.facts())
+        return environment.get_template(self.page.template).render(self.facts())
 
     def refusal(self, message: str, status: int) -> Response:
         return HTMLResponse(self.frame_of("error.html", message=message), status)
@@ -433,7 +435,13 @@ class PageView:
         return environment.get_template(template).render(self.frame() | facts)
 
     def facts(self) -> dict[str, Any]:
+        """
+        Raises:
+            NotFound: there is no such thing, or the person may not see it.
+        """
         assert self.page
+        if not self.person.is_at_least(self.page.role):
+            raise NotForAll(f"This page takes the role {self.page.role}, and {self.person.name} is {self.person.role}.")
         return self.frame() | self.page.facts(self.seen, self.parameters)
 
     def frame(self) -> dict[str, Any]:
@@ -443,7 +451,12 @@ class PageView:
             "redis": self.console.redis,
             "page": self.page,
             "person": self.person,
-            "menu": [page for page in MENU if self.console.options.cluster or page.name != ShardedQueuesPage.name],
+            "menu": self.menu(),
             "parameters": self.parameters,
             "query": str(self.parameters),
         }
+
+    def menu(self) -> list[Page]:
+        """The pages about everything that the person may see."""
+        pages = [page for page in self.console.pages.values() if page.name not in ABOUT_ONE]
+        return [page for page in pages if self.person.is_at_least(page.role)]

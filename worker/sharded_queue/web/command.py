@@ -2,11 +2,11 @@
 
 import asyncio
 import logging
-import re
 import socket
 import sys
 from contextlib import suppress
 from functools import partial
+from importlib.metadata import entry_points
 from ipaddress import ip_address
 from pathlib import Path
 from typing import cast
@@ -20,20 +20,19 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import NAME, BadInput, import_all, module_options, named
 from sharded_queue.printable import printable
 from sharded_queue.settings import settings
-from sharded_queue.web.api_server import MOUNT, ApiServer
-from sharded_queue.web.app import Console, Options
+from sharded_queue.web.app import PATHS, Console, Options
 from sharded_queue.web.audit import Audit
 from sharded_queue.web.headers import LOOPBACK
+from sharded_queue.web.host import Host
 from sharded_queue.web.one_time_link import FIELD, LINK_SECONDS
 from sharded_queue.web.people import ROLES, People, Role, RoleOf, UserFile, digest_of
 from sharded_queue.web.proxies import Proxies
 from sharded_queue.web.server import server_of
-from sharded_queue.web.sharded_queues import ClusterReader
 
 log = logging.getLogger("sharded_queue.web")
 
-
-NAMESPACE = re.compile("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+ADDED = "sharded_queue.pages"
+"""The entry-point group of pages of other packages."""
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -76,8 +75,13 @@ def hash_secret(context: click.Context, _: click.Parameter, is_wanted: bool) -> 
     help="The role of a person whom the proxy names and the file does not.",
 )
 @click.option("--role-of", metavar="MODULE:NAME", help="A function of yours: from a person's name to a role, or None.")
-@click.option("--kubernetes", is_flag=True, help="Show the ShardedQueues of the cluster that this pod is in.")
-@click.option("--namespace", "namespaces", multiple=True, help="Show those of this namespace only.  [default: all]")
+@click.option(
+    "--page",
+    "added",
+    multiple=True,
+    metavar="NAME[=TEXT]",
+    help="Show a page of another package, too. The operator's is shardedqueues, or shardedqueues=NAMESPACE,…",
+)
 @click.option("--audit-log", type=FILE, help="Append a line for each action to this file.  [default: standard output]")
 @click.option(
     "--hash-secret",
@@ -101,8 +105,7 @@ def web(
     proxies: tuple[str, ...],
     default_role: str,
     role_of: str | None,
-    kubernetes: bool,
-    namespaces: tuple[str, ...],
+    added: tuple[str, ...],
     audit_log: Path | None,
 ) -> None:
     """
@@ -125,8 +128,6 @@ def web(
             f"--trusted-proxy-header {header} is believed from nobody yet: add --trusted-proxy ADDRESS, "
             "the address or the network of the proxy"
         )
-    if namespaces and not kubernetes:
-        raise BadInput("--namespace says whose ShardedQueues to show: add --kubernetes")
     options = Options(
         chosen=chosen,
         hosts=(*LOOPBACK, *(host.lower() for host in hosts)),
@@ -135,7 +136,7 @@ def web(
         people=people,
         proxies=trusted,
         audit=Audit(audit_log),
-        cluster=reader_of(namespaces) if kubernetes else None,
+        added=[host_of(word) for word in added],
     )
     warn(address, options)
     asyncio.run(serve(listening(address, port), options))
@@ -158,21 +159,20 @@ def warn(address: str, options: Options) -> None:
         )
 
 
-def reader_of(namespaces: tuple[str, ...]) -> ClusterReader:
+def host_of(word: str) -> Host:
     """
+    The host of the page that *word*, `NAME` or `NAME=TEXT`, asks for.
+
     Raises:
-        BadInput: this process cannot ask an API server, or would ask for something else than a namespace.
+        BadInput: no package names such a page.
     """
-    server = ApiServer.of_this_pod()
-    if server is None:
-        raise BadInput(
-            f"--kubernetes needs a pod with the token of its account in {MOUNT}: "
-            "set automountServiceAccountToken, or leave the option out"
-        )
-    for namespace in namespaces:
-        if not NAMESPACE.fullmatch(namespace):
-            raise BadInput(f"--namespace {printable(namespace, 100)!r} is no name of a namespace")
-    return ClusterReader(server, namespaces)
+    name, _, text = word.partition("=")
+    points = [point for point in entry_points(group=ADDED) if point.name not in PATHS]
+    found = next((point for point in points if point.name == name), None)
+    if found is None:
+        names = ", ".join(sorted({point.name for point in points})) or "none"
+        raise BadInput(f"--page {printable(name, 100)}: no package adds a page of this name; there are: {names}")
+    return Host(found, text)
 
 
 def is_loopback(address: str) -> bool:

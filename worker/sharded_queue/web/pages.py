@@ -7,7 +7,7 @@ A page asks nothing. It names the questions whose answers it shows; the reader a
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
-from typing import Any, ClassVar
+from typing import Any
 
 from starlette.datastructures import QueryParams
 
@@ -24,10 +24,11 @@ from sharded_queue.web import history, letters, sentences
 from sharded_queue.web.actions import ACTIONS, Action, search_of
 from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.details import NOTHING, Answer, Details, Question
+from sharded_queue.web.host import Host
 from sharded_queue.web.jobs import Jobs
 from sharded_queue.web.letters import Letter
+from sharded_queue.web.people import Role
 from sharded_queue.web.sentences import Sentence
-from sharded_queue.web.sharded_queues import Cluster
 from sharded_queue.web.world import HandlerState, World
 
 ROWS = 25
@@ -38,6 +39,14 @@ Parameters = QueryParams
 
 class NotFound(Exception):
     """The address names something that this console does not know."""
+
+    status = 404
+
+
+class NotForAll(NotFound):
+    """The page is not for this person."""
+
+    status = 403
 
 
 @dataclass(frozen=True)
@@ -50,8 +59,6 @@ class Seen:
     jobs: Jobs
     may: frozenset[str] = frozenset()
     """The names of the actions that the person may take."""
-    cluster: Cluster | None = None
-    """The ShardedQueues, where the console shows them."""
 
     def offered(self, *names: str) -> list[Action]:
         """Those of these actions that the person may take."""
@@ -71,12 +78,18 @@ class Seen:
 
 
 class Page:
-    """*name* is its path and its template."""
+    """*name* is its path."""
 
-    name: ClassVar[str]
-    title: ClassVar[str]
-    parameters: ClassVar[Sequence[str]] = ("handler", "from")
+    name: str
+    title: str
+    role: Role = "viewer"
+    """The least role of those who may see it."""
+    parameters: Sequence[str] = ("handler", "from")
     """What its address may say. All else makes no difference."""
+
+    @property
+    def template(self) -> str:
+        return f"{self.name}.html"
 
     def questions(self, seen: Seen, parameters: Parameters) -> list[Question]:
         """What has to be read for it, beside the world."""
@@ -500,20 +513,29 @@ def longest_work(worker: serving.Serving) -> float:
     return max((hold.busy_seconds for hold in worker.holds), default=0.0)
 
 
-class ShardedQueuesPage(Page):
-    name, title = "shardedqueues", "ShardedQueues"
+class HostedPage(Page):
+    """A page that another package adds."""
+
+    template = "added.html"
     parameters = ("from",)
 
+    def __init__(self, host: Host) -> None:
+        self.host, self.name = host, host.name
+
+    @property
+    def title(self) -> str:  # type: ignore[override]  # the package says it when it is opened, and the role too
+        return self.host.title
+
+    @property
+    def role(self) -> Role:  # type: ignore[override]
+        return self.host.role
+
     def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
-        cluster = seen.cluster
-        if cluster is None:
-            raise NotFound("This console shows no ShardedQueues: it was started without --kubernetes.")
+        reading = self.host.reading()
         return {
-            "cluster": cluster,
-            "queues": rows(cluster.queues, place(parameters)),
-            "sentence": sentences.of_cluster(cluster),
-            "state_of": sentences.state_of_queue,
-            "known": seen.world.handlers,
+            "reading": reading,
+            "rows": rows(reading.content.rows, place(parameters)),
+            "sentence": Sentence(reading.content.answer, reading.content.tone, reading.content.key),
         }
 
 

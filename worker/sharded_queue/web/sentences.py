@@ -6,17 +6,14 @@ A sentence has a *key* that stays the same while only its numbers change: a scre
 
 from collections.abc import Sequence
 from math import inf
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from sharded_queue.cli.tables import since_poll
 from sharded_queue.printable import be, counted, printable
 from sharded_queue.state import State, ThreadState, TubeLag
+from sharded_queue.web.added_page import Tone
 from sharded_queue.web.details import Answer
-from sharded_queue.web.sharded_queues import Cluster, ShardedQueue
 from sharded_queue.web.world import HandlerState, World
-
-Tone = Literal["good", "wait", "bad", "idle"]
-"""What a colour says beside the word: it moves; it waits for a moment; somebody must look; nothing happens."""
 
 WAITS_LONG_SECONDS = 30.0
 """A thread that no worker holds and that waits this long is worth a sentence. A poll of a worker takes seconds."""
@@ -170,39 +167,3 @@ def state_of(handler: HandlerState) -> tuple[str, Tone]:
 
 def others(sentences: Sequence[Sentence], first: Sentence) -> list[Sentence]:
     return [each for each in sentences if each != first]
-
-
-def of_cluster(cluster: Cluster) -> Sentence:
-    """What a person who runs workers wants to know first."""
-    if not cluster.queues:
-        text = "There is no ShardedQueue here" if cluster.at else "The ShardedQueues are not known yet"
-        return Sentence(text, "idle", text)
-    if wrong := [queue for queue in cluster.queues if queue.faults]:
-        return of_queue(wrong[0], further=len(wrong) - 1)
-    workers = counted(sum(queue.status.replicas for queue in cluster.queues), "worker")
-    if len(cluster.queues) == 1:
-        return Sentence(f"1 ShardedQueue has {workers}, and reports no problem", "good", "no problem")
-    return Sentence(
-        f"{len(cluster.queues):,} ShardedQueues have {workers}, and report no problem", "good", "no problem"
-    )
-
-
-def of_queue(queue: ShardedQueue, further: int) -> Sentence:
-    """What is wrong with a ShardedQueue, and that something is with *further* ones."""
-    fault = queue.faults[0]
-    what, tone = state_of_queue(queue)
-    head = f"ShardedQueue {queue.name} {'is not ready' if tone == 'bad' else what}"
-    more = f"; {counted(further, 'further one')} {'needs' if further == 1 else 'need'} a look" if further else ""
-    why = printable(fault.message or fault.reason, 300)
-    return Sentence(f"{head}: {why}{more}", tone, f"{queue.name} {fault.type}")
-
-
-def state_of_queue(queue: ShardedQueue) -> tuple[str, Tone]:
-    """The state of a ShardedQueue as a word and a tone."""
-    if not queue.is_ready:
-        return ("not ready", "bad")
-    if queue.faults:
-        return ("needs a look", "wait")
-    if queue.status.desired_replicas is None:
-        return ("not decided yet", "wait")
-    return ("suspended", "idle") if queue.spec.suspend else ("ready", "good")
