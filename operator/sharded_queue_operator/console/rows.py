@@ -34,6 +34,11 @@ HELD: Mapping[str, State] = {
     "Paused": ("scaling paused", "idle"),
 }
 """By the reason of `Ready`: its author asked that the operator chooses no number."""
+NOT_READY: State = ("not ready", "bad")
+NEEDS_A_LOOK: State = ("needs a look", "wait")
+ROLLS_OUT: State = ("rolling out", "wait")
+FIRST = (NOT_READY, NEEDS_A_LOOK, ROLLS_OUT)
+"""The order of queues of these states; all others come after them, by their names."""
 WORST_FIRST: Sequence[Tone] = ("bad", "wait", "idle", "good")
 
 
@@ -68,12 +73,12 @@ class Queue:
     @property
     def rank(self) -> tuple[int, str]:
         """Those that somebody must look at come first."""
-        return WORST_FIRST.index(self.faults[0].remark.tone if self.faults else "good"), self.name
+        return FIRST.index(self.state) if self.state in FIRST else len(FIRST), self.name
 
     def answer(self, further: int) -> tuple[str, Tone, str]:
         """What is wrong with it, and that something is with *further* ones."""
         (word, tone), fault = self.state, self.faults[0]
-        head = f"ShardedQueue {self.name} {word if word.startswith('needs') else f'is {word}'}"
+        head = f"ShardedQueue {self.name} {word if self.state == NEEDS_A_LOOK else f'is {word}'}"
         more = f"; {counted(further, 'further one')} {'needs' if further == 1 else 'need'} a look" if further else ""
         return f"{head}: {fault.message}{more}", tone, f"{self.name} {fault.type}"
 
@@ -84,11 +89,11 @@ class Queue:
     def _state(self) -> State:
         ready = self.conditions.get(READY, {})
         if self.faults and self.faults[0].remark.tone == "bad":
-            return "not ready", "bad"
+            return NOT_READY
         if _is_rolling_out(ready):
-            return "rolling out", "wait"
+            return ROLLS_OUT
         if self.faults:
-            return "needs a look", "wait"
+            return NEEDS_A_LOOK
         if not self.is_decided or self.status.get("desiredReplicas") is None:
             return "not decided yet", "wait"
         return HELD.get(str(ready.get("reason")), ("ready", "good"))
@@ -142,7 +147,7 @@ def answer(queues: Sequence[Queue]) -> tuple[str, Tone, str]:
     if not queues:
         return "There is no ShardedQueue here", "idle", "none"
     if wrong := [queue for queue in queues if queue.faults]:
-        return wrong[0].answer(further=len(wrong) - 1)
+        return wrong[0].answer(further=sum(queue.state != ROLLS_OUT for queue in wrong[1:]))
     workers = counted(sum(queue.workers for queue in queues), "worker")
     have, report = ("has", "reports") if len(queues) == 1 else ("have", "report")
     return f"{counted(len(queues), 'ShardedQueue')} {have} {workers}, and {report} no problem", "good", "no problem"

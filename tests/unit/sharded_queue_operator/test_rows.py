@@ -161,6 +161,15 @@ def test_worst_queue_comes_first() -> None:
     assert shown.answer == "ShardedQueue shop/z is not ready: Redis is gone; 1 further one needs a look"
 
 
+def test_release_on_its_way_comes_after_what_needs_a_look_and_is_not_counted_with_it() -> None:
+    unready = [Condition(kind, "False", "RollingOut", ROLLING_OUT) for kind in ("Ready", "WorkersAvailable")]
+    hot = queue(Condition("HotThreads", "True", "HeldForLong", "thread 7 is hot"), name="z")
+    shown = content([queue(*unready, name="a"), hot], {}, 0)
+
+    assert [each.state for each in shown.rows] == ["needs a look", "rolling out"]
+    assert shown.answer == "ShardedQueue shop/z needs a look: thread 7 is hot"
+
+
 def test_every_condition_is_in_one_list_at_most() -> None:
     """A condition in two of them would be right and wrong at once."""
     lists = [*conditions.NORMAL_TRUE, *conditions.ABNORMAL_TRUE, *conditions.INFORMING]
