@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 README, PAGE = ROOT / "README.md", ROOT / "docs" / "kubernetes.md"
 REQUESTS = 3000
 HANDLED = "kubectl exec deploy/redis -- redis-cli llen journal:handled"
-DRAINED = re.compile(r"notifications +\d+ +\d+ +\d+ +[A-Z]\w+ +0 +[A-Z]\w+")
-"""Desired, current, ready, whether workers run, depth 0, no lag, reason."""
+DRAINED = re.compile(r"notifications +True +\d+ +\d+ +\d+ +[A-Z]\w+ +0 +[A-Z]\w+")
+"""Ready, desired, current, running, whether workers run, depth 0, no lag, reason."""
 
 
 def printed(page: Path, line: str) -> list[str]:

@@ -126,16 +126,17 @@ local function blocked_threads()
   return found
 end
 
--- Each number once.
+-- Each number once, of what each worker told last.
 local function concurrencies()
   local lately = integer(now - TOLD_MS)
   local told = redis.pcall('ZRANGE', WORKERS, '+inf', lately, 'BYSCORE', 'REV', 'LIMIT', 0, WORKERS_READ)
   local known, found = {}, {}
   for _, record in ipairs(told) do -- none where the key is of another kind
-    local number = string.match(record, '^%S+ %S+ (%d+) %d+$')
-    if number and #number < 10 and not known[number] then
+    local owner, number = string.match(record, '^(%S+) %S+ (%d+) %d+$')
+    if owner and #number < 10 and not known[owner] then
+      known[owner] = true
+      found[#found + 1] = not known[number] and number or nil
       known[number] = true
-      found[#found + 1] = number
     end
   end
   return found
