@@ -44,7 +44,9 @@ async def fill(redis: Redis) -> None:
 
 
 def create(queues: Queues, proxy: CountingProxy) -> None:
-    spec = {"redis": {"addresses": [f"127.0.0.1:{proxy.port}"]}, "scaling": {"mode": "Recommend"}}
+    """No worker comes for their requests; that they starve is told, and written, after the drain time."""
+    scaling = {"mode": "Recommend", "targetDrainSeconds": 600}
+    spec = {"redis": {"addresses": [f"127.0.0.1:{proxy.port}"]}, "scaling": scaling}
     manifests = [queues.manifest(name, handlers=[{"name": name}], **spec) for name in NAMES]
     queues.kubectl("create", "--filename", "-", stdin=yaml.safe_dump_all(manifests))
 
