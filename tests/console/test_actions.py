@@ -87,6 +87,12 @@ def address(filled: Stage, audit: Path) -> str:
     return filled.console("--module", MODULE, "--allow-actions", "--audit-log", str(audit))
 
 
+def ask(page: Page, label: str) -> None:
+    """The first step of an action: its question is another page."""
+    page.get_by_role("link", name=label).click()
+    page.wait_for_url(re.compile(r"/confirm\?"))
+
+
 def confirm(page: Page, label: str) -> None:
     """The last step of an action; then its page says what became of it."""
     page.get_by_role("button", name=label, exact=True).click()
@@ -100,7 +106,7 @@ def said(audit: Path) -> dict[str, Any]:
 
 def test_pause_and_resume_of_a_thread(address: str, stage: Stage, window: Callable[..., Window], audit: Path) -> None:
     page = window().open(f"{address}thread?handler=shop.Charge&thread=9")
-    page.get_by_role("link", name="Pause").click()
+    ask(page, "Pause")
     expect(page.locator("h1")).to_have_text("Pause thread 9 of shop.Charge?")
     confirm(page, "Pause")
 
@@ -120,7 +126,7 @@ def test_pause_and_resume_of_a_thread(address: str, stage: Stage, window: Callab
     assert datetime.fromisoformat(said(audit)["time"])
 
     page.get_by_role("link", name="Back").click()
-    page.get_by_role("link", name="Resume").click()
+    ask(page, "Resume")
     confirm(page, "Resume")
 
     assert stored(stage, lambda storage: storage.paused(CHARGE)) == []
@@ -128,7 +134,7 @@ def test_pause_and_resume_of_a_thread(address: str, stage: Stage, window: Callab
 
 def test_pause_of_a_handler(address: str, stage: Stage, window: Callable[..., Window]) -> None:
     page = window().open(f"{address}handler?handler=shop.Keyed")
-    page.get_by_role("link", name="Pause").click()
+    ask(page, "Pause")
     expect(page.locator("main")).to_contain_text("20 requests wait now")
     confirm(page, "Pause")
 
@@ -166,7 +172,7 @@ def test_all_letters_that_match_are_dropped_and_no_others(
     page = window().open(f"{address}dead?handler=shop.Mail")
     page.get_by_label("Thread", exact=True).fill("a/b?c=d&e#f")
     page.get_by_role("button", name="Search").click()
-    page.get_by_role("link", name="Drop").click()
+    ask(page, "Drop")
     expect(page.locator("h1")).to_contain_text(f"Drop {MAILS} dead letters of shop.Mail of thread")
     confirm(page, "Drop")
 
@@ -249,7 +255,7 @@ def test_delayed_request_is_cancelled(address: str, stage: Stage, window: Callab
 
 def test_schedule_is_run_now(address: str, stage: Stage, window: Callable[..., Window]) -> None:
     page = window().open(f"{address}later?handler=shop.Charge")
-    page.get_by_role("link", name="Run now: nightly").click()
+    ask(page, "Run now: nightly")
     confirm(page, "Run now")
 
     tubes = stored(stage, lambda storage: storage.explain(CHARGE, "2")).tubes
@@ -258,7 +264,7 @@ def test_schedule_is_run_now(address: str, stage: Stage, window: Callable[..., W
 
 def test_schedule_is_removed(address: str, stage: Stage, window: Callable[..., Window]) -> None:
     page = window().open(f"{address}later?handler=shop.Charge")
-    page.get_by_role("link", name="Remove the schedule: nightly").click()
+    ask(page, "Remove the schedule: nightly")
     confirm(page, "Remove the schedule")
 
     assert not stored(stage, lambda storage: storage.has_schedule(CHARGE, "nightly"))
@@ -278,7 +284,7 @@ def test_waiting_request_and_then_its_thread_are_dropped_with_a_reason(
     assert letter.error == "dropped by anybody: ordered twice"
 
     page.goto(f"{address}thread?handler=shop.Charge&thread=4")
-    page.get_by_role("link", name="Drop the whole thread").click()
+    ask(page, "Drop the whole thread")
     expect(page.locator("h1")).to_have_text("Drop thread 4 of shop.Charge, with 3 requests?")
     page.get_by_label("Why?").fill("closed")
     confirm(page, "Drop")
