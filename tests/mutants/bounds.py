@@ -34,6 +34,13 @@ MUTANTS = [
         (PARSING + "forty_servers_that_answer_without_end_leave_another_its_own",),
     ),
     Mutant(
+        "forty servers that waited for their turn read one piece each of what one has used up",
+        PARSER,
+        "                if not budget.wait_seconds:\n",
+        "                if True:\n",
+        (PARSING + "a_read_that_waited_for_its_turn_is_of_what_is_left_then",),
+    ),
+    Mutant(
         "empty lists take more memory than they cost",
         PARSER,
         "            self.cost += LIST_COST\n",

@@ -222,6 +222,32 @@ async def test_gate_lets_one_in_at_a_time_and_who_used_least_first() -> None:
     assert read == ["used 0", "used 700", "used 900"]
 
 
+async def test_a_read_that_waited_for_its_turn_is_of_what_is_left_then() -> None:
+    """Forty that came while something was left: the first one uses it up."""
+    clock, gate = Clock(), Gate()
+    shared = Bucket(1, 1, clock)
+
+    def make_parser() -> BoundedParser:
+        parser = BoundedParser(socket_read_size=1_000)
+        own = Bucket(1, 1, clock)
+        own.take(100)
+        parser.budget = Budget(own, lambda: [shared], gate)
+        parser._framing, parser._reader = Framing(), hiredis.Reader()
+        parser._stream = asyncio.StreamReader()
+        parser._stream.feed_data(b"+OK\r\n")
+        return parser
+
+    reads = [asyncio.create_task(make_parser().read_from_socket()) for _ in range(40)]
+    await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
+    for _ in range(200):  # rounds of the event loop: each of the others has had its turn
+        await asyncio.sleep(0)
+
+    assert [read.done() for read in reads].count(True) == 1
+    for read in reads:
+        read.cancel()
+    await asyncio.wait(reads)
+
+
 WIDE = b"*100\r\n" + (b"*1000\r\n" + b"*0\r\n" * 1_000) * 100
 
 

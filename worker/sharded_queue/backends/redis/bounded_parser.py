@@ -49,7 +49,7 @@ LIBRARY_BOUNDS = Bounds()
 
 
 BULKS, LISTS, MAPS, ATTRIBUTES, ERRORS = b"$=!", b"*~>", b"%", b"|", b"-"
-NUMBERS = re.compile(rb"(?:(?::-?\d{1,19}|\*0|\$-1)\r\n)+")
+NUMBERS = re.compile(rb"(?::-?\d{1,19}\r\n|\*0\r\n|\$-1\r\n)++")
 """Numbers, empty lists and nothings, one after the other: most of what the operator reads of a queue at rest."""
 TEXT_MARK, TEXT = ord("$"), re.compile(rb"\$(\d{1,9})\r\n")
 
@@ -281,20 +281,26 @@ class BoundedParser(_AsyncHiredisParser):
             raise DataError(f"a message was incomplete after {self.bounds.seconds:g} s")
         assert self._stream
         assert self._reader
-        if self.budget:  # also without a wait: what is in the buffer already is read without a turn for others
-            await asyncio.sleep(self.budget.wait_seconds)
         buffer = await self._stream.read(BUDGETED_READ if self.budget else self._read_size)
         if not buffer:
             raise RedisConnectionError("the connection was closed by the server")
         if self.budget:
-            async with self.budget.gate.turn(self.budget):
-                self._feed(buffer, self.budget)
+            await self._feed_within(self.budget, buffer)
         else:
             self._framing.feed(buffer)
         self._reader.feed(buffer)
         return True
 
-    def _feed(self, buffer: bytes, budget: Budget) -> None:
+    async def _feed_within(self, budget: Budget, buffer: bytes) -> None:
+        """Read *buffer* when something is left of *budget*: whose turn was before may have used up what is shared."""
+        while True:
+            await asyncio.sleep(budget.wait_seconds)
+            async with budget.gate.turn(budget):
+                if not budget.wait_seconds:
+                    self._feed(budget, buffer)
+                    return
+
+    def _feed(self, budget: Budget, buffer: bytes) -> None:
         before = self._framing.cost
         try:
             self._framing.feed(buffer)
