@@ -5,6 +5,7 @@ Reading belongs to `reader`, hearing of first requests to `listener`.
 """
 
 import asyncio
+import random
 from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
 from time import monotonic
@@ -15,7 +16,7 @@ from sharded_queue_operator.polling.connection import Connection, ReadSecret, Re
 from sharded_queue_operator.polling.guard import Budgets
 from sharded_queue_operator.polling.listener import Listener
 from sharded_queue_operator.polling.reader import Reader, Reading, Subscription, Subscriptions
-from sharded_queue_operator.polling.timetable import Timetable
+from sharded_queue_operator.polling.timetable import LONGEST_PAUSE_SECONDS, Timetable
 from sharded_queue_operator.resource.name import Name
 
 GATHER_SECONDS = 0.05
@@ -41,7 +42,7 @@ class Poller:
         self._on_reading = on_reading
         self._reader = Reader(self.connection)
         self._listener = Listener(self.connection, self._reader.is_answering, self.subscriptions, self.hurry)
-        self._timetable = Timetable(monotonic())
+        self._timetable = Timetable(monotonic() - random.uniform(0, LONGEST_PAUSE_SECONDS))  # noqa: S311 - no secret
         self._is_hurried = asyncio.Event()
 
     def subscribe(self, name: Name, subscription: Subscription) -> None:

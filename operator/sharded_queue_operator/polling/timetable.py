@@ -1,8 +1,10 @@
 """
 When each resource is to be read: in its own period, and less often while it is in doubt. Pure.
 
-Due times lie on one grid, so that resources with the same period, and every longer one now and then, share a poll. It
-is not called a schedule: that is a request that users register again and again.
+Due times lie on one grid, so that resources with the same period, and every longer one now and then, share a poll. The
+grid of each Redis begins at another time: nine hundred that refuse connections are not all tried in the same moment,
+which would hold up the readings of the others. It is not called a schedule: that is a request that users register again
+and again.
 """
 
 from collections import Counter

@@ -242,6 +242,17 @@ async def test_a_server_that_speaks_tls_is_told(tmp_path: Path) -> None:
     assert "if it speaks TLS, set redis.tls.mode to Verify" in doubt.message
 
 
+async def test_redis_that_refuse_connections_are_not_all_tried_in_the_same_moment() -> None:
+    """Nine hundred of them held up the event loop for 0.25 s at a time, and others' readings came 1.5 s apart."""
+    async with watching() as watcher:
+        for number in range(20):
+            watcher.watch(f"q{number}", {"addresses": [f"127.0.0.1:{number + 2}"]})
+        await watcher.told(20)
+        due = [poller._timetable.next_due for poller in watcher.observer.pollers.values()]
+
+    assert max(due) - min(due) > 0.3  # of the second until they are tried again
+
+
 @pytest.mark.parametrize("how", ["closed", "forgotten"])
 async def test_a_poller_ends_though_its_client_forgot_the_cancellation(how: str) -> None:
     """redis-py sends within `wait_for`, which on Python 3.11 swallows a cancellation that comes as it ends."""
