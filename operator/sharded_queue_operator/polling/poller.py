@@ -106,7 +106,9 @@ class Poller:
             self.hurry(self._timetable.in_doubt)
 
     def _report(self, due: Subscriptions, readings: Mapping[Name, Reading]) -> None:
+        unknown = sum(reading.doubt is not None for reading in readings.values())
+        metrics.polls.labels("unknown").inc(unknown)
+        metrics.polls.labels("known").inc(len(readings) - unknown)
         for name, reading in readings.items():
-            metrics.polls.labels("unknown" if reading.doubt else "known").inc()
             if self.subscriptions.get(name) is due[name]:  # else the reading answers a question that has changed
                 self._on_reading(name, reading)

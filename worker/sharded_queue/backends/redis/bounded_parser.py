@@ -49,9 +49,12 @@ LIBRARY_BOUNDS = Bounds()
 
 
 BULKS, LISTS, MAPS, ATTRIBUTES, ERRORS = b"$=!", b"*~>", b"%", b"|", b"-"
-NUMBERS = re.compile(rb"(?::-?\d{1,19}\r\n|\*0\r\n|\$-1\r\n)++")
-"""Numbers, empty lists and nothings, one after the other: most of what the operator reads of a queue at rest."""
-TEXT_MARK, TEXT = ord("$"), re.compile(rb"\$(\d{1,9})\r\n")
+PLAIN = re.compile(rb"((?::-?\d{1,19}\r\n|_\r\n|\*0\r\n|\$-1\r\n)++)|\$(\d{1,9})\r\n|\*(\d{1,9})\r\n")
+"""
+Numbers, empty lists and nothings one after the other, or the header of a text or of a list: nearly all that an answer
+consists of.
+"""
+TEXT, LIST = 2, 3
 
 
 class Framing:
@@ -98,19 +101,23 @@ class Framing:
         _check("a message", self._bytes, self._bounds.bytes, "bytes")
 
     def _skip_plain(self, data: bytes, at: int) -> int:
-        """The length of the whole numbers, texts and empty lists that come next: what costs no look at each header."""
+        """The length of the whole numbers, texts and headers of lists that come next, by one look at each."""
         begin, pending, end, most = at, self._pending, len(data), self._bounds.bytes
-        while pending and at < end and not self._skip:
-            if data[at] == TEXT_MARK and (found := TEXT.match(data, at)):
-                length = int(found[1])
-                count, lists, after = 1, 0, found.end() + length + 2
+        while pending and at < end and not self._skip and (found := PLAIN.match(data, at)):
+            after, kind = found.end(), found.lastindex
+            if kind == LIST:
+                elements = int(found[LIST])
+                self._count(elements)
+                self.cost += LIST_COST
+                at, pending = after, pending - 1 + elements
+                continue
+            if kind == TEXT:
+                length = int(found[TEXT])
+                count, lists, after = 1, 0, after + length + 2
                 if length > most:
                     break
-            elif found := NUMBERS.match(data, at):
-                after = found.end()
-                count, lists = data.count(b"\n", at, after), data.count(b"*", at, after)
             else:
-                break
+                count, lists = data.count(b"\n", at, after), data.count(b"*", at, after)
             if count > pending or after > end:
                 break
             at, pending = after, pending - count
