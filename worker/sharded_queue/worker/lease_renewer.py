@@ -182,9 +182,10 @@ class LeaseRenewer:
             return not any(other.is_run_by(task) for other in self._lanes())
 
     async def _renew(self, coordinator: Coordinator, shard: Shard, lanes: Mapping[Lease, Lane]) -> None:
-        asked_at, about = self._clock(), self._introduce(shard)
-        reports = {lease: report for lease, lane in lanes.items() if (report := lane.report)}
+        asked_at = self._clock()
         try:
+            about = self._introduce(shard)
+            reports = {lease: report for lease, lane in lanes.items() if (report := lane.report)}
             async with asyncio.timeout(self._patience(lanes.values(), asked_at)):
                 lost = await coordinator.renew(list(lanes), self._lease_seconds, about, reports)
         except (TimeoutError, StorageUnavailable) as error:
