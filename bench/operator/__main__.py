@@ -4,6 +4,7 @@ import argparse
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 
 from bench import machine
@@ -56,7 +57,14 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.operator", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="less of everything, and the page stays as it is")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="these, and the page stays as it is")
+    for size in ("resources", "replicas"):
+        parser.add_argument(f"--{size}", type=int, help=f"{size} of many-resources; the page stays as it is")
     return parser.parse_args()
+
+
+def scale_of(words: argparse.Namespace) -> Scale:
+    sizes = {size: asked for size in ("resources", "replicas") if (asked := getattr(words, size)) is not None}
+    return replace(QUICK if words.quick else FULL, **sizes)
 
 
 @contextmanager
@@ -93,10 +101,10 @@ def main() -> None:
     words = parsed()
     with cluster_of_ours() as cluster:
         load = machine.load()
-        found = asyncio.run(measured(cluster, QUICK if words.quick else FULL, words.only))
+        found = asyncio.run(measured(cluster, scale_of(words), words.only))
     tables = found.tables()
     print("\n" + "\n\n".join(aligned(table) for table in tables.values() if table))
-    if words.quick or words.only is not PARTS:
+    if scale_of(words) != FULL or words.only is not PARTS:
         return
     about = {"Measured": f"{date.today().isoformat()} by `make bench-operator`", **machine.hardware(), **load}
     write_part(PAGE, "machine", "\n".join(f"- {name}: {value}" for name, value in about.items()))

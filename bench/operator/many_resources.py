@@ -71,7 +71,7 @@ async def measure(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
     async with set_up(cluster, "many-resources", appendonly="yes") as (harness, start):
         await use(harness, scale.resources)
         operator: Operator = await asyncio.to_thread(start)
-        await harness.create([resource(harness, each) for each in range(scale.resources)])
+        await harness.create([resource(harness, each, scale.replicas) for each in range(scale.resources)])
         await until_known(operator, scale.resources)
         await asyncio.to_thread(operator.kill)
         began = time.monotonic()
@@ -91,8 +91,9 @@ async def measure(cluster: Cluster, scale: Scale) -> AsyncIterator[Figure]:
         yield await round_trips(harness, operator, scale)
 
 
-def resource(harness: Harness, each: int) -> Any:
-    return harness.queue(f"many-{each:04d}", handler_of(each), scaling=SCALING)
+def resource(harness: Harness, each: int, replicas: int) -> Any:
+    scaling = SCALING | {"mode": "Automatic", "minReplicas": replicas, "maxReplicas": replicas} if replicas else SCALING
+    return harness.queue(f"many-{each:04d}", handler_of(each), scaling=scaling)
 
 
 def handler_of(each: int) -> str:
@@ -173,7 +174,8 @@ async def beside_requests(operator: Operator, scale: Scale) -> AsyncIterator[Fig
 
 
 def idle(scale: Scale) -> str:
-    return f"{scale.resources:,} idle queues on one Redis"
+    pods = f" with {scale.replicas * scale.resources:,} pods" if scale.replicas else ""
+    return f"{scale.resources:,} idle queues{pods} on one Redis"
 
 
 async def awakened(harness: Harness, operator: Operator, scale: Scale) -> AsyncIterator[Figure]:

@@ -10,6 +10,8 @@ class Scale:
     journeys: int = 20
     """Number of first requests that a new pod handles."""
     resources: int = 1000
+    replicas: int = 0
+    """Pods of each of these resources; no node takes them."""
     rest_seconds: float = 60.0
     polls: int = 10
     """Number of polls whose round trips are counted."""
