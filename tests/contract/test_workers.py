@@ -133,6 +133,17 @@ async def test_a_worker_that_leaves_takes_no_other_off_the_list(backend: Backend
 
 
 @pytest.mark.redis
+async def test_a_worker_with_many_handlers_leaves_on_few_connections(on_redis: RedisBackend) -> None:
+    told = {Shard(f"tests.Many{number}"): ABOUT for number in range(50)}
+    before = (await on_redis.redis.info("stats"))["total_connections_received"]
+    for shard, about in told.items():
+        await on_redis.coordinator.bind(shard, BindRequest("pod-1/x", 1, 1, LEASE_SECONDS, about=about))
+    await on_redis.coordinator.leave("pod-1/x", told)
+
+    assert [await on_redis.storage.workers(shard) for shard in told] == [[]] * 50
+    assert (await on_redis.redis.info("stats"))["total_connections_received"] - before <= 5
+
+
 async def test_a_list_of_workers_that_cannot_be_written_stops_no_worker(on_redis: RedisBackend) -> None:
     await on_redis.redis.set(f"{on_redis.redis_storage.keys.lock(SHARD)}:workers", "no list")
 

@@ -33,7 +33,9 @@ LEASES_AT_ONCE = 128
 CALL_MS = 60_000
 """The lifetime of a token for one owner, because the owner may be gone."""
 LEAVE_SECONDS = 1.0
-"""A worker that ends waits no longer for Redis to take it off the list of workers."""
+"""A worker that ends waits no longer for Redis to take it off the lists of workers."""
+LEAVING_AT_ONCE = 4
+"""Commands at a time that do so. Each may need a connection of its own, and a worker may have two hundred handlers."""
 BLOCK_MARGIN_SECONDS = 5.0
 """The extra time that the answer to a blocking command may take."""
 ARRIVAL = re.compile(rb"(\d+) (\d+) (\d+) (-?\d+) (-?\d+) (.*)", re.DOTALL)
@@ -172,14 +174,17 @@ class RedisCoordinator(Coordinator):
         return [pair for pairs in answers if not isinstance(pairs, BaseException) for pair in pairs]
 
     async def leave(self, owner: str, told: Mapping[Shard, About]) -> None:
-        await asyncio.gather(
-            *[self._take_off(shard, f"{owner} {_encode_about(about)}") for shard, about in told.items()]
-        )
+        waiting = iter(told.items())
 
-    async def _take_off(self, shard: Shard, worker: str) -> None:
-        listed = f"{self.keys.lock(shard)}:workers"
-        with suppress(RedisError, OSError, TimeoutError):
-            await self.link.send(listed, "ZREM", listed, worker, seconds=LEAVE_SECONDS)
+        async def take_off() -> None:
+            for shard, about in waiting:
+                listed, worker = f"{self.keys.lock(shard)}:workers", f"{owner} {_encode_about(about)}"
+                with suppress(RedisError, OSError):
+                    await self.link.send(listed, "ZREM", listed, worker, seconds=LEAVE_SECONDS)
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LEAVE_SECONDS):
+                await asyncio.gather(*[take_off() for _ in range(LEAVING_AT_ONCE)])
 
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
         threads: list[str] = []
