@@ -22,6 +22,12 @@ from sharded_queue_operator.resource.name import Name
 GATHER_SECONDS = 0.05
 """Polls of one Redis begin at least this far apart, so that resources hurried in between are read together."""
 
+PART_SHARDS = 500
+"""
+Shards that one round trip reads, or those of one resource. What a namespace may be read of is shared: 10,000 shards
+at once would need more than that within the time of an answer, and none of them would be known.
+"""
+
 OnReading = Callable[[Name, Reading], None]
 
 
@@ -74,7 +80,7 @@ class Poller:
             begun = monotonic()
             if due := self._timetable.take_due(begun):
                 hurried = {name for name in due if not self._timetable.is_due(name, begun)}
-                await self._poll({name: self.subscriptions[name] for name in due}, hurried)
+                await self._poll_in_parts({name: self.subscriptions[name] for name in due}, hurried)
             await asyncio.sleep(begun + GATHER_SECONDS - monotonic())
 
     async def _wait_until(self, due: float) -> None:
@@ -83,6 +89,14 @@ class Poller:
             async with asyncio.timeout_at(asyncio.get_running_loop().time() + due - monotonic()):
                 await self._is_hurried.wait()
         self._is_hurried.clear()
+
+    async def _poll_in_parts(self, due: Subscriptions, hurried: Set[Name]) -> None:
+        part = _first_part(due)
+        while part:
+            await self._poll(part, hurried)
+            due = {name: each for name, each in due.items() if name not in part}
+            # While Redis gives no answer, one look stands for all that is left.
+            part = _first_part(due) if self._reader.is_answering.is_set() else due
 
     async def _poll(self, due: Subscriptions, hurried: Set[Name]) -> None:
         read_at = monotonic()
@@ -112,3 +126,14 @@ class Poller:
         for name, reading in readings.items():
             if self.subscriptions.get(name) is due[name]:  # else the reading answers a question that has changed
                 self._on_reading(name, reading)
+
+
+def _first_part(due: Subscriptions) -> Subscriptions:
+    part: dict[Name, Subscription] = {}
+    count = 0
+    for name, each in due.items():
+        count += len(each.shards)
+        if part and count > PART_SHARDS:
+            break
+        part[name] = each
+    return part

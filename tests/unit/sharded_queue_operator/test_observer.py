@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 
 from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.storage import RedisStorage
@@ -16,7 +17,7 @@ from sharded_queue.storage import Entry, Registration
 from sharded_queue.tube import Shard
 from sharded_queue_operator.allowed import Allowed
 from sharded_queue_operator.polling.observer import Observer
-from sharded_queue_operator.polling.poller import GATHER_SECONDS
+from sharded_queue_operator.polling.poller import GATHER_SECONDS, PART_SHARDS
 from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import parsed
@@ -60,10 +61,12 @@ class Watcher:
         encoded = {key: base64.b64encode(value).decode() for key, value in (data or {}).items()}
         return None if data is None else {"metadata": {"resourceVersion": "1"}, "data": encoded}
 
-    def watch(self, name: str, redis: Mapping[str, Any], period_seconds: int = 1, handler: str = HANDLER) -> None:
+    def watch(
+        self, name: str, redis: Mapping[str, Any], period_seconds: int = 1, handler: str = HANDLER, shards: int = 1
+    ) -> None:
         spec = {
             "redis": redis,
-            "handlers": [{"name": handler}],
+            "handlers": [{"name": handler, "shards": shards}],
             "scaleTargetRef": {"name": "mine"},
             "scaling": {"pollPeriodSeconds": period_seconds},
         }
@@ -326,6 +329,20 @@ async def test_a_shorter_period_holds_at_once(redis_server: RedisServer) -> None
         watcher.watch("n", {"addresses": [redis_server.address]}, period_seconds=1)
 
         assert [(await watcher.next())[0] for _ in range(4)] == ["n"] * 4
+
+
+async def test_thousands_of_shards_on_one_redis_are_read_in_parts(redis_server: RedisServer) -> None:
+    """All at once are more than their namespace may be read of within the time of an answer."""
+    async with watching() as watcher:
+        for number in range(200):
+            watcher.watch(f"q{number}", {"addresses": [redis_server.address]}, 300, f"a.H{number}", shards=64)
+        readings = await watcher.told(200)
+    async with Redis(port=redis_server.port) as client:
+        asked = (await client.info("commandstats"))["cmdstat_evalsha"]["calls"]
+
+    assert asked <= 200 * 64 + 2 * PART_SHARDS  # each once, but for the first part, whose script is loaded
+    assert {reading.doubt for reading in readings.values()} == {None}
+    assert {len(reading.shards) for reading in readings.values()} == {64}
 
 
 async def test_first_requests_that_follow_each_other_closely_are_read_together(redis_server: RedisServer) -> None:
