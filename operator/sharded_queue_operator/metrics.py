@@ -4,11 +4,17 @@ What the operator measures of itself and of each resource, and the page of it th
 No metric has a label for a thread or a handler: the number of series grows with the number of resources alone.
 """
 
+import platform
+from importlib.metadata import version
+
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 registry = CollectorRegistry()
+
+FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+"""Buckets of what takes milliseconds, and seconds where something is wrong."""
 
 QUEUE = ("namespace", "queue")
 
@@ -93,7 +99,34 @@ rollouts = Gauge(
     ("stage",),
     registry=registry,
 )
+workqueue_depth = Gauge(
+    "sharded_queue_operator_workqueue_depth", "Resources that wait to be reconciled", registry=registry
+)
+workqueue_wait_seconds = Histogram(
+    "sharded_queue_operator_workqueue_wait_seconds",
+    "From the news of a resource to its reconciliation, without the pauses after failures",
+    buckets=FAST,
+    registry=registry,
+)
+workqueue_retries = Counter(
+    "sharded_queue_operator_workqueue_retries_total",
+    "Reconciliations that are repeated after a pause: those that failed, and those that were refused",
+    registry=registry,
+)
+reconcile_seconds = Histogram(
+    "sharded_queue_operator_reconcile_seconds",
+    "Duration of one reconciliation, also of one that fails",
+    buckets=FAST,
+    registry=registry,
+)
 leading = Gauge("sharded_queue_operator_leading", "1 while this process may write", registry=registry)
+build_info = Gauge(
+    "sharded_queue_operator_build_info",
+    "1; the labels are the releases of the operator and of Python",
+    ("version", "python"),
+    registry=registry,
+)
+build_info.labels(version("sharded-queue"), platform.python_version()).set(1)
 
 READ = (recommended_replicas, lanes, depth, lag_seconds, unconsumed_depth, known)
 """Known only while the Redis of a resource is read."""

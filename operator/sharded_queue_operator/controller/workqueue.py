@@ -7,6 +7,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Hashable
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Generic, TypeVar
 
 from sharded_queue_operator import metrics
@@ -21,9 +22,11 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 10.0
 class WorkQueue(Generic[T]):
     def __init__(self) -> None:
         self._ready: asyncio.Queue[T] = asyncio.Queue()
-        self._waiting: set[T] = set()
+        self._waiting: dict[T, float] = {}
+        """Since when."""
         self._running: set[T] = set()
-        self._again: set[T] = set()
+        self._again: dict[T, float] = {}
+        """News of what is being worked on, and since when it waits."""
         self._failures: Counter[T] = Counter()
         self._rests: Counter[T] = Counter()
         """Both in a row: a success resets them."""
@@ -38,10 +41,14 @@ class WorkQueue(Generic[T]):
         Work on *name* soon. If it is being worked on, do so once more afterwards; if it rests, when its pause is over.
         """
         if name in self._running:
-            self._again.add(name)
+            self._again.setdefault(name, monotonic())
         elif name not in self._waiting and not self.is_resting(name):
-            self._waiting.add(name)
-            self._ready.put_nowait(name)
+            self._put(name, monotonic())
+
+    def _put(self, name: T, since: float) -> None:
+        self._waiting[name] = since
+        self._ready.put_nowait(name)
+        metrics.workqueue_depth.set(len(self))
 
     def hurry(self, name: T) -> None:
         """As `add`, for news by which what failed may succeed: without the pause."""
@@ -52,7 +59,9 @@ class WorkQueue(Generic[T]):
     async def next(self) -> AsyncIterator[T]:
         """The next name. When the body raises, the name comes again later, and the error is raised to the caller."""
         name = await self._ready.get()
-        self._waiting.discard(name)
+        begun_at = monotonic()
+        metrics.workqueue_depth.set(len(self))
+        metrics.workqueue_wait_seconds.observe(begun_at - self._waiting.pop(name))
         self._running.add(name)
         try:
             yield name
@@ -60,15 +69,17 @@ class WorkQueue(Generic[T]):
                 self.forget(name)
         except Exception as error:
             metrics.failures.inc()
+            metrics.workqueue_retries.inc()
             asked = error.retry_seconds if isinstance(error, ApiRefused) else 0.0
             asyncio.get_running_loop().call_later(max(asked, _pause_after(self._failures[name])), self.add, name)
             self._failures[name] += 1
             raise
         finally:
             self._running.discard(name)
-            if name in self._again:
-                self._again.discard(name)
-                self.add(name)
+            metrics.reconcile_seconds.observe(monotonic() - begun_at)
+            since = self._again.pop(name, None)
+            if since is not None and not self.is_resting(name):
+                self._put(name, since)
 
     def failures_of(self, name: T) -> int:
         """In a row."""
@@ -78,6 +89,7 @@ class WorkQueue(Generic[T]):
         """Do not work on *name* for a while, whatever news comes: each time in a row twice as long."""
         self._resting[name] = asyncio.get_running_loop().call_later(_pause_after(self._rests[name]), self.wake, name)
         self._rests[name] += 1
+        metrics.workqueue_retries.inc()
 
     def is_resting(self, name: T) -> bool:
         return name in self._resting
