@@ -1,6 +1,6 @@
 """Damaged data harm nothing that is sound, and a repair mends what it can."""
 
-from tests.mutants.mutant import BIND, CONTROL, FORMAT, KEYS, PRELUDE, RECORDS, REGISTER, SETTLE, Mutant
+from tests.mutants.mutant import BIND, CONTROL, FORMAT, KEYS, PRELUDE, RECORDS, REGISTER, RELEASES, SETTLE, Mutant
 
 MUTANTS = [
     # Garbage in a key.
@@ -171,8 +171,44 @@ MUTANTS = [
     Mutant(
         "a release writes a layout in another way, and forgets the old one",
         PRELUDE,
-        "'^(%d+) (%d+) (%d+)$')",
-        "'^(%d+)/(%d+)/(%d+)$')",
+        "'^(%d+) (%d+) (%d+) ')",
+        "'^(%d+)/(%d+)/(%d+) ')",
         ("test_stored_data.py::test_what_a_release_stored_is_finished_in_order",),
+    ),
+    # Two releases serve one queue.
+    Mutant(
+        "a hold with words of a later release is free",
+        PRELUDE,
+        "not later or later ~= '' and not string.find(later, '^ ')",
+        "later ~= ''",
+        (RELEASES + "a_worker_of_a_later_release_keeps_its_thread",),
+    ),
+    Mutant(
+        "a layout with words of a later release is none",
+        PRELUDE,
+        "'^(%d+) (%d+) (%d+) ')",
+        "'^(%d+) (%d+) (%d+) $')",
+        (RELEASES + "a_layout_with_words_of_a_later_release_places_and_changes",),
+    ),
+    Mutant(
+        "a shift with words of a later release is forgotten",
+        PRELUDE,
+        "'^(%d+) (%d+) (%S+) (%d+) ')",
+        "'^(%d+) (%d+) (%S+) (%d+) $')",
+        (RELEASES + "a_shift_with_words_of_a_later_release_goes_on",),
+    ),
+    Mutant(
+        "a worker with words of a later release tells nothing",
+        "backends/redis/lua/observe.lua",
+        "'^(%S+) %S+ (%d+) %d+ ')",
+        "'^(%S+) %S+ (%d+) %d+ $')",
+        (RELEASES + "words_that_a_later_release_added_change_no_answer[observe]",),
+    ),
+    Mutant(
+        "an earlier release cannot read a hold",
+        PRELUDE,
+        ".. ' ' .. first .. ' ' .. last .. rest\n",
+        ".. ' ' .. first .. ' ' .. last .. rest .. (held.is_alone and ' alone' or '')\n",
+        (RELEASES + "an_earlier_release_reads_every_hold",),
     ),
 ]

@@ -17,7 +17,9 @@ PRELUDE, BIND, SETTLE, FAIL, REGISTER, REGISTER_DUE, RESHARD = (
     f"backends/redis/lua/{name}.lua"
     for name in ("_prelude", "bind", "settle", "fail", "register", "register_due", "reshard")
 )
-SIZES, CLOCK, LEASE, FORMAT = (f"test_{name}.py::test_" for name in ("sizes", "clock", "leases", "format"))
+SIZES, CLOCK, LEASE, FORMAT, RELEASES = (
+    f"test_{name}.py::test_" for name in ("sizes", "clock", "leases", "format", "releases")
+)
 SERVING, LIMITS, ENDING, FAILURES, LIFECYCLE, LOST_LEASES, MIDDLEWARE, LIFESPAN = (
     f"worker/test_{name}.py::test_"
     for name in ("serving", "limits", "ending", "failures", "lifecycle", "lost_leases", "middleware", "lifespan")

@@ -88,6 +88,11 @@ class LayoutRecord(NamedTuple):
     threads: int
     before: int
 
+    @classmethod
+    def of(cls, text: bytes) -> "LayoutRecord":
+        """What this release knows of a layout: a later one may have written more."""
+        return cls(*map(int, text.split()[:3]))
+
     def residue(self, thread: str, number: int) -> int | None:
         """The residue class of a thread of layout *number*; None for other threads."""
         layout, _, place = thread.partition(":")
@@ -212,7 +217,7 @@ async def snapshot(
         occurrences=reader.fields("occurrences", occurrences, text_of, _moment),
         schedules=reader.members("schedules", schedules, text_of),
         counters=reader.fields("counters", _known_counters(counters), text_of, _number),
-        layout=LayoutRecord(*map(int, layout.split())) if layout else None,
+        layout=LayoutRecord.of(layout) if layout else None,
         old=reader.fields("old", old, text_of, float),
         parked=reader.fields("parked", parked, text_of, float),
         unparking=set(reader.fields("unparking", _classes(unparking), int, float)),
@@ -295,7 +300,8 @@ def _tube_name(name: bytes) -> TubeName:
 
 def _hold(text: bytes) -> HoldRecord:
     fence, owner, since, _, priority, first, last, *more = text_of(text).split(" ")
-    return HoldRecord(owner, int(fence), since != "0", int(priority), int(first), int(last), "alone" in more)
+    is_alone = len(more) > 0 and re.match(r"0\d", more[0]) is not None
+    return HoldRecord(owner, int(fence), since != "0", int(priority), int(first), int(last), is_alone)
 
 
 def _suspects(text: bytes) -> PoisonSuspects:

@@ -53,12 +53,15 @@
 --                 pattern of a user's rights is exact
 -- held      HASH  thread -> "fence owner since lease priority first last", and " ageing call": how priorities age (0: they
 --                 do not), and the number of the holder's last call that was carried out (0: the bind), with a 0 before it
---                 if what is in hand came after that call, so that the holder may not know of it yet; and " alone" while
---                 the worker has nothing in a call but the request in hand
+--                 if what is in hand came after that call, so that the holder may not know of it yet. A 0 before `ageing`
+--                 says that the worker has nothing in a call but the request in hand: earlier releases read the same number
 -- acts      HASH  thread -> why an act of several steps has paused it; the last step resumes it. A pause that a person set
 --                 has no field here
 -- quarantine HASH "thread NAME", "delayed NUMBER" or "schedule NAME" -> why its record cannot be read. Such a thread is
 --                 blocked, and such a delayed request or schedule is not due
+--
+-- Later releases may add words at the end of `layout`, `held`, `workers` and `shift`: they are skipped, and lost where this
+-- release writes the record. Other records end in free text, or in the next of their kind: they stay as they are.
 --
 -- Redis does not roll back what a script wrote before it failed. So a script reads what it needs before it writes, and
 -- calls `check_kinds` before it writes to keys that it has not read: a key of another kind ends the script there. A
@@ -265,7 +268,7 @@ local layout
 local function known_layout()
   if layout == nil then
     local text = redis.call('GET', LAYOUT)
-    local number, threads, before = string.match(text or '', '^(%d+) (%d+) (%d+)$')
+    local number, threads, before = string.match((text or '') .. ' ', '^(%d+) (%d+) (%d+) ')
     number, threads, before = tonumber(number), tonumber(threads), tonumber(before)
     if not text then
       layout = false
@@ -572,14 +575,16 @@ end
 
 -- Nil also where the record cannot be read: then the thread is not held, and its former holder finds its fence refused.
 local function read_hold(text)
-  local fence, owner, since, lease, priority, first, last, ageing, call, alone =
+  local fence, owner, since, lease, priority, first, last, ageing, call, later =
     string.match(text or '', '^(%d+) (%S+) (%d+) (%d+) (%-?%d+) (%-?%d+) (%-?%d+) ?(%d*) ?(%d*)(.*)$')
-  if alone ~= '' and alone ~= ' alone' then return nil end
+  if not later or later ~= '' and not string.find(later, '^ ') then return nil end
   first, last = tonumber(first), tonumber(last)
   if not first or first < -2 ^ 52 or first > 2 ^ 52 or last < -2 ^ 52 or last > 2 ^ 52 then return nil end
   if #fence > 16 or (#fence == 16 and fence > '4503599627370496') or #since + #lease > 30 then return nil end -- 2 ^ 52
+  local is_alone = string.find(ageing, '^0%d') ~= nil
   return { fence = fence, owner = owner, since = since, lease = lease, priority = priority, first = first, last = last,
-           ageing = ageing ~= '' and ageing or '0', call = call ~= '' and call or '0', is_alone = alone ~= '' }
+           ageing = is_alone and string.sub(ageing, 2) or ageing ~= '' and ageing or '0', call = call ~= '' and call or '0',
+           is_alone = is_alone }
 end
 
 local function held_of(thread)
@@ -590,10 +595,10 @@ end
 local function encode_hold(held)
   local first = integer(held.first)
   local last = held.last == held.first and first or integer(held.last)
-  local rest = held.call ~= '0' and ' ' .. held.ageing .. ' ' .. held.call
-    or held.ageing ~= '0' and ' ' .. held.ageing or ''
+  local ageing = held.is_alone and '0' .. held.ageing or held.ageing
+  local rest = held.call ~= '0' and ' ' .. ageing .. ' ' .. held.call or ageing ~= '0' and ' ' .. ageing or ''
   return held.fence .. ' ' .. held.owner .. ' ' .. held.since .. ' ' .. held.lease .. ' ' .. held.priority
-    .. ' ' .. first .. ' ' .. last .. rest .. (held.is_alone and ' alone' or '')
+    .. ' ' .. first .. ' ' .. last .. rest
 end
 
 local function store_hold(thread, held)
@@ -1067,7 +1072,7 @@ end
 
 -- Go on with a shift that an earlier step began.
 local function go_on_shifting(text)
-  local by, number, from, skip = string.match(text, '^(%d+) (%d+) (%S+) (%d+)$')
+  local by, number, from, skip = string.match(text .. ' ', '^(%d+) (%d+) (%S+) (%d+) ')
   if not by or not tonumber(from) then return redis.call('HDEL', COUNTERS, 'shift') end
   shift = { by = tonumber(by), number = tonumber(number), from = from, skip = tonumber(skip) }
   shift_waits(SHIFT_STEP)

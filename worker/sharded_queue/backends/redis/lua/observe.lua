@@ -132,7 +132,7 @@ local function concurrencies()
   local told = redis.pcall('ZRANGE', WORKERS, '+inf', lately, 'BYSCORE', 'REV', 'LIMIT', 0, WORKERS_READ)
   local known, found = {}, {}
   for _, record in ipairs(told) do -- none where the key is of another kind
-    local owner, number = string.match(record, '^(%S+) %S+ (%d+) %d+$')
+    local owner, number = string.match(record .. ' ', '^(%S+) %S+ (%d+) %d+ ')
     if owner and #number < 10 and not known[owner] then
       known[owner] = true
       found[#found + 1] = not known[number] and number or nil
