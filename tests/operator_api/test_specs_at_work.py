@@ -97,14 +97,14 @@ def test_one_bad_resource_does_not_disturb_another(queues: Queues, operator: Ope
 
 
 def test_a_spoiled_queue_does_not_disturb_another(queues: Queues, operator: Operator) -> None:
-    """A key of another kind where one queue keeps its counters makes that one unknown, and only that one."""
+    """A key of another kind where one queue keeps its counters makes that one unknown, and no other."""
     queues.redis.run(lambda client: client.set("tube_{spoiled}:counters", "no hash"))
     queues.apply("spoiled", handlers=[{"name": "spoiled"}])
     queues.apply()
     queues.redis.register(threads=1, each=1)
 
     queues.wait_for_replicas(1)
-    queues.wait_for_condition("QueueKnown", "RedisUnreachable", name="spoiled")
+    queues.wait_for_condition("QueueKnown", "DataUnreadable", name="spoiled")
 
 
 def test_a_person_pins_and_unpins(queues: Queues, operator: Operator) -> None:

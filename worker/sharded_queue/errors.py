@@ -11,6 +11,7 @@ Everything this library raises on purpose. An error has a class of its own only 
     ├── SerializationError   a request cannot be written, or a message cannot be read (also ValueError)
     ├── SettingsError        a setting is unknown, malformed or out of bounds (also ValueError)
     └── StorageUnavailable   Redis did not answer in time, or its answer cannot be used
+        ├── OtherFormat      the data of a shard are of a format that this release does not read; nothing was written
         └── UnreadableData   a key of a shard holds data of another kind; nothing was written
 
 `describe` says in one safe line what foreign code raised, and `traceback_of` says where.
@@ -99,6 +100,10 @@ class StorageUnavailable(ShardedQueueError):
     def __init__(self, message: str, *, is_uncertain: bool = False) -> None:
         super().__init__(message)
         self.is_uncertain = is_uncertain
+
+
+class OtherFormat(StorageUnavailable):
+    """The data of a shard are of a format that this release does not read. Other shards are not affected."""
 
 
 class UnreadableData(StorageUnavailable):

@@ -6,19 +6,23 @@ Every question gets a reading, whatever Redis does.
 
 import asyncio
 import logging
+import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 
 from redis.exceptions import NoPermissionError
 
 from sharded_queue.backends.redis.client import Client
 from sharded_queue.backends.redis.link import Link, as_redis_errors
+from sharded_queue.errors import OtherFormat, UnreadableData
 from sharded_queue.printable import printable
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Keys, Shard
 from sharded_queue_operator.polling.connection import ANSWER_SECONDS, REDIS_FAILURES, CannotConnect, Connection
 from sharded_queue_operator.polling.redaction import raw_text, redacted
 from sharded_queue_operator.resource.name import Name
+from sharded_queue_operator.resource.rendering import RELEASE
 from sharded_queue_operator.resource.spec import Resource
 from sharded_queue_operator.scaling.observation import Doubt
 from sharded_queue_operator.scaling.rest import is_same
@@ -36,6 +40,12 @@ MOST_HOLDS = 10_000
 
 MOST_LOGGED = 2_000
 """Characters of an error in the log."""
+
+WORKERS_READ, MOST_RELEASES = 100, 5
+"""Of a shard that cannot be read: workers that are asked for their release, and releases that a status names."""
+
+SAFE_RELEASE = re.compile(r"\d[\w.+!-]{0,40}", re.ASCII)
+"""A stranger's server may say anything."""
 
 
 class Reading(NamedTuple):
@@ -123,8 +133,10 @@ class Reader:
         """
         is_shared, is_timeout = len(group) > 1, not str(error)
         silent = await self._probe(client) if is_shared or is_timeout else None
-        if silent or not is_shared:
-            return dict.fromkeys(group, Reading(read_at, doubt=self._unreachable(silent or error)))
+        if silent:
+            return dict.fromkeys(group, Reading(read_at, doubt=self._unreachable(silent)))
+        if not is_shared:
+            return dict.fromkeys(group, Reading(read_at, doubt=await self._doubt(error, client, group)))
         return _merged([await self._read_group(client, {name: each}, read_at) for name, each in group.items()])
 
     async def _states(self, client: Client, group: Subscriptions) -> dict[Shard, ShardState]:
@@ -150,12 +162,42 @@ class Reader:
             return error
         return None
 
+    async def _doubt(self, error: Exception, client: Client, group: Subscriptions) -> Doubt:
+        """Of one resource, whose Redis answers: what cannot be read may be of another release."""
+        if isinstance(error, OtherFormat):
+            return Doubt("ReleaseMismatch", self._cause(error))
+        if not isinstance(error, UnreadableData):
+            return self._unreachable(error)
+        if releases := await self._other_releases(client, group):
+            sentence = f"its workers are of release {', '.join(releases)}, and this operator of {RELEASE}"
+            return Doubt("ReleaseMismatch", f"{self._cause(error)}; {sentence}")
+        return Doubt("DataUnreadable", self._cause(error))
+
+    async def _other_releases(self, client: Client, group: Subscriptions) -> list[str]:
+        """Those of workers that told of themselves lately, without our own."""
+        releases: set[str] = set()
+        for each in group.values():
+            storage = self._connection.storage(client, each.keys)
+            with suppress(*REDIS_FAILURES), as_redis_errors():
+                async with asyncio.timeout(ANSWER_SECONDS):
+                    for shard in each.shards:
+                        releases |= {worker.version for worker in await storage.workers(shard, WORKERS_READ)}
+        return sorted(filter(SAFE_RELEASE.fullmatch, releases - {RELEASE}))[:MOST_RELEASES]
+
     def _unreachable(self, error: Exception) -> Doubt:
-        where, cause = ", ".join(self._connection.target.redis.addresses), redacted(error)
+        return Doubt("RedisUnreachable", f"no answer from {self._where}: {self._cause(error)}")
+
+    def _cause(self, error: Exception) -> str:
+        """What a status may say of *error*. If that is not all of it, the log has the rest."""
+        cause = redacted(error)
         if cause != self._logged and cause != raw_text(error):  # logged once: it may stay the same for hours
-            log.warning("no answer from %s: %s", where, printable(raw_text(error))[:MOST_LOGGED])
+            log.warning("%s cannot be read: %s", self._where, printable(raw_text(error))[:MOST_LOGGED])
         self._logged = cause
-        return Doubt("RedisUnreachable", f"no answer from {where}: {cause or f'nothing within {ANSWER_SECONDS:g} s'}")
+        return cause or f"nothing within {ANSWER_SECONDS:g} s"
+
+    @property
+    def _where(self) -> str:
+        return ", ".join(self._connection.target.redis.addresses)
 
 
 def _by_keys(subscriptions: Subscriptions) -> list[dict[Name, Subscription]]:

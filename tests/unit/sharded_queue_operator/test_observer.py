@@ -2,8 +2,10 @@
 
 import asyncio
 import base64
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,9 @@ import pytest
 from redis.asyncio import Redis
 
 from sharded_queue.backends.redis.client import RedisOptions, close, connect
+from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.storage import RedisStorage
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.storage import Entry, Registration
 from sharded_queue.tube import Shard
 from sharded_queue_operator.allowed import Allowed
@@ -21,6 +25,7 @@ from sharded_queue_operator.polling.poller import GATHER_SECONDS, PART_SHARDS
 from sharded_queue_operator.polling.reader import Reading
 from sharded_queue_operator.resource.name import Name
 from sharded_queue_operator.resource.spec import parsed
+from sharded_queue_operator.scaling.observation import Doubt
 from tests.harness.canned_server import GARBAGE, answering
 from tests.harness.certificates import Authority, TlsServer
 from tests.harness.redis_groups import MASTER, Nodes, Sentinels
@@ -139,6 +144,75 @@ async def test_a_redis_that_does_not_answer_is_told_with_its_cause(redis_server:
         assert doubt is not None, name
         assert doubt.reason == "RedisUnreachable"
         assert sentence in doubt.message
+
+
+@asynccontextmanager
+async def two_queues(redis_server: RedisServer) -> AsyncIterator[tuple[Redis, Watcher]]:
+    """One Redis with requests of two queues: `sound`, and `odd`, which a test may do something to first."""
+    async with Redis(host="127.0.0.1", port=redis_server.port) as redis, watching() as watcher:
+        await redis.flushall()
+        for handler in ("sound", "odd"):
+            await RedisStorage(redis).register(Shard(handler), Registration([Entry("0", 0, [b"[1]"])]))
+        yield redis, watcher
+
+
+async def doubts_of(redis_server: RedisServer, watcher: Watcher) -> dict[str, Doubt | None]:
+    for handler in ("sound", "odd"):
+        watcher.watch(handler, {"addresses": [redis_server.address]}, handler=handler)
+    return {name: reading.doubt for name, reading in (await watcher.told(2)).items()}
+
+
+async def test_data_of_another_format_are_a_mismatch_of_releases(redis_server: RedisServer) -> None:
+    """The Redis answers, and no change of its address will help."""
+    async with two_queues(redis_server) as (redis, watcher):
+        await redis.hset("tube_{odd}:counters", "format", 3)
+        doubts = await doubts_of(redis_server, watcher)
+
+    assert doubts["sound"] is None
+    assert doubts["odd"] is not None
+    assert doubts["odd"].reason == "ReleaseMismatch"
+    assert "are of format 3, and this release of sharded-queue reads and writes format 2" in doubts["odd"].message
+
+
+@pytest.mark.parametrize("layout", ["7", "seven threads"])
+async def test_data_that_cannot_be_read_are_not_a_silent_redis(redis_server: RedisServer, layout: str) -> None:
+    """A layout of one number was told as a server that does not speak the protocol of Redis."""
+    async with two_queues(redis_server) as (redis, watcher):
+        await redis.set("tube_{odd}:layout", layout)
+        doubts = await doubts_of(redis_server, watcher)
+
+    assert doubts["sound"] is None
+    assert doubts["odd"] is not None
+    assert doubts["odd"].reason == "DataUnreadable"
+    assert "the counters and indices of odd cannot be read" in doubts["odd"].message
+    assert "`sharded-queue check odd --repair` puts it right" in doubts["odd"].message
+
+
+async def test_data_that_another_release_may_have_written_name_both_releases(redis_server: RedisServer) -> None:
+    async with two_queues(redis_server) as (redis, watcher):
+        await redis.set("tube_{odd}:layout", "7")
+        workers = [f"{name} {release} 10 1700000000000" for name, release in (("a", "9.1.0"), ("b", "<i>"))]
+        await redis.zadd("lock_{odd}:workers", dict.fromkeys(workers, time.time() * 1000))
+        doubts = await doubts_of(redis_server, watcher)
+
+    assert doubts["odd"] is not None
+    assert doubts["odd"].reason == "ReleaseMismatch"
+    assert f"its workers are of release 9.1.0, and this operator of {version('sharded-queue')}" in doubts["odd"].message
+    assert "<i>" not in doubts["odd"].message
+
+
+async def test_a_queue_of_later_workers_is_read(redis_server: RedisServer) -> None:
+    async with two_queues(redis_server) as (redis, watcher):
+        coordinator = RedisCoordinator(redis)
+        await coordinator.bind(Shard("odd"), BindRequest("w/1", 1, 1, 15.0))
+        await redis.set("tube_{odd}:layout", "1 4 0 later")
+        await redis.hset("lock_{odd}:held", "0", await redis.hget("lock_{odd}:held", "0") + b" 0 0 later")
+        await redis.zadd("lock_{odd}:workers", {"w/1 9.1.0 7 1700000000000 later": time.time() * 1000})
+        watcher.watch("odd", {"addresses": [redis_server.address]}, handler="odd")
+        reading = (await watcher.told(1))["odd"]
+
+    assert reading.doubt is None
+    assert ([hold.owner for hold in reading.shards[0].held], reading.shards[0].concurrencies) == (["w/1"], [7])
 
 
 async def test_a_server_that_is_not_redis_is_reported_as_such(caplog: pytest.LogCaptureFixture) -> None:

@@ -29,7 +29,7 @@ from redis.exceptions import (
 )
 
 from sharded_queue.backends.redis.link import Link, NotYet
-from sharded_queue.errors import QueueFull, StorageUnavailable, UnreadableData
+from sharded_queue.errors import OtherFormat, QueueFull, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
 from sharded_queue.storage import Batch
@@ -340,7 +340,7 @@ async def retry(
             if isinstance(error, OutOfMemoryError) and not is_resent:
                 raise QueueFull(f"Redis is at its memory limit and refuses new requests: {error}") from error
             if not is_transient(error):
-                raise StorageUnavailable(rejection_message(error), is_uncertain=is_resent) from error
+                raise _rejected(error, is_uncertain=is_resent) from error
             is_resent = is_resent or not isinstance(error, NotYet)
             is_over, stood_still = clock() + pause > deadline, clock() - began > longest + STANDSTILL_SECONDS
             if is_over and (is_last or not stood_still):
@@ -357,6 +357,11 @@ def is_transient(error: Exception) -> bool:
     if isinstance(error, AuthenticationError | NoPermissionError | DataError):
         return False
     return type(error) is not ResponseError or str(error).startswith(TRANSIENT_ERRORS)
+
+
+def _rejected(error: Exception, *, is_uncertain: bool) -> StorageUnavailable:
+    kind = OtherFormat if OTHER_FORMAT.match(str(error)) else StorageUnavailable
+    return kind(rejection_message(error), is_uncertain=is_uncertain)
 
 
 def rejection_message(error: Exception) -> str:

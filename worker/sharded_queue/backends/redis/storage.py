@@ -87,6 +87,8 @@ PAGE = 100
 """Dead letters and schedules read in one step: each may be as large as a request."""
 COUNTERS = ("depth", "registered", "settled", "dead", "busy_us", "born", "polled", "duplicates")
 """Those that `observe` reports, in its order."""
+OBSERVED = 21
+"""Parts of the answer of `observe`. One with fewer is not the answer of our script."""
 COUNTED = re.compile(rb"-?[0-9]{1,16}")
 LETTER = re.compile(rb"([0-9]{1,9}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ")
 PROGRESS = re.compile(rb"[0-9]+ -?[0-9]+ ([0-9]{1,15}) ([0-9]{1,16}) ([0-9]{1,16}|-) (.*)", re.DOTALL)
@@ -626,9 +628,11 @@ def _settled(lease: Lease, answer: int | list[Any]) -> Settled:
 
 
 def _readable_state(shard: Shard, reply: list[Any]) -> ShardState:
+    if not isinstance(reply, list) or len(reply) < OBSERVED:
+        raise StorageUnavailable(f"{shard.tag}: Redis answered what was asked of it with {reply!r:.200}")
     try:
         return _state(shard, reply)
-    except ValueError as error:
+    except (ValueError, TypeError, LookupError) as error:
         remedy = f"`sharded-queue check {shard.handler} --repair` puts it right"
         raise UnreadableData(f"the counters and indices of {shard.tag} cannot be read: {error}; {remedy}") from error
 
