@@ -1,5 +1,6 @@
 """What a new release of the operator does to the workers of all queues: few roll at a time, and failures stop them."""
 
+import json
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -9,7 +10,7 @@ from sharded_queue_operator.cluster.api import Api
 from sharded_queue_operator.cluster.rollouts import Rollouts
 from sharded_queue_operator.cluster.workloads import Workloads
 from sharded_queue_operator.errors import ApiRefused
-from sharded_queue_operator.resource.rendering import LONGEST_ANNOTATION, RENDERED
+from sharded_queue_operator.resource.rendering import LONGEST_ANNOTATION, RENDERED, Rendering
 from sharded_queue_operator.resource.spec import Resource, parsed
 
 GRACE = "sharded_queue_operator.resource.deployment.GRACE_SECONDS"
@@ -314,6 +315,21 @@ async def test_the_same_template_is_written_down_without_a_turn(server: Server, 
     assert all(RENDERED in body["metadata"]["annotations"] for body in server.bodies.values())
     assert {body["metadata"]["generation"] for body in server.bodies.values()} == {1}
     assert successor.rollouts.stages() == {"under_way": 0, "failed": 0, "waiting": 0}
+
+
+def test_what_a_later_release_writes_down_is_read_as_far_as_it_is_known() -> None:
+    """After a way back to this release."""
+    written = {
+        "template": {"spec": {}},
+        "asked": "a",
+        "generation": 7,
+        "release": "9.1.0",
+        "in_turn": True,
+        "later": [1],
+    }
+    body = {"metadata": {"annotations": {RENDERED: json.dumps(written)}}}
+
+    assert Rendering.of(body) == Rendering({"spec": {}}, "a", 7, "9.1.0", in_turn=True)
 
 
 async def test_a_refused_write_takes_no_room(upgrade: Upgrade, names: list[str]) -> None:
