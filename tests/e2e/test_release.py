@@ -16,47 +16,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from sharded_queue import RedisStorage
 from sharded_queue.state import Hold
-from tests.chart.helm import CHART, Manifest
-from tests.chart.release import CRD, NAME, OPERATOR, OURS, REDIS, Release, queue
+from sharded_queue_operator.resource.rendering import RENDERED
+from tests.chart.helm import CHART
+from tests.chart.release import CRD, NAME, OPERATOR, OURS, REDIS, Release
 from tests.crash.history import Done, faults, replays
 from tests.crash.worker_processes import BATCH, THREADS, Producer, StepHandler
-from tests.e2e import recording_handler
-from tests.e2e.conftest import kill_processes_of, lose, pod_of, worker_of
+from tests.e2e import earlier_release, recording_handler
+from tests.e2e.conftest import kill_processes_of, lose, pod_of
+from tests.e2e.steps import LEASE_SECONDS, PODS, steps
 from tools.cluster.cluster import Cluster
 from tools.cluster.namespace import fresh_namespace
 from tools.operator_process import until
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(180)]
 
-PODS = 3
-LEASE_SECONDS = 60
-"""Of the workers: what goes on sooner was healed and did not just expire."""
-
-SCALING = {
-    "maxReplicas": PODS,
-    "threadsPerReplica": len(THREADS) // PODS,
-    "targetDrainSeconds": 5,
-    "scaleDownStabilizationSeconds": 5,
-}
-SETTINGS = ["--set=redis.enabled=true", "--set=settings.leaseSeconds=4"]
-PREVIOUS = "0.9.0"
-PREVIOUS_OPERATOR = """
+NEXT_OPERATOR = """
 from sharded_queue_operator import __main__
-from sharded_queue_operator.cluster import workloads
 from sharded_queue_operator.resource import deployment
 deployment.GRACE_SECONDS += 1
-workloads.annotate = lambda manifest, _: manifest
 __main__.main()
 """
-"""It makes another pod template of the same spec, and writes down nothing of it on a Deployment."""
+"""It makes another pod template of the same spec."""
 
-ROLLOUT = "shardedqueue.dev/rollout"
+ROLLOUT, REVISION = "shardedqueue.dev/rollout", "deployment.kubernetes.io/revision"
 
 
 class Steps:
@@ -67,13 +54,13 @@ class Steps:
         self.host: str = release.get("service", REDIS)["spec"]["clusterIP"]
         self.redis = Redis(self.host)
 
-    def apply(self, edition: str) -> None:
-        """With so many seconds a request that any load asks for all pods. Another edition takes other pods."""
-        handlers = [{"name": StepHandler.name, "microsecondsPerRequest": 1_000_000}]
-        self.release.apply(queue("steps", worker=worker(edition), handlers=handlers, scaling=SCALING))
-
     def deployment(self) -> Any:
         return self.release.get("deployment", "steps-worker")
+
+    def annotation(self, name: str) -> str | None:
+        """Of the Deployment."""
+        annotations: dict[str, str] = self.deployment()["metadata"].get("annotations", {})
+        return annotations.get(name)
 
     def pods(self) -> dict[str, Any]:
         items = self.release.get("pods", "--selector=shardedqueue.dev/queue=steps")["items"]
@@ -97,8 +84,10 @@ class Steps:
             ready = f"--for=jsonpath={{.status.readyReplicas}}={PODS}"
             self.release.kubectl("wait", "deployment/steps-worker", ready, "--timeout=60s")
             yield load
-        finally:
-            load.end()
+        except BaseException:
+            load.producer.is_done = True
+            raise
+        load.end()
         load.history = [Done.of(line.decode()) for line in self.redis.lrange(recording_handler.HISTORY, 0, -1)]
 
     @contextmanager
@@ -120,8 +109,10 @@ class Steps:
         with subprocess.Popen(["kubectl", *words], env=env, stdout=subprocess.PIPE, text=True) as watching:
             assert watching.stdout
             seen.append(int(watching.stdout.readline()))
-            yield seen
-            watching.terminate()
+            try:
+                yield seen
+            finally:
+                watching.terminate()
             seen += map(int, watching.stdout.read().split())
 
 
@@ -150,27 +141,11 @@ class Load:
         return faults(self.producer.registered, self.history, BATCH)
 
 
-def worker(edition: str) -> Manifest:
-    """Pods with the handlers of `steps.py`; *edition* only makes their template another one."""
-    return worker_of("steps", EDITION=edition, QUEUE_WORKER_BATCH_SIZE=BATCH, QUEUE_COORDINATOR_LEASE=LEASE_SECONDS)
-
-
-def previous_chart(folder: Path) -> Path:
-    """
-    The chart as an earlier version: with its number, without a column and a field of the kind, and with an operator
-    that makes other pods. None was ever published, so this one is made up.
-    """
-    chart = Path(shutil.copytree(CHART, folder / "previous"))
-    about = yaml.safe_load((chart / "Chart.yaml").read_text())
-    (chart / "Chart.yaml").write_text(yaml.safe_dump(about | {"version": PREVIOUS, "appVersion": PREVIOUS}))
-    definition = chart / "files" / "shardedqueues.yaml"
-    kind = yaml.safe_load(definition.read_text())
-    (version,) = kind["spec"]["versions"]
-    version["additionalPrinterColumns"].pop()
-    del version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["lastScaleTime"]
-    definition.write_text(yaml.safe_dump(kind, sort_keys=False))
+def next_chart(folder: Path) -> Path:
+    """The chart as a later version, with an operator that makes other pods. There is none yet, so it is made up."""
+    chart = Path(shutil.copytree(CHART, folder / "next"))
     operator = chart / "templates" / "operator" / "deployment.yaml"
-    command = f"command: {json.dumps(['python', '-c', PREVIOUS_OPERATOR])}"
+    command = f"command: {json.dumps(['python', '-c', NEXT_OPERATOR])}"
     operator.write_text(
         operator.read_text().replace("      - name: operator\n", f"      - name: operator\n        {command}\n")
     )
@@ -187,12 +162,13 @@ def namespace(cluster: Cluster) -> Iterator[str]:
 def release(
     cluster: Cluster, namespace: str, images: list[str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Release]:
-    """Installed from the previous version of the chart, so that the first test can upgrade it."""
+    """As an earlier release left it, so that the first test can upgrade it."""
     if cluster.node is None:
         pytest.skip("this machine cannot reach the Services and pods of a cluster elsewhere")
     release = Release(cluster, namespace)
     try:
-        release.install(*SETTINGS, chart=previous_chart(tmp_path_factory.mktemp("chart")))
+        earlier = earlier_release.chart(tmp_path_factory.mktemp("chart") / "earlier", namespace)
+        release.install(*earlier_release.settings(), chart=earlier)
         yield release
     finally:
         release.kubectl("delete", "shq", "--all", "--ignore-not-found", "--timeout=60s")
@@ -203,9 +179,9 @@ def release(
 def queued(release: Release) -> Steps:
     source = {"steps.py": Path(recording_handler.__file__).read_text()}
     release.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "handlers"}, "data": source})
-    queued = Steps(release)
-    queued.apply("first")
-    return queued
+    release.apply(steps("first"))
+    earlier_release.write_as_its_operator(release)
+    return Steps(release)
 
 
 def operator_pod(release: Release) -> Any:
@@ -213,48 +189,51 @@ def operator_pod(release: Release) -> Any:
     return pod
 
 
-def definition(release: Release) -> tuple[str, set[str], set[str]]:
-    """The kind's version of the chart, its columns, and the fields of its status."""
-    crd = release.get(CRD)
-    (version,) = crd["spec"]["versions"]
+def definition(release: Release) -> tuple[set[str], set[str]]:
+    """The columns of the kind, and the fields of its status."""
+    (version,) = release.get(CRD)["spec"]["versions"]
     columns = {column["name"] for column in version["additionalPrinterColumns"]}
-    status = version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]
-    return crd["metadata"]["labels"]["app.kubernetes.io/version"], columns, set(status)
+    return columns, set(version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"])
 
 
-def test_an_upgrade_keeps_the_workers_and_the_requests_and_brings_the_new_definition(queued: Steps) -> None:
+def test_an_upgrade_adopts_the_workers_of_an_earlier_release_and_rolls_nothing(queued: Steps) -> None:
+    """Its definition, its values, its Deployment and its status are there; no operator is, until the new one comes."""
     release = queued.release
-    version, columns, status = definition(release)
-    assert version == PREVIOUS
-    release.kubectl("annotate", "shq", "steps", f"{ROLLOUT}=hold")
+    columns, status = definition(release)
+    assert queued.annotation(RENDERED) is None
 
     with queued.under_load() as load, queued.replicas_wanted() as replicas:
-        workers = set(queued.pods())
+        workers, revision = set(queued.pods()), queued.annotation(REVISION)
         release.helm("upgrade", NAME, str(CHART), "--reuse-values", "--wait", "--timeout=120s")
+        until(lambda: queued.annotation(RENDERED), "the Deployment is adopted", 60)
         done = queued.redis.llen(recording_handler.HISTORY)
         until(lambda: queued.redis.llen(recording_handler.HISTORY) > done + 100, "work goes on")
-        release.kubectl("wait", "shq/steps", "--for=condition=Outdated", "--timeout=60s")
+        release.kubectl("wait", "shq/steps", "--for=condition=Ready", "--timeout=60s")
         assert set(queued.pods()) == workers
+        assert queued.annotation(REVISION) == revision == "1"
 
-    new_version, new_columns, new_status = definition(release)
-    assert new_version == yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
-    assert (new_columns - columns, new_status - status) == ({"Message"}, {"lastScaleTime"})
+    new_columns, new_status = definition(release)
+    assert (new_columns - columns, new_status - status) == ({"Running"}, {"pin"})
     assert set(replicas) == {PODS}
     assert load.judged() == []
     assert replays(load.history) == 0
 
 
-def test_the_pods_of_the_new_operator_come_in_their_turn_and_under_load(queued: Steps) -> None:
+def test_the_pods_of_the_next_operator_come_in_their_turn_and_under_load(queued: Steps, tmp_path: Path) -> None:
     release = queued.release
+    release.kubectl("annotate", "shq", "steps", f"{ROLLOUT}=hold")
     with queued.under_load() as load:
         before = set(queued.pods())
+        release.helm("upgrade", NAME, str(next_chart(tmp_path)), "--reuse-values", "--wait", "--timeout=120s")
+        release.kubectl("wait", "shq/steps", "--for=condition=Outdated", "--timeout=60s")
+        assert set(queued.pods()) == before
+
         release.kubectl("annotate", "shq", "steps", f"{ROLLOUT}-")
         release.kubectl("wait", "shq/steps", "--for=condition=Outdated=False", "--timeout=60s")
         release.kubectl("rollout", "status", "deployment/steps-worker", "--timeout=90s")
         assert not before & set(queued.pods())
 
-    (rendered,) = [text for key, text in queued.deployment()["metadata"]["annotations"].items() if "rendered" in key]
-    assert json.loads(rendered)["in_turn"]
+    assert json.loads(queued.annotation(RENDERED) or "{}")["in_turn"]
     assert load.judged() == []
     assert replays(load.history) == 0
 
@@ -277,7 +256,7 @@ def test_a_rollout_under_load_loses_repeats_and_reorders_nothing(queued: Steps) 
     with queued.under_load() as load:
         before = set(queued.pods())
         generation = queued.deployment()["metadata"]["generation"]
-        queued.apply("second")
+        queued.release.apply(steps("second"))
         until(lambda: queued.deployment()["metadata"]["generation"] > generation, "the operator changed the template")
         queued.release.kubectl("rollout", "status", "deployment/steps-worker", "--timeout=90s")
         assert not before & set(queued.pods())
