@@ -1,11 +1,12 @@
 """The operator: does one lead, does it read Redis, does it write more than it must, and what did it change?"""
 
 from grafana_foundation_sdk.builders.dashboard import Dashboard
+from grafana_foundation_sdk.cog.builder import Builder
+from grafana_foundation_sdk.models.dashboard import Panel
 
 from tools.dashboards.panels import RATE, THIRD, Panels, Query, board, choice, graph, number, with_rows
 
 OPERATOR = 'namespace=~"$operator"'
-POLLS = f"sum by (le) (rate(sharded_queue_operator_poll_seconds_bucket{{{OPERATOR}}}[{RATE}]))"
 QUEUE = "max by (namespace, queue)"
 LANES = "Lanes: what the requests could use. Desired: what the operator asked for. Ready: pods that are ready."
 
@@ -23,6 +24,12 @@ def built() -> Dashboard:
 
 def rate(metric: str, labels: str) -> str:
     return f"sum by ({labels}) (rate({metric}{{{OPERATOR}}}[{RATE}]))"
+
+
+def durations(title: str, description: str, histogram: str) -> Builder[Panel]:
+    buckets = rate(f"sharded_queue_operator_{histogram}_bucket", "le")
+    quantiles = [Query(f"histogram_quantile({q}, {buckets})", f"p{q * 100:g}") for q in (0.5, 0.9, 0.99)]
+    return graph(title, description, *quantiles, unit="s", span=THIRD)
 
 
 def without(metric: str) -> str:
@@ -43,12 +50,13 @@ def work() -> Panels:
     yield graph(
         "Reads of queues", "Per second. Known: Redis answered. Unknown: it did not.", polls, unit="ops", span=THIRD
     )
-    quantiles = [Query(f"histogram_quantile({q}, {POLLS})", f"p{q * 100:g}") for q in (0.5, 0.9, 0.99)]
-    yield graph(
-        "Time per read", "Time to read all queues on one Redis that answered.", *quantiles, unit="s", span=THIRD
-    )
+    yield durations("Time per read", "Time to read all queues on one Redis that answered.", "poll_seconds")
     leaders = Query(f"max by (pod) (sharded_queue_operator_leading{{{OPERATOR}}})", "{{pod}}")
     yield graph("Which pod leads?", "1: leads. A step is a change of leader.", leaders, span=THIRD)
+    depth = Query(f"sum by (pod) (sharded_queue_operator_workqueue_depth{{{OPERATOR}}})", "{{pod}}")
+    yield graph("Queues that wait", "To be reconciled. Above 0 for long, it does not keep up.", depth, span=THIRD)
+    yield durations("Wait for a turn", "From the news of a queue to its reconciliation.", "workqueue_wait_seconds")
+    yield durations("Time per reconciliation", "Most of it waits for the API server.", "reconcile_seconds")
     calls = Query(rate("sharded_queue_operator_api_calls_total", "verb, status"), "{{verb}} {{status}}")
     yield graph(
         "Calls of the API server",
@@ -56,8 +64,10 @@ def work() -> Panels:
         calls,
         unit="ops",
     )
-    failures = Query(rate("sharded_queue_operator_failures_total", "pod"), "{{pod}}")
-    yield graph("Failures", "Failed reconciliations per second. Each one is retried.", failures, unit="cps")
+    failures = Query(rate("sharded_queue_operator_failures_total", "pod"), "failures {{pod}}")
+    retries = Query(rate("sharded_queue_operator_workqueue_retries_total", "pod"), "retries {{pod}}")
+    about = "Per second. Each failure is retried after a pause, and so is what the API server refuses."
+    yield graph("Failures and retries", about, failures, retries, unit="cps")
 
 
 def decisions() -> Panels:
