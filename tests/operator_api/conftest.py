@@ -5,6 +5,7 @@ for the tests that ask for `cluster`.
 
 import asyncio
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -187,9 +188,12 @@ class Queues:
         return str(until(lambda: next((m for r, m in self.events() if r == reason), None), f"event {reason}"))
 
 
-@pytest.fixture(scope="session")
+install_crd_once = cache(install_crd)
+
+
+@pytest.fixture
 def crd(api_server: Cluster) -> None:
-    install_crd(api_server)
+    install_crd_once(api_server)
 
 
 @pytest.fixture
