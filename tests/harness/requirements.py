@@ -2,13 +2,15 @@
 
 import os
 import shutil
+from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
+from tools import kstatus
 from tools.cluster import binaries
 from tools.cluster.paths import CannotRun
 from tools.redis_server import RedisServer
@@ -29,10 +31,10 @@ def require_redis() -> None:
 
 
 @cache
-def _problem_of(program: str) -> str | None:
+def _problem_of(provide: Callable[..., object], *names: str) -> str | None:
     """Why a program that is built from source cannot be had; asked once, for a build that fails takes its time."""
     try:
-        binaries.provide(program)
+        provide(*names)
     except CannotRun as error:
         return str(error)
     return None
@@ -40,9 +42,16 @@ def _problem_of(program: str) -> str | None:
 
 def kubernetes_program(program: str) -> Path:
     """A program of the tests' Kubernetes, found or built; a skip, or an error in CI, where neither can be done."""
-    if problem := _problem_of(program):
+    if problem := _problem_of(binaries.provide, program):
         lack(problem)
     return binaries.folder() / program
+
+
+def kstatus_of(*objects: Mapping[str, Any]) -> list[str]:
+    """What kstatus says of each object; a skip, or an error in CI, where it cannot be built."""
+    if problem := _problem_of(kstatus.provide):
+        lack(problem)
+    return kstatus.statuses(objects)
 
 
 def node() -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.harness.requirements import kstatus_of
 from tests.operator_api.conftest import Queues, QueueServer
 from tools.operator_process import CRDS
 
@@ -44,6 +45,13 @@ def test_a_merge_as_argo_makes_it_and_a_dry_run_as_flux_makes_it_find_nothing_to
     assert (
         queues.kubectl("diff", "--server-side", "--field-manager=flux", "-f", "-", stdin=yaml.safe_dump(wanted)) == ""
     )
+
+
+def test_a_queue_that_no_operator_has_seen_is_not_current(queues: Queues) -> None:
+    """Without any status it was, and whoever waited for it by kstatus went on before a worker was asked for."""
+    queues.apply()
+
+    assert kstatus_of(queues.get("shq", "notifications")) == ["InProgress"]
 
 
 def merge_patch(live: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any]:

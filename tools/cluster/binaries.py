@@ -1,5 +1,5 @@
 """
-The programs of a cluster, built once from source modules and kept in the cache.
+The programs of a cluster, built once from source modules and kept in the cache; and small ones of ours beside them.
 
 Their versions are in `go/*/go.mod` and nowhere else. A suitable program that the machine already has (in
 KUBEBUILDER_ASSETS or PATH) is used instead of building one.
@@ -67,8 +67,21 @@ def provide(*names: str) -> Path:
             listed = ", ".join(program.name for program in to_build)
             say(f"to build from source, once, at most eight minutes on two cores: {listed}")
         for number, program in enumerate(to_build, start=1):
-            _build(program, target, f"{number} of {len(to_build)}")
+            place = f"{program.name}, {number} of {len(to_build)}"
+            _build(target / program.name, MODULES / program.module, program.package, place)
     return target
+
+
+def provide_ours(name: str, module: Path) -> Path:
+    """
+    Find or build the program that *module* is the source of. It changes with every file of the module.
+    """
+    program = CACHE / digest([module]) / "bin" / name
+    program.parent.mkdir(parents=True, exist_ok=True)
+    with alone(program.parent.parent / "lock"):
+        if not program.exists():
+            _build(program, module, ".", name)
+    return program
 
 
 def _link(program: Program, target: Path) -> bool:
@@ -86,22 +99,21 @@ def _link(program: Program, target: Path) -> bool:
     return True
 
 
-def _build(program: Program, target: Path, place: str) -> None:
+def _build(program: Path, module: Path, package: str, what: str) -> None:
     """
     Build one program. Its name appears only when the file is complete, so an interrupted build is never used.
     """
     if not shutil.which("go"):
         raise CannotRun(f"{program.name} is not here and cannot be built: install Go 1.26 or newer")
-    part = target / f".{program.name}.part"
-    module = MODULES / program.module
-    command = ["go", "build", "-trimpath", "-ldflags", _flags(), "-o", str(part), program.package]
-    with step(f"building {program.name}, {place}"):
+    part = program.with_name(f".{program.name}.part")
+    command = ["go", "build", "-trimpath", "-buildvcs=false", "-ldflags", _flags(), "-o", str(part), package]
+    with step(f"building {what}"):
         done = subprocess.run(
             command, cwd=module, env=os.environ | {"CGO_ENABLED": "0"}, capture_output=True, text=True, check=False
         )
     if done.returncode:
         raise CannotRun(f"{program.name} could not be built: {done.stderr.strip()[-2000:]}")
-    part.rename(target / program.name)
+    part.rename(program)
 
 
 def _flags() -> str:

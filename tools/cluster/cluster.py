@@ -2,6 +2,7 @@
 The cluster as its users see it: ours on this machine, or one that KUBECONFIG names.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -9,10 +10,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tools import kstatus
 from tools.cluster import binaries, cleanup, images, layers, machine, network, substitute_images
 from tools.cluster.control_plane import ControlPlane
 from tools.cluster.node import Node
-from tools.cluster.paths import CACHE, NODE, NODE_ADDRESS, STATE, alone
+from tools.cluster.paths import CACHE, NODE, NODE_ADDRESS, STATE, CannotRun, alone
 from tools.cluster.processes import Processes
 from tools.cluster.progress import say, step
 from tools.cluster.watch import Object, wait_until
@@ -141,6 +143,8 @@ def prepare() -> None:
     prepare_api_server()
     if given():
         return
+    with contextlib.suppress(CannotRun):
+        kstatus.provide()
     machine.ready()
     network.refuse_routes()
     if not STATE.exists():
