@@ -11,6 +11,7 @@ from typing import Any
 from urllib.request import urlopen
 
 from tools.cluster.cluster import Cluster
+from tools.cluster.processes import poll_until
 from tools.ports import free_port
 
 CRDS = Path(__file__).parents[1] / "crds"
@@ -34,9 +35,11 @@ def ended(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int
 
 
 def install_crd(cluster: Cluster) -> None:
+    """`kubectl wait` fails at a definition that has no conditions yet."""
     cluster.kubectl("apply", "--filename", str(CRDS))
+    state = 'jsonpath={.status.conditions[?(@.type=="Established")].status}'
     name = "customresourcedefinition/shardedqueues.shardedqueue.dev"
-    cluster.kubectl("wait", "--for=condition=Established", name, "--timeout=30s")
+    poll_until(lambda: cluster.kubectl("get", name, "--output", state) == "True", "the kind ShardedQueue")
 
 
 class Operator:
