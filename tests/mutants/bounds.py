@@ -43,7 +43,7 @@ MUTANTS = [
     Mutant(
         "empty lists take more memory than they cost",
         PARSER,
-        "            self.cost += LIST_COST\n",
+        "            self.cost += lists * LIST_COST\n",
         "",
         (PARSING + "what_is_read_takes_no_more_memory_than_it_costs",),
     ),
