@@ -143,8 +143,6 @@ def prepare() -> None:
     prepare_api_server()
     if given():
         return
-    with contextlib.suppress(CannotRun):
-        kstatus.provide()
     machine.ready()
     network.refuse_routes()
     if not STATE.exists():
@@ -166,6 +164,8 @@ def prepare_api_server() -> None:
         clients()
     else:
         binaries.provide(*binaries.API)
+        with contextlib.suppress(CannotRun):  # tests that need it say why it is not there
+            kstatus.provide()
 
 
 def up() -> bool:
