@@ -65,7 +65,7 @@ def run(pytests: Launcher, copy: Path, tests: Iterable[str], seconds: float, *op
     options += ("--basetemp", str(copy.parent / "inner"))
     arguments = [*options, *[f"tests/contract/{test}" for test in tests]]
     output = str(copy.parent / "output")
-    return pytests.run(Run(arguments, path, environment, output), timeout=10 + 3 * seconds)
+    return pytests.run(Run(arguments, path, environment, output), timeout=10 + 3 * max(seconds, BROKEN_SECONDS))
 
 
 @contextmanager
