@@ -26,8 +26,8 @@ from sharded_queue import (
     Worker,
     settings,
 )
+from sharded_queue.admin import handlers as naming
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
-from sharded_queue.cli import arguments as naming
 from sharded_queue.cli import program
 from sharded_queue.cli.commands.worker import serving_http
 from sharded_queue.coordinator import BindRequest
@@ -216,7 +216,7 @@ def test_a_module_that_cannot_be_had_is_named(
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "jobs", raising=False)
 
-    with pytest.raises(naming.BadInput, match=complaint):
+    with pytest.raises(naming.NotPossible, match=complaint):
         naming.import_all([module])
 
 

@@ -15,8 +15,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
 from sharded_queue import Handler, Queue, RedisStorage, Retry, Worker, logs, settings
+from sharded_queue.admin.answers import ANSWERS, schema
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
-from sharded_queue.cli.answers import ANSWERS, schema
 from sharded_queue.cli.program import main
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.monitoring import metrics
@@ -160,7 +160,7 @@ def command_of(words: Sequence[str]) -> str:
 def test_the_schema_in_the_manual_is_that_of_the_commands(pytestconfig: pytest.Config) -> None:
     manual = json.loads((pytestconfig.rootpath / "docs" / "cli.schema.json").read_text())
 
-    assert manual == schema(), "python -m sharded_queue.cli.answers > docs/cli.schema.json"
+    assert manual == schema(), "python -m sharded_queue.admin.answers > docs/cli.schema.json"
 
 
 class Written(logging.Handler):

@@ -10,7 +10,7 @@ import pytest
 from starlette.datastructures import QueryParams
 
 from sharded_queue import Queue, RuntimeStorage
-from sharded_queue.cli.arguments import BadInput, Named
+from sharded_queue.admin.handlers import Named, NotPossible
 from sharded_queue.web import host as hosting
 from sharded_queue.web.app import PATHS, Console, Options
 from sharded_queue.web.command import host_of
@@ -178,7 +178,7 @@ async def test_page_is_for_those_of_its_role_only() -> None:
 
 @pytest.mark.parametrize("word", ["absent", "overview", "act", "../x", ""])
 def test_page_that_no_package_adds_is_named_at_the_start(word: str) -> None:
-    with pytest.raises(BadInput, match=r"no package adds a page of this name; there are: shardedqueues"):
+    with pytest.raises(NotPossible, match=r"no package adds a page of this name; there are: shardedqueues"):
         host_of(word)
 
 

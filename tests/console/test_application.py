@@ -16,7 +16,9 @@ from starlette.datastructures import QueryParams
 from starlette.requests import Request
 
 from sharded_queue import Queue, Retry, Route, RuntimeCoordinator, RuntimeStorage, Worker
-from sharded_queue.cli.arguments import Named
+from sharded_queue.admin.bodies import Bodies
+from sharded_queue.admin.handlers import Named
+from sharded_queue.admin.search import Search
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.handler import Handler
 from sharded_queue.printable import instant
@@ -25,9 +27,7 @@ from sharded_queue.storage import LetterPage
 from sharded_queue.tube import Shard
 from sharded_queue.web.app import BY_NAME, MOST_QUESTIONS, PAGES, Console, Options
 from sharded_queue.web.audit import Audit
-from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.details import FREE_SECONDS, FRESH_SECONDS, READS_AT_ONCE, Answer, Details, Question
-from sharded_queue.web.letters import Search
 from sharded_queue.web.live import MOST_PAGES, PAGES_A_PERSON, ROUND_SECONDS, Channels, Places, Splice, difference
 from sharded_queue.web.people import People, Person, Role, User, UserFile, credentials, digest_of, fits, users_in
 from sharded_queue.web.proxies import Proxies

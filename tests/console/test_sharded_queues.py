@@ -16,7 +16,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException
 
 from sharded_queue import RuntimeStorage
-from sharded_queue.cli.arguments import Named
+from sharded_queue.admin.handlers import Named
 from sharded_queue.web.added_page import Row
 from sharded_queue.web.app import Console, Options
 from sharded_queue.web.host import Host

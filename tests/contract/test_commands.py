@@ -11,8 +11,8 @@ from click.testing import CliRunner, Result
 from redis.asyncio import Redis
 
 from sharded_queue import RedisStorage, StorageUnavailable, letters, steps
+from sharded_queue.admin import answers
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
-from sharded_queue.cli import answers
 from sharded_queue.cli.commands import dead
 from sharded_queue.cli.program import main
 from sharded_queue.coordinator import BindRequest

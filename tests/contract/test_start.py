@@ -39,7 +39,7 @@ NOT_YET = {
     "pydantic",
     "rich",
     "sharded_queue.backends.memory",
-    "sharded_queue.cli.answers",
+    "sharded_queue.admin.answers",
     "sharded_queue.cli.output",
     "sharded_queue.monitoring.metrics",
     "sharded_queue.testing",

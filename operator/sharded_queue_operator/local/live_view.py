@@ -10,7 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sharded_queue.cli.tables import count, duration, handlers_table, tubes_table
+from sharded_queue.admin.words import count, duration
+from sharded_queue.cli.tables import handlers_table, tubes_table
 from sharded_queue.printable import printable
 from sharded_queue_operator.local.workers import LocalWorkers, WorkerProcess
 from sharded_queue_operator.scaling.decide import Decision

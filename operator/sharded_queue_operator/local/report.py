@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sharded_queue.cli.tables import count, duration
+from sharded_queue.admin.words import count, duration
 from sharded_queue_operator.local.order_check import Verdict
 
 GOOD, BAD, OPEN = "green", "bold red", "yellow"

@@ -8,9 +8,9 @@ from typing import TypeVar
 import click
 from rich.console import Console
 
+from sharded_queue.admin.handlers import Named, must_be_known
 from sharded_queue.backends.redis.client import close, connect
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import Named, must_be_known
 from sharded_queue.printable import json_line, printable
 from sharded_queue.state import ShardState
 from sharded_queue.storage import observe_readable

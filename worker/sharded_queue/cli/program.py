@@ -13,6 +13,7 @@ from io import TextIOWrapper
 
 import click
 
+from sharded_queue.admin.words import how_to_install
 from sharded_queue.cli.arguments import BadInput
 from sharded_queue.errors import ShardedQueueError
 from sharded_queue.printable import printable
@@ -81,7 +82,7 @@ def loaded(point: EntryPoint) -> click.Command:
 
 
 def unavailable(point: EntryPoint, error: ModuleNotFoundError) -> click.Command:
-    sentence = missing(point, error)
+    sentence = how_to_install(point, error)
 
     def complain(**_: object) -> None:
         raise click.ClickException(sentence)
@@ -91,11 +92,6 @@ def unavailable(point: EntryPoint, error: ModuleNotFoundError) -> click.Command:
     return click.Command(
         point.name, params=[words], callback=complain, context_settings=options, short_help=f"(needs {error.name})"
     )
-
-
-def missing(point: EntryPoint, error: ModuleNotFoundError) -> str:
-    """How to install what an entry point needs."""
-    return f"{error.name} is not installed; run pip install 'sharded-queue[{','.join(point.extras)}]'"
 
 
 @click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"]})

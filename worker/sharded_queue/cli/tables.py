@@ -11,7 +11,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from sharded_queue.printable import be, counted, printable
+from sharded_queue.admin.words import count, duration, progress_words
+from sharded_queue.printable import printable
 from sharded_queue.state import Progress, ShardState, TubeLag
 from sharded_queue.tube import Shard
 
@@ -142,38 +143,6 @@ def _handler_row(handler: str, shards: Sequence[ShardState], shown: Sequence[str
     return cells
 
 
-def withheld(states: Sequence[ShardState]) -> list[str]:
-    """A sentence for each handler that is paused, has paused threads, or has records that cannot be read."""
-    said = []
-    for handler, group in groupby(states, key=lambda state: state.shard.handler):
-        shards = list(group)
-        if any(state.is_paused for state in shards):
-            said.append(f"{handler} is paused; `sharded-queue resume {handler}` resumes it")
-        if paused := sum(state.paused for state in shards):
-            threads = f"{counted(paused, 'thread')} of {handler} {be(paused)} paused"
-            said.append(f"{threads}; `sharded-queue paused {handler}` lists them")
-        if flawed := sum(state.quarantined for state in shards):
-            cannot = f"{counted(flawed, 'record')} of {handler} cannot be read"
-            said.append(f"{cannot}; `sharded-queue check {handler} --repair` repairs them")
-    return said
-
-
-def unconsumed(states: Sequence[ShardState]) -> list[str]:
-    """A sentence for each shard whose requests no worker serves."""
-    return [
-        f"no worker serves {state.shard.tag}: {counted(state.depth, 'request')} "
-        f"{'waits' if state.depth == 1 else 'wait'}, and {since_poll(state.polled_seconds)}"
-        for state in states
-        if state.is_unconsumed
-    ]
-
-
-def since_poll(seconds: float | None) -> str:
-    if seconds is None:
-        return "no worker has ever polled for them"
-    return f"the last worker polled for them {duration(seconds)} ago"
-
-
 NO_REPORTS: Mapping[Shard, Mapping[str, Progress]] = {}
 
 
@@ -198,11 +167,6 @@ def tubes_table(
     return Fitted(columns, rows)
 
 
-def progress_words(progress: Progress) -> str:
-    whole = "" if progress.of is None else f" of {progress.of:,}"
-    return f"{progress.done:,}{whole}" + (f": {progress.note}" if progress.note else "")
-
-
 def oldest(states: Sequence[ShardState]) -> list[tuple[ShardState, TubeLag]]:
     listed = [(state, tube) for state in states for tube in state.oldest]
     return sorted(listed, key=lambda pair: -pair[1].lag_seconds)
@@ -211,19 +175,3 @@ def oldest(states: Sequence[ShardState]) -> list[tuple[ShardState, TubeLag]]:
 def holders(state: ShardState) -> dict[str, str]:
     """Worker by thread, for leases that have not ended."""
     return {hold.thread: hold.worker for hold in state.held if hold.lease_seconds > 0}
-
-
-def count(number: int) -> str:
-    return f"{number:,}"
-
-
-def duration(seconds: float) -> str:
-    """For people, to about three digits: 0.42 s, 12.3 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
-    if seconds < 60:
-        return f"{seconds:.2f} s" if seconds < 10 else f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    if minutes < 2 * 24 * 60:
-        return f"{minutes // 60} h {minutes % 60} min"
-    return f"{minutes // (24 * 60):,} d {minutes // 60 % 24} h"

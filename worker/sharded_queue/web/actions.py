@@ -13,10 +13,11 @@ from typing import ClassVar, NamedTuple
 from starlette.datastructures import QueryParams
 
 from sharded_queue import timing
+from sharded_queue.admin.bodies import Bodies
+from sharded_queue.admin.handlers import Named, NotPossible
+from sharded_queue.admin.pause import set_paused
+from sharded_queue.admin.search import Search, find_all
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import Named
-from sharded_queue.cli.commands.pause import switched
-from sharded_queue.errors import ShardedQueueError
 from sharded_queue.letters import settle
 from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.route import Route, checked
@@ -24,18 +25,11 @@ from sharded_queue.steps import in_steps
 from sharded_queue.storage import TOO_DEEP, Removal, Target, Waiting, check_due
 from sharded_queue.timing import moment_ms
 from sharded_queue.tube import Shard, threads_fault
-from sharded_queue.web import letters
-from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.jobs import MOST_LEFT, Job
-from sharded_queue.web.letters import Search
 from sharded_queue.web.people import Role
 
 Form = QueryParams
 """The fields of an address, or of a form that was sent."""
-
-
-class NotPossible(Exception):
-    """What a form asks for cannot be done; the message says why."""
 
 
 class Forbidden(NotPossible):
@@ -146,7 +140,7 @@ class Switch(Action):
 
     async def perform(self, desk: Desk, form: Form, job: Job) -> None:
         handler, thread = desk.handler(form), form.get("thread", "")
-        changed = await switched(desk.storage, handler, thread or None, is_paused=self.is_paused)
+        changed = await set_paused(desk.storage, handler, thread or None, is_paused=self.is_paused)
         what = f"Thread {thread} of {handler.name}" if thread else handler.name
         state = "paused" if self.is_paused else "running"
         job.result = f"{what} is {state}" if changed else f"{what} was {state} already"
@@ -231,7 +225,7 @@ class OfLetters(Action):
         until = {state.shard.number: state.dead for state in states if state.letters}
         if not any(search):
             return until, sum(state.letters for state in states)
-        found = await letters.find_all(desk.storage, handler, search, until, desk.bodies) if until else {}
+        found = await find_all(desk.storage, handler, search, until, desk.bodies) if until else {}
         return until, sum(map(len, found.values()))
 
     def effect(self, number: int) -> str:
@@ -254,7 +248,7 @@ class OfLetters(Action):
     async def _chosen(self, desk: Desk, form: Form) -> dict[Shard, list[int]]:
         handler, until = desk.handler(form), numbers_in(form.getlist("until"))
         if form.get("whole"):
-            return await letters.find_all(desk.storage, handler, search_of(form), dict(until), desk.bodies)
+            return await find_all(desk.storage, handler, search_of(form), dict(until), desk.bodies)
         wanted = set(numbers_in(ticked(form, "letter", "letter")))
         return {shard: sorted(number for at, number in wanted if at == shard.number) for shard in handler.shards}
 
@@ -478,8 +472,9 @@ class DropRequests(Action):
         """None: the whole thread."""
         if form.get("whole"):
             return None
+        names = ticked(form, "waiting", "request")
         try:
-            parts = [each.split(":") for each in ticked(form, "waiting", "request")]
+            parts = [each.split(":") for each in names]
             return [Waiting(int(priority), int(sequence), digest) for priority, sequence, digest in parts]
         except ValueError:
             raise NotPossible("a request is not PRIORITY:NUMBER:DIGEST") from None
@@ -519,6 +514,3 @@ ACTIONS: Mapping[str, Action] = {
         DropRequests(),
     )
 }
-
-FAILURES = (NotPossible, ShardedQueueError)
-"""What an action may end with, to be told to the person."""

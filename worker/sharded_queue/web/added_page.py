@@ -8,12 +8,12 @@ Whatever the page does is done in an OS thread of its own, so it may block.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
+from sharded_queue.admin.words import Tone
 from sharded_queue.web.people import Role
 
-Tone = Literal["good", "wait", "bad", "idle"]
-"""What a colour says beside the word: it moves; it waits for a moment; somebody must look; nothing happens."""
+__all__ = ["AddedPage", "Content", "Fact", "OpenPage", "Remark", "Row", "Tone"]
 
 
 class Remark(NamedTuple):

@@ -18,16 +18,16 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from sharded_queue.admin.bodies import Bodies
+from sharded_queue.admin.handlers import Named, NotPossible
 from sharded_queue.backends.redis.client import RedisOptions
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import Named
-from sharded_queue.errors import describe
+from sharded_queue.errors import ShardedQueueError, describe
 from sharded_queue.state import ShardState
 from sharded_queue.web import csrf, headers
-from sharded_queue.web.actions import ACTIONS, FAILURES, Action, Desk, Forbidden, Form, NotPossible, Proposal, TooMany
+from sharded_queue.web.actions import ACTIONS, Action, Desk, Forbidden, Form, Proposal, TooMany
 from sharded_queue.web.audit import Audit, AuditLost
 from sharded_queue.web.auth import Authenticated
-from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.details import Answer, Details, Question
 from sharded_queue.web.host import Host
 from sharded_queue.web.jobs import Job, Jobs
@@ -97,10 +97,10 @@ CONTEXT = (
 """The fields that say what an action is about, for the audit log."""
 MOST_NAMED, LONGEST_ABOUT, LONGEST_ACTION = 100, 2000, 80
 """Of a field in the audit log: values, and characters."""
-REFUSALS: Mapping[str, type[Exception] | tuple[type[Exception], ...]] = {
+REFUSALS: Mapping[str, type[Exception]] = {
     "forged": csrf.Refused,
     "forbidden": Forbidden,
-    "impossible": FAILURES,
+    "impossible": ShardedQueueError,
 }
 """The kinds of refused actions."""
 
@@ -280,7 +280,7 @@ class Console:
             proposal = await self.propose(action, form, person)
         except Forbidden as error:
             return self.refuse(request, form, error)
-        except FAILURES as error:
+        except ShardedQueueError as error:
             return view.refusal(f"Not possible: {error}", status_of(error))
         session, token = self.tokens.issue(request, person.name)
         facts = {"action": action, "proposal": proposal, "token": token, "back": back_to(request)}
@@ -297,7 +297,7 @@ class Console:
             self.tokens.check(request, form.get(csrf.FIELD, ""), person.name)
             action = self.action(form, person)
             proposal = await self.propose(action, form, person)
-        except (csrf.Refused, *FAILURES) as error:
+        except (csrf.Refused, ShardedQueueError) as error:
             return self.refuse(request, form, error)
         job = self.jobs.start(proposal.question, person.name, local(form.get("back", "./")))
         about = {"address": headers.client_address(request)} | about_of(form) | {"job": job.number}
@@ -325,7 +325,7 @@ class Console:
         try:
             self.options.audit.say(person, action.name, about, "begins")
             await action.perform(self.desk, form, job)
-        except FAILURES as error:
+        except ShardedQueueError as error:
             job.error = str(error)
         except Exception as error:
             log.exception("%s failed", action.name)

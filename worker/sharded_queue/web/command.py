@@ -14,10 +14,11 @@ from typing import cast
 import click
 
 from sharded_queue import logs
+from sharded_queue.admin.handlers import NotPossible, import_all, named
 from sharded_queue.backends.redis.bounded_parser import bind_parser
 from sharded_queue.backends.redis.client import close, connect
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import NAME, BadInput, import_all, module_options, named
+from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import printable
 from sharded_queue.settings import settings
 from sharded_queue.web.app import PATHS, Console, Options
@@ -118,13 +119,13 @@ def web(
     default: Role | None = None if default_role == "none" else default_role  # type: ignore[assignment]  # a choice
     people = People(UserFile(users) if users else None, header, function(role_of) if role_of else None, default)
     if allow_actions and not people.are_known and not is_loopback(address):
-        raise BadInput(
+        raise NotPossible(
             f"--allow-actions on {address} would let everybody act: say who acts with --users FILE or "
             "--trusted-proxy-header NAME, or listen on 127.0.0.1"
         )
     trusted = Proxies(*proxies)
     if header and not proxies:
-        raise BadInput(
+        raise NotPossible(
             f"--trusted-proxy-header {header} is believed from nobody yet: add --trusted-proxy ADDRESS, "
             "the address or the network of the proxy"
         )
@@ -164,14 +165,14 @@ def host_of(word: str) -> Host:
     The host of the page that *word*, `NAME` or `NAME=TEXT`, asks for.
 
     Raises:
-        BadInput: no package names such a page.
+        NotPossible: no package names such a page.
     """
     name, _, text = word.partition("=")
     points = [point for point in entry_points(group=ADDED) if point.name not in PATHS]
     found = next((point for point in points if point.name == name), None)
     if found is None:
         names = ", ".join(sorted({point.name for point in points})) or "none"
-        raise BadInput(f"--page {printable(name, 100)}: no package adds a page of this name; there are: {names}")
+        raise NotPossible(f"--page {printable(name, 100)}: no package adds a page of this name; there are: {names}")
     return Host(found, text)
 
 
@@ -187,20 +188,20 @@ def function(path: str) -> RoleOf:
     The user's own function `MODULE:NAME`.
 
     Raises:
-        BadInput: there is none.
+        NotPossible: there is none.
     """
     module, _, name = path.partition(":")
     import_all([module])
     found = getattr(sys.modules[module], name, None)
     if not callable(found):
-        raise BadInput(f"--role-of {printable(path)}: the module {module!r} has no function {name!r}")
+        raise NotPossible(f"--role-of {printable(path)}: the module {module!r} has no function {name!r}")
     return cast("RoleOf", found)
 
 
 def listening(address: str, port: int) -> socket.socket:
     """
     Raises:
-        BadInput: nothing can listen there.
+        NotPossible: nothing can listen there.
     """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     bound = socket.socket(family)
@@ -210,7 +211,7 @@ def listening(address: str, port: int) -> socket.socket:
         bound.listen()  # who comes before the console is ready waits for it
     except OSError as error:
         bound.close()
-        raise BadInput(
+        raise NotPossible(
             f"cannot listen on {address} port {port}: {error.strerror}; use --port for another one"
         ) from error
     return bound

@@ -14,7 +14,7 @@ from math import isfinite
 from threading import Event, Thread
 from typing import NamedTuple, get_args
 
-from sharded_queue.cli.program import missing
+from sharded_queue.admin.words import how_to_install
 from sharded_queue.errors import ShardedQueueError, describe
 from sharded_queue.printable import printable
 from sharded_queue.web.added_page import AddedPage, Content, Fact, Remark, Row, Tone
@@ -99,7 +99,7 @@ class Host:
     def _said(self, error: BaseException) -> str:
         """An error as a sentence: ours are meant for people."""
         if isinstance(error, ModuleNotFoundError):
-            return missing(self._point, error)
+            return how_to_install(self._point, error)
         return printable(error, LONGEST) if isinstance(error, ShardedQueueError) else describe(error)
 
     def reading(self) -> Reading:

@@ -11,25 +11,20 @@ from typing import Any
 
 from starlette.datastructures import QueryParams
 
-from sharded_queue.cli import answers
-from sharded_queue.cli.commands import dead as dead_letters
-from sharded_queue.cli.commands import delayed as delayed_requests
-from sharded_queue.cli.commands import explain, peek
-from sharded_queue.cli.commands import schedules as recurrent
-from sharded_queue.cli.commands import workers as serving
+from sharded_queue.admin import answers, words, workers
+from sharded_queue.admin.bodies import Bodies
+from sharded_queue.admin.search import Found, Letter, Search
+from sharded_queue.admin.words import Sentence
 from sharded_queue.printable import counted
 from sharded_queue.state import Delayed, PastFailure, ThreadState, TubeState, Upcoming
 from sharded_queue.storage import digest_of
-from sharded_queue.web import history, letters, sentences
+from sharded_queue.web import history
 from sharded_queue.web.actions import ACTIONS, Action, search_of
-from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.details import NOTHING, Answer, Details, Question
 from sharded_queue.web.host import Host
 from sharded_queue.web.jobs import Jobs
-from sharded_queue.web.letters import Letter
 from sharded_queue.web.people import Role
-from sharded_queue.web.sentences import Sentence
-from sharded_queue.web.world import HandlerState, World
+from sharded_queue.web.world import WatchedHandler, World
 
 ROWS = 25
 """Rows of a table. An update of a page with this many stays below 20 kB."""
@@ -67,10 +62,10 @@ class Seen:
     def known(self, question: Question | None) -> Answer:
         return self.details.known(question) if question else NOTHING
 
-    def letters(self, handler: HandlerState) -> list[Letter]:
+    def letters(self, handler: WatchedHandler) -> list[Letter]:
         return (self.known(Question("letters", handler.name)).value or []) if handler.letters else []
 
-    def handler(self, parameters: Parameters) -> HandlerState:
+    def handler(self, parameters: Parameters) -> WatchedHandler:
         name = parameters.get("handler", "")
         if name not in self.world.handlers:
             raise NotFound(f"This console knows no handler {name!r}.")
@@ -103,9 +98,13 @@ class Page:
 def why_of(world: World) -> Question | None:
     """Asks about the thread that waits longest, if somebody should look at it."""
     for handler in world.by_lag:
-        if not handler.is_paused and not handler.is_unconsumed and (tube := sentences.longest(handler)):
+        if not handler.is_paused and not handler.is_unconsumed and (tube := words.longest(handler)):
             return Question("explain", handler.name, tube.thread)
     return None
+
+
+def thread_in(answer: Answer) -> ThreadState | None:
+    return answer.value if isinstance(answer.value, ThreadState) else None
 
 
 def place(parameters: Parameters, name: str = "from") -> int:
@@ -146,15 +145,15 @@ class Overview(Page):
 
     def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
         world = seen.world
-        why = seen.known(why_of(world))
-        sentence = sentences.of_world(world, why)
-        handlers = world.by_lag
+        why, handlers = thread_in(seen.known(why_of(world))), world.by_lag
+        problems = words.problems(handlers, world.unreadable, why)
+        sentence = problems[0] if problems and handlers else words.headline(handlers, world.unreadable, why)
         histories = [handler.history for handler in handlers]
         return {
             "sentence": sentence,
-            "problems": sentences.others(sentences.problems(world, why), sentence)[:10],
+            "problems": [each for each in problems if each != sentence][:10],
             "handlers": rows(handlers, place(parameters)),
-            "state_of": sentences.state_of,
+            "state_of": words.handler_word,
             "lag_line": lag_line,
             "depth": sum(handler.depth for handler in handlers),
             "depth_line": history.total([each.line(lambda sample: sample.depth) for each in histories]),
@@ -169,7 +168,7 @@ class Overview(Page):
         }
 
 
-def lag_line(handler: HandlerState) -> list[tuple[float, float]]:
+def lag_line(handler: WatchedHandler) -> list[tuple[float, float]]:
     return handler.history.line(lambda sample: sample.lag_seconds)
 
 
@@ -188,13 +187,13 @@ class HandlerPage(Page):
 
     def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
         handler = seen.handler(parameters)
-        found = sentences.of_handler(handler, seen.known(why_of(only(handler))))
+        found = words.handler_problems(handler, thread_in(seen.known(why_of(only(handler)))))
         held = {hold.thread: hold for hold in handler.holds}
         paused = seen.known(Question("paused", handler.name)).value or [] if handler.paused else []
         return {
             "handler": handler,
-            "state": sentences.state_of(handler),
-            "sentence": found[0] if found else calm(handler),
+            "state": words.handler_word(handler),
+            "sentence": found[0] if found else words.calm(handler),
             "problems": found[1:],
             "tubes": rows(handler.oldest, place(parameters)),
             "deepest": handler.deepest[:10],
@@ -210,16 +209,8 @@ class HandlerPage(Page):
         }
 
 
-def only(handler: HandlerState) -> World:
+def only(handler: WatchedHandler) -> World:
     return World(handlers={handler.name: handler})
-
-
-def calm(handler: HandlerState) -> Sentence:
-    """The sentence of a handler where nothing is wrong."""
-    if not handler.depth:
-        return Sentence(f"Nothing waits in {handler.name}", "good", "nothing waits")
-    longest = sentences.roughly(handler.lag_seconds)
-    return Sentence(f"All threads of {handler.name} move; the longest wait is {longest}", "good", "all move")
 
 
 class ThreadPage(Page):
@@ -244,7 +235,7 @@ class ThreadPage(Page):
             "thread": thread,
             "explained": explained,
             "state": state,
-            "word": sentences.word_of(state) if state else ("unknown", "idle"),
+            "word": words.thread_word(state) if state else ("unknown", "idle"),
             "sentence": why(thread, state, explained.error, seen.bodies),
             "tubes": [self.tube(seen, handler, tube, parameters) for tube in state.tubes[:3]] if state else [],
             "failures": [failure_of(seen, each) for each in state.failures] if state else [],
@@ -254,7 +245,7 @@ class ThreadPage(Page):
             "offered": seen.offered(*switches(state)),
         }
 
-    def tube(self, seen: Seen, handler: HandlerState, tube: TubeState, parameters: Parameters) -> dict[str, Any]:
+    def tube(self, seen: Seen, handler: WatchedHandler, tube: TubeState, parameters: Parameters) -> dict[str, Any]:
         thread = parameters.get("thread", "")
         question = self.peeked(handler, thread, tube.priority, parameters)
         found = seen.known(question).value or []
@@ -266,7 +257,7 @@ class ThreadPage(Page):
             "after": question.after,
         }
 
-    def peeked(self, handler: HandlerState, thread: str, priority: int, parameters: Parameters) -> Question:
+    def peeked(self, handler: WatchedHandler, thread: str, priority: int, parameters: Parameters) -> Question:
         """Asks for the page of a tube that the address names, or for its first one."""
         after = number_of(parameters.get("after"))
         if (number := number_of(parameters.get("number"))) is not None:
@@ -300,20 +291,20 @@ def why(thread: str, state: ThreadState | None, error: str, bodies: Bodies) -> S
     """Why a thread moves or does not, as `sharded-queue explain` says it."""
     if state is None:
         return Sentence(f"Thread {thread}: {error}", "idle", error)
-    text = explain.sentence(state)
+    text = words.thread_sentence(state)
     if (
         not state.is_held
         and (tried := max(state.tubes, key=lambda tube: tube.attempts, default=None))
         and tried.attempts
     ):
-        failed = f"its first request failed {sentences.times(tried.attempts)}: {bodies.error(tried.error)}"
+        failed = f"its first request failed {words.times(tried.attempts)}: {bodies.error(tried.error)}"
         text = f"{text}; {failed}"
-    word, tone = sentences.word_of(state)
+    word, tone = words.thread_word(state)
     return Sentence(text[0].upper() + text[1:], tone, f"{thread} {word}")
 
 
 def request_of(seen: Seen, handler: str, priority: int, sequence: int, message: bytes) -> dict[str, Any]:
-    peeked = peek.peeked(sequence, message)
+    peeked = answers.peeked(sequence, message)
     return {
         "name": f"{priority}:{sequence}:{digest_of(message)}",
         "sequence": sequence,
@@ -342,21 +333,21 @@ def letter_of(seen: Seen, handler: str, found: Letter) -> dict[str, Any]:
         "letter": letter,
         "error": seen.bodies.error(letter.error),
         "traceback": seen.bodies.traceback(letter.traceback),
-        **stored_of(seen, handler, dead_letters.answer(letter)),
+        **stored_of(seen, handler, answers.letter(letter)),
     }
 
 
 class OneOf(Page):
     """A page about one handler at a time of those that have something to show: the one that has most, or the chosen."""
 
-    def number(self, handler: HandlerState) -> int:
+    def number(self, handler: WatchedHandler) -> int:
         raise NotImplementedError
 
-    def handlers(self, seen: Seen) -> list[HandlerState]:
+    def handlers(self, seen: Seen) -> list[WatchedHandler]:
         having = [handler for handler in seen.world.handlers.values() if self.number(handler)]
         return sorted(having, key=lambda handler: (-self.number(handler), handler.name))
 
-    def chosen(self, seen: Seen, parameters: Parameters) -> HandlerState | None:
+    def chosen(self, seen: Seen, parameters: Parameters) -> WatchedHandler | None:
         if parameters.get("handler"):
             return seen.handler(parameters)
         return next(iter(self.handlers(seen)), None)
@@ -366,7 +357,7 @@ class DeadPage(OneOf):
     name, title = "dead", "Dead letters"
     parameters = ("handler", "text", "error", "of_thread", "from")
 
-    def number(self, handler: HandlerState) -> int:
+    def number(self, handler: WatchedHandler) -> int:
         return handler.letters
 
     def questions(self, seen: Seen, parameters: Parameters) -> list[Question]:
@@ -379,7 +370,7 @@ class DeadPage(OneOf):
         handler, search = self.chosen(seen, parameters), search_of(parameters)
         answers = [seen.known(question) for question in self.questions(seen, parameters)]
         missing = next((answer.error for answer in answers if answer.value is None), "")
-        found: letters.Found = (answers[-1].value if answers else None) or letters.Found()
+        found: Found = (answers[-1].value if answers else None) or Found()
         part = rows(found.letters, place(parameters))
         items = [letter_of(seen, handler.name, letter) for letter in part.items] if handler else []
         return {
@@ -393,7 +384,7 @@ class DeadPage(OneOf):
             "offered": seen.offered("replay-tail", "replay-head", "drop-letters"),
         }
 
-    def sentence(self, handler: HandlerState | None, number: int, search: letters.Search, missing: str) -> Sentence:
+    def sentence(self, handler: WatchedHandler | None, number: int, search: Search, missing: str) -> Sentence:
         if handler is None or not handler.letters:
             whose = f" of {handler.name}" if handler else ""
             return Sentence(f"No request{whose} failed for good", "good", "none")
@@ -407,7 +398,7 @@ class DeadPage(OneOf):
 class LaterPage(OneOf):
     name, title = "later", "Delayed and schedules"
 
-    def number(self, handler: HandlerState) -> int:
+    def number(self, handler: WatchedHandler) -> int:
         return handler.delayed + handler.schedules
 
     def questions(self, seen: Seen, parameters: Parameters) -> list[Question]:
@@ -438,7 +429,7 @@ class LaterPage(OneOf):
 
 
 def coming(
-    handler: HandlerState | None, at: float, delayed: Sequence[Delayed], schedules: Sequence[Upcoming]
+    handler: WatchedHandler | None, at: float, delayed: Sequence[Delayed], schedules: Sequence[Upcoming]
 ) -> Sentence:
     if handler is None or not (handler.delayed or handler.schedules):
         return Sentence("Nothing is delayed or scheduled", "idle", "nothing")
@@ -450,11 +441,11 @@ def coming(
 
 def due(ms: float, at: float) -> str:
     seconds = ms / 1000 - at
-    return f"in {sentences.roughly(seconds)}" if seconds > 0 else "now"
+    return f"in {words.duration(seconds)}" if seconds > 0 else "now"
 
 
 def delayed_of(seen: Seen, at: float, each: Delayed) -> dict[str, Any]:
-    answer = delayed_requests.answer(each)
+    answer = answers.delayed(each)
     return {
         "name": f"{answer.shard}:{answer.number}",
         "number": answer.number,
@@ -471,7 +462,7 @@ def schedule_of(seen: Seen, at: float, handler: str, each: Upcoming) -> dict[str
         "schedule": each,
         "due": due(each.next_ms, at),
         "offered": seen.offered("run-schedule", "edit-schedule", "unschedule"),
-        **stored_of(seen, handler, recurrent.answer(each)),
+        **stored_of(seen, handler, answers.schedule(each)),
     }
 
 
@@ -487,8 +478,8 @@ class WorkersPage(Page):
         told = {
             known.shard: known for each in self.questions(seen, parameters) for known in seen.known(each).value or []
         }
-        found = serving.merged(
-            told.get(state.shard, serving.Known(state.shard, (), (), {}))._replace(holds=state.held)
+        found = workers.merged(
+            told.get(state.shard, workers.Known(state.shard, (), (), {}))._replace(holds=state.held)
             for handler in handlers
             for state in handler.shards
         )
@@ -502,14 +493,14 @@ class WorkersPage(Page):
         return {
             "workers": rows(found, place(parameters)),
             "longest_work": longest_work,
-            "reported": serving.reported,
+            "reported": workers.reported,
             "at": seen.world.at,
             "unlisted": max(0, threads - held),
             "sentence": Sentence(text, "good" if found else "idle", str(len(found))),
         }
 
 
-def longest_work(worker: serving.Serving) -> float:
+def longest_work(worker: workers.Serving) -> float:
     return max((hold.busy_seconds for hold in worker.holds), default=0.0)
 
 

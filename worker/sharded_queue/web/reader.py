@@ -10,13 +10,13 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
+from sharded_queue.admin.handlers import Named
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import Named
 from sharded_queue.errors import StorageUnavailable, UnreadableData
 from sharded_queue.state import ShardState
 from sharded_queue.storage import observe_readable
 from sharded_queue.web.history import History, Sample
-from sharded_queue.web.world import HandlerState, World
+from sharded_queue.web.world import WatchedHandler, World
 
 log = logging.getLogger("sharded_queue.web")
 
@@ -87,11 +87,11 @@ class Reader:
         by_handler: dict[str, list[ShardState]] = {}
         for state in states:
             by_handler.setdefault(state.shard.handler, []).append(state)
-        handlers: dict[str, HandlerState] = {}
+        handlers: dict[str, WatchedHandler] = {}
         for named in self.chosen:
             if shards := by_handler.get(named.name):
                 history = self.histories.setdefault(named.name, History())
-                handlers[named.name] = state_of = HandlerState(named, shards, history)
+                handlers[named.name] = state_of = WatchedHandler(named, shards, history)
                 history.add(sample(at, state_of))
         for name in self.histories.keys() - handlers.keys():
             del self.histories[name]
@@ -106,6 +106,6 @@ def seconds_between_scans(taken: float) -> float:
     return min(max(taken / DISCOVERY_SHARE, LEAST_DISCOVERY_SECONDS), MOST_DISCOVERY_SECONDS)
 
 
-def sample(at: float, state: HandlerState) -> Sample:
+def sample(at: float, state: WatchedHandler) -> Sample:
     born = tuple(shard.born for shard in state.shards)
     return Sample(at, state.depth, state.lag_seconds, state.registered, state.settled, born)

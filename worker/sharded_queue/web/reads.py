@@ -3,16 +3,16 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
+from sharded_queue.admin import delayed as delayed_requests
+from sharded_queue.admin import schedules as schedule_list
+from sharded_queue.admin import search as letter_list
+from sharded_queue.admin import workers as worker_list
+from sharded_queue.admin.handlers import Named
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import Named
-from sharded_queue.cli.commands import delayed as delayed_requests
-from sharded_queue.cli.commands import schedules as schedule_list
-from sharded_queue.cli.commands import workers as worker_list
 from sharded_queue.errors import HandlerNotFound
 from sharded_queue.printable import printable
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Tube
-from sharded_queue.web import letters as letter_list
 from sharded_queue.web.details import Question
 
 PEEKED = 20

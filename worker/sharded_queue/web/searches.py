@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import Callable
 
+from sharded_queue.admin.bodies import Bodies
+from sharded_queue.admin.search import Found, Search, look_through
 from sharded_queue.errors import ShardedQueueError
-from sharded_queue.web.bodies import Bodies
 from sharded_queue.web.details import Answer, Question
-from sharded_queue.web.letters import Found, Search, look_through
 from sharded_queue.web.waiting_room import Busy, WaitingRoom
 
 MOST_SEARCHES = 32

@@ -7,9 +7,8 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from sharded_queue.cli.tables import count, duration, progress_words
+from sharded_queue.admin.words import WORDS, count, duration, progress_words, times
 from sharded_queue.printable import be, counted, instant, printable
-from sharded_queue.web.sentences import WORDS, roughly, times
 from sharded_queue.web.sparkline import sparkline
 
 
@@ -60,7 +59,6 @@ environment.globals.update(link=link, sparkline=sparkline, WORDS=WORDS, counted=
 environment.filters.update(
     count=count,
     duration=duration,
-    roughly=roughly,
     instant=instant,
     rate=rate,
     clock=clock,

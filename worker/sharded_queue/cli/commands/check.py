@@ -4,12 +4,13 @@ from dataclasses import asdict
 
 import click
 
+from sharded_queue.admin import answers
+from sharded_queue.admin.handlers import Named, named
 from sharded_queue.backends.redis.check import Change, found_wrong
 from sharded_queue.backends.redis.check import repair as repair_shard
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli import answers
-from sharded_queue.cli.arguments import NAME, Named, module_options, named
 from sharded_queue.cli.output import emit, read, read_about
+from sharded_queue.options import NAME, module_options
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
 

@@ -6,12 +6,15 @@ import click
 from rich.text import Text
 
 from sharded_queue import letters
+from sharded_queue.admin import answers
+from sharded_queue.admin.handlers import Named, named
+from sharded_queue.admin.search import newest
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli import answers
-from sharded_queue.cli.arguments import NAME, BadInput, Named, module_options, named
+from sharded_queue.cli.arguments import BadInput
 from sharded_queue.cli.output import LONGEST, console, emit, emit_lines, read_about
 from sharded_queue.cli.tables import Fitted, name, number, text, word
 from sharded_queue.errors import StorageUnavailable
+from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.serializer import STAMP_DIGITS, body_of
 from sharded_queue.state import Dead
@@ -35,9 +38,9 @@ def list_(
 ) -> None:
     """List the newest dead letters of a handler, with the reason."""
     (found,) = named([handler], modules, spread)
-    listed = read_about(found, lambda storage: newest(storage, found, count))
+    listed = [each.dead for each in read_about(found, lambda storage: newest(storage, found, count))]
     if as_json:
-        emit_lines(map(answer, listed))
+        emit_lines(map(answers.letter, listed))
     elif listed and with_traceback:
         for letter in listed:
             show([letter])
@@ -50,25 +53,6 @@ def list_(
 
 def traceback_lines(letter: Dead) -> list[str]:
     return letter.traceback.split("\n") if letter.traceback else ["no traceback: no handler raised an error"]
-
-
-async def newest(storage: RedisStorage, handler: Named, count: int) -> list[Dead]:
-    found = [letter for shard in handler.shards for letter in await storage.dead(shard, count)]
-    return sorted(found, key=lambda letter: -letter.died_ms)[:count]
-
-
-def answer(letter: Dead) -> answers.Letter:
-    return answers.Letter(
-        number=letter.number,
-        thread=letter.thread,
-        priority=letter.priority,
-        sequence=letter.sequence,
-        attempts=letter.attempts,
-        error=letter.error,
-        traceback=letter.traceback,
-        died_at=answers.at(letter.died_ms),
-        **answers.stored(letter.message),
-    )
 
 
 def show(listed: list[Dead]) -> None:

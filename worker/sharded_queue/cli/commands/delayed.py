@@ -7,11 +7,14 @@ from functools import partial
 import click
 from rich.text import Text
 
+from sharded_queue.admin import answers
+from sharded_queue.admin.delayed import next_first
+from sharded_queue.admin.handlers import Named, named
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli import answers
-from sharded_queue.cli.arguments import MOMENT, NAME, BadInput, Named, module_options, named
+from sharded_queue.cli.arguments import MOMENT, BadInput
 from sharded_queue.cli.output import LONGEST, console, emit, emit_lines, read_about
 from sharded_queue.cli.tables import Fitted, name, number, text, word
+from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.serializer import body_of
 from sharded_queue.state import Delayed
@@ -40,28 +43,11 @@ def list_(handler: str, modules: tuple[str, ...], spread: int | None, count: int
     (found,) = named([handler], modules, spread)
     waiting = read_about(found, lambda storage: next_first(storage, found, count))
     if as_json:
-        emit_lines(map(answer, waiting))
+        emit_lines(map(answers.delayed, waiting))
     elif waiting:
         show(waiting)
     else:
         click.echo(f"{printable(handler)} has no delayed requests")
-
-
-async def next_first(storage: RedisStorage, handler: Named, count: int) -> list[Delayed]:
-    waiting = [each for shard in handler.shards for each in await storage.delayed(shard, count)]
-    return sorted(waiting, key=lambda each: each.due_ms)[:count]
-
-
-def answer(each: Delayed) -> answers.Delayed:
-    return answers.Delayed(
-        shard=each.tube.shard.number,
-        number=each.sequence,
-        thread=each.tube.thread,
-        priority=each.tube.priority,
-        due_at=answers.at(each.due_ms),
-        due_seconds=round(each.due_ms / 1000 - time.time(), 3),
-        **answers.kept(each.body),
-    )
 
 
 def show(waiting: Sequence[Delayed]) -> None:

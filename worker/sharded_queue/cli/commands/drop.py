@@ -7,11 +7,13 @@ from typing import NamedTuple
 import click
 from rich.text import Text
 
+from sharded_queue.admin import answers
+from sharded_queue.admin.handlers import Named, must_have, named
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli import answers
-from sharded_queue.cli.arguments import NAME, BadInput, Named, module_options, must_have, named
+from sharded_queue.cli.arguments import BadInput
 from sharded_queue.cli.output import LONGEST, console, emit, emit_lines, read_about
 from sharded_queue.cli.tables import Fitted, name, number, text, word
+from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.settings import settings
 from sharded_queue.state import Drop

@@ -8,13 +8,15 @@ import click
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
+from sharded_queue.admin import answers
+from sharded_queue.admin.handlers import HandlerSelection
+from sharded_queue.admin.words import count, duration, thread_sentence
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli import answers
-from sharded_queue.cli.arguments import NAME, Sought, everything_option, module_options
-from sharded_queue.cli.commands.explain import sentence
+from sharded_queue.cli.arguments import everything_option
 from sharded_queue.cli.output import observed
-from sharded_queue.cli.tables import Fitted, count, duration, name, number, text, word
+from sharded_queue.cli.tables import Fitted, name, number, text, word
 from sharded_queue.cli.watch import Shape, show
+from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import instant, printable
 from sharded_queue.state import ShardState, ThreadState, TubeLag
 from sharded_queue.tube import Shard
@@ -51,7 +53,7 @@ def lag(
     as_json: bool,
 ) -> None:
     """The longest wait of each handler: where, since when, and why."""
-    sought = Sought(handlers, modules, spread, everything)
+    sought = HandlerSelection(handlers, modules, spread, everything)
 
     async def ask(storage: RedisStorage) -> list[Laggard]:
         return await laggards(storage, await sought.shards(storage))
@@ -77,7 +79,7 @@ async def laggard(storage: RedisStorage, state: ShardState) -> Laggard:
         )
     tube = state.oldest[0]
     thread = await storage.explain(state.shard, tube.thread)
-    return Laggard(handler, state.is_paused, tube, thread, sentence(thread), datetime.now(UTC))
+    return Laggard(handler, state.is_paused, tube, thread, thread_sentence(thread), datetime.now(UTC))
 
 
 def view(found: Sequence[Laggard]) -> RenderableType:

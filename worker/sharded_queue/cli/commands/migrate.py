@@ -2,8 +2,8 @@
 
 import click
 
+from sharded_queue.admin.handlers import handlers_in
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import handlers_in
 from sharded_queue.cli.output import console, read
 from sharded_queue.cli.tables import Fitted, name, number, word
 from sharded_queue.predecessor import Migration, Moved, Pipe

@@ -2,24 +2,14 @@
 
 import click
 
+from sharded_queue.admin import answers
+from sharded_queue.admin.handlers import HandlerSelection, must_be_there, must_have, named
+from sharded_queue.admin.pause import list_paused, set_paused
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli import answers
-from sharded_queue.cli.arguments import (
-    NAME,
-    BadInput,
-    Named,
-    Sought,
-    everything_option,
-    force_option,
-    meant,
-    module_options,
-    must_have,
-    named,
-)
+from sharded_queue.cli.arguments import everything_option, force_option
 from sharded_queue.cli.output import emit, emit_lines, read, read_about
+from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import printable
-from sharded_queue.route import Route, checked
-from sharded_queue.tube import Shard
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
 
@@ -43,7 +33,7 @@ def pause(
     async def paused(storage: RedisStorage) -> bool:
         if thread and not force:
             await must_have(storage, found, thread)
-        return await switched(storage, found, thread, is_paused=True)
+        return await set_paused(storage, found, thread, is_paused=True)
 
     changed = read_about(found, paused, force=force)
     told(as_json, answers.Switched(handler=handler, thread=thread, paused=True, changed=changed), "paused")
@@ -59,7 +49,7 @@ def resume(handler: str, thread: str | None, modules: tuple[str, ...], spread: i
     (found,) = named([handler], modules, spread)
 
     async def resumed(storage: RedisStorage) -> bool:
-        changed = await switched(storage, found, thread, is_paused=False)
+        changed = await set_paused(storage, found, thread, is_paused=False)
         if thread and not changed:
             await must_be_there(storage, found, thread)
         return changed
@@ -77,51 +67,12 @@ def paused(
     handlers: tuple[str, ...], modules: tuple[str, ...], spread: int | None, everything: bool, as_json: bool
 ) -> None:
     """List paused handlers and paused threads."""
-    sought = Sought(handlers, modules, spread, everything)
-    found = read(lambda storage: withheld(storage, sought))
+    sought = HandlerSelection(handlers, modules, spread, everything)
+    found = read(lambda storage: list_paused(storage, sought))
     if as_json:
         emit_lines(found)
     else:
         click.echo("\n".join(printable(paused_words(each)) for each in found) or "nothing is paused")
-
-
-async def withheld(storage: RedisStorage, sought: Sought) -> list[answers.Paused]:
-    shards = await sought.shards(storage)
-    states = await storage.observe(shards, 0)
-    whole = dict.fromkeys(state.shard.handler for state in states if state.is_paused)
-    listed = [answers.Paused(handler=handler, thread=None) for handler in whole]
-    for shard in shards:
-        acts = await storage.acts(shard)
-        threads = await storage.paused(shard)
-        listed += [answers.Paused(handler=shard.handler, thread=each, act=acts.get(each)) for each in threads]
-    return listed
-
-
-async def switched(storage: RedisStorage, handler: Named, thread: str | None, *, is_paused: bool) -> bool:
-    """
-    Raises:
-        RouteError: no request can have this thread. One that was paused in spite of that can be resumed.
-    """
-    if thread is not None and is_paused:
-        checked(Route(thread))
-    shards: list[Shard] = [handler.shard_of(thread)] if thread else handler.shards
-    return any([await storage.pause(shard, thread, is_paused) for shard in shards])
-
-
-async def must_be_there(storage: RedisStorage, handler: Named, thread: str) -> None:
-    """
-    Refuse a thread that is not paused and has no requests: its name is probably a typo.
-
-    Raises:
-        BadInput: there is no such thread now. The message names the nearest one.
-    """
-    state = await storage.explain(handler.shard_of(thread), thread)
-    if not state.tubes and not state.owner:
-        there = [each for shard in handler.shards for each in await storage.paused(shard)]
-        raise BadInput(
-            f"{printable(handler.name)} has no thread {printable(thread)!r} that is paused or has requests"
-            f"{meant(thread, there)}"
-        )
 
 
 def told(as_json: bool, answer: answers.Switched, state: str) -> None:

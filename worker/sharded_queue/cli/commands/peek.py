@@ -1,16 +1,17 @@
 """`sharded-queue peek`: the requests of a tube, page by page."""
 
-import time
-
 import click
 from rich.text import Text
 
+from sharded_queue.admin import answers
+from sharded_queue.admin.handlers import Named, must_have, named
+from sharded_queue.admin.words import duration
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli import answers
-from sharded_queue.cli.arguments import NAME, BadInput, Named, module_options, must_have, named
+from sharded_queue.cli.arguments import BadInput
 from sharded_queue.cli.output import LONGEST, console, emit_lines, read_about
-from sharded_queue.cli.tables import Fitted, duration, number, text
+from sharded_queue.cli.tables import Fitted, number, text
 from sharded_queue.errors import SerializationError
+from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import printable
 from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
@@ -77,21 +78,9 @@ async def first(storage: RedisStorage, handler: Named, tube: Tube, count: int, a
     return []
 
 
-def peeked(sequence: int, message: bytes) -> answers.Peeked:
-    stored = answers.stored(message)
-    return answers.Peeked(sequence=sequence, waits_seconds=waits(message), **stored)
-
-
-def waits(message: bytes) -> float | None:
-    try:
-        return max(0.0, round(time.time() - unpack(message).registered_ms / 1000, 3))
-    except SerializationError:
-        return None
-
-
 def show(messages: Messages, as_json: bool) -> None:
     if as_json:
-        emit_lines(peeked(*each) for each in messages)
+        emit_lines(answers.peeked(*each) for each in messages)
         return
     columns = [number("sequence"), number("waits"), text("headers"), text("request")]
     if not any(headers_in(message) for _, message in messages):
@@ -107,7 +96,7 @@ def described(message: bytes, has_headers: bool) -> list[str | Text]:
         return ["", *[""] * has_headers, Text(printable(message, LONGEST), style="red")]
     request = Text(printable(body, LONGEST))
     headers = [Text(printable(headers_in(message), LONGEST))] if has_headers else []
-    return [duration(waits(message) or 0.0), *headers, request]
+    return [duration(answers.waited_seconds(message) or 0.0), *headers, request]
 
 
 def headers_in(message: bytes) -> str:

@@ -4,10 +4,12 @@ from collections.abc import Sequence
 
 import click
 
+from sharded_queue.admin import answers
+from sharded_queue.admin.handlers import Named, named
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli import answers
-from sharded_queue.cli.arguments import NAME, BadInput, Named, module_options, named
+from sharded_queue.cli.arguments import BadInput
 from sharded_queue.cli.output import emit, read_about
+from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import counted, printable
 from sharded_queue.state import ShardState
 from sharded_queue.tube import THREADS_BOUND, Layout, threads_fault

@@ -4,11 +4,14 @@ import click
 from rich.text import Text
 
 from sharded_queue import timing
+from sharded_queue.admin import answers
+from sharded_queue.admin.handlers import Named, meant, named
+from sharded_queue.admin.schedules import next_first
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli import answers
-from sharded_queue.cli.arguments import NAME, BadInput, Named, meant, module_options, named
+from sharded_queue.cli.arguments import BadInput
 from sharded_queue.cli.output import LONGEST, console, emit, emit_lines, read_about
 from sharded_queue.cli.tables import Fitted, name, text, word
+from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import instant, printable
 from sharded_queue.serializer import body_of
 from sharded_queue.state import Upcoming
@@ -29,28 +32,11 @@ def list_(handler: str, modules: tuple[str, ...], spread: int | None, as_json: b
     (found,) = named([handler], modules, spread)
     upcoming = read_about(found, lambda storage: next_first(storage, found))
     if as_json:
-        emit_lines(map(answer, upcoming))
+        emit_lines(map(answers.schedule, upcoming))
     elif upcoming:
         show(upcoming)
     else:
         click.echo(f"{printable(handler)} has no schedules")
-
-
-async def next_first(storage: RedisStorage, handler: Named) -> list[Upcoming]:
-    found = [schedule for shard in handler.shards for schedule in await storage.schedules(shard)]
-    return sorted(found, key=lambda schedule: schedule.next_ms)
-
-
-def answer(schedule: Upcoming) -> answers.Schedule:
-    return answers.Schedule(
-        name=schedule.name,
-        timing=schedule.timing,
-        thread=schedule.thread,
-        priority=schedule.priority,
-        next_at=answers.at(schedule.next_ms),
-        skip_if_waiting=schedule.skip_if_waiting,
-        **answers.kept(schedule.body),
-    )
 
 
 def show(upcoming: list[Upcoming]) -> None:

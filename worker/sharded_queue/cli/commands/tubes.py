@@ -8,12 +8,15 @@ import click
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from sharded_queue.admin import answers
+from sharded_queue.admin.handlers import HandlerSelection
+from sharded_queue.admin.words import pause_sentences, unserved_sentences
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli import answers
-from sharded_queue.cli.arguments import NAME, Sought, everything_option, module_options
+from sharded_queue.cli.arguments import everything_option
 from sharded_queue.cli.output import observed
-from sharded_queue.cli.tables import handlers_table, holders, tubes_table, unconsumed, withheld
+from sharded_queue.cli.tables import handlers_table, holders, tubes_table
 from sharded_queue.cli.watch import Shape, show
+from sharded_queue.options import NAME, module_options
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
 from sharded_queue.state import Progress, ShardState
@@ -37,7 +40,7 @@ def tubes(
     as_json: bool,
 ) -> None:
     """Show threads, depth and lag of handlers, and the tubes that wait longest."""
-    sought = Sought(handlers, modules, spread, everything)
+    sought = HandlerSelection(handlers, modules, spread, everything)
 
     is_hinted = False
 
@@ -77,8 +80,8 @@ AS_OBSERVED = (
 
 def view(seen: Seen, worst: int) -> RenderableType:
     states = seen.states
-    notes = [Text(printable(sentence), style="yellow") for sentence in withheld(states)]
-    warnings = [Text(printable(sentence), style="red") for sentence in unconsumed(states)]
+    notes = [Text(printable(sentence), style="yellow") for sentence in pause_sentences(states)]
+    warnings = [Text(printable(sentence), style="red") for sentence in unserved_sentences(states)]
     if not worst or not any(state.oldest for state in states):
         return Group(handlers_table(states), *notes, *warnings)
     return Group(handlers_table(states), Text(), tubes_table(states, worst, seen.reports), *notes, *warnings)

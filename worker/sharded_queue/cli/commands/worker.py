@@ -14,11 +14,12 @@ from typing import NoReturn, cast
 import click
 
 from sharded_queue import context, logs
+from sharded_queue.admin.handlers import handlers_in
 from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.backends.redis.scripts import is_transient
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import BadInput, handlers_in
+from sharded_queue.cli.arguments import BadInput
 from sharded_queue.cli.hooks import Hooks, hooks_in, mistyped_hooks
 from sharded_queue.errors import ShardedQueueError, StorageUnavailable, UnreadableData
 from sharded_queue.handler import Handler, misspelt_in

@@ -6,11 +6,14 @@ A request is the JSON value that it is stored as.
 """
 
 import json
+import time
+from math import inf
 from typing import Annotated, Any
 
 import msgspec
 
 from sharded_queue import state
+from sharded_queue.admin.words import thread_sentence
 from sharded_queue.errors import SerializationError
 from sharded_queue.printable import printable, utc
 from sharded_queue.serializer import STAMP_DIGITS, unpack
@@ -383,6 +386,91 @@ def value_of(body: bytes) -> msgspec.Raw:
         return msgspec.Raw(msgspec.json.format(body, indent=-1))
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SerializationError(f"{printable(body, 80)} is not JSON: {error}") from error
+
+
+def letter(dead: state.Dead) -> Letter:
+    return Letter(
+        number=dead.number,
+        thread=dead.thread,
+        priority=dead.priority,
+        sequence=dead.sequence,
+        attempts=dead.attempts,
+        error=dead.error,
+        traceback=dead.traceback,
+        died_at=at(dead.died_ms),
+        **stored(dead.message),
+    )
+
+
+def delayed(each: state.Delayed) -> Delayed:
+    return Delayed(
+        shard=each.tube.shard.number,
+        number=each.sequence,
+        thread=each.tube.thread,
+        priority=each.tube.priority,
+        due_at=at(each.due_ms),
+        due_seconds=round(each.due_ms / 1000 - time.time(), 3),
+        **kept(each.body),
+    )
+
+
+def schedule(upcoming: state.Upcoming) -> Schedule:
+    return Schedule(
+        name=upcoming.name,
+        timing=upcoming.timing,
+        thread=upcoming.thread,
+        priority=upcoming.priority,
+        next_at=at(upcoming.next_ms),
+        skip_if_waiting=upcoming.skip_if_waiting,
+        **kept(upcoming.body),
+    )
+
+
+def peeked(sequence: int, message: bytes) -> Peeked:
+    return Peeked(sequence=sequence, waits_seconds=waited_seconds(message), **stored(message))
+
+
+def waited_seconds(message: bytes) -> float | None:
+    try:
+        return max(0.0, round(time.time() - unpack(message).registered_ms / 1000, 3))
+    except SerializationError:
+        return None
+
+
+def thread(handler: str, explained: state.ThreadState) -> Thread:
+    is_paused = explained.blocked_seconds == inf
+    return Thread(
+        handler=handler,
+        thread=explained.thread,
+        moves=bool(explained.tubes) and explained.is_held,
+        why=thread_sentence(explained),
+        owner=explained.owner,
+        lease_seconds=explained.lease_seconds,
+        in_hand=explained.in_hand,
+        busy_seconds=explained.busy_seconds,
+        is_handler_paused=explained.is_handler_paused,
+        is_paused=is_paused,
+        blocked_seconds=None if is_paused else explained.blocked_seconds,
+        ahead=explained.ahead,
+        waits_for=explained.waits_for,
+        polled_seconds=explained.polled_seconds,
+        flaw=explained.flaw,
+        act=explained.act,
+        tubes=[ThreadTube(**tube._asdict()) for tube in explained.tubes],
+        progress=progress(explained.progress),
+        failures=[failure(past) for past in explained.failures],
+    )
+
+
+def failure(past: state.PastFailure) -> PastFailure:
+    return PastFailure(
+        failed_at=at(past.failed_ms),
+        priority=past.priority,
+        sequence=past.sequence,
+        attempt=past.attempt,
+        error=past.error,
+        traceback=past.traceback,
+    )
 
 
 ANSWERS: dict[str, Any] = {

@@ -5,13 +5,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from sharded_queue.admin import answers
+from sharded_queue.admin.bodies import Bodies
+from sharded_queue.admin.handlers import Named
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import Named
-from sharded_queue.cli.commands import dead
 from sharded_queue.letters import read
 from sharded_queue.state import Dead
 from sharded_queue.tube import Shard
-from sharded_queue.web.bodies import Bodies
 
 
 class Letter(NamedTuple):
@@ -40,7 +40,7 @@ class Search(NamedTuple):
             return False
         if not self.text:
             return True
-        answer = dead.answer(letter)
+        answer = answers.letter(letter)
         request = bodies.text(handler, answer.request) if answer.unreadable is None else ""
         shown = f"{request}\n{bodies.headers(answer.headers)}\n{error}\n{letter.thread}"
         return self.text.casefold() in shown.casefold()
