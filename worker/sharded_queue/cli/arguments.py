@@ -28,8 +28,6 @@ class MomentType(click.ParamType):  # type: ignore[type-arg]
 
 MOMENT = MomentType()
 
-force_option = click.option("--force", is_flag=True, help="Do it even if Redis has never seen this name.")
-
 
 def everything_option(command: Command) -> Command:
     return click.option(

@@ -8,19 +8,20 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import ClassVar, NamedTuple
 
 from starlette.datastructures import QueryParams
 
 from sharded_queue import timing
+from sharded_queue.admin.acts import Act, ActionContext, BadField, carry_out, given_fields, make
 from sharded_queue.admin.bodies import Bodies
 from sharded_queue.admin.handlers import Named, NotPossible
-from sharded_queue.admin.pause import set_paused
+from sharded_queue.admin.pause import Pause, Resume
 from sharded_queue.admin.search import Search, find_all
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.letters import settle
 from sharded_queue.printable import be, counted, instant, printable
-from sharded_queue.route import Route, checked
 from sharded_queue.steps import in_steps
 from sharded_queue.storage import TOO_DEEP, Removal, Target, Waiting, check_due
 from sharded_queue.timing import moment_ms
@@ -71,6 +72,10 @@ class Desk:
     named: Callable[[str], Named | None]
     bodies: Bodies
 
+    @property
+    def context(self) -> ActionContext:
+        return ActionContext(self.storage, self.bodies)
+
     def handler(self, form: Form) -> Named:
         name = form.get("handler", "")
         found = self.named(name)
@@ -80,9 +85,9 @@ class Desk:
 
 
 class Action:
-    name: ClassVar[str]
-    label: ClassVar[str]
-    role: ClassVar[Role] = "operator"
+    name: str
+    label: str
+    role: Role = "operator"
 
     async def ask(self, desk: Desk, form: Form) -> Proposal:
         """
@@ -113,45 +118,53 @@ def ticked(form: Form, name: str, noun: str) -> list[str]:
     raise NotPossible(f"no {noun} is ticked: go back, and tick those that you mean")
 
 
-class Switch(Action):
-    """Pause or resume a handler, or one thread of it."""
+class Button(Action):
+    """An act as pages offer it: under a name and a label of its own, and with some of its fields *said*."""
 
-    is_paused: ClassVar[bool]
+    def __init__(self, name: str, label: str, act: type[Act], **said: str) -> None:
+        self.name, self.label, self.act, self.said = name, label, act, said
+        self.role = act.right
 
     async def ask(self, desk: Desk, form: Form) -> Proposal:
-        handler, thread = desk.handler(form), form.get("thread", "")
-        if thread and self.is_paused:
-            checked(Route(thread))
-        what = f"thread {thread} of {handler.name}" if thread else handler.name
-        waiting = counted(await self._waiting(desk, handler, thread), "request")
-        fields = one(form, "handler", "thread")
-        if not self.is_paused:
-            effect = f"Workers get its {waiting} again." + " It waits for no back-off any more." * bool(thread)
-            return Proposal(f"Resume {what}?", effect, fields)
-        scope = "It" if thread else "Every thread of it"
-        effect = f"{scope} finishes the batch that a worker has, then stands still; {waiting} wait now."
-        return Proposal(f"Pause {what}?", effect, fields)
-
-    async def _waiting(self, desk: Desk, handler: Named, thread: str) -> int:
-        if thread:
-            state = await desk.storage.explain(handler.shard_of(thread), thread)
-            return sum(tube.depth for tube in state.tubes)
-        return sum(state.depth for state in await desk.storage.observe(handler.shards, 0))
+        texts, wrong, fault = self._texts(form), "", ""
+        try:
+            plan = await self._made(desk, form, texts).plan(desk.context)
+        except BadField as error:
+            if not any(how.label and how.name == error.name for _, how in given_fields(self.act)):
+                raise
+            wrong, fault = texts.pop(error.name)[0], str(error)
+            plan = await self._made(desk, form, texts).plan(desk.context)
+        fields = [("handler", plan.act.handler.name), *plan.act.said()]
+        first, needs_reason = None, False
+        for each, how in given_fields(self.act):
+            if how.label and getattr(plan.act, each.name) is None:
+                first = Input(how.name, how.label, wrong or plan.known, fault, how.kind)
+            if how.is_person or how.is_required or how.name in self.said:
+                fields = [(name, text) for name, text in fields if name != how.name]
+            needs_reason = needs_reason or how.is_required
+        return Proposal(plan.question, plan.effect, fields, bool(plan.total), needs_reason, first)
 
     async def perform(self, desk: Desk, form: Form, job: Job) -> None:
-        handler, thread = desk.handler(form), form.get("thread", "")
-        changed = await set_paused(desk.storage, handler, thread or None, is_paused=self.is_paused)
-        what = f"Thread {thread} of {handler.name}" if thread else handler.name
-        state = "paused" if self.is_paused else "running"
-        job.result = f"{what} is {state}" if changed else f"{what} was {state} already"
+        act = self._made(desk, form, self._texts(form, job.person))
+        step = None
+        async for step in carry_out(act, desk.context):
+            job.total, job.noun, job.done = step.total, act.noun, list(step.done)
+        assert step
+        job.left = dict(islice(step.left.items(), MOST_LEFT))
+        many = len(step.left)
+        words = [*act.sentences(step.answer), *[f"{many:,} {be(many)} not"] * bool(many)]
+        job.result = "; ".join(words)
+        if not job.result.startswith(act.handler.name):
+            job.result = job.result[0].upper() + job.result[1:]
 
+    def _made(self, desk: Desk, form: Form, texts: Mapping[str, Sequence[str]]) -> Act:
+        return make(self.act, desk.handler(form), texts)
 
-class Pause(Switch):
-    name, label, is_paused = "pause", "Pause", True
-
-
-class Resume(Switch):
-    name, label, is_paused = "resume", "Resume", False
+    def _texts(self, form: Form, person: str = "") -> dict[str, list[str]]:
+        """What the form says of the act. Who acts is no part of the form."""
+        found = {how.name: [person] if how.is_person else form.getlist(how.name) for _, how in given_fields(self.act)}
+        found |= {name: [text] for name, text in self.said.items()}
+        return {name: texts for name, given in found.items() if (texts := [text for text in given if text])}
 
 
 class Reshard(Action):
@@ -499,8 +512,8 @@ class Unschedule(Action):
 ACTIONS: Mapping[str, Action] = {
     action.name: action
     for action in (
-        Pause(),
-        Resume(),
+        Button("pause", "Pause", Pause),
+        Button("resume", "Resume", Resume),
         Reshard(),
         ReplayTail(),
         ReplayHead(),

@@ -14,16 +14,16 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple, get_args
 
+from sharded_queue.admin.acts import Right
 from sharded_queue.errors import SettingsError
 from sharded_queue.printable import printable
 from sharded_queue.web.waiting_room import Busy, WaitingRoom
 
 log = logging.getLogger("sharded_queue.web")
 
-Role = Literal["viewer", "operator", "admin"]
-"""A viewer looks; an operator also pauses, resumes, replays and cancels; an admin also drops, removes and reshards."""
+Role = Right
 ROLES: tuple[Role, ...] = get_args(Role)
 
 COST, BLOCK, LANES = 2**14, 8, 1

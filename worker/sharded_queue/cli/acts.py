@@ -1,0 +1,97 @@
+"""Acts as commands: their fields are arguments and options, and their plan is what `--dry-run` says."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import MISSING
+from inspect import cleandoc
+from typing import Any
+
+import click
+
+from sharded_queue.admin import answers
+from sharded_queue.admin.acts import Act, ActionContext, Given, Plan, Step, carry_out, given_fields, make
+from sharded_queue.admin.handlers import named
+from sharded_queue.backends.redis.storage import RedisStorage
+from sharded_queue.cli.output import emit, read_about
+from sharded_queue.options import NAME, module_options
+from sharded_queue.printable import counted, printable
+from sharded_queue.storage import STEP_NUMBERS
+
+Texts = Mapping[str, Sequence[str]]
+
+
+def act_command(
+    act: type[Act], *more: click.Parameter, read: Callable[[dict[str, Any]], Texts] = lambda _: {}
+) -> click.Command:
+    """The command of an act. *read* makes fields of what is given by *more* parameters."""
+    hows = [how for _, how in given_fields(act) if not how.is_hidden]
+
+    def run(handler: str, modules: tuple[str, ...], spread: int | None, **values: Any) -> None:
+        (found,) = named([handler], modules, spread)
+        texts = {how.name: _texts(values[how.name]) for how in hows if how.name in values}
+        asked = make(act, found, {**texts, **read(values)})
+        is_sure = values.get("is_sure", not act.is_asked)
+
+        async def do(storage: RedisStorage) -> Plan | Step:
+            return await _do(ActionContext(storage), asked, is_sure=is_sure, is_planned=values["is_planned"])
+
+        done = read_about(found, do, force=bool(values.get("force")))
+        as_json = values["as_json"]
+        if isinstance(done, Plan):
+            plan = answers.Plan(question=done.question, effect=done.effect, total=done.total)
+            emit(as_json, plan, printable(f"{done.question} {done.effect}"))
+            return
+        left = [f"{name}: {why}" for name, why in done.left.items()]
+        emit(as_json, done.answer, *map(printable, asked.sentences(done.answer)), *map(printable, left))
+        if done.left:
+            raise SystemExit(1)
+
+    required = {how.name for each, how in given_fields(act) if each.default is MISSING}
+    params: list[click.Parameter] = [click.Argument(["handler"], type=NAME)]
+    replaced = {parameter.name for parameter in more}
+    params += [_parameter(how, how.name in required) for how in hows if how.name not in replaced]
+    command = click.Command(
+        act.name.split()[-1], params=[*params, *more], callback=run, help=cleandoc(act.__doc__ or "")
+    )
+    module_options(command)
+    click.option("--dry-run", "is_planned", is_flag=True, help="Only say what it would do.")(command)
+    if act.is_asked:
+        click.option("--yes", "is_sure", is_flag=True, help="Do not ask.")(command)
+    click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")(command)
+    return command
+
+
+def _parameter(how: Given, is_required: bool) -> click.Parameter:
+    if how.is_flag or how.is_option:
+        flag = f"--{how.name.replace('_', '-')}"
+        required, default = how.is_required and how.default is None, how.default
+        return click.Option(
+            [flag, how.name],
+            is_flag=how.is_flag,
+            type=None if how.is_flag else NAME,
+            required=required,
+            default=default if default is not None else False if how.is_flag else None,
+            help=how.help,
+        )
+    return click.Argument([how.name], type=NAME, required=is_required, nargs=-1 if how.is_list else 1)
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, bool):
+        return ["yes"] * value
+    return [] if value is None else [value] if isinstance(value, str) else list(value)
+
+
+async def _do(context: ActionContext, act: Act, *, is_sure: bool, is_planned: bool) -> Plan | Step:
+    """What became of it, or only what it would do."""
+    plan = await act.plan(context)
+    if is_planned:
+        return plan
+    if plan.total and not is_sure:
+        click.echo(printable(plan.effect), err=True)
+        click.confirm(printable(plan.question), abort=True, err=True)
+    step = None
+    async for step in carry_out(plan.act, context):
+        if step.total > STEP_NUMBERS:
+            click.echo(f"{len(step.done):,} of {counted(step.total, act.noun)}", err=True)
+    assert step
+    return step
