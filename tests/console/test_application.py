@@ -149,13 +149,13 @@ async def test_person_who_is_not_known_sees_nothing(tmp_path: Path) -> None:
 
 
 async def test_letters_that_die_after_the_question_are_left_alone(tmp_path: Path) -> None:
-    drop = {"action": "drop-letters", "handler": HANDLER, "whole": "yes"}
+    drop = {"action": "drop-letters", "handler": HANDLER, "all": "yes"}
     async with opened(tmp_path, allow_actions=True) as desk:
         await desk.die("a")
         page = await desk.client.get("/confirm", params=drop)
         fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', page.text))
         await desk.die("b")
-        await desk.act(fields.pop("token"), **fields)
+        await desk.act(fields.pop("token"), reason="wrong", **fields)
 
         assert [letter.thread for letter in await desk.storage.dead(SHARD)] == ["b"]
 
@@ -182,7 +182,7 @@ async def test_question_counts_letters_and_reads_them_in_pages_for_a_search_alon
         await desk.die(*"abcde")
         reading = Reading(desk.storage)
         found = []
-        for chosen in ({"whole": "yes"}, {"letter": ["0:1", "0:3"]}, {"whole": "yes", "error": "declined"}):
+        for chosen in ({"all": "yes"}, {"numbers": ["0:1", "0:3"]}, {"all": "yes", "error": "declined"}):
             page = await desk.client.get("/confirm", params={"action": "replay-tail", "handler": HANDLER, **chosen})
             found += [*re.findall(r"Replay (\d) dead letters", page.text)[:1], str(reading.pages)]
 
@@ -276,7 +276,7 @@ async def test_nothing_ticked_never_stands_for_all(tmp_path: Path, action: str) 
         done = await desk.act(await desk.token(**PAUSE), **about)
 
         assert (asked.status_code, done) == (400, 400)
-        assert "is ticked: go back, and tick those that you mean" in asked.text
+        assert "by their numbers, or all of them" in asked.text
         assert len(await desk.storage.dead(SHARD)) == 1
 
 
@@ -604,7 +604,7 @@ async def test_operator_moves_a_delayed_request_and_an_admin_edits_a_schedule(
         await desk.console.reader.round()
         token = await desk.token(**PAUSE)
         at = f"{datetime.now(UTC) + timedelta(hours=5):%Y-%m-%dT%H:%M:%SZ}"
-        delayed = {"handler": HANDLER, "delayed": f"0:{receipt.sequence}", "at": at}
+        delayed = {"handler": HANDLER, "numbers": f"0:{receipt.sequence}", "at": at}
         schedule = {"handler": HANDLER, "schedule": "daily", "timing": "every 60 s"}
         found = [await desk.act(token, action="move-delayed", **delayed)]
         found.append(await desk.act(token, action="edit-schedule", **schedule))

@@ -117,7 +117,7 @@ def test_console_answers_probes_and_stays_small_in_a_flood_of(flooded: Flooded, 
 def test_console_answers_probes_while_another_site_asks_what_an_action_would_do(flooded: Flooded) -> None:
     """Of a console that acts, each such question would look through all dead letters."""
     foreign = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Dest": "image"}
-    question = f"/confirm?action=replay-tail&handler={Mail.name}&whole=yes"
+    question = f"/confirm?action=replay-tail&handler={Mail.name}&all=yes"
 
     assert {flooded.get(question, **foreign) for _ in range(50)} == {403}
     flooded.assert_is_well()

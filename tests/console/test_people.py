@@ -175,7 +175,7 @@ async def test_refused_actions_are_in_the_audit_log_with_name_address_and_reason
             client.headers["x-person"], client.headers["origin"] = "victor", ORIGIN
             client.cookies.set(COOKIE, "s")
             token = desk.console.tokens._token("s", "victor")
-            drop = {"action": "drop-letters", "handler": "shop.Paid", "whole": "yes"}
+            drop = {"action": "drop-letters", "handler": "shop.Paid", "all": "yes"}
             assert (await client.get("/confirm", params=drop)).status_code == 400
             for _ in range(100):
                 assert (await client.post("/act", data={"token": "é", **drop})).status_code == 403
@@ -183,7 +183,7 @@ async def test_refused_actions_are_in_the_audit_log_with_name_address_and_reason
         metrics = (await desk.client.get("/metrics")).text
     lines = [json.loads(line) for line in (tmp_path / "audit").read_text().splitlines()]
 
-    about = {"person": "victor", "role": "viewer", "address": A, "handler": "shop.Paid", "whole": "yes"}
+    about = {"person": "victor", "role": "viewer", "address": A, "handler": "shop.Paid", "all": "yes"}
     forbidden = "Refused: this takes the role admin, and victor is viewer"
     assert lines[0] | {"time": ""} == {"time": "", "audit": "drop-letters", **about, "result": forbidden}
     assert lines[1]["result"].startswith("Refused: This form is too old")

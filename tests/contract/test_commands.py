@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from sharded_queue import RedisStorage, StorageUnavailable, letters, steps
 from sharded_queue.admin import answers
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
-from sharded_queue.cli.commands import dead
+from sharded_queue.cli import acts as act_commands
 from sharded_queue.cli.program import main
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.settings import settings
@@ -122,7 +122,7 @@ def kill_a_worker_of(ask: Ask, thread: str) -> None:
         ["reshard", "shop.Charg", "4"],
         ["dead", "list", "shop.Charg"],
         ["dead", "replay", "shop.Charg", "1"],
-        ["dead", "drop", "shop.Charg", "--all"],
+        ["dead", "drop", "shop.Charg", "--all", "--reason", "why"],
         ["schedules", "list", "shop.Charg"],
         ["schedules", "remove", "shop.Charg", "x"],
         ["delayed", "list", "shop.Charg"],
@@ -225,7 +225,7 @@ def test_dead_letters_that_were_dropped_are_no_dead_letters(ask: Ask) -> None:
     register(ask, "7", b"[1]")
     die(ask)
     (before,) = json.loads(typed("tubes", "shop.Charge", "--json").output)
-    typed("dead", "drop", "shop.Charge", "--all")
+    typed("dead", "drop", "shop.Charge", "--all", "--reason", "why", "--yes")
     (after,) = json.loads(typed("tubes", "shop.Charge", "--json").output)
 
     assert [(state["dead"], state["dead_ever"]) for state in (before, after)] == [(1, 1), (0, 1)]
@@ -239,7 +239,7 @@ def test_a_letter_that_is_not_there_is_named(ask: Ask) -> None:
     assert said.exit_code == 1
     assert said.output.splitlines() == [
         "1 dead letter of shop.Charge is back in the tubes",
-        "99 is not: no dead letter has this number",
+        "99: no such dead letter",
     ]
 
 
@@ -249,13 +249,13 @@ def test_a_letter_whose_thread_is_held_is_named(ask: Ask) -> None:
     bind(ask)
     said = typed("dead", "replay", "shop.Charge", "1", "--head")
 
-    assert (said.exit_code, said.output.splitlines()[1]) == (1, "1 is not: a worker holds its thread")
+    assert (said.exit_code, said.output.splitlines()[1]) == (1, "1: a worker holds its thread")
 
 
 def test_letters_of_several_steps_are_replayed_to_the_head_in_their_order(
     ask: Ask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (letters, steps, dead):
+    for module in (letters, steps, act_commands):
         monkeypatch.setattr(module, "STEP_NUMBERS", 2)
     register(ask, "7", *(b"[%d]" % number for number in range(5)))
     typed("drop", "shop.Charge", "7", "--all", "--reason", "why", "--yes")
@@ -292,7 +292,7 @@ def test_a_replay_that_is_cut_says_how_many_are_back_and_the_same_command_does_t
     explained = typed("explain", "shop.Charge", "7").output.splitlines()[0]
     second = typed("dead", "replay", "shop.Charge", "--all", "--head")
 
-    assert "2 of 3 dead letters are done for certain, and the same command does the rest" in first.output
+    assert "2 of 3 dead letters are done for certain, and asking again does the rest" in first.output
     assert paused == "thread 7 of shop.Charge: its dead letters are being put back at its head\n"
     assert explained.startswith("thread 7 is paused: its dead letters are being put back at its head;")
     assert second.output == "1 dead letter of shop.Charge is back in the tubes\n"
@@ -316,7 +316,7 @@ def test_delayed_requests_are_listed_and_cancelled(ask: Ask) -> None:
     assert 0 < listed[0]["due_seconds"] <= 61
     assert "7/0" in table
     assert once.output == again.output == "1 delayed request of shop.Charge is cancelled\n"
-    assert (wrong.exit_code, "99 is not delayed" in wrong.output) == (1, True)
+    assert (wrong.exit_code, "99: it is not delayed" in wrong.output) == (1, True)
     assert typed("delayed", "cancel", "shop.Charge", "--all").output.startswith("1 delayed request")
     assert typed("delayed", "list", "shop.Charge").output == "shop.Charge has no delayed requests\n"
 
@@ -408,7 +408,7 @@ def test_a_delayed_request_is_run_now(ask: Ask) -> None:
     once, again = (typed("delayed", "run", "shop.Charge", str(first)) for _ in range(2))
 
     assert once.output == "1 delayed request of shop.Charge is in the tubes now\n"
-    assert (again.exit_code, f"{first} is not delayed, and was not run" in again.output) == (1, True)
+    assert (again.exit_code, f"{first}: it is not delayed" in again.output) == (1, True)
     assert typed("delayed", "run", "shop.Charge", "--all").output.startswith("1 delayed request of")
     requests = typed("peek", "shop.Charge", "7", "--json").output.splitlines()
     assert [json.loads(line)["request"] for line in requests] == [[1], [2]]
@@ -422,7 +422,7 @@ def test_a_delayed_request_is_moved(ask: Ask) -> None:
     wrong = typed("delayed", "move", "shop.Charge", "99", "--in", "60")
 
     assert one.output == f"1 delayed request of shop.Charge is due at {later:%Y-%m-%dT%H:%M:%SZ}\n"
-    assert (wrong.exit_code, "99 is not delayed, and was not moved" in wrong.output) == (1, True)
+    assert (wrong.exit_code, "99: it is not delayed" in wrong.output) == (1, True)
     listed = [json.loads(line) for line in typed("delayed", "list", "shop.Charge", "--json").output.splitlines()]
     assert [each["number"] for each in listed] == [first + 1, first]
     told = json.loads(typed("delayed", "move", "shop.Charge", "--all", "--in", "60", "--json").output)
@@ -529,7 +529,11 @@ def typed_at(columns: int, *words: str) -> Result:
 
 def test_pausing_waits_no_longer_for_redis_than_reading_does() -> None:
     settings.redis_address, settings.redis_timeout = ("127.0.0.1:1",), 0.1
-    for words in (["pause", "a.B", "--force"], ["dead", "drop", "a.B", "--all"], ["resume", "a.B"]):
+    for words in (
+        ["pause", "a.B", "--force"],
+        ["dead", "drop", "a.B", "--all", "--reason", "why", "--yes"],
+        ["resume", "a.B"],
+    ):
         said = typed(*words)
 
         assert said.exit_code == 1
@@ -537,9 +541,10 @@ def test_pausing_waits_no_longer_for_redis_than_reading_does() -> None:
 
 
 def test_dropping_needs_to_be_told_which(ask: Ask) -> None:
-    said = typed("dead", "drop", "shop.Charge")
+    register(ask, "7", b"[1]")
+    said = typed("dead", "drop", "shop.Charge", "--reason", "why")
 
-    assert (said.exit_code, "give the NUMBERS" in said.output) == (2, True)
+    assert (said.exit_code, "select dead letters by their numbers" in said.output) == (2, True)
 
 
 def test_a_drop_says_that_what_was_dropped_still_keeps_others_out(ask: Ask) -> None:
@@ -555,7 +560,7 @@ def test_a_drop_says_that_what_was_dropped_still_keeps_others_out(ask: Ask) -> N
 def test_dropped_letters_are_gone(ask: Ask) -> None:
     register(ask, "7", b"[1]")
     die(ask)
-    typed("dead", "drop", "shop.Charge", "--all")
+    typed("dead", "drop", "shop.Charge", "--all", "--reason", "why", "--yes")
 
     assert typed("dead", "list", "shop.Charge").output == "shop.Charge has no dead letters\n"
 
@@ -569,11 +574,11 @@ def test_waiting_requests_are_dropped_with_a_reason(ask: Ask) -> None:
     (drop,) = (json.loads(line) for line in typed("dropped", "shop.Charge", "--json").output.splitlines())
 
     assert refused.exit_code == 1
-    assert "Drop 1 request of thread 7 of shop.Charge? They go to the dead letters [y/N]" in refused.output
+    assert "Drop 1 request of thread 7 of shop.Charge? [y/N]" in refused.output
     assert said.exit_code == 1
     assert said.stdout.removeprefix(" y\n").splitlines() == [  # older versions of click show the answer
-        "1 request of thread 7 is dropped: dead letters 1 to 1",
-        "99 is not dropped: no request of priority 0 has this number",
+        "1 request of thread 7 of shop.Charge is dropped: dead letters 1 to 1",
+        "99: no request of priority 0 has this number",
     ]
     assert {**drop, "dropped_at": ""} == {
         "dropped_at": "", "by": "ann", "reason": "wrong price", "thread": "7", "requests": 1, "letter": 1
@@ -588,10 +593,10 @@ def test_a_whole_thread_is_dropped_but_what_is_in_hand(ask: Ask) -> None:
     bind(ask)
     said = typed("drop", "shop.Charge", "7", "--all", "--reason", "gone", "--yes")
 
-    assert said.exit_code == 0
+    assert said.exit_code == 1
     assert said.stdout.splitlines() == [
-        "2 requests of thread 7 are dropped: dead letters 1 to 2",
-        "1 request is not dropped: a worker has them in hand",
+        "2 requests of thread 7 of shop.Charge are dropped: dead letters 1 to 2",
+        "1 request was not dropped: a worker is handling it",
     ]
     assert "gone" in typed("dropped", "shop.Charge").output
 
@@ -599,8 +604,8 @@ def test_a_whole_thread_is_dropped_but_what_is_in_hand(ask: Ask) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["7", "--reason", "x"], "give the NUMBERS that `peek` shows, or --all"),
-        (["7", "1", "--all", "--reason", "x"], "give the NUMBERS that `peek` shows, or --all"),
+        (["7", "--reason", "x"], "select requests by their numbers, or all of them"),
+        (["7", "1", "--all", "--reason", "x"], "select requests by their numbers, or all of them"),
         (["7", "--all"], "Missing option '--reason'"),
         (["7", "--all", "--reason", ""], "reason is '': give a line of 1 to 500 printable characters"),
         (["8", "--all", "--reason", "x"], "has no thread '8' with requests"),
@@ -762,13 +767,17 @@ def test_reshard_refuses_while_the_change_before_is_not_finished(ask: Ask) -> No
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        (["shop.Charge", "0"], "1<=x<=65536"),
-        (["shop.Charge", "6", "--shards", "4"], "THREADS is 6, but the handler has 4 shards: a multiple of 4"),
+        (["shop.Charge", "0"], "the number of threads is 0: from 1 to 65,536"),
+        (
+            ["shop.Split", "6", "--shards", "4"],
+            "the number of threads is 6, but the handler has 4 shards: a multiple of 4",
+        ),
         (["shop.Charg", "6"], "did you mean 'shop.Charge'?"),
     ],
 )
 def test_reshard_says_what_makes_no_sense(ask: Ask, words: list[str], complaint: str) -> None:
     register_by_key(ask, Layout(1, 2), 0)
+    ask(lambda redis: RedisStorage(redis).register(Shard("shop.Split", 3, 4), Registration([Entry("7", 0, [b"1"])])))
     refused = typed("reshard", *words)
 
     assert refused.exit_code == 2

@@ -5,9 +5,9 @@ from tests.mutants.mutant import ADDED_PAGES, BOUNDS, CONSOLE, LINKS, LIVE, PEOP
 MUTANTS = [
     Mutant(
         "an operator edits schedules",
-        "web/actions.py",
-        'name, label, role = "edit-schedule", "Edit", "admin"',
-        'name, label, role = "edit-schedule", "Edit", "operator"',
+        "admin/schedules.py",
+        'name, right = "schedules edit", "admin"',
+        'name, right = "schedules edit", "operator"',
         (CONSOLE + "operator_moves_a_delayed_request_and_an_admin_edits_a_schedule",),
     ),
     Mutant(
@@ -47,16 +47,16 @@ MUTANTS = [
     ),
     Mutant(
         "an action takes what came after its question",
-        "web/letters.py",
+        "admin/search.py",
         "if until else numbers",
         "if False else numbers",
         (CONSOLE + "letters_that_die_after_the_question_are_left_alone",),
     ),
     Mutant(
         "nothing ticked stands for all",
-        "web/actions.py",
-        '        if form.get("whole"):\n            until, number',
-        '        if form.get("whole") or not form.getlist("letter"):\n            until, number',
+        "admin/numbers.py",
+        "    if bool(numbers) == is_all:\n",
+        "    if bool(numbers) and is_all:\n",
         (CONSOLE + "nothing_ticked_never_stands_for_all",),
     ),
     Mutant(
@@ -237,7 +237,7 @@ MUTANTS = [
     Mutant(
         "an action is done though the audit log cannot be written",
         "web/app.py",
-        '            self.options.audit.say(person, action.name, about, "begins")\n',
+        '            self.options.audit.say(person, action.act.name, about, "begins")\n',
         "",
         (PEOPLE + "action_without_an_audit_log_is_not_begun_and_says_so",),
     ),
@@ -257,9 +257,9 @@ MUTANTS = [
     ),
     Mutant(
         "a thread is paused that no request can have",
-        "web/actions.py",
-        "        if thread and self.is_paused:\n",
-        "        if False:\n",
+        "admin/pause.py",
+        "            checked(Route(self.thread))\n",
+        "",
         (CONSOLE + "thread_that_no_request_can_have_is_not_paused",),
     ),
     Mutant(

@@ -565,6 +565,10 @@ class Storage(ABC):
         """What people dropped, the newest first. The last 1,000 drops of a shard are kept."""
 
     @abstractmethod
+    async def has_identities(self, shard: Shard) -> bool:
+        """Whether requests of the shard may be left out as duplicates."""
+
+    @abstractmethod
     async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
         """
         Stop handing out the requests of a thread (None: of the whole shard), or start again; returns whether this

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
-from sharded_queue.admin.answers import Answer
 from sharded_queue.admin.bodies import Bodies
 from sharded_queue.admin.handlers import Named, NotPossible
 from sharded_queue.errors import StorageUnavailable
@@ -36,8 +35,9 @@ class Given(NamedTuple):
     is_person: bool = False
     """Who acts: a page knows that."""
     is_hidden: bool = False
-    """Only a plan gives it."""
-    default: Callable[[], Any] | None = None
+    """A terminal has no option for it: only a plan gives it, or others do in its place."""
+    usual: Callable[[], str] | None = None
+    """What a terminal says where the person says nothing."""
     label: str = ""
     """Where a page has to ask for it before it can ask anything else."""
     kind: str = "text"
@@ -87,8 +87,8 @@ class Act:
         """
         raise NotImplementedError
 
-    def sentences(self, answer: Any) -> list[str]:
-        """What was done, from the answer of the last step, and what it means for somebody who reads it."""
+    def sentences(self, step: "Step") -> list[str]:
+        """What was done, and what the person has to know of it. *step*: the last one."""
         raise NotImplementedError
 
     def said(self) -> list[tuple[str, str]]:
@@ -116,10 +116,14 @@ class Step(NamedTuple):
     How far an act is: the *answer* so far, the numbers that are *done* of *total*, and what is *left*, with the reason.
     """
 
-    answer: Answer
+    answer: Any
     total: int = 0
     done: Sequence[int] = ()
     left: Mapping[str, str] = {}
+    notes: Sequence[str] = ()
+    """What else the person has to know."""
+    is_partial: bool = False
+    """Whether something was not done that is not listed in *left*."""
 
 
 class BadField(NotPossible):
@@ -183,14 +187,3 @@ async def carry_out(act: Act, context: ActionContext) -> AsyncIterator[Step]:
         done = len(step.done)
         words = f"{done:,} of {counted(step.total, act.noun)} {be(done)} done for certain"
         raise StorageUnavailable(f"{error}; {words}, and asking again does the rest") from error
-
-
-def must_select(noun: str, names: Sequence[object], is_all: bool) -> None:
-    """
-    None that is named never stands for all.
-
-    Raises:
-        NotPossible: neither some are named, nor all are meant; or both.
-    """
-    if bool(names) == is_all:
-        raise NotPossible(f"select {noun}s by their numbers, or all of them")

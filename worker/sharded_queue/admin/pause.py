@@ -39,9 +39,9 @@ class Switch(Act):
         name = self.handler.name
         yield Step(answers.Switched(handler=name, thread=self.thread, paused=self.is_paused, changed=changed))
 
-    def sentences(self, answer: answers.Switched) -> list[str]:
+    def sentences(self, step: Step) -> list[str]:
         state = "paused" if self.is_paused else "running"
-        return [f"{self.what} is {state}" if answer.changed else f"{self.what} was {state} already"]
+        return [f"{self.what} is {state}" if step.answer.changed else f"{self.what} was {state} already"]
 
 
 @dataclass(frozen=True, kw_only=True)

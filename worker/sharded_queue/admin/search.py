@@ -8,9 +8,9 @@ from typing import NamedTuple
 from sharded_queue.admin import answers
 from sharded_queue.admin.bodies import Bodies
 from sharded_queue.admin.handlers import Named
-from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.letters import read
 from sharded_queue.state import Dead
+from sharded_queue.storage import Storage
 from sharded_queue.tube import Shard
 
 
@@ -57,7 +57,7 @@ class Search(NamedTuple):
 
 
 async def find_all(
-    storage: RedisStorage, handler: Named, search: Search, until: Mapping[int, int], bodies: Bodies
+    storage: Storage, handler: Named, search: Search, until: Mapping[int, int], bodies: Bodies
 ) -> dict[Shard, list[int]]:
     """
     The numbers of all letters that a search finds, by their shards: none above that of *until*, where there is one.
@@ -76,7 +76,7 @@ async def find_all(
     }
 
 
-async def _numbers(storage: RedisStorage, shard: Shard, until: Mapping[int, int]) -> list[int]:
+async def _numbers(storage: Storage, shard: Shard, until: Mapping[int, int]) -> list[int]:
     numbers = await storage.letter_numbers(shard)
     return [number for number in numbers if number <= until.get(shard.number, -1)] if until else numbers
 
@@ -85,7 +85,7 @@ def _finds(search: Search, handler: str, letters: Sequence[Dead], bodies: Bodies
     return [letter for letter in letters if search.finds(handler, letter, bodies)]
 
 
-async def newest(storage: RedisStorage, handler: Named, count: int) -> list[Letter]:
+async def newest(storage: Storage, handler: Named, count: int) -> list[Letter]:
     """The newest letters of all shards, by pages of a bounded size."""
     found = [Letter(shard.number, letter) for shard in handler.shards for letter in await storage.dead(shard, count)]
     return sorted(found, key=lambda letter: -letter.dead.died_ms)[:count]

@@ -41,8 +41,8 @@ def act_command(
             emit(as_json, plan, printable(f"{done.question} {done.effect}"))
             return
         left = [f"{name}: {why}" for name, why in done.left.items()]
-        emit(as_json, done.answer, *map(printable, asked.sentences(done.answer)), *map(printable, left))
-        if done.left:
+        emit(as_json, done.answer, *map(printable, asked.sentences(done)), *map(printable, left))
+        if done.left or done.is_partial:
             raise SystemExit(1)
 
     required = {how.name for each, how in given_fields(act) if each.default is MISSING}
@@ -63,15 +63,12 @@ def act_command(
 def _parameter(how: Given, is_required: bool) -> click.Parameter:
     if how.is_flag or how.is_option:
         flag = f"--{how.name.replace('_', '-')}"
-        required, default = how.is_required and how.default is None, how.default
-        return click.Option(
-            [flag, how.name],
-            is_flag=how.is_flag,
-            type=None if how.is_flag else NAME,
-            required=required,
-            default=default if default is not None else False if how.is_flag else None,
-            help=how.help,
-        )
+        if how.is_flag:
+            return click.Option([flag, how.name], is_flag=True, help=how.help)
+        option = click.Option([flag, how.name], type=NAME, required=how.is_required, help=how.help)
+        if how.usual:
+            option.default = how.usual
+        return option
     return click.Argument([how.name], type=NAME, required=is_required, nargs=-1 if how.is_list else 1)
 
 
@@ -89,9 +86,10 @@ async def _do(context: ActionContext, act: Act, *, is_sure: bool, is_planned: bo
     if plan.total and not is_sure:
         click.echo(printable(plan.effect), err=True)
         click.confirm(printable(plan.question), abort=True, err=True)
-    step = None
+    step, shown = None, 0
     async for step in carry_out(plan.act, context):
-        if step.total > STEP_NUMBERS:
-            click.echo(f"{len(step.done):,} of {counted(step.total, act.noun)}", err=True)
+        if step.total > STEP_NUMBERS and len(step.done) > shown:
+            shown = len(step.done)
+            click.echo(f"{shown:,} of {counted(step.total, act.noun)}", err=True)
     assert step
     return step

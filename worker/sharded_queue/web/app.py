@@ -18,6 +18,7 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from sharded_queue.admin.acts import ActionContext, given_fields
 from sharded_queue.admin.bodies import Bodies
 from sharded_queue.admin.handlers import Named, NotPossible
 from sharded_queue.backends.redis.client import RedisOptions
@@ -25,7 +26,7 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.errors import ShardedQueueError, describe
 from sharded_queue.state import ShardState
 from sharded_queue.web import csrf, headers
-from sharded_queue.web.actions import ACTIONS, Action, Desk, Forbidden, Form, Proposal, TooMany
+from sharded_queue.web.actions import ACTIONS, Button, Desk, Forbidden, Form, Proposal, TooMany
 from sharded_queue.web.audit import Audit, AuditLost
 from sharded_queue.web.auth import Authenticated
 from sharded_queue.web.details import Answer, Details, Question
@@ -78,22 +79,8 @@ MOST_QUESTIONS = 4
 """Of a person, what an action would do: each may look through all dead letters. One is answered at a time."""
 SOON_SECONDS = 1.0
 """An action that is done in this time is shown as done at once."""
-CONTEXT = (
-    "handler",
-    "thread",
-    "text",
-    "error",
-    "of_thread",
-    "schedule",
-    "threads",
-    "delayed",
-    "at",
-    "timing",
-    "letter",
-    "waiting",
-    "whole",
-    "reason",
-)
+GIVEN = [how for button in ACTIONS.values() for _, how in given_fields(button.act) if not how.is_person]
+CONTEXT = ("handler", *dict.fromkeys(how.name for how in GIVEN))
 """The fields that say what an action is about, for the audit log."""
 MOST_NAMED, LONGEST_ABOUT, LONGEST_ACTION = 100, 2000, 80
 """Of a field in the audit log: values, and characters."""
@@ -137,7 +124,7 @@ class Console:
         searches = Searches(self.known, self.bodies)
         self.details = Details({**reads, "search": searches.find}, self.cost)
         self.channels, self.places = Channels(), Places()
-        self.desk = Desk(storage, self.reader.named, self.bodies)
+        self.desk = Desk(ActionContext(storage, self.bodies), self.reader.named)
         self.jobs, self.tokens = Jobs(), csrf.Tokens()
         self.refusals = Refusals(options.people)
         self.link = OneTimeLink(announce) if options.allow_actions and not options.people.are_known else None
@@ -244,7 +231,7 @@ class Console:
         async for event in self.channels.follow(view.key, view):
             yield ServerSentEvent(event.data, event=event.name)
 
-    def action(self, form: Form, person: Person) -> Action:
+    def action(self, form: Form, person: Person) -> Button:
         """
         Raises:
             NotPossible: there is no such action.
@@ -260,7 +247,7 @@ class Console:
             raise Forbidden(f"this takes the role {action.role}, and {person.name} is {person.role}")
         return action
 
-    async def propose(self, action: Action, form: Form, person: Person) -> Proposal:
+    async def propose(self, action: Button, form: Form, person: Person) -> Proposal:
         """
         Raises:
             TooMany: the person asks too many questions at once.
@@ -300,7 +287,7 @@ class Console:
         except (csrf.Refused, ShardedQueueError) as error:
             return self.refuse(request, form, error)
         job = self.jobs.start(proposal.question, person.name, local(form.get("back", "./")))
-        about = {"address": headers.client_address(request)} | about_of(form) | {"job": job.number}
+        about = {"address": headers.client_address(request)} | about_of(form) | action.said | {"job": job.number}
         task = asyncio.create_task(self.carry_out(action, form, job, person, about))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -321,17 +308,17 @@ class Console:
         message = str(error) if kind == "forged" else f"Not possible: {error}"
         return self.view(None, QueryParams(), person).refusal(message, status_of(error))
 
-    async def carry_out(self, action: Action, form: Form, job: Job, person: Person, about: dict[str, Any]) -> None:
+    async def carry_out(self, action: Button, form: Form, job: Job, person: Person, about: dict[str, Any]) -> None:
         try:
-            self.options.audit.say(person, action.name, about, "begins")
+            self.options.audit.say(person, action.act.name, about, "begins")
             await action.perform(self.desk, form, job)
         except ShardedQueueError as error:
             job.error = str(error)
         except Exception as error:
-            log.exception("%s failed", action.name)
+            log.exception("%s failed", action.act.name)
             job.error = describe(error)
         try:
-            self.options.audit.say(person, action.name, about, job.sentence, job.done if job.noun else None)
+            self.options.audit.say(person, action.act.name, about, job.sentence, job.done if job.noun else None)
         except AuditLost as error:
             log.error("%s", error)
             job.unwritten = str(error) * (str(error) != job.error)

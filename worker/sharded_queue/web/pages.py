@@ -19,7 +19,7 @@ from sharded_queue.printable import counted
 from sharded_queue.state import Delayed, PastFailure, ThreadState, TubeState, Upcoming
 from sharded_queue.storage import digest_of
 from sharded_queue.web import history
-from sharded_queue.web.actions import ACTIONS, Action, search_of
+from sharded_queue.web.actions import ACTIONS, Button, search_of
 from sharded_queue.web.details import NOTHING, Answer, Details, Question
 from sharded_queue.web.host import Host
 from sharded_queue.web.jobs import Jobs
@@ -55,7 +55,7 @@ class Seen:
     may: frozenset[str] = frozenset()
     """The names of the actions that the person may take."""
 
-    def offered(self, *names: str) -> list[Action]:
+    def offered(self, *names: str) -> list[Button]:
         """Those of these actions that the person may take."""
         return [ACTIONS[name] for name in names if name in self.may]
 

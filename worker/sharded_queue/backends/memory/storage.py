@@ -157,6 +157,9 @@ class RuntimeStorage(Storage):
     async def drops(self, shard: Shard, count: int = 100) -> list[Drop]:
         return list(self.shards[shard].drops)[:count]
 
+    async def has_identities(self, shard: Shard) -> bool:
+        return bool(self.shards[shard].identities)
+
     async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
         return pause(self.shards[shard], thread, is_paused)
 

@@ -420,7 +420,6 @@ class RedisStorage(Storage):
         return Dropped(letters, in_hand)
 
     async def has_identities(self, shard: Shard) -> bool:
-        """Whether requests of the shard may be left out as duplicates."""
         key = f"{self.keys.base(shard)}:identities"
         return bool(await self.scripts.ask(key, "ZCARD", key, seconds=settings.redis_timeout))
 
