@@ -1,5 +1,6 @@
 """Take waiting requests out of a thread: those that are named, or all. They become dead letters."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -14,6 +15,7 @@ from sharded_queue.settings import settings
 from sharded_queue.storage import TOO_DEEP, Dropped, Waiting, digest_of
 from sharded_queue.tube import Tube
 
+REQUEST = re.compile(r"(?:(-?\d{1,16}):)?(-?\d{1,16})(?::([0-9a-f]{40}))?", re.ASCII)
 MOST_NAMED = 1000
 """Of one atomic step of a storage."""
 IN_HAND = "a worker has it in hand"
@@ -39,15 +41,11 @@ def read_request(text: str) -> RequestNumber:
     Raises:
         ValueError: this is not the number of a request.
     """
-    parts = text.split(":")
-    try:
-        if len(parts) == 1 and len(text) < 18:
-            return RequestNumber(int(text))
-        if len(parts) in (2, 3) and len(parts[1]) < 18:
-            return RequestNumber(int(parts[1]), int(parts[0]), parts[2] if len(parts) == 3 else "")
-    except ValueError:
-        pass
-    raise ValueError(f"{text!r:.80} is not NUMBER, PRIORITY:NUMBER or PRIORITY:NUMBER:DIGEST")
+    found = REQUEST.fullmatch(text)
+    if not found:
+        raise ValueError(f"{text!r:.80} is not NUMBER, PRIORITY:NUMBER or PRIORITY:NUMBER:DIGEST")
+    priority, number, digest = found.groups()
+    return RequestNumber(int(number), None if priority is None else int(priority), digest or "")
 
 
 @dataclass(frozen=True, kw_only=True)

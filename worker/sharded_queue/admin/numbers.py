@@ -1,11 +1,14 @@
 """Which dead letters, delayed or waiting requests a person means."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from sharded_queue.admin.handlers import Named, NotPossible
 from sharded_queue.printable import printable
 from sharded_queue.tube import Shard
+
+NUMBER = re.compile(r"(?:(\d{1,16}):)?(\d{1,16})", re.ASCII)
 
 
 class Number(NamedTuple):
@@ -23,10 +26,11 @@ def read_number(text: str) -> Number:
     Raises:
         ValueError: this is not a number.
     """
-    shard, colon, number = text.rpartition(":")
-    if not all(part.isascii() and part.isdigit() and len(part) < 17 for part in (number, shard or "0")):
+    found = NUMBER.fullmatch(text)
+    if not found:
         raise ValueError(f"{text!r:.80} is not NUMBER or SHARD:NUMBER")
-    return Number(int(number), int(shard) if colon else None)
+    shard, number = found.groups()
+    return Number(int(number), None if shard is None else int(shard))
 
 
 def by_shard(handler: Named, numbers: Sequence[Number]) -> dict[Shard, list[int]]:
