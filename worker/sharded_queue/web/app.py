@@ -59,15 +59,7 @@ from sharded_queue.web.waiting_room import Busy, WaitingRoom
 
 log = logging.getLogger("sharded_queue.web")
 
-PAGES: Sequence[Page] = (
-    Overview(),
-    HandlerPage(),
-    ThreadPage(),
-    DeadPage(),
-    LaterPage(),
-    WorkersPage(),
-    JobPage(),
-)
+PAGES: Sequence[Page] = (Overview(), HandlerPage(), ThreadPage(), DeadPage(), LaterPage(), WorkersPage(), JobPage())
 BY_NAME = {page.name: page for page in PAGES}
 ABOUT_ONE = ("handler", "thread", "job")
 """Pages that are not in the menu."""

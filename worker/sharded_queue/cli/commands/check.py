@@ -5,36 +5,34 @@ from dataclasses import asdict
 import click
 
 from sharded_queue.admin import answers
-from sharded_queue.admin.handlers import Named, named
+from sharded_queue.admin.handlers import Named
 from sharded_queue.backends.redis.check import Change, found_wrong
 from sharded_queue.backends.redis.check import repair as repair_shard
 from sharded_queue.backends.redis.storage import RedisStorage
+from sharded_queue.cli.arguments import about_handler
 from sharded_queue.cli.output import emit, read, read_about
-from sharded_queue.options import NAME, module_options
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
 
 
 @click.command()
-@click.argument("handler", type=NAME)
-@module_options
+@about_handler
 @click.option("--repair", is_flag=True, help="Repair what does not agree; workers may keep running.")
 @click.option("--json", "as_json", is_flag=True, help="Print changes and faults as JSON.")
-def check(handler: str, modules: tuple[str, ...], spread: int | None, repair: bool, as_json: bool) -> None:
+def check(handler: Named, repair: bool, as_json: bool) -> None:
     """
     Recount a handler; exit 1 if its indices or counters do not agree with its tubes.
 
     It reads all data of the handler, and blocks Redis while it reads or repairs a shard: seconds for 100,000 threads.
     Do not run it every minute.
     """
-    (found,) = named([handler], modules, spread)
-    changes = read_about(found, lambda storage: repaired(storage, found)) if repair else None
-    wrong = read_about(found, lambda storage: recount(storage, found))
+    changes = read_about(handler, lambda storage: repaired(storage, handler)) if repair else None
+    wrong = read_about(handler, lambda storage: recount(storage, handler))
     put_right = None if changes is None else [answers.Change(**asdict(change)) for change in changes]
     emit(
         as_json,
-        answers.Checked(handler=handler, faults=wrong, changes=put_right),
-        *said(handler, changes or [], wrong),
+        answers.Checked(handler=handler.name, faults=wrong, changes=put_right),
+        *said(handler.name, changes or [], wrong),
     )
     if sentence := read(hint):
         click.echo(printable(sentence), err=True)

@@ -4,13 +4,13 @@ import click
 from rich.text import Text
 
 from sharded_queue.admin import answers
-from sharded_queue.admin.handlers import named
+from sharded_queue.admin.handlers import Named
 from sharded_queue.admin.letters import DropLetters, ReplayLetters
 from sharded_queue.admin.search import newest
 from sharded_queue.cli.acts import act_command
+from sharded_queue.cli.arguments import about_handler
 from sharded_queue.cli.output import LONGEST, console, emit_lines, read_about
 from sharded_queue.cli.tables import Fitted, name, number, text, word
-from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import instant, printable
 from sharded_queue.serializer import STAMP_DIGITS, body_of
 from sharded_queue.state import Dead
@@ -22,17 +22,13 @@ def dead() -> None:
 
 
 @dead.command("list")
-@click.argument("handler", type=NAME)
-@module_options
+@about_handler
 @click.option("--count", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Dead letters to show.")
 @click.option("--traceback", "with_traceback", is_flag=True, help="Show the traceback below each dead letter.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per dead letter.")
-def list_(
-    handler: str, modules: tuple[str, ...], spread: int | None, count: int, with_traceback: bool, as_json: bool
-) -> None:
+def list_(handler: Named, count: int, with_traceback: bool, as_json: bool) -> None:
     """List the newest dead letters of a handler, with the reason."""
-    (found,) = named([handler], modules, spread)
-    listed = [each.dead for each in read_about(found, lambda storage: newest(storage, found, count))]
+    listed = [each.dead for each in read_about(handler, lambda storage: newest(storage, handler, count))]
     if as_json:
         emit_lines(map(answers.letter, listed))
     elif listed and with_traceback:
@@ -42,7 +38,7 @@ def list_(
     elif listed:
         show(listed)
     else:
-        click.echo(f"{printable(handler)} has no dead letters")
+        click.echo(f"{printable(handler.name)} has no dead letters")
 
 
 def traceback_lines(letter: Dead) -> list[str]:

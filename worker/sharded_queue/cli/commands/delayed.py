@@ -9,13 +9,12 @@ from rich.text import Text
 
 from sharded_queue.admin import answers
 from sharded_queue.admin.delayed import Cancel, MoveDelayed, RunDelayed, next_first
-from sharded_queue.admin.handlers import named
+from sharded_queue.admin.handlers import Named
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.acts import act_command
-from sharded_queue.cli.arguments import BadInput
+from sharded_queue.cli.arguments import BadInput, about_handler
 from sharded_queue.cli.output import LONGEST, console, emit_lines, read_about
 from sharded_queue.cli.tables import Fitted, name, number, text, word
-from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import instant, printable
 from sharded_queue.serializer import body_of
 from sharded_queue.state import Delayed
@@ -34,20 +33,18 @@ def delayed() -> None:
 
 
 @delayed.command("list")
-@click.argument("handler", type=NAME)
-@module_options
+@about_handler
 @click.option("--count", type=click.IntRange(1, MOST), default=100, show_default=True, help="Requests to show.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per request.")
-def list_(handler: str, modules: tuple[str, ...], spread: int | None, count: int, as_json: bool) -> None:
+def list_(handler: Named, count: int, as_json: bool) -> None:
     """List the delayed requests of a handler, the next due first."""
-    (found,) = named([handler], modules, spread)
-    waiting = read_about(found, lambda storage: next_first(storage, found, count))
+    waiting = read_about(handler, lambda storage: next_first(storage, handler, count))
     if as_json:
         emit_lines(map(answers.delayed, waiting))
     elif waiting:
         show(waiting)
     else:
-        click.echo(f"{printable(handler)} has no delayed requests")
+        click.echo(f"{printable(handler.name)} has no delayed requests")
 
 
 def show(waiting: Sequence[Delayed]) -> None:

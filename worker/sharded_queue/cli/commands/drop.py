@@ -7,12 +7,12 @@ from rich.text import Text
 
 from sharded_queue.admin import answers
 from sharded_queue.admin.drop import DropRequests
-from sharded_queue.admin.handlers import Named, named
+from sharded_queue.admin.handlers import Named
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.acts import act_command
+from sharded_queue.cli.arguments import about_handler
 from sharded_queue.cli.output import LONGEST, console, emit_lines, read_about
 from sharded_queue.cli.tables import Fitted, name, number, text, word
-from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import instant, printable
 from sharded_queue.state import Drop
 
@@ -20,20 +20,18 @@ drop = act_command(DropRequests)
 
 
 @click.command()
-@click.argument("handler", type=NAME)
-@module_options
+@about_handler
 @click.option("--count", type=click.IntRange(1, 1000), default=100, show_default=True, help="Drops to show.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per drop.")
-def dropped(handler: str, modules: tuple[str, ...], spread: int | None, count: int, as_json: bool) -> None:
+def dropped(handler: Named, count: int, as_json: bool) -> None:
     """Show who dropped requests of a handler and why, the newest drop first. The last 1,000 of a shard are kept."""
-    (found,) = named([handler], modules, spread)
-    drops = read_about(found, lambda storage: newest(storage, found, count))
+    drops = read_about(handler, lambda storage: newest(storage, handler, count))
     if as_json:
         emit_lines(map(drop_answer, drops))
     elif drops:
         show(drops)
     else:
-        click.echo(f"nobody dropped requests of {printable(handler)}")
+        click.echo(f"nobody dropped requests of {printable(handler.name)}")
 
 
 async def newest(storage: RedisStorage, handler: Named, count: int) -> list[Drop]:

@@ -12,11 +12,10 @@ from sharded_queue.admin import answers
 from sharded_queue.admin.handlers import HandlerSelection
 from sharded_queue.admin.words import count, duration, thread_sentence
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import everything_option
+from sharded_queue.cli.arguments import about_handlers
 from sharded_queue.cli.output import observed
 from sharded_queue.cli.tables import Fitted, name, number, text, word
 from sharded_queue.cli.watch import Shape, show
-from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import instant, printable
 from sharded_queue.state import ShardState, ThreadState, TubeLag
 from sharded_queue.tube import Shard
@@ -39,21 +38,11 @@ class Laggard:
 
 
 @click.command()
-@click.argument("handlers", type=NAME, nargs=-1, metavar="[HANDLER]...")
-@module_options
-@everything_option
+@about_handlers
 @click.option("--watch", is_flag=True, help="Refresh every second, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per refresh.")
-def lag(
-    handlers: tuple[str, ...],
-    modules: tuple[str, ...],
-    spread: int | None,
-    everything: bool,
-    watch: bool,
-    as_json: bool,
-) -> None:
+def lag(sought: HandlerSelection, watch: bool, as_json: bool) -> None:
     """The longest wait of each handler: where, since when, and why."""
-    sought = HandlerSelection(handlers, modules, spread, everything)
 
     async def ask(storage: RedisStorage) -> list[Laggard]:
         return await laggards(storage, await sought.shards(storage))

@@ -6,9 +6,8 @@ from sharded_queue.admin import answers
 from sharded_queue.admin.handlers import HandlerSelection
 from sharded_queue.admin.pause import Pause, Resume, list_paused, name_of
 from sharded_queue.cli.acts import act_command
-from sharded_queue.cli.arguments import everything_option
+from sharded_queue.cli.arguments import about_handlers
 from sharded_queue.cli.output import emit_lines, read
-from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import printable
 
 pause = act_command(Pause)
@@ -16,15 +15,10 @@ resume = act_command(Resume)
 
 
 @click.command()
-@click.argument("handlers", type=NAME, nargs=-1, metavar="[HANDLER]...")
-@module_options
-@everything_option
+@about_handlers
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per paused handler or thread.")
-def paused(
-    handlers: tuple[str, ...], modules: tuple[str, ...], spread: int | None, everything: bool, as_json: bool
-) -> None:
+def paused(sought: HandlerSelection, as_json: bool) -> None:
     """List paused handlers and paused threads."""
-    sought = HandlerSelection(handlers, modules, spread, everything)
     found = read(lambda storage: list_paused(storage, sought))
     if as_json:
         emit_lines(found)

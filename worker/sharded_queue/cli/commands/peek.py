@@ -4,14 +4,14 @@ import click
 from rich.text import Text
 
 from sharded_queue.admin import answers
-from sharded_queue.admin.handlers import Named, must_have, named
+from sharded_queue.admin.handlers import Named, must_have
 from sharded_queue.admin.words import duration
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import BadInput
+from sharded_queue.cli.arguments import BadInput, about_handler
 from sharded_queue.cli.output import LONGEST, console, emit_lines, read_about
 from sharded_queue.cli.tables import Fitted, number, text
 from sharded_queue.errors import SerializationError
-from sharded_queue.options import NAME, module_options
+from sharded_queue.options import NAME
 from sharded_queue.printable import printable
 from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
@@ -23,10 +23,9 @@ PAGE = 1000
 
 
 @click.command()
-@click.argument("handler", type=NAME)
+@about_handler
 @click.argument("thread", type=NAME)
 @click.argument("priority", type=int, default=lambda: settings.default_priority)
-@module_options
 @click.option("--count", type=click.IntRange(1, 10_000), default=10, show_default=True, help="Requests to show.")
 @click.option(
     "--after", type=click.IntRange(-(2**53), 2**53), metavar="SEQUENCE", help="Go on behind the request of this number."
@@ -34,32 +33,23 @@ PAGE = 1000
 @click.option("--all", "is_all", is_flag=True, help="Show all of them, page by page.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per request.")
 def peek(
-    handler: str,
-    thread: str,
-    priority: int,
-    modules: tuple[str, ...],
-    spread: int | None,
-    count: int,
-    after: int | None,
-    is_all: bool,
-    as_json: bool,
+    handler: Named, thread: str, priority: int, count: int, after: int | None, is_all: bool, as_json: bool
 ) -> None:
     """
     Show the first requests of a tube, or those that follow. They stay where they are. Without PRIORITY, it is the tube
     of QUEUE_DEFAULT_PRIORITY, 0.
     """
-    (found,) = named([handler], modules, spread)
-    tube = Tube(found.shard_of(thread), thread, priority)
+    tube = Tube(handler.shard_of(thread), thread, priority)
 
     async def shown(storage: RedisStorage) -> None:
-        page = await first(storage, found, tube, PAGE if is_all else count, after)
+        page = await first(storage, handler, tube, PAGE if is_all else count, after)
         if not page and not as_json:
             click.echo(f"nothing waits in {tube}" + ("" if after is None else f" behind request {after}"))
         while page:
             show(page, as_json)
             page = await storage.peek(tube, PAGE, page[-1][0]) if is_all else []
 
-    read_about(found, shown)
+    read_about(handler, shown)
 
 
 async def first(storage: RedisStorage, handler: Named, tube: Tube, count: int, after: int | None) -> Messages:

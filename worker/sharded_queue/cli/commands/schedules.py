@@ -7,13 +7,12 @@ from rich.text import Text
 
 from sharded_queue import timing
 from sharded_queue.admin import answers
-from sharded_queue.admin.handlers import named
+from sharded_queue.admin.handlers import Named
 from sharded_queue.admin.schedules import EditSchedule, RemoveSchedule, RunSchedule, next_first
 from sharded_queue.cli.acts import act_command
-from sharded_queue.cli.arguments import BadInput
+from sharded_queue.cli.arguments import BadInput, about_handler
 from sharded_queue.cli.output import LONGEST, console, emit_lines, read_about
 from sharded_queue.cli.tables import Fitted, name, text, word
-from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import instant, printable
 from sharded_queue.serializer import body_of
 from sharded_queue.state import Upcoming
@@ -25,19 +24,17 @@ def schedules() -> None:
 
 
 @schedules.command("list")
-@click.argument("handler", type=NAME)
-@module_options
+@about_handler
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per schedule.")
-def list_(handler: str, modules: tuple[str, ...], spread: int | None, as_json: bool) -> None:
+def list_(handler: Named, as_json: bool) -> None:
     """List the schedules of a handler, the next due first."""
-    (found,) = named([handler], modules, spread)
-    upcoming = read_about(found, lambda storage: next_first(storage, found))
+    upcoming = read_about(handler, lambda storage: next_first(storage, handler))
     if as_json:
         emit_lines(map(answers.schedule, upcoming))
     elif upcoming:
         show(upcoming)
     else:
-        click.echo(f"{printable(handler)} has no schedules")
+        click.echo(f"{printable(handler.name)} has no schedules")
 
 
 def show(upcoming: list[Upcoming]) -> None:

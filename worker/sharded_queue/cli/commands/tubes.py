@@ -12,11 +12,10 @@ from sharded_queue.admin import answers
 from sharded_queue.admin.handlers import HandlerSelection
 from sharded_queue.admin.words import pause_sentences, unserved_sentences
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import everything_option
+from sharded_queue.cli.arguments import about_handlers
 from sharded_queue.cli.output import observed
 from sharded_queue.cli.tables import handlers_table, holders, tubes_table
 from sharded_queue.cli.watch import Shape, show
-from sharded_queue.options import NAME, module_options
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
 from sharded_queue.state import Progress, ShardState
@@ -24,23 +23,12 @@ from sharded_queue.tube import Shard
 
 
 @click.command(short_help="How many requests wait, where, and how long.")
-@click.argument("handlers", type=NAME, nargs=-1, metavar="[HANDLER]...")
-@module_options
-@everything_option
+@about_handlers
 @click.option("--worst", type=click.IntRange(0, 1000), default=10, show_default=True, help="Tubes to list.")
 @click.option("--watch", is_flag=True, help="Refresh every second, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON per refresh.")
-def tubes(
-    handlers: tuple[str, ...],
-    modules: tuple[str, ...],
-    spread: int | None,
-    everything: bool,
-    worst: int,
-    watch: bool,
-    as_json: bool,
-) -> None:
+def tubes(sought: HandlerSelection, worst: int, watch: bool, as_json: bool) -> None:
     """Show threads, depth and lag of handlers, and the tubes that wait longest."""
-    sought = HandlerSelection(handlers, modules, spread, everything)
 
     is_hinted = False
 

@@ -9,22 +9,17 @@ from sharded_queue.admin.handlers import HandlerSelection
 from sharded_queue.admin.words import count, duration
 from sharded_queue.admin.workers import Serving, busy, known, merged, reported, worker_json
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.arguments import everything_option
+from sharded_queue.cli.arguments import about_handlers
 from sharded_queue.cli.output import console, emit_lines, observed, read
 from sharded_queue.cli.tables import Fitted, name, number, text, word
 from sharded_queue.lease import worker_of
-from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import instant
 
 
 @click.command()
-@click.argument("handlers", nargs=-1, type=NAME)
-@everything_option
-@module_options
+@about_handlers
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per worker.")
-def workers(
-    handlers: tuple[str, ...], everything: bool, modules: tuple[str, ...], spread: int | None, as_json: bool
-) -> None:
+def workers(sought: HandlerSelection, as_json: bool) -> None:
     """
     List the workers of handlers: those that polled or renewed a lease in the last five minutes, and those that hold
     one of the first 1,000 bound threads of a shard.
@@ -32,7 +27,6 @@ def workers(
     THREADS are those of these handlers. LANES is how many threads the worker holds at most, of all its handlers: it may
     be full with threads of others.
     """
-    sought = HandlerSelection(handlers, modules, spread, everything)
     found = read(lambda storage: serving(storage, sought))
     if as_json:
         emit_lines(map(worker_json, found))
