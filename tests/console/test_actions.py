@@ -174,10 +174,13 @@ def test_all_letters_that_match_are_dropped_and_no_others(
     page.get_by_role("button", name="Search").click()
     ask(page, "Drop")
     expect(page.locator("h1")).to_contain_text(f"Drop {MAILS} dead letters of shop.Mail of thread")
+    page.get_by_label("Why?").fill("no such customer")
     confirm(page, "Drop")
 
     left = stored(stage, lambda storage: storage.dead(MAIL))
     assert {letter.thread for letter in left} == {ATTACK}
+    (drop,) = stored(stage, lambda storage: storage.drops(MAIL))
+    assert (drop.actor, drop.reason, drop.requests) == ("anybody", "no such customer", MAILS)
 
 
 def test_letter_that_died_after_the_question_is_left_alone(
@@ -188,6 +191,7 @@ def test_letter_that_died_after_the_question_is_left_alone(
     stage.register(Mail, {"to": "late", "text": ""})
     die(stage, r"request \d+ of shop.Mail/late")
     assert len(stored(stage, lambda storage: storage.dead(MAIL))) > before
+    page.get_by_label("Why?").fill("too late")
     confirm(page, "Drop")
 
     assert {letter.thread for letter in stored(stage, lambda storage: storage.dead(MAIL))} >= {"late"}

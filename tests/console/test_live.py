@@ -63,7 +63,7 @@ def test_tick_stays_on_its_letter_when_a_newer_one_comes(
     expect(letters(page)).to_have_count(before + 1, timeout=PATIENCE)
     assert ticked(page) == values
     page.get_by_role("button", name="Replay to the tail").click()
-    assert page.locator("input[name=letter]").input_value() == values[0]
+    assert page.locator("input[name=numbers]").input_value() == values[0]
 
 
 def test_tick_stays_on_its_request_when_those_before_it_go(

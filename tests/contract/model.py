@@ -587,17 +587,18 @@ class Machine(RuleBasedStateMachine):
         picked=st.lists(places, min_size=1, max_size=3),
         goal=st.sampled_from(["head", "head", "tail", "drop"]),
         part=st.builds(Part, st.booleans(), st.booleans()),
+        why=st.sampled_from([None, Removal("ann", "wrong"), Removal("ann", "é")]),
         fates=losses,
     )
-    def settle_dead(self, picked: list[int], goal: Any, part: Part, fates: list[str]) -> None:
+    def settle_dead(self, picked: list[int], goal: Any, part: Part, why: Removal | None, fates: list[str]) -> None:
         """Some letters, perhaps one of them twice, and one that is not there; all of an act, or a part of one."""
         known = sorted(self.memory_storage.shards[SHARD].letters)
         numbers = [*(known[place % len(known)] for place in picked), 10**9]
         self.clock.tick()
         self.lose(fates)
         self.same_answer(
-            self.memory_storage.settle_dead(SHARD, numbers, goal, part),
-            self.redis_storage.settle_dead(SHARD, numbers, goal, part),
+            self.memory_storage.settle_dead(SHARD, numbers, goal, part, why),
+            self.redis_storage.settle_dead(SHARD, numbers, goal, part, why),
         )
 
     @invariant()

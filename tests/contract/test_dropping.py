@@ -2,6 +2,7 @@
 
 import pytest
 
+from sharded_queue import letters, steps
 from sharded_queue.backends.redis import storage as redis_storage
 from sharded_queue.backends.redis.check import found_wrong, repair
 from sharded_queue.storage import Dropped, Entry, Registration, Removal, Schedule, Settlement, Waiting, digest_of
@@ -61,6 +62,37 @@ async def test_who_dropped_what_and_why_remains(backend: Backend) -> None:
     assert last[1:] == ("bob", "no longer needed", "b", 1, 3)
     assert first[1:] == ("ann", "imported twice", "a", 2, 1)
     assert await backend.storage.drops(SHARD, 1) == [last]
+
+
+async def test_who_dropped_dead_letters_and_why_is_one_record_of_all_steps(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (letters, steps):
+        monkeypatch.setattr(module, "STEP_NUMBERS", 2)
+    await backend.register("a", *"12345678")
+    await drop(backend, "a", *"12345678")
+    whys = [Removal("ann", "wrong"), Removal("ann", "wrong"), Removal("é", "wrong é")]
+    for why, numbers in zip(whys, ([1, 2, 3, 4, 5, 99], [6], [7, 8]), strict=True):
+        async for _ in letters.settle(backend.storage, SHARD, numbers, "drop", why):
+            pass
+    async for _ in letters.settle(backend.storage, SHARD, [99], "drop", WHY):
+        pass
+
+    assert [record[1:] for record in await backend.storage.drops(SHARD)] == [
+        ("é", "wrong é", "", 2, 7),
+        ("ann", "wrong", "", 1, 6),
+        ("ann", "wrong", "", 5, 1),
+        (*WHY, "a", 8, 1),
+    ]
+
+
+async def test_dead_letters_are_not_dropped_for_a_reason_that_is_no_line(backend: Backend) -> None:
+    await backend.register("a", "1")
+    await drop(backend, "a", "1")
+    with pytest.raises(ValueError, match="give a line"):
+        await backend.storage.settle_dead(SHARD, [1], "drop", removal=Removal("ann", "two\nlines"))
+
+    assert len(await backend.storage.dead(SHARD)) == 1
 
 
 async def test_what_a_worker_has_in_hand_stays(backend: Backend) -> None:

@@ -68,9 +68,23 @@ MUTANTS = [
     Mutant(
         "a drop leaves no record",
         DROP,
-        "  redis.call('LPUSH', DROPS, encode_drop(actor, thread, letters, reason))\n",
+        "  remember_drop(encode_drop(actor, thread, letters, reason))\n",
         "",
         (DROPPING + "who_dropped_what_and_why_remains",),
+    ),
+    Mutant(
+        "a drop of dead letters leaves no record",
+        "backends/redis/lua/settle_dead.lua",
+        "  if actor ~= '' and #done > 0 then record_drop(done) end\n",
+        "",
+        (DROPPING + "who_dropped_dead_letters_and_why_is_one_record_of_all_steps",),
+    ),
+    Mutant(
+        "each step of a drop of dead letters leaves a record",
+        "backends/redis/lua/settle_dead.lua",
+        "local record = not is_first and",
+        "local record = false and",
+        (DROPPING + "who_dropped_dead_letters_and_why_is_one_record_of_all_steps",),
     ),
     Mutant(
         "a large thread is dropped in one step",

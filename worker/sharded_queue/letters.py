@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 
 from sharded_queue.state import Dead
 from sharded_queue.steps import in_steps
-from sharded_queue.storage import STEP_BYTES, STEP_NUMBERS, LetterThread, Part, Storage, Target
+from sharded_queue.storage import STEP_BYTES, STEP_NUMBERS, LetterThread, Part, Removal, Storage, Target
 from sharded_queue.tube import Shard
 
 
@@ -22,10 +22,13 @@ async def read(storage: Storage, shard: Shard, numbers: Sequence[int]) -> AsyncI
         at += page.looked
 
 
-async def settle(storage: Storage, shard: Shard, numbers: Iterable[int], target: Target) -> AsyncIterator[list[int]]:
+async def settle(
+    storage: Storage, shard: Shard, numbers: Iterable[int], target: Target, removal: Removal | None = None
+) -> AsyncIterator[list[int]]:
     """
-    Put these dead letters of a shard back at the head or the tail of their tubes, or drop them. Yields the numbers of
-    each step; what it never yields stays: it is gone already, cannot be read, or a worker holds its thread.
+    Put these dead letters of a shard back at the head or the tail of their tubes, or drop them, for which *removal*
+    says who and why. Yields the numbers of each step; what it never yields stays: it is gone already, cannot be read,
+    or a worker holds its thread.
 
     Letters that go to the head keep their order. Where those of a thread take several steps, the last letters come
     first, and the thread is paused until the first one is back. If this ends before, the thread stays paused until the
@@ -37,7 +40,15 @@ async def settle(storage: Storage, shard: Shard, numbers: Iterable[int], target:
             if done := await storage.settle_dead(shard, letters, target, part):
                 yield done
     else:
-        async for done in in_steps(wanted, lambda part: storage.settle_dead(shard, part, target)):
+        is_first = True
+
+        async def step(part: Sequence[int]) -> list[int]:
+            nonlocal is_first
+            done = await storage.settle_dead(shard, part, target, Part(is_first), removal)
+            is_first = is_first and not done
+            return done
+
+        async for done in in_steps(wanted, step):
             yield done
 
 

@@ -143,7 +143,8 @@ class WorkerState(NamedTuple):
 class Drop(NamedTuple):
     """
     What a person dropped, and why: *requests* is their number; they became the dead letters from number *letter* on.
-    These may have been replayed or dropped for good since.
+    These may have been replayed or dropped for good since. Where *thread* is empty, the person dropped dead letters for
+    good, and *letter* is the first of them.
     """
 
     at_ms: int

@@ -528,7 +528,14 @@ class Storage(ABC):
         """Where dead letters would be put back, in the order of *numbers*, without those that can only be dropped."""
 
     @abstractmethod
-    async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target, part: Part = WHOLE) -> list[int]:
+    async def settle_dead(
+        self,
+        shard: Shard,
+        numbers: Sequence[int],
+        target: Target,
+        part: Part = WHOLE,
+        removal: Removal | None = None,
+    ) -> list[int]:
         """
         Put at most 500 dead letters back at the head or the tail of their tubes, or drop them, in one atomic step;
         returns the numbers of those it did. Where letters are too large for one step, it ends early, after one at
@@ -539,8 +546,10 @@ class Storage(ABC):
         number: a new one at the tail; at the head the one before the first waiting request's, which a request handled
         earlier may have had. Fences tell the holders of the two apart, so no late write confuses them.
 
+        *removal*: who drops them, and why, for `drops`: one record of no thread, to which later parts add.
+
         Raises:
-            ValueError: these are more than 500.
+            ValueError: these are more than 500, or a part of *removal* is not a line of text.
         """
 
     @abstractmethod

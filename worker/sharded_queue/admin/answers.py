@@ -215,7 +215,10 @@ class Dropped(Answer, frozen=True):
 
 
 class Drop(Answer, frozen=True):
-    """`dropped`: a line a drop. *letter* is the number of its first dead letter."""
+    """
+    `dropped`: a line a drop. *letter* is the number of its first dead letter. *thread* is empty where dead letters were
+    dropped.
+    """
 
     dropped_at: Moment
     by: str

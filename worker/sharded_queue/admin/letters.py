@@ -12,7 +12,7 @@ from sharded_queue.admin.numbers import Number, by_shard, must_select, name_in, 
 from sharded_queue.admin.reasons import actor, reason, removal_of
 from sharded_queue.admin.search import Search, find_all
 from sharded_queue.printable import be, counted
-from sharded_queue.storage import Storage, Target
+from sharded_queue.storage import Removal, Storage, Target
 from sharded_queue.tube import Shard
 
 
@@ -40,6 +40,11 @@ class OfLetters(Act):
     @property
     def target(self) -> Target:
         raise NotImplementedError
+
+    @property
+    def removal(self) -> Removal | None:
+        """Who drops them, and why, if they are dropped."""
+        return None
 
     def effect(self, number: int) -> str:
         raise NotImplementedError
@@ -72,21 +77,18 @@ class OfLetters(Act):
         return await find_all(context.storage, self.handler, self.search, until, context.bodies)
 
     async def steps(self, context: ActionContext) -> AsyncIterator[Step]:
-        done, left = list[int](), dict[str, str]()
+        done, left, removal = list[int](), dict[str, str](), self.removal
         chosen = await self.find(context)
         answer = answers.Settled(handler=self.handler.name, done=done, left=left)
         total = sum(map(len, chosen.values()))
         for shard, numbers in chosen.items():
             before = len(done)
-            async for settled in self.settle(context.storage, shard, numbers):
+            async for settled in letters.settle(context.storage, shard, numbers, self.target, removal):
                 done += settled
                 yield Step(answer, total, done)
             missed = sorted(set(numbers).difference(done[before:]))
             left |= {name_in(shard, number): why for number, why in await why_left(context.storage, shard, missed)}
         yield Step(answer, total, done, left)
-
-    def settle(self, storage: Storage, shard: Shard, numbers: Sequence[int]) -> AsyncIterator[list[int]]:
-        return letters.settle(storage, shard, numbers, self.target)
 
     def sentences(self, step: Step) -> list[str]:
         many = len(step.done)
@@ -130,10 +132,9 @@ class DropLetters(OfLetters):
     def effect(self, number: int) -> str:
         return "It is gone for good." if number == 1 else "They are gone for good."
 
-    async def steps(self, context: ActionContext) -> AsyncIterator[Step]:
-        removal_of(self.actor, self.reason)
-        async for step in super().steps(context):
-            yield step
+    @property
+    def removal(self) -> Removal:
+        return removal_of(self.actor, self.reason)
 
 
 async def why_left(storage: Storage, shard: Shard, numbers: Sequence[int]) -> list[tuple[int, str]]:

@@ -144,9 +144,18 @@ class RuntimeStorage(Storage):
     async def letter_threads(self, shard: Shard, numbers: Sequence[int]) -> list[LetterThread]:
         return letter_threads(self.shards[shard], numbers)
 
-    async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target, part: Part = WHOLE) -> list[int]:
+    async def settle_dead(
+        self,
+        shard: Shard,
+        numbers: Sequence[int],
+        target: Target,
+        part: Part = WHOLE,
+        removal: Removal | None = None,
+    ) -> list[int]:
         check_numbers(numbers)
-        return settle_dead(self.shards[shard], numbers, target, part)
+        if removal:
+            assert removal.sentence
+        return settle_dead(self.shards[shard], numbers, target, part, removal, self.shards.clock())
 
     async def drop(
         self, shard: Shard, thread: str, removal: Removal, requests: Sequence[Waiting] | None = None

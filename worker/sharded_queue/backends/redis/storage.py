@@ -381,9 +381,17 @@ class RedisStorage(Storage):
             at += looked
         return found
 
-    async def settle_dead(self, shard: Shard, numbers: Sequence[int], target: Target, part: Part = WHOLE) -> list[int]:
+    async def settle_dead(
+        self,
+        shard: Shard,
+        numbers: Sequence[int],
+        target: Target,
+        part: Part = WHOLE,
+        removal: Removal | None = None,
+    ) -> list[int]:
         check_numbers(numbers)
-        arguments = [target, int(part.is_first), int(part.is_last), STEP_BYTES, *dict.fromkeys(numbers)]
+        who = ("", "") if removal is None or not removal.sentence else removal
+        arguments = [target, int(part.is_first), int(part.is_last), STEP_BYTES, *who, *dict.fromkeys(numbers)]
         done = await self._order("settle_dead", shard, arguments, settings.redis_timeout)
         return [int(number) for number in done]
 

@@ -24,7 +24,10 @@ drop = act_command(DropRequests)
 @click.option("--count", type=click.IntRange(1, 1000), default=100, show_default=True, help="Drops to show.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per drop.")
 def dropped(handler: Named, count: int, as_json: bool) -> None:
-    """Show who dropped requests of a handler and why, the newest drop first. The last 1,000 of a shard are kept."""
+    """
+    Show who dropped requests or dead letters of a handler and why, the newest drop first. The last 1,000 of a shard are
+    kept.
+    """
     drops = read_about(handler, lambda storage: newest(storage, handler, count))
     if as_json:
         emit_lines(map(drop_answer, drops))
@@ -44,7 +47,7 @@ def drop_answer(each: Drop) -> answers.Drop:
         dropped_at=answers.at(each.at_ms),
         by=each.actor,
         reason=each.reason,
-        thread=each.thread,
+        thread=each.thread or "dead letters",
         requests=each.requests,
         letter=each.letter,
     )
@@ -56,7 +59,7 @@ def show(drops: Sequence[Drop]) -> None:
         [
             instant(each.at_ms),
             each.actor,
-            each.thread,
+            each.thread or "dead letters",
             str(each.requests),
             str(each.letter),
             Text(printable(each.reason, LONGEST)),

@@ -7,13 +7,15 @@ from sortedcontainers import SortedDict
 
 from sharded_queue.backends.memory.shard import MemoryShard, TubeBuffer, depth_of
 from sharded_queue.serializer import STAMP_DIGITS
-from sharded_queue.state import Dead
-from sharded_queue.storage import Part, Target
+from sharded_queue.state import Dead, Drop
+from sharded_queue.storage import Part, Removal, Target
 
 REPLAY = "its dead letters are being put back at its head"
 
 
-def settle_dead(shard: MemoryShard, numbers: Sequence[int], target: Target, part: Part) -> list[int]:
+def settle_dead(
+    shard: MemoryShard, numbers: Sequence[int], target: Target, part: Part, removal: Removal | None, now: int
+) -> list[int]:
     letters = [shard.letters[number] for number in dict.fromkeys(numbers) if number in shard.letters]
     if target != "drop":
         placed = [(letter, shard.thread_in_force(letter.thread, letter.message[STAMP_DIGITS:])) for letter in letters]
@@ -31,7 +33,18 @@ def settle_dead(shard: MemoryShard, numbers: Sequence[int], target: Target, part
                 shard.arrive(thread)
     for letter in letters:
         del shard.letters[letter.number]
+    if target == "drop" and removal and letters:
+        _record(shard, removal, part, [letter.number for letter in letters], now)
     return [letter.number for letter in letters]
+
+
+def _record(shard: MemoryShard, removal: Removal, part: Part, numbers: Sequence[int], now: int) -> None:
+    """One record for all parts of a drop."""
+    newest = shard.drops[0] if shard.drops and not part.is_first else None
+    if newest and (newest.actor, newest.reason, newest.thread) == (*removal, ""):
+        shard.drops[0] = newest._replace(requests=newest.requests + len(numbers))
+    else:
+        shard.drops.appendleft(Drop(now, removal.actor, removal.reason, "", len(numbers), numbers[0]))
 
 
 def _may_go_to_the_head(shard: MemoryShard, thread: str, part: Part) -> bool:

@@ -1146,6 +1146,13 @@ local function encode_drop(actor, thread, letters, reason)
     .. integer(letters[1]) .. ' ' .. actor .. thread .. reason
 end
 
+-- Keep what a person dropped; the last 1,000 drops remain.
+local DROPS_KEPT = 1000
+local function remember_drop(record)
+  redis.call('LPUSH', DROPS, record)
+  redis.call('LTRIM', DROPS, 0, DROPS_KEPT - 1)
+end
+
 -- Whether this can be the record of a drop.
 local function is_drop(text)
   local moment, actor_length, thread_length, at = string.match(text, '^(%d+) (%d+) (%d+) %d+ %d+ ()')

@@ -15,7 +15,7 @@
 -- is dropped move up, and their numbers fall by one. Removing one takes Redis up to 2 ms per 100,000 requests between it
 -- and the nearer end of its tube, so those that are deeper stay.
 
-local DROPS_KEPT, FIRST = 1000, 10
+local FIRST = 10
 
 check_format()
 local call = tonumber(table.remove(ARGV, 1))
@@ -217,8 +217,7 @@ if #letters > 0 then
       store_hold(thread, held)
     end
   end
-  redis.call('LPUSH', DROPS, encode_drop(actor, thread, letters, reason))
-  redis.call('LTRIM', DROPS, 0, DROPS_KEPT - 1)
+  remember_drop(encode_drop(actor, thread, letters, reason))
 end
 finish()
 return store_answer(call, { latest, is_left and 1 or 0, hands, letters, in_hand, missing, deep })

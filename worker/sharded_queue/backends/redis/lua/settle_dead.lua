@@ -3,12 +3,13 @@
 --
 -- KEYS  base, lock, caller
 -- ARGV  call, 'head', 'tail' or 'drop', 1 if this is the first step of its threads, 1 if it is the last, bytes of all
---       letters at most (or a single larger one), then numbers, 500 at most. Returns the numbers of those that were put
---       back or dropped.
+--       letters at most (or a single larger one), who drops them and why ('' where nobody asks), then numbers, 500 at
+--       most. Returns the numbers of those that were put back or dropped.
 --
 -- The call ends early where the letters are too large: the others need another one. Letters at the head of a tube are
 -- before what a worker may have in hand, so they are put there only while no worker holds the thread. Where they come in
 -- several steps, the thread is paused from the first step to the last, or a worker would begin with the latest letters.
+-- A drop leaves one record, of no thread, whatever the number of its steps.
 
 local REPLAY = 'its dead letters are being put back at its head'
 
@@ -17,9 +18,28 @@ local call = tonumber(table.remove(ARGV, 1))
 local earlier = stored_answer(call)
 if earlier ~= nil then return earlier end
 local target, is_first, is_last, room = ARGV[1], ARGV[2] == '1', ARGV[3] == '1', tonumber(ARGV[4])
-local FIRST = 5
+local actor, reason = ARGV[5], ARGV[6]
+local FIRST = 7
 
 check_kinds()
+
+-- The record of the steps before, without its number of letters; nil where the newest record is another one.
+local function record_so_far()
+  local record = not is_first and redis.call('LINDEX', DROPS, 0) or ''
+  local head, count, first, tail = string.match(record, '^(%d+ %d+ 0 )(%d+)( %d+ )(.*)$')
+  if head and tail == actor .. reason and string.find(head, ' ' .. #actor .. ' 0 ', 1, true) then
+    return head, tonumber(count), first .. tail
+  end
+end
+
+local function record_drop(done)
+  local head, count, tail = record_so_far()
+  if head then
+    redis.call('LSET', DROPS, 0, head .. integer(count + #done) .. tail)
+  else
+    remember_drop(encode_drop(actor, '', done, reason))
+  end
+end
 
 local function drop_letters()
   local done = {}
@@ -29,6 +49,7 @@ local function drop_letters()
       done[#done + 1] = ARGV[i]
     end
   end
+  if actor ~= '' and #done > 0 then record_drop(done) end
   return done
 end
 
