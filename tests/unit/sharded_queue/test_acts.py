@@ -1,6 +1,7 @@
 """Acts of people, each cut at each of its calls and asked for again, late, twice, and with names that mean nothing."""
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -246,3 +247,14 @@ async def test_a_thread_that_no_request_can_have_is_not_paused(thread: str) -> N
     storage = await filled()
     with pytest.raises(RouteError):
         await planned(storage, "pause", {"thread": thread, "force": "yes"})
+
+
+def test_the_manual_says_who_may_do_which_act(pytestconfig: pytest.Config) -> None:
+    manual = (pytestconfig.rootpath / "docs" / "console.md").read_text()
+    rights = {
+        right: set(re.findall(r"`([^`]+)`", row))
+        for right, row in re.findall(r"^\| (\w+) \| also (.*) \|$", manual, re.M)
+    }
+    acts = {button.act.name: button.act.right for button in ACTIONS.values()}
+
+    assert rights == {right: {name for name in acts if acts[name] == right} for right in ("operator", "admin")}

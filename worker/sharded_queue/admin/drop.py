@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sharded_queue.admin import answers
-from sharded_queue.admin.acts import Act, ActionContext, Plan, Step, given
+from sharded_queue.admin.acts import ActionContext, Plan, Step, given
 from sharded_queue.admin.handlers import NotPossible, must_have
 from sharded_queue.admin.numbers import must_select
-from sharded_queue.admin.reasons import actor, reason, removal_of
+from sharded_queue.admin.reasons import WithReason
 from sharded_queue.printable import be, counted
 from sharded_queue.settings import settings
 from sharded_queue.storage import TOO_DEEP, Dropped, Waiting, digest_of
@@ -49,7 +49,7 @@ def read_request(text: str) -> RequestNumber:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DropRequests(Act):
+class DropRequests(WithReason):
     """
     Drop waiting requests of a thread, by the NUMBERS that `peek` shows, or all of it. They go to the dead letters, and
     `dead replay` puts them back. The others keep their order. Exit 1 if one of them stays. The NUMBERS are those of one
@@ -63,8 +63,6 @@ class DropRequests(Act):
     priority: int | None = given(
         "priority", "The tube of the NUMBERS.", default=None, read=int, write=str, is_option=True
     )
-    reason: str = reason()
-    actor: str = actor()
 
     @property
     def what(self) -> str:
@@ -102,7 +100,7 @@ class DropRequests(Act):
         return settings.default_priority if self.priority is None else self.priority
 
     async def steps(self, context: ActionContext) -> AsyncIterator[Step]:
-        shard, removal = self.handler.shard_of(self.thread), removal_of(self.actor, self.reason)
+        shard, removal = self.handler.shard_of(self.thread), self.removal
         named = [await self._as_it_is(context, each) for each in self.numbers]
         there = [Waiting(self._priority_of(each), each.number, each.digest) for each in named if each.digest]
         dropped = await context.storage.drop(shard, self.thread, removal, None if self.is_all else there)

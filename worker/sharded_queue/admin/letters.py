@@ -1,32 +1,24 @@
 """What becomes of dead letters: of some by their numbers, of all, or of those that a search finds."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 from sharded_queue import letters
 from sharded_queue.admin import answers
-from sharded_queue.admin.acts import Act, ActionContext, Plan, Step, given
+from sharded_queue.admin.acts import ActionContext, Plan, given
 from sharded_queue.admin.handlers import NotPossible
-from sharded_queue.admin.numbers import Number, by_shard, must_select, name_in, read_number
-from sharded_queue.admin.reasons import actor, reason, removal_of
+from sharded_queue.admin.numbers import Number, OfNumbers, read_number
+from sharded_queue.admin.reasons import WithReason
 from sharded_queue.admin.search import Search, find_all
-from sharded_queue.printable import be, counted
-from sharded_queue.storage import Removal, Storage, Target
+from sharded_queue.storage import Storage
 from sharded_queue.tube import Shard
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfLetters(Act):
+class OfLetters(OfNumbers):
     """What replaying and dropping have in common."""
 
     noun = "dead letter"
-    verb: ClassVar[str]
-    done: ClassVar[str]
-    numbers: tuple[Number, ...] = given("numbers", default=(), read=read_number, write=str, is_list=True)
-    is_all: bool = given(
-        "all", "All dead letters of the handler, or of those that are sought.", default=False, is_flag=True
-    )
     text: str = given("text", "Of --all, those with this text in them.", default="", is_option=True)
     error: str = given("error", "Of --all, those with this in their error.", default="", is_option=True)
     of_thread: str = given("of_thread", "Of --all, those of this thread.", default="", is_option=True)
@@ -37,62 +29,33 @@ class OfLetters(Act):
     def search(self) -> Search:
         return Search(self.text, self.error, self.of_thread)
 
-    @property
-    def target(self) -> Target:
-        raise NotImplementedError
-
-    @property
-    def removal(self) -> Removal | None:
-        """Who drops them, and why, if they are dropped."""
-        return None
-
-    def effect(self, number: int) -> str:
-        raise NotImplementedError
-
     async def plan(self, context: ActionContext) -> Plan:
-        must_select(self.noun, self.numbers, self.is_all)
-        if self.is_all:
-            planned, total = await self._all(context)
-            sought = f" {self.search.words}" * bool(self.search.words)
-        elif any(self.search):
+        if any(self.search) and not self.is_all:
             raise NotPossible("a search is one of all dead letters: leave the numbers out")
-        else:
-            planned, total, sought = self, sum(map(len, by_shard(self.handler, self.numbers).values())), ""
-        question = f"{self.verb} {counted(total, self.noun)} of {self.handler.name}{sought}?"
-        return Plan(planned, question, self.effect(total), total)
+        return await super().plan(context)
 
-    async def _all(self, context: ActionContext) -> tuple["OfLetters", int]:
-        """This act, of all letters that there are now, and their number."""
+    def what(self, number: int) -> str:
+        return " ".join([super().what(number), *[self.search.words] * bool(self.search.words)])
+
+    async def bind_all(self, context: ActionContext) -> tuple[OfNumbers, int]:
         states = await context.storage.observe(self.handler.shards, 0)
-        until = self.until or tuple(Number(state.dead, state.shard.number) for state in states)
-        planned = replace(self, until=until)
+        bound = replace(self, until=self.until or tuple(Number(state.dead, state.shard.number) for state in states))
         if not any(self.search):
-            return planned, sum(state.letters for state in states)
-        return planned, sum(map(len, (await planned.find(context)).values()))
+            return bound, sum(state.letters for state in states)
+        return bound, sum(map(len, (await bound.find_all(context)).values()))
 
-    async def find(self, context: ActionContext) -> dict[Shard, list[int]]:
-        if not self.is_all:
-            return by_shard(self.handler, self.numbers)
+    async def find_all(self, context: ActionContext) -> dict[Shard, list[int]]:
         until = {number.shard or 0: number.number for number in self.until}
         return await find_all(context.storage, self.handler, self.search, until, context.bodies)
 
-    async def steps(self, context: ActionContext) -> AsyncIterator[Step]:
-        done, left, removal = list[int](), dict[str, str](), self.removal
-        chosen = await self.find(context)
-        answer = answers.Settled(handler=self.handler.name, done=done, left=left)
-        total = sum(map(len, chosen.values()))
-        for shard, numbers in chosen.items():
-            before = len(done)
-            async for settled in letters.settle(context.storage, shard, numbers, self.target, removal):
-                done += settled
-                yield Step(answer, total, done)
-            missed = sorted(set(numbers).difference(done[before:]))
-            left |= {name_in(shard, number): why for number, why in await why_left(context.storage, shard, missed)}
-        yield Step(answer, total, done, left)
+    async def why_left(self, storage: Storage, shard: Shard, numbers: Sequence[int]) -> Mapping[int, str]:
+        readable = {letter.number for letter in await storage.letter_threads(shard, numbers)}
+        there = set(await storage.letter_numbers(shard))
+        known = {(True, True): "a worker holds its thread", (False, True): "it cannot be read, and can only be dropped"}
+        return {each: known.get((each in readable, each in there), "no such dead letter") for each in sorted(numbers)}
 
-    def sentences(self, step: Step) -> list[str]:
-        many = len(step.done)
-        return [f"{counted(many, self.noun)} of {self.handler.name} {be(many)} {self.done}"]
+    def answer(self, done: list[int], left: dict[str, str]) -> answers.Settled:
+        return answers.Settled(handler=self.handler.name, done=done, left=left)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,12 +65,8 @@ class ReplayLetters(OfLetters):
     worker holds the thread).
     """
 
-    name, verb, done = "dead replay", "Replay", "back in the tubes"
+    name, verb = "dead replay", "Replay"
     head: bool = given("head", "Put them before the waiting requests, not behind.", default=False, is_flag=True)
-
-    @property
-    def target(self) -> Target:
-        return "head" if self.head else "tail"
 
     def effect(self, number: int) -> str:
         they, their = ("It", "its") if number == 1 else ("They", "their")
@@ -116,31 +75,24 @@ class ReplayLetters(OfLetters):
             return f"{goes} before the waiting requests, but only where no worker holds the thread now."
         return f"{they} {'joins' if number == 1 else 'join'} the tail of {their} tubes."
 
+    def outcome(self) -> str:
+        return "back in the tubes"
+
+    def do(self, storage: Storage, shard: Shard, numbers: Sequence[int]) -> AsyncIterator[list[int]]:
+        return letters.settle(storage, shard, numbers, "head" if self.head else "tail")
+
 
 @dataclass(frozen=True, kw_only=True)
-class DropLetters(OfLetters):
+class DropLetters(OfLetters, WithReason):
     """Delete dead letters for good."""
 
-    name, right, is_asked, verb, done = "dead drop", "admin", True, "Drop", "gone"
-    reason: str = reason()
-    actor: str = actor()
-
-    @property
-    def target(self) -> Target:
-        return "drop"
+    name, right, is_asked, verb = "dead drop", "admin", True, "Drop"
 
     def effect(self, number: int) -> str:
         return "It is gone for good." if number == 1 else "They are gone for good."
 
-    @property
-    def removal(self) -> Removal:
-        return removal_of(self.actor, self.reason)
+    def outcome(self) -> str:
+        return "gone"
 
-
-async def why_left(storage: Storage, shard: Shard, numbers: Sequence[int]) -> list[tuple[int, str]]:
-    if not numbers:
-        return []
-    readable = {letter.number for letter in await storage.letter_threads(shard, numbers)}
-    there = set(await storage.letter_numbers(shard))
-    reasons = {(True, True): "a worker holds its thread", (False, True): "it cannot be read, and can only be dropped"}
-    return [(each, reasons.get((each in readable, each in there), "no such dead letter")) for each in numbers]
+    def do(self, storage: Storage, shard: Shard, numbers: Sequence[int]) -> AsyncIterator[list[int]]:
+        return letters.settle(storage, shard, numbers, "drop", self.removal)

@@ -1,11 +1,15 @@
-"""Which dead letters, delayed or waiting requests a person means."""
+"""Acts on some of the many that a handler has: those with these numbers, or all."""
 
 import re
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
+from sharded_queue.admin.acts import Act, ActionContext, Plan, Step, given
+from sharded_queue.admin.answers import Answer
 from sharded_queue.admin.handlers import Named, NotPossible
-from sharded_queue.printable import printable
+from sharded_queue.printable import be, counted, printable
+from sharded_queue.storage import Storage
 from sharded_queue.tube import Shard
 
 NUMBER = re.compile(r"(?:(\d{1,16}):)?(\d{1,16})", re.ASCII)
@@ -52,11 +56,6 @@ def by_shard(handler: Named, numbers: Sequence[Number]) -> dict[Shard, list[int]
     return found
 
 
-def name_in(shard: Shard, number: int) -> str:
-    """A number, as it is said."""
-    return str(Number(number, shard.number if shard.spread > 1 else None))
-
-
 def must_select(noun: str, numbers: Sequence[object], is_all: bool) -> None:
     """
     None that is named never stands for all.
@@ -66,3 +65,67 @@ def must_select(noun: str, numbers: Sequence[object], is_all: bool) -> None:
     """
     if bool(numbers) == is_all:
         raise NotPossible(f"select {noun}s by their numbers, or all of them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfNumbers(Act):
+    """An act on dead letters or delayed requests."""
+
+    verb: ClassVar[str]
+    numbers: tuple[Number, ...] = given("numbers", default=(), read=read_number, write=str, is_list=True)
+    is_all: bool = given("all", "All that the handler has now.", default=False, is_flag=True)
+
+    async def plan(self, context: ActionContext) -> Plan:
+        must_select(self.noun, self.numbers, self.is_all)
+        bound, total = self, sum(map(len, by_shard(self.handler, self.numbers).values()))
+        if self.is_all:
+            bound, total = await self.bind_all(context)
+        return Plan(bound, f"{self.verb} {self.what(total)}?", self.effect(total), total)
+
+    def what(self, number: int) -> str:
+        return f"{counted(number, self.noun)} of {self.handler.name}"
+
+    async def bind_all(self, context: ActionContext) -> tuple["OfNumbers", int]:
+        """This act, of all that there are now, and their number."""
+        raise NotImplementedError
+
+    async def find_all(self, context: ActionContext) -> dict[Shard, list[int]]:
+        raise NotImplementedError
+
+    def effect(self, number: int) -> str:
+        """What the plan says of them."""
+        raise NotImplementedError
+
+    def outcome(self) -> str:
+        """What they are when it is done."""
+        raise NotImplementedError
+
+    def do(self, storage: Storage, shard: Shard, numbers: Sequence[int]) -> AsyncIterator[list[int]]:
+        """Do it in steps. Yields the numbers for which it was done."""
+        raise NotImplementedError
+
+    async def why_left(self, storage: Storage, shard: Shard, numbers: Sequence[int]) -> Mapping[int, str]:
+        raise NotImplementedError
+
+    def answer(self, done: list[int], left: dict[str, str]) -> Answer:
+        raise NotImplementedError
+
+    async def steps(self, context: ActionContext) -> AsyncIterator[Step]:
+        done, left = list[int](), dict[str, str]()
+        chosen = await self.find_all(context) if self.is_all else by_shard(self.handler, self.numbers)
+        total = sum(map(len, chosen.values()))
+        for shard, numbers in chosen.items():
+            before = len(done)
+            async for part in self.do(context.storage, shard, numbers):
+                done += part
+                yield Step(self.answer(done, left), total, done)
+            did = set(done[before:])
+            missed = [number for number in numbers if number not in did]
+            reasons = await self.why_left(context.storage, shard, missed) if missed else {}
+            at = shard.number if shard.spread > 1 else None
+            left |= {str(Number(number, at)): why for number, why in reasons.items()}
+        yield Step(self.answer(done, left), total, done, left)
+
+    def sentences(self, step: Step) -> list[str]:
+        many = len(step.done)
+        return [f"{self.what(many)} {be(many)} {self.outcome()}"]

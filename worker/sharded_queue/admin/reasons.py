@@ -1,22 +1,18 @@
-"""Who does something that cannot be taken back, and why."""
+"""Acts of which it is recorded who did them, and why."""
 
 import getpass
-from typing import Any
+from dataclasses import dataclass
 
-from sharded_queue.admin.acts import BadField, given
+from sharded_queue.admin.acts import Act, BadField, given
 from sharded_queue.storage import Removal
 
 
-def reason() -> Any:
-    """The field of an act."""
-    about = "Why: a line that is recorded."
-    return given("reason", about, default="", read=read_reason, is_option=True, is_required=True)
-
-
-def actor() -> Any:
-    """The field of an act."""
-    about = "Who does it. Defaults to the user of this process."
-    return given("by", about, default="", is_option=True, is_person=True, usual=user_of_this_process)
+def user_of_this_process() -> str:
+    """As the system knows it."""
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container whose user has no name
+        return "unknown"
 
 
 def read_reason(text: str) -> str:
@@ -28,22 +24,31 @@ def read_reason(text: str) -> str:
     return text
 
 
-def user_of_this_process() -> str:
-    """As the system knows it."""
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container whose user has no name
-        return "unknown"
+@dataclass(frozen=True, kw_only=True)
+class WithReason(Act):
+    """Something is taken away."""
 
+    reason: str = given(
+        "reason", "Why: a line that is recorded.", default="", read=read_reason, is_option=True, is_required=True
+    )
+    actor: str = given(
+        "by",
+        "Who does it. Defaults to the user of this process.",
+        default="",
+        is_option=True,
+        is_person=True,
+        usual=user_of_this_process,
+    )
 
-def removal_of(actor: str, reason: str) -> Removal:
-    """
-    Raises:
-        BadField: a part is not a line of text.
-    """
-    removal = Removal(actor, reason)
-    try:
-        assert removal.sentence
-    except ValueError as error:
-        raise BadField("reason", str(error)) from error
-    return removal
+    @property
+    def removal(self) -> Removal:
+        """
+        Raises:
+            BadField: a part is not a line of text.
+        """
+        removal = Removal(self.actor, self.reason)
+        try:
+            assert removal.sentence
+        except ValueError as error:
+            raise BadField("reason", str(error)) from error
+        return removal

@@ -36,34 +36,21 @@ def reads_of(
             raise HandlerNotFound(f"this console knows no handler {printable(question.handler, 200)!r}")
         return found
 
-    async def explain(question: Question) -> Any:
-        return await storage.explain(handler(question).shard_of(question.thread), question.thread)
-
-    async def peek(question: Question) -> Any:
-        shard = handler(question).shard_of(question.thread)
-        return await storage.peek(Tube(shard, question.thread, question.number), PEEKED, question.after)
-
-    async def letters(question: Question) -> Any:
-        return await letter_list.newest(storage, handler(question), LETTERS)
-
-    async def delayed(question: Question) -> Any:
-        return await delayed_requests.next_first(storage, handler(question), DELAYED)
-
-    async def schedules(question: Question) -> Any:
-        return await schedule_list.next_first(storage, handler(question))
-
     async def paused(question: Question) -> Any:
         return [thread for shard in handler(question).shards for thread in await storage.paused(shard)]
 
     async def workers(question: Question) -> Any:
         return [await worker_list.known(storage, state) for state in observed(question.handler)]
 
+    def tube(asked: Question) -> Tube:
+        return Tube(handler(asked).shard_of(asked.thread), asked.thread, asked.number)
+
     return {
         "workers": workers,
-        "explain": explain,
-        "peek": peek,
-        "letters": letters,
-        "delayed": delayed,
-        "schedules": schedules,
+        "explain": lambda asked: storage.explain(tube(asked).shard, asked.thread),
+        "peek": lambda asked: storage.peek(tube(asked), PEEKED, asked.after),
+        "letters": lambda asked: letter_list.newest(storage, handler(asked), LETTERS),
+        "delayed": lambda asked: delayed_requests.next_first(storage, handler(asked), DELAYED),
+        "schedules": lambda asked: schedule_list.next_first(storage, handler(asked)),
         "paused": paused,
     }

@@ -10,10 +10,8 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import BadInput, about_handler
 from sharded_queue.cli.output import LONGEST, console, emit_lines, read_about
 from sharded_queue.cli.tables import Fitted, number, text
-from sharded_queue.errors import SerializationError
 from sharded_queue.options import NAME
 from sharded_queue.printable import printable
-from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
 from sharded_queue.tube import Tube
 
@@ -69,28 +67,21 @@ async def first(storage: RedisStorage, handler: Named, tube: Tube, count: int, a
 
 
 def show(messages: Messages, as_json: bool) -> None:
+    found = [answers.peeked(*each) for each in messages]
     if as_json:
-        emit_lines(answers.peeked(*each) for each in messages)
+        emit_lines(found)
         return
-    columns = [number("sequence"), number("waits"), text("headers"), text("request")]
-    if not any(headers_in(message) for _, message in messages):
-        del columns[2]
-    rows = [[str(sequence), *described(message, len(columns) == 4)] for sequence, message in messages]
-    console().print(Fitted(columns, rows))
+    has_headers = any(each.headers for each in found)
+    columns = [number("sequence"), number("waits"), *[text("headers")] * has_headers, text("request")]
+    console().print(Fitted(columns, [cells(each, has_headers) for each in found]))
 
 
-def described(message: bytes, has_headers: bool) -> list[str | Text]:
-    try:
-        body = unpack(message).body
-    except SerializationError:
-        return ["", *[""] * has_headers, Text(printable(message, LONGEST), style="red")]
-    request = Text(printable(body, LONGEST))
-    headers = [Text(printable(headers_in(message), LONGEST))] if has_headers else []
-    return [duration(answers.waited_seconds(message) or 0.0), *headers, request]
-
-
-def headers_in(message: bytes) -> str:
-    try:
-        return ", ".join(f"{name}={value}" for name, value in unpack(message).headers.items())
-    except SerializationError:
-        return ""
+def cells(each: answers.Peeked, has_headers: bool) -> list[str | Text]:
+    waits = "" if each.waits_seconds is None else duration(each.waits_seconds)
+    headers = ", ".join(f"{name}={value}" for name, value in each.headers.items())
+    request = (
+        Text(printable(bytes(each.request), LONGEST))
+        if each.unreadable is None
+        else Text(printable(each.unreadable, LONGEST), "red")
+    )
+    return [str(each.sequence), waits, *[Text(printable(headers, LONGEST))] * has_headers, request]
