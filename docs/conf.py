@@ -35,7 +35,7 @@ nitpick_ignore_regex = [
     # Types of Python and of redis-py, and those that users of the library never name.
     ("py:.*", r"(abc|asyncio|collections|contextlib|datetime|redis|types)\..*"),
     ("py:.*", r"list\[tuple\[str"),  # a default made by a factory, whose signature Sphinx cannot read
-    ("py:.*", r"sharded_queue\.(\w+\.[A-Z]|serializer\..*|worker\.lane\..*|backends\..*|settings\.Settings)"),
+    ("py:.*", r"sharded_queue\.(\w+\.[A-Z]|admin\..*|serializer\..*|worker\.lane\..*|backends\..*|settings\.Settings)"),
 ]
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"

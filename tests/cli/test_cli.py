@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from sharded_queue import (
     Handler,
+    NotPossible,
     Queue,
     RedisStorage,
     Route,
@@ -216,7 +217,7 @@ def test_a_module_that_cannot_be_had_is_named(
     monkeypatch.setattr(sys, "path", list(sys.path))
     monkeypatch.delitem(sys.modules, "jobs", raising=False)
 
-    with pytest.raises(naming.NotPossible, match=complaint):
+    with pytest.raises(NotPossible, match=complaint):
         naming.import_all([module])
 
 

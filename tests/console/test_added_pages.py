@@ -10,7 +10,8 @@ import pytest
 from starlette.datastructures import QueryParams
 
 from sharded_queue import Queue, RuntimeStorage
-from sharded_queue.admin.handlers import Named, NotPossible
+from sharded_queue.admin.handlers import Named
+from sharded_queue.errors import NotPossible
 from sharded_queue.web import host as hosting
 from sharded_queue.web.app import PATHS, Console, Options
 from sharded_queue.web.command import host_of

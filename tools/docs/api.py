@@ -15,6 +15,7 @@ GROUPS = {
     "Handlers": ["Handler", "Retry", "Route", "KeyRoute", "current", "Context"],
     "Registering": ["Queue", "SyncQueue", "Receipt"],
     "Serving": ["Worker", "Middleware", "shared", "Lease", "Tube"],
+    "Administration": ["Admin"],
     "Redis and memory": [
         "connect",
         "RedisOptions",
@@ -30,6 +31,7 @@ GROUPS = {
         "HandlerError",
         "HandlerNotFound",
         "LeaseLost",
+        "NotPossible",
         "QueueFull",
         "ReshardError",
         "RouteError",

@@ -7,6 +7,7 @@ from sharded_queue import logs as _logs  # noqa: F401 - first: it shields the lo
 from sharded_queue.settings import settings
 
 if TYPE_CHECKING:
+    from sharded_queue.admin.admin import Admin
     from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
     from sharded_queue.backends.memory.storage import RuntimeStorage
     from sharded_queue.backends.redis.client import RedisOptions, connect
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
         HandlerError,
         HandlerNotFound,
         LeaseLost,
+        NotPossible,
         QueueFull,
         ReshardError,
         RouteError,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from sharded_queue.worker.loop import Worker
 
 __all__ = [
+    "Admin",
     "Context",
     "Coordinator",
     "Handler",
@@ -47,6 +50,7 @@ __all__ = [
     "Lease",
     "LeaseLost",
     "Middleware",
+    "NotPossible",
     "Queue",
     "QueueFull",
     "Receipt",
@@ -74,6 +78,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "Admin": "admin.admin",
     "Context": "context",
     "Coordinator": "coordinator",
     "Handler": "handler",
@@ -83,6 +88,7 @@ _MODULES = {
     "Lease": "lease",
     "LeaseLost": "errors",
     "Middleware": "queue.middleware",
+    "NotPossible": "errors",
     "Queue": "queue.queue",
     "QueueFull": "errors",
     "Receipt": "queue.receipts",

@@ -5,6 +5,7 @@ Everything this library raises on purpose. An error has a class of its own only 
     ├── HandlerError         a handler class has a mistake (also TypeError)
     ├── HandlerNotFound      this process has no handler of that name (also LookupError)
     ├── LeaseLost            another worker may hold the thread now; nothing was written
+    ├── NotPossible          what a person asks for cannot be done; nothing was written (also ValueError)
     ├── QueueFull            the tube, the handler or Redis has no room; nothing was written
     ├── ReshardError         the number of threads cannot be changed yet; nothing was changed
     ├── RouteError           `route` did not return a usable route per request (also ValueError)
@@ -68,6 +69,10 @@ class HandlerNotFound(ShardedQueueError, LookupError):
 
 class LeaseLost(ShardedQueueError):
     """The fence of a write is no longer the thread's; the write changed nothing."""
+
+
+class NotPossible(ShardedQueueError, ValueError):
+    """What a person asks for cannot be done; the message says why."""
 
 
 class QueueFull(ShardedQueueError):

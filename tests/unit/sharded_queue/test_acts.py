@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from sharded_queue import RuntimeStorage, StorageUnavailable, letters, steps
+from sharded_queue import Admin, RuntimeStorage, StorageUnavailable, letters, steps
 from sharded_queue.admin.acts import ActionContext, BadField, Plan, Step, carry_out, make
-from sharded_queue.admin.handlers import Named, NotPossible
-from sharded_queue.errors import RouteError
+from sharded_queue.admin.handlers import Named
+from sharded_queue.admin.letters import ReplayLetters
+from sharded_queue.admin.pause import Pause
+from sharded_queue.errors import NotPossible, RouteError
 from sharded_queue.storage import Entry, Registration, Removal, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard, Tube
@@ -240,6 +242,26 @@ async def test_what_cannot_be_done_is_refused_and_nothing_is_written(action: str
         await planned(storage, action, said)
 
     assert await state_of(storage) == before
+
+
+async def test_a_program_sees_and_does_what_commands_and_pages_do() -> None:
+    storage = await filled()
+    admin = Admin(storage)
+    found = await admin.letters(HANDLER.name, error="closed", thread="5")
+    act = ReplayLetters(handler=admin.named(HANDLER.name), is_all=True, of_thread="5", head=True)
+    plan, settled = await admin.plan(act), await admin.do(act)
+
+    assert (await admin.state(HANDLER.name)).depth == 3 + 3 + 1 + 3 + 1 + 1
+    assert (await admin.explain(HANDLER.name, "4")).is_paused
+    assert [bytes(each.request) for each in await admin.peek(HANDLER.name, "5")] == [b"[50]", b"[51]", b"[52]", b"[1]"]
+    assert sorted(each.number for each in found) == sorted(settled.done)
+    assert plan.question == "Replay 3 dead letters of shop.Charge of thread '5'?"
+    assert [each.due_at[:10] for each in await admin.delayed(HANDLER.name, count=1)]
+    assert [each.name for each in await admin.schedules(HANDLER.name)] == ["nightly"]
+    assert [each.thread for each in await admin.paused(HANDLER.name)] == ["4"]
+    assert await admin.workers(HANDLER.name) == []
+    with pytest.raises(NotPossible, match="has no thread 'gone'"):
+        await admin.do(Pause(handler=HANDLER, thread="gone"))
 
 
 @pytest.mark.parametrize("thread", ["a\nb", "\u202e", "x" * 257, ""])

@@ -7,15 +7,17 @@ form on a page. Both give texts, and `make` reads them.
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
 
 from sharded_queue.admin.bodies import Bodies
-from sharded_queue.admin.handlers import Named, NotPossible
-from sharded_queue.errors import StorageUnavailable
+from sharded_queue.admin.handlers import Named
+from sharded_queue.errors import NotPossible, StorageUnavailable
 from sharded_queue.printable import be, counted
 from sharded_queue.storage import Storage
 
-A = TypeVar("A", bound="Act")
+T = TypeVar("T")
+"""The answer of an act."""
+A = TypeVar("A", bound="Act[Any]")
 Right = Literal["viewer", "operator", "admin"]
 """A viewer looks; an operator also pauses, resumes, replays and cancels; an admin also drops, removes and reshards."""
 
@@ -57,7 +59,7 @@ class ActionContext(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Act:
+class Act(Generic[T]):
     """One kind of act, with what a person said of it. Its docstring is the help of its command."""
 
     name: ClassVar[str]
@@ -68,7 +70,7 @@ class Act:
     """Whether a terminal asks before it, as a page does before every act."""
     handler: Named
 
-    async def plan(self, context: ActionContext) -> "Plan":
+    async def plan(self, context: ActionContext) -> "Plan[T]":
         """
         What it would do. Nothing is written.
 
@@ -77,7 +79,7 @@ class Act:
         """
         raise NotImplementedError
 
-    def steps(self, context: ActionContext) -> AsyncIterator["Step"]:
+    def steps(self, context: ActionContext) -> AsyncIterator["Step[T]"]:
         """
         Do it: in steps, each of which is bounded and atomic, so that an act that was cut can be asked for again. Yields
         what is done so far, after each step.
@@ -87,7 +89,7 @@ class Act:
         """
         raise NotImplementedError
 
-    def sentences(self, step: "Step") -> list[str]:
+    def sentences(self, step: "Step[T]") -> list[str]:
         """What was done, and what the person has to know of it. *step*: the last one."""
         raise NotImplementedError
 
@@ -98,25 +100,25 @@ class Act:
         ]
 
 
-class Plan(NamedTuple):
+class Plan(NamedTuple, Generic[T]):
     """
     What an act would do, and to how many things. *act*: what was asked for, bound to what there was then: it leaves
     alone what comes later. *known*: what a field is now that a page asks for.
     """
 
-    act: Act
+    act: Act[T]
     question: str
     effect: str
     total: int = 1
     known: str = ""
 
 
-class Step(NamedTuple):
+class Step(NamedTuple, Generic[T]):
     """
     How far an act is: the *answer* so far, the numbers that are *done* of *total*, and what is *left*, with the reason.
     """
 
-    answer: Any
+    answer: T
     total: int = 0
     done: Sequence[int] = ()
     left: Mapping[str, str] = {}
@@ -134,7 +136,7 @@ class BadField(NotPossible):
         self.name = name
 
 
-def given_fields(act: type[Act]) -> list[tuple["Field[Any]", Given]]:
+def given_fields(act: type[Act[Any]]) -> list[tuple["Field[Any]", Given]]:
     return [(each, each.metadata["given"]) for each in fields(act) if "given" in each.metadata]
 
 
@@ -169,7 +171,7 @@ def _texts(how: Given, value: Any) -> list[str]:
     return [] if value in (None, "") else [how.write(value)]
 
 
-async def carry_out(act: Act, context: ActionContext) -> AsyncIterator[Step]:
+async def carry_out(act: Act[T], context: ActionContext) -> AsyncIterator[Step[T]]:
     """
     As `Act.steps`; where Redis falls silent in between, the error says how much is done.
 

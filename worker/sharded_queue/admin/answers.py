@@ -183,6 +183,7 @@ class Peeked(Stored, frozen=True):
 class Letter(Stored, frozen=True):
     """`dead list`: a line a dead letter."""
 
+    shard: int
     number: int
     thread: str
     priority: int
@@ -399,8 +400,9 @@ def value_of(body: bytes) -> msgspec.Raw:
         raise SerializationError(f"{printable(body, 80)} is not JSON: {error}") from error
 
 
-def letter(dead: state.Dead) -> Letter:
+def letter(dead: state.Dead, shard: int = 0) -> Letter:
     return Letter(
+        shard=shard,
         number=dead.number,
         thread=dead.thread,
         priority=dead.priority,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from sharded_queue.admin import answers
-from sharded_queue.admin.acts import ActionContext, BadField, Plan, given
-from sharded_queue.admin.handlers import Named, NotPossible
+from sharded_queue.admin.acts import ActionContext, BadField, Plan, T, given
+from sharded_queue.admin.handlers import Named
 from sharded_queue.admin.numbers import OfNumbers
+from sharded_queue.errors import NotPossible
 from sharded_queue.printable import instant
 from sharded_queue.state import Delayed
 from sharded_queue.steps import in_steps
@@ -18,12 +19,12 @@ from sharded_queue.tube import Shard
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfDelayed(OfNumbers):
+class OfDelayed(OfNumbers[T]):
     """What acts on delayed requests have in common."""
 
     noun = "delayed request"
 
-    async def bind_all(self, context: ActionContext) -> tuple[OfNumbers, int]:
+    async def bind_all(self, context: ActionContext) -> tuple[OfNumbers[T], int]:
         return self, sum(state.delayed for state in await context.storage.observe(self.handler.shards, 0))
 
     async def find_all(self, context: ActionContext) -> dict[Shard, list[int]]:
@@ -41,7 +42,7 @@ class OfDelayed(OfNumbers):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cancel(OfDelayed):
+class Cancel(OfDelayed[answers.Cancelled]):
     """
     Cancel delayed requests by the NUMBERS that `delayed list` and the receipts of a registration show. Exit 1 if one of
     them is not delayed any more: it is in its tube, was handled, or never existed.
@@ -63,7 +64,7 @@ class Cancel(OfDelayed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunDelayed(OfDelayed):
+class RunDelayed(OfDelayed[answers.Ran]):
     """
     Let delayed requests join the tails of their tubes now, by the NUMBERS that `delayed list` shows. Exit 1 if one of
     them is not delayed any more.
@@ -85,7 +86,7 @@ class RunDelayed(OfDelayed):
 
 
 @dataclass(frozen=True, kw_only=True)
-class MoveDelayed(OfDelayed):
+class MoveDelayed(OfDelayed[answers.Moved]):
     """
     Give delayed requests another time, by the NUMBERS that `delayed list` shows: --at a time, or --in seconds. Exit 1
     if one of them is not delayed any more.
@@ -113,7 +114,7 @@ class MoveDelayed(OfDelayed):
             raise NotPossible("the new time is not given")
         return self.at_ms
 
-    async def plan(self, context: ActionContext) -> Plan:
+    async def plan(self, context: ActionContext) -> Plan[answers.Moved]:
         plan = await super().plan(context)
         if self.at_ms is None:
             return plan

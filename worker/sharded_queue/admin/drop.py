@@ -1,15 +1,16 @@
 """Take waiting requests out of a thread: those that are named, or all. They become dead letters."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sharded_queue.admin import answers
 from sharded_queue.admin.acts import ActionContext, Plan, Step, given
-from sharded_queue.admin.handlers import NotPossible, must_have
+from sharded_queue.admin.handlers import must_have
 from sharded_queue.admin.numbers import must_select
 from sharded_queue.admin.reasons import WithReason
+from sharded_queue.errors import NotPossible
 from sharded_queue.printable import be, counted
 from sharded_queue.settings import settings
 from sharded_queue.storage import TOO_DEEP, Dropped, Waiting, digest_of
@@ -49,7 +50,7 @@ def read_request(text: str) -> RequestNumber:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DropRequests(WithReason):
+class DropRequests(WithReason[answers.Dropped]):
     """
     Drop waiting requests of a thread, by the NUMBERS that `peek` shows, or all of it. They go to the dead letters, and
     `dead replay` puts them back. The others keep their order. Exit 1 if one of them stays. The NUMBERS are those of one
@@ -68,7 +69,7 @@ class DropRequests(WithReason):
     def what(self) -> str:
         return f"thread {self.thread} of {self.handler.name}"
 
-    async def plan(self, context: ActionContext) -> Plan:
+    async def plan(self, context: ActionContext) -> Plan[answers.Dropped]:
         must_select(self.noun, self.numbers, self.is_all)
         if len(self.numbers) > MOST_NAMED:
             raise NotPossible(f"{len(self.numbers):,} requests are named: at most {MOST_NAMED:,} at once, or all")
@@ -99,7 +100,7 @@ class DropRequests(WithReason):
             return each.priority
         return settings.default_priority if self.priority is None else self.priority
 
-    async def steps(self, context: ActionContext) -> AsyncIterator[Step]:
+    async def steps(self, context: ActionContext) -> AsyncIterator[Step[answers.Dropped]]:
         shard, removal = self.handler.shard_of(self.thread), self.removal
         named = [await self._as_it_is(context, each) for each in self.numbers]
         there = [Waiting(self._priority_of(each), each.number, each.digest) for each in named if each.digest]
@@ -114,9 +115,9 @@ class DropRequests(WithReason):
         notes = [DUPLICATES] if dropped.letters and await context.storage.has_identities(shard) else []
         yield Step(answer, len(dropped.letters) + len(left), dropped.letters, left, notes, is_partial=is_partial)
 
-    def sentences(self, step: Step) -> list[str]:
-        letters: Sequence[int] = step.answer.letters
-        many, hand = len(letters), step.answer.in_hand
+    def sentences(self, step: Step[answers.Dropped]) -> list[str]:
+        letters, hand = step.answer.letters, step.answer.in_hand
+        many = len(letters)
         said = [f"{counted(many, self.noun)} of {self.what} {be(many)} dropped"]
         if letters:
             said[0] += f": dead letters {letters[0]} to {letters[-1]}"

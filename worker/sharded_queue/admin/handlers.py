@@ -11,16 +11,12 @@ from pkgutil import iter_modules
 from typing import NamedTuple
 
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.errors import SettingsError, ShardedQueueError, StorageUnavailable, describe
+from sharded_queue.errors import NotPossible, SettingsError, StorageUnavailable, describe
 from sharded_queue.handler import Handler, find, known
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
 from sharded_queue.storage import Storage, observe_readable
 from sharded_queue.tube import Shard, shard_of, shards_of
-
-
-class NotPossible(ShardedQueueError, ValueError):
-    """What a person asks for cannot be done; the message says why."""
 
 
 class Named(NamedTuple):

@@ -6,16 +6,16 @@ from dataclasses import dataclass, replace
 from sharded_queue import letters
 from sharded_queue.admin import answers
 from sharded_queue.admin.acts import ActionContext, Plan, given
-from sharded_queue.admin.handlers import NotPossible
 from sharded_queue.admin.numbers import Number, OfNumbers, read_number
 from sharded_queue.admin.reasons import WithReason
 from sharded_queue.admin.search import Search, find_all
+from sharded_queue.errors import NotPossible
 from sharded_queue.storage import Storage
 from sharded_queue.tube import Shard
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfLetters(OfNumbers):
+class OfLetters(OfNumbers[answers.Settled]):
     """What replaying and dropping have in common."""
 
     noun = "dead letter"
@@ -29,7 +29,7 @@ class OfLetters(OfNumbers):
     def search(self) -> Search:
         return Search(self.text, self.error, self.of_thread)
 
-    async def plan(self, context: ActionContext) -> Plan:
+    async def plan(self, context: ActionContext) -> Plan[answers.Settled]:
         if any(self.search) and not self.is_all:
             raise NotPossible("a search is one of all dead letters: leave the numbers out")
         return await super().plan(context)
@@ -37,7 +37,7 @@ class OfLetters(OfNumbers):
     def what(self, number: int) -> str:
         return " ".join([super().what(number), *[self.search.words] * bool(self.search.words)])
 
-    async def bind_all(self, context: ActionContext) -> tuple[OfNumbers, int]:
+    async def bind_all(self, context: ActionContext) -> tuple[OfNumbers[answers.Settled], int]:
         states = await context.storage.observe(self.handler.shards, 0)
         bound = replace(self, until=self.until or tuple(Number(state.dead, state.shard.number) for state in states))
         if not any(self.search):
@@ -83,7 +83,7 @@ class ReplayLetters(OfLetters):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DropLetters(OfLetters, WithReason):
+class DropLetters(OfLetters, WithReason[answers.Settled]):
     """Delete dead letters for good."""
 
     name, right, is_asked, verb = "dead drop", "admin", True, "Drop"

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
-from sharded_queue.admin.acts import Act, ActionContext, Plan, Step, given
-from sharded_queue.admin.answers import Answer
-from sharded_queue.admin.handlers import Named, NotPossible
+from sharded_queue.admin.acts import Act, ActionContext, Plan, Step, T, given
+from sharded_queue.admin.handlers import Named
+from sharded_queue.errors import NotPossible
 from sharded_queue.printable import be, counted, printable
 from sharded_queue.storage import Storage
 from sharded_queue.tube import Shard
@@ -68,16 +68,17 @@ def must_select(noun: str, numbers: Sequence[object], is_all: bool) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OfNumbers(Act):
+class OfNumbers(Act[T]):
     """An act on dead letters or delayed requests."""
 
     verb: ClassVar[str]
     numbers: tuple[Number, ...] = given("numbers", default=(), read=read_number, write=str, is_list=True)
     is_all: bool = given("all", "All that the handler has now.", default=False, is_flag=True)
 
-    async def plan(self, context: ActionContext) -> Plan:
+    async def plan(self, context: ActionContext) -> Plan[T]:
         must_select(self.noun, self.numbers, self.is_all)
-        bound, total = self, sum(map(len, by_shard(self.handler, self.numbers).values()))
+        bound: OfNumbers[T] = self
+        total = sum(map(len, by_shard(self.handler, self.numbers).values()))
         if self.is_all:
             bound, total = await self.bind_all(context)
         return Plan(bound, f"{self.verb} {self.what(total)}?", self.effect(total), total)
@@ -85,7 +86,7 @@ class OfNumbers(Act):
     def what(self, number: int) -> str:
         return f"{counted(number, self.noun)} of {self.handler.name}"
 
-    async def bind_all(self, context: ActionContext) -> tuple["OfNumbers", int]:
+    async def bind_all(self, context: ActionContext) -> tuple["OfNumbers[T]", int]:
         """This act, of all that there are now, and their number."""
         raise NotImplementedError
 
@@ -107,10 +108,10 @@ class OfNumbers(Act):
     async def why_left(self, storage: Storage, shard: Shard, numbers: Sequence[int]) -> Mapping[int, str]:
         raise NotImplementedError
 
-    def answer(self, done: list[int], left: dict[str, str]) -> Answer:
+    def answer(self, done: list[int], left: dict[str, str]) -> T:
         raise NotImplementedError
 
-    async def steps(self, context: ActionContext) -> AsyncIterator[Step]:
+    async def steps(self, context: ActionContext) -> AsyncIterator[Step[T]]:
         done, left = list[int](), dict[str, str]()
         chosen = await self.find_all(context) if self.is_all else by_shard(self.handler, self.numbers)
         total = sum(map(len, chosen.values()))
@@ -126,6 +127,6 @@ class OfNumbers(Act):
             left |= {str(Number(number, at)): why for number, why in reasons.items()}
         yield Step(self.answer(done, left), total, done, left)
 
-    def sentences(self, step: Step) -> list[str]:
+    def sentences(self, step: Step[T]) -> list[str]:
         many = len(step.done)
         return [f"{self.what(many)} {be(many)} {self.outcome()}"]

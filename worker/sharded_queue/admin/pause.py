@@ -1,20 +1,20 @@
 """Pause and resume handlers and threads, and list what is paused."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from sharded_queue.admin import answers
 from sharded_queue.admin.acts import Act, ActionContext, Plan, Step, given
-from sharded_queue.admin.handlers import HandlerSelection, must_have
-from sharded_queue.backends.redis.storage import RedisStorage
+from sharded_queue.admin.handlers import must_have
 from sharded_queue.printable import counted
 from sharded_queue.route import Route, checked
+from sharded_queue.storage import Storage
 from sharded_queue.tube import Shard
 
 
 @dataclass(frozen=True, kw_only=True)
-class Switch(Act):
+class Switch(Act[answers.Switched]):
     """What pausing and resuming have in common."""
 
     is_paused: ClassVar[bool]
@@ -34,12 +34,12 @@ class Switch(Act):
             return sum(tube.depth for tube in state.tubes)
         return sum(state.depth for state in await context.storage.observe(self.handler.shards, 0))
 
-    async def steps(self, context: ActionContext) -> AsyncIterator[Step]:
+    async def steps(self, context: ActionContext) -> AsyncIterator[Step[answers.Switched]]:
         changed = any([await context.storage.pause(shard, self.thread, self.is_paused) for shard in self.shards])
         name = self.handler.name
         yield Step(answers.Switched(handler=name, thread=self.thread, paused=self.is_paused, changed=changed))
 
-    def sentences(self, step: Step) -> list[str]:
+    def sentences(self, step: Step[answers.Switched]) -> list[str]:
         state = "paused" if self.is_paused else "running"
         return [f"{self.what} is {state}" if step.answer.changed else f"{self.what} was {state} already"]
 
@@ -55,7 +55,7 @@ class Pause(Switch):
     name, is_paused = "pause", True
     force: bool = given("force", "Do it even if Redis has never seen this name.", default=False, is_flag=True)
 
-    async def plan(self, context: ActionContext) -> Plan:
+    async def plan(self, context: ActionContext) -> Plan[answers.Switched]:
         if self.thread is not None:
             checked(Route(self.thread))
             if not self.force:
@@ -72,7 +72,7 @@ class Resume(Switch):
 
     name, is_paused = "resume", False
 
-    async def plan(self, context: ActionContext) -> Plan:
+    async def plan(self, context: ActionContext) -> Plan[answers.Switched]:
         if self.thread is not None:
             await must_have(context.storage, self.handler, self.thread)
         waiting = counted(await self.count_waiting(context), "request")
@@ -80,8 +80,7 @@ class Resume(Switch):
         return Plan(self, f"Resume {self.what}?", effect)
 
 
-async def list_paused(storage: RedisStorage, sought: HandlerSelection) -> list[answers.Paused]:
-    shards = await sought.shards(storage)
+async def list_paused(storage: Storage, shards: Sequence[Shard]) -> list[answers.Paused]:
     states = await storage.observe(shards, 0)
     whole = dict.fromkeys(state.shard.handler for state in states if state.is_paused)
     listed = [answers.Paused(handler=handler, thread=None) for handler in whole]

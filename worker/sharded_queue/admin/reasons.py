@@ -3,7 +3,7 @@
 import getpass
 from dataclasses import dataclass
 
-from sharded_queue.admin.acts import Act, BadField, given
+from sharded_queue.admin.acts import Act, BadField, T, given
 from sharded_queue.storage import Removal
 
 
@@ -25,7 +25,7 @@ def read_reason(text: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithReason(Act):
+class WithReason(Act[T]):
     """Something is taken away."""
 
     reason: str = given(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from sharded_queue.admin import answers
 from sharded_queue.admin.acts import Act, ActionContext, BadField, Plan, Step, given
-from sharded_queue.admin.handlers import NotPossible
+from sharded_queue.errors import NotPossible
 from sharded_queue.printable import be, counted, printable
 from sharded_queue.state import ShardState
 from sharded_queue.tube import Layout, threads_fault
@@ -22,7 +22,7 @@ def read_threads(text: str) -> int:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reshard(Act):
+class Reshard(Act[answers.Layout]):
     """
     Spread the keys of a handler over THREADS threads, for all producers at once and without reordering: a thread of the
     new layout waits until the threads of the old layout that share keys with it are drained. Without THREADS, show the
@@ -32,7 +32,7 @@ class Reshard(Act):
     name, right = "reshard", "admin"
     threads: int | None = given("threads", default=None, read=read_threads, label="Over how many threads")
 
-    async def plan(self, context: ActionContext) -> Plan:
+    async def plan(self, context: ActionContext) -> Plan[answers.Layout]:
         if self.threads is not None and (fault := threads_fault(self.threads, self.handler.spread)):
             raise BadField("threads", f"the number of threads is {fault}")
         now = await self._layout(context)
@@ -43,7 +43,7 @@ class Reshard(Act):
         many = "another number of threads" if self.threads is None else counted(self.threads, "thread")
         return Plan(self, f"Spread the keys of {self.handler.name} over {many}?", effect)
 
-    async def steps(self, context: ActionContext) -> AsyncIterator[Step]:
+    async def steps(self, context: ActionContext) -> AsyncIterator[Step[answers.Layout]]:
         before = await self._layout(context)
         if self.threads is not None:
             for shard in self.handler.shards:
@@ -73,8 +73,8 @@ class Reshard(Act):
             )
         return max(layouts, key=lambda layout: layout.number)
 
-    def sentences(self, step: Step) -> list[str]:
-        now: answers.Layout = step.answer
+    def sentences(self, step: Step[answers.Layout]) -> list[str]:
+        now = step.answer
         words = f"the keys of {now.handler} are spread over {counted(now.threads, 'thread')}, by layout {now.layout}"
         if now.undrained:
             waits = "waits" if now.parked == 1 else "wait"

@@ -13,6 +13,8 @@ from sharded_queue.state import Dead
 from sharded_queue.storage import Storage
 from sharded_queue.tube import Shard
 
+SHOWN = Bodies()
+
 
 class Letter(NamedTuple):
     """A dead letter, and the number of its shard; the two numbers together name it."""
@@ -32,7 +34,7 @@ class Search(NamedTuple):
     error: str = ""
     thread: str = ""
 
-    def finds(self, handler: str, letter: Dead, bodies: Bodies) -> bool:
+    def finds(self, handler: str, letter: Dead, bodies: Bodies = SHOWN) -> bool:
         error = bodies.error(letter.error)
         if self.thread and letter.thread != self.thread:
             return False

@@ -5,10 +5,10 @@ from typing import NamedTuple
 
 from sharded_queue.admin import answers
 from sharded_queue.admin.words import progress_words
-from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.lease import worker_of
 from sharded_queue.printable import printable
 from sharded_queue.state import Hold, Progress, ShardState, WorkerState
+from sharded_queue.storage import Storage
 from sharded_queue.tube import Shard
 
 
@@ -34,7 +34,7 @@ class Serving(NamedTuple):
     longest: tuple[Hold, Progress | None] | None = None
 
 
-async def known(storage: RedisStorage, state: ShardState) -> Known:
+async def known(storage: Storage, state: ShardState) -> Known:
     threads = [hold.thread for hold in busy(state.held)]
     reports = await storage.progress(state.shard, threads) if threads else {}
     return Known(state.shard, await storage.workers(state.shard), state.held, reports)

@@ -20,7 +20,7 @@ Texts = Mapping[str, Sequence[str]]
 
 
 def act_command(
-    act: type[Act], *more: click.Parameter, read: Callable[[dict[str, Any]], Texts] = lambda _: {}
+    act: type[Act[Any]], *more: click.Parameter, read: Callable[[dict[str, Any]], Texts] = lambda _: {}
 ) -> click.Command:
     """The command of an act. *read* makes fields of what is given by *more* parameters."""
     hows = [how for _, how in given_fields(act) if not how.is_hidden]
@@ -31,7 +31,7 @@ def act_command(
         asked = make(act, found, {**texts, **read(values)})
         is_sure = values.get("is_sure", not act.is_asked)
 
-        async def do(storage: RedisStorage) -> Plan | Step:
+        async def do(storage: RedisStorage) -> Plan[Any] | Step[Any]:
             return await _do(ActionContext(storage), asked, is_sure=is_sure, is_planned=values["is_planned"])
 
         done = read_about(found, do, force=bool(values.get("force")))
@@ -78,7 +78,7 @@ def _texts(value: Any) -> list[str]:
     return [] if value is None else [value] if isinstance(value, str) else list(value)
 
 
-async def _do(context: ActionContext, act: Act, *, is_sure: bool, is_planned: bool) -> Plan | Step:
+async def _do(context: ActionContext, act: Act[Any], *, is_sure: bool, is_planned: bool) -> Plan[Any] | Step[Any]:
     """What became of it, or only what it would do."""
     plan = await act.plan(context)
     if is_planned:

@@ -6,19 +6,20 @@ An act is asked for twice: `ask` makes the question of the confirmation, and `pe
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.datastructures import QueryParams
 
 from sharded_queue.admin.acts import Act, ActionContext, BadField, carry_out, given_fields, make
 from sharded_queue.admin.delayed import Cancel, MoveDelayed, RunDelayed
 from sharded_queue.admin.drop import DropRequests
-from sharded_queue.admin.handlers import Named, NotPossible
+from sharded_queue.admin.handlers import Named
 from sharded_queue.admin.letters import DropLetters, ReplayLetters
 from sharded_queue.admin.pause import Pause, Resume
 from sharded_queue.admin.reshard import Reshard
 from sharded_queue.admin.schedules import EditSchedule, RemoveSchedule, RunSchedule
 from sharded_queue.admin.search import Search
+from sharded_queue.errors import NotPossible
 from sharded_queue.printable import be, printable
 from sharded_queue.web.jobs import MOST_LEFT, Job
 
@@ -74,7 +75,7 @@ class Desk(NamedTuple):
 class Button:
     """An act as pages offer it: under a name and a label of its own, and with some of its fields *said*."""
 
-    def __init__(self, name: str, label: str, act: type[Act], **said: str) -> None:
+    def __init__(self, name: str, label: str, act: type[Act[Any]], **said: str) -> None:
         self.name, self.label, self.act, self.said = name, label, act, said
         self.role = act.right
 
@@ -110,7 +111,7 @@ class Button:
         if not job.result.startswith(act.handler.name):
             job.result = job.result[0].upper() + job.result[1:]
 
-    def _made(self, desk: Desk, form: Form, texts: Mapping[str, Sequence[str]]) -> Act:
+    def _made(self, desk: Desk, form: Form, texts: Mapping[str, Sequence[str]]) -> Act[Any]:
         return make(self.act, desk.handler(form), texts)
 
     def _texts(self, form: Form, person: str = "") -> dict[str, list[str]]:

@@ -20,10 +20,10 @@ from starlette.staticfiles import StaticFiles
 
 from sharded_queue.admin.acts import ActionContext, given_fields
 from sharded_queue.admin.bodies import Bodies
-from sharded_queue.admin.handlers import Named, NotPossible
+from sharded_queue.admin.handlers import Named
 from sharded_queue.backends.redis.client import RedisOptions
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.errors import ShardedQueueError, describe
+from sharded_queue.errors import NotPossible, ShardedQueueError, describe
 from sharded_queue.state import ShardState
 from sharded_queue.web import csrf, headers
 from sharded_queue.web.actions import ACTIONS, Button, Desk, Forbidden, Form, Proposal, TooMany

@@ -14,10 +14,11 @@ from typing import cast
 import click
 
 from sharded_queue import logs
-from sharded_queue.admin.handlers import NotPossible, import_all, named
+from sharded_queue.admin.handlers import import_all, named
 from sharded_queue.backends.redis.bounded_parser import bind_parser
 from sharded_queue.backends.redis.client import close, connect
 from sharded_queue.backends.redis.storage import RedisStorage
+from sharded_queue.errors import NotPossible
 from sharded_queue.options import NAME, module_options
 from sharded_queue.printable import printable
 from sharded_queue.settings import settings

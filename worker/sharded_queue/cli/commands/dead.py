@@ -28,9 +28,10 @@ def dead() -> None:
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per dead letter.")
 def list_(handler: Named, count: int, with_traceback: bool, as_json: bool) -> None:
     """List the newest dead letters of a handler, with the reason."""
-    listed = [each.dead for each in read_about(handler, lambda storage: newest(storage, handler, count))]
+    found = read_about(handler, lambda storage: newest(storage, handler, count))
+    listed = [each.dead for each in found]
     if as_json:
-        emit_lines(map(answers.letter, listed))
+        emit_lines(answers.letter(each.dead, each.shard) for each in found)
     elif listed and with_traceback:
         for letter in listed:
             show([letter])

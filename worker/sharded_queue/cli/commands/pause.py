@@ -5,6 +5,7 @@ import click
 from sharded_queue.admin import answers
 from sharded_queue.admin.handlers import HandlerSelection
 from sharded_queue.admin.pause import Pause, Resume, list_paused, name_of
+from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.acts import act_command
 from sharded_queue.cli.arguments import about_handlers
 from sharded_queue.cli.output import emit_lines, read
@@ -19,7 +20,11 @@ resume = act_command(Resume)
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per paused handler or thread.")
 def paused(sought: HandlerSelection, as_json: bool) -> None:
     """List paused handlers and paused threads."""
-    found = read(lambda storage: list_paused(storage, sought))
+
+    async def ask(storage: RedisStorage) -> list[answers.Paused]:
+        return await list_paused(storage, await sought.shards(storage))
+
+    found = read(ask)
     if as_json:
         emit_lines(found)
     else:
