@@ -1,7 +1,10 @@
 """Acts of people: what holds of each of them, in a terminal as on a page."""
 
 import json
+import os
 import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -17,11 +20,11 @@ from sharded_queue.admin.handlers import Named
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.cli.program import main
 from sharded_queue.coordinator import BindRequest
-from sharded_queue.storage import Entry, Failure, Registration, Schedule
+from sharded_queue.storage import Entry, Failure, Registration, Removal, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard
 from sharded_queue.web.actions import ACTIONS, Desk, Proposal
-from tools.redis_server import Ask
+from tools.redis_server import Ask, RedisServer
 
 pytestmark = pytest.mark.redis
 
@@ -100,3 +103,46 @@ def test_a_plan_writes_nothing_and_is_what_the_page_asks(ask: Ask, words: str, f
         "total": 0,
     }
     assert typed(words, "--dry-run").stdout == f"{proposal.question} {proposal.effect}\n"
+
+
+LETTERS = 2_000
+"""Of one thread: four steps of a replay to the head, between which the thread is paused."""
+
+
+async def die_all(redis: Redis) -> None:
+    bodies = [b"[%d]" % number for number in range(LETTERS)]
+    await RedisStorage(redis).register(SHARD, Registration([Entry("many", 0, bodies)]))
+    await RedisStorage(redis).drop(SHARD, "many", Removal("bob", "closed"))
+    await RedisStorage(redis).register(SHARD, Registration([Entry("many", 0, [b"[%d]" % LETTERS])]))
+
+
+async def bind_some(redis: Redis) -> list[str]:
+    """The threads that a worker gets now, which gives them back at once."""
+    coordinator = RedisCoordinator(redis)
+    coordinator.attach(RedisStorage(redis))
+    batches = (await coordinator.bind(SHARD, BindRequest("w/2", 10, 1, 15.0))).batches
+    await coordinator.release([batch.lease for batch in batches])
+    return [batch.lease.thread for batch in batches]
+
+
+@pytest.mark.parametrize("steps", range(1, 4))
+def test_a_replay_to_the_head_that_is_killed_is_finished_by_typing_it_again_and_keeps_the_order(
+    ask: Ask, redis_server: RedisServer, steps: int
+) -> None:
+    ask(die_all)
+    words = [sys.executable, "-m", "sharded_queue", "dead", "replay", HANDLER, "--all", "--head", "--of-thread", "many"]
+    environment = {**os.environ, "QUEUE_REDIS_ADDRESS": redis_server.address}
+    with subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as replay:
+        assert replay.stderr
+        for _ in range(steps):
+            assert "of 2,000 dead letters" in replay.stderr.readline()
+        replay.kill()
+    said = typed(f"explain {HANDLER} many").output
+    is_over = "is paused" not in said
+
+    assert is_over or "its dead letters are being put back at its head" in said
+    assert ("many" in ask(bind_some)) == is_over
+    assert typed(f"dead replay {HANDLER} --all --head --of-thread many").exit_code == 0
+    assert "many" in ask(bind_some)
+    waiting = typed(f"peek {HANDLER} many --all --json").stdout.splitlines()
+    assert [json.loads(line)["request"] for line in waiting] == [[number] for number in range(LETTERS + 1)]
