@@ -89,7 +89,7 @@ class DropLetters(OfLetters, WithReason[answers.Settled]):
     name, right, is_asked, verb = "dead drop", "admin", True, "Drop"
 
     def effect(self, number: int) -> str:
-        return "It is gone for good." if number == 1 else "They are gone for good."
+        return f"Nothing brings {'it' if number == 1 else 'them'} back."
 
     def outcome(self) -> str:
         return "gone"

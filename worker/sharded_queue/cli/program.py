@@ -1,5 +1,5 @@
 """
-The program `sharded-queue`: one command per file in `commands/`, and the commands that other packages add.
+The program `sharded-queue`: one command per file in `commands/`, those of acts, and those that other packages add.
 
 Other packages name their commands in the entry-point group `sharded_queue.commands`, as the operator does for `run`, so
 the library never imports them. A command is imported when it is called: a worker starts while its first request waits,
@@ -21,11 +21,16 @@ from sharded_queue.settings import mistyped
 
 ADDED = "sharded_queue.commands"
 
-FILES = {"resume": "pause", "paused": "pause", "dropped": "drop"}
-"""The files of commands that are not named after their file."""
+ACTS = {
+    "pause": "pause:Pause",
+    "resume": "pause:Resume",
+    "reshard": "reshard:Reshard",
+    "drop": "drop:DropRequests",
+}
+"""Commands that are made from an act of `admin/`. Those of a group are added where the group is."""
 
 OWN = {
-    name: EntryPoint(name, f"sharded_queue.cli.commands.{FILES.get(name, name)}:{name} [worker]", ADDED)
+    name: EntryPoint(name, f"sharded_queue.cli.commands.{name}:{name} [worker]", ADDED)
     for name in (
         "worker",
         "workers",
@@ -33,12 +38,8 @@ OWN = {
         "lag",
         "peek",
         "explain",
-        "pause",
-        "resume",
         "paused",
-        "reshard",
         "dead",
-        "drop",
         "dropped",
         "delayed",
         "schedules",
@@ -46,7 +47,9 @@ OWN = {
         "check",
         "migrate",
     )
-} | {"web": EntryPoint("web", "sharded_queue.web.command:web [web]", ADDED)}
+}
+OWN |= {name: EntryPoint(name, f"sharded_queue.admin.{act} [worker]", ADDED) for name, act in ACTS.items()}
+OWN |= {"web": EntryPoint("web", "sharded_queue.web.command:web [web]", ADDED)}
 
 
 class Program(click.Group):
@@ -72,9 +75,16 @@ class Program(click.Group):
 
 
 def loaded(point: EntryPoint) -> click.Command:
-    """The command behind an entry point. If its package is missing, a command that says how to install it."""
+    """
+    The command behind an entry point, or the one that is made from the act there. If its package is missing, a command
+    that says how to install it.
+    """
     try:
         command = point.load()
+        if isinstance(command, type):
+            from sharded_queue.cli.acts import act_command  # noqa: PLC0415 - a worker does not load what draws tables
+
+            return act_command(command)
     except ModuleNotFoundError as error:
         return unavailable(point, error)
     assert isinstance(command, click.Command)

@@ -1,4 +1,4 @@
-"""`sharded-queue drop`: take waiting requests out of a thread; `dropped`: who did so, and why."""
+"""`sharded-queue dropped`: who dropped requests or dead letters, and why."""
 
 from collections.abc import Sequence
 
@@ -6,17 +6,13 @@ import click
 from rich.text import Text
 
 from sharded_queue.admin import answers
-from sharded_queue.admin.drop import DropRequests
 from sharded_queue.admin.handlers import Named
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.acts import act_command
 from sharded_queue.cli.arguments import about_handler
 from sharded_queue.cli.output import LONGEST, console, emit_lines, read_about
 from sharded_queue.cli.tables import Fitted, name, number, text, word
 from sharded_queue.printable import instant, printable
 from sharded_queue.state import Drop
-
-drop = act_command(DropRequests)
 
 
 @click.command()

@@ -1,18 +1,14 @@
-"""`sharded-queue pause`, `resume` and `paused`: stop handing out requests, resume, and list what is paused."""
+"""`sharded-queue paused`: what is paused."""
 
 import click
 
 from sharded_queue.admin import answers
 from sharded_queue.admin.handlers import HandlerSelection
-from sharded_queue.admin.pause import Pause, Resume, list_paused, name_of
+from sharded_queue.admin.pause import list_paused, name_of
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.cli.acts import act_command
 from sharded_queue.cli.arguments import about_handlers
 from sharded_queue.cli.output import emit_lines, read
 from sharded_queue.printable import printable
-
-pause = act_command(Pause)
-resume = act_command(Resume)
 
 
 @click.command()
