@@ -221,6 +221,19 @@ def test_a_held_thread_says_what_is_in_hand_and_how_long_its_lease_lasts(ask: As
     assert " unless it is renewed\n" in words
 
 
+def test_a_thread_in_work_says_that_it_is_paused(ask: Ask) -> None:
+    register(ask, "7", b"[1]", b"[2]")
+    bind(ask)
+    words = []
+    for what in (["7"], []):
+        typed("pause", "shop.Charge", *what)
+        words.append(typed("explain", "shop.Charge", "7").output.splitlines()[0])
+
+    assert all(each.startswith("thread 7 moves: worker-1/x holds it") for each in words)
+    assert words[0].endswith("; it is paused, and stands still after this batch")
+    assert words[1].endswith("; its handler is paused, and stands still after this batch")
+
+
 def test_dead_letters_that_were_dropped_are_no_dead_letters(ask: Ask) -> None:
     register(ask, "7", b"[1]")
     die(ask)

@@ -117,8 +117,16 @@ def thread_sentence(state: ThreadState) -> str:
         held = f"; {state.owner} holds it drained for a moment" if state.is_held else ""
         return f"thread {state.thread} has no requests{held}"
     if state.is_held:
-        return f"thread {state.thread} moves: {state.owner} holds it{work_of(state)}; {renewal(state)}"
+        held = f"{state.owner} holds it{work_of(state)}; {renewal(state)}"
+        return f"thread {state.thread} moves: {held}{pause_to_come(state)}"
     return obstacle(state) or wait_of(state)
+
+
+def pause_to_come(state: ThreadState) -> str:
+    """A pause does not end the batch that a worker has."""
+    if not state.is_handler_paused and state.blocked_seconds != inf:
+        return ""
+    return f"; {'its handler' if state.is_handler_paused else 'it'} is paused, and stands still after this batch"
 
 
 def work_of(state: ThreadState) -> str:
