@@ -34,7 +34,7 @@ CALL_MS = 60_000
 """The lifetime of a token for one owner, because the owner may be gone."""
 LEAVE_SECONDS = 1.0
 """A worker that ends waits no longer for Redis to take it off the lists of workers."""
-LEAVING_AT_ONCE = 4
+LEAVE_CONNECTIONS = 4
 """Commands at a time that do so. Each may need a connection of its own, and a worker may have two hundred handlers."""
 BLOCK_MARGIN_SECONDS = 5.0
 """The extra time that the answer to a blocking command may take."""
@@ -184,7 +184,7 @@ class RedisCoordinator(Coordinator):
 
         with suppress(TimeoutError):
             async with asyncio.timeout(LEAVE_SECONDS):
-                await asyncio.gather(*[take_off() for _ in range(LEAVING_AT_ONCE)])
+                await asyncio.gather(*[take_off() for _ in range(LEAVE_CONNECTIONS)])
 
     async def evict(self, shard: Shard, names: Sequence[str]) -> list[str]:
         threads: list[str] = []
