@@ -258,7 +258,7 @@ async def test_page_of_another_site_has_nothing_read(
 @pytest.mark.parametrize("thread", ["a\nb", "\u202e", "x" * 257])
 async def test_thread_that_no_request_can_have_is_not_paused(tmp_path: Path, thread: str) -> None:
     async with opened(tmp_path, allow_actions=True) as desk:
-        pause = PAUSE | {"thread": thread}
+        pause = PAUSE | {"thread": thread, "force": "yes"}
         asked = await desk.client.get("/confirm", params=pause)
 
         assert (asked.status_code, await desk.act(await desk.token(**PAUSE), **pause)) == (400, 400)

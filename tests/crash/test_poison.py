@@ -17,13 +17,15 @@ from sharded_queue.cli.commands.worker import serve
 from sharded_queue.cli.hooks import Hooks
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.storage import Dead
-from tests.crash.worker_processes import LEASE_SECONDS, WorkerProcesses
+from tests.crash.worker_processes import WorkerProcesses
 from tools.redis_server import RedisServer
 
 pytestmark = [pytest.mark.redis, pytest.mark.timeout(600)]
 SEED = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(2**32))
 SOON = 120
 CRASH_LIMIT = 5
+LEASE_SECONDS = 2.0
+"""A worker that stands still for as long counts as dead, as nobody can know better: a busy machine must not do that."""
 
 
 class PoisonHandler(Handler):
@@ -70,6 +72,7 @@ class Scene:
     def __init__(self, server: RedisServer, folder: Path) -> None:
         self.folder, self.random = folder, random.Random(SEED)
         self.processes = WorkerProcesses(server, folder, work)
+        self.processes.lease_seconds = LEASE_SECONDS
         self.redis = Redis(host="127.0.0.1", port=server.port)
         self.storage = RedisStorage(self.redis)
         self.queue = Queue(self.storage)
