@@ -23,7 +23,7 @@ check: install ## formatter, linter, types, import contracts: seconds
 test: OPTIONAL := promtool node chromium postgres
 test: install redis-server promtool node chromium postgres ## everything: unit, contract, crash, real Kubernetes, end to end
 	@$(BIN)/python -m tools.cluster prepare
-	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadgroup  # of these, those on a Kubernetes mostly wait
+	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadgroup  # one for the cluster's tests, which mostly wait
 
 docs: install ## the documentation as a site in build/docs, strictly: a warning is an error
 	@$(BIN)/python -m tools.docs

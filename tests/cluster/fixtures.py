@@ -1,6 +1,6 @@
 """
-What tests ask for: `cluster`, one for the whole run; `api_server`, the same for a test that asks for both, and for the
-others an API server whose pods never start; and `namespace`, a fresh one for each test.
+What tests ask for: `cluster`, one for the whole run; `api_server`, the same or, where no node can run, an API server
+whose pods never start; and `namespace`, a fresh one for each test.
 
 Loaded by `pytest_plugins = ["tests.cluster.fixtures"]`. What takes minutes the first time happens between collecting
 and running, for a test's time limit counts its fixtures; and only when a test that will run asks for it. For the
@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import pytest
 
-from tests.harness.order import kubernetes_of
+from tests.harness.order import uses_kubernetes
 from tests.harness.requirements import kubernetes_program
 from tools.cluster import binaries
 from tools.cluster import cluster as harness
@@ -39,25 +39,20 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """
-    There is one cluster a machine: where tests run side by side, those that use it stay together. So do those that
-    share an API server.
-    """
+    """There is one cluster a machine: where tests run side by side, those that use it stay together."""
     for item in items:
-        if fixture := kubernetes_of(item):
-            item.add_marker(pytest.mark.xdist_group("cluster" if harness.given() else fixture))
+        if uses_kubernetes(item):
+            item.add_marker(pytest.mark.xdist_group("cluster"))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    wanted = {fixture for item in session.items if (fixture := kubernetes_of(item))}
-    wanted |= {"api_server" for item in session.items if "api_programs" in fixtures_of(item)}
+    wanted = any(uses_kubernetes(item) or "api_programs" in fixtures_of(item) for item in session.items)
     if not wanted or session.config.option.collectonly:
         return
-    prepare = harness.prepare if "cluster" in wanted else harness.prepare_api_server
     capture = session.config.pluginmanager.getplugin("capturemanager")
     try:
         with capture.global_and_fixture_disabled():
-            prepare()
+            harness.prepare()
     except Exception as error:  # told by the tests that asked for a cluster; the others run
         session.config.stash[_problem] = error
 
@@ -87,20 +82,18 @@ def cluster(request: pytest.FixtureRequest) -> Cluster:
     return harness.connect()
 
 
-@pytest.fixture
-def api_server(request: pytest.FixtureRequest) -> Cluster:
-    """
-    An API server with its controllers, for tests that need no running pod: they need not wait for those on the cluster.
-    It is the cluster for a test that asks for both, and where KUBECONFIG names one.
-    """
-    is_cluster = "cluster" in request.fixturenames or harness.given()
-    server: Cluster = request.getfixturevalue("cluster" if is_cluster else "own_api_server")
-    return server
-
-
 @pytest.fixture(scope="session")
-def own_api_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """An API server of this process, which no other test process sees."""
+def api_server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """
+    The cluster; or, where this machine cannot run a node, an API server with its controllers: for tests that need no
+    running pod. In CI it is the cluster.
+    """
+    problem = _start_cluster(request)
+    if problem is None:
+        yield harness.connect()
+        return
+    if not _may_lack(problem):
+        _lack("api_server", problem, request.config)
     with ExitStack() as stack:
         try:
             server = stack.enter_context(serving(tmp_path_factory.mktemp("kubernetes")))
@@ -140,15 +133,14 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def refuse_to_share(items: Sequence[pytest.Item]) -> None:
     """Two processes of pytest-xdist would take the cluster away from each other."""
-    users = [item for item in items if kubernetes_of(item) == "cluster"]
+    users = filter(uses_kubernetes, items)
     if "PYTEST_XDIST_WORKER" in os.environ and not all(item.nodeid.endswith("@cluster") for item in users):
         pytest.fail("tests that use the cluster are to stay in one process: add --dist=loadgroup", pytrace=False)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    fixture = kubernetes_of(item)
-    if fixture and fixture in item.config.stash[_missing]:
+    for fixture in item.config.stash[_missing].intersection(fixtures_of(item)):
         pytest.skip(f"there is no {NAMES[fixture]}: the first test that asked for it says why")
 
 

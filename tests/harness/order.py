@@ -13,21 +13,19 @@ def seed(name: str) -> int:
     return int(os.environ.setdefault(name, str(random.SystemRandom().randrange(2**32))))
 
 
-def kubernetes_of(item: pytest.Item) -> str | None:
-    """The fixture that a test has its Kubernetes from: `cluster` if its pods must run, else `api_server`, or none."""
-    names = getattr(item, "fixturenames", ())
-    return next((fixture for fixture in ("cluster", "api_server") if fixture in names), None)
+def uses_kubernetes(item: pytest.Item) -> bool:
+    return not {"cluster", "api_server"}.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def shuffle(items: Iterable[pytest.Item], seed: int) -> list[pytest.Item]:
     """
-    Files in a random order, and the tests of each file: what a file sets up once is still set up once. Tests on a
-    Kubernetes come first, in their own order: they take longest, and start where the one before left the cluster. Those
+    Files in a random order, and the tests of each file: what a file sets up once is still set up once. Tests on the
+    cluster come first, in their own order: they take longest, and start where the one before left the cluster. Those
     marked as long come next, or a process of pytest-xdist would sit over one at the end, alone.
     """
     chance = random.Random(seed)
-    first = [item for item in items if kubernetes_of(item)]
-    files = [list(tests) for _, tests in groupby((i for i in items if not kubernetes_of(i)), lambda item: item.path)]
+    first = [item for item in items if uses_kubernetes(item)]
+    files = [list(tests) for _, tests in groupby((i for i in items if not uses_kubernetes(i)), lambda item: item.path)]
     for tests in [files, *files]:
         chance.shuffle(tests)  # type: ignore[arg-type]
     others = [test for tests in files for test in tests]

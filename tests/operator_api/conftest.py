@@ -5,7 +5,6 @@ for the tests that ask for `cluster`.
 
 import asyncio
 from collections.abc import Callable, Iterator
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -188,12 +187,9 @@ class Queues:
         return str(until(lambda: next((m for r, m in self.events() if r == reason), None), f"event {reason}"))
 
 
-install_crd_once = cache(install_crd)
-
-
-@pytest.fixture
+@pytest.fixture(scope="session")
 def crd(api_server: Cluster) -> None:
-    install_crd_once(api_server)
+    install_crd(api_server)
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ LEAST = {"minReplicas": 1, "maxReplicas": 2}
 RUNNABLE = "localhost/notifications:dev"
 
 
-@pytest.fixture(scope="module")
-def images(cluster: Cluster) -> list[str]:
-    return cluster.load_images()
+@pytest.fixture(autouse=True, scope="module")
+def _images(api_server: Cluster) -> None:
+    api_server.load_images()
 
 
-@pytest.mark.usefixtures("images")
+@pytest.mark.usefixtures("cluster")
 @pytest.mark.parametrize(
     ("image", "modules", "reason"),
     [

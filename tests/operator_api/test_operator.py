@@ -128,7 +128,6 @@ def test_threads_of_a_pod_that_ended_are_freed_long_before_their_lease_ends(queu
     assert queues.redis.owners() == others
 
 
-@pytest.mark.usefixtures("cluster")  # only a kubelet can have a process that goes on
 def test_threads_of_a_pod_that_is_merely_gone_wait_for_their_lease(queues: Queues, operator: Operator) -> None:
     """Its process may go on: two workers once had one thread in their hands then."""
     gone, *_ = holding_pods(queues, operator)

@@ -140,9 +140,12 @@ def prepare() -> None:
     Raises:
         CannotRun: with a sentence that says what is missing.
     """
-    prepare_api_server()
     if given():
+        clients()
         return
+    binaries.provide(*binaries.API)
+    with contextlib.suppress(CannotRun):  # tests that need it say why it is not there
+        kstatus.provide()
     machine.ready()
     network.refuse_routes()
     if not STATE.exists():
@@ -151,21 +154,6 @@ def prepare() -> None:
     with alone(CACHE / "images.lock"):
         substitute_images.pause()
         images.provide()
-
-
-def prepare_api_server() -> None:
-    """
-    The part of it for tests that need no node.
-
-    Raises:
-        CannotRun: with a sentence that says what is missing.
-    """
-    if given():
-        clients()
-    else:
-        binaries.provide(*binaries.API)
-        with contextlib.suppress(CannotRun):  # tests that need it say why it is not there
-            kstatus.provide()
 
 
 def up() -> bool:
