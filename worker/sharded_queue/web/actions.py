@@ -102,7 +102,7 @@ class Button:
         act = self._made(desk, form, self._texts(form, job.person))
         step = None
         async for step in carry_out(act, desk.context):
-            job.total, job.noun, job.done = step.total, act.noun, list(step.done)
+            job.total, job.noun, job.done = step.total, act.noun, step.done
         assert step
         job.left = dict(islice(step.left.items(), MOST_LEFT))
         many = len(step.left)

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Audit:
             self._write("")
 
     def say(
-        self, person: Person, action: str, what: dict[str, Any], result: str, numbers: list[int] | None = None
+        self, person: Person, action: str, what: dict[str, Any], result: str, numbers: Sequence[int] | None = None
     ) -> None:
         """
         *what*: the handler, thread and filter of the action. *result*: what became of it, in a sentence.

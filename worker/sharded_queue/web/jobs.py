@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from sharded_queue.printable import counted
@@ -22,7 +23,7 @@ class Job:
     """Where the person came from."""
     noun: str = ""
     total: int = 0
-    done: list[int] = field(default_factory=list)
+    done: Sequence[int] = ()
     left: dict[str, str] = field(default_factory=dict)
     result: str = ""
     error: str = ""
