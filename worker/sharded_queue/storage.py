@@ -204,6 +204,15 @@ class Removal(NamedTuple):
     actor: str
     reason: str
 
+    def check(self) -> None:
+        """
+        Raises:
+            ValueError: a part is empty, too long, or not a line of text.
+        """
+        for name, text, most in (("actor", self.actor, 200), ("reason", self.reason, 500)):
+            if not 0 < len(text) <= most or not text.isprintable():
+                raise ValueError(f"{name} is {text!r:.80}: give a line of 1 to {most} printable characters")
+
     @property
     def sentence(self) -> str:
         """
@@ -212,9 +221,7 @@ class Removal(NamedTuple):
         Raises:
             ValueError: a part is empty, too long, or not a line of text.
         """
-        for name, text, most in (("actor", self.actor, 200), ("reason", self.reason, 500)):
-            if not 0 < len(text) <= most or not text.isprintable():
-                raise ValueError(f"{name} is {text!r:.80}: give a line of 1 to {most} printable characters")
+        self.check()
         return f"dropped by {self.actor}: {self.reason}"
 
 

@@ -20,7 +20,7 @@ def read_reason(text: str) -> str:
     Raises:
         ValueError: this is not a line of text.
     """
-    assert Removal("somebody", text).sentence
+    Removal("somebody", text).check()
     return text
 
 
@@ -48,7 +48,7 @@ class WithReason(Act[T]):
         """
         removal = Removal(self.actor, self.reason)
         try:
-            assert removal.sentence
+            removal.check()
         except ValueError as error:
             raise BadField("reason", str(error)) from error
         return removal

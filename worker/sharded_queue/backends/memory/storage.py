@@ -154,7 +154,7 @@ class RuntimeStorage(Storage):
     ) -> list[int]:
         check_numbers(numbers)
         if removal:
-            assert removal.sentence
+            removal.check()
         return settle_dead(self.shards[shard], numbers, target, part, removal, self.shards.clock())
 
     async def drop(

@@ -390,7 +390,9 @@ class RedisStorage(Storage):
         removal: Removal | None = None,
     ) -> list[int]:
         check_numbers(numbers)
-        who = ("", "") if removal is None or not removal.sentence else removal
+        if removal:
+            removal.check()
+        who = removal or ("", "")
         arguments = [target, int(part.is_first), int(part.is_last), STEP_BYTES, *who, *dict.fromkeys(numbers)]
         done = await self._order("settle_dead", shard, arguments, settings.redis_timeout)
         return [int(number) for number in done]
