@@ -129,7 +129,7 @@ class History:
         return replace(self, work=self.work.after(seen, done, busy_lanes(seen, policy), policy.window, now))
 
     def with_lane_times(self, seen: Observation, now: float) -> "History":
-        """With what requests took while so many lanes were busy; before `with_counters`."""
+        """With what a request took, by the number of lanes that were busy; before `with_counters`."""
         times = dict(self.lane_times)
         for handler in {state.shard.handler for state in seen.shards}:
             shards = [state for state in seen.shards if state.shard.handler == handler]

@@ -110,7 +110,7 @@ class LaneTimes(NamedTuple):
     stall: Stall | None = None
 
     def after(self, settled: int, lanes: int, workers: int, now: float) -> "LaneTimes":
-        """With a reading of now: *workers* have this many *lanes* busy, and so many requests were *settled* since."""
+        """With a reading of now: *workers* have a number of *lanes* busy, and *settled* requests were settled since."""
         seconds = 0.0 if self.at is None else now - self.at
         sample = Sample(
             self.sample.readings + (lanes > 0),

@@ -7,30 +7,12 @@ import click
 
 from sharded_queue.admin.handlers import HandlerSelection, named
 from sharded_queue.options import NAME, Command, module_options
-from sharded_queue.timing import moment_ms
 
 
 class BadInput(click.ClickException):
     """An argument is wrong; the message says which and why."""
 
     exit_code = 2
-
-
-class MomentType(click.ParamType):  # type: ignore[type-arg]
-    """A time in ISO 8601, as milliseconds since 1970."""
-
-    name = "time"
-
-    def convert(self, value: str | int, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        try:
-            return moment_ms(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-MOMENT = MomentType()
 
 
 def about_handler(command: Command) -> Command:

@@ -1,7 +1,7 @@
 """`sharded-queue delayed`: requests that are not due yet."""
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -10,7 +10,6 @@ from rich.text import Text
 from sharded_queue.admin import answers
 from sharded_queue.admin.delayed import Cancel, MoveDelayed, RunDelayed, next_first
 from sharded_queue.admin.handlers import Named
-from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.acts import act_command
 from sharded_queue.cli.arguments import BadInput, about_handler
 from sharded_queue.cli.output import LONGEST, console, emit_lines, read_about
@@ -19,10 +18,7 @@ from sharded_queue.printable import instant, printable
 from sharded_queue.serializer import body_of
 from sharded_queue.state import Delayed
 from sharded_queue.storage import LONGEST_DELAY_SECONDS
-from sharded_queue.tube import Shard
 
-Step = Callable[[RedisStorage, Shard, Sequence[int]], Awaitable[list[int]]]
-"""What becomes of delayed requests, given by their numbers; returns the numbers for which it was done."""
 MOST = 100_000
 """Delayed requests that are listed."""
 
