@@ -176,17 +176,28 @@ class Fuzz:
             return None
 
     async def judge(self, asked: Mapping[str, Draft]) -> None:
-        """Wait until each says of its newest spec whether it is served, and look at what it says."""
+        """
+        Wait until each has said of its newest spec whether it is served, and look at what it says. A pin that ends
+        changes a spec once more, so what one has said counts also when another is still waited for.
+        """
         loop = asyncio.get_running_loop()
-        deadline, bodies = loop.time() + PATIENCE, await self.bodies()
-        while loop.time() < deadline and not all(end(bodies[name]) in asked[name].ends for name in asked):
+        deadline, waiting, bodies = loop.time() + PATIENCE, set(asked), await self.bodies()
+        while waiting := {name for name in waiting if not self.is_told(asked[name], bodies[name])}:
+            if loop.time() > deadline:
+                break
             await asyncio.sleep(LOOK_SECONDS)
             bodies = await self.bodies()
-        for name, draft in asked.items():
-            ready = readiness(bodies[name])
-            self.outcomes[end(bodies[name])] += 1
-            if end(bodies[name]) not in draft.ends or not ready["reason"] or not ready["message"]:
-                self.complain(draft, f"ended {end(bodies[name])}: {bodies[name].get('status')}")
+        for name in waiting:
+            self.complain(asked[name], f"ended {end(bodies[name])}: {bodies[name]}")
+
+    def is_told(self, draft: Draft, body: Mapping[str, Any]) -> bool:
+        """Whether it ended as it may; what it says of that is counted and looked at."""
+        if end(body) not in draft.ends:
+            return False
+        self.outcomes[end(body)] += 1
+        if not all(readiness(body)[part] for part in ("reason", "message")):
+            self.complain(draft, f"says too little: {body}")
+        return True
 
     async def bodies(self) -> dict[str, dict[str, Any]]:
         return {Name.of(body).name: body for body in (await self.api.get(self.path))["items"]}
