@@ -34,7 +34,7 @@ def test_overview_says_which_thread_waits_and_why(address: str, window: Callable
     page = window().open(address)
 
     expect(page.locator("h1")).to_contain_text(
-        re.compile(r"Thread 7 of shop.Charge waits .*: its first request failed")
+        re.compile(r"Thread 7 of shop.Charge is blocked and waits .*: it failed")
     )
     expect(page.locator("h1")).to_contain_text("Declined: the card of order 7 has expired")
 
@@ -43,7 +43,7 @@ def test_sentence_leads_to_the_thread_with_its_requests(address: str, window: Ca
     page = window().open(address)
     page.get_by_role("heading", level=1).get_by_role("link").click()
 
-    expect(page.locator("h1")).to_contain_text("Thread 7 backs off after a failure")
+    expect(page.locator("h1")).to_contain_text("Thread 7 is blocked")
     expect(page.locator(".requests pre").first).to_contain_text('"order": 7')
 
 
@@ -75,7 +75,7 @@ def test_page_follows_without_a_reload(address: str, stage: Stage, window: Calla
 def test_thread_at_work_names_its_worker(address: str, window: Callable[..., Window]) -> None:
     page = window().open(f"{address}thread?handler=shop.Charge&thread=9")
 
-    expect(page.locator("h1")).to_contain_text("Thread 9 moves: worker-a/")
+    expect(page.locator("h1")).to_contain_text("Thread 9 is bound: worker-a/")
 
 
 def test_thread_is_found_by_its_name(address: str, window: Callable[..., Window]) -> None:

@@ -55,7 +55,7 @@ def test_explain_says_what_a_thread_waits_for(ask: Ask) -> None:
     said = typed("explain", "shop.Charge", "7")
 
     assert said.exit_code == 0, said.output
-    assert said.output.startswith("thread 7 waits for a worker: it is the next to be bound")
+    assert said.output.startswith("thread 7 is ready: it waits for a worker, and it is the next to be bound")
     assert "priority 0: 2 requests" in said.output
 
 
@@ -72,7 +72,7 @@ def test_a_paused_handler_is_explained(ask: Ask) -> None:
     register(ask, "7", b"[1]")
     typed("pause", "shop.Charge")
 
-    assert "its handler is paused" in typed("explain", "shop.Charge", "7").output
+    assert "paused with its whole handler" in typed("explain", "shop.Charge", "7").output
 
 
 def test_dead_letters_are_listed_and_replayed_to_the_head(ask: Ask) -> None:
@@ -180,7 +180,7 @@ def test_what_is_paused_is_seen_everywhere(ask: Ask) -> None:
     assert (as_json["is_paused"], as_json["paused_threads"]) == (False, 1)
     assert [tube["state"] for tube in as_json["tubes"]] == ["paused", "ready"]
     assert "shop.Charge is paused; `sharded-queue resume shop.Charge` resumes it" in both
-    assert (told["is_paused"], "its handler is paused" in told["why"]) == (True, True)
+    assert (told["is_paused"], "paused with its whole handler" in told["why"]) == (True, True)
     assert [json.loads(line) for line in typed("paused", "--all", "--json").output.splitlines()] == [
         {"handler": "shop.Charge", "thread": None, "act": None},
         {"handler": "shop.Charge", "thread": "7", "act": None},
@@ -199,10 +199,10 @@ def test_the_thread_of_a_killed_worker_does_not_move(ask: Ask) -> None:
     (lagging,) = json.loads(typed("lag", "shop.Charge", "--json").output)
     (tubes,) = json.loads(typed("tubes", "shop.Charge", "--json").output)
 
-    assert (told["moves"], told["owner"], told["lease_seconds"] < 0) == (False, "worker-1/x", True)
-    assert words.startswith("thread 7 waits: the lease of worker-1/x ended ")
+    assert (told["state"], told["owner"], told["lease_seconds"] < 0) == ("ready", "worker-1/x", True)
+    assert words.startswith("thread 7 is ready: the lease of worker-1/x ended ")
     assert "no worker serves its handler: none has polled for" in words
-    assert (lagging["held_by"], "moves" in lagging["why"]) == (None, False)
+    assert (lagging["held_by"], "is bound" in lagging["why"]) == (None, False)
     assert (tubes["ready"], tubes["bound"], tubes["tubes"][0]["state"], tubes["tubes"][0]["held_by"]) == (
         1,
         0,
@@ -216,9 +216,9 @@ def test_a_held_thread_says_what_is_in_hand_and_how_long_its_lease_lasts(ask: As
     bind(ask)
     words = typed("explain", "shop.Charge", "7").output
 
-    assert words.startswith("thread 7 moves: worker-1/x holds it and has 1 request in its handler")
-    assert "; its lease ends in 1" in words
-    assert " unless it is renewed\n" in words
+    assert words.startswith("thread 7 is bound: worker-1/x holds it and has 1 request in its handler")
+    assert "; its lease has 1" in words
+    assert " s left\n" in words
 
 
 def test_a_thread_in_work_says_that_it_is_paused(ask: Ask) -> None:
@@ -229,7 +229,7 @@ def test_a_thread_in_work_says_that_it_is_paused(ask: Ask) -> None:
         typed("pause", "shop.Charge", *what)
         words.append(typed("explain", "shop.Charge", "7").output.splitlines()[0])
 
-    assert all(each.startswith("thread 7 moves: worker-1/x holds it") for each in words)
+    assert all(each.startswith("thread 7 is bound: worker-1/x holds it") for each in words)
     assert words[0].endswith("; it is paused, and stands still after this batch")
     assert words[1].endswith("; its handler is paused, and stands still after this batch")
 
@@ -812,7 +812,10 @@ def test_explain_names_the_old_threads_that_a_thread_waits_for(ask: Ask) -> None
     typed("reshard", "shop.Charge", "6")
     register_by_key(ask, Layout(2, 6), 3)
 
-    assert "thread 2:3 waits for threads 1:1 of the old layout" in typed("explain", "shop.Charge", "2:3").output
+    assert (
+        "thread 2:3 is parked: it waits for threads 1:1 of the old layout"
+        in typed("explain", "shop.Charge", "2:3").output
+    )
 
 
 def test_tubes_tell_programs_of_parked_threads(ask: Ask) -> None:
@@ -886,7 +889,7 @@ def test_a_thread_in_quarantine_is_explained(ask: Ask) -> None:
     ask(spoil("HSET", "tube_{shop.Charge}:threads", "a", "?"))
     told = CliRunner().invoke(main, ["explain", "shop.Charge", "a"])
 
-    assert "thread a is in quarantine: the record of its tubes cannot be read" in told.output
+    assert "thread a is quarantined: the record of its tubes cannot be read" in told.output
 
 
 @pytest.mark.parametrize("thread", ["a\nb", "\u202e", "x" * 257])

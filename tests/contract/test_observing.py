@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from sharded_queue.storage import Failure
 from tests.contract.backend import SHARD, Backend, assert_went_by
 
 
@@ -225,6 +226,28 @@ async def test_each_of_the_oldest_tubes_has_its_own_depth(backend: Backend) -> N
 
     told = {tube.priority: tube.depth for tube in (await backend.observe(worst=20)).oldest}
     assert told == {priority: priority + 1 for priority in range(12)}
+
+
+async def test_a_thread_whose_first_request_is_tried_again_is_failing(backend: Backend) -> None:
+    """Only the tube whose first request failed, and only while a worker tries it."""
+    await backend.register("a", "1", "2", priority=-3)
+    await backend.register("a", "3", priority=7)
+
+    async def states() -> list[str]:
+        return [tube.state for tube in sorted((await backend.observe()).oldest, key=lambda tube: tube.priority)]
+
+    seen = []
+    for attempt in (1, 2):
+        batch = await backend.bind_one()
+        seen.append(await states())
+        await backend.storage.fail(Failure(batch.lease, -3, batch.first, attempt, "oops", 1.0))
+        seen.append(await states())
+        await backend.advance(1)
+    again = await backend.bind_one()
+    await backend.settle(again, through=again.first, wanted=1)
+    seen.append(await states())
+
+    assert seen == [["bound"] * 2, ["blocked"] * 2, ["failing", "bound"], ["blocked"] * 2, ["bound"] * 2]
 
 
 async def test_few_of_many_holds_are_listed_and_those_of_the_oldest_tubes(backend: Backend) -> None:

@@ -57,6 +57,18 @@ async def test_a_failed_call_is_no_try_of_a_request(backend: Backend) -> None:
     assert (await backend.storage.explain(SHARD, "a")).failures == []
 
 
+async def test_the_error_of_a_failed_call_is_told_until_its_first_request_is_settled(backend: Backend) -> None:
+    await backend.register("a", "1", "2")
+    batch = await backend.bind_one()
+    await backend.storage.fail(Failure(batch.lease, 0, batch.first, 0, "TimeoutError: late", last=batch.last))
+    (failed,), (listed,) = (await backend.storage.explain(SHARD, "a")).tubes, (await backend.observe()).oldest
+    await backend.settle(batch, through=batch.first, wanted=1)
+    (goes_on,), (after,) = (await backend.storage.explain(SHARD, "a")).tubes, (await backend.observe()).oldest
+
+    assert (failed.error, failed.has_failed, listed.state) == ("TimeoutError: late", True, "failing")
+    assert (goes_on.error, goes_on.has_failed, after.state) == ("", False, "bound")
+
+
 async def test_only_the_first_request_of_a_failed_call_stays_in_hand(backend: Backend) -> None:
     batch = await apart(backend, "1", "2", "3")
     (hold,) = (await backend.observe()).held

@@ -120,7 +120,9 @@ async def shows(run: Run, address: str) -> None:
         page = watched.page
         await page.goto(address)
         await expect(page.locator("h1")).to_contain_text(
-            re.compile("Thread failing of tests.Order waits .*: its first request failed once: ValueError: Declined")
+            re.compile(
+                "Thread failing of tests.Order is blocked and waits .*: it failed once, last: ValueError: Declined"
+            )
         )
         await expect(page.locator(".problems")).to_contain_text("1 thread of tests.Order is paused")
 
@@ -131,7 +133,7 @@ async def shows(run: Run, address: str) -> None:
 
         await shows_the_queue(run, page, address)
         await page.goto(f"{address}thread?handler=tests.Order&thread=slow")
-        await expect(page.locator("h1")).to_contain_text(f"Thread slow moves: {run.release.namespace}.{pod}/")
+        await expect(page.locator("h1")).to_contain_text(f"Thread slow is bound: {run.release.namespace}.{pod}/")
         await asyncio.to_thread(run.open_the_gate)
         await expect(page.locator("h1")).to_contain_text("Thread slow has no requests")
         assert not watched.faults

@@ -260,14 +260,14 @@ MUTANTS = [
     Mutant(
         "a failed batch is handed out whole again",
         FAIL,
-        "store_failure(thread, priority, { sequence = sequence, last = last_suspect,",
-        "store_failure(thread, priority, { sequence = sequence, last = sequence,",
+        "{ sequence = sequence, last = last_suspect, attempts = 0,",
+        "{ sequence = sequence, last = sequence, attempts = 0,",
         (ONE_BY_ONE + "the_requests_of_a_failed_call_are_handed_out_one_by_one",),
     ),
     Mutant(
         "in memory a failed batch is handed out whole again",
         "backends/memory/steps/fail.py",
-        "shard.failures[tube] = FailureRecord(sequence, last)",
+        "shard.failures[tube] = FailureRecord(sequence, last, error=failure.error)",
         "shard.failures[tube] = FailureRecord(sequence, sequence)",
         (ONE_BY_ONE + "the_requests_of_a_failed_call_are_handed_out_one_by_one",),
     ),

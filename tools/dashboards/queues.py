@@ -29,9 +29,11 @@ LISTED = 20
 SIXTH, NARROW = 4, 5
 
 WHY = {
+    "failing": "it failed and is tried again",
     "bound": "a worker is busy with it",
     "ready": "it waits for a worker",
     "blocked": "it failed and backs off",
+    "quarantined": "its record cannot be read",
     "paused": "it is paused",
     "parked": "threads of the previous layout go first",
 }

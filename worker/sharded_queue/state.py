@@ -22,12 +22,14 @@ turn ends.
 TOLD_SECONDS = 30.0
 """A worker that runs tells of itself three times in this time."""
 
-State = Literal["bound", "quarantined", "paused", "parked", "blocked", "ready"]
+State = Literal["failing", "bound", "quarantined", "paused", "parked", "blocked", "ready"]
 """
-The state of a thread: the first of these that is true. A worker holds it; one of its records cannot be read; it or its
-whole handler is paused; it waits for threads of the previous layout; it backs off after a failure; it waits for a
-worker.
+The state of a thread: the first of these that is true. A worker tries its first request again, after a failure; a
+worker holds it; one of its records cannot be read; it or its whole handler is paused; it waits for threads of the
+previous layout; it backs off after a failure; it waits for a worker.
 """
+HELD_STATES: tuple[State, State] = ("failing", "bound")
+"""Those of a thread that a worker holds."""
 
 
 class Upcoming(NamedTuple):
@@ -188,7 +190,10 @@ class PastFailure(NamedTuple):
 
 
 class TubeState(NamedTuple):
-    """A tube with requests. *attempts*, *crashes* and the last *error* are those of its first request."""
+    """
+    A tube with requests. *attempts*, *crashes* and the last *error* are those of its first request. An error without
+    attempts is that of a call of several requests, which are tried one by one since.
+    """
 
     priority: int
     depth: int
@@ -196,6 +201,10 @@ class TubeState(NamedTuple):
     attempts: int = 0
     crashes: int = 0
     error: str = ""
+
+    @property
+    def has_failed(self) -> bool:
+        return bool(self.attempts or self.crashes or self.error)
 
 
 @dataclass(frozen=True, slots=True)

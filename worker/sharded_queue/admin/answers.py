@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import msgspec
 
 from sharded_queue import state
-from sharded_queue.admin.words import thread_sentence
+from sharded_queue.admin.words import judge_thread
 from sharded_queue.errors import SerializationError
 from sharded_queue.printable import printable, utc
 from sharded_queue.serializer import STAMP_DIGITS, unpack
@@ -116,14 +116,15 @@ class PastFailure(Answer, frozen=True):
 
 class Thread(Answer, frozen=True):
     """
-    `explain`: why a thread moves or does not. *owner* holds it, or held it until its lease ended: *lease_seconds* are
-    left of that, none where it is below 0. *ahead*: threads that are bound before it. *waits_for*: threads of the
-    previous layout. *flaw*: why its record cannot be read, if so. *act*: what has paused it, if no
-    person did. *failures*: the last ones of a day, the newest first.
+    `explain`: the state of a thread, and why; it *moves* while it is bound. *owner* holds it, or held it until its
+    lease ended: *lease_seconds* are left of that, none where it is below 0. *ahead*: threads that are bound before it.
+    *waits_for*: threads of the previous layout. *flaw*: why its record cannot be read, if so. *act*: what has paused
+    it, if no person did. *failures*: the last ones of a day, the newest first.
     """
 
     handler: str
     thread: str
+    state: str
     moves: bool
     why: str
     owner: str | None
@@ -451,12 +452,13 @@ def waited_seconds(message: bytes) -> float | None:
 
 
 def thread(handler: str, explained: state.ThreadState) -> Thread:
-    is_paused = explained.blocked_seconds == inf
+    is_paused, judged = explained.blocked_seconds == inf, judge_thread(explained)
     return Thread(
         handler=handler,
         thread=explained.thread,
-        moves=bool(explained.tubes) and explained.is_held,
-        why=thread_sentence(explained),
+        state=judged.state,
+        moves=judged.state == "bound",
+        why=judged.text,
         owner=explained.owner,
         lease_seconds=explained.lease_seconds,
         in_hand=explained.in_hand,

@@ -1,12 +1,13 @@
 """Requests as people may see them: as JSON, redacted by their handler, or not at all."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import msgspec
 
 from sharded_queue.errors import describe
 from sharded_queue.handler import known
+from sharded_queue.state import ThreadState
 
 SHOWN_CHARACTERS = 2000
 """Of a request: a page of twenty stays small, whatever a producer registers."""
@@ -33,6 +34,9 @@ class Bodies:
 
     def error(self, error: str) -> str:
         return error.partition(":")[0] if self.are_hidden else error
+
+    def thread(self, state: ThreadState) -> ThreadState:
+        return replace(state, tubes=[tube._replace(error=self.error(tube.error)) for tube in state.tubes])
 
     def traceback(self, traceback: str) -> str:
         return HIDDEN if self.are_hidden and traceback else traceback

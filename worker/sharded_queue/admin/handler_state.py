@@ -35,6 +35,11 @@ class HandlerState:
         return any(state.is_paused for state in self.shards)
 
     @property
+    def is_still(self) -> bool:
+        """Whether all that waits is paused."""
+        return self.is_paused or (bool(self.depth) and not (self.bound or self.ready or self.parked))
+
+    @property
     def is_unconsumed(self) -> bool:
         return any(state.is_unconsumed for state in self.shards)
 

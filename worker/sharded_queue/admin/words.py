@@ -30,23 +30,27 @@ Tone = Literal["good", "wait", "bad", "idle"]
 WAITS_LONG_SECONDS = 30.0
 """A thread that no worker holds and that waits this long is worth a sentence. A poll of a worker takes seconds."""
 
-WORDS: dict[State, tuple[str, Tone]] = {
-    "bound": ("moves", "good"),
-    "ready": ("waits for a worker", "wait"),
-    "blocked": ("backs off", "bad"),
-    "paused": ("paused", "idle"),
-    "parked": ("waits for the old layout", "wait"),
-    "quarantined": ("in quarantine", "bad"),
+TONES: dict[State, Tone] = {
+    "failing": "wait",
+    "bound": "good",
+    "quarantined": "bad",
+    "paused": "idle",
+    "parked": "wait",
+    "blocked": "bad",
+    "ready": "wait",
 }
-"""The state of a thread as a word and a tone."""
+"""The colour of each state of a thread."""
 
 
 class Sentence(NamedTuple):
+    """What is so. *state*: that of the handler or thread, in one word."""
+
     text: str
     tone: Tone
     key: str
     handler: str = ""
     thread: str = ""
+    state: str = ""
 
 
 def count(number: int) -> str:
@@ -111,15 +115,75 @@ def since_poll(seconds: float | None) -> str:
     return f"the last worker polled for them {duration(seconds)} ago"
 
 
-def thread_sentence(state: ThreadState) -> str:
-    """Why the thread does not move, or that it does."""
-    if not state.tubes and not state.flaw:
-        held = f"; {state.owner} holds it drained for a moment" if state.is_held else ""
-        return f"thread {state.thread} has no requests{held}"
-    if state.is_held:
-        held = f"{state.owner} holds it{work_of(state)}; {renewal(state)}"
-        return f"thread {state.thread} moves: {held}{pause_to_come(state)}"
-    return obstacle(state) or wait_of(state)
+def judge_thread(state: ThreadState) -> Sentence:
+    """What becomes of a thread, and why."""
+    word, tone = thread_word(state)
+    reason = {
+        "idle": _idle,
+        "failing": _failing,
+        "bound": _bound,
+        "quarantined": lambda state: f": {state.flaw}; `sharded-queue check --repair` repairs it",
+        "paused": _pause,
+        "parked": lambda state: f": it waits for {old_threads(state.waits_for or ())}",
+        "blocked": _back_off,
+        "ready": _wait,
+    }[word](state)
+    return Sentence(f"thread {state.thread} is {word}{reason}", tone, f"{state.thread} {word}", "", state.thread, word)
+
+
+def thread_word(state: ThreadState) -> tuple[State | Literal["idle"], Tone]:
+    """The state of a thread that `explain` describes."""
+    if not state.tubes and not state.flaw and state.blocked_seconds != inf:
+        return "idle", "idle"
+    facts: list[tuple[bool, State]] = [
+        (state.is_held and failed_tube(state) is not None, "failing"),
+        (state.is_held, "bound"),
+        (bool(state.flaw), "quarantined"),
+        (state.is_handler_paused or state.blocked_seconds == inf, "paused"),
+        (state.waits_for is not None, "parked"),
+        (state.blocked_seconds is not None and state.blocked_seconds > 0, "blocked"),
+    ]
+    word: State = next((name for is_so, name in facts if is_so), "ready")
+    return word, TONES[word]
+
+
+def failed_tube(state: ThreadState) -> TubeState | None:
+    """The tube whose first request has failed most often, if any has."""
+    return max((tube for tube in state.tubes if tube.has_failed), key=lambda tube: tube.attempts, default=None)
+
+
+def _idle(state: ThreadState) -> str:
+    return ": it has no requests" + f"; {state.owner} keeps it for a moment in case one comes" * state.is_held
+
+
+def _bound(state: ThreadState) -> str:
+    return f": {state.owner} holds it{work_of(state)}; {lease_left(state)}{pause_to_come(state)}"
+
+
+def _failing(state: ThreadState) -> str:
+    tube = failed_tube(state)
+    tries = f"tries again ({_try(tube)}), {last_failure(tube)}" if tube else ""
+    return f": {state.owner} {tries}{work_of(state)}; {lease_left(state)}{pause_to_come(state)}"
+
+
+def _try(tube: TubeState) -> str:
+    return (
+        "its requests one by one"
+        if not tube.attempts and not tube.crashes
+        else ordinal(tube.attempts + tube.crashes + 1)
+    )
+
+
+def last_failure(tube: TubeState, limit: int = 160) -> str:
+    """What a request failed with last."""
+    if tube.error:
+        return f"last: {printable(tube.error, limit)}"
+    return f"{counted(tube.crashes, 'worker')} died while handling it"
+
+
+def ordinal(number: int) -> str:
+    ending = "th" if number // 10 % 10 == 1 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number:,}{ending}"
 
 
 def pause_to_come(state: ThreadState) -> str:
@@ -134,38 +198,40 @@ def work_of(state: ThreadState) -> str:
     if not state.in_hand:
         return ""
     hand = f" and has {counted(state.in_hand, 'request')} in its handler"
-    return f"{hand}, busy without a break for {duration(state.busy_seconds)}" if state.busy_seconds else hand
+    return f"{hand}, working for {duration(state.busy_seconds)}" if state.busy_seconds else hand
 
 
-def renewal(state: ThreadState) -> str:
-    return f"its lease ends in {time_left(state.lease_seconds)} unless it is renewed"
+def lease_left(state: ThreadState) -> str:
+    return f"its lease has {time_left(state.lease_seconds)} left"
 
 
-def obstacle(state: ThreadState) -> str | None:
-    """What keeps the thread from being bound, if anything."""
-    if state.flaw:
-        return f"thread {state.thread} is in quarantine: {state.flaw}; `sharded-queue check --repair` repairs it"
+def _pause(state: ThreadState) -> str:
     if state.is_handler_paused:
-        return f"thread {state.thread} waits: its handler is paused; `sharded-queue resume` resumes it"
-    if state.blocked_seconds == inf:
-        again = f": {state.act}; if that was cut off, ask for it again, or" if state.act else ";"
-        return f"thread {state.thread} is paused{again} `sharded-queue resume` resumes it"
-    if state.waits_for is not None:
-        return f"thread {state.thread} waits for {old_threads(state.waits_for)}"
-    if state.blocked_seconds is not None and state.blocked_seconds > 0:
-        due = time_left(state.blocked_seconds)
-        return f"thread {state.thread} backs off after a failure: the next try is due in {due}"
-    return None
+        return " with its whole handler; `sharded-queue resume` resumes it"
+    if state.act:
+        return f": {state.act}; if that was cut off, ask for it again, or `sharded-queue resume` resumes it"
+    return "; `sharded-queue resume` resumes it"
 
 
-def wait_of(state: ThreadState) -> str:
+def _back_off(state: ThreadState) -> str:
+    due = f"the next try is due in {time_left(state.blocked_seconds)}"
+    tube = failed_tube(state)
+    if not tube:
+        return f": it backs off after a failure; {due}"
+    tried = f"its first request failed {times(tube.attempts)}, " if tube.attempts else ""
+    return f": {tried}{last_failure(tube)}; {due}"
+
+
+def _wait(state: ThreadState) -> str:
     if state.owner:
         ended = f"the lease of {state.owner} ended {duration(-(state.lease_seconds or 0.0))} ago without renewal"
-        return f"thread {state.thread} waits: {ended}, and {outlook(state)}"
+        return f": {ended}, and {outlook(state)}"
     before = (
         f"{counted(state.ahead, 'thread')} {be(state.ahead)} before it" if state.ahead else "it is the next to be bound"
     )
-    return f"thread {state.thread} waits for a worker: {before}; {outlook(state)}"
+    tube = failed_tube(state)
+    failed = f"; it failed {times(tube.attempts + tube.crashes)}, {last_failure(tube)}" if tube else ""
+    return f": it waits for a worker, and {before}; {outlook(state)}{failed}"
 
 
 def outlook(state: ThreadState) -> str:
@@ -216,121 +282,99 @@ def time_left(seconds: float | None) -> str:
     return duration(max(0.0, seconds or 0.0))
 
 
-def headline(handlers: Sequence[HandlerState], unreadable: Sequence[str], why: ThreadState | None) -> Sentence:
+def headline(handlers: Sequence[HandlerState], unreadable: Sequence[str], why: ThreadState | None) -> list[Sentence]:
     """
-    The one sentence that a person who looks wants. *handlers*: the longest wait first. *why*: the thread that waits
-    longest.
+    The one sentence that a person who looks wants, and then what else needs a look, the worst first. *handlers*: the
+    longest wait first. *why*: the thread that needs a look most.
     """
-    if not handlers:
-        text = unreadable[0] if unreadable else "No handler has registered a request here yet"
-        return Sentence(text, "bad" if unreadable else "idle", text)
-    if wrong := problems(handlers, unreadable, why):
-        return wrong[0]
-    waiting = sum(handler.depth for handler in handlers)
-    if not waiting:
-        return Sentence("Nothing waits: every request is handled", "good", "Nothing waits")
-    longest = handlers[0].lag_seconds
-    return Sentence(f"All threads move; the longest wait is {duration(longest)}", "good", "All threads move")
-
-
-def problems(handlers: Sequence[HandlerState], unreadable: Sequence[str], why: ThreadState | None) -> list[Sentence]:
-    """What is wrong, the worst first."""
-    found = [Sentence(printable(text, 300), "bad", text) for text in unreadable]
+    found = [Sentence(printable(text, 300), "bad", text, state="unreadable") for text in unreadable]
+    if not handlers and not found:
+        return [Sentence("No handler has registered a request here yet", "idle", "none")]
     for handler in handlers:
         found += handler_problems(handler, why)
-    return sorted(found, key=lambda sentence: ["bad", "wait", "idle", "good"].index(sentence.tone))
+    found.sort(key=lambda sentence: SEVERITY.index(sentence.tone))
+    return led_by_calm(handlers, found)
+
+
+SEVERITY: Sequence[Tone] = ("bad", "wait", "idle", "good")
+"""The worst first."""
+
+
+def judge_handler(handler: HandlerState, why: ThreadState | None = None) -> list[Sentence]:
+    """What a person should know of a handler, the worst first."""
+    return led_by_calm([handler], handler_problems(handler, why), f" of {handler.name}")
+
+
+def led_by_calm(handlers: Sequence[HandlerState], found: list[Sentence], whose: str = "") -> list[Sentence]:
+    """What is paused does not lead where anything else is in work."""
+    in_work = [handler for handler in handlers if handler.depth and not handler.is_still]
+    is_all_paused = not in_work and any(handler.depth for handler in handlers)
+    if found and (found[0].tone != "idle" or is_all_paused):
+        return found
+    return [calm(in_work, whose), *found]
+
+
+def calm(handlers: Sequence[HandlerState], whose: str) -> Sentence:
+    """The sentence of *handlers* with requests of which nothing is wrong."""
+    numbers = {"bound": sum(each.bound for each in handlers), "ready": sum(each.ready for each in handlers)}
+    said = [f"{counted(number, 'thread')}{whose} {be(number)} {word}" for word, number in numbers.items() if number]
+    if not said:
+        return Sentence(f"Nothing waits: every request{whose} is handled", "good", "idle", state="idle")
+    waits = [tube.lag_seconds for each in handlers for tube in each.oldest if tube.state != "paused"]
+    word = "bound" if numbers["bound"] else "ready"
+    text = f"{' and '.join(said)}; the longest wait is {duration(max(waits, default=0.0))}"
+    return Sentence(text, "good", f"{word}{whose}", state=word)
 
 
 def handler_problems(handler: HandlerState, why: ThreadState | None) -> list[Sentence]:
-    """What is wrong with a handler; nothing where all its threads move."""
+    """What is wrong with a handler, the worst first; nothing where its threads are in work."""
     name, found = handler.name, []
     waits = f"{counted(handler.depth, 'request')} {'waits' if handler.depth == 1 else 'wait'}"
     if handler.quarantined:
         cannot = f"{counted(handler.quarantined, 'record')} of {name} cannot be read"
-        found.append(
-            Sentence(f"{cannot}; sharded-queue check --repair repairs them", "bad", f"{name} quarantine", name)
-        )
+        text = f"{cannot}; sharded-queue check --repair repairs them"
+        found.append(Sentence(text, "bad", f"{name} quarantined", name, state="quarantined"))
     if handler.is_unconsumed:
-        since = since_poll(handler.polled_seconds)
-        found.append(Sentence(f"No worker serves {name}: {waits}, and {since}", "bad", f"{name} unserved", name))
+        text = f"No worker serves {name}: {waits}, and {since_poll(handler.polled_seconds)}"
+        found.append(Sentence(text, "bad", f"{name} unconsumed", name, state="unconsumed"))
     elif handler.is_paused:
-        said = f"{name} is paused; {waits}" if handler.depth else f"{name} is paused"
-        found.append(Sentence(said, "idle", f"{name} paused", name))
-    elif stuck := longest(handler):
-        found.append(lag_sentence(handler, stuck, why))
+        text = f"{name} is paused; {waits}" if handler.depth else f"{name} is paused"
+        found.append(Sentence(text, "idle", f"{name} paused", name, state="paused"))
+    elif tube := worst_tube(handler):
+        found.append(tube_problem(handler, tube, why))
     if handler.paused and not handler.is_paused:
-        paused = f"{counted(handler.paused, 'thread')} of {name} {be(handler.paused)} paused"
-        found.append(Sentence(paused, "idle", f"{name} threads paused", name))
+        text = f"{counted(handler.paused, 'thread')} of {name} {be(handler.paused)} paused"
+        found.append(Sentence(text, "idle", f"{name} threads paused", name, state="paused"))
     return found
 
 
-def longest(handler: HandlerState) -> TubeLag | None:
-    """The tube that waits longest, if a person should look at it."""
-    for tube in handler.oldest:
-        if tube.state == "blocked" or (tube.state in ("ready", "parked") and tube.lag_seconds > WAITS_LONG_SECONDS):
-            return tube
-    return None
+NEEDS_A_LOOK: Sequence[State] = ("failing", "blocked", "parked", "ready")
+"""States of threads that a person should look at, those first that fail; the last two once they last."""
 
 
-def lag_sentence(handler: HandlerState, tube: TubeLag, why: ThreadState | None) -> Sentence:
-    thread = printable(tube.thread, 80)
-    head = f"Thread {thread} of {handler.name} waits {duration(tube.lag_seconds)}"
-    key = f"{handler.name} {tube.thread} {tube.state}"
-    state = why if why and why.thread == tube.thread else None
-    if tube.state == "blocked":
-        return Sentence(f"{head}: {failed(state)}", "bad", key, handler.name, tube.thread)
-    if tube.state == "parked":
-        return Sentence(f"{head} for threads of the previous layout", "wait", key, handler.name, tube.thread)
-    reason = (
-        f"all workers are busy with {counted(handler.bound, 'thread')}" if handler.bound else "no worker has taken it"
-    )
-    return Sentence(f"{head} for a worker: {reason}", "wait", key, handler.name, tube.thread)
-
-
-def failed(state: ThreadState | None) -> str:
-    """Why a thread backs off."""
-    tried = max(state.tubes, key=lambda tube: tube.attempts, default=None) if state else None
-    if not tried or not tried.attempts:
-        return "it backs off after a failure"
-    return f"its first request failed {times(tried.attempts)}: {printable(tried.error, 160)}"
-
-
-def thread_word(state: ThreadState) -> tuple[str, Tone]:
-    """The state of a thread that `explain` describes."""
-    if not state.tubes and not state.flaw and state.blocked_seconds != inf:
-        return "empty", "idle"
-    return WORDS[_state(state)]
-
-
-def _state(state: ThreadState) -> State:
-    facts: list[tuple[bool, State]] = [
-        (bool(state.flaw), "quarantined"),
-        (state.is_held, "bound"),
-        (state.is_handler_paused or state.blocked_seconds == inf, "paused"),
-        (state.waits_for is not None, "parked"),
-        (state.blocked_seconds is not None and state.blocked_seconds > 0, "blocked"),
+def worst_tube(handler: HandlerState) -> TubeLag | None:
+    """The tube that a person should look at first, if any: by what is wrong, then by how long it waits."""
+    listed = [
+        tube
+        for tube in handler.oldest
+        if tube.state in NEEDS_A_LOOK[:2] or (tube.state in NEEDS_A_LOOK and tube.lag_seconds > WAITS_LONG_SECONDS)
     ]
-    return next((name for is_so, name in facts if is_so), "ready")
+    return min(listed, key=lambda tube: NEEDS_A_LOOK.index(tube.state), default=None)
 
 
-def handler_word(handler: HandlerState) -> tuple[str, Tone]:
-    """The state of a handler as a word and a tone."""
-    if handler.quarantined:
-        return ("needs repair", "bad")
-    if handler.is_unconsumed:
-        return ("no worker", "bad")
-    if handler.is_paused:
-        return ("paused", "idle")
-    if not handler.depth:
-        return ("idle", "idle")
-    if stuck := longest(handler):
-        return WORDS[stuck.state]
-    return ("moves", "good")
-
-
-def calm(handler: HandlerState) -> Sentence:
-    """The sentence of a handler where nothing is wrong."""
-    if not handler.depth:
-        return Sentence(f"Nothing waits in {handler.name}", "good", "nothing waits")
-    longest = duration(handler.lag_seconds)
-    return Sentence(f"All threads of {handler.name} move; the longest wait is {longest}", "good", "all move")
+def tube_problem(handler: HandlerState, tube: TubeLag, why: ThreadState | None) -> Sentence:
+    thread = printable(tube.thread, 80)
+    head = f"Thread {thread} of {handler.name} is {tube.state} and waits {duration(tube.lag_seconds)}"
+    failed = failed_tube(why) if why and why.thread == tube.thread else None
+    reasons = {
+        "failing": f"it tries again ({_try(failed)}), {last_failure(failed)}"
+        if failed
+        else "it tries again after a failure",
+        "blocked": f"it failed {times(failed.attempts)}, {last_failure(failed)}" if failed else "it failed",
+        "parked": "threads of the previous layout go first",
+        "ready": f"all workers are busy with {counted(handler.bound, 'thread')}"
+        if handler.bound
+        else "no worker has taken it",
+    }
+    key = f"{handler.name} {tube.thread} {tube.state}"
+    return Sentence(f"{head}: {reasons[tube.state]}", TONES[tube.state], key, handler.name, tube.thread, tube.state)

@@ -31,9 +31,6 @@ TUBE = ("handler", "thread", "priority")
 BOUNDS = (*(str(bound / 1000) for bound in BOUNDS_MS), "+Inf")
 NONE_YET = Latency()
 
-STATES = {"quarantined": "paused"}
-"""States that are reported as another state, so that queries need not know them."""
-
 HANDLER_COUNTERS = {
     "registered": "Requests that were ever registered",
     "duplicates": "Requests that were left out as the same as one registered before",
@@ -148,8 +145,7 @@ def add_tubes(families: Sequence[GaugeMetricFamily], handler: str, shards: Seque
         labels = [handler, printable(tube.thread, THREAD_BYTES), str(tube.priority)]
         depth.add_metric(labels, tube.depth)
         lag.add_metric(labels, tube.lag_seconds)
-        state, holder = STATES.get(tube.state, tube.state), printable(workers.get(tube.thread, ""))
-        tube_state.add_metric([*labels, state, holder], 1)
+        tube_state.add_metric([*labels, tube.state, printable(workers.get(tube.thread, ""))], 1)
         rest -= tube.depth
     depth.add_metric([handler, *REST], rest)
 

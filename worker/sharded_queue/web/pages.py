@@ -98,13 +98,13 @@ class Page:
 def why_of(world: World) -> Question | None:
     """Asks about the thread that waits longest, if somebody should look at it."""
     for handler in world.by_lag:
-        if not handler.is_paused and not handler.is_unconsumed and (tube := words.longest(handler)):
+        if not handler.is_paused and not handler.is_unconsumed and (tube := words.worst_tube(handler)):
             return Question("explain", handler.name, tube.thread)
     return None
 
 
-def thread_in(answer: Answer) -> ThreadState | None:
-    return answer.value if isinstance(answer.value, ThreadState) else None
+def thread_in(answer: Answer, bodies: Bodies) -> ThreadState | None:
+    return bodies.thread(answer.value) if isinstance(answer.value, ThreadState) else None
 
 
 def place(parameters: Parameters, name: str = "from") -> int:
@@ -145,15 +145,14 @@ class Overview(Page):
 
     def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
         world = seen.world
-        why, handlers = thread_in(seen.known(why_of(world))), world.by_lag
-        problems = words.problems(handlers, world.unreadable, why)
-        sentence = problems[0] if problems and handlers else words.headline(handlers, world.unreadable, why)
+        why, handlers = thread_in(seen.known(why_of(world)), seen.bodies), world.by_lag
+        sentence, *problems = words.headline(handlers, world.unreadable, why)
         histories = [handler.history for handler in handlers]
         return {
             "sentence": sentence,
-            "problems": [each for each in problems if each != sentence][:10],
+            "problems": problems[:10],
             "handlers": rows(handlers, place(parameters)),
-            "state_of": words.handler_word,
+            "state_of": lambda handler: words.judge_handler(handler)[0],
             "lag_line": lag_line,
             "depth": sum(handler.depth for handler in handlers),
             "depth_line": history.total([each.line(lambda sample: sample.depth) for each in histories]),
@@ -187,14 +186,14 @@ class HandlerPage(Page):
 
     def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
         handler = seen.handler(parameters)
-        found = words.handler_problems(handler, thread_in(seen.known(why_of(only(handler)))))
+        sentence, *problems = words.judge_handler(handler, thread_in(seen.known(why_of(only(handler))), seen.bodies))
         held = {hold.thread: hold for hold in handler.holds}
         paused = seen.known(Question("paused", handler.name)).value or [] if handler.paused else []
         return {
             "handler": handler,
-            "state": words.handler_word(handler),
-            "sentence": found[0] if found else words.calm(handler),
-            "problems": found[1:],
+            "state": sentence.state,
+            "sentence": sentence,
+            "problems": problems,
             "tubes": rows(handler.oldest, place(parameters)),
             "deepest": handler.deepest[:10],
             "held": held,
@@ -235,7 +234,6 @@ class ThreadPage(Page):
             "thread": thread,
             "explained": explained,
             "state": state,
-            "word": words.thread_word(state) if state else ("unknown", "idle"),
             "sentence": why(thread, state, explained.error, seen.bodies),
             "tubes": [self.tube(seen, handler, tube, parameters) for tube in state.tubes[:3]] if state else [],
             "failures": [failure_of(seen, each) for each in state.failures] if state else [],
@@ -288,19 +286,11 @@ def number_of(text: str | None) -> int | None:
 
 
 def why(thread: str, state: ThreadState | None, error: str, bodies: Bodies) -> Sentence:
-    """Why a thread moves or does not, as `sharded-queue explain` says it."""
+    """What becomes of a thread, as `sharded-queue explain` says it."""
     if state is None:
-        return Sentence(f"Thread {thread}: {error}", "idle", error)
-    text = words.thread_sentence(state)
-    if (
-        not state.is_held
-        and (tried := max(state.tubes, key=lambda tube: tube.attempts, default=None))
-        and tried.attempts
-    ):
-        failed = f"its first request failed {words.times(tried.attempts)}: {bodies.error(tried.error)}"
-        text = f"{text}; {failed}"
-    word, tone = words.thread_word(state)
-    return Sentence(text[0].upper() + text[1:], tone, f"{thread} {word}")
+        return Sentence(f"Thread {thread}: {error}", "idle", error, state="unknown")
+    sentence = words.judge_thread(bodies.thread(state))
+    return sentence._replace(text=sentence.text[0].upper() + sentence.text[1:])
 
 
 def request_of(seen: Seen, handler: str, priority: int, sequence: int, message: bytes) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from sharded_queue.admin.words import WORDS, count, duration, progress_words, times
+from sharded_queue.admin.words import TONES, count, duration, progress_words, times
 from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.web.sparkline import sparkline
 
@@ -55,7 +55,7 @@ environment = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-environment.globals.update(link=link, sparkline=sparkline, WORDS=WORDS, counted=counted, be=be, times=times)
+environment.globals.update(link=link, sparkline=sparkline, TONES=TONES, counted=counted, be=be, times=times)
 environment.filters.update(
     count=count,
     duration=duration,

@@ -38,10 +38,10 @@ def failure_of(batch: Batch, attempt: int, error: BaseException, delay: float | 
     return Failure(batch.lease, batch.tube.priority, batch.first, attempt, said, delay, call, where)
 
 
-def failure_of_all(batch: Batch, count: int, call: int) -> Failure:
+def failure_of_all(batch: Batch, count: int, error: BaseException, call: int) -> Failure:
     """The call of the first *count* requests of *batch* failed: no request is to blame yet."""
     last = batch.first + count - 1
-    return Failure(batch.lease, batch.tube.priority, batch.first, 0, "", call=call, last=last)
+    return Failure(batch.lease, batch.tube.priority, batch.first, 0, describe(error), call=call, last=last)
 
 
 def log_failure(handler: type[Handler], lease: Lease, count: int, error: BaseException, known: str | None) -> None:

@@ -397,7 +397,7 @@ class Lane:
         The call of the first *count* requests failed. From here on each is handed out alone and settled, the last one
         too, whatever happens meanwhile: none is handled more than twice because of another one.
         """
-        failure = failure_of_all(batch, count, self._call_number())
+        failure = failure_of_all(batch, count, error, self._call_number())
         if not await self._tell(self.host.fail(failure)):
             return self._next(Settled(is_lost=True), 0)
         self._known_error, self._alone_until = describe(error), batch.first + count - 1

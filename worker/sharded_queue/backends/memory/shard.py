@@ -137,6 +137,13 @@ class MemoryShard:
         """Whether new requests of a thread are withheld: the handler or the thread is paused."""
         return self.is_paused or self.blocked.score(thread) == inf
 
+    def has_failed(self, thread: str, priority: int) -> bool:
+        """Whether the first request of a tube has failed."""
+        failure = self.failures.get((thread, priority))
+        if failure is None or failure.sequence != self.threads[thread][priority].head:
+            return False
+        return bool(failure.attempts or failure.crashes or failure.error)
+
     def paused_threads(self) -> list[str]:
         """Threads that are paused one by one."""
         return self.blocked.at(inf, len(self.blocked))

@@ -4,7 +4,7 @@ import click
 
 from sharded_queue.admin import answers
 from sharded_queue.admin.handlers import Named, must_have
-from sharded_queue.admin.words import failure_sentence, progress_sentences, thread_sentence, tube_sentence
+from sharded_queue.admin.words import failure_sentence, judge_thread, progress_sentences, tube_sentence
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import about_handler
 from sharded_queue.cli.output import emit, read_about
@@ -21,7 +21,7 @@ def explain(handler: Named, thread: str, as_json: bool) -> None:
     """Say why a thread moves or does not."""
     state = read_about(handler, lambda storage: explained(storage, handler, thread))
     said = [
-        printable(thread_sentence(state)),
+        printable(judge_thread(state).text),
         *progress_sentences(state.progress),
         *map(tube_sentence, state.tubes),
         *map(failure_sentence, state.failures),

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from sharded_queue.admin import answers
 from sharded_queue.admin.handlers import HandlerSelection
-from sharded_queue.admin.words import count, duration, thread_sentence
+from sharded_queue.admin.words import count, duration, judge_thread
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import about_handlers
 from sharded_queue.cli.output import observed
@@ -68,7 +68,7 @@ async def laggard(storage: RedisStorage, state: ShardState) -> Laggard:
         )
     tube = state.oldest[0]
     thread = await storage.explain(state.shard, tube.thread)
-    return Laggard(handler, state.is_paused, tube, thread, thread_sentence(thread), datetime.now(UTC))
+    return Laggard(handler, state.is_paused, tube, thread, judge_thread(thread).text, datetime.now(UTC))
 
 
 def view(found: Sequence[Laggard]) -> RenderableType:

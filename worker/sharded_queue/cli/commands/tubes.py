@@ -18,7 +18,7 @@ from sharded_queue.cli.tables import handlers_table, holders, tubes_table
 from sharded_queue.cli.watch import Shape, show
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
-from sharded_queue.state import Progress, ShardState
+from sharded_queue.state import HELD_STATES, Progress, ShardState
 from sharded_queue.tube import Shard
 
 
@@ -55,7 +55,7 @@ class Seen(NamedTuple):
 
 
 async def reports_of(storage: RedisStorage, state: ShardState) -> Mapping[str, Progress]:
-    threads = dict.fromkeys(tube.thread for tube in state.oldest if tube.state == "bound")
+    threads = dict.fromkeys(tube.thread for tube in state.oldest if tube.state in HELD_STATES)
     return await storage.progress(state.shard, list(threads))
 
 

@@ -36,7 +36,7 @@ def _take_apart(shard: MemoryShard, failure: Failure, held: HoldRecord, last: in
     tube, sequence = (failure.lease.thread, failure.priority), failure.sequence
     if held.last > sequence:  # when it comes again, the first one is alone already
         last = max(min(last, held.last), _last_suspect(shard.failures.get(tube), sequence))
-        shard.failures[tube] = FailureRecord(sequence, last)
+        shard.failures[tube] = FailureRecord(sequence, last, error=failure.error)
         held.first = held.last = sequence
 
 

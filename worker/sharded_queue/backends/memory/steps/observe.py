@@ -72,12 +72,12 @@ def _is_lapsed(shard: MemoryShard, thread: str) -> bool:
 def _tube_lag(shard: MemoryShard, name: str, stamp: int, now: int) -> TubeLag:
     thread, priority = thread_and_priority(name)
     depth = len(shard.threads[thread][priority].messages)
-    return TubeLag(thread, priority, depth, max(0, now - stamp) / 1000, _state_of(shard, thread, now))
+    return TubeLag(thread, priority, depth, max(0, now - stamp) / 1000, _state_of(shard, thread, priority, now))
 
 
-def _state_of(shard: MemoryShard, thread: str, now: int) -> State:
+def _state_of(shard: MemoryShard, thread: str, priority: int, now: int) -> State:
     if thread in shard.held and shard.leases[thread] > now:
-        return "bound"
+        return "failing" if shard.has_failed(thread, priority) else "bound"
     if shard.is_thread_paused(thread):
         return "paused"
     if thread in shard.parked:

@@ -52,7 +52,8 @@ local last_suspect = math.max(sequence, failure and failure.last or sequence)
 if last then
   if held.last > sequence then -- when it comes again, the first one is alone already
     last_suspect = math.max(last_suspect, math.min(last, held.last))
-    store_failure(thread, priority, { sequence = sequence, last = last_suspect, attempts = 0, crashes = 0, reason = '' })
+    failure = { sequence = sequence, last = last_suspect, attempts = 0, crashes = 0, reason = reason }
+    store_failure(thread, priority, failure)
     held.first, held.last = sequence, sequence
   end
   store_hold(thread, held)

@@ -40,9 +40,15 @@ local function list_first_holds()
   list_holds(threads)
 end
 
+local function has_failed(thread, priority, head)
+  local failure = failure_of(thread, priority)
+  return failure and failure.sequence == tonumber(head)
+    and (failure.attempts > 0 or failure.crashes > 0 or failure.reason ~= '')
+end
+
 -- As `State` of the library has it.
-local function state_of(thread)
-  if holds[thread] then return 'bound' end
+local function state_of(thread, priority, head)
+  if holds[thread] then return has_failed(thread, priority, head) and 'failing' or 'bound' end
   local blocked = redis.call('ZSCORE', BLOCKED, thread)
   if blocked and redis.call('HGET', QUARANTINE, 'thread ' .. thread) then return 'quarantined' end
   if paused or is_withheld(blocked) then return 'paused' end
@@ -50,8 +56,8 @@ local function state_of(thread)
   return blocked and 'blocked' or 'ready'
 end
 
--- The number of requests of one tube by the record of its thread; nil where it has none. The record is searched, because
--- reading a hundred tubes to find one takes five times as long.
+-- How many requests one tube has, and the number of the first, by the record of its thread; nil where it has none. The
+-- record is searched, because reading a hundred tubes to find one takes five times as long.
 local function depth_in(record, priority)
   local text, wanted, at = ' ' .. record, ' ' .. priority .. ' ', 0
   while true do
@@ -61,7 +67,7 @@ local function depth_in(record, priority)
     local _, fields = string.gsub(shorter, ' ', '')
     if fields % 3 == 0 then -- else it is the head or the tail of another tube
       local head, tail = string.match(text, '^(%-?%d+) (%-?%d+)', at + #wanted)
-      return head and tail - head
+      return head and tail - head, head
     end
   end
 end
@@ -73,10 +79,11 @@ local function oldest_tubes()
   list_holds(threads)
   for n, record in ipairs(records_of(THREADS, threads)) do
     local i, at = 2 * n - 1, #oldest
-    local depth = record and depth_in(record, string.match(tubes[i], '%-?%d+$'))
+    local priority, depth, first = string.match(tubes[i], '%-?%d+$')
+    if record then depth, first = depth_in(record, priority) end
     if depth then
       oldest[at + 1], oldest[at + 2], oldest[at + 3] = tubes[i], tubes[i + 1], depth
-      oldest[at + 4] = state_of(threads[n])
+      oldest[at + 4] = state_of(threads[n], priority, first)
     end
   end
   return oldest
