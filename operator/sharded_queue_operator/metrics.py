@@ -34,6 +34,12 @@ lanes = Gauge(
 )
 depth = Gauge("sharded_queue_depth", "Requests not handled yet", QUEUE, registry=registry)
 lag_seconds = Gauge("sharded_queue_lag_seconds", "Age of the oldest request", QUEUE, registry=registry)
+overdue_seconds = Gauge(
+    "sharded_queue_overdue_seconds",
+    "For how long what is delayed or scheduled has been due, and no worker has taken it in",
+    QUEUE,
+    registry=registry,
+)
 unconsumed_depth = Gauge(
     "sharded_queue_unconsumed_depth",
     "Requests of handlers that no worker has polled for a minute",
@@ -128,7 +134,7 @@ build_info = Gauge(
 )
 build_info.labels(version("sharded-queue"), platform.python_version()).set(1)
 
-READ = (recommended_replicas, lanes, depth, lag_seconds, unconsumed_depth, known)
+READ = (recommended_replicas, lanes, depth, lag_seconds, overdue_seconds, unconsumed_depth, known)
 """Known only while the Redis of a resource is read."""
 
 OF_A_QUEUE = (

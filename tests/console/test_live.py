@@ -85,7 +85,7 @@ def test_tick_outlasts_what_comes_and_goes_above_it(address: str, stage: Stage, 
     values = tick(page, 1)
     stage.redis.pause()
     try:
-        expect(page.get_by_role("alert")).to_contain_text("Redis does not answer since", timeout=PATIENCE)
+        expect(page.get_by_role("alert")).to_contain_text("Nothing was read of Redis since", timeout=PATIENCE)
         assert ticked(page) == values
     finally:
         stage.redis.resume()

@@ -34,7 +34,7 @@ def test_overview_says_which_thread_waits_and_why(address: str, window: Callable
     page = window().open(address)
 
     expect(page.locator("h1")).to_contain_text(
-        re.compile(r"Thread 7 of shop.Charge is blocked and waits .*: it failed")
+        re.compile(r"Thread 7 of shop.Charge is blocked and waits .*: its next try")
     )
     expect(page.locator("h1")).to_contain_text("Declined: the card of order 7 has expired")
 
@@ -157,7 +157,7 @@ def test_page_outlasts_an_outage_and_says_so(address: str, stage: Stage, window:
     page = window().follow(address)
     stage.redis.pause()
     try:
-        expect(page.get_by_role("alert")).to_contain_text("Redis does not answer since", timeout=15_000)
+        expect(page.get_by_role("alert")).to_contain_text("Nothing was read of Redis since", timeout=15_000)
         expect(page.locator("h1")).to_contain_text("Thread 7 of shop.Charge")
     finally:
         stage.redis.resume()

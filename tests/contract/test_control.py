@@ -236,6 +236,7 @@ async def test_delayed_requests_are_counted_apart_until_their_time(backend: Back
         (2, 2, 0),
         (0, 0, 2),
     ]
+    assert [round(state.overdue_seconds) for state in (before, due, after)] == [0, 1, 0]
 
 
 async def test_a_thread_that_had_its_turn_lines_up_behind_those_that_wait(backend: Backend) -> None:

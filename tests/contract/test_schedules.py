@@ -183,6 +183,7 @@ async def test_a_due_schedule_asks_for_a_worker(backend: Backend) -> None:
         (1, 1, 0, 0),
         (1, 0, 1, 1),
     ]
+    assert [round(state.overdue_seconds) for state in (before, due, after)] == [0, 1, 0]
     assert before.born is not None
 
 

@@ -9,7 +9,7 @@ from sharded_queue.tube import Shard
 from sharded_queue.worker.introduction import Introduction, release
 from tests.contract.backend import LEASE_SECONDS, SHARD, Backend, RedisBackend
 
-ABOUT = About("1.0.0", 8, 1_700_000_000_000)
+ABOUT = About("1.0.0", 8, 1_700_000_000_000, 5)
 
 
 async def poll(backend: Backend, owner: str, about: About | None = ABOUT) -> None:
@@ -24,7 +24,7 @@ async def test_a_worker_that_polls_is_listed_with_what_it_tells(backend: Backend
     await poll(backend, "pod-1/x")
     (told,) = await backend.storage.workers(SHARD)
 
-    assert (told.worker, *told[:4]) == ("pod-1", "pod-1/x", *ABOUT)
+    assert (told.worker, *told[:4], told.retry_limit) == ("pod-1", "pod-1/x", *ABOUT)
     assert 0 <= told.told_seconds < 30
 
 
@@ -57,6 +57,25 @@ async def test_the_threads_that_workers_can_hold_are_observed_while_they_tell(ba
     await backend.advance(11)
     (state,) = await backend.storage.observe([SHARD])
     assert state.concurrencies == [3]
+
+
+async def test_the_last_word_of_a_worker_is_observed_and_explained_until_it_stops(backend: Backend) -> None:
+    """Beside the last poll, which tells nothing of a worker that has stopped since."""
+    none_yet = await backend.observe()
+    await poll(backend, "pod-1/x")
+    await backend.register("a", "1")
+    await backend.advance(7)
+    there, explained = await backend.observe(), await backend.storage.explain(SHARD, "a")
+    await backend.coordinator.leave("pod-1/x", {SHARD: ABOUT})
+    gone, after = await backend.observe(), await backend.storage.explain(SHARD, "a")
+
+    assert (none_yet.told_seconds, round(there.told_seconds or 0), gone.told_seconds) == (None, 7, None)
+    assert [(each.owner, round(each.told_seconds), each.retry_limit) for each in explained.workers] == [
+        ("pod-1/x", 7, 5)
+    ]
+    assert (there.is_served, gone.is_served, explained.is_served, after.is_served) == (True, False, True, False)
+    assert round(gone.polled_seconds or 0) == 7
+    assert after.workers == []
 
 
 async def test_a_worker_that_is_gone_is_forgotten(backend: Backend) -> None:
@@ -103,6 +122,7 @@ async def test_a_real_worker_is_listed_while_it_runs(backend: Backend) -> None:
     (seen,) = told
 
     assert (seen.owner, seen.version, seen.concurrency) == (worker.owner, release(), 3)
+    assert seen.retry_limit == settings.retry_limit
     assert await listed(backend) == []
 
 
@@ -152,7 +172,7 @@ async def test_a_list_of_workers_that_cannot_be_written_stops_no_worker(on_redis
 
 def test_a_shard_is_told_every_ten_seconds() -> None:
     now = 1000.0
-    introduction, other = Introduction(lambda: now), Shard("tests.Other")
+    introduction, other = Introduction(lambda _: 3, lambda: now), Shard("tests.Other")
     assert introduction.due(SHARD)
     assert introduction.due(other)
     now += 9.9

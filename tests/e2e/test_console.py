@@ -121,7 +121,7 @@ async def shows(run: Run, address: str) -> None:
         await page.goto(address)
         await expect(page.locator("h1")).to_contain_text(
             re.compile(
-                "Thread failing of tests.Order is blocked and waits .*: it failed once, last: ValueError: Declined"
+                "Thread failing of tests.Order is blocked and waits .*: its next try .*, last: ValueError: Declined"
             )
         )
         await expect(page.locator(".problems")).to_contain_text("1 thread of tests.Order is paused")

@@ -44,6 +44,13 @@ MUTANTS = [
         (WORKERS + "the_threads_that_workers_can_hold_are_observed_while_they_tell",),
     ),
     Mutant(
+        "a thread is explained without its workers",
+        "backends/redis/lua/explain.lua",
+        "told.err and {} or told }",
+        "{} }",
+        (WORKERS + "the_last_word_of_a_worker_is_observed_and_explained_until_it_stops",),
+    ),
+    Mutant(
         "a poll tells nothing of its worker",
         BIND,
         "if ARGV[11] ~= '' then rarely().note_worker(owner, ARGV[11]) end\n",

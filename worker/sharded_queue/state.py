@@ -120,11 +120,15 @@ class Dead(NamedTuple):
 
 
 class About(NamedTuple):
-    """What a worker tells of itself: the release of sharded-queue it runs, the threads it can hold, and its start."""
+    """
+    What a worker tells a shard: the release of sharded-queue it runs, the threads it can hold, its start, and how often
+    it tries a request of the handler.
+    """
 
     version: str
     concurrency: int
     started_ms: int
+    retry_limit: int | None = None
 
 
 class WorkerState(NamedTuple):
@@ -135,6 +139,7 @@ class WorkerState(NamedTuple):
     concurrency: int
     started_ms: int
     told_seconds: float
+    retry_limit: int | None = None
 
     @property
     def worker(self) -> str:
@@ -236,10 +241,17 @@ class ThreadState:
     """Threads of the shard that workers hold."""
     polled_seconds: float | None = None
     """Since a worker last polled for threads of the shard; None if none ever did."""
+    workers: list[WorkerState] = field(default_factory=list)
+    """Those that told of themselves in the last minutes and have not stopped since, the latest first; at most 100."""
     progress: Progress | None = None
     """What the owner's handler last reported of its batch, if it did."""
     failures: list[PastFailure] = field(default_factory=list)
     """The last failures of the thread, the newest first: at most ten, of the last day."""
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a worker holds a thread of the shard, or told of itself lately."""
+        return bool(self.bound) or any(worker.told_seconds < TOLD_SECONDS for worker in self.workers)
 
     @property
     def is_held(self) -> bool:
@@ -313,6 +325,10 @@ class ShardState:
     """Threads that are paused one by one; *blocked* includes them."""
     blocked_threads: list[Blocked] = field(default_factory=list)
     """Those of the first 1,000 *blocked* threads that have requests, the first one to be free again first."""
+    overdue_seconds: float = 0.0
+    """For how long the first of the *overdue* has been due."""
+    told_seconds: float | None = None
+    """Since a worker last told of itself; None where none did in the last minutes, or all have stopped since."""
     concurrencies: list[int] = field(default_factory=list)
     """
     The threads that a worker can hold, by what the last 100 workers told in the last `TOLD_SECONDS`: each number once,
@@ -329,6 +345,11 @@ class ShardState:
     def unlisted_holds(self) -> int:
         """Bound threads that *held* does not list."""
         return max(0, self.bound - sum(hold.lease_seconds > 0 for hold in self.held))
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a worker holds a thread of the shard, or told of itself lately."""
+        return bool(self.bound) or (self.told_seconds is not None and self.told_seconds < TOLD_SECONDS)
 
     @property
     def is_unconsumed(self) -> bool:

@@ -402,6 +402,7 @@ def _export_metrics(name: Name, workload: Workload | None, seen: Observation, de
 def _export_ages(name: Name, shards: Sequence[ShardState]) -> None:
     """What grows while nothing happens."""
     metrics.lag_seconds.labels(*name).set(max(state.lag_seconds for state in shards))
+    metrics.overdue_seconds.labels(*name).set(max(state.overdue_seconds for state in shards))
     metrics.unconsumed_depth.labels(*name).set(sum(state.depth for state in shards if state.is_unconsumed))
 
 

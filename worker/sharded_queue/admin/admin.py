@@ -58,7 +58,7 @@ class Admin:
         return HandlerState(named, await self.storage.observe(named.shards, worst))
 
     async def explain(self, handler: type[Handler] | str, thread: str) -> answers.Thread:
-        """Why a thread moves or does not."""
+        """The state of a thread, and why."""
         named = self.named(handler)
         await must_have(self.storage, named, thread)
         return answers.thread(named.name, await self.storage.explain(named.shard_of(thread), thread))

@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from sharded_queue.admin.handlers import Named
-from sharded_queue.state import Hold, ShardState, TubeLag
+from sharded_queue.state import UNCONSUMED_SECONDS, Hold, ShardState, TubeLag
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,36 @@ class HandlerState:
     @property
     def is_still(self) -> bool:
         """Whether all that waits is paused."""
-        return self.is_paused or (bool(self.depth) and not (self.bound or self.ready or self.parked))
+        is_moving = self.bound or self.ready or self.parked or self.blocked > self.paused
+        return self.is_paused or (bool(self.depth) and not is_moving)
+
+    @property
+    def lacks_workers(self) -> bool:
+        """Whether something waits that is not paused, and no worker asks for it."""
+        is_waiting = bool(self.depth and not self.is_still) or bool(self.overdue)
+        return is_waiting and (self.is_unconsumed or not self.is_served)
+
+    @property
+    def is_served(self) -> bool:
+        return any(state.is_served for state in self.shards)
+
+    @property
+    def told_seconds(self) -> float | None:
+        """Since a worker last told of itself."""
+        return min((state.told_seconds for state in self.shards if state.told_seconds is not None), default=None)
+
+    @property
+    def overdue_seconds(self) -> float:
+        return max((state.overdue_seconds for state in self.shards), default=0.0)
 
     @property
     def is_unconsumed(self) -> bool:
         return any(state.is_unconsumed for state in self.shards)
+
+    @property
+    def needs_workers(self) -> bool:
+        """Whether that has been so for a minute."""
+        return self.lacks_workers and (self.is_unconsumed or self.overdue_seconds >= UNCONSUMED_SECONDS)
 
     @property
     def polled_seconds(self) -> float | None:
@@ -65,6 +91,13 @@ class HandlerState:
     @property
     def workers(self) -> list[str]:
         return sorted({hold.worker for hold in self.holds})
+
+
+def handler_states(states: Sequence[ShardState]) -> list[HandlerState]:
+    """The handlers of these shards, which are all of theirs."""
+    groups = groupby(states, key=lambda state: state.shard.handler)
+    found = [(name, list(shards)) for name, shards in groups]
+    return [HandlerState(Named(name, len(shards)), shards) for name, shards in found]
 
 
 SUMMED = frozenset(

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 from sharded_queue.admin.handler_state import HandlerState
 from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.state import (
+    TOLD_SECONDS,
     UNCONSUMED_SECONDS,
     PastFailure,
     Progress,
@@ -23,6 +24,7 @@ from sharded_queue.state import (
     TubeLag,
     TubeState,
 )
+from sharded_queue.timing import EVERY
 
 Tone = Literal["good", "wait", "bad", "idle"]
 """What a colour says beside the word: it moves; it waits for a moment; somebody must look; nothing happens."""
@@ -40,6 +42,10 @@ TONES: dict[State, Tone] = {
     "ready": "wait",
 }
 """The colour of each state of a thread."""
+
+
+LATE_SECONDS = 10.0
+"""What is due for so long is overdue. An idle worker takes in what is due at once, or within seconds."""
 
 
 class Sentence(NamedTuple):
@@ -67,6 +73,12 @@ def duration(seconds: float) -> str:
     if minutes < 2 * 24 * 60:
         return f"{minutes // 60} h {minutes % 60} min"
     return f"{minutes // (24 * 60):,} d {minutes // 60 % 24} h"
+
+
+def interval(timing: str) -> str:
+    """The text of a timing, with its interval as all durations are written."""
+    found = EVERY.fullmatch(timing)
+    return f"every {duration(float(found[1]))}" if found and float(found[1]) >= 60 else timing
 
 
 def times(number: int) -> str:
@@ -99,25 +111,17 @@ def pause_sentences(states: Sequence[ShardState]) -> list[str]:
     return said
 
 
-def unserved_sentences(states: Sequence[ShardState]) -> list[str]:
-    """A sentence for each shard whose requests no worker serves."""
-    return [
-        f"no worker serves {state.shard.tag}: {counted(state.depth, 'request')} "
-        f"{'waits' if state.depth == 1 else 'wait'}, and {since_poll(state.polled_seconds)}"
-        for state in states
-        if state.is_unconsumed
-    ]
-
-
 def since_poll(seconds: float | None) -> str:
     if seconds is None:
-        return "no worker has ever polled for them"
-    return f"the last worker polled for them {duration(seconds)} ago"
+        return "none has ever polled for its threads"
+    return f"the last one polled for its threads {duration(seconds)} ago"
 
 
 def judge_thread(state: ThreadState) -> Sentence:
     """What becomes of a thread, and why."""
     word, tone = thread_word(state)
+    if word == "ready" and not state.is_served and max(tube.lag_seconds for tube in state.tubes) >= UNCONSUMED_SECONDS:
+        tone = "bad"
     reason = {
         "idle": _idle,
         "failing": _failing,
@@ -162,23 +166,28 @@ def _bound(state: ThreadState) -> str:
 
 def _failing(state: ThreadState) -> str:
     tube = failed_tube(state)
-    tries = f"tries again ({_try(tube)}), {last_failure(tube)}" if tube else ""
-    return f": {state.owner} {tries}{work_of(state)}; {lease_left(state)}{pause_to_come(state)}"
+    tries = f" tries again ({next_try(tube, state)}), {last_failure(tube)}" if tube else ""
+    work = f"; working for {duration(state.busy_seconds)}" if state.busy_seconds else ""
+    return f": {state.owner}{tries}{work}; {lease_left(state)}{pause_to_come(state)}"
 
 
-def _try(tube: TubeState) -> str:
-    return (
-        "its requests one by one"
-        if not tube.attempts and not tube.crashes
-        else ordinal(tube.attempts + tube.crashes + 1)
-    )
+CANNOT_START = "cannot start ("
+"""How the error of a request begins that was not tried, as its handler could not start."""
+
+
+def next_try(tube: TubeState, state: ThreadState) -> str:
+    """Which try of its first request is under way or comes next, and of how many, if a worker has told that."""
+    if not tube.attempts and not tube.crashes and not tube.error.startswith(CANNOT_START):
+        return "one by one"
+    limit = next((worker.retry_limit for worker in state.workers if worker.retry_limit), None)
+    return ordinal(tube.attempts + tube.crashes + 1) + (f" of {limit:,}" if limit else "")
 
 
 def last_failure(tube: TubeState, limit: int = 160) -> str:
     """What a request failed with last."""
     if tube.error:
         return f"last: {printable(tube.error, limit)}"
-    return f"{counted(tube.crashes, 'worker')} died while handling it"
+    return f"{counted(tube.crashes, 'worker')} died or hung while handling it"
 
 
 def ordinal(number: int) -> str:
@@ -214,35 +223,37 @@ def _pause(state: ThreadState) -> str:
 
 
 def _back_off(state: ThreadState) -> str:
-    due = f"the next try is due in {time_left(state.blocked_seconds)}"
-    tube = failed_tube(state)
+    left, tube = time_left(state.blocked_seconds), failed_tube(state)
     if not tube:
-        return f": it backs off after a failure; {due}"
-    tried = f"its first request failed {times(tube.attempts)}, " if tube.attempts else ""
-    return f": {tried}{last_failure(tube)}; {due}"
+        return f": it backs off after a failure; the next try is due in {left}"
+    return f": its next try ({next_try(tube, state)}) is due in {left}, {last_failure(tube)}"
 
 
 def _wait(state: ThreadState) -> str:
+    tube = failed_tube(state)
+    failed = f"; its next try is the {next_try(tube, state)}, {last_failure(tube)}" if tube else ""
     if state.owner:
         ended = f"the lease of {state.owner} ended {duration(-(state.lease_seconds or 0.0))} ago without renewal"
-        return f": {ended}, and {outlook(state)}"
-    before = (
-        f"{counted(state.ahead, 'thread')} {be(state.ahead)} before it" if state.ahead else "it is the next to be bound"
-    )
-    tube = failed_tube(state)
-    failed = f"; it failed {times(tube.attempts + tube.crashes)}, {last_failure(tube)}" if tube else ""
-    return f": it waits for a worker, and {before}; {outlook(state)}{failed}"
+        return f": {ended}; {outlook(state)}{failed}"
+    before = f"{counted(state.ahead, 'thread')} {be(state.ahead)}" if state.ahead else "none is"
+    return f": it waits for a worker, and {before} before it; {outlook(state)}{failed}"
 
 
 def outlook(state: ThreadState) -> str:
-    """Whether a worker will bind it: a worker with room polls for threads every few seconds."""
-    if state.polled_seconds is not None and state.polled_seconds < UNCONSUMED_SECONDS:
-        asked = f"a worker polled for threads {duration(state.polled_seconds)} ago"
-        return f"{asked} and binds it at its next poll" if state.owner else f"{asked}, and none has room now"
-    ever = "ever polled" if state.polled_seconds is None else f"polled for {duration(state.polled_seconds)}"
-    if state.bound:
-        return f"all workers are busy with {counted(state.bound, 'other thread')}: none has {ever} for another one"
-    return f"no worker serves its handler: none has {ever} for its threads"
+    """Who may bind it, as far as workers have told: one that was killed cannot tell that it is gone."""
+    if not state.workers:
+        held = f"workers hold {counted(state.bound, 'other thread')}" if state.bound else "no worker serves its handler"
+        return f"{held}: {since_poll(state.polled_seconds)}"
+    latest, others = state.workers[0], [worker for worker in state.workers if worker.owner != state.owner]
+    heard = f"{latest.worker} was last heard of {duration(latest.told_seconds)} ago"
+    lanes = sum(worker.concurrency for worker in others if worker.told_seconds < TOLD_SECONDS)
+    if not lanes:
+        return f"no {'other ' if state.owner else ''}worker serves its handler: {heard}"
+    if state.polled_seconds is not None and state.polled_seconds >= UNCONSUMED_SECONDS:
+        return f"no worker has had room for {duration(state.polled_seconds)}; {heard}"
+    if state.bound >= lanes:
+        return f"all {counted(lanes, 'lane')} of its workers are taken; {heard}"
+    return f"a worker binds it at its next poll, if it has room and still runs; {heard}"
 
 
 def old_threads(names: Sequence[str]) -> str:
@@ -259,7 +270,7 @@ def tube_sentence(tube: TubeState) -> str:
     if tube.attempts:
         words += f"; it failed {counted(tube.attempts, 'time')}, last with {printable(tube.error, 500)}"
     if tube.crashes:
-        words += f"; {counted(tube.crashes, 'worker')} died while handling it"
+        words += f"; {counted(tube.crashes, 'worker')} died or hung while handling it"
     return words
 
 
@@ -276,6 +287,35 @@ def failure_sentence(failure: PastFailure) -> str:
     where = f" ({printable(lines[-1], 200)})" if lines else ""
     which = f"request {failure.sequence} of priority {failure.priority}, attempt {failure.attempt}"
     return f"  {instant(failure.failed_ms)}: {which} failed: {printable(failure.error, 500)}{where}"
+
+
+def coming(handler: HandlerState, first_ms: float | None, at: float) -> Sentence:
+    """What is delayed or scheduled, of which the first is due at *first_ms*; *at*: now, in seconds since 1970."""
+    number = f"{counted(handler.delayed, 'delayed request')} and {counted(handler.schedules, 'schedule')}"
+    if handler.overdue and not handler.is_served:
+        return unserved(handler)
+    if handler.overdue_seconds >= UNCONSUMED_SECONDS:
+        return judge_handler(handler)[0]
+    following = f"; the next comes {due(first_ms, at)}" if first_ms is not None else ""
+    return Sentence(f"{handler.name} has {number}{following}", "good", handler.name)
+
+
+def due(ms: float, at: float) -> str:
+    """When something comes, seen from *at*. A worker takes in what is due within seconds."""
+    seconds = ms / 1000 - at
+    if seconds > 0:
+        return f"in {duration(seconds)}"
+    return "now" if seconds > -LATE_SECONDS else f"overdue by {duration(-seconds)}"
+
+
+def no_requests(handler: HandlerState) -> str:
+    """Why `lag` has no thread to name."""
+    paused = ", and it is paused" * handler.is_paused
+    late = f", but {overdue(handler)}" if handler.overdue_seconds >= LATE_SECONDS else ""
+    return f"no requests{paused}{late}" + ": no worker serves it" * (bool(late) and not handler.is_served)
+
+
+NO_WORKERS = "no worker: none has told of itself in the last five minutes, or all have stopped since"
 
 
 def time_left(seconds: float | None) -> str:
@@ -311,41 +351,74 @@ def led_by_calm(handlers: Sequence[HandlerState], found: list[Sentence], whose: 
     is_all_paused = not in_work and any(handler.depth for handler in handlers)
     if found and (found[0].tone != "idle" or is_all_paused):
         return found
-    return [calm(in_work, whose), *found]
+    return [calm_work(in_work, whose) if in_work else calm_rest(handlers, whose), *found]
 
 
-def calm(handlers: Sequence[HandlerState], whose: str) -> Sentence:
-    """The sentence of *handlers* with requests of which nothing is wrong."""
+def calm_rest(handlers: Sequence[HandlerState], whose: str) -> Sentence:
+    """That no requests wait, and what is left of them."""
+    delayed, dead = sum(each.delayed for each in handlers), sum(each.letters for each in handlers)
+    left = [f"{counted(delayed, 'delayed request')}"] * bool(delayed) + [counted(dead, "dead letter")] * bool(dead)
+    text = f"there {be(delayed or dead)} {' and '.join(left)}" if left else f"every request{whose} is handled"
+    return Sentence(f"Nothing waits{whose if left else ''}: {text}", "good", "idle", state="idle")
+
+
+def calm_work(handlers: Sequence[HandlerState], whose: str) -> Sentence:
+    """The sentence of handlers with requests of which nothing is wrong, so far."""
     numbers = {"bound": sum(each.bound for each in handlers), "ready": sum(each.ready for each in handlers)}
     said = [f"{counted(number, 'thread')}{whose} {be(number)} {word}" for word, number in numbers.items() if number]
-    if not said:
-        return Sentence(f"Nothing waits: every request{whose} is handled", "good", "idle", state="idle")
-    waits = [tube.lag_seconds for each in handlers for tube in each.oldest if tube.state != "paused"]
+    longest = max(
+        (tube.lag_seconds for each in handlers for tube in each.oldest if tube.state != "paused"), default=0.0
+    )
     word = "bound" if numbers["bound"] else "ready"
-    text = f"{' and '.join(said)}; the longest wait is {duration(max(waits, default=0.0))}"
-    return Sentence(text, "good", f"{word}{whose}", state=word)
+    tone: Tone = "wait" if word == "ready" and longest > LATE_SECONDS else "good"
+    text = f"{' and '.join(said)}; the longest wait is {duration(longest)}"
+    return Sentence(text, tone, f"{word}{whose}", state=word)
+
+
+NOTHING_READ = Sentence("Nothing is known: Redis has not been read yet", "idle", "nothing read")
 
 
 def handler_problems(handler: HandlerState, why: ThreadState | None) -> list[Sentence]:
     """What is wrong with a handler, the worst first; nothing where its threads are in work."""
     name, found = handler.name, []
-    waits = f"{counted(handler.depth, 'request')} {'waits' if handler.depth == 1 else 'wait'}"
     if handler.quarantined:
         cannot = f"{counted(handler.quarantined, 'record')} of {name} cannot be read"
         text = f"{cannot}; sharded-queue check --repair repairs them"
         found.append(Sentence(text, "bad", f"{name} quarantined", name, state="quarantined"))
-    if handler.is_unconsumed:
-        text = f"No worker serves {name}: {waits}, and {since_poll(handler.polled_seconds)}"
-        found.append(Sentence(text, "bad", f"{name} unconsumed", name, state="unconsumed"))
-    elif handler.is_paused:
-        text = f"{name} is paused; {waits}" if handler.depth else f"{name} is paused"
+    if handler.is_paused:
+        text = f"{name} is paused" + f"; {waits(handler)}" * bool(handler.depth)
         found.append(Sentence(text, "idle", f"{name} paused", name, state="paused"))
+    elif handler.lacks_workers:
+        found.append(unserved(handler))
     elif tube := worst_tube(handler):
         found.append(tube_problem(handler, tube, why))
+    elif handler.overdue_seconds >= UNCONSUMED_SECONDS:
+        text = f"{overdue(handler)}: no worker of {name} has taken {'it' if handler.overdue == 1 else 'them'} in"
+        found.append(Sentence(text, "wait", f"{name} overdue", name, state="overdue"))
     if handler.paused and not handler.is_paused:
         text = f"{counted(handler.paused, 'thread')} of {name} {be(handler.paused)} paused"
         found.append(Sentence(text, "idle", f"{name} threads paused", name, state="paused"))
     return found
+
+
+def waits(handler: HandlerState) -> str:
+    return f"{counted(handler.depth, 'request')} {'waits' if handler.depth == 1 else 'wait'}"
+
+
+def overdue(handler: HandlerState) -> str:
+    what = f"{counted(handler.overdue, 'delayed or scheduled request')} {be(handler.overdue)}"
+    return f"{what} overdue by {duration(handler.overdue_seconds)}"
+
+
+def unserved(handler: HandlerState) -> Sentence:
+    """That no worker serves a handler: amber while workers may only be replaced, red after a minute."""
+    told, name = None if handler.is_served else handler.told_seconds, handler.name
+    since = since_poll(handler.polled_seconds) if told is None else f"the last one was heard of {duration(told)} ago"
+    what = [*[waits(handler)] * bool(handler.depth), *[overdue(handler)] * bool(handler.overdue)]
+    tone: Tone = "bad" if handler.needs_workers else "wait"
+    nobody = "No worker has room for" if handler.is_served else "No worker serves"
+    text = f"{nobody} {name}: {since}; {' and '.join(what)}"
+    return Sentence(text, tone, f"{name} unconsumed", name, state="unconsumed")
 
 
 NEEDS_A_LOOK: Sequence[State] = ("failing", "blocked", "parked", "ready")
@@ -363,18 +436,20 @@ def worst_tube(handler: HandlerState) -> TubeLag | None:
 
 
 def tube_problem(handler: HandlerState, tube: TubeLag, why: ThreadState | None) -> Sentence:
-    thread = printable(tube.thread, 80)
-    head = f"Thread {thread} of {handler.name} is {tube.state} and waits {duration(tube.lag_seconds)}"
+    head = (
+        f"Thread {printable(tube.thread, 80)} of {handler.name} is {tube.state} and waits {duration(tube.lag_seconds)}"
+    )
     failed = failed_tube(why) if why and why.thread == tube.thread else None
-    reasons = {
-        "failing": f"it tries again ({_try(failed)}), {last_failure(failed)}"
-        if failed
-        else "it tries again after a failure",
-        "blocked": f"it failed {times(failed.attempts)}, {last_failure(failed)}" if failed else "it failed",
-        "parked": "threads of the previous layout go first",
-        "ready": f"all workers are busy with {counted(handler.bound, 'thread')}"
-        if handler.bound
-        else "no worker has taken it",
-    }
+    if why and failed:
+        again = "its next try" if tube.state == "blocked" else "tried again"
+        reason = f"{again} ({next_try(failed, why)}), {last_failure(failed)}"
+    elif tube.state in NEEDS_A_LOOK[:2]:
+        reason = "it has failed"
+    elif tube.state == "parked":
+        reason = "threads of the previous layout go first"
+    elif why and why.thread == tube.thread:
+        reason = outlook(why)
+    else:
+        reason = f"workers hold {counted(handler.bound, 'other thread')}" if handler.bound else "no worker has taken it"
     key = f"{handler.name} {tube.thread} {tube.state}"
-    return Sentence(f"{head}: {reasons[tube.state]}", TONES[tube.state], key, handler.name, tube.thread, tube.state)
+    return Sentence(f"{head}: {reason}", TONES[tube.state], key, handler.name, tube.thread, tube.state)

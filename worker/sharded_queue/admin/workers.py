@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from sharded_queue.admin import answers
-from sharded_queue.admin.words import progress_words
+from sharded_queue.admin.words import Sentence, Tone, progress_words
 from sharded_queue.lease import worker_of
-from sharded_queue.printable import printable
-from sharded_queue.state import Hold, Progress, ShardState, WorkerState
+from sharded_queue.printable import counted, printable
+from sharded_queue.state import TOLD_SECONDS, Hold, Progress, ShardState, WorkerState
 from sharded_queue.storage import Storage
 from sharded_queue.tube import Shard
 
@@ -81,6 +81,18 @@ def worker_json(each: Serving) -> answers.Worker:
         longest_thread=each.longest[0].thread if each.longest else None,
         progress=answers.progress(each.longest[1]) if each.longest else None,
     )
+
+
+def say_who_works(found: Sequence[Serving], threads: int, *, is_needed: bool) -> Sentence:
+    """How many workers hold *threads* threads; *is_needed*: whether something waits for one."""
+    heard = sum(bool(each.holds) or (each.told is not None and each.told.told_seconds < TOLD_SECONDS) for each in found)
+    silent = len(found) - heard
+    said = [f"{counted(heard, 'worker')} {'holds' if heard == 1 else 'hold'} {counted(threads, 'thread')}"] * bool(
+        heard
+    )
+    said += [f"{counted(silent, 'worker')} {'has' if silent == 1 else 'have'} not been heard of lately"] * bool(silent)
+    tone: Tone = "good" if heard else "bad" if is_needed else "idle"
+    return Sentence("; ".join(said) or "No worker serves these handlers", tone, f"{heard} {silent}")
 
 
 def reported(each: Serving) -> str:

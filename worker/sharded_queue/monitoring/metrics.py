@@ -119,6 +119,7 @@ def of_handlers(states: Sequence[ShardState]) -> Iterator[Metric]:
     threads = gauge("handler_threads", "Threads with requests, or held, by state", "handler", "state")
     depth = gauge("handler_depth", "Requests not settled yet", "handler")
     lag = gauge("handler_lag_seconds", "Age of the oldest request", "handler")
+    overdue = gauge("handler_overdue_seconds", "For how long what is delayed or scheduled has been due", "handler")
     tube_depth = gauge("tube_depth", "Requests not settled yet", *TUBE)
     tube_lag = gauge("tube_lag_seconds", "Age of the oldest request", *TUBE)
     tube_state = gauge("tube_state", "1: what becomes of a listed tube, and who holds it", *TUBE, "state", "worker")
@@ -126,13 +127,14 @@ def of_handlers(states: Sequence[ShardState]) -> Iterator[Metric]:
     for handler, group in groupby(states, key=lambda state: state.shard.handler):
         shards = list(group)
         lag.add_metric([handler], max(state.lag_seconds for state in shards))
+        overdue.add_metric([handler], max(state.overdue_seconds for state in shards))
         depth.add_metric([handler], sum(state.depth for state in shards))
         add_tubes((tube_depth, tube_lag, tube_state), handler, shards)
         for state_name in ("ready", "bound", "blocked", "parked"):
             threads.add_metric([handler, state_name], sum(getattr(state, state_name) for state in shards))
         for name, family in counters.items():
             family.add_metric([handler], sum(getattr(state, name) for state in shards))
-    yield from (threads, depth, lag, tube_depth, tube_lag, tube_state, *counters.values())
+    yield from (threads, depth, lag, overdue, tube_depth, tube_lag, tube_state, *counters.values())
 
 
 def add_tubes(families: Sequence[GaugeMetricFamily], handler: str, shards: Sequence[ShardState]) -> None:

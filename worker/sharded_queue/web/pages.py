@@ -98,7 +98,12 @@ class Page:
 def why_of(world: World) -> Question | None:
     """Asks about the thread that waits longest, if somebody should look at it."""
     for handler in world.by_lag:
-        if not handler.is_paused and not handler.is_unconsumed and (tube := words.worst_tube(handler)):
+        if (
+            not handler.is_paused
+            and not handler.is_unconsumed
+            and handler.is_served
+            and (tube := words.worst_tube(handler))
+        ):
             return Question("explain", handler.name, tube.thread)
     return None
 
@@ -146,7 +151,8 @@ class Overview(Page):
     def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
         world = seen.world
         why, handlers = thread_in(seen.known(why_of(world)), seen.bodies), world.by_lag
-        sentence, *problems = words.headline(handlers, world.unreadable, why)
+        found = words.headline(handlers, world.unreadable, why) if world.at else [words.NOTHING_READ]
+        sentence, *problems = found
         histories = [handler.history for handler in handlers]
         return {
             "sentence": sentence,
@@ -413,25 +419,19 @@ class LaterPage(OneOf):
             "delayed": Rows(items, part.begin, part.total),
             "delayed_actions": seen.offered("run-delayed", "move-delayed", "cancel"),
             "schedules": [schedule_of(seen, world.at, handler.name, each) for each in schedules[: 4 * ROWS] if handler],
-            "sentence": coming(handler, world.at, delayed, schedules),
+            "sentence": coming(handler, world.at, delayed, schedules) if handler else NOTHING_LATER,
             "offered": seen.offered("cancel", "run-delayed", "unschedule", "run-schedule"),
         }
 
 
-def coming(
-    handler: WatchedHandler | None, at: float, delayed: Sequence[Delayed], schedules: Sequence[Upcoming]
-) -> Sentence:
-    if handler is None or not (handler.delayed or handler.schedules):
-        return Sentence("Nothing is delayed or scheduled", "idle", "nothing")
+NOTHING_LATER = Sentence("Nothing is delayed or scheduled", "idle", "nothing")
+
+
+def coming(handler: WatchedHandler, at: float, delayed: Sequence[Delayed], schedules: Sequence[Upcoming]) -> Sentence:
+    if not handler.delayed and not handler.schedules:
+        return NOTHING_LATER
     times = [each.due_ms for each in delayed[:1]] + [each.next_ms for each in schedules[:1]]
-    number = f"{counted(handler.delayed, 'delayed request')} and {counted(handler.schedules, 'schedule')}"
-    following = f"; the next comes {due(min(times), at)}" if times else ""
-    return Sentence(f"{handler.name} has {number}{following}", "good", handler.name)
-
-
-def due(ms: float, at: float) -> str:
-    seconds = ms / 1000 - at
-    return f"in {words.duration(seconds)}" if seconds > 0 else "now"
+    return words.coming(handler, min(times, default=None), at)
 
 
 def delayed_of(seen: Seen, at: float, each: Delayed) -> dict[str, Any]:
@@ -441,7 +441,7 @@ def delayed_of(seen: Seen, at: float, each: Delayed) -> dict[str, Any]:
         "number": answer.number,
         "thread": answer.thread,
         "priority": answer.priority,
-        "due": due(each.due_ms, at),
+        "due": words.due(each.due_ms, at),
         "due_at": answer.due_at,
         **stored_of(seen, each.tube.shard.handler, answer),
     }
@@ -450,7 +450,7 @@ def delayed_of(seen: Seen, at: float, each: Delayed) -> dict[str, Any]:
 def schedule_of(seen: Seen, at: float, handler: str, each: Upcoming) -> dict[str, Any]:
     return {
         "schedule": each,
-        "due": due(each.next_ms, at),
+        "due": words.due(each.next_ms, at),
         "offered": seen.offered("run-schedule", "edit-schedule", "unschedule"),
         **stored_of(seen, handler, answers.schedule(each)),
     }
@@ -475,18 +475,15 @@ class WorkersPage(Page):
         )
         found.sort(key=lambda each: (-longest_work(each), each.owner))
         threads, held = sum(handler.bound for handler in handlers), sum(len(each.holds) for each in found)
-        text = (
-            f"{counted(len(found), 'worker')} {'holds' if len(found) == 1 else 'hold'} {counted(threads, 'thread')}"
-            if found
-            else "No worker serves these handlers"
-        )
         return {
             "workers": rows(found, place(parameters)),
             "longest_work": longest_work,
             "reported": workers.reported,
             "at": seen.world.at,
             "unlisted": max(0, threads - held),
-            "sentence": Sentence(text, "good" if found else "idle", str(len(found))),
+            "sentence": workers.say_who_works(
+                found, threads, is_needed=any(handler.needs_workers for handler in handlers)
+            ),
         }
 
 

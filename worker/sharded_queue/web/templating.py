@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
-from sharded_queue.admin.words import TONES, count, duration, progress_words, times
+from sharded_queue.admin.words import TONES, count, duration, interval, progress_words, times
 from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.web.sparkline import sparkline
 
@@ -60,6 +60,7 @@ environment.filters.update(
     count=count,
     duration=duration,
     instant=instant,
+    interval=interval,
     rate=rate,
     clock=clock,
     lines=lines,

@@ -16,8 +16,9 @@ INTERVAL_SECONDS = 10.0
 class Introduction:
     """Whether a shard has to be told of this worker, and what. It is asked in the OS thread of renewals as well."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+    def __init__(self, tries: Callable[[Shard], int | None], clock: Callable[[], float] = time.monotonic) -> None:
+        """*tries*: how often a request of the handler of a shard is tried."""
+        self._tries, self._clock = cache(tries), clock
         self._started_ms = int(time.time() * 1000)
         self._told: dict[Shard, tuple[float, About]] = {}
 
@@ -26,7 +27,7 @@ class Introduction:
         now, told = self._clock(), self._told.get(shard)
         if told and now - told[0] < INTERVAL_SECONDS:
             return None
-        about = About(release(), settings.worker_concurrency, self._started_ms)
+        about = About(release(), settings.worker_concurrency, self._started_ms, self._tries(shard))
         self._told[shard] = now, about
         return about
 

@@ -25,6 +25,7 @@ from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.tube import Shard
 from sharded_queue.worker.batch_fit import BatchFits
 from sharded_queue.worker.binder import Binder
+from sharded_queue.worker.failures import policy_of
 from sharded_queue.worker.introduction import Introduction
 from sharded_queue.worker.lane import Lane
 from sharded_queue.worker.latency import Latency
@@ -108,7 +109,7 @@ class Worker:
         self._stopping = self._draining = False
         self._changed = asyncio.Event()
         self.quota, self.fits = Quota(), BatchFits()
-        self._introduction = Introduction()
+        self._introduction = Introduction(self._tries)
         self._cannot_start: dict[str, str] = {}
         """The error of each handler whose last start failed."""
         self.is_traced, self.clock = False, clock
@@ -306,6 +307,10 @@ class Worker:
 
     def batch_size(self, shard: Shard) -> int:
         return self.fits.size(self.known_handlers().get(shard.handler))
+
+    def _tries(self, shard: Shard) -> int | None:
+        handler = self.known_handlers().get(shard.handler)
+        return policy_of(handler).limit if handler else None
 
     def introduce(self, shard: Shard) -> About | None:
         return self._introduction.due(shard)

@@ -307,7 +307,7 @@ def read_arrival(shard: Shard, owner: str, told: bytes) -> Arrival | None:
 
 
 def _encode_about(about: About | None) -> str:
-    return " ".join(map(str, about)) if about else ""
+    return " ".join(str(part) for part in about or () if part is not None)
 
 
 def _encode_report(report: Report | None) -> tuple[int, str]:

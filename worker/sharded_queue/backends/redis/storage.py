@@ -87,13 +87,13 @@ PAGE = 100
 """Dead letters and schedules read in one step: each may be as large as a request."""
 COUNTERS = ("depth", "registered", "settled", "dead", "busy_us", "born", "polled", "duplicates")
 """Those that `observe` reports, in its order."""
-OBSERVED = 21
+OBSERVED = 23
 """Parts of the answer of `observe`. One with fewer is not the answer of our script."""
 COUNTED = re.compile(rb"-?[0-9]{1,16}")
 LETTER = re.compile(rb"([0-9]{1,9}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ")
 PROGRESS = re.compile(rb"[0-9]+ -?[0-9]+ ([0-9]{1,15}) ([0-9]{1,16}) ([0-9]{1,16}|-) (.*)", re.DOTALL)
 PAST_FAILURE = re.compile(rb"([0-9]{1,15}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ([0-9]{1,9}) ")
-ABOUT = re.compile(r"(\S+) (\S+) ([0-9]{1,9}) ([0-9]{1,15})(?: .*)?", re.DOTALL)
+ABOUT = re.compile(r"(\S+) (\S+) ([0-9]{1,9}) ([0-9]{1,15})(?: ([0-9]{1,9}))?(?: .*)?", re.DOTALL)
 DROP = re.compile(rb"([0-9]{13}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9]{1,16}) ")
 FIRST_MOMENT_MS, LAST_MOMENT_MS = 10**12, 10**13
 """The times that have thirteen digits, as a message begins with: from 2001 to 2286."""
@@ -336,12 +336,7 @@ class RedisStorage(Storage):
         return {thread: progress for thread, text in found if (progress := _progress(now, text))}
 
     async def workers(self, shard: Shard, count: int = 1000) -> list[WorkerState]:
-        now, told = await self._ask("workers", shard, [count])
-        states: dict[str, WorkerState] = {}
-        for record, told_ms in _pairs(told):
-            if state := _worker_state(now, record, told_ms):
-                states.setdefault(state.owner, state)
-        return list(states.values())
+        return _workers(*await self._ask("workers", shard, [count]))
 
     async def peek(self, tube: Tube, count: int = 10, after: int | None = None) -> list[tuple[int, bytes]]:
         arguments = [tube.thread, tube.priority, count, settings.worker_batch_bytes, "" if after is None else after]
@@ -654,7 +649,8 @@ def _counted(name: str, value: bytes) -> int:
 
 def _state(shard: Shard, reply: list[Any]) -> ShardState:
     now, counted, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue, *later = reply
-    schedules, layout, undrained, parked, parked_depth, letters, paused, quarantined, withheld, concurrencies = later
+    schedules, layout, undrained, parked, parked_depth, letters, paused, quarantined, withheld, *later = later
+    concurrencies, overdue_ms, told_ms = later
     *values, is_paused = counted
     found = zip(COUNTERS, values, strict=True)
     counters = {name: _counted(name, value) for name, value in found if value is not None}
@@ -678,6 +674,8 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         is_paused=is_paused is not None,
         delayed=delayed,
         overdue=overdue,
+        overdue_seconds=_age_seconds(now, overdue_ms) if overdue_ms else 0.0,
+        told_seconds=_age_seconds(now, told_ms) if told_ms else None,
         polled_seconds=max(0.0, (now - counters["polled"]) / 1000) if "polled" in counters else None,
         duplicates=counters.get("duplicates", 0),
         schedules=schedules,
@@ -720,6 +718,7 @@ def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
         failures=list(_past_failures(reply[12])),
         progress=_progress(now, reply[13]),
         act=text_of(reply[14]) or None,
+        workers=_workers(now, reply[15]),
     )
 
 
@@ -789,12 +788,22 @@ def _dead(number: bytes, died_ms: bytes | float, letter: bytes) -> Dead:
     )
 
 
+def _workers(now: int, told: list[bytes]) -> list[WorkerState]:
+    """One for each worker: what it told last."""
+    states: dict[str, WorkerState] = {}
+    for record, told_ms in _pairs(told):
+        if state := _worker_state(now, record, told_ms):
+            states.setdefault(state.owner, state)
+    return list(states.values())
+
+
 def _worker_state(now: int, record: bytes, told_ms: bytes) -> WorkerState | None:
     """None for what is no record of ours."""
     if not (found := ABOUT.fullmatch(text_of(record))):
         return None
-    owner, version, concurrency, started_ms = found.groups()
-    return WorkerState(owner, version, int(concurrency), int(started_ms), _age_seconds(now, told_ms))
+    owner, version, concurrency, started_ms, tries = found.groups()
+    told_seconds, limit = _age_seconds(now, told_ms), int(tries) if tries else None
+    return WorkerState(owner, version, int(concurrency), int(started_ms), told_seconds, limit)
 
 
 def _drop(record: bytes) -> Drop | None:

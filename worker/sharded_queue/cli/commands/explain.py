@@ -1,4 +1,4 @@
-"""`sharded-queue explain`: why a thread does not move."""
+"""`sharded-queue explain`: the state of a thread, and why."""
 
 import click
 
@@ -18,7 +18,7 @@ from sharded_queue.state import ThreadState
 @click.argument("thread", type=NAME)
 @click.option("--json", "as_json", is_flag=True, help="Print the state of the thread as JSON.")
 def explain(handler: Named, thread: str, as_json: bool) -> None:
-    """Say why a thread moves or does not."""
+    """Say what state a thread is in, and why."""
     state = read_about(handler, lambda storage: explained(storage, handler, thread))
     said = [
         printable(judge_thread(state).text),

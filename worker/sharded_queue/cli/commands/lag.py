@@ -9,8 +9,9 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.text import Text
 
 from sharded_queue.admin import answers
+from sharded_queue.admin.handler_state import handler_states
 from sharded_queue.admin.handlers import HandlerSelection
-from sharded_queue.admin.words import count, duration, judge_thread
+from sharded_queue.admin.words import count, duration, judge_thread, no_requests
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import about_handlers
 from sharded_queue.cli.output import observed
@@ -29,7 +30,7 @@ class Laggard:
     is_paused: bool = False
     tube: TubeLag | None = None
     thread: ThreadState | None = None
-    reason: str = "no requests"
+    reason: str = ""
     at: datetime = datetime.min
 
     @property
@@ -63,9 +64,7 @@ async def laggards(storage: RedisStorage, shards: Sequence[Shard]) -> list[Lagga
 async def laggard(storage: RedisStorage, state: ShardState) -> Laggard:
     handler = state.shard.handler
     if not state.oldest:
-        return Laggard(
-            handler, state.is_paused, reason="no requests, and it is paused" if state.is_paused else "no requests"
-        )
+        return Laggard(handler, state.is_paused, reason=no_requests(handler_states([state])[0]))
     tube = state.oldest[0]
     thread = await storage.explain(state.shard, tube.thread)
     return Laggard(handler, state.is_paused, tube, thread, judge_thread(thread).text, datetime.now(UTC))

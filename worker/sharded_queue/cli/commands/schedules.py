@@ -9,6 +9,7 @@ from sharded_queue import timing
 from sharded_queue.admin import answers
 from sharded_queue.admin.handlers import Named
 from sharded_queue.admin.schedules import EditSchedule, RemoveSchedule, RunSchedule, next_first
+from sharded_queue.admin.words import interval
 from sharded_queue.cli.acts import act_command
 from sharded_queue.cli.arguments import BadInput, about_handler
 from sharded_queue.cli.output import LONGEST, console, emit_lines, read_about
@@ -42,7 +43,7 @@ def show(upcoming: list[Upcoming]) -> None:
     rows: list[list[str | Text]] = [
         [
             schedule.name,
-            schedule.timing,
+            interval(schedule.timing),
             instant(schedule.next_ms),
             "skip" if schedule.skip_if_waiting else "add",
             f"{schedule.thread}/{schedule.priority}",

@@ -9,8 +9,9 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from sharded_queue.admin import answers
+from sharded_queue.admin.handler_state import handler_states
 from sharded_queue.admin.handlers import HandlerSelection
-from sharded_queue.admin.words import pause_sentences, unserved_sentences
+from sharded_queue.admin.words import pause_sentences, unserved
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import about_handlers
 from sharded_queue.cli.output import observed
@@ -69,7 +70,8 @@ AS_OBSERVED = (
 def view(seen: Seen, worst: int) -> RenderableType:
     states = seen.states
     notes = [Text(printable(sentence), style="yellow") for sentence in pause_sentences(states)]
-    warnings = [Text(printable(sentence), style="red") for sentence in unserved_sentences(states)]
+    unconsumed = [handler for handler in handler_states(states) if handler.needs_workers]
+    warnings = [Text(printable(unserved(handler).text), style="red") for handler in unconsumed]
     if not worst or not any(state.oldest for state in states):
         return Group(handlers_table(states), *notes, *warnings)
     return Group(handlers_table(states), Text(), tubes_table(states, worst, seen.reports), *notes, *warnings)

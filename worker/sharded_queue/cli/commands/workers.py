@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import click
 
 from sharded_queue.admin.handlers import HandlerSelection
-from sharded_queue.admin.words import count, duration
+from sharded_queue.admin.words import NO_WORKERS, count, duration
 from sharded_queue.admin.workers import Serving, busy, known, merged, reported, worker_json
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.cli.arguments import about_handlers
@@ -33,7 +33,7 @@ def workers(sought: HandlerSelection, as_json: bool) -> None:
     elif found:
         show(found)
     else:
-        click.echo("no worker polled for threads in the last five minutes")
+        click.echo(NO_WORKERS)
 
 
 async def serving(storage: RedisStorage, sought: HandlerSelection) -> list[Serving]:

@@ -1,6 +1,7 @@
 """Everything that decides whether a thread moves."""
 
 from sharded_queue.backends.memory.shard import MemoryShard, TubeBuffer
+from sharded_queue.backends.memory.steps.workers import workers
 from sharded_queue.state import ThreadState, TubeState, busy_seconds
 
 
@@ -23,6 +24,7 @@ def explain(shard: MemoryShard, thread: str, now: int) -> ThreadState:
         bound=len(shard.leases.above(now)),
         progress=shard.progress_of(thread, now),
         failures=shard.history.get(thread, []),
+        workers=workers(shard, 100, now),
         polled_seconds=None if shard.polled_ms is None else (now - shard.polled_ms) / 1000,
     )
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from sharded_queue.backends.memory.shard import MemoryShard, depth_of
+from sharded_queue.backends.memory.steps.workers import workers
 from sharded_queue.state import TOLD_SECONDS, About, Blocked, Hold, ShardState, State, TubeLag, busy_seconds
 from sharded_queue.tube import thread_and_priority
 
@@ -32,6 +33,8 @@ def observe(shard: MemoryShard, worst: int, holds: int, now: int) -> ShardState:
         is_paused=shard.is_paused,
         delayed=len(shard.due),
         overdue=sum(due <= now for due, _, _ in shard.due) + len(shard.occurrences.up_to(now)),
+        overdue_seconds=_overdue_seconds(shard, now),
+        told_seconds=min((told.told_seconds for told in workers(shard, WORKERS_READ, now)), default=None),
         polled_seconds=None if shard.polled_ms is None else max(0, now - shard.polled_ms) / 1000,
         duplicates=shard.duplicates,
         schedules=len(shard.schedules),
@@ -44,6 +47,11 @@ def observe(shard: MemoryShard, worst: int, holds: int, now: int) -> ShardState:
         blocked_threads=list(_blocked_threads(shard, now)),
         concurrencies=sorted({about.concurrency for about in _told_lately(shard, now)}),
     )
+
+
+def _overdue_seconds(shard: MemoryShard, now: int) -> float:
+    first = [due for due, _, _ in shard.due[:1]] + [int(occurs) for _, occurs in shard.occurrences.lowest(1)]
+    return max(0, now - min(first, default=now)) / 1000
 
 
 def _deepest(shard: MemoryShard, worst: int) -> list[tuple[str, int]]:

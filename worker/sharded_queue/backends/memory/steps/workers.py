@@ -11,6 +11,7 @@ def workers(shard: MemoryShard, count: int, now: int) -> list[WorkerState]:
     """The latest first."""
     shard.workers = {owner: told for owner, told in shard.workers.items() if told[1] >= now - KEPT_MS}
     told = [
-        WorkerState(owner, *about, max(0, now - told_ms) / 1000) for owner, (about, told_ms) in shard.workers.items()
+        WorkerState(owner, *about[:3], max(0, now - told_ms) / 1000, about.retry_limit)
+        for owner, (about, told_ms) in shard.workers.items()
     ]
     return sorted(told, key=lambda each: (each.told_seconds, each.owner))[:count]

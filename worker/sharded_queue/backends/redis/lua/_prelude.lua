@@ -45,7 +45,8 @@
 --                 while old threads are listed step by step, with the number of those not looked at as a negative score
 -- cordoned  ZSET  names of workers that get no new threads, by the time until which they get none
 -- leases    ZSET  bound threads, by expiry
--- workers   ZSET  "owner version concurrency started" of workers, by the time at which each last told of itself
+-- workers   ZSET  "owner version concurrency started tries" of workers, by the time at which each last told of itself; tries
+--                 is how often it tries a request, and absent where an earlier release told
 -- progress:THREAD STRING "fence first ms done of note": what its holder last reported of the batch that begins with the
 --                 request `first`; `of` is - where the whole is unknown. It expires soon after the lease that it came with
 -- NAME:caller STRING number of the last call of a caller that numbers its calls, and the answer, or for bind the threads

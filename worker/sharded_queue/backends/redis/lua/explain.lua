@@ -4,12 +4,13 @@
 --          or a quarantine), threads before it or -1, per tube: {priority, head, depth, stamp, failure or ''}, 1 if it
 --          is parked or 0, old threads it waits for, threads that workers hold, when a worker last asked for threads or
 --          '', why it cannot be read or '', its last failures or '', what its holder reported of the batch or '', which
---          act has paused it or ''}
+--          act has paused it or '', workers that told of themselves, the latest first (flat: record, ms)}
 
 check_format()
 local thread = ARGV[1]
 local residue, till = redis.call('ZSCORE', PARKED, thread), redis.call('ZSCORE', BLOCKED, thread)
 local hold, known, tubes = redis.call('HGET', HELD, thread), tubes_of(thread), {}
+local told = redis.pcall('ZREVRANGE', WORKERS, 0, 99, 'WITHSCORES')
 local flaw = redis.call('HGET', QUARANTINE, 'thread ' .. thread) or not known and UNREADABLE or ''
 for i, tube in ipairs(known or {}) do
   local member = thread .. '/' .. tube.priority
@@ -22,4 +23,4 @@ return { now, redis.call('HEXISTS', COUNTERS, 'paused'), read_hold(hold) and hol
          residue and redis.call('ZRANGEBYSCORE', OLD, residue, residue, 'LIMIT', 0, 100) or {},
          redis.call('ZCOUNT', LEASES, '(' .. integer(now), '+inf'), redis.call('HGET', COUNTERS, 'polled') or '', flaw,
          redis.call('HGET', HISTORY, thread) or '', progress_of(thread, read_hold(hold)),
-         redis.call('HGET', ACTS, thread) or '' }
+         redis.call('HGET', ACTS, thread) or '', told.err and {} or told }

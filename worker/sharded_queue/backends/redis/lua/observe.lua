@@ -6,7 +6,8 @@
 -- (flat), oldest tubes (flat: thread/priority, stamp, depth, state of the thread), held (flat: thread, owner, fence,
 -- since or 0, lease ends at, requests in its hand), delayed, overdue, schedules, layout, old, parked, depth of the
 -- parked, dead letters, paused threads, records in quarantine, blocked threads with requests, the first to be free
--- first (flat: thread, free at, depth), how many threads the workers can hold that told of themselves lately}
+-- first (flat: thread, free at, depth), how many threads the workers can hold that told of themselves lately, since when
+-- something is overdue or '', when a worker last told of itself or ''}
 
 local LOOKED_AT, WORKERS_READ, TOLD_MS = 1000, 100, 30000
 local worst, most_holds = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -149,6 +150,15 @@ local function concurrencies()
   return found
 end
 
+-- Since when the first delayed request or schedule is overdue, if any is.
+local function overdue_since()
+  local since = math.huge
+  for _, key in ipairs({ DUE, OCCURRENCES }) do
+    since = math.min(since, tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]) or math.huge)
+  end
+  return since <= now and integer(since) or ''
+end
+
 check_format()
 list_first_holds()
 local oldest = oldest_tubes()
@@ -159,4 +169,4 @@ return { now, counters, redis.call('HLEN', THREADS), count_ready(),
          redis.call('ZCARD', OCCURRENCES), redis.call('GET', LAYOUT) or '', redis.call('ZCARD', OLD),
          redis.call('ZCARD', PARKED), parked_depth(), redis.call('ZCARD', DEAD),
          redis.call('ZCOUNT', BLOCKED, PAUSED, PAUSED), redis.call('HLEN', QUARANTINE), blocked_threads(),
-         concurrencies() }
+         concurrencies(), overdue_since(), redis.pcall('ZREVRANGE', WORKERS, 0, 0, 'WITHSCORES')[2] or '' }
