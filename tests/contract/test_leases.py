@@ -13,6 +13,7 @@ from sharded_queue.coordinator import BindRequest
 from sharded_queue.lease import clock
 from sharded_queue.storage import Settled, Settlement
 from sharded_queue.tube import Shard
+from sharded_queue.worker.lane_state import LaneState
 from sharded_queue.worker.lease_renewer import LeaseRenewer
 from tests.contract.backend import SHARD, Backend, MemoryBackend
 
@@ -24,11 +25,11 @@ class LaneStub:
 
     def __init__(self, thread: str, deadline: float, called_since: float | None = None) -> None:
         self.lease, self.deadline, self.called_since = Lease(SHARD, thread, "w/1", 1), deadline, called_since
-        self.is_held = self.is_exposed = True
+        self.state = LaneState.HANDLING
         self.told = asyncio.Event()
 
     def revoke(self, reason: str) -> None:
-        self.is_held = self.is_exposed = False
+        self.state = LaneState.LOST
         self.told.set()
 
 
@@ -82,7 +83,7 @@ async def test_a_slow_stop_of_one_thread_leaves_the_leases_of_others_alone(backe
     await soon(works)
     await soon(stops)
     lanes = {lane.lease.thread: lane for lane in worker.lanes}
-    await until(lambda: lanes["works"].deadline > lanes["stops"].deadline + 1 or lanes["works"].is_lost)
+    await until(lambda: lanes["works"].deadline > lanes["stops"].deadline + 1 or lanes["works"].state is LaneState.LOST)
     go_on.set()
     worker.stop()
     await looping

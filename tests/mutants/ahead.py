@@ -31,8 +31,8 @@ MUTANTS = [
     Mutant(
         "a cordoned worker keeps a thread that has more requests",
         LOOP,
-        "if self._stopping or self._draining or self._binder.is_cordoned:",
-        "if self._stopping or self._draining:",
+        "return self._stopping or self._draining or self._binder.is_cordoned",
+        "return self._stopping or self._draining",
         (CORDON + "busy_thread_is_handed_over_after_its_batch",),
     ),
     Mutant(
@@ -80,7 +80,7 @@ MUTANTS = [
     Mutant(
         "a thread that drains lingers though others came to wait",
         LANE,
-        "        self._is_woken |= self.host.is_leaving()  # others may have come to wait since it was settled\n",
+        "        self._bell.is_rung |= self.host.is_leaving()  # others may have come to wait since it was settled\n",
         "",
         (SERVING + "a_thread_that_drains_does_not_linger_where_others_came_to_wait",),
     ),

@@ -213,20 +213,20 @@ MUTANTS = [
     Mutant(
         "a stopping worker takes new batches",
         "worker/loop.py",
-        "        if self._stopping or self._draining or self._binder.is_cordoned:\n            return 0\n",
-        "",
+        "return self._stopping or self._draining or self._binder.is_cordoned",
+        "return False",
         (ENDING + "a_worker_that_was_told_to_stop_takes_nothing_new",),
     ),
     Mutant(
         "a handler is not stopped",
-        "worker/lane.py",
-        "await self._called(handler.stop())",
+        "worker/calls.py",
+        "await self._limit(handler.stop())",
         "pass",
         (LIFECYCLE + "the_lifecycle_of_the_specification",),
     ),
     Mutant(
         "a handler that did not start is stopped",
-        "worker/lane.py",
+        "worker/calls.py",
         "        await handler.start()\n",
         "        try:\n"
         "            await handler.start()\n"
@@ -266,9 +266,9 @@ MUTANTS = [
     ),
     Mutant(
         "a limit of time bounds a whole batch",
-        "worker/loop.py",
-        "return self.quota.reserve(self.fits.size(handler))",
-        "return self.quota.reserve(settings.worker_batch_size)",
+        "worker/ledger.py",
+        "self.quota.reserve(self.fits.size(handler))",
+        "self.quota.reserve(128)",
         (FAILED_BATCHES + "a_limit_of_time_bounds_how_many_requests_come_at_once",),
     ),
     Mutant(
@@ -280,8 +280,8 @@ MUTANTS = [
     ),
     Mutant(
         "calls of a handler with a limit of time are not timed",
-        "worker/lane.py",
-        "self.host.fits.note(self.handler, len(requests), seconds, failure)",
+        "worker/calls.py",
+        "self._host.fits.note(self._handler, count, seconds, failure)",
         "pass",
         (FAILED_BATCHES + "a_limit_of_time_bounds_how_many_requests_come_at_once",),
     ),

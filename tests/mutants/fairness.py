@@ -9,7 +9,7 @@ MUTANTS = [
     Mutant(
         "a thread makes way for threads of its own shard only",
         LANE,
-        "await self._tell(self.host.must_yield(self.lease))",
+        "await self.hold.tell(self.host.must_yield(self.lease))",
         "False",
         (BY_TURNS + "a_handler_with_a_backlog_makes_way_for_another_handler",),
     ),

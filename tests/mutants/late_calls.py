@@ -63,8 +63,8 @@ MUTANTS = [
     ),
     Mutant(
         "a lane does not number its calls",
-        "worker/lane.py",
-        "        self._calls += 1\n        return self._calls\n",
+        "worker/hold.py",
+        "        self.last_call += 1\n        return self.last_call\n",
         "        return 1\n",
         (LIMITS + "a_limit_is_met_exactly",),
     ),

@@ -142,14 +142,14 @@ MUTANTS = [
     ),
     Mutant(
         "a settlement under way is told that its lease is lost",
-        "worker/lane.py",
-        "return self.is_held and not self._is_settling",
-        "return self.is_held",
+        "worker/lane_state.py",
+        'SETTLING = ("settling", True, False)',
+        'SETTLING = ("settling", True, True)',
         (LEASE + "a_release_whose_answer_comes_late_is_no_lost_lease",),
     ),
     Mutant(
         "a worker waits for ever for a start and a stop",
-        "worker/lane.py",
+        "worker/calls.py",
         "async with asyncio.timeout(settings.coordinator_timeout):",
         "async with asyncio.timeout(None):",
         (LEASE + "a_handler_that_hangs_in_its_lifecycle_is_cut_off_as_in_a_batch",),
@@ -178,8 +178,8 @@ MUTANTS = [
     Mutant(
         "an error that nobody expected is repeated at once",
         "worker/lane.py",
-        'log.exception("serving %s failed", self.lease)\n            await self._fail_try(batch or self._first, error)',
-        'log.exception("serving %s failed", self.lease)',
+        '("serving %s failed", self.lease)\n            await Failing(self).fail_try(batch or self._first, error)',
+        '("serving %s failed", self.lease)',
         (FAILURES + "an_error_that_a_lane_does_not_expect_is_a_failed_try",),
     ),
     Mutant(

@@ -344,9 +344,9 @@ MUTANTS = [
     ),
     Mutant(
         "a lane handles what comes with its wake-up though it has fetched it",
-        "worker/lane.py",
-        "arrival.batch and arrival.call == self._calls",
-        "arrival.batch",
+        "worker/doorbell.py",
+        "if arrival and arrival.call == call",
+        "if arrival",
         (SERVING + "a_request_that_its_holder_fetched_is_not_handled_again_when_its_wake_up_comes",),
     ),
     Mutant(
@@ -359,8 +359,8 @@ MUTANTS = [
     Mutant(
         "a lane asks for what came with its wake-up",
         "worker/lane.py",
-        "settled = self._delivered() if wanted else None",
-        "settled = None",
+        "brought = self._bell.take(self.hold.last_call) if wanted else None",
+        "brought = None",
         (SERVING + "a_request_for_a_thread_that_lingers_costs_one_call",),
     ),
 ]

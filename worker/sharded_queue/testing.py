@@ -7,7 +7,7 @@ would wait for is skipped.
 
 from collections.abc import Callable, Mapping, Sequence
 from math import inf
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from sharded_queue import tracing
 from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
@@ -189,9 +189,9 @@ class _Lane(Lane):
         self.errors: list[BaseException] = []
         super().__init__(*given, **named)
 
-    def _failure(self, batch: Batch, attempt: int, error: BaseException, delay: float | None) -> Failure:
+    def failure(self, batch: Batch, attempt: int, error: BaseException, delay: float | None) -> Failure:
         self.errors.append(error)
-        return super()._failure(batch, attempt, error, delay)
+        return super().failure(batch, attempt, error, delay)
 
 
 class _Host:
@@ -205,6 +205,14 @@ class _Host:
         self.is_traced, self.clock, self.slots = tracing.is_on(), clock, Slots(TaskPool())
         self.quota, self.fits, self.suspects = Quota(), sandbox.fits, Suspects(self)
         self.call = around_calls(sandbox.queue.middleware)
+
+    @property
+    def tally(self) -> Self:
+        return self
+
+    @property
+    def ledger(self) -> Self:
+        return self
 
     def reserve(self, handler: type[Handler]) -> int:
         return self.fits.size(handler)

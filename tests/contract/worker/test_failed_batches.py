@@ -8,6 +8,7 @@ import pytest
 
 from sharded_queue import Handler, Retry, settings
 from sharded_queue.storage import Failure, Settled, Settlement
+from sharded_queue.worker.lane_state import LaneState
 from tests.contract.backend import SHARD
 from tests.contract.worker.bench import SOON, Bench, Job, JobHandler, hang, jobs, soon
 
@@ -157,7 +158,7 @@ async def test_a_request_beside_a_failing_one_is_handled_twice_though_its_worker
     looping = asyncio.create_task(dead.loop())
     await soon(dying)
     for lane in dead.lanes:
-        lane.is_held = False  # it neither renews nor releases any more
+        lane.hold.state = LaneState.RELEASED  # it neither renews nor releases any more
     await bench.backend.advance(settings.coordinator_lease + 1)
     await bench.worker(DyingHandler).loop(128 - 40)
     dead.abort()

@@ -15,7 +15,7 @@ from sharded_queue import (
 )
 from sharded_queue.handler import call
 from sharded_queue.storage import Batch, Entry, Failure, Registration
-from sharded_queue.worker import lane as lane_module
+from sharded_queue.worker import calls as calls_module
 from tests.contract.backend import MemoryBackend
 from tests.contract.worker.bench import SOON, Bench, Job, JobHandler, hang, jobs, soon
 
@@ -262,7 +262,7 @@ async def test_an_error_that_a_lane_does_not_expect_is_a_failed_try(
     attempts: list[int] = []
     done = asyncio.Event()
     settings.worker_batch_size = 1
-    monkeypatch.setattr(lane_module, "_set_context", broken)
+    monkeypatch.setattr(calls_module, "_set_context", broken)
     await bench.queue.register(UnexpectedHandler, *jobs(range(2)))
     async with bench.working(UnexpectedHandler):
         await soon(done)

@@ -12,6 +12,7 @@ from sharded_queue import (
     current,
     settings,
 )
+from sharded_queue.worker.lane_state import LaneState
 from tests.contract.backend import SHARD
 from tests.contract.worker.bench import SOON, Bench, Job, JobHandler, hang, jobs, soon
 
@@ -267,7 +268,7 @@ async def test_a_trickle_pays_for_one_start_only(bench: Bench) -> None:
             await soon(handled)
             handled.clear()
             async with asyncio.timeout(SOON):
-                while not all(lane.is_lingering for lane in worker.lanes):  # noqa: ASYNC110 - no event says that a lane lingers
+                while any(each.state is not LaneState.LINGERING for each in worker.lanes):  # noqa: ASYNC110 - no event
                     await asyncio.sleep(0.001)
 
     assert starts == [1]

@@ -40,9 +40,11 @@ class Host(Protocol):
     """What a binder needs of its worker."""
 
     owner: str
-    quota: Quota
     slots: Slots
     clock: Callable[[], float]
+
+    @property
+    def quota(self) -> Quota: ...
 
     def shards(self) -> Sequence[Shard]:
         """The shards of its handlers."""

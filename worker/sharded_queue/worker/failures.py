@@ -13,7 +13,7 @@ from sharded_queue.storage import Batch, Failure
 log = logging.getLogger("sharded_queue")
 FAILURES = (Exception, BaseExceptionGroup, SystemExit, asyncio.CancelledError)
 """
-What a handler may raise without harm to its worker. `Lane._is_cancelled` tells whose a cancellation is.
+What a handler may raise without harm to its worker. `HandlerCalls.is_cancelled` tells whose a cancellation is.
 """
 
 

@@ -153,7 +153,7 @@ class LeaseRenewer:
         for lane in lanes:
             if lane in left:
                 lane.leave()
-            elif lane.is_held and not self._is_hung(lane):
+            elif lane.state.is_held and not self._is_hung(lane):
                 shards.setdefault(lane.lease.shard, {})[lane.lease] = lane
         return shards
 
@@ -218,7 +218,7 @@ class LeaseRenewer:
         After the whole event loop stood still, overdue renewals run before this check: they were due earlier.
         """
         while True:
-            self._watched = min((lane.deadline for lane in self._lanes() if lane.is_exposed), default=inf)
+            self._watched = min((lane.deadline for lane in self._lanes() if lane.state.is_exposed), default=inf)
             self._earlier.clear()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._nap()):

@@ -4,14 +4,11 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Collection, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Collection, Mapping, Sequence
 from uuid import uuid4
 
 from sharded_queue import tracing
-from sharded_queue.coordinator import Arrival, Bound, Coordinator
+from sharded_queue.coordinator import Bound, Coordinator
 from sharded_queue.errors import SettingsError, StorageUnavailable
 from sharded_queue.handler import Handler, ageing_of, find, known, shards
 from sharded_queue.lease import Lease, clock
@@ -21,44 +18,30 @@ from sharded_queue.queue.queue import Queue
 from sharded_queue.settings import WORKER_NAME, settings
 from sharded_queue.signals import heeded
 from sharded_queue.state import About
-from sharded_queue.storage import Batch, Failure, Settled, Settlement
+from sharded_queue.storage import Storage
 from sharded_queue.tube import Shard
 from sharded_queue.worker.batch_fit import BatchFits
 from sharded_queue.worker.binder import Binder
 from sharded_queue.worker.failures import policy_of
 from sharded_queue.worker.introduction import Introduction
 from sharded_queue.worker.lane import Lane
-from sharded_queue.worker.latency import Latency
+from sharded_queue.worker.lane_state import LOST
+from sharded_queue.worker.lanes import Lanes
 from sharded_queue.worker.lease_renewer import LeaseRenewer
+from sharded_queue.worker.ledger import Ledger
 from sharded_queue.worker.lifespan import Lifespan, LifespanGuard
 from sharded_queue.worker.lookout import Lookout
 from sharded_queue.worker.quota import Quota
 from sharded_queue.worker.scheduler import Scheduler
-from sharded_queue.worker.settlement_batcher import SettlementBatcher
 from sharded_queue.worker.slots import Slots
 from sharded_queue.worker.suspects import Suspects
+from sharded_queue.worker.tally import Stats, Tally
 from sharded_queue.worker.task_pool import TaskPool
 from sharded_queue.worker.telemetry import Telemetry
 from sharded_queue.worker.turns import Turns
 from sharded_queue.worker.wakeup import WakeupListener
 
 log = logging.getLogger("sharded_queue")
-
-
-@dataclass(slots=True)
-class Stats:
-    """What a worker has done since it was created. Counters only grow."""
-
-    handled: int = 0
-    batches: int = 0
-    failed: int = 0
-    busy_seconds: float = 0.0
-    bound: int = 0
-    lost: int = 0
-    stepped_at: float = 0.0
-    """Monotonic time of the last finished step of the loop, by which `/livez` knows that the loop moves."""
-    latencies: dict[str, Latency] = field(default_factory=dict)
-    """By name of handler; a handler without a thread so far is not in it."""
 
 
 class Worker:
@@ -90,31 +73,27 @@ class Worker:
             SettingsError: *name* cannot be the name of a worker.
         """
         self.coordinator, self.queue = coordinator, queue
-        self.call = around_calls(queue.middleware if middleware is None else checked(middleware))
+        chosen = queue.middleware if middleware is None else checked(middleware)
         self._lifespan = LifespanGuard(lifespan)
         if name is not None and not re.fullmatch(WORKER_NAME, name):
             raise SettingsError(f"worker name {name!r} must be 1 to 200 characters without spaces and slashes")
         self.owner = f"{name or settings.worker_name}/{uuid4().hex[:8]}"
         self.stats = Stats()
         self._handlers = None if handlers is None else [find(h) if isinstance(h, str) else h for h in handlers]
-        self._lanes: set[Lane] = set()
-        self._lingering: set[Lane] = set()
+        self._changed = asyncio.Event()
         self._pool = TaskPool()
+        self._lanes = Lanes(self._pool, self._changed, self._note_end)
         self._renewer: LeaseRenewer
-        self.slots, self.suspects = Slots(self._pool), Suspects(self)
         self._is_reopened = False
-        self._settlements = SettlementBatcher(queue.storage, self._pool)
         self._scheduler = Scheduler(queue.storage, self.shards)
         self.telemetry = Telemetry(self, queue.storage, self.shards)
         self._stopping = self._draining = False
-        self._changed = asyncio.Event()
-        self.quota, self.fits = Quota(), BatchFits()
+        self.fits, self.clock = BatchFits(), clock
+        self.tally = Tally(around_calls(chosen), self.fits, self.stats, self.telemetry)
+        self.ledger = Ledger(queue.storage, coordinator, self._pool, self._lanes, self.fits, self._is_closed)
         self._introduction = Introduction(self._tries)
-        self._cannot_start: dict[str, str] = {}
-        """The error of each handler whose last start failed."""
-        self.is_traced, self.clock = False, clock
         self._lookout = Lookout(coordinator)
-        self._renew_binder()
+        self._begin_anew()
         coordinator.attach(queue.storage)
 
     async def loop(self, limit: int | None = None) -> int:
@@ -135,14 +114,13 @@ class Worker:
         return self.stats.handled - handled_before
 
     async def _loop(self, limit: int | None) -> None:
-        self.quota, self._draining = Quota(limit), False
-        self.slots, self.suspects = Slots(self._pool), Suspects(self)
-        self._renew_binder()
+        self.ledger.quota, self._draining = Quota(limit), False
+        self._begin_anew()
         lease, timeout = settings.coordinator_lease, settings.coordinator_timeout
         self._renewer = renewer = LeaseRenewer(
             self.coordinator, self._lanes.copy, lease, timeout, self.clock, self._introduction.due
         )
-        wakeups = WakeupListener(self.coordinator, self.owner, self._deliver)
+        wakeups = WakeupListener(self.coordinator, self.owner, self._lanes.deliver)
         async with renewer.running(), self._scheduler.running(), self.telemetry.running():
             try:
                 await self._serve(wakeups)
@@ -152,7 +130,9 @@ class Worker:
                 await self._turns.close()
                 await self.coordinator.leave(self.owner, self._introduction.taken_back())
 
-    def _renew_binder(self) -> None:
+    def _begin_anew(self) -> None:
+        """What lasts for one loop."""
+        self.slots, self.suspects = Slots(self._pool), Suspects(self)
         self._binder = Binder(self, self.coordinator, self._lookout, lambda: self._stopping or self.suspects.is_closed)
         self._turns = Turns(self._lookout, self.shards, self._binder.is_full)
 
@@ -188,8 +168,7 @@ class Worker:
     def abort(self) -> None:
         """Stop at once. Running batches are cancelled, and handled again by whichever worker binds their threads."""
         self.stop()
-        for lane in self._lanes:
-            lane.abort()
+        self._lanes.abort()
 
     @property
     def is_entering(self) -> bool:
@@ -202,6 +181,11 @@ class Worker:
         return self._stopping
 
     @property
+    def quota(self) -> Quota:
+        """How many requests the loop may still take."""
+        return self.ledger.quota
+
+    @property
     def lanes(self) -> Collection[Lane]:
         """One lane for each thread that this worker holds."""
         return self._lanes
@@ -212,7 +196,7 @@ class Worker:
 
     async def _serve(self, wakeups: WakeupListener) -> None:
         """Poll for threads and wait for a reason to poll again, until stopped or done."""
-        await self._verify()
+        await _verify(self.queue.storage, lambda: self._stopping)
         busy_at: float | None = None
         called: Sequence[Shard] | None = ()
         while not self._is_over():
@@ -224,16 +208,6 @@ class Worker:
             elif polls_all and self.quota.is_limited and time.monotonic() - busy_at >= settings.linger_seconds:
                 return
             called = await self._idle(wakeups, busy_at)
-
-    async def _verify(self) -> None:
-        """Begin only on a storage that keeps its promises. One that does not answer may come back."""
-        while not self._stopping:
-            try:
-                await self.queue.storage.verify()
-                return
-            except StorageUnavailable as error:
-                log.warning("cannot begin: %s", error)
-                await asyncio.sleep(settings.coordinator_delay)
 
     def _is_over(self) -> bool:
         return self._stopping or self.quota.is_used_up
@@ -254,44 +228,19 @@ class Worker:
         self.stats.stepped_at = time.monotonic()
         return called if called or self._binder.may_bind() or not self._changed.is_set() else None
 
-    def _deliver(self, arrival: Arrival | None) -> None:
-        """Wake the lane of a drained thread that got a request; None: any of them may have got one."""
-        for lane in self._lanes:
-            if arrival is None or lane.lease == arrival.lease:
-                lane.wake(arrival)
-
-    def _start(self, handler: type[Handler], batch: Batch, deadline: float) -> None:
-        lane = Lane(self, handler, batch, deadline, settings.linger_seconds)
-        self._lanes.add(lane)
-        lane.start(self._pool, partial(self._finished, lane))
-
-    def _finished(self, lane: Lane, error: BaseException | None) -> None:
-        self._lanes.discard(lane)
-        self._lingering.discard(lane)
-        self.stats.lost += lane.is_lost
+    def _note_end(self, lane: Lane) -> None:
+        self.stats.lost += lane.state is LOST
         self.suspects.notice()
-        self._changed.set()
-        if error is not None:
-            log.error("serving %s ended with an error", lane.lease, exc_info=error)
 
     async def _drain(self) -> None:
-        """Let running batches end within the grace period, then abort the rest."""
         self._draining = True
         self.slots.close()
         self.suspects.stop()
-        for lane in self._lanes:
-            lane.wake()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(settings.worker_drain):
-                await self._all_finished()
-        for lane in self._lanes:
-            lane.abort()
-        await self._all_finished()
+        await self._lanes.drain(settings.worker_drain)
 
-    async def _all_finished(self) -> None:
-        while self._lanes:
-            self._changed.clear()
-            await self._changed.wait()
+    def _is_closed(self) -> bool:
+        """Whether it takes nothing new."""
+        return self._stopping or self._draining or self._binder.is_cordoned
 
     # What the binder asks of its worker (`binder.Host`).
 
@@ -299,7 +248,7 @@ class Worker:
         return list(shards(dict(self.known_handlers())))
 
     def busy(self) -> int:
-        return len(self._lanes) - len(self._lingering) - self.suspects.waiting
+        return len(self._lanes) - self._lanes.lingering - self.suspects.waiting
 
     def ageing_seconds(self, shard: Shard) -> float:
         handler = self.known_handlers().get(shard.handler)
@@ -319,88 +268,44 @@ class Worker:
         self.stats.stepped_at = time.monotonic()
         self._scheduler.hear(shard, bound.occurs_seconds)
         if bound.batches:
-            self.is_traced = tracing.is_on()
+            self.tally.is_traced = tracing.is_on()
             handler, deadline = self.known_handlers()[shard.handler], self._renewer.deadline(asked_at)
             for batch in bound.batches:
-                self._start(handler, batch, deadline)
+                self._lanes.start(Lane(self, handler, batch, deadline, settings.linger_seconds))
             self.stats.bound += len(bound.batches)
             self._renewer.watch(deadline)
 
     def make_room(self) -> None:
-        if len(self._lanes) > settings.worker_concurrency or self._binder.is_cordoned:
-            for lane in self._lingering:
-                lane.wake()
+        if self._lanes.is_crowded or self._binder.is_cordoned:
+            self._lanes.wake_lingering()
 
     # What lanes ask of their worker (`lane.Host`).
 
-    def reserve(self, handler: type[Handler]) -> int:
-        if self._stopping or self._draining or self._binder.is_cordoned:
-            return 0
-        return self.quota.reserve(self.fits.size(handler))
-
-    def handled(self, count: int, seconds: float) -> None:
-        self.stats.handled += count
-        self.quota.note_handled(count)
-        self.stats.batches += 1
-        self.stats.busy_seconds += seconds
-
-    def latency(self, handler: type[Handler]) -> Latency:
-        return self.stats.latencies.get(handler.name) or self.stats.latencies.setdefault(handler.name, Latency())
-
-    def failed(self, handler: type[Handler]) -> None:
-        self.stats.failed += 1
-
-    @property
-    def is_measured(self) -> bool:
-        return self.telemetry.is_on
-
-    def called(self, handler: type[Handler], seconds: float, error: BaseException | None) -> None:
-        self.telemetry.called(handler.name, seconds, error)
-
-    def started(self, handler: type[Handler]) -> None:
-        self._cannot_start.pop(handler.name, None)
-
-    def is_known_failure(self, handler: type[Handler], error: str) -> bool:
-        before, self._cannot_start[handler.name] = self._cannot_start.get(handler.name), error
-        return before == error
-
     def is_leaving(self) -> bool:
-        crowded = len(self._lanes) > settings.worker_concurrency
-        return self._stopping or self._draining or self._binder.others_wait or crowded
+        return self._stopping or self._draining or self._binder.others_wait or self._lanes.is_crowded
 
     async def must_yield(self, lease: Lease) -> bool:
         return self._binder.is_serving() and await self._turns.must_yield(lease.shard)
 
     def drained(self, lane: Lane) -> None:
-        self._lingering.add(lane)
+        self._lanes.note_drained(lane)
         self.suspects.notice()
-        self._changed.set()
 
     def resumed(self, lane: Lane) -> None:
-        self._lingering.discard(lane)
-
-    def settle(self, settlement: Settlement) -> Awaitable[Settled]:
-        if len(self._lanes) == 1:  # no other lane to share a call with: this saves two rounds of the event loop
-            return self._settle_alone(settlement)
-        return self._settlements.settle(settlement)
-
-    async def _settle_alone(self, settlement: Settlement) -> Settled:
-        (settled,) = await self.queue.storage.settle([settlement])
-        return settled
-
-    async def fail(self, failure: Failure) -> bool:
-        return await self.queue.storage.fail(failure)
+        self._lanes.note_resumed(lane)
 
     def bind_again(self) -> None:
         """A last try is over: bind again what others left."""
         self._is_reopened = True
         self._changed.set()
 
-    async def isolate(self, lease: Lease, is_alone: bool, call: int) -> bool:
-        return await self.coordinator.isolate(lease, is_alone, call)
 
-    async def release(self, lease: Lease, delay_seconds: float = 0.0) -> None:
+async def _verify(storage: Storage, is_stopping: Callable[[], bool]) -> None:
+    """Begin only on a storage that keeps its promises. One that does not answer may come back."""
+    while not is_stopping():
         try:
-            await self.coordinator.release([lease], delay_seconds)
+            await storage.verify()
+            return
         except StorageUnavailable as error:
-            log.warning("%s could not be released and will expire: %s", lease, error)
+            log.warning("cannot begin: %s", error)
+            await asyncio.sleep(settings.coordinator_delay)

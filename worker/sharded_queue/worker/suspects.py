@@ -32,7 +32,8 @@ MOST_DOUBLINGS = 16
 class Tried(Protocol):
     """What a try needs of a lane."""
 
-    called_since: float | None
+    @property
+    def called_since(self) -> float | None: ...
 
     async def isolate(self, is_alone: bool) -> bool:
         """Note whether the worker handles nothing but the request of this lane. False: the lease was lost."""

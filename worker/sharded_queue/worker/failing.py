@@ -1,0 +1,111 @@
+"""What becomes of the requests of a lane that cannot be handled: tried again, one by one, or dead."""
+
+import logging
+from typing import Protocol
+
+from sharded_queue.errors import SerializationError, describe
+from sharded_queue.handler import Handler
+from sharded_queue.storage import Batch, Failure, Settled, Settlement
+from sharded_queue.worker.calls import HandlerCalls
+from sharded_queue.worker.failures import delay_seconds, failure_of_all, policy_of
+from sharded_queue.worker.hold import Hold
+from sharded_queue.worker.lane_state import RELEASED
+
+log = logging.getLogger("sharded_queue")
+
+
+class Failed(Protocol):
+    """What a failure needs of its lane."""
+
+    @property
+    def handler(self) -> type[Handler]: ...
+
+    @property
+    def hold(self) -> Hold: ...
+
+    @property
+    def calls(self) -> HandlerCalls: ...
+
+    alone_until: int
+    """The last request of a batch that failed: those up to it come one by one."""
+
+    def failure(self, batch: Batch, attempt: int, error: BaseException, delay: float | None) -> Failure: ...
+
+    def note_handled(self, batch: Batch, done: int, seconds: float) -> None:
+        """The first *done* requests are settled."""
+
+
+class Failing:
+    """A failure of *lane*. Each step returns the batch that the lane goes on with, if it keeps its thread."""
+
+    __slots__ = ("_handler", "_hold", "_lane")
+
+    def __init__(self, lane: Failed) -> None:
+        self._lane, self._handler, self._hold = lane, lane.handler, lane.hold
+
+    async def take_apart(self, batch: Batch, count: int, error: BaseException) -> Batch | None:
+        """
+        The call of the first *count* requests failed. From here on each is handed out alone and settled, the last one
+        too, whatever happens meanwhile: none is handled more than twice because of another one.
+        """
+        if not await self._hold.fail(failure_of_all(batch, count, error, self._hold.number_call())):
+            return self._hold.hear(Settled(is_lost=True))
+        self._lane.calls.known_error, self._lane.alone_until = describe(error), batch.first + count - 1
+        return self._hold.hear(Settled(batch._replace(messages=batch.messages[:1])))
+
+    async def settle(
+        self, batch: Batch, done: int, seconds: float, error: BaseException | None, flaw: SerializationError | None
+    ) -> Batch | None:
+        """The first request failed; or the first *done* were handled, and the next one cannot be read."""
+        if done:
+            through, number = batch.first + done - 1, self._hold.number_call()
+            settled = await self._hold.settle(
+                Settlement(self._hold.lease, batch.tube.priority, through, seconds, call=number)
+            )
+            if settled.is_lost:
+                return self._hold.hear(settled)
+            self._lane.note_handled(batch, done, seconds)
+        attempt = batch.attempt if done == 0 else 1
+        culprit = batch._replace(first=batch.first + done, attempt=attempt)
+        if error is None:
+            assert flaw
+            return await self._bury(culprit, flaw)
+        if attempt == 1:
+            self._lane.calls.note_waits(batch.messages[:1])
+        if attempt >= policy_of(self._handler).limit:
+            return await self._bury(culprit, error)
+        await self._put_off(culprit, attempt, error)
+        return None
+
+    async def put_off_start(self, batch: Batch, error: BaseException) -> None:
+        """No request is to blame, so no request's attempts count up; failed starts are counted separately."""
+        policy = policy_of(self._handler)
+        failure = self._lane.failure(batch, batch.attempt - 1, error, delay_seconds(policy, 1))
+        await self._hold.fail(failure._replace(cap_seconds=policy.cap_seconds))
+        self._hold.to(RELEASED)
+
+    async def fail_try(self, batch: Batch, error: BaseException) -> None:
+        """An unexpected error is a failed try: it is counted, and repeated only after a pause."""
+        if not self._hold.state.is_held:
+            return
+        try:
+            if batch.attempt >= policy_of(self._handler).limit:
+                await self._hold.fail(self._lane.failure(batch, batch.attempt, error, None))
+            else:
+                await self._put_off(batch, batch.attempt, error)
+        except Exception:
+            log.exception("%s is left to expire", self._hold.lease)
+            self._hold.to(RELEASED)
+
+    async def _put_off(self, batch: Batch, attempt: int, error: BaseException) -> None:
+        """The whole thread waits: no request may overtake the one that failed."""
+        delay = delay_seconds(policy_of(self._handler), attempt)
+        if await self._hold.fail(self._lane.failure(batch, attempt, error, delay)):
+            log.info("%s waits %.2f s after attempt %d", self._hold.lease, delay, attempt)
+        self._hold.to(RELEASED)
+
+    async def _bury(self, batch: Batch, error: BaseException) -> Batch | None:
+        log.error("request %d of %s goes to the dead letters: %s", batch.first, batch.tube, describe(error))
+        if not await self._hold.fail(self._lane.failure(batch, batch.attempt, error, None)):
+            return self._hold.hear(Settled(is_lost=True))
+        return await self._hold.fetch_anew()
