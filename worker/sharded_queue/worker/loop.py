@@ -84,10 +84,9 @@ class Worker:
         self._pool = TaskPool()
         self._lanes = Lanes(self._pool, self._changed, self._note_end)
         self._renewer: LeaseRenewer
-        self._is_reopened = False
         self._scheduler = Scheduler(queue.storage, self.shards)
         self.telemetry = Telemetry(self, queue.storage, self.shards)
-        self._stopping = self._draining = False
+        self._stopping = self._draining = self._is_reopened = False
         self.fits, self.clock = BatchFits(), clock
         self.tally = Tally(around_calls(chosen), self.fits, self.stats, self.telemetry)
         self.ledger = Ledger(queue.storage, coordinator, self._pool, self._lanes, self.fits, self._is_closed)
