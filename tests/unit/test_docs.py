@@ -90,6 +90,7 @@ def test_security_names_tests_that_exist_for_what_the_console_promises() -> None
     assert [promise for promise in promises if not re.search(r"`(tests/|test_)", promise)] == []
 
 
+@pytest.mark.slow
 def test_the_code_uses_every_word_of_the_glossary() -> None:
     rows = re.findall(r"^\| (?!word|-)([^|]+) \|", (DOCS / "glossary.md").read_text(), re.MULTILINE)
     words = [word.strip() for row in rows for word in row.split(",")]

@@ -37,6 +37,7 @@ def test_the_version_is_written_once() -> None:
 
 
 @pytest.mark.parametrize("module", ["sharded_queue", "sharded_queue_operator"])
+@pytest.mark.slow
 def test_the_programs_say_the_version(module: str) -> None:
     command = [sys.executable, "-m", module, "--version"]
     said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout

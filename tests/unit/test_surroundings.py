@@ -11,6 +11,8 @@ import pytest
 
 from tests.harness.surroundings import NODE_ADDRESS
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 PROGRAM = """

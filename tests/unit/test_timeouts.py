@@ -48,6 +48,7 @@ def test_next():
 """
 
 
+@pytest.mark.slow
 def test_clean_up_that_hangs_after_a_failure_ends(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> None:
@@ -59,6 +60,7 @@ def test_clean_up_that_hangs_after_a_failure_ends(
     result.assert_outcomes(failed=3, passed=1, errors=3)
 
 
+@pytest.mark.slow
 def test_no_timer_outlives_its_test(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, pytestconfig: pytest.Config
 ) -> None:

@@ -12,6 +12,8 @@ from bench.simulation.compare import OURS, RIVALS, Contender
 from bench.simulation.targets import TARGETS, Target, to_zero
 from bench.simulation.workloads import WORKLOADS, Workload
 
+pytestmark = pytest.mark.slow
+
 NAMED = {workload.name: workload for workload in WORKLOADS}
 scored = cache(compare.scored)
 

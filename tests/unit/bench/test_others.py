@@ -64,6 +64,7 @@ def test_a_line_has_the_seconds_of_its_nanoseconds():
     assert parsed("end 7 1500000000\n") == Line("end", 7, 1.5)
 
 
+@pytest.mark.slow
 def test_a_killed_script_takes_along_what_it_started_in_groups_of_their_own():
     """The sleep holds the output open as long as it lives."""
 

@@ -45,6 +45,7 @@ messages = st.recursive(scalars, lists, max_leaves=12)
 
 
 @given(st.lists(messages, min_size=1, max_size=4), st.data())
+@pytest.mark.slow
 def test_framing_ends_a_message_where_the_parser_does(parts: list[bytes], data: st.DataObject) -> None:
     """Whatever the network makes of the stream: it is cut anywhere."""
     stream, framing, reader = b"".join(parts), Framing(), hiredis.Reader(notEnoughData=None)

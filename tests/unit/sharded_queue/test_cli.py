@@ -3,6 +3,10 @@
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 NOT_FOR_A_WORKER = {
     "aiohttp",
     "rich",

@@ -42,6 +42,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = sharded_queue.Nothing  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_redis_is_not_imported_before_it_is_asked_for() -> None:
     """A user in memory need not have it installed."""
     script = "import sys, sharded_queue; sys.exit('redis' in sys.modules)"

@@ -40,6 +40,7 @@ def test_every_request_is_counted_once_whatever_the_order(waited: list[int]) -> 
 
 
 @given(waits)
+@pytest.mark.slow
 def test_the_sum_is_between_the_bounds_of_the_buckets(waited: list[int]) -> None:
     real = [max(0, ms) for ms in waited]
     least = sum((0, *BOUNDS_MS)[bisect_left(BOUNDS_MS, ms)] for ms in real)

@@ -66,6 +66,7 @@ def test_no_line_of_a_traceback_can_be_taken_for_an_entry(written: Written) -> N
 
 
 @pytest.mark.parametrize(("make", "is_json"), [(logs.Text, False), (logs.Json, True)])
+@pytest.mark.slow
 async def test_each_line_of_a_handler_says_worker_and_handler(
     written: Written, make: type[logging.Formatter], is_json: bool
 ) -> None:

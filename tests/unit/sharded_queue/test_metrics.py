@@ -188,6 +188,7 @@ async def test_every_name_is_documented_and_every_documented_name_is_told(handle
 
 
 @pytest.mark.redis
+@pytest.mark.slow
 async def test_a_worker_serves_over_http_and_says_when_redis_is_away(
     own_redis: Callable[..., RedisServer], handler: type[Handler], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from sharded_queue.tube import Shard
 HOSTILE = "T\x1b]0;title\x07\x1b[2J\r\nFORGED LINE\u202e\x9b31m\x7f\u2028\udcff"
 
 
+@pytest.mark.slow
 def test_nothing_that_a_terminal_or_a_log_obeys_is_left() -> None:
     for code in range(sys.maxunicode + 1):
         assert printable(chr(code)).isprintable()

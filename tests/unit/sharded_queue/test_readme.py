@@ -10,7 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tools.redis_server import RedisServer
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[3]
 README = ROOT / "README.md"

@@ -151,6 +151,7 @@ def test_nothing_is_read_or_recorded_without_a_provider() -> None:
     assert not telemetry.is_on()
 
 
+@pytest.mark.slow
 def test_a_worker_runs_without_the_api() -> None:
     script = """
 import asyncio, sys

@@ -160,6 +160,7 @@ async def test_without_a_provider_nothing_is_made_and_no_header_added(sandbox: S
     assert sandbox.registered(echo)[0].headers == {}
 
 
+@pytest.mark.slow
 def test_without_the_package_all_goes_on() -> None:
     program = """
 import sys

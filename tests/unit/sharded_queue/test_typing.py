@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 SOURCE = Path(__file__).with_name("typed_requests.py")
 ROOT = Path(__file__).parents[3]
 SECONDS = 110

@@ -3,12 +3,16 @@
 from itertools import islice
 from random import Random
 
+import pytest
+
 from sharded_queue_operator.cluster.drift import digest, part_of
 from sharded_queue_operator.errors import BadSpec
 from sharded_queue_operator.resource.deployment import Manifest, deployment
 from sharded_queue_operator.resource.spec import parsed
 from tests.conftest import MODEL_SEED
 from tests.operator_api.specs import SERVED, World, drafts, reading_deeply
+
+pytestmark = pytest.mark.slow
 
 NUMBER = 5_000
 WORLD = World("redis:6379", ("nobody.invalid:6379", "127.0.0.1:65536"), ("text",), ("mine",))

@@ -550,6 +550,7 @@ def test_nothing_new_asks_for_no_change() -> None:
     assert decision.reason == "AsWished"
 
 
+@pytest.mark.slow
 def test_the_remembered_wishes_stay_few() -> None:
     timeline = Timeline(Policy(window_seconds=3_600))
     for second in range(5_000):
@@ -746,6 +747,7 @@ def test_steady_work_that_ended_takes_its_workers_with_it() -> None:
     assert timeline.keep(165, ended) == 0
 
 
+@pytest.mark.slow
 def test_the_samples_of_a_window_stay_few() -> None:
     timeline = Timeline(replace(POLICY, window_seconds=600))
     for second in range(2_000):
@@ -961,6 +963,7 @@ shards = st.builds(
     lanes=st.integers(1, 4),
     start=st.floats(0.1, 100),
 )
+@pytest.mark.slow
 def test_replicas_stay_within_the_bounds_and_the_threads(
     seen: list[ShardState], minimum: int, maximum: int, lanes: int, start: float
 ) -> None:
@@ -977,6 +980,7 @@ def test_replicas_stay_within_the_bounds_and_the_threads(
 
 @settings(max_examples=40, deadline=None)
 @given(seen=shards, start=st.floats(0.1, 100), lanes=st.integers(1, 4))
+@pytest.mark.slow
 def test_what_stays_the_same_is_scaled_to_an_end(seen: ShardState, start: float, lanes: int) -> None:
     """Replicas rise, fall once the window is over, and then stay: a guess does not double for ever."""
     policy = Policy(max_replicas=30, threads_per_replica=lanes)

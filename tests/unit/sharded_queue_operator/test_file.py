@@ -84,6 +84,7 @@ def test_what_is_no_yaml_is_refused_with_its_place(complaint: Callable[[object],
         ),
     ],
 )
+@pytest.mark.slow
 def test_odd_yaml_is_refused_with_a_sentence(complaint: Callable[[object], str], content: str, sentence: str) -> None:
     assert complaint(content) == sentence
 

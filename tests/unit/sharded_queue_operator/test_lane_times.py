@@ -15,6 +15,8 @@ from sharded_queue_operator.scaling.lane_times import Stall
 from sharded_queue_operator.scaling.observation import Observation
 from sharded_queue_operator.scaling.policy import Policy
 
+pytestmark = pytest.mark.slow
+
 SHARD, POLICY = Shard("a"), Policy(threads_per_replica=10)
 Rate = Callable[[int], float]
 """Requests a second that all workers settle, by the lanes of each that are busy."""

@@ -16,6 +16,7 @@ def test_without_a_redis_to_start_run_says_how_to_get_one(monkeypatch: pytest.Mo
 
 
 @pytest.mark.redis
+@pytest.mark.slow
 async def test_a_port_that_another_program_took_meanwhile_is_not_insisted_on(
     redis_server: RedisServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

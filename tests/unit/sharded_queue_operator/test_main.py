@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 
 def typed(*words: str, home: Path) -> "subprocess.CompletedProcess[str]":
     """The program where no cluster is known."""

@@ -33,6 +33,8 @@ from tests.harness.requirements import require_redis
 from tools.ports import free_port
 from tools.redis_server import RedisServer
 
+pytestmark = pytest.mark.slow
+
 HANDLER = "notifications.NotifyHandler"
 SECONDS = 30.0
 

@@ -8,6 +8,8 @@ import pytest
 from sharded_queue_operator.local import processes
 from sharded_queue_operator.local.processes import start_process, stop_process
 
+pytestmark = pytest.mark.slow
+
 SECONDS = 10
 
 

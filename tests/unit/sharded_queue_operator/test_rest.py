@@ -93,6 +93,7 @@ def test_a_poll_that_follows_a_reading_between_two_polls_is_reconciled() -> None
     assert next_change(seen, Policy(), decision, 100) == -inf
 
 
+@pytest.mark.slow
 async def test_a_queue_at_rest_keeps_its_workers_for_the_window_after_its_last_request(begin: Begin) -> None:
     """The readings at which nothing happened count: the worker was wanted until the last of them."""
     timeline = await begin(scaling={"scaleDownStabilizationSeconds": 60, "maxReplicas": 1})
@@ -277,6 +278,7 @@ async def replicas_over_time(timeline: Timeline, seed: int) -> list[int]:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.slow
 async def test_a_resting_controller_does_what_an_eager_one_does(begin: Begin, seed: int) -> None:
     """Half an hour of random work, second by second."""
     scaling = {"maxReplicas": 5, "threadsPerReplica": 2}

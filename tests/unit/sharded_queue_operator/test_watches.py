@@ -12,6 +12,7 @@ from sharded_queue_operator.controller.watches import end_kopf_tasks
 from sharded_queue_operator.process import finished
 
 
+@pytest.mark.slow
 async def test_a_watcher_of_kopf_that_swallows_its_cancellation_is_ended() -> None:
     """As they do when they are cancelled together with what pauses them: one left the process running for ever."""
     swallowed = 0
@@ -32,6 +33,7 @@ async def test_a_watcher_of_kopf_that_swallows_its_cancellation_is_ended() -> No
     assert (watcher.cancelled(), swallowed) == (True, 2)
 
 
+@pytest.mark.slow
 async def test_the_watches_end_though_kopf_waits_for_such_a_watcher(monkeypatch: pytest.MonkeyPatch) -> None:
     """So its orchestrator does. An operator that was told to stop once waited for it for ever."""
     is_swallowed = False

@@ -13,6 +13,8 @@ from sharded_queue_operator.local import workers
 from sharded_queue_operator.local.workers import LocalWorkers, environment
 from sharded_queue_operator.resource import file as manifest
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).parents[3] / "examples" / "notifications" / "shardedqueue.yaml"
 SECONDS = 10
 

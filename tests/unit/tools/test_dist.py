@@ -10,6 +10,8 @@ import pytest
 
 from tools.dist import ROOT, expected, faults_of, names, tracked
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:

@@ -10,6 +10,8 @@ import pytest
 from tools.cluster import binaries, cluster
 from tools.cluster.paths import REPOSITORY, CannotRun
 
+pytestmark = pytest.mark.slow
+
 ANSWERS = {
     "helm": "v4.0.0",
     "kubectl": f"Client Version: v{binaries.KUBERNETES}.0",

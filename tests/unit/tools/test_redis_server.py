@@ -50,6 +50,7 @@ def test_a_port_is_free_together_with_its_bus_port(taken: int) -> None:
 
 @pytest.mark.redis
 @pytest.mark.parametrize(("of_the_bus", "options"), [(0, {}), (BUS, CLUSTER)], ids=["its own", "its bus"])
+@pytest.mark.slow
 def test_a_server_whose_port_is_taken_starts_on_another(
     taken: int, chosen: list[int], tmp_path: Path, of_the_bus: int, options: dict[str, str]
 ) -> None:
@@ -64,6 +65,7 @@ def test_a_server_whose_port_is_taken_starts_on_another(
 
 
 @pytest.mark.redis
+@pytest.mark.slow
 def test_a_server_whose_port_was_told_to_others_keeps_it(taken: int, chosen: list[int], tmp_path: Path) -> None:
     require_redis()
     chosen.append(taken)

@@ -8,6 +8,8 @@ import pytest
 
 from tools.cluster.watch import Object, wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def printing(*events: Object) -> list[str]:
     """A watch that ends after its events, as kubectl does when its time is over."""

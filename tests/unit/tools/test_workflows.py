@@ -50,6 +50,7 @@ def test_every_word_that_a_job_types_is_one_of_the_makefile(job: dict[str, Any])
     assert words <= WORDS
 
 
+@pytest.mark.slow
 def test_zizmor_finds_nothing() -> None:
     command = [Path(sys.executable).parent / "zizmor", *shlex.split(_options("zizmor")), ROOT / ".github"]
     found = subprocess.run(command, env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, check=False)
