@@ -5,6 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from uuid import uuid4
 
 from sharded_queue import tracing
@@ -90,7 +91,7 @@ class Worker:
         self.fits, self.clock = BatchFits(), clock
         self.tally = Tally(around_calls(chosen), self.fits, self.stats, self.telemetry)
         self.ledger = Ledger(queue.storage, coordinator, self._pool, self._lanes, self.fits, self._is_closed)
-        self._introduction = Introduction(self._tries)
+        self._introduction = Introduction(partial(_tries, self._handlers))
         self._lookout = Lookout(coordinator)
         self._begin_anew()
         coordinator.attach(queue.storage)
@@ -191,7 +192,7 @@ class Worker:
 
     def known_handlers(self) -> Mapping[str, type[Handler]]:
         """The handlers that it serves, by name."""
-        return known() if self._handlers is None else {handler.name: handler for handler in self._handlers}
+        return _named(self._handlers)
 
     async def _serve(self, wakeups: WakeupListener) -> None:
         """Poll for threads and wait for a reason to poll again, until stopped or done."""
@@ -256,10 +257,6 @@ class Worker:
     def batch_size(self, shard: Shard) -> int:
         return self.fits.size(self.known_handlers().get(shard.handler))
 
-    def _tries(self, shard: Shard) -> int | None:
-        handler = self.known_handlers().get(shard.handler)
-        return policy_of(handler).limit if handler else None
-
     def introduce(self, shard: Shard) -> About | None:
         return self._introduction.due(shard)
 
@@ -297,6 +294,16 @@ class Worker:
         """A last try is over: bind again what others left."""
         self._is_reopened = True
         self._changed.set()
+
+
+def _named(handlers: Sequence[type[Handler]] | None) -> Mapping[str, type[Handler]]:
+    return known() if handlers is None else {handler.name: handler for handler in handlers}
+
+
+def _tries(handlers: Sequence[type[Handler]] | None, shard: Shard) -> int | None:
+    """Of a request. It is asked in an OS thread that outlives the worker for a moment, and must not keep it."""
+    handler = _named(handlers).get(shard.handler)
+    return policy_of(handler).limit if handler else None
 
 
 async def _verify(storage: Storage, is_stopping: Callable[[], bool]) -> None:
