@@ -209,6 +209,7 @@ class TubeState(NamedTuple):
 
     @property
     def has_failed(self) -> bool:
+        """Whether its first request was tried before, alone or in a batch."""
         return bool(self.attempts or self.crashes or self.error)
 
 
