@@ -139,7 +139,7 @@ def test_a_route_runs_in_the_context_of_the_caller(queue: SyncQueue) -> None:
 
 
 async def test_a_call_in_an_event_loop_is_refused_with_what_to_do(ask_free_queue: SyncQueue) -> None:
-    with pytest.raises(ShardedQueueError, match="await a Queue instead"):
+    with pytest.raises(ShardedQueueError, match="await the methods of Queue there"):
         ask_free_queue.register(Numbered, ("a", 1))
 
 

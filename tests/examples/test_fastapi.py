@@ -8,6 +8,9 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from sharded_queue import RedisStorage
+from sharded_queue.storage import Removal
+from sharded_queue.tube import Shard
 from tests.examples.recipe import Recipe
 from tests.harness.cli_process import CommandProcess
 from tools.redis_server import Ask, RedisServer
@@ -20,12 +23,16 @@ class Shop:
     """The README's service, on a free port."""
 
     def __init__(self, recipe: Recipe) -> None:
-        self.worker_command, service, *self.calls = recipe.commands
+        self.worker_command, service, *self.calls, self.page, self.show, self.replay = recipe.commands
         self.recipe = recipe
-        self.service = recipe.start(service.removesuffix(" &").replace("8000", "0"))
-        line = self.service.line(re.compile(r"running on http://\S+:\d+"))
+        self.service, self.url = self.serve(service)
+
+    def serve(self, command: str) -> tuple[CommandProcess, str]:
+        """On a free port."""
+        service = self.recipe.start(re.sub(r"--port \d+ &", "--port 0", command))
+        line = service.line(re.compile(r"running on http://\S+:\d+"))
         (port,) = re.findall(r"running on http://\S+:(\d+)", line)
-        self.url = f"http://127.0.0.1:{port}"
+        return service, f"http://127.0.0.1:{port}"
 
     def worker(self) -> CommandProcess:
         return self.recipe.start(self.worker_command.removesuffix(" &"))
@@ -78,6 +85,33 @@ def test_orders_that_wait_are_shown_and_then_handled_in_order(shop: Shop) -> Non
 def test_what_is_no_order_is_refused_and_not_registered(ask: Ask, shop: Shop) -> None:
     assert shop.place("", "tea").status_code == 422
     assert httpx.get(f"{shop.url}/customers/ann", timeout=SECONDS).status_code == 404
+
+
+def test_the_page_for_those_on_call_shows_what_died_and_replays_it_in_order(shop: Shop, ask: Ask) -> None:
+    for article in ("tea", "milk", "<b>sugar"):
+        shop.place("ann", article)
+    ask(lambda redis: RedisStorage(redis).drop(Shard("orders.OrderHandler"), "ann", Removal("bob", "<i>closed")))
+    shop.place("ann", "bread")
+    _, page = shop.serve(shop.page)
+    assert [shlex.split(call)[-1] for call in (shop.show, shop.replay)] == [
+        "http://localhost:8001/",
+        "http://localhost:8001/replay",
+    ]
+
+    before = httpx.get(f"{page}/", timeout=SECONDS).text
+    assert "1 orders wait, 3 died" in before
+    assert "Replay 3 dead letters of orders.OrderHandler?" in before
+    assert "ann: 1 for" in before
+    assert "&lt;i&gt;closed" in before
+    foreign = httpx.post(f"{page}/replay", headers={"Sec-Fetch-Site": "cross-site"}, timeout=SECONDS)
+    assert foreign.status_code == 403
+
+    after = httpx.post(f"{page}/replay", follow_redirects=True, timeout=SECONDS)
+    assert "4 orders wait, 0 died" in after.text
+    worker = shop.worker()
+    worker.line("ann gets bread")
+    handled = [line.removeprefix("ann gets ") for line in worker.said if line.startswith("ann gets")]
+    assert handled == ["tea", "milk", "<b>sugar", "bread"]
 
 
 def test_a_service_without_its_redis_asks_the_client_to_try_again(ask: Ask, redis_server: RedisServer) -> None:

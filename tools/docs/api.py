@@ -9,13 +9,14 @@ from typing import Any
 
 from sphinx.pycode import ModuleAnalyzer
 
+from sharded_queue.sync import Blocking
 from sharded_queue.worker import binder, lane
 
 GROUPS = {
     "Handlers": ["Handler", "Retry", "Route", "KeyRoute", "current", "Context"],
     "Registering": ["Queue", "SyncQueue", "Receipt"],
     "Serving": ["Worker", "Middleware", "shared", "Lease", "Tube"],
-    "Administration": ["Admin"],
+    "Administration": ["Admin", "SyncAdmin"],
     "Redis and memory": [
         "connect",
         "RedisOptions",
@@ -105,9 +106,13 @@ def methods_of(owner: type) -> list[str]:
     """The methods and properties that *owner* adds to its base classes in the library."""
     hidden = FOR_PARTS if owner is LIBRARY.Worker else ()
     inherited = {
-        name for base in owner.__mro__[1:] if base.__module__.startswith(LIBRARY.__name__) for name in vars(base)
+        name
+        for base in owner.__mro__[1:]
+        if base.__module__.startswith(LIBRARY.__name__) and base is not Blocking
+        for name in vars(base)
     }
-    own = (name for name, value in vars(owner).items() if is_public(name) and is_callable(value))
+    members = {**vars(owner), **(vars(Blocking) if issubclass(owner, Blocking) else {})}
+    own = (name for name, value in members.items() if is_public(name) and is_callable(value))
     return [name for name in own if name not in hidden and name not in inherited]
 
 
@@ -132,7 +137,7 @@ def directive(module: ModuleType, name: str) -> str:
         return f".. autofunction:: {module.__name__}.{name}\n"
     shown = [*described_fields(value), *methods_of(value)]
     members = f"   :members: {', '.join(shown)}\n" if shown else ""
-    bases = "" if value.__bases__ == (object,) else "   :show-inheritance:\n"
+    bases = "" if value.__bases__ in ((object,), (Blocking,)) else "   :show-inheritance:\n"
     return f".. autoclass:: {module.__name__}.{name}\n{members}{bases}"
 
 

@@ -8,6 +8,7 @@ from sharded_queue.settings import settings
 
 if TYPE_CHECKING:
     from sharded_queue.admin.admin import Admin
+    from sharded_queue.admin.sync_admin import SyncAdmin
     from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
     from sharded_queue.backends.memory.storage import RuntimeStorage
     from sharded_queue.backends.redis.client import RedisOptions, connect
@@ -68,6 +69,7 @@ __all__ = [
     "ShardedQueueError",
     "Storage",
     "StorageUnavailable",
+    "SyncAdmin",
     "SyncQueue",
     "Tube",
     "Worker",
@@ -106,6 +108,7 @@ _MODULES = {
     "ShardedQueueError": "errors",
     "Storage": "storage",
     "StorageUnavailable": "errors",
+    "SyncAdmin": "admin.sync_admin",
     "SyncQueue": "sync",
     "Tube": "tube",
     "Worker": "worker.loop",

@@ -2,138 +2,51 @@
 A queue for code without an event loop: Django, Flask, scripts.
 
 The guarantees are those of `Queue`, because a `Queue` does the work: in an event loop of its own, in an OS thread
-of its own. The caller's OS thread waits for the answer.
+of its own. The caller's OS thread waits for the answer. `SyncAdmin` does the same for `Admin`.
 """
 
 import asyncio
 import os
 import threading
 import weakref
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import CancelledError
 from contextlib import suppress
-from datetime import datetime
+from functools import wraps
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar
 
 from sharded_queue import os_threads
 from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.errors import ShardedQueueError
-from sharded_queue.handler import Handler, R
 from sharded_queue.os_threads import OwnLoop
 from sharded_queue.queue.middleware import Middleware, checked
 from sharded_queue.queue.queue import Queue
-from sharded_queue.queue.receipts import Receipt, Receipts
-from sharded_queue.state import Delayed, Upcoming
-from sharded_queue.storage import Resharded
 from sharded_queue.tube import Keys
 
-CLOSED = "this SyncQueue is closed: make another one"
-
+Q = TypeVar("Q")
+"""What does the work, such as a `Queue`."""
 T = TypeVar("T")
-Call = Callable[[Queue], Coroutine[Any, Any, T]]
+P = ParamSpec("P")
 
-_of_the_parent: list["_Session"] = []
+_of_the_parent: list["_Session[Any]"] = []
 """Sessions inherited by `fork`. They are kept, because to collect one would close what belongs to the parent."""
 
 
-class SyncQueue:
+class Blocking(Generic[Q]):
     """
-    Registers requests with handlers, from code that is not async. Any number of OS threads may share one.
+    What does for code that is not async what a *Q* does, on a Redis of its own. Any number of OS threads may share one.
 
-    *options*: where Redis is, by default as the settings say. *keys*: prefixes of the keys, by default those of the
-    settings. *middleware*: as of a `Queue`. The first call connects. After a `fork` the child connects for itself, so
-    make the queue once, at import time, also where a server forks its processes later. The queue closes when the
-    interpreter exits.
-
-    `Handler.route`, `Handler.identity` and middleware run in the event loop of the queue, and must not block it.
-
-    Raises (by each method):
-        ShardedQueueError: the queue is closed, or is called in an event loop, which it would block.
+    The first call connects. After a `fork` the child connects for itself. It closes when the interpreter exits.
     """
 
-    def __init__(
-        self,
-        options: RedisOptions | None = None,
-        *,
-        keys: Keys | None = None,
-        middleware: Sequence[Middleware] = (),
-    ) -> None:
-        self._options, self._keys, self._middleware = options, keys, checked(middleware)
+    def __init__(self, make: Callable[[RedisStorage], Q], options: RedisOptions | None, keys: Keys | None) -> None:
+        self._make, self._options, self._keys = make, options, keys
         self._lock = threading.Lock()
-        self._session: _Session | None = None
+        self._session: _Session[Q] | None = None
         self._is_closed = False
-        _queues.add(self)
-
-    def register(
-        self,
-        handler: type[Handler[R]],
-        *requests: R,
-        headers: Mapping[str, str] | None = None,
-        delay_seconds: float = 0.0,
-        deduplicate_seconds: float | None = None,
-        identities: Sequence[str] | None = None,
-        timeout_seconds: float | None = None,
-    ) -> Receipts:
-        """As `Queue.register`."""
-        return self._run(
-            lambda queue: queue.register(
-                handler,
-                *requests,
-                headers=headers,
-                delay_seconds=delay_seconds,
-                deduplicate_seconds=deduplicate_seconds,
-                identities=identities,
-                timeout_seconds=timeout_seconds,
-            )
-        )
-
-    def schedule(
-        self,
-        handler: type[Handler[R]],
-        request: R,
-        *,
-        name: str,
-        every_seconds: float | None = None,
-        cron: str | None = None,
-        timezone: str | None = None,
-        headers: Mapping[str, str] | None = None,
-        skip_if_waiting: bool = False,
-    ) -> datetime:
-        """As `Queue.schedule`."""
-        return self._run(
-            lambda queue: queue.schedule(
-                handler,
-                request,
-                name=name,
-                every_seconds=every_seconds,
-                cron=cron,
-                timezone=timezone,
-                headers=headers,
-                skip_if_waiting=skip_if_waiting,
-            )
-        )
-
-    def schedules(self, handler: type[Handler]) -> list[Upcoming]:
-        """As `Queue.schedules`."""
-        return self._run(lambda queue: queue.schedules(handler))
-
-    def unschedule(self, handler: type[Handler], name: str) -> bool:
-        """As `Queue.unschedule`."""
-        return self._run(lambda queue: queue.unschedule(handler, name))
-
-    def delayed(self, handler: type[Handler], count: int = 100) -> list[Delayed]:
-        """As `Queue.delayed`."""
-        return self._run(lambda queue: queue.delayed(handler, count))
-
-    def cancel(self, *requests: Receipt | Delayed) -> list[Receipt | Delayed]:
-        """As `Queue.cancel`."""
-        return self._run(lambda queue: queue.cancel(*requests))
-
-    def reshard(self, handler: type[Handler], threads: int) -> list[Resharded]:
-        """As `Queue.reshard`."""
-        return self._run(lambda queue: queue.reshard(handler, threads))
+        _all.add(self)
 
     def close(self) -> None:
         """Let running calls end, close the connections and end the OS thread. Closing again is harmless."""
@@ -151,19 +64,21 @@ class SyncQueue:
     ) -> None:
         self.close()
 
-    def _run(self, call: Call[T]) -> T:
+    def _run(self, call: Callable[[Q], Coroutine[Any, Any, T]]) -> T:
+        name = type(self).__name__
         if _is_in_event_loop():
+            other = name.removeprefix("Sync")
             raise ShardedQueueError(
-                "SyncQueue was called in an event loop, which it would block: await a Queue instead"
+                f"{name} was called in an event loop, which it would block: await the methods of {other} there"
             )
-        return self._open().run(call)
+        return self._open(f"this {name} is closed: make another one").run(call)
 
-    def _open(self) -> "_Session":
+    def _open(self, closed: str) -> "_Session[Q]":
         with self._lock:
             if self._is_closed:
-                raise ShardedQueueError(CLOSED)
+                raise ShardedQueueError(closed)
             if self._session is None:
-                self._session = _Session(self._options, self._keys, self._middleware)
+                self._session = _Session(self._make, self._options, self._keys, closed)
                 self._ending = weakref.finalize(self, self._session.end)
             return self._session
 
@@ -177,11 +92,11 @@ class SyncQueue:
 
 
 def _forget_all() -> None:
-    for queue in list(_queues):
-        queue._forget()
+    for each in list(_all):
+        each._forget()
 
 
-_queues: "weakref.WeakSet[SyncQueue]" = weakref.WeakSet()
+_all: "weakref.WeakSet[Blocking[Any]]" = weakref.WeakSet()
 os.register_at_fork(after_in_child=_forget_all)
 
 
@@ -193,13 +108,62 @@ def _is_in_event_loop() -> bool:
     return True
 
 
-class _Session:
-    """A queue on Redis, and the event loop that it runs in, in an OS thread of its own."""
+def blocking(
+    method: Callable[Concatenate[Q, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Blocking[Q], P], T]:
+    """The method of a `Blocking` that calls this one, and waits for its answer."""
 
-    def __init__(self, options: RedisOptions | None, keys: Keys | None, middleware: Sequence[Middleware]) -> None:
+    @wraps(method)
+    def call(self: Blocking[Q], /, *given: P.args, **named: P.kwargs) -> T:
+        return self._run(lambda worker: method(worker, *given, **named))
+
+    return call
+
+
+class SyncQueue(Blocking[Queue]):
+    """
+    Registers requests with handlers, from code that is not async. Any number of OS threads may share one.
+
+    *options*: where Redis is, by default as the settings say. *keys*: prefixes of the keys, by default those of the
+    settings. *middleware*: as of a `Queue`. The first call connects. After a `fork` the child connects for itself, so
+    make the queue once, at import time, also where a server forks its processes later. The queue closes when the
+    interpreter exits.
+
+    Methods are those of `Queue`. `Handler.route`, `Handler.identity` and middleware run in the event loop of the queue,
+    and must not block it.
+
+    Raises (by each method):
+        ShardedQueueError: the queue is closed, or is called in an event loop, which it would block.
+    """
+
+    def __init__(
+        self,
+        options: RedisOptions | None = None,
+        *,
+        keys: Keys | None = None,
+        middleware: Sequence[Middleware] = (),
+    ) -> None:
+        middleware = checked(middleware)
+        super().__init__(lambda storage: Queue(storage, middleware=middleware), options, keys)
+
+    register = blocking(Queue.register)
+    schedule = blocking(Queue.schedule)
+    schedules = blocking(Queue.schedules)
+    unschedule = blocking(Queue.unschedule)
+    delayed = blocking(Queue.delayed)
+    cancel = blocking(Queue.cancel)
+    reshard = blocking(Queue.reshard)
+
+
+class _Session(Generic[Q]):
+    """A queue, or another *Q*, on Redis, and the event loop that it runs in, in an OS thread of its own."""
+
+    def __init__(
+        self, make: Callable[[RedisStorage], Q], options: RedisOptions | None, keys: Keys | None, closed: str
+    ) -> None:
         os_threads.check_server()
-        self._client = connect(options)
-        self._queue = Queue(RedisStorage(self._client, keys=keys), middleware=middleware)
+        self._client, self._closed = connect(options), closed
+        self._worker = make(RedisStorage(self._client, keys=keys))
         self._loop = OwnLoop()
         self._lock = threading.Lock()
         self._is_ended = False
@@ -211,12 +175,12 @@ class _Session:
         self._loop.close()
         self._has_stopped.set()
 
-    def run(self, call: Call[T]) -> T:
+    def run(self, call: Callable[[Q], Coroutine[Any, Any, T]]) -> T:
         """Run *call* in the event loop, in a copy of the caller's context, which has the caller's trace."""
         with self._lock:
             if self._is_ended:
-                raise ShardedQueueError(CLOSED)
-            answer = _Answer(self._loop, call(self._queue))
+                raise ShardedQueueError(self._closed)
+            answer = _Answer(self._loop, call(self._worker))
         return answer.wait()
 
     def end(self) -> None:

@@ -83,7 +83,12 @@ def test_the_tests_of_a_user_pass(tmp_path: Path) -> None:
     assert "3 passed" in done.stdout
 
 
-def test_the_example_of_a_producer_that_is_not_async_runs(redis_server: RedisServer) -> None:
-    (example,) = examples(PRODUCERS, "python")
+def test_the_examples_of_a_program_that_is_not_async_run(redis_server: RedisServer) -> None:
+    """Registering, and then looking and acting: that thread is paused, and nothing of it has died."""
+    registering, acting = examples(PRODUCERS, "python")
+    environment = {"QUEUE_REDIS_ADDRESS": redis_server.address, "QUEUE_TUBE_PREFIX": "producers_"}
+    said = ran(f"{registering}\nprint(len(receipts))\n{acting}", **environment).stdout.splitlines()
 
-    assert ran(f"{example}\nprint(len(receipts))", QUEUE_REDIS_ADDRESS=redis_server.address).stdout == "2\n"
+    assert said[0] == "2"
+    assert said[1].startswith("2 ")
+    assert said[-1] == "0 {}"

@@ -33,7 +33,8 @@ class Admin:
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
-    def named(self, handler: type[Handler] | str) -> Named:
+    @staticmethod
+    def named(handler: type[Handler] | str) -> Named:
         """The handler as an act has it."""
         return Named(handler, 1) if isinstance(handler, str) else Named(handler.name, handler.shards, is_declared=True)
 
