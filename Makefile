@@ -34,16 +34,16 @@ fast: install ## unit tests that start no process: seconds
 unit: install redis-server ## what needs no Kubernetes: unit and contract tests
 	@$(BIN)/python -m pytest tests/unit tests/contract
 
-bench: install redis-server ## measure, beside bare Redis and other queues: docs/benchmarks.md and its plot (15 minutes)
+bench: install redis-server ## measure, beside bare Redis and other queues: docs/benchmarks-in-depth.md and its plot (15 minutes)
 	@$(BIN)/python -m bench
 
 growth: install redis-server ## rates, memory and blocks as threads, requests, bytes and workers grow: docs/growth.svg (10 minutes)
 	@$(BIN)/python -m bench.growth
 
-scaling: install ## the scaling decision beside message counts, simulated: docs/scaling.md and its plot (three minutes)
+scaling: install ## the scaling decision beside message counts, simulated: docs/scaling.md, docs/scaling-in-depth.md and their plot (three minutes)
 	@$(BIN)/python -m bench.simulation
 
-bench-operator: install redis-server ## the operator's figures on a real Kubernetes: their part of docs/scaling.md (16 minutes)
+bench-operator: install redis-server ## the operator's figures on a real Kubernetes: their part of docs/scaling-in-depth.md (16 minutes)
 	@$(BIN)/python -m bench.operator
 
 cluster: install ## a real Kubernetes on this machine, with the project's images; says what to type next

@@ -1,4 +1,4 @@
-"""`python -m bench`: measure, print the table, write `docs/benchmarks.md` and its plot."""
+"""`python -m bench`: measure, print the table, write `docs/benchmarks-in-depth.md` and its plot."""
 
 import argparse
 import asyncio
@@ -57,7 +57,7 @@ async def main() -> None:
             server.kill()
     print("\n" + report.text(figures, others))
     if not words.quick and not words.only:
-        report.PAGE.write_text(report.page(described, figures, others))
+        report.write(described, figures, others)
         plot.PATH.write_text(plot.drawn(figures, others))
         quoted.renew()
         print(f"\nwritten: {report.PAGE.relative_to(environments.ROOT)}, {plot.PATH.relative_to(environments.ROOT)}")

@@ -21,13 +21,6 @@ def with_part(text: str, name: str, part: str, page: str = "the page") -> str:
     return after
 
 
-def part_of(text: str, name: str) -> str | None:
-    """What is between the comments; None if there is no such part."""
-    found = pattern(name).search(text)
-    begin, end = marks(name)
-    return found and found.group().removeprefix(begin).removesuffix(end).strip()
-
-
 def marks(name: str) -> tuple[str, str]:
     return f"<!-- {name}: written by a program -->", f"<!-- end of {name} -->"
 

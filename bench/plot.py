@@ -1,4 +1,4 @@
-"""The plot of `docs/benchmarks.md`, written as SVG by hand: bars on logarithmic axes need no library."""
+"""The plot of `docs/benchmarks-in-depth.md`, written as SVG by hand: bars on logarithmic axes need no library."""
 
 import math
 from collections.abc import Sequence

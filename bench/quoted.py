@@ -1,5 +1,5 @@
 """
-Numbers that pages quote from `docs/benchmarks.md`. A comment behind the number names it, as in
+Numbers that pages quote from `docs/benchmarks-in-depth.md`. A comment behind the number names it, as in
 `9,986<!-- = one Redis, sparse -->`; `make bench` and `make growth` write such numbers anew.
 """
 
@@ -11,8 +11,7 @@ from bench.environments import ROOT
 from bench.figure import number
 
 DOCS = ROOT / "docs"
-PAGE = DOCS / "benchmarks.md"
-PROSE = ROOT / "bench" / "prose.md"
+PAGE = DOCS / "benchmarks-in-depth.md"
 QUOTED = re.compile(r"([\d.,]*\d)(<!-- = ([\w, ]+) -->)")
 
 CELLS = {
@@ -20,6 +19,13 @@ CELLS = {
     "one Redis, sparse": ("| 1 | 50 |", 2),
     "one worker, deep": ("| handle, 1 thread: to bare LRANGE+LTRIM |", 5),
     "one worker, sparse": ("| 10,000 threads × 1 request: to one thread |", 5),
+    "one producer, in bulk": ("| register in bulk, 1 thread: to bare RPUSH |", 5),
+    "ms to wake, drained": ("| wake an idle worker for a drained thread: p50 to BLPOP |", 5),
+    "ms to wake, new": ("| wake an idle worker for a new thread: p50 to BLPOP |", 5),
+    "bytes a request": ("| Redis memory a request, 100 threads: to bare lists |", 5),
+    "bytes a thread": ("| Redis memory of a waiting thread of one request |", 1),
+    "commands of an idle worker": ("| commands a second of an idle worker |", 1),
+    "s after kill": ("| kill -9 → its thread handled elsewhere |", 1),
 }
 """How the row of a table begins, and the column of the cell that begins with the number."""
 
@@ -51,7 +57,7 @@ def with_numbers(text: str, current: dict[str, str]) -> str:
 
 
 def pages() -> Iterable[Path]:
-    return (ROOT / "README.md", PROSE, *sorted(DOCS.glob("*.md")))
+    return (ROOT / "README.md", *sorted(DOCS.glob("*.md")))
 
 
 def renew() -> None:

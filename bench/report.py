@@ -1,16 +1,14 @@
-"""The tables, for a terminal and for `docs/benchmarks.md`."""
+"""The tables, for a terminal and for `docs/benchmarks-in-depth.md`."""
 
 from collections.abc import Sequence
 from datetime import date
-from pathlib import Path
 
 from bench.environments import ROOT
 from bench.figure import Figure
 from bench.others.comparison import Comparison
-from bench.page import part_of, with_part
+from bench.page import write_part
 
-PAGE = ROOT / "docs" / "benchmarks.md"
-PROSE = Path(__file__).parent / "prose.md"
+PAGE = ROOT / "docs" / "benchmarks-in-depth.md"
 HEAD = ("figure", "measured", "before", "target", "", "how")
 
 
@@ -38,18 +36,18 @@ def text(figures: Sequence[Figure], others: Comparison) -> str:
     return "\n\n".join(parts)
 
 
-def page(machine: dict[str, str], figures: Sequence[Figure], others: Comparison) -> str:
-    """`prose.md` with the measurements in its placeholders, and what `make growth` wrote last."""
-    places = {
-        "date": date.today().isoformat(),
-        "machine": "\n".join(f"- {name}: {value}" for name, value in machine.items()),
+def parts(machine: dict[str, str], figures: Sequence[Figure], others: Comparison) -> dict[str, str]:
+    """The parts of the page, by name."""
+    about = {"Measured": f"{date.today().isoformat()} by `make bench`", **machine}
+    return {
+        "run": "\n".join(f"- {name}: {value}" for name, value in about.items()),
         "figures": markdown([HEAD, *map(figure_cells, figures)]),
         "others": markdown(others.rates_table()),
         "behaviour": markdown(others.behaviour_table()),
         "remarks": "\n".join(f"- {name}: {remark}." for name, remark in others.remarks().items()),
     }
-    result = PROSE.read_text()
-    for name, value in places.items():
-        result = result.replace(f"<!-- {name} -->", value)
-    growth = part_of(PAGE.read_text(), "growth")
-    return with_part(result, "growth", growth) if growth else result
+
+
+def write(machine: dict[str, str], figures: Sequence[Figure], others: Comparison) -> None:
+    for name, text in parts(machine, figures, others).items():
+        write_part(PAGE, name, text)

@@ -1,4 +1,4 @@
-"""`python -m bench.growth`: measure the curves, fit the model, and write both into `docs/benchmarks.md`."""
+"""`python -m bench.growth`: measure the curves, fit the model, and write both into `docs/benchmarks-in-depth.md`."""
 
 import argparse
 import asyncio

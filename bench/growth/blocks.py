@@ -26,7 +26,7 @@ def table(measured: Sequence[Measured]) -> list[tuple[str, ...]]:
 
 
 def page(measured: Sequence[Measured], machine: dict[str, str]) -> str:
-    """The part of `docs/benchmarks.md`."""
+    """The part of `docs/benchmarks-in-depth.md`."""
     about = "; ".join(f"{name}: {value}" for name, value in machine.items())
     above = sorted({each.block.script for each in measured if each.longest_ms > LONGEST_MS})
     verdict = f"No step is above {LONGEST_MS:g} ms." if not above else f"Above {LONGEST_MS:g} ms: {', '.join(above)}."

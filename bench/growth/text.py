@@ -1,4 +1,4 @@
-"""The tables and the model in words, for a terminal and for `docs/benchmarks.md`."""
+"""The tables and the model in words, for a terminal and for `docs/benchmarks-in-depth.md`."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -93,7 +93,7 @@ def said(model: Model) -> list[str]:
 
 
 def page(curves: Sequence[Curve], model: Model, machine: dict[str, str]) -> str:
-    """The part of `docs/benchmarks.md`."""
+    """The part of `docs/benchmarks-in-depth.md`."""
     about = f"Measured on {date.today().isoformat()} by `make growth`. " + "; ".join(
         f"{name}: {value}" for name, value in machine.items()
     )

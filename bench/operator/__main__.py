@@ -1,4 +1,4 @@
-"""`python -m bench.operator`: measure on a real cluster, print the tables, write their parts of docs/scaling.md."""
+"""`python -m bench.operator`: measure on a real cluster, print the tables, write them into docs/scaling-in-depth.md."""
 
 import argparse
 import asyncio
@@ -19,7 +19,7 @@ from tools.cluster import cluster as kubernetes
 from tools.cluster.cluster import Cluster
 from tools.operator_process import install_crd
 
-PAGE = ROOT / "docs" / "scaling.md"
+PAGE = ROOT / "docs" / "scaling-in-depth.md"
 PARTS = ("patched", "handled", "drain-cost", "many-resources")
 STEP_HEAD = ("step", "median", "")
 

@@ -1,4 +1,4 @@
-"""`python -m bench.simulation`: the decision beside message counts on all workloads; writes docs/scaling.md's parts."""
+"""`python -m bench.simulation`: the decision beside message counts; writes its parts of docs/scaling*.md."""
 
 from collections.abc import Sequence
 
@@ -15,7 +15,8 @@ from bench.simulation.targets import Scores, figures
 from bench.simulation.workloads import WORKLOADS
 from bench.simulation.world import Costs
 
-PAGE = ROOT / "docs" / "scaling.md"
+PAGE = ROOT / "docs" / "scaling-in-depth.md"
+SHORT_PAGE = ROOT / "docs" / "scaling.md"
 HEAD = (
     "workload",
     "pods by",
@@ -31,6 +32,7 @@ HEAD = (
 SCALED = [workload for workload in WORKLOADS if workload.request is None]
 """Those whose requests may take any time."""
 
+EXPECTED_HEAD = ("workload", "pods", "drain s", "pod-s", "messages, the best rule", "messages, KEDA's defaults")
 OPEN_HEAD = ("workload", "lanes", "pods by", "wait p50 s", "p99 s", "pods", "pod-s", "writes", "requests cut")
 OTHER_HEAD = ("seconds a request", "seconds to start", *(workload.name for workload in SCALED))
 OTHER_COSTS = [Costs(request=request, start=start) for request in (0.005, 0.02, 0.1) for start in (1.0, 5.0)]
@@ -57,6 +59,17 @@ def cells(score: Score, ours: Score) -> Sequence[str]:
     return [
         number(value) for value in (*values, score.to_zero, score.product_to_zero / ours.product_to_zero, score.cut)
     ]
+
+
+def expected_rows(scores: Scores) -> list[tuple[str, ...]]:
+    """Ours, and the products of drain and pod-seconds of the rivals as multiples of ours."""
+    found = []
+    for workload in WORKLOADS:
+        ours, *others = scores[workload.name].values()
+        times = [other.product / ours.product for other in others]
+        values = (ours.most, ours.drain, ours.pod_seconds)
+        found.append((workload.title, *map(number, values), f"{number(min(times))} ×", f"{number(times[0])} ×"))
+    return found
 
 
 def other_rows() -> list[tuple[str, ...]]:
@@ -98,8 +111,9 @@ def main() -> None:
     print(*map(aligned, tables.values()), sep="\n\n")
     for part, table in tables.items():
         write_part(PAGE, part, markdown(table))
+    write_part(SHORT_PAGE, "expected", markdown([EXPECTED_HEAD, *expected_rows(scores)]))
     plot.PATH.write_text(plot.drawn())
-    print(f"\nwritten: {PAGE.relative_to(ROOT)}, {plot.PATH.relative_to(ROOT)}")
+    print(f"\nwritten: {PAGE.relative_to(ROOT)}, {SHORT_PAGE.relative_to(ROOT)}, {plot.PATH.relative_to(ROOT)}")
 
 
 main()

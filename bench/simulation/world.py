@@ -47,7 +47,7 @@ class Costs:
 
 
 MEASURED = Costs()
-"""The figures of docs/scaling.md, measured on a node of this project."""
+"""The figures of docs/scaling-in-depth.md, measured on a node of this project."""
 
 
 @dataclass(slots=True)

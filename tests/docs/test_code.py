@@ -38,6 +38,7 @@ ELSEWHERE = {
     ("docs/operations.md", "ini"): "tests/docs/test_operations.py",
     ("docs/operations.md", "dockerfile"): "tests/docs/test_operations.py",
     ("docs/operations.md", "yaml"): "tests/docs/test_operations.py",
+    ("docs/kubernetes.md", "python"): "tests/docs/test_different_needs.py",
     ("docs/tutorial.md", "python"): "tests/docs/test_tutorial.py",
     ("docs/tutorial.md", "console"): "tests/docs/test_tutorial.py",
     **{

@@ -73,8 +73,8 @@ class Answer(BaseHTTPRequestHandler):
 
 
 def block(word: str) -> Any:
-    """The one example of docs/scaling.md that has a word."""
-    blocks = re.findall(r"```yaml\n(.*?)```", (DOCS / "scaling.md").read_text(), re.DOTALL)
+    """The one example of docs/kubernetes.md that has a word."""
+    blocks = re.findall(r"```yaml\n(.*?)```", (DOCS / "kubernetes.md").read_text(), re.DOTALL)
     (found,) = [each for each in blocks if word in each]
     return yaml.safe_load(found)
 

@@ -15,7 +15,7 @@ from bench.others.handover import Handover
 from bench.others.order import Order, out_of_order
 from bench.others.rates import JOBS, Rates, Sample, sized
 from bench.others.script import Line, kill, parsed
-from bench.page import part_of, with_part
+from bench.page import marks, with_part
 from bench.scale import FULL, QUICK
 
 SAMPLE = Sample(1000.0, 900.0, 5.0, 4.0, 3.0, 2.0, 100.0)
@@ -124,15 +124,25 @@ def test_a_cost_too_small_to_be_measured_does_not_cost_the_picture(comparison):
     assert ElementTree.fromstring(plot.drawn([Figure("a ratio", 1.0, "×", "", 0.7)], few)) is not None
 
 
-def test_the_page_keeps_the_growth_that_another_run_measured(comparison):
-    growth = part_of(report.PAGE.read_text(), "growth")
+def part_of(text, name):
+    begin, end = marks(name)
+    return text.partition(begin)[2].partition(end)[0].strip()
 
-    page = report.page({"Machine": "2 cores"}, [], comparison)
 
-    assert growth
-    assert part_of(page, "growth") == growth
-    assert "<!-- others -->" not in page
-    assert f"- {ARQ.name}: {ARQ.remark}." in page
+def test_a_run_writes_its_parts_and_keeps_those_of_others(comparison, tmp_path, monkeypatch):
+    before = report.PAGE.read_text()
+    monkeypatch.setattr(report, "PAGE", tmp_path / "page.md")
+    report.PAGE.write_text(before)
+
+    report.write({"Machine": "2 cores"}, [], comparison)
+
+    after = report.PAGE.read_text()
+    for other in ("growth", "blocks"):
+        assert part_of(before, other)
+        assert part_of(after, other) == part_of(before, other)
+    assert part_of(after, "run").endswith("by `make bench`\n- Machine: 2 cores")
+    assert f"- {ARQ.name}: {ARQ.remark}." in part_of(after, "remarks")
+    assert "## Where the time goes" in after
 
 
 def test_a_part_is_replaced_alone():
@@ -146,7 +156,6 @@ def test_a_part_is_replaced_alone():
 def test_a_page_without_the_part_is_refused():
     with pytest.raises(ValueError, match="0 times"):
         with_part("nothing", "x", "new")
-    assert part_of("nothing", "x") is None
 
 
 def test_every_queue_has_a_script_pinned_versions_and_a_remark():
