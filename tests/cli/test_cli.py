@@ -471,9 +471,9 @@ def test_schedules_are_shown_and_removed(redis: RedisServer, start: Start, jobs:
     ask(redis, put)
     listed, as_json = shown("list", "jobs.Job"), shown("list", "jobs.Job", "--json")
     assert (listed.ended(), as_json.ended()) == (0, 0)
-    assert listed.line("beat").split()[:4] == ["beat", "every", "90", "s"]
+    assert listed.line("beat").split()[:6] == ["beat", "every", "1", "min", "30", "s"]
     facts = json.loads(as_json.text)
-    assert [facts[name] for name in ("name", "timing", "thread", "request")] == ["beat", "every 1 min 30 s", "one", 7]
+    assert [facts[name] for name in ("name", "timing", "thread", "request")] == ["beat", "every 90 s", "one", 7]
     removed, again = (shown("remove", "jobs.Job", "beat", "--json") for _ in range(2))
     assert sorted([removed.ended(), again.ended()]) == [0, 2]
     assert any("has no schedule 'beat'" in program.text for program in (removed, again))
