@@ -7,7 +7,6 @@ import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from importlib.metadata import version
 from textwrap import fill, indent
 
 from kubernetes.aio.config import ConfigException
@@ -16,6 +15,7 @@ from sharded_queue import logs
 from sharded_queue.errors import SettingsError
 from sharded_queue.monitoring import http_server
 from sharded_queue.monitoring.http_server import Check
+from sharded_queue.release import release
 from sharded_queue_operator import metrics
 from sharded_queue_operator.cluster.api import Api, queues
 from sharded_queue_operator.cluster.leader import Deposed, Leader
@@ -67,7 +67,7 @@ def _parser() -> ArgumentParser:
         epilog="settings, with their defaults:\n" + "\n".join(map(_setting_help, Settings.model_fields)),
         formatter_class=RawDescriptionHelpFormatter,
     )
-    arguments.add_argument("--version", action="version", version=version("sharded-queue"))
+    arguments.add_argument("--version", action="version", version=release())
     return arguments
 
 

@@ -5,9 +5,10 @@ No metric has a label for a thread or a handler: the number of series grows with
 """
 
 import platform
-from importlib.metadata import version
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+
+from sharded_queue.release import release
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
@@ -132,7 +133,7 @@ build_info = Gauge(
     ("version", "python"),
     registry=registry,
 )
-build_info.labels(version("sharded-queue"), platform.python_version()).set(1)
+build_info.labels(release(), platform.python_version()).set(1)
 
 READ = (recommended_replicas, lanes, depth, lag_seconds, overdue_seconds, unconsumed_depth, known)
 """Known only while the Redis of a resource is read."""

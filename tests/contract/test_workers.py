@@ -4,9 +4,10 @@ import pytest
 
 from sharded_queue import Handler, Queue, Worker, settings
 from sharded_queue.coordinator import BindRequest
+from sharded_queue.release import release
 from sharded_queue.state import About, WorkerState
 from sharded_queue.tube import Shard
-from sharded_queue.worker.introduction import Introduction, release
+from sharded_queue.worker.introduction import Introduction
 from tests.contract.backend import LEASE_SECONDS, SHARD, Backend, RedisBackend
 
 ABOUT = About("1.0.0", 8, 1_700_000_000_000, 5)

@@ -36,6 +36,13 @@ def test_the_version_is_written_once() -> None:
     assert [str(path) for path in code if written.search(path.read_text())] == []
 
 
+def test_one_module_asks_which_release_is_installed() -> None:
+    code = [path for folder in ("worker", "operator") for path in (ROOT / folder).rglob("*.py")]
+    asking = [path for path in code if re.search(r"\bversion\(['\"]sharded-queue['\"]\)", path.read_text())]
+
+    assert [path.name for path in asking] == ["release.py"]
+
+
 @pytest.mark.parametrize("module", ["sharded_queue", "sharded_queue_operator"])
 @pytest.mark.slow
 def test_the_programs_say_the_version(module: str) -> None:

@@ -8,12 +8,12 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncIterator, Mapping
-from importlib.metadata import version
 
 from aiohttp import ClientError, ClientPayloadError, ClientResponse
 from kubernetes.aio import config
 from kubernetes.aio.client import ApiClient, Configuration
 
+from sharded_queue.release import release
 from sharded_queue_operator import metrics
 from sharded_queue_operator.errors import ApiGone, ApiRefused
 from sharded_queue_operator.resource.deployment import MANAGER, Manifest
@@ -78,7 +78,7 @@ class Api:
         settings = Configuration()
         await config.load_config(client_configuration=settings)  # type: ignore[no-untyped-call]  # unlike its package
         client = ApiClient(settings)
-        client.user_agent = f"{MANAGER}/{version('sharded-queue')}"
+        client.user_agent = f"{MANAGER}/{release()}"
         return cls(client, timeout_seconds, most_bytes)
 
     async def get(self, path: str, **query: str) -> Manifest:

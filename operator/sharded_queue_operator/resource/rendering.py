@@ -6,11 +6,11 @@ from one that the user asked for, and gives the present template for as long as 
 """
 
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any, Literal
 
 from msgspec import MsgspecError, Struct, json
 
+from sharded_queue.release import release
 from sharded_queue_operator.resource.deployment import Manifest
 from sharded_queue_operator.resource.spec import GROUP, Resource
 
@@ -20,7 +20,7 @@ RENDERED = f"{GROUP}/rendered"
 LONGEST_ANNOTATION = 100_000
 """Characters. The API server takes 256 KiB of annotations; the template of a longer one is left out."""
 
-RELEASE = version("sharded-queue")
+RELEASE = release()
 
 
 class Rendering(Struct, frozen=True):

@@ -3,8 +3,8 @@
 import time
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 
+from sharded_queue.release import release
 from sharded_queue.settings import settings
 from sharded_queue.state import About
 from sharded_queue.tube import Shard
@@ -36,11 +36,3 @@ class Introduction:
         told = {shard: about for shard, (_, about) in self._told.items()}
         self._told.clear()
         return told
-
-
-@cache
-def release() -> str:
-    try:
-        return version("sharded-queue")
-    except PackageNotFoundError:  # the code is on the path, and nothing is installed
-        return "unknown"
