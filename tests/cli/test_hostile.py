@@ -105,8 +105,8 @@ def test_nothing_that_a_terminal_obeys_comes_out_of_any_command(ask: Ask, seed: 
     ask(lambda redis: fill(redis, chance, thread))
     name, wrong = SHARD.handler, hostile(chance)
     every_command = [
-        ["tubes", "--all"],
-        ["tubes", name],
+        ["threads", "--all"],
+        ["threads", name],
         ["lag", "--all"],
         ["workers", "--all"],
         ["explain", name, thread],

@@ -14,9 +14,10 @@ from click.testing import CliRunner, Result
 from redis.asyncio import Redis
 from starlette.datastructures import QueryParams
 
-from sharded_queue import RedisStorage
+from sharded_queue import Admin, RedisStorage
 from sharded_queue.admin.acts import ActionContext
 from sharded_queue.admin.handlers import Named
+from sharded_queue.admin.letters import ReplayLetters
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.cli.program import main
 from sharded_queue.coordinator import BindRequest
@@ -106,6 +107,19 @@ def test_a_plan_writes_nothing_and_is_what_the_page_asks(ask: Ask, words: str, f
     assert typed(words, "--dry-run").stdout == f"{proposal.question} {proposal.effect}\n"
 
 
+def test_the_letters_of_a_search_are_read_once(ask: Ask) -> None:
+    act = ReplayLetters(handler=Named(HANDLER, 1), is_all=True, error="declined")
+
+    async def do(redis: Redis) -> tuple[list[int], int]:
+        before = await redis.info("commandstats")
+        settled = await Admin(RedisStorage(redis)).do(act)
+        after = await redis.info("commandstats")
+        name = "cmdstat_zscan"
+        return settled.done, after[name]["calls"] - before.get(name, {"calls": 0})["calls"]
+
+    assert ask(do) == ([1], 1)
+
+
 LETTERS = 2_000
 """Of one thread: four steps of a replay to the head, between which the thread is paused."""
 
@@ -143,7 +157,7 @@ def test_a_replay_to_the_head_that_is_killed_is_finished_by_typing_it_again_and_
 
     assert is_over or "its dead letters are being put back at its head" in said
     assert ("many" in ask(bind_some)) == is_over
-    assert typed(f"dead replay {HANDLER} --all --head --of-thread many").exit_code == 0
+    assert typed(f"dead replay {HANDLER} --all --head --of-thread many").exit_code == int(is_over)  # nothing is left
     assert "many" in ask(bind_some)
     waiting = typed(f"peek {HANDLER} many --all --json").stdout.splitlines()
     assert [json.loads(line)["request"] for line in waiting] == [[number] for number in range(LETTERS + 1)]

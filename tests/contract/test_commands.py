@@ -9,18 +9,27 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from redis.asyncio import Redis
+from starlette.datastructures import QueryParams
 
 from sharded_queue import RedisStorage, StorageUnavailable, letters, steps
 from sharded_queue.admin import answers
+from sharded_queue.admin.bodies import Bodies
+from sharded_queue.admin.handlers import Named
+from sharded_queue.admin.words import LISTED
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.cli import acts as act_commands
 from sharded_queue.cli.program import main
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.settings import settings
 from sharded_queue.state import About, Report
-from sharded_queue.storage import Entry, Failure, Registration, Schedule
+from sharded_queue.storage import Entry, Failure, Registration, Removal, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard
+from sharded_queue.web.details import Details
+from sharded_queue.web.history import History
+from sharded_queue.web.jobs import Jobs
+from sharded_queue.web.pages import HandlerPage, Seen
+from sharded_queue.web.world import WatchedHandler, World
 from tools.redis_server import Ask
 
 pytestmark = pytest.mark.redis
@@ -64,8 +73,8 @@ def test_a_paused_thread_is_explained_and_resumed(ask: Ask) -> None:
 
     assert typed("pause", "shop.Charge", "7").output == "thread 7 of shop.Charge is paused\n"
     assert "thread 7 is paused" in typed("explain", "shop.Charge", "7").output
-    assert typed("resume", "shop.Charge", "7").output == "thread 7 of shop.Charge is running\n"
-    assert typed("resume", "shop.Charge", "7").output == "thread 7 of shop.Charge was running already\n"
+    assert typed("resume", "shop.Charge", "7").output == "thread 7 of shop.Charge is resumed\n"
+    assert typed("resume", "shop.Charge", "7").output == "thread 7 of shop.Charge was not paused\n"
 
 
 def test_a_paused_handler_is_explained(ask: Ask) -> None:
@@ -89,6 +98,28 @@ def test_dead_letters_are_listed_and_replayed_to_the_head(ask: Ask) -> None:
     assert [json.loads(line)["request"] for line in requests] == [[1], [2]]
 
 
+def test_dead_letters_are_listed_in_the_order_of_their_numbers(ask: Ask) -> None:
+    register(ask, "7", *[b"[%d]" % number for number in range(12)])
+    typed("drop", "shop.Charge", "7", "--all", "--reason", "closed", "--yes")
+    listed = typed("dead", "list", "shop.Charge", "--json").output.splitlines()
+    newest = typed("dead", "list", "shop.Charge", "--json", "--count", "2").output.splitlines()
+
+    assert [json.loads(line)["number"] for line in listed] == list(range(1, 13))
+    assert [json.loads(line)["number"] for line in newest] == [11, 12]
+
+
+def test_a_dead_letter_of_several_shards_is_listed_as_it_is_replayed(ask: Ask) -> None:
+    shard = Shard("shop.Charge", 1, 2)
+
+    async def drop(redis: Redis) -> None:
+        await RedisStorage(redis).register(shard, Registration([Entry("7", 0, [b"[1]"])]))
+        await RedisStorage(redis).drop(shard, "7", Removal("bob", "closed"))
+
+    ask(drop)
+    assert " 1:1  7/0 " in typed("dead", "list", "shop.Charge", "--shards", "2").output
+    assert typed("dead", "replay", "shop.Charge", "--shards", "2", "1:1").exit_code == 0
+
+
 def test_peek_reads_on(ask: Ask) -> None:
     register(ask, "7", b"[1]", b"[2]", b"[3]")
     pages = [typed("peek", "shop.Charge", "7", "--json", *words).output for words in (["--count", "1"], ["--all"])]
@@ -98,8 +129,22 @@ def test_peek_reads_on(ask: Ask) -> None:
     assert [json.loads(line)["request"] for line in rest] == [[2], [3]]
     assert [json.loads(line)["request"] for line in pages[1].splitlines()] == [[1], [2], [3]]
     assert typed("peek", "shop.Charge", "7", "--after", str(first + 2)).output == (
-        f"nothing waits in shop.Charge/7/0 behind request {first + 2}\n"
+        f"nothing waits in thread 7 of shop.Charge behind request {first + 2}\n"
     )
+
+
+def test_peek_shows_what_is_next_whatever_its_priority(ask: Ask) -> None:
+    entries = [Entry("7", priority, [b"[%d]" % priority]) for priority in (5, 0, -1)]
+    ask(lambda redis: RedisStorage(redis).register(SHARD, Registration(entries)))
+
+    def peeked(*words: str) -> list[int]:
+        lines = typed("peek", "shop.Charge", "7", *words, "--json").output.splitlines()
+        return [json.loads(line)["priority"] for line in lines]
+
+    assert peeked() == peeked("--all") == [-1, 0, 5]
+    assert peeked("--count", "2") == [-1, 0]
+    assert peeked("5") == [5]
+    assert re.findall(r"^ +(-?\d) ", typed("peek", "shop.Charge", "7").output, re.MULTILINE) == ["-1", "0", "5"]
 
 
 def kill_a_worker_of(ask: Ask, thread: str) -> None:
@@ -178,7 +223,7 @@ def test_what_is_paused_is_seen_everywhere(ask: Ask) -> None:
 
     assert "1 thread of shop.Charge is paused; `sharded-queue paused shop.Charge` lists them" in one
     assert (as_json["is_paused"], as_json["paused_threads"]) == (False, 1)
-    assert [tube["state"] for tube in as_json["tubes"]] == ["paused", "ready"]
+    assert [tube["state"] for tube in as_json["tubes"]] == ["ready", "paused"]
     assert "shop.Charge is paused; `sharded-queue resume shop.Charge` resumes it" in both
     assert (told["is_paused"], "paused with its whole handler" in told["why"]) == (True, True)
     assert [json.loads(line) for line in typed("paused", "--all", "--json").output.splitlines()] == [
@@ -232,6 +277,55 @@ def test_a_thread_in_work_says_that_it_is_paused(ask: Ask) -> None:
     assert all(each.startswith("thread 7 is bound: worker-1/x holds it") for each in words)
     assert words[0].endswith("; it is paused, and stands still after this batch")
     assert words[1].endswith("; its handler is paused, and stands still after this batch")
+
+
+def test_a_pause_says_that_the_batch_in_hand_ends_first(ask: Ask) -> None:
+    register(ask, "7", b"[1]", b"[2]")
+    bind(ask)
+
+    assert typed("pause", "shop.Charge", "7").output == (
+        "thread 7 of shop.Charge is paused; the batch that a worker has, of 1 request, ends first\n"
+    )
+    assert typed("pause", "shop.Charge").output == (
+        "shop.Charge is paused; the batches that workers have, of 1 request, end first\n"
+    )
+    assert json.loads(typed("pause", "shop.Charge", "--json").output)["note"].endswith("end first")
+
+
+def test_a_resumption_says_what_stays_paused(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+    register(ask, "8", b"[1]")
+    for words in (["7"], ["8"], []):
+        typed("pause", "shop.Charge", *words)
+
+    assert typed("resume", "shop.Charge", "7").output == (
+        "thread 7 of shop.Charge is resumed; shop.Charge itself is paused\n"
+    )
+    assert typed("resume", "shop.Charge").output == "shop.Charge is resumed; 1 thread of it stays paused\n"
+    assert typed("resume", "shop.Charge").output == "shop.Charge was not paused; 1 thread of it stays paused\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("drop shop.Charge 7 --all --reason why", "nothing to drop: no request of thread 7 of shop.Charge waits"),
+        ("dead replay shop.Charge --all", "nothing to replay: 0 dead letters of shop.Charge"),
+        ("dead replay shop.Charge --all --head", "nothing to replay: 0 dead letters of shop.Charge"),
+        (
+            "dead drop shop.Charge --all --error closed --reason why",
+            "nothing to drop: 0 dead letters of shop.Charge with the error 'closed'",
+        ),
+        ("delayed cancel shop.Charge --all", "nothing to cancel: 0 delayed requests of shop.Charge"),
+        ("delayed run shop.Charge --all", "nothing to run: 0 delayed requests of shop.Charge"),
+        ("delayed move shop.Charge --all --in 60", "nothing to move: 0 delayed requests of shop.Charge"),
+    ],
+)
+def test_an_act_that_finds_nothing_does_not_look_done(ask: Ask, words: str, said: str) -> None:
+    register(ask, "8", b"[1]")
+    typed("pause", "shop.Charge", "7", "--force")
+    done = typed(*words.split())
+
+    assert (done.exit_code, done.output) == (1, f"{said}\n")
 
 
 def test_dead_letters_that_were_dropped_are_no_dead_letters(ask: Ask) -> None:
@@ -655,6 +749,102 @@ def test_check_repairs_what_somebody_changed_and_says_what(ask: Ask) -> None:
     assert "repaired: counters depth: 2 is now 1\n" in said.output
     assert said.output.endswith("shop.Charge: no faults\n")
     assert json.loads(typed("check", "shop.Charge", "--repair", "--json").output)["changes"] == []
+
+
+NEEDS_A_LOOK = [*("failing", "blocked", "bound", "ready", "paused")]
+"""Threads, each named by its state, in the order in which somebody should look at them."""
+
+
+@pytest.fixture
+def in_all_states(ask: Ask) -> None:
+    """What is paused waits longest, and what fails has just come."""
+
+    async def fill(redis: Redis) -> None:
+        storage, coordinator = RedisStorage(redis), RedisCoordinator(redis)
+        coordinator.attach(storage)
+
+        async def hand_out(thread: str, *delays: float) -> None:
+            await storage.register(SHARD, Registration([Entry(thread, 0, [b"[1]"])]))
+            for attempt, delay in enumerate(delays, 1):
+                (batch,) = (await coordinator.bind(SHARD, BindRequest("worker-1/x", 1, 1, 15.0))).batches
+                await storage.fail(Failure(batch.lease, 0, batch.first, attempt, "ValueError: declined", delay))
+                await coordinator.release([batch.lease])
+
+        await hand_out("blocked", 600.0)
+        await hand_out("failing", 0.0)
+        await hand_out("bound")
+        await coordinator.bind(SHARD, BindRequest("worker-1/x", 2, 1, 15.0))
+        await hand_out("paused")
+        await storage.pause(SHARD, "paused", True)
+        await hand_out("ready")
+        for seconds, thread in zip((1, 2, 4, 3, 5), NEEDS_A_LOOK, strict=True):
+            await redis.zincrby("tube_{shop.Charge}:oldest", -1000 * seconds, f"{thread}/0")
+
+    ask(fill)
+
+
+def listed(*words: str) -> list[str]:
+    (shard,) = json.loads(typed("tubes", "shop.Charge", "--json", *words).output)
+    return [tube["thread"] for tube in shard["tubes"]]
+
+
+@pytest.mark.usefixtures("in_all_states")
+def test_page_and_command_list_first_what_needs_a_look(ask: Ask) -> None:
+    states = ask(lambda redis: RedisStorage(redis).observe([SHARD], LISTED))
+    handler = WatchedHandler(Named("shop.Charge", 1), states, History())
+    seen = Seen(World(handlers={"shop.Charge": handler}), Details({}), Bodies(), Jobs())
+    page, one = (
+        HandlerPage().facts(seen, QueryParams({"handler": "shop.Charge"} | more)) for more in ({}, {"state": "ready"})
+    )
+    printed = typed("tubes", "shop.Charge").output.partition("held by")[2]
+
+    assert [tube.thread for tube in page["tubes"].items] == listed() == NEEDS_A_LOOK
+    assert re.findall(r"^shop.Charge +(\w+)", printed, re.MULTILINE) == NEEDS_A_LOOK
+    assert [tube.thread for tube in one["tubes"].items] == ["ready"]
+    assert dict(page["states"]) == dict.fromkeys(NEEDS_A_LOOK, 1)
+
+
+@pytest.mark.usefixtures("in_all_states")
+def test_threads_are_listed_by_their_state() -> None:
+    assert listed("--failing") == ["failing", "blocked"]
+    assert listed("--state", "ready", "--state", "paused", "--worst", "1") == ["ready"]
+    none = typed("tubes", "shop.Charge", "--state", "parked", "--state", "quarantined").output
+    assert "no thread is parked or quarantined, of the 1,000 tubes of each shard that wait longest" in none
+
+
+def test_what_fails_is_found_behind_many_that_wait_longer(ask: Ask) -> None:
+    register(ask, "failing", b"[1]")
+    bind_and_fail(ask)
+    for thread in range(60):
+        register(ask, str(thread), b"[1]")
+        age(ask, str(thread), 60)
+
+    assert listed("--failing") == ["failing"]
+
+
+def bind_and_fail(ask: Ask) -> None:
+    async def failed(redis: Redis) -> None:
+        storage, coordinator = RedisStorage(redis), RedisCoordinator(redis)
+        coordinator.attach(storage)
+        (batch,) = (await coordinator.bind(SHARD, BindRequest("w/1", 1, 1, 15.0))).batches
+        await storage.fail(Failure(batch.lease, 0, batch.first, 1, "ValueError: declined", 600.0))
+        await coordinator.release([batch.lease])
+
+    ask(failed)
+
+
+@pytest.mark.usefixtures("in_all_states")
+def test_a_filter_asks_redis_no_more_often(ask: Ask) -> None:
+    async def scripts_run(redis: Redis) -> int:
+        return int((await redis.info("commandstats"))["cmdstat_evalsha"]["calls"])
+
+    def cost(*words: str) -> int:
+        before = ask(scripts_run)
+        typed("tubes", "shop.Charge", *words)
+        return ask(scripts_run) - before
+
+    typed("tubes", "shop.Charge")  # loads the scripts
+    assert cost() == cost("--failing") == cost("--state", "bound") == 3
 
 
 def age(ask: Ask, thread: str, seconds: int) -> None:

@@ -45,7 +45,7 @@ COMMANDS = """\
 Metrics list only the tubes that wait longest. Ask for any other thread on the command line:
 
 ```sh
-sharded-queue tubes                    # the tubes that wait longest
+sharded-queue threads HANDLER          # the threads that need a look
 sharded-queue explain HANDLER THREAD   # why it waits, who holds it
 sharded-queue peek --help              # the first requests of a tube
 sharded-queue dead --help              # what was given up

@@ -41,7 +41,7 @@ class Context(NamedTuple):
 
     def progress(self, done: int, of: int | None = None, note: str = "") -> None:
         """
-        Say how far the work on this batch has come, in units of your own: `explain` and `tubes` show it.
+        Say how far the work on this batch has come, in units of your own: `explain` and `threads` show it.
 
         Cheap enough for a tight loop, and safe in OS threads: only the last report goes to the storage, with the next
         renewal of the lease, five seconds later at most with the default lease. Progress goes forward only: as long as

@@ -514,7 +514,7 @@ class Storage(ABC):
 
     @abstractmethod
     async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
-        """The newest dead letters of a shard."""
+        """The newest dead letters of a shard: those with the highest numbers, the last one first."""
 
     @abstractmethod
     async def letter_numbers(self, shard: Shard) -> list[int]:

@@ -110,7 +110,7 @@ class LocalSession:
         handlers = " ".join(handler.name for handler in self._resource.spec.handlers)
         address = self._resource.spec.redis.addresses[0]
         click.echo(
-            f"watch it from another terminal: QUEUE_REDIS_ADDRESS={address} sharded-queue tubes --watch {handlers}"
+            f"watch it from another terminal: QUEUE_REDIS_ADDRESS={address} sharded-queue threads --watch {handlers}"
         )
         if page:
             click.echo(f"or in a browser: {page}")

@@ -4,14 +4,16 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import MISSING
 from datetime import UTC, datetime, timedelta
+from inspect import cleandoc
 from itertools import count
 from typing import Any
 
 import pytest
 
 from sharded_queue import Admin, RuntimeStorage, StorageUnavailable, letters, steps
-from sharded_queue.admin.acts import ActionContext, BadField, Plan, Step, carry_out, make
+from sharded_queue.admin.acts import Act, ActionContext, BadField, Plan, Step, carry_out, given_fields, make
 from sharded_queue.admin.handlers import Named
 from sharded_queue.admin.letters import ReplayLetters
 from sharded_queue.admin.pause import Pause
@@ -162,10 +164,11 @@ async def test_an_act_that_is_asked_for_twice_is_done_once(action: str) -> None:
     assert await state_of(storage) == after
 
 
+@pytest.mark.parametrize("search", [{}, {"error": "e"}], ids=["all", "found"])
 @pytest.mark.parametrize("action", ["replay-tail", "replay-head", "drop-letters"])
-async def test_what_died_after_the_plan_is_left_alone(action: str) -> None:
+async def test_what_died_after_the_plan_is_left_alone(action: str, search: dict[str, str]) -> None:
     storage = await filled()
-    plan = await planned(storage, action, {"all": "yes"})
+    plan = await planned(storage, action, {"all": "yes"} | search)
     await storage.drop(SHARD, "7", Removal("bob", "late"))
     async for _ in carry_out(plan.act, ActionContext(storage)):
         pass
@@ -280,3 +283,29 @@ def test_the_manual_says_who_may_do_which_act(pytestconfig: pytest.Config) -> No
     acts = {button.act.name: button.act.right for button in ACTIONS.values()}
 
     assert rights == {right: {name for name in acts if acts[name] == right} for right in ("operator", "admin")}
+
+
+def test_the_manual_says_what_each_act_does(pytestconfig: pytest.Config) -> None:
+    acts = {button.act.name: button.act for button in ACTIONS.values()}
+    table = [
+        "| command | right | what it does | act |",
+        "|---|---|---|---|",
+        *[
+            f"| `{typed(act)}` | {act.right} | {' '.join(cleandoc(act.__doc__ or '').split())} | `{place_of(act)}` |"
+            for _, act in sorted(acts.items())
+        ],
+    ]
+    manual = (pytestconfig.rootpath / "docs" / "cli.md").read_text()
+
+    assert "\n".join(table) in manual, "the table of docs/cli.md must be:\n" + "\n".join(table)
+
+
+def typed(act: type[Act[Any]]) -> str:
+    """Its command, with what has to be said or may be left out."""
+    words = [(each, how) for each, how in given_fields(act) if not (how.is_option or how.is_flag or how.is_hidden)]
+    names = [(how.name.upper() + ("…" if how.is_list else ""), each.default is MISSING) for each, how in words]
+    return " ".join([act.name, "HANDLER", *[name if is_needed else f"[{name}]" for name, is_needed in names]])
+
+
+def place_of(act: type[Act[Any]]) -> str:
+    return f"{act.__module__.rpartition('.')[2]}.{act.__name__}"

@@ -12,7 +12,7 @@ NOT_FOR_A_WORKER = {
     "rich",
     "sharded_queue.backends.redis.check",
     "sharded_queue.backends.redis.snapshot",
-    "sharded_queue.cli.commands.tubes",
+    "sharded_queue.cli.commands.threads",
     "sharded_queue.testing",
     "sharded_queue.cli.tables",
     "sharded_queue_operator",

@@ -125,7 +125,7 @@ class Step(NamedTuple, Generic[T]):
     notes: Sequence[str] = ()
     """What else the person has to know."""
     is_partial: bool = False
-    """Whether something was not done that is not listed in *left*."""
+    """Whether something was not done that is not listed in *left*, or nothing was there to do it to."""
 
 
 class BadField(NotPossible):

@@ -8,13 +8,12 @@ from sharded_queue.admin.delayed import next_first as next_delayed
 from sharded_queue.admin.handler_state import HandlerState
 from sharded_queue.admin.handlers import Named, must_have
 from sharded_queue.admin.pause import list_paused
+from sharded_queue.admin.peek import peek
 from sharded_queue.admin.schedules import next_first as next_schedules
 from sharded_queue.admin.search import Search, newest
 from sharded_queue.admin.workers import known, merged, worker_json
 from sharded_queue.handler import Handler
-from sharded_queue.settings import settings
 from sharded_queue.storage import Storage
-from sharded_queue.tube import Tube
 
 
 class Admin:
@@ -61,8 +60,7 @@ class Admin:
     async def explain(self, handler: type[Handler] | str, thread: str) -> answers.Thread:
         """The state of a thread, and why."""
         named = self.named(handler)
-        await must_have(self.storage, named, thread)
-        return answers.thread(named.name, await self.storage.explain(named.shard_of(thread), thread))
+        return answers.thread(named.name, await must_have(self.storage, named, thread))
 
     async def peek(
         self,
@@ -73,10 +71,9 @@ class Admin:
         count: int = 10,
         after: int | None = None,
     ) -> list[answers.Peeked]:
-        """The first requests of a tube, or those after a number."""
-        priority = settings.default_priority if priority is None else priority
-        tube = Tube(self.named(handler).shard_of(thread), thread, priority)
-        return [answers.peeked(*each) for each in await self.storage.peek(tube, count, after)]
+        """The next requests of a thread or of its tube of a priority, or those of a tube after a number."""
+        pages = peek(self.storage, self.named(handler), thread, priority, count=count, after=after)
+        return [each async for page in pages for each in page]
 
     async def letters(
         self, handler: type[Handler] | str, *, count: int = 100, text: str = "", error: str = "", thread: str = ""

@@ -51,7 +51,7 @@ class Tube(Answer, frozen=True):
 
 
 class Shard(Answer, frozen=True):
-    """`tubes`: a shard. *dead* counts dead letters that are there, *dead_ever* all that ever were."""
+    """`threads`: a shard. *dead* counts dead letters that are there, *dead_ever* all that ever were."""
 
     handler: str
     shard: int
@@ -177,6 +177,7 @@ class Stored(Answer, frozen=True):
 class Peeked(Stored, frozen=True):
     """`peek`: a line a request."""
 
+    priority: int
     sequence: int
     waits_seconds: float | None
 
@@ -315,12 +316,13 @@ class Paused(Answer, frozen=True):
 
 
 class Switched(Answer, frozen=True):
-    """`pause` and `resume`."""
+    """`pause` and `resume`. *note*: what still works on a batch, or stays paused; empty if nothing."""
 
     handler: str
     thread: str | None
     paused: bool
     changed: bool
+    note: str
 
 
 class Plan(Answer, frozen=True):
@@ -440,8 +442,8 @@ def schedule(upcoming: state.Upcoming) -> Schedule:
     )
 
 
-def peeked(sequence: int, message: bytes) -> Peeked:
-    return Peeked(sequence=sequence, waits_seconds=waited_seconds(message), **stored(message))
+def peeked(priority: int, sequence: int, message: bytes) -> Peeked:
+    return Peeked(priority=priority, sequence=sequence, waits_seconds=waited_seconds(message), **stored(message))
 
 
 def waited_seconds(message: bytes) -> float | None:
@@ -489,7 +491,7 @@ def failure(past: state.PastFailure) -> PastFailure:
 
 
 ANSWERS: dict[str, Any] = {
-    "tubes": list[Shard],
+    "threads": list[Shard],
     "lag": list[Lag],
     "explain": Thread,
     "workers": Worker,

@@ -27,7 +27,7 @@ class OfDelayed(OfNumbers[T]):
     async def bind_all(self, context: ActionContext) -> tuple[OfNumbers[T], int]:
         return self, sum(state.delayed for state in await context.storage.observe(self.handler.shards, 0))
 
-    async def find_all(self, context: ActionContext) -> dict[Shard, list[int]]:
+    async def find_all(self, context: ActionContext) -> Mapping[Shard, Sequence[int]]:
         return {shard: await context.storage.delayed_numbers(shard) for shard in self.handler.shards}
 
     def do(self, storage: Storage, shard: Shard, numbers: Sequence[int]) -> AsyncIterator[list[int]]:

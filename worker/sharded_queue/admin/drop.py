@@ -73,10 +73,9 @@ class DropRequests(WithReason[answers.Dropped]):
         must_select(self.noun, self.numbers, self.is_all)
         if len(self.numbers) > MOST_NAMED:
             raise NotPossible(f"{len(self.numbers):,} requests are named: at most {MOST_NAMED:,} at once, or all")
-        await must_have(context.storage, self.handler, self.thread)
+        state = await must_have(context.storage, self.handler, self.thread)
         effect = "What a worker has in hand stays. The others become dead letters, from which they can be replayed."
         if self.is_all:
-            state = await context.storage.explain(self.handler.shard_of(self.thread), self.thread)
             total = sum(tube.depth for tube in state.tubes) - state.in_hand
             question = f"Drop {self.what}, with {counted(total, self.noun)}?"
             return Plan(self, question, effect, total)
@@ -111,7 +110,7 @@ class DropRequests(WithReason[answers.Dropped]):
         answer = answers.Dropped(
             handler=self.handler.name, thread=self.thread, letters=dropped.letters, in_hand=dropped.in_hand, left=left
         )
-        is_partial = self.is_all and dropped.in_hand > 0
+        is_partial = self.is_all and (dropped.in_hand > 0 or not dropped.letters)
         notes = [DUPLICATES] if dropped.letters and await context.storage.has_identities(shard) else []
         yield Step(answer, len(dropped.letters) + len(left), dropped.letters, left, notes, is_partial=is_partial)
 
@@ -121,6 +120,8 @@ class DropRequests(WithReason[answers.Dropped]):
         said = [f"{counted(many, self.noun)} of {self.what} {be(many)} dropped"]
         if letters:
             said[0] += f": dead letters {letters[0]} to {letters[-1]}"
+        elif not step.left:
+            said = [f"nothing to drop: no {self.noun} of {self.what} waits"]
         if self.is_all and hand:
             was, them = ("was", "it") if hand == 1 else ("were", "them")
             said.append(f"{counted(hand, self.noun)} {was} not dropped: a worker is handling {them}")

@@ -15,6 +15,7 @@ from sharded_queue.errors import NotPossible, SettingsError, StorageUnavailable,
 from sharded_queue.handler import Handler, find, known
 from sharded_queue.predecessor import hint
 from sharded_queue.printable import printable
+from sharded_queue.state import ThreadState
 from sharded_queue.storage import Storage, observe_readable
 from sharded_queue.tube import Shard, shard_of, shards_of
 
@@ -95,7 +96,8 @@ def named(names: Sequence[str], modules: Sequence[str], spread: int | None) -> l
         return [Named(handler.name, handler.shards, is_declared=True) for handler in handlers_in(modules, names)]
     if not names:
         raise NotPossible(
-            "name a HANDLER, for example notifications.NotifyHandler, or --module MODULE, or (tubes, lag, paused) --all"
+            "name a HANDLER, for example notifications.NotifyHandler, or --module MODULE, or (threads, lag, paused) "
+            "--all"
         )
     return [Named(name, spread or 1) for name in names]
 
@@ -135,9 +137,9 @@ async def handlers_of(storage: RedisStorage) -> dict[str, int]:
     return spreads
 
 
-async def must_have(storage: Storage, handler: Named, thread: str) -> None:
+async def must_have(storage: Storage, handler: Named, thread: str) -> ThreadState:
     """
-    Refuse a thread that has no requests, is not held by a worker, and is not paused.
+    The state of a thread. One that has no requests, is not held by a worker, and is not paused, is refused.
 
     Raises:
         NotPossible: there is no such thread now. The message names the nearest one.
@@ -145,7 +147,7 @@ async def must_have(storage: Storage, handler: Named, thread: str) -> None:
     shard = handler.shard_of(thread)
     state = await storage.explain(shard, thread)
     if state.tubes or state.owner or state.flaw or state.blocked_seconds is not None or state.failures:
-        return
+        return state
     (observed,) = await storage.observe([shard], 1000)
     there = {tube.thread for tube in observed.oldest} | {name for name, _ in observed.deepest}
     there.update(await storage.paused(shard))

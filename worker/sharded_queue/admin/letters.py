@@ -1,7 +1,7 @@
 """What becomes of dead letters: of some by their numbers, of all, or of those that a search finds."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from sharded_queue import letters
 from sharded_queue.admin import answers
@@ -24,6 +24,8 @@ class OfLetters(OfNumbers[answers.Settled]):
     of_thread: str = given("of_thread", "Of --all, those of this thread.", default="", is_option=True)
     until: tuple[Number, ...] = given("until", default=(), read=read_number, write=str, is_list=True, is_hidden=True)
     """The newest letter of each shard when the person was asked. What died after that is left alone."""
+    found: Mapping[Shard, Sequence[int]] | None = field(default=None, repr=False, compare=False)
+    """What the search of a plan found. An act that a page makes anew of its texts searches again, up to *until*."""
 
     @property
     def search(self) -> Search:
@@ -42,9 +44,12 @@ class OfLetters(OfNumbers[answers.Settled]):
         bound = replace(self, until=self.until or tuple(Number(state.dead, state.shard.number) for state in states))
         if not any(self.search):
             return bound, sum(state.letters for state in states)
-        return bound, sum(map(len, (await bound.find_all(context)).values()))
+        bound = replace(bound, found=await bound.find_all(context))
+        return bound, sum(map(len, (bound.found or {}).values()))
 
-    async def find_all(self, context: ActionContext) -> dict[Shard, list[int]]:
+    async def find_all(self, context: ActionContext) -> Mapping[Shard, Sequence[int]]:
+        if self.found is not None:
+            return self.found
         until = {number.shard or 0: number.number for number in self.until}
         return await find_all(context.storage, self.handler, self.search, until, context.bodies)
 

@@ -90,7 +90,7 @@ class OfNumbers(Act[T]):
         """This act, of all that there are now, and their number."""
         raise NotImplementedError
 
-    async def find_all(self, context: ActionContext) -> dict[Shard, list[int]]:
+    async def find_all(self, context: ActionContext) -> Mapping[Shard, Sequence[int]]:
         raise NotImplementedError
 
     def effect(self, number: int) -> str:
@@ -113,7 +113,8 @@ class OfNumbers(Act[T]):
 
     async def steps(self, context: ActionContext) -> AsyncIterator[Step[T]]:
         done, left = list[int](), dict[str, str]()
-        chosen = await self.find_all(context) if self.is_all else by_shard(self.handler, self.numbers)
+        named = by_shard(self.handler, self.numbers)
+        chosen: Mapping[Shard, Sequence[int]] = await self.find_all(context) if self.is_all else named
         total = sum(map(len, chosen.values()))
         for shard, numbers in chosen.items():
             before = len(done)
@@ -125,8 +126,10 @@ class OfNumbers(Act[T]):
             reasons = await self.why_left(context.storage, shard, missed) if missed else {}
             at = shard.number if shard.spread > 1 else None
             left |= {str(Number(number, at)): why for number, why in reasons.items()}
-        yield Step(self.answer(done, left), total, done, left)
+        yield Step(self.answer(done, left), total, done, left, is_partial=not done)
 
     def sentences(self, step: Step[T]) -> list[str]:
         many = len(step.done)
+        if not many and not step.left:
+            return [f"nothing to {self.verb.lower()}: {self.what(0)}"]
         return [f"{self.what(many)} {be(many)} {self.outcome()}"]

@@ -36,12 +36,19 @@ class Switch(Act[answers.Switched]):
 
     async def steps(self, context: ActionContext) -> AsyncIterator[Step[answers.Switched]]:
         changed = any([await context.storage.pause(shard, self.thread, self.is_paused) for shard in self.shards])
-        name = self.handler.name
-        yield Step(answers.Switched(handler=name, thread=self.thread, paused=self.is_paused, changed=changed))
+        name, note = self.handler.name, await self.note(context)
+        answer = answers.Switched(handler=name, thread=self.thread, paused=self.is_paused, changed=changed, note=note)
+        yield Step(answer, notes=[note] * bool(note))
+
+    async def note(self, context: ActionContext) -> str:
+        """What is otherwise than the act alone lets expect."""
+        raise NotImplementedError
+
+    def outcome(self, changed: bool) -> str:
+        raise NotImplementedError
 
     def sentences(self, step: Step[answers.Switched]) -> list[str]:
-        state = "paused" if self.is_paused else "running"
-        return [f"{self.what} is {state}" if step.answer.changed else f"{self.what} was {state} already"]
+        return ["; ".join([f"{self.what} {self.outcome(step.answer.changed)}", *step.notes])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +72,23 @@ class Pause(Switch):
         effect = f"{scope} finishes the batch that a worker has, then stands still; {waiting} wait now."
         return Plan(self, f"Pause {self.what}?", effect)
 
+    async def note(self, context: ActionContext) -> str:
+        hand = await self._count_in_hand(context)
+        if not hand:
+            return ""
+        has, ends = ("batch that a worker has", "ends") if self.thread else ("batches that workers have", "end")
+        return f"the {has}, of {counted(hand, 'request')}, {ends} first"
+
+    async def _count_in_hand(self, context: ActionContext) -> int:
+        if self.thread:
+            state = await context.storage.explain(self.handler.shard_of(self.thread), self.thread)
+            return state.in_hand if state.is_held else 0
+        states = await context.storage.observe(self.handler.shards, 0)
+        return sum(hold.in_hand for state in states for hold in state.held if hold.lease_seconds > 0)
+
+    def outcome(self, changed: bool) -> str:
+        return "is paused" if changed else "was paused already"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resume(Switch):
@@ -78,6 +102,16 @@ class Resume(Switch):
         waiting = counted(await self.count_waiting(context), "request")
         effect = f"Workers get its {waiting} again." + " It waits for no back-off any more." * bool(self.thread)
         return Plan(self, f"Resume {self.what}?", effect)
+
+    async def note(self, context: ActionContext) -> str:
+        if self.thread:
+            state = await context.storage.explain(self.handler.shard_of(self.thread), self.thread)
+            return f"{self.handler.name} itself is paused" if state.is_handler_paused else ""
+        paused = sum(state.paused for state in await context.storage.observe(self.handler.shards, 0))
+        return f"{counted(paused, 'thread')} of it {'stays' if paused == 1 else 'stay'} paused" if paused else ""
+
+    def outcome(self, changed: bool) -> str:
+        return "is resumed" if changed else "was not paused"
 
 
 async def list_paused(storage: Storage, shards: Sequence[Shard]) -> list[answers.Paused]:

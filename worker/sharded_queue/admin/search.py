@@ -88,9 +88,9 @@ def _finds(search: Search, handler: str, letters: Sequence[Dead], bodies: Bodies
 
 
 async def newest(storage: Storage, handler: Named, count: int) -> list[Letter]:
-    """The newest letters of all shards, by pages of a bounded size."""
+    """The newest letters of all shards, the last one first, by pages of a bounded size."""
     found = [Letter(shard.number, letter) for shard in handler.shards for letter in await storage.dead(shard, count)]
-    return sorted(found, key=lambda letter: -letter.dead.died_ms)[:count]
+    return sorted(found, key=lambda letter: (-letter.dead.died_ms, letter.shard, -letter.dead.number))[:count]
 
 
 class Found(NamedTuple):

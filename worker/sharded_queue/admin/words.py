@@ -5,7 +5,7 @@ A sentence of a page has a *key* that stays the same while only its numbers chan
 key only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint
 from itertools import groupby
 from math import inf
@@ -421,8 +421,20 @@ def unserved(handler: HandlerState) -> Sentence:
     return Sentence(text, tone, f"{name} unconsumed", name, state="unconsumed")
 
 
-NEEDS_A_LOOK: Sequence[State] = ("failing", "blocked", "parked", "ready")
-"""States of threads that a person should look at, those first that fail; the last two once they last."""
+FAILED: tuple[State, ...] = ("failing", "blocked")
+"""States of threads whose first request failed."""
+LISTED = 50
+"""Tubes of each shard that are read, of those whose oldest requests wait longest: what page and command then order."""
+URGENCY: Mapping[State, int] = {"quarantined": 0, "failing": 1, "blocked": 2, "paused": 4}
+"""All other states are between these."""
+
+
+def urgency(tube: TubeLag) -> tuple[int, float]:
+    """
+    Orders tubes, the worst first: by what is wrong with their threads, then by how long they wait. What a person paused
+    comes last.
+    """
+    return URGENCY.get(tube.state, 3), -tube.lag_seconds
 
 
 def worst_tube(handler: HandlerState) -> TubeLag | None:
@@ -430,9 +442,9 @@ def worst_tube(handler: HandlerState) -> TubeLag | None:
     listed = [
         tube
         for tube in handler.oldest
-        if tube.state in NEEDS_A_LOOK[:2] or (tube.state in NEEDS_A_LOOK and tube.lag_seconds > WAITS_LONG_SECONDS)
+        if tube.state in FAILED or (tube.state in ("ready", "parked") and tube.lag_seconds > WAITS_LONG_SECONDS)
     ]
-    return min(listed, key=lambda tube: NEEDS_A_LOOK.index(tube.state), default=None)
+    return min(listed, key=urgency, default=None)
 
 
 def tube_problem(handler: HandlerState, tube: TubeLag, why: ThreadState | None) -> Sentence:
@@ -443,7 +455,7 @@ def tube_problem(handler: HandlerState, tube: TubeLag, why: ThreadState | None) 
     if why and failed:
         again = "its next try" if tube.state == "blocked" else "tried again"
         reason = f"{again} ({next_try(failed, why)}), {last_failure(failed)}"
-    elif tube.state in NEEDS_A_LOOK[:2]:
+    elif tube.state in FAILED:
         reason = "it has failed"
     elif tube.state == "parked":
         reason = "threads of the previous layout go first"

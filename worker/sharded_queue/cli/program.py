@@ -34,7 +34,7 @@ OWN = {
     for name in (
         "worker",
         "workers",
-        "tubes",
+        "threads",
         "lag",
         "peek",
         "explain",
@@ -49,6 +49,8 @@ OWN = {
     )
 }
 OWN |= {name: EntryPoint(name, f"sharded_queue.admin.{act} [worker]", ADDED) for name, act in ACTS.items()}
+RENAMED = {"tubes": "threads"}
+"""Commands under names that they had before, which are not listed."""
 OWN |= {"web": EntryPoint("web", "sharded_queue.web.command:web [web]", ADDED)}
 
 
@@ -59,6 +61,7 @@ class Program(click.Group):
         return sorted({*OWN, *entry_points(group=ADDED).names})
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        name = RENAMED.get(name, name)
         point = OWN.get(name) or next(iter(entry_points(group=ADDED, name=name)), None)
         command = loaded(point) if point else None
         if not gc.isenabled():

@@ -11,9 +11,9 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from sharded_queue.admin.words import count, duration, progress_words
+from sharded_queue.admin.words import count, duration, progress_words, urgency
 from sharded_queue.printable import printable
-from sharded_queue.state import Progress, ShardState, TubeLag
+from sharded_queue.state import Progress, ShardState
 from sharded_queue.tube import Shard
 
 GAP = 2
@@ -150,26 +150,22 @@ def tubes_table(
     states: Sequence[ShardState], worst: int, reports: Mapping[Shard, Mapping[str, Progress]] = NO_REPORTS
 ) -> Fitted:
     """
-    The tubes with the oldest requests, and the state of their threads: which workers hold them, or why none does.
-    Progress has a column only where a handler reports it.
+    The *worst* of the listed tubes, and the state of their threads: which workers hold them, or why none does. Progress
+    has a column only where a handler reports it.
     """
     columns = [name("handler"), name("thread"), number("priority"), number("depth"), number("lag"), word("state")]
     columns.append(name("held by"))
     if is_reported := any(reports.values()):
         columns.append(text("progress"))
     rows: list[list[str | Text]] = []
-    for state, tube in oldest(states)[:worst]:
+    listed = [(state, tube) for state in states for tube in state.oldest]
+    for state, tube in sorted(listed, key=lambda pair: urgency(pair[1]))[:worst]:
         holder = holders(state).get(tube.thread, "")
         cells = (str(tube.priority), count(tube.depth), duration(tube.lag_seconds), tube.state, holder)
         report = reports.get(state.shard, {}).get(tube.thread)
         progress = [Text(printable(progress_words(report)) if report else "")] if is_reported else []
         rows.append([state.shard.handler, tube.thread, *cells, *progress])
     return Fitted(columns, rows)
-
-
-def oldest(states: Sequence[ShardState]) -> list[tuple[ShardState, TubeLag]]:
-    listed = [(state, tube) for state in states for tube in state.oldest]
-    return sorted(listed, key=lambda pair: -pair[1].lag_seconds)
 
 
 def holders(state: ShardState) -> dict[str, str]:

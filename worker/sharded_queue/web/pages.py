@@ -4,6 +4,7 @@ The pages: what each needs to know, and what it shows of it.
 A page asks nothing. It names the questions whose answers it shows; the reader asks them, for all pages together.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
@@ -184,6 +185,7 @@ def added(rates: Sequence[float | None]) -> float | None:
 
 class HandlerPage(Page):
     name, title = "handler", "Handler"
+    parameters = ("handler", "state", "from")
 
     def questions(self, seen: Seen, parameters: Parameters) -> list[Question]:
         handler = seen.handler(parameters)
@@ -193,6 +195,7 @@ class HandlerPage(Page):
     def facts(self, seen: Seen, parameters: Parameters) -> dict[str, Any]:
         handler = seen.handler(parameters)
         sentence, *problems = words.judge_handler(handler, thread_in(seen.known(why_of(only(handler))), seen.bodies))
+        listed, chosen = sorted(handler.oldest, key=words.urgency), parameters.get("state", "")
         held = {hold.thread: hold for hold in handler.holds}
         paused = seen.known(Question("paused", handler.name)).value or [] if handler.paused else []
         return {
@@ -200,7 +203,9 @@ class HandlerPage(Page):
             "state": sentence.state,
             "sentence": sentence,
             "problems": problems,
-            "tubes": rows(handler.oldest, place(parameters)),
+            "tubes": rows([tube for tube in listed if chosen in ("", tube.state)], place(parameters)),
+            "states": Counter(tube.state for tube in listed),
+            "chosen": chosen,
             "deepest": handler.deepest[:10],
             "held": held,
             "paused": paused[:ROWS],
@@ -300,7 +305,7 @@ def why(thread: str, state: ThreadState | None, error: str, bodies: Bodies) -> S
 
 
 def request_of(seen: Seen, handler: str, priority: int, sequence: int, message: bytes) -> dict[str, Any]:
-    peeked = answers.peeked(sequence, message)
+    peeked = answers.peeked(priority, sequence, message)
     return {
         "name": f"{priority}:{sequence}:{digest_of(message)}",
         "sequence": sequence,

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 
 from sharded_queue.admin.handlers import Named
+from sharded_queue.admin.words import LISTED
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.errors import StorageUnavailable, UnreadableData
 from sharded_queue.state import ShardState
@@ -27,8 +28,6 @@ LEAST_DISCOVERY_SECONDS, MOST_DISCOVERY_SECONDS, DISCOVERY_SHARE = 30.0, 600.0, 
 Between two scans of the keys for handlers, where none are named: so long that scans take a thousandth of the time,
 within these bounds. A scan of 100,000 keys takes 100 short steps.
 """
-WORST, HOLDS = 50, 1000
-"""Tubes and threads that are listed of each shard: what a page of a handler shows. Holds name the workers."""
 
 
 class Reader:
@@ -55,7 +54,7 @@ class Reader:
         try:
             await self._discover()
             shards = [shard for named in self.chosen for shard in named.shards]
-            states, unreadable = await observe_readable(self.storage, shards, WORST) if shards else ([], [])
+            states, unreadable = await observe_readable(self.storage, shards, LISTED) if shards else ([], [])
         except StorageUnavailable as error:
             self._silent(error)
         else:

@@ -188,4 +188,4 @@ class RuntimeStorage(Storage):
         return workers(self.shards[shard], count, self.shards.clock())
 
     async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
-        return sorted(self.shards[shard].letters.values(), key=lambda letter: -letter.died_ms)[:count]
+        return sorted(self.shards[shard].letters.values(), key=lambda letter: -letter.number)[:count]

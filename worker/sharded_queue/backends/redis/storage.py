@@ -519,10 +519,10 @@ class RedisStorage(Storage):
 
     async def dead(self, shard: Shard, count: int = 100) -> list[Dead]:
         base = self.keys.base(shard)
-        newest = ("ZREVRANGE", f"{base}:dead", 0, count - 1)
+        newest = ("ZREVRANGE", f"{base}:dead", 0, count + DROPPED_AT_ONCE - 1)  # of one moment, in any order
         numbers = await self.scripts.ask(base, *newest, seconds=settings.redis_timeout)
-        there = [int(number) for number in numbers if COUNTED.fullmatch(number)]
-        return [letter async for letters in read(self, shard, there) for letter in letters]
+        there = sorted((int(number) for number in numbers if COUNTED.fullmatch(number)), reverse=True)
+        return [letter async for letters in read(self, shard, there[:count]) for letter in letters]
 
 
 def _cut_off(attempt: Attempt, until: float | None) -> Attempt:

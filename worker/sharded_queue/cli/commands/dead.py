@@ -1,12 +1,14 @@
 """`sharded-queue dead`: requests that failed for good, and why."""
 
+from collections.abc import Sequence
+
 import click
 from rich.text import Text
 
 from sharded_queue.admin import answers
 from sharded_queue.admin.handlers import Named
 from sharded_queue.admin.letters import DropLetters, ReplayLetters
-from sharded_queue.admin.search import newest
+from sharded_queue.admin.search import Letter, newest
 from sharded_queue.cli.acts import act_command
 from sharded_queue.cli.arguments import about_handler
 from sharded_queue.cli.output import LONGEST, console, emit_lines, read_about
@@ -27,17 +29,19 @@ def dead() -> None:
 @click.option("--traceback", "with_traceback", is_flag=True, help="Show the traceback below each dead letter.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per dead letter.")
 def list_(handler: Named, count: int, with_traceback: bool, as_json: bool) -> None:
-    """List the newest dead letters of a handler, with the reason."""
-    found = read_about(handler, lambda storage: newest(storage, handler, count))
-    listed = [each.dead for each in found]
+    """List the newest dead letters of a handler, with the reason, in the order of their numbers."""
+    found = sorted(
+        read_about(handler, lambda storage: newest(storage, handler, count)),
+        key=lambda letter: (letter.shard, letter.dead.number),
+    )
     if as_json:
         emit_lines(answers.letter(each.dead, each.shard) for each in found)
-    elif listed and with_traceback:
-        for letter in listed:
-            show([letter])
-            click.echo("\n".join(printable(line) for line in traceback_lines(letter)))
-    elif listed:
-        show(listed)
+    elif found and with_traceback:
+        for each in found:
+            show(handler, [each])
+            click.echo("\n".join(printable(line) for line in traceback_lines(each.dead)))
+    elif found:
+        show(handler, found)
     else:
         click.echo(f"{printable(handler.name)} has no dead letters")
 
@@ -46,17 +50,18 @@ def traceback_lines(letter: Dead) -> list[str]:
     return letter.traceback.split("\n") if letter.traceback else ["no traceback: no handler raised an error"]
 
 
-def show(listed: list[Dead]) -> None:
+def show(handler: Named, listed: Sequence[Letter]) -> None:
     columns = [number("number"), name("tube"), word("died"), number("tries"), text("reason, request")]
     rows: list[list[str | Text]] = [
         [
-            str(letter.number),
+            each.name if handler.spread > 1 else str(letter.number),
             f"{letter.thread}/{letter.priority}",
             instant(letter.died_ms),
             str(letter.attempts),
             Text.assemble((printable(letter.error, LONGEST), "red"), "\n", printable(body(letter), LONGEST)),
         ]
-        for letter in listed
+        for each in listed
+        for letter in [each.dead]
     ]
     console().print(Fitted(columns, rows))
 
