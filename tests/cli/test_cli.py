@@ -429,7 +429,7 @@ def test_peek_shows_the_beginning_of_a_large_request(redis: RedisServer, start: 
     assert shown.ended() == whole.ended() == 0
     assert shown.text.count("y") < 3000
     assert "characters more" in shown.text
-    assert whole.text.count("y") == 500_000
+    assert "y" * 500_000 in whole.text
 
 
 @pytest.mark.redis
