@@ -135,7 +135,7 @@ async def shows(run: Run, address: str) -> None:
         await page.goto(f"{address}thread?handler=tests.Order&thread=slow")
         await expect(page.locator("h1")).to_contain_text(f"Thread slow is bound: {run.release.namespace}.{pod}/")
         await asyncio.to_thread(run.open_the_gate)
-        await expect(page.locator("h1")).to_contain_text("Thread slow has no requests")
+        await expect(page.locator("h1")).to_contain_text("Thread slow is idle: it has no requests")
         assert not watched.faults
 
 
