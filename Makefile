@@ -28,7 +28,7 @@ test: install redis-server promtool node chromium postgres ## everything: unit, 
 docs: install ## the documentation as a site in build/docs, strictly: a warning is an error
 	@$(BIN)/python -m tools.docs
 
-fast: install ## unit tests that start no process: seconds
+fast: install ## unit tests that start no process: less than a minute
 	@$(BIN)/python -m pytest tests/unit -m "not slow"
 
 unit: install redis-server ## what needs no Kubernetes: unit and contract tests
