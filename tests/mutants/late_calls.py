@@ -69,6 +69,13 @@ MUTANTS = [
         (LIMITS + "a_limit_is_met_exactly",),
     ),
     Mutant(
+        "an end of a lane is followed by other states",
+        "worker/hold.py",
+        "        if not self.state.is_held:\n            return\n        assert",
+        "        assert",
+        ("worker/test_lane_states.py::test_a_handler_that_heeds_no_cancellation_is_settled_where_its_fence_holds",),
+    ),
+    Mutant(
         "a registration sent again is carried out again",
         REGISTER,
         "if earlier ~= nil then\n",

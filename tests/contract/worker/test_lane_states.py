@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sharded_queue.worker.hold import Hold
 from sharded_queue.worker.lane import Lane
 from sharded_queue.worker.lane_state import ENDING, HANDLING, LINGERING, LOST, NEXT, RELEASED, SETTLING, LaneState
 from sharded_queue.worker.loop import Worker
-from tests.contract.worker.bench import SOON, Bench, Job, JobHandler, soon
+from tests.contract.worker.bench import SOON, Bench, Job, JobHandler, hang, soon
 
 ARCHITECTURE = Path(__file__).parents[3] / "docs" / "architecture.md"
 
@@ -161,10 +162,38 @@ def test_each_arrow_of_the_figure_is_gone_along() -> None:
 def test_a_lane_goes_no_other_way() -> None:
     hold = object.__new__(Hold)
     for state, nexts in NEXT.items():
-        for other in set(LaneState) - set(nexts):
+        for other in set(LaneState) - set(nexts) if state.is_held else ():
             hold.state = state
             with pytest.raises(AssertionError, match=f"a lane went from {state.word} to {other.word}"):
                 hold.to(other)
+
+
+@pytest.mark.parametrize("end", [RELEASED, LOST], ids=lambda end: end.word)
+def test_an_end_is_final(end: LaneState) -> None:
+    hold = object.__new__(Hold)
+    hold.state = end
+    for other in LaneState:
+        hold.to(other)
+        assert hold.state is end
+
+
+async def test_a_handler_that_heeds_no_cancellation_is_settled_where_its_fence_holds(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    class StubbornHandler(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            is_called.set()
+            with suppress(asyncio.CancelledError):
+                await hang()
+
+    is_called = asyncio.Event()
+    await bench.queue.register(StubbornHandler, Job(1))
+    async with bench.working(StubbornHandler) as worker:
+        await soon(is_called)
+        lane_of(worker).revoke("a test")
+
+    assert (worker.stats.handled, worker.stats.lost, await bench.depth(StubbornHandler)) == (1, 1, 0)
+    assert "failed" not in caplog.text
 
 
 def test_the_figure_is_that_of_the_code() -> None:

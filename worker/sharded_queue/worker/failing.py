@@ -86,8 +86,6 @@ class Failing:
 
     async def fail_try(self, batch: Batch, error: BaseException) -> None:
         """An unexpected error is a failed try: it is counted, and repeated only after a pause."""
-        if not self._hold.state.is_held:
-            return
         try:
             if batch.attempt >= policy_of(self._handler).limit:
                 await self._hold.fail(self._lane.failure(batch, batch.attempt, error, None))

@@ -1,4 +1,4 @@
-"""A thread in the hands of its lane: what the storage is told of it, and what became of it by the answers."""
+"""A thread that a lane holds: what the lane tells the storage about it, and the state that follows from the answers."""
 
 import logging
 from collections.abc import Awaitable
@@ -99,7 +99,7 @@ class Hold:
         return self.tell(self._host.fail(failure))
 
     async def put_off(self, seconds: float) -> None:
-        """Free the thread, for nobody within *seconds*."""
+        """Free the thread. No worker gets it within *seconds*."""
         await self.tell(self._host.release(self.lease, seconds))
         self.to(RELEASED)
 
@@ -127,5 +127,11 @@ class Hold:
         self.to(LOST)
 
     def to(self, state: LaneState) -> None:
+        """
+        Take a step of the figure. An end is final: what comes afterwards, as from a handler that
+        heeded no cancellation, changes nothing.
+        """
+        if not self.state.is_held:
+            return
         assert state in self.state.next, f"a lane went from {self.state.word} to {state.word}"
         self.state = state

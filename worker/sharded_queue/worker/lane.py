@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any, Protocol
 
@@ -232,9 +232,7 @@ class Lane:
             LeaseLost: another worker may hold the thread now.
         """
         requests, flaw = self.handler.serializer().read(batch.messages)
-        if self.host.clock() >= self.deadline:  # the renewer would revoke it, unless the whole process stood still
-            raise LeaseLost("its lease was over before the handler was called")
-        error, seconds = await self.calls.perform(handler, batch, requests) if requests else (None, 0.0)
+        error, seconds = await self._perform(handler, batch, requests) if requests else (None, 0.0)
         if error is not None and len(requests) > 1:  # an error may count as false, by a length or __bool__
             return await Failing(self).take_apart(batch, len(requests), error)
         done = len(requests) if error is None else 0
@@ -251,6 +249,14 @@ class Lane:
         if not settled.is_lost:
             self.note_handled(batch, done, seconds)
         return self.hold.hear(settled, wanted)
+
+    def _perform(
+        self, handler: Handler, batch: Batch, requests: list[Any]
+    ) -> Awaitable[tuple[BaseException | None, float]]:
+        """The renewer revokes a lane whose lease is over. After the whole process stood still, this may come first."""
+        if self.host.clock() >= self.deadline:
+            raise LeaseLost("its lease was over before the handler was called")
+        return self.calls.perform(handler, batch, requests)
 
     def _seems_drained(self, batch: Batch, done: int) -> bool:
         return done < self.hold.asked and batch.last >= self.alone_until
@@ -269,10 +275,7 @@ class Lane:
         self.host.drained(self)
         while self.state.is_held and not batch:
             await self._bell.wait(leave_at - time.monotonic())
-            leaving, wanted = (
-                self.host.is_leaving() or time.monotonic() >= leave_at,
-                self.hold.reserve(),
-            )
+            leaving, wanted = self.host.is_leaving() or time.monotonic() >= leave_at, self.hold.reserve()
             brought = self._bell.take(self.hold.last_call) if wanted else None
             settled = Settled(brought) if brought else await self.hold.fetch(wanted, leaving or wanted == 0)
             batch = self.hold.hear(settled, wanted)

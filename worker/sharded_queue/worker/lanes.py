@@ -17,7 +17,7 @@ log = logging.getLogger("sharded_queue")
 class Lanes:
     """
     Those that serve a thread now, and which of them linger. *changed* is set when a lane begins to linger or ends;
-    *ended* is told of each that ended.
+    *ended* is called with each lane that ended.
     """
 
     def __init__(self, pool: TaskPool, changed: asyncio.Event, ended: Callable[[Lane], None]) -> None:
