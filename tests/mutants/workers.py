@@ -32,8 +32,8 @@ MUTANTS = [
     Mutant(
         "workers that have told nothing for minutes are observed",
         "backends/redis/lua/observe.lua",
-        "integer(now - TOLD_MS)",
-        "0",
+        "tonumber(told[i + 1]) < now - TOLD_MS",
+        "false",
         (WORKERS + "the_threads_that_workers_can_hold_are_observed_while_they_tell",),
     ),
     Mutant(

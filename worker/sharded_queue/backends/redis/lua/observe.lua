@@ -134,13 +134,15 @@ local function blocked_threads()
   return found
 end
 
+-- What workers told of themselves, the latest first, and when; none where the key is of another kind.
+local told = redis.pcall('ZREVRANGE', WORKERS, 0, WORKERS_READ - 1, 'WITHSCORES')
+
 -- Each number once, of what each worker told last.
 local function concurrencies()
-  local lately = integer(now - TOLD_MS)
-  local told = redis.pcall('ZRANGE', WORKERS, '+inf', lately, 'BYSCORE', 'REV', 'LIMIT', 0, WORKERS_READ)
   local known, found = {}, {}
-  for _, record in ipairs(told) do -- none where the key is of another kind
-    local owner, number = string.match(record .. ' ', '^(%S+) %S+ (%d+) %d+ ')
+  for i = 1, #told, 2 do
+    if tonumber(told[i + 1]) < now - TOLD_MS then break end
+    local owner, number = string.match(told[i] .. ' ', '^(%S+) %S+ (%d+) %d+ ')
     if owner and #number < 10 and not known[owner] then
       known[owner] = true
       found[#found + 1] = not known[number] and number or nil
@@ -150,13 +152,16 @@ local function concurrencies()
   return found
 end
 
+local overdue = redis.call('ZCOUNT', DUE, '-inf', now_text) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now_text)
+
 -- Since when the first delayed request or schedule is overdue, if any is.
 local function overdue_since()
+  if overdue == 0 then return '' end
   local since = math.huge
   for _, key in ipairs({ DUE, OCCURRENCES }) do
     since = math.min(since, tonumber(redis.call('ZRANGE', key, 0, 0, 'WITHSCORES')[2]) or math.huge)
   end
-  return since <= now and integer(since) or ''
+  return integer(since)
 end
 
 check_format()
@@ -165,8 +170,7 @@ local oldest = oldest_tubes()
 return { now, counters, redis.call('HLEN', THREADS), count_ready(),
          redis.call('ZCOUNT', LEASES, '(' .. now_text, '+inf'), redis.call('ZCARD', BLOCKED),
          deepest_threads(), oldest, held, redis.call('ZCARD', DUE),
-         redis.call('ZCOUNT', DUE, '-inf', now_text) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now_text),
-         redis.call('ZCARD', OCCURRENCES), redis.call('GET', LAYOUT) or '', redis.call('ZCARD', OLD),
+         overdue, redis.call('ZCARD', OCCURRENCES), redis.call('GET', LAYOUT) or '', redis.call('ZCARD', OLD),
          redis.call('ZCARD', PARKED), parked_depth(), redis.call('ZCARD', DEAD),
          redis.call('ZCOUNT', BLOCKED, PAUSED, PAUSED), redis.call('HLEN', QUARANTINE), blocked_threads(),
-         concurrencies(), overdue_since(), redis.pcall('ZREVRANGE', WORKERS, 0, 0, 'WITHSCORES')[2] or '' }
+         concurrencies(), overdue_since(), told[2] or '' }
