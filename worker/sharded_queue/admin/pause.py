@@ -28,11 +28,19 @@ class Switch(Act[answers.Switched]):
     def shards(self) -> list[Shard]:
         return [self.handler.shard_of(self.thread)] if self.thread else self.handler.shards
 
-    async def count_waiting(self, context: ActionContext) -> int:
-        if self.thread:
-            state = await context.storage.explain(self.handler.shard_of(self.thread), self.thread)
-            return sum(tube.depth for tube in state.tubes)
-        return sum(state.depth for state in await context.storage.observe(self.handler.shards, 0))
+    async def say_what_waits(self, context: ActionContext, *, must_exist: bool) -> str:
+        """
+        Raises:
+            NotPossible: there is no such thread now, and it *must exist*.
+        """
+        storage, handler = context.storage, self.handler
+        if self.thread is None:
+            depth = sum(state.depth for state in await storage.observe(handler.shards, 0))
+        else:
+            shard, thread = handler.shard_of(self.thread), self.thread
+            state = await (must_have(storage, handler, thread) if must_exist else storage.explain(shard, thread))
+            depth = sum(tube.depth for tube in state.tubes)
+        return counted(depth, "request")
 
     async def steps(self, context: ActionContext) -> AsyncIterator[Step[answers.Switched]]:
         changed = any([await context.storage.pause(shard, self.thread, self.is_paused) for shard in self.shards])
@@ -65,9 +73,7 @@ class Pause(Switch):
     async def plan(self, context: ActionContext) -> Plan[answers.Switched]:
         if self.thread is not None:
             checked(Route(self.thread))
-            if not self.force:
-                await must_have(context.storage, self.handler, self.thread)
-        waiting = counted(await self.count_waiting(context), "request")
+        waiting = await self.say_what_waits(context, must_exist=not self.force)
         scope = "It" if self.thread else "Every thread of it"
         effect = f"{scope} finishes the batch that a worker has, then stands still; {waiting} wait now."
         return Plan(self, f"Pause {self.what}?", effect)
@@ -97,9 +103,7 @@ class Resume(Switch):
     name, is_paused = "resume", False
 
     async def plan(self, context: ActionContext) -> Plan[answers.Switched]:
-        if self.thread is not None:
-            await must_have(context.storage, self.handler, self.thread)
-        waiting = counted(await self.count_waiting(context), "request")
+        waiting = await self.say_what_waits(context, must_exist=True)
         effect = f"Workers get its {waiting} again." + " It waits for no back-off any more." * bool(self.thread)
         return Plan(self, f"Resume {self.what}?", effect)
 
