@@ -43,9 +43,8 @@ TONES: dict[State, Tone] = {
 }
 """The colour of each state of a thread."""
 
-
 LATE_SECONDS = 10.0
-"""What is due for so long is overdue. An idle worker takes in what is due at once, or within seconds."""
+"""A request that has been due for longer is overdue. An idle worker takes it in at once, or within seconds."""
 
 
 class Sentence(NamedTuple):
@@ -357,7 +356,7 @@ def led_by_calm(handlers: Sequence[HandlerState], found: list[Sentence], whose: 
 def calm_rest(handlers: Sequence[HandlerState], whose: str) -> Sentence:
     """That no requests wait, and what is left of them."""
     delayed, dead = sum(each.delayed for each in handlers), sum(each.letters for each in handlers)
-    left = [f"{counted(delayed, 'delayed request')}"] * bool(delayed) + [counted(dead, "dead letter")] * bool(dead)
+    left = [counted(delayed, "delayed request")] * bool(delayed) + [counted(dead, "dead letter")] * bool(dead)
     text = f"there {be(delayed or dead)} {' and '.join(left)}" if left else f"every request{whose} is handled"
     return Sentence(f"Nothing waits{whose if left else ''}: {text}", "good", "idle", state="idle")
 
@@ -390,7 +389,7 @@ def handler_problems(handler: HandlerState, why: ThreadState | None) -> list[Sen
         found.append(Sentence(text, "idle", f"{name} paused", name, state="paused"))
     elif handler.lacks_workers:
         found.append(unserved(handler))
-    elif tube := worst_tube(handler):
+    elif tube := problem_tube(handler):
         found.append(tube_problem(handler, tube, why))
     elif handler.overdue_seconds >= UNCONSUMED_SECONDS:
         text = f"{overdue(handler)}: no worker of {name} has taken {'it' if handler.overdue == 1 else 'them'} in"
@@ -445,6 +444,11 @@ def worst_tube(handler: HandlerState) -> TubeLag | None:
         if tube.state in FAILED or (tube.state in ("ready", "parked") and tube.lag_seconds > WAITS_LONG_SECONDS)
     ]
     return min(listed, key=urgency, default=None)
+
+
+def problem_tube(handler: HandlerState) -> TubeLag | None:
+    """The tube that the sentence of a handler names, if any: a pause, or that no worker serves it, is said before."""
+    return None if handler.is_paused or handler.lacks_workers else worst_tube(handler)
 
 
 def tube_problem(handler: HandlerState, tube: TubeLag, why: ThreadState | None) -> Sentence:

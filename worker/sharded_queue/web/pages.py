@@ -99,12 +99,7 @@ class Page:
 def why_of(world: World) -> Question | None:
     """Asks about the thread that waits longest, if somebody should look at it."""
     for handler in world.by_lag:
-        if (
-            not handler.is_paused
-            and not handler.is_unconsumed
-            and handler.is_served
-            and (tube := words.worst_tube(handler))
-        ):
+        if tube := words.problem_tube(handler):
             return Question("explain", handler.name, tube.thread)
     return None
 
