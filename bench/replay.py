@@ -118,7 +118,7 @@ class Scene:
         return (self.folder / "said").read_text()
 
     def press(self, browser: httpx.AsyncClient, form: dict[str, str], origin: str) -> None:
-        """Nobody waits for the answer, which comes late, or never where the console is killed."""
+        """Send a form without waiting for the answer: it comes late, and never where the console is killed."""
 
         async def post() -> None:
             with suppress(httpx.HTTPError):
@@ -248,7 +248,7 @@ async def replay(scene: Scene, way: str, letters: int, cut_after: int) -> Outcom
 
 
 async def cut(scene: Scene, attempt: subprocess.Popen[bytes], most_left: int) -> int:
-    """Kill it when at most so many letters are left; how many are. The last attempt ends by itself."""
+    """Kill *attempt* when at most *most_left* letters are left; returns how many are. The last one ends itself."""
 
     async def is_far_enough() -> bool:
         if attempt.poll():

@@ -1,4 +1,4 @@
-"""Thousands of dead letters go back to the head of their thread, whoever does it, and however often it is killed."""
+"""Thousands of dead letters go back to the head of their thread, by each way, and however often the act is killed."""
 
 from pathlib import Path
 

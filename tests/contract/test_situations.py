@@ -135,7 +135,7 @@ class Scene:
         return words.headline(reader.world.by_lag, reader.world.unreadable, why)[0].text
 
     def age(self, seconds: int, *sets: str, handler: type[Job] = Job) -> None:
-        """Let what is in these sorted sets have waited for so long."""
+        """Let what is in these sorted sets have waited for *seconds*."""
 
         async def older(redis: Redis) -> None:
             for name in sets:
