@@ -16,7 +16,9 @@ from sharded_queue.storage import Batch, Entry, Failure, Registration, Settled, 
 from sharded_queue.tube import Shard, Tube
 
 SHARD = Shard("tests.Handler")
-LEASE_SECONDS = 15.0
+LEASE_SECONDS = 60.0
+STALL_SECONDS = 20.0
+"""What a lease has left where a test asks whether it still holds, on a machine that may stand still meanwhile."""
 STAMP = 13
 
 

@@ -7,7 +7,7 @@ from sharded_queue.settings import settings
 from sharded_queue.state import Delayed
 from sharded_queue.storage import Entry, Registration, Settlement
 from sharded_queue.tube import Tube
-from tests.contract.backend import LEASE_SECONDS, SHARD, Backend, handed
+from tests.contract.backend import LEASE_SECONDS, SHARD, STALL_SECONDS, Backend, handed
 
 
 async def bury(backend: Backend, thread: str, *bodies: str) -> None:
@@ -361,7 +361,7 @@ async def test_a_held_thread_is_explained_by_its_holder(backend: Backend) -> Non
 
     assert (state.owner, state.ahead) == ("w/1", None)
     assert state.lease_seconds is not None
-    assert 10 < state.lease_seconds <= 15
+    assert LEASE_SECONDS - STALL_SECONDS < state.lease_seconds <= LEASE_SECONDS
 
 
 async def test_a_failing_thread_is_explained_by_its_failure(backend: Backend) -> None:

@@ -16,6 +16,7 @@ from sharded_queue.worker.wakeup import WakeupListener
 from tests.contract.backend import (
     LEASE_SECONDS,
     SHARD,
+    STALL_SECONDS,
     Backend,
     MemoryBackend,
     RedisBackend,
@@ -204,7 +205,7 @@ async def test_an_expired_thread_is_free(backend: Backend) -> None:
 async def test_a_thread_is_bound_for_all_of_its_lease(backend: Backend) -> None:
     await backend.register("a", "1")
     await backend.bind_one("w/1")
-    await backend.advance(LEASE_SECONDS - 1)
+    await backend.advance(LEASE_SECONDS - STALL_SECONDS)
 
     assert await backend.bind("w/2") == []
 
@@ -212,9 +213,9 @@ async def test_a_thread_is_bound_for_all_of_its_lease(backend: Backend) -> None:
 async def test_a_renewed_lease_lasts_from_its_renewal(backend: Backend) -> None:
     await backend.register("a", "1")
     batch = await backend.bind_one("w/1")
-    await backend.advance(LEASE_SECONDS - 1)
+    await backend.advance(LEASE_SECONDS - STALL_SECONDS)
     lost = await backend.coordinator.renew([batch.lease], LEASE_SECONDS)
-    await backend.advance(LEASE_SECONDS - 1)
+    await backend.advance(LEASE_SECONDS - STALL_SECONDS)
 
     assert (lost, await backend.bind("w/2")) == ([], [])
 
@@ -233,9 +234,9 @@ async def test_a_lost_lease_cannot_be_renewed_into_life(backend: Backend) -> Non
     await backend.register("a", "1")
     stale = await backend.crash_with()
     await backend.bind_one("w/2")
-    await backend.advance(LEASE_SECONDS - 1)
+    await backend.advance(LEASE_SECONDS - STALL_SECONDS)
     await backend.coordinator.renew([stale.lease], LEASE_SECONDS)
-    await backend.advance(2)
+    await backend.advance(STALL_SECONDS + 1)
 
     assert (await backend.bind_one("w/3")).lease.thread == "a"
 

@@ -259,7 +259,7 @@ MUTANTS = [
         "a thread is paused that no request can have",
         "admin/pause.py",
         "            checked(Route(self.thread))\n",
-        "",
+        "            pass\n",
         (CONSOLE + "thread_that_no_request_can_have_is_not_paused",),
     ),
     Mutant(
