@@ -43,6 +43,7 @@ STORAGE, PRIORITIES, BACK_OFF, OBSERVING, COORDINATOR, REDIS, CONTROL, DUPLICATE
 )
 ONE_BY_ONE, FAILED_BATCHES = "test_one_by_one.py::test_", "worker/test_failed_batches.py::test_"
 STEPS = "test_bounded_steps.py::test_"
+JOINT, JOINED = "backends/redis/joint.py", "test_joint.py::test_"
 SYNC = "test_sync.py::test_"
 URL = "test_url.py::test_"
 PROCEDURES = "test_procedures.py::test_"

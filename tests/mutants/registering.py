@@ -2,6 +2,8 @@
 
 from tests.mutants.mutant import (
     DUPLICATES,
+    JOINED,
+    JOINT,
     PRELUDE,
     PRIORITIES,
     REDIS,
@@ -15,6 +17,49 @@ from tests.mutants.mutant import (
 )
 
 MUTANTS = [
+    # Registrations that are sent together.
+    Mutant(
+        "a refusal of one is a refusal of all that were sent with it",
+        JOINT,
+        "                await self._answer_alone(shard, waiting)",
+        "                _fail(waiting, QueueFull(''))",
+        (JOINED + "a_full_tube_is_the_error_of_its_own_call",),
+    ),
+    Mutant(
+        "those that are sent together get the number of the first one",
+        JOINT,
+        "registered.firsts[index] + begin - earlier if",
+        "registered.firsts[index] if",
+        (JOINED + "each_call_learns_where_its_request_is",),
+    ),
+    Mutant(
+        "duplicates of another call count as new ones before",
+        JOINT,
+        "        earlier = sum(place < begin for place in repeated)",
+        "        earlier = 0",
+        ("../unit/sharded_queue/test_joint.py::test_each_answer_says_where_its_requests_are",),
+    ),
+    Mutant(
+        "the newest of those that wait is sent first",
+        JOINT,
+        "    for registration in registrations:",
+        "    for registration in registrations[::-1]:",
+        (JOINED + "those_that_are_sent_together_keep_their_order",),
+    ),
+    Mutant(
+        "one that gave up is sent all the same",
+        JOINT,
+        "            if not first.answer.done():",
+        "            if True:",
+        ("../unit/sharded_queue/test_joint.py::test_one_that_gives_up_before_it_is_sent_is_never_sent",),
+    ),
+    Mutant(
+        "what is sent together has no bound",
+        JOINT,
+        "if together and (requests > JOINED_REQUESTS or size > JOINED_BYTES):",
+        "if False:",
+        ("../unit/sharded_queue/test_joint.py::test_what_is_sent_as_one_is_bounded",),
+    ),
     # Messages in one argument.
     Mutant(
         "messages in one argument are not counted",

@@ -11,7 +11,7 @@ from functools import cached_property
 from hashlib import sha1
 from typing import Literal, NamedTuple
 
-from sharded_queue.errors import QueueFull, ReshardError, ShardedQueueError, UnreadableData
+from sharded_queue.errors import QueueFull, ReshardError, ShardedQueueError, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.printable import counted, instant, printable
 from sharded_queue.state import Dead, Delayed, Drop, Progress, ShardState, ThreadState, Upcoming, WorkerState
@@ -316,6 +316,14 @@ def priorities_full(shard: Shard, thread: str, count: int) -> QueueFull:
     return QueueFull(
         f"thread {printable(shard.handler)}/{printable(thread)} has requests of {count} priorities, and may have "
         f"{MOST_PRIORITIES}: try again when workers have caught up, or use fewer priorities, or more threads"
+    )
+
+
+def uncertain_registration(reason: str) -> StorageUnavailable:
+    return StorageUnavailable(
+        f"{reason}; the requests may have been registered, or may still be: registering them again may duplicate them, "
+        "unless they are deduplicated",
+        is_uncertain=True,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, cast
 from sharded_queue import timing
 from sharded_queue.backends.redis.client import Client
 from sharded_queue.backends.redis.clock import Clock
+from sharded_queue.backends.redis.joint import Joint
 from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.scripts import Caller, Scripts, batch_of, grouped, retry, text_of
 from sharded_queue.errors import SettingsError, StorageUnavailable, UnreadableData
@@ -62,6 +63,7 @@ from sharded_queue.storage import (
     check_numbers,
     priorities_full,
     queue_full,
+    uncertain_registration,
     unfinished,
 )
 from sharded_queue.timing import Timing
@@ -121,14 +123,18 @@ class RedisStorage(Storage):
         self._idle_producers: list[Caller] = []
         self._clock = clock or Clock()
         self._is_verified = False
+        self._joint = Joint(self._register_now)
 
     @property
     def keys(self) -> Keys:
         return self._keys or Keys(settings.tube_prefix, settings.coordinator_prefix)
 
     async def register(self, shard: Shard, registration: Registration, *, seconds: float | None = None) -> Registered:
-        entries = registration.entries
         until = None if seconds is None else asyncio.get_running_loop().time() + seconds
+        return await self._joint.register(shard, registration, until)
+
+    async def _register_now(self, shard: Shard, registration: Registration, until: float | None) -> Registered:
+        entries = registration.entries
         reply = await self._register(shard, entries, _limits(registration), until)
         firsts, duplicates = reply[: len(entries)], grouped(reply[len(entries) :], 3)
         return Registered(firsts, {(entry, place): first_of(text) for entry, place, text in duplicates})
@@ -185,11 +191,7 @@ class RedisStorage(Storage):
         except StorageUnavailable as error:
             if not error.is_uncertain:
                 raise
-            raise StorageUnavailable(
-                f"{error}; the requests may have been registered, or may still be: registering them again may "
-                "duplicate them, unless they are deduplicated",
-                is_uncertain=True,
-            ) from error.__cause__
+            raise uncertain_registration(str(error)) from error.__cause__
 
     async def schedule(self, shard: Shard, schedule: Schedule, layout: Layout | None = None) -> int:
         following: int | str = ""
