@@ -11,7 +11,7 @@ from bench import environments, machine, plot, quoted, report
 from bench.before import with_before
 from bench.ending import ended_by_signals
 from bench.figure import Figure
-from bench.figures import bind, crash, handle, handlers, idle, memory, persist, register, start, wake
+from bench.figures import alone, bind, crash, handle, handlers, idle, memory, persist, register, start, wake
 from bench.others import comparison
 from bench.others.comparison import Comparison
 from bench.scale import FULL, QUICK, Scale
@@ -19,7 +19,7 @@ from tools.redis_server import RedisServer
 
 PARTS = {
     part.__name__.rpartition(".")[2]: part
-    for part in (handle, register, persist, bind, wake, handlers, memory, idle, start, crash)
+    for part in (handle, register, alone, persist, bind, wake, handlers, memory, idle, start, crash)
 }
 
 
