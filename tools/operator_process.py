@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -26,6 +27,22 @@ def until(check: Callable[[], Any], what: str, patience: float = PATIENCE) -> An
             return answer
         time.sleep(0.05)
     raise AssertionError(f"{what}: not within {patience} s")
+
+
+def until_reached(read: Callable[[], float], target: float, what: str) -> None:
+    """
+    Return when *read* gives *target*, and fail when it stands still for PATIENCE seconds. How long all of it takes says
+    only how fast the machine is.
+    """
+    reached = read()
+    while reached != target:
+        before = reached
+        until(partial(_is_other, read, before), f"{what}: {before:g} of {target:g}")
+        reached = read()
+
+
+def _is_other(read: Callable[[], float], before: float) -> bool:
+    return read() != before
 
 
 def ended(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:

@@ -9,7 +9,7 @@ from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.storage import Entry, Registration
 from sharded_queue.tube import Shard
 from tests.operator_api.conftest import Queues
-from tools.operator_process import Operator, until
+from tools.operator_process import Operator, until, until_reached
 from tools.redis_proxy import CountingProxy
 
 NAMES = [f"fleet-{number:03d}" for number in range(200)]
@@ -26,7 +26,7 @@ async def test_many_resources_take_one_round_trip_a_poll_one_script_each_and_no_
     ):
         await fill(redis)
         await asyncio.to_thread(create, queues, proxy)
-        await asyncio.to_thread(until, lambda: known(operator) == len(NAMES), "all queues are known", 60)
+        await asyncio.to_thread(until_reached, lambda: known(operator), len(NAMES), "queues are known")
         await asyncio.to_thread(rest, operator)
         writes, polls, trips, scripts = operator.writes(), read(operator), proxy.trips, await called(redis)
 
