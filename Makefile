@@ -89,6 +89,9 @@ PACKAGE_postgres        := postgresql
 chart: install ## generate the files of the chart that have their source elsewhere
 	@$(BIN)/python -m tools.chart
 
+acts: install ## what the manual says of acts: docs/cli.md, docs/console.md, docs/cli.schema.json
+	@$(BIN)/python -m tools.acts
+
 imports: install ## draw which folder imports which: docs/imports.svg
 	@$(BIN)/python -m tools.imports
 
@@ -167,4 +170,4 @@ LOCK    := $(UV) pip compile $(QUIETLY) --universal --generate-hashes
 audit: install ## ask the advisories of PyPI about every locked package; says which it could not ask about
 	@$(BIN)/python -m tools.audit
 
-.PHONY: audit imports help run check test docs unit bench growth scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool node chromium postgres screenshots lock
+.PHONY: acts audit imports help run check test docs unit bench growth scaling bench-operator cluster cluster-down operator chart pictures install redis-server promtool node chromium postgres screenshots lock

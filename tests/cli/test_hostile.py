@@ -15,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from redis.asyncio import Redis
 
 from sharded_queue import Handler, Queue, RedisStorage, Retry, Worker, logs, settings
-from sharded_queue.admin.answers import ANSWERS, schema
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.cli.program import main
 from sharded_queue.coordinator import BindRequest
@@ -24,6 +23,7 @@ from sharded_queue.serializer import pack
 from sharded_queue.storage import Entry, Failure, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Shard
+from tools import acts
 from tools.redis_server import Ask
 
 pytestmark = pytest.mark.redis
@@ -49,10 +49,10 @@ PARTS = (
     ),
     *("日本", "é", "🚚", "e\u0301", "a" * 50, " ", "/", ":", "0"),
 )
-SCHEMA = schema()
+SCHEMA = acts.schema()
 VALIDATORS = {
     command: Draft202012Validator({**SCHEMA, "$ref": f"#/commands/{command.replace(' ', '%20')}"})
-    for command in ANSWERS
+    for command in SCHEMA["commands"]
 }
 
 
@@ -163,12 +163,6 @@ def command_of(words: Sequence[str]) -> str:
     return " ".join(words[:2]) if words[0] in ("dead", "schedules", "delayed") else words[0]
 
 
-def test_the_schema_in_the_manual_is_that_of_the_commands(pytestconfig: pytest.Config) -> None:
-    manual = json.loads((pytestconfig.rootpath / "docs" / "cli.schema.json").read_text())
-
-    assert manual == schema(), "python -m sharded_queue.admin.answers > docs/cli.schema.json"
-
-
 class Written(logging.Handler):
     def __init__(self) -> None:
         super().__init__()
@@ -222,7 +216,7 @@ def test_logs_and_metrics_of_a_worker_carry_nothing_raw(ask: Ask, written: Writt
 def test_every_command_with_json_has_its_schema() -> None:
     with_json = {name for name, command in commands(main) if "--json" in options(command)}
 
-    assert {*with_json, "--dry-run"} == set(ANSWERS)
+    assert {*with_json, "--dry-run"} == set(SCHEMA["commands"])
 
 
 def commands(group: click.Group, before: str = "") -> Iterator[tuple[str, click.Command]]:

@@ -1,19 +1,17 @@
 """Acts of people, each cut at each of its calls and asked for again, late, twice, and with names that mean nothing."""
 
 import inspect
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import MISSING
 from datetime import UTC, datetime, timedelta
-from inspect import cleandoc
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sharded_queue import Admin, RuntimeStorage, StorageUnavailable, letters, steps
-from sharded_queue.admin.acts import Act, ActionContext, BadField, Plan, Step, carry_out, given_fields, make
+from sharded_queue.admin.acts import ActionContext, BadField, Plan, Step, carry_out, make
 from sharded_queue.admin.handlers import Named
 from sharded_queue.admin.letters import ReplayLetters
 from sharded_queue.admin.pause import Pause
@@ -22,6 +20,7 @@ from sharded_queue.storage import Entry, Registration, Removal, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard, Tube
 from sharded_queue.web.actions import ACTIONS
+from tools.acts import ACTS, manual
 
 HANDLER = Named("shop.Charge", 1)
 SHARD = Shard(HANDLER.name)
@@ -274,38 +273,11 @@ async def test_a_thread_that_no_request_can_have_is_not_paused(thread: str) -> N
         await planned(storage, "pause", {"thread": thread, "force": "yes"})
 
 
-def test_the_manual_says_who_may_do_which_act(pytestconfig: pytest.Config) -> None:
-    manual = (pytestconfig.rootpath / "docs" / "console.md").read_text()
-    rights = {
-        right: set(re.findall(r"`([^`]+)`", row))
-        for right, row in re.findall(r"^\| (\w+) \| also (.*) \|$", manual, re.M)
-    }
-    acts = {button.act.name: button.act.right for button in ACTIONS.values()}
-
-    assert rights == {right: {name for name in acts if acts[name] == right} for right in ("operator", "admin")}
+@pytest.mark.parametrize(("page", "text"), [pytest.param(*each, id=each[0].name) for each in manual()])
+def test_the_manual_says_of_acts_what_their_definitions_say(page: Path, text: str) -> None:
+    assert page.read_text() == text, "make acts"
 
 
-def test_the_manual_says_what_each_act_does(pytestconfig: pytest.Config) -> None:
-    acts = {button.act.name: button.act for button in ACTIONS.values()}
-    table = [
-        "| command | right | what it does | act |",
-        "|---|---|---|---|",
-        *[
-            f"| `{typed(act)}` | {act.right} | {' '.join(cleandoc(act.__doc__ or '').split())} | `{place_of(act)}` |"
-            for _, act in sorted(acts.items())
-        ],
-    ]
-    manual = (pytestconfig.rootpath / "docs" / "cli.md").read_text()
-
-    assert "\n".join(table) in manual, "the table of docs/cli.md must be:\n" + "\n".join(table)
-
-
-def typed(act: type[Act[Any]]) -> str:
-    """Its command, with what has to be said or may be left out."""
-    words = [(each, how) for each, how in given_fields(act) if not (how.is_option or how.is_flag or how.is_hidden)]
-    names = [(how.name.upper() + ("…" if how.is_list else ""), each.default is MISSING) for each, how in words]
-    return " ".join([act.name, "HANDLER", *[name if is_needed else f"[{name}]" for name, is_needed in names]])
-
-
-def place_of(act: type[Act[Any]]) -> str:
-    return f"{act.__module__.rpartition('.')[2]}.{act.__name__}"
+def test_the_manual_names_every_act() -> None:
+    texts = "".join(text for _, text in manual())
+    assert [name for name in ACTS if f"`{name} HANDLER" not in texts or f"`{name}`" not in texts] == []

@@ -5,7 +5,6 @@ Fields have names that stay. Moments end in `_at` and are ISO 8601 in UTC; durat
 A request is the JSON value that it is stored as.
 """
 
-import json
 import time
 from math import inf
 from typing import Annotated, Any
@@ -488,50 +487,3 @@ def failure(past: state.PastFailure) -> PastFailure:
         error=past.error,
         traceback=past.traceback,
     )
-
-
-ANSWERS: dict[str, Any] = {
-    "threads": list[Shard],
-    "lag": list[Lag],
-    "explain": Thread,
-    "workers": Worker,
-    "peek": Peeked,
-    "dead list": Letter,
-    "dead replay": Settled,
-    "dead drop": Settled,
-    "drop": Dropped,
-    "dropped": Drop,
-    "schedules list": Schedule,
-    "schedules remove": Removed,
-    "schedules edit": Edited,
-    "schedules run": Run,
-    "delayed list": Delayed,
-    "delayed cancel": Cancelled,
-    "delayed move": Moved,
-    "delayed run": Ran,
-    "paused": Paused,
-    "pause": Switched,
-    "resume": Switched,
-    "reshard": Layout,
-    "--dry-run": Plan,
-    "check": Checked,
-}
-"""
-What each command says in one line of JSON; `workers`, `peek`, `paused`, `dropped` and those that list say a line for
-each thing.
-"""
-
-
-def schema() -> dict[str, Any]:
-    """The JSON schema of all answers: `$defs` of the types, and the schema of one line of each command."""
-    lines, types = msgspec.json.schema_components(ANSWERS.values())
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "What the commands of sharded-queue say with --json",
-        "commands": dict(zip(ANSWERS, lines, strict=True)),
-        "$defs": types,
-    }
-
-
-if __name__ == "__main__":
-    print(json.dumps(schema(), indent=2, ensure_ascii=False))  # noqa: T201 - makes docs/cli.schema.json
