@@ -725,6 +725,14 @@ def test_drop_says_what_makes_no_sense(ask: Ask, words: list[str], complaint: st
     assert (refused.exit_code, complaint in refused.output) == (2, True), refused.output
 
 
+@pytest.mark.parametrize("words", ["drop shop.Charge 7 --all", "dead drop shop.Charge --all"])
+def test_what_an_act_would_do_is_told_without_a_reason(ask: Ask, words: str) -> None:
+    register(ask, "7", b"[1]")
+    planned = typed(*words.split(), "--dry-run")
+
+    assert (planned.exit_code, "Missing option" in planned.output) == (0, False), planned.output
+
+
 def test_check_finds_all_true(ask: Ask) -> None:
     register(ask, "7", b"[1]", b"[2]")
 

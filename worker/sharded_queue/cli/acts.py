@@ -17,6 +17,7 @@ from sharded_queue.printable import counted, printable
 from sharded_queue.storage import STEP_NUMBERS
 
 Texts = Mapping[str, Sequence[str]]
+NEEDED = "  [required, but for --dry-run]"
 
 
 def act_command(
@@ -27,6 +28,8 @@ def act_command(
 
     def run(handler: str, modules: tuple[str, ...], spread: int | None, **values: Any) -> None:
         (found,) = named([handler], modules, spread)
+        if not values["is_planned"]:
+            _must_have_said(hows, values)
         texts = {how.name: _texts(values[how.name]) for how in hows if how.name in values}
         asked = make(act, found, {**texts, **read(values)})
         is_sure = values.get("is_sure", not act.is_asked)
@@ -65,11 +68,21 @@ def _parameter(how: Given, is_required: bool) -> click.Parameter:
         flag = f"--{how.name.replace('_', '-')}"
         if how.is_flag:
             return click.Option([flag, how.name], is_flag=True, help=how.help)
-        option = click.Option([flag, how.name], type=NAME, required=how.is_required, help=how.help)
+        option = click.Option([flag, how.name], type=NAME, help=how.help + NEEDED * how.is_required)
         if how.usual:
             option.default = how.usual
         return option
     return click.Argument([how.name], type=NAME, required=is_required, nargs=-1 if how.is_list else 1)
+
+
+def _must_have_said(hows: Sequence[Given], values: Mapping[str, Any]) -> None:
+    """
+    Raises:
+        UsageError: something is left out that only --dry-run does without.
+    """
+    for how in hows:
+        if how.is_required and values.get(how.name) is None:
+            raise click.UsageError(f"Missing option '--{how.name}'.", click.get_current_context())
 
 
 def _texts(value: Any) -> list[str]:
