@@ -1,5 +1,7 @@
 """Workers tell of themselves with what they send anyway, and those that are gone are forgotten."""
 
+import time
+
 import pytest
 
 from sharded_queue import Handler, Queue, Worker, settings
@@ -8,7 +10,7 @@ from sharded_queue.release import release
 from sharded_queue.state import About, WorkerState
 from sharded_queue.tube import Shard
 from sharded_queue.worker.introduction import Introduction
-from tests.contract.backend import LEASE_SECONDS, SHARD, Backend, RedisBackend
+from tests.contract.backend import LEASE_SECONDS, SHARD, Backend, RedisBackend, assert_went_by
 
 ABOUT = About("1.0.0", 8, 1_700_000_000_000, 5)
 
@@ -63,6 +65,7 @@ async def test_the_threads_that_workers_can_hold_are_observed_while_they_tell(ba
 async def test_the_last_word_of_a_worker_is_observed_and_explained_until_it_stops(backend: Backend) -> None:
     """Beside the last poll, which tells nothing of a worker that has stopped since."""
     none_yet = await backend.observe()
+    began = time.monotonic()
     await poll(backend, "pod-1/x")
     await backend.register("a", "1")
     await backend.advance(7)
@@ -70,12 +73,13 @@ async def test_the_last_word_of_a_worker_is_observed_and_explained_until_it_stop
     await backend.coordinator.leave("pod-1/x", {SHARD: ABOUT})
     gone, after = await backend.observe(), await backend.storage.explain(SHARD, "a")
 
-    assert (none_yet.told_seconds, round(there.told_seconds or 0), gone.told_seconds) == (None, 7, None)
-    assert [(each.owner, round(each.told_seconds), each.retry_limit) for each in explained.workers] == [
-        ("pod-1/x", 7, 5)
-    ]
+    (word,) = explained.workers
+    assert (none_yet.told_seconds, gone.told_seconds) == (None, None)
+    assert (word.owner, word.retry_limit) == ("pod-1/x", 5)
     assert (there.is_served, gone.is_served, explained.is_served, after.is_served) == (True, False, True, False)
-    assert round(gone.polled_seconds or 0) == 7
+    for seconds in (there.told_seconds, word.told_seconds, gone.polled_seconds):
+        assert seconds is not None
+        assert_went_by(began, seconds - 7)
     assert after.workers == []
 
 

@@ -36,6 +36,12 @@ PAGES = {
     "later": "later?handler=shop.Charge",
     "workers": "workers",
 }
+QUESTIONS = {
+    "pause": "confirm?action=pause&handler=shop.Charge&thread=ada",
+    "drop": "confirm?action=drop-requests&handler=shop.Charge&thread=ada&all=yes",
+    "dead-drop": "confirm?action=drop-letters&handler=shop.Mail&all=yes",
+}
+"""What the console asks before it acts."""
 CLUSTER_PAGES = {"shardedqueues": "shardedqueues"}
 LOOKS = {"light": ("light", 1280, 800), "dark": ("dark", 1280, 800), "small": ("light", 375, 760)}
 
@@ -103,6 +109,16 @@ async def photograph(browser: Browser, address: str, pages: Mapping[str, str], c
         await context.close()
 
 
+async def photograph_questions(browser: Browser, address: str, cookies: StorageState) -> None:
+    context = await browser.new_context(storage_state=cookies, viewport={"width": 800, "height": 460})
+    page = await context.new_page()
+    for name, path in QUESTIONS.items():
+        await page.goto(f"{address}{path}")
+        await expect(page.locator("form button").first).to_be_visible()
+        await page.screenshot(path=FOLDER / f"{name}-question.png")
+    await context.close()
+
+
 async def show(server: RedisServer) -> None:
     port, cluster_port = free_port(), free_port()
     here = {"QUEUE_REDIS_ADDRESS": server.address, "QUEUE_METRICS_PORT": "0", "QUEUE_WORKER_CONCURRENCY": "4"}
@@ -119,6 +135,7 @@ async def show(server: RedisServer) -> None:
                 browser = await playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
                 cookies = await open_link(browser, link_of(processes[0]))
                 await photograph(browser, f"http://127.0.0.1:{port}/", PAGES, cookies)
+                await photograph_questions(browser, f"http://127.0.0.1:{port}/", cookies)
                 await photograph(browser, f"http://127.0.0.1:{cluster_port}/", CLUSTER_PAGES, None)
                 await browser.close()
         finally:
@@ -135,7 +152,7 @@ def main() -> None:
             asyncio.run(show(server))
         finally:
             server.kill()
-    print(f"written: {FOLDER.relative_to(ROOT)}/ ({len(PAGES | CLUSTER_PAGES) * len(LOOKS)} pictures)")
+    print(f"written: {FOLDER.relative_to(ROOT)}/ ({len(PAGES | CLUSTER_PAGES) * len(LOOKS) + len(QUESTIONS)} pictures)")
 
 
 if __name__ == "__main__":

@@ -457,8 +457,9 @@ def tube_problem(handler: HandlerState, tube: TubeLag, why: ThreadState | None) 
     )
     failed = failed_tube(why) if why and why.thread == tube.thread else None
     if why and failed:
-        again = "its next try" if tube.state == "blocked" else "tried again"
-        reason = f"{again} ({next_try(failed, why)}), {last_failure(failed)}"
+        number = next_try(failed, why)
+        again = f"its next try is the {number}" if tube.state == "blocked" else f"tried again ({number})"
+        reason = f"{again}, {last_failure(failed)}"
     elif tube.state in FAILED:
         reason = "it has failed"
     elif tube.state == "parked":
