@@ -17,7 +17,7 @@ from sharded_queue_operator.scaling.observation import Observation
 from sharded_queue_operator.scaling.policy import Policy
 from sharded_queue_operator.scaling.work import SAMPLES
 
-AGEING = frozenset({"lag_seconds", "oldest", "polled_seconds"})
+AGEING = frozenset({"lag_seconds", "oldest", "overdue_seconds", "polled_seconds", "told_seconds"})
 """
 What changes in a shard without an event. Holds and threads that back off count as events: how long they last decides.
 """

@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 
-from sharded_queue.state import Hold, ShardState, TubeLag
+from sharded_queue.coordinator import BindRequest
+from sharded_queue.state import About, Hold, ShardState, TubeLag
+from sharded_queue.storage import Entry, Registration, Schedule
+from sharded_queue.timing import every
 from sharded_queue_operator.cluster.contest import REST_SECONDS
 from sharded_queue_operator.controller.controller import Controller
 from sharded_queue_operator.resource.name import Name
@@ -17,7 +20,8 @@ from sharded_queue_operator.scaling.decide import FEW_READS, decide
 from sharded_queue_operator.scaling.history import History, Wish
 from sharded_queue_operator.scaling.observation import Observation
 from sharded_queue_operator.scaling.policy import Policy
-from sharded_queue_operator.scaling.rest import next_change
+from sharded_queue_operator.scaling.rest import is_same, next_change
+from tests.contract.backend import LEASE_SECONDS, SHARD, MemoryBackend
 from tests.unit.sharded_queue_operator.api_server import NAME, body
 from tests.unit.sharded_queue_operator.timeline import IDLE, Timeline
 
@@ -289,3 +293,25 @@ async def test_a_resting_controller_does_what_an_eager_one_does(begin: Begin, se
 
     assert found == expected
     assert resting.reconciled < 0.7 * eager.reconciled
+
+
+async def test_a_queue_to_which_nothing_happens_is_the_same_whatever_is_in_it() -> None:
+    """With a worker that polled, and what is ready, paused, delayed, scheduled and overdue: only ages differ."""
+    backend = MemoryBackend()
+    await backend.register("a", "1", "2")
+    await backend.register("still", "1")
+    await backend.storage.pause(SHARD, "still", True)
+    for seconds in (1, 1000):
+        await backend.storage.register(SHARD, Registration([Entry("late", 0, [b"x"])], delay_seconds=seconds))
+    await backend.storage.schedule(SHARD, Schedule("beat", every(1), "b", 0, b"x"))
+    await backend.coordinator.bind(SHARD, BindRequest("w/1", 0, 1, LEASE_SECONDS, about=About("1.0", 4, 0, 5)))
+    await backend.advance(5)
+    before = await backend.observe()
+    await backend.advance(1)
+    after = await backend.observe()
+
+    assert (before.overdue, before.paused, before.ready, before.concurrencies) == (2, 1, 1, [4])
+    assert before != after
+    assert is_same([before], [after])
+    await backend.register("a", "3")
+    assert not is_same([after], [await backend.observe()])
