@@ -5,8 +5,11 @@ import time
 
 import pytest
 
-from sharded_queue.storage import Failure
-from tests.contract.backend import SHARD, Backend, assert_went_by
+from sharded_queue.coordinator import BindRequest
+from sharded_queue.state import About
+from sharded_queue.storage import Entry, Failure, Registration, Schedule
+from sharded_queue.timing import every
+from tests.contract.backend import LEASE_SECONDS, SHARD, Backend, assert_went_by
 
 
 async def test_an_empty_shard_is_all_zero_and_was_never_born(backend: Backend) -> None:
@@ -248,6 +251,37 @@ async def test_a_thread_whose_first_request_is_tried_again_is_failing(backend: B
     seen.append(await states())
 
     assert seen == [["bound"] * 2, ["blocked"] * 2, ["failing", "bound"], ["blocked"] * 2, ["bound"] * 2]
+
+
+async def test_a_shard_at_rest_says_all_that_has_become_of_it(backend: Backend) -> None:
+    """Nothing waits and nothing is held; it was worked on, a letter died, it is paused, and a worker is there."""
+    await backend.register("a", "1", "2")
+    await backend.settle(await backend.bind_one(wanted=1), busy=0.5, release=True)
+    last = await backend.bind_one()
+    await backend.fail(last, delay=None)
+    await backend.release(last.lease)
+    await backend.coordinator.bind(SHARD, BindRequest("w/1", 1, 1, LEASE_SECONDS, about=About("1", 4, 0, 5)))
+    await backend.storage.pause(SHARD, None, True)
+    state = await backend.observe()
+    assert (state.depth, state.threads, state.held, state.oldest) == (0, 0, [], [])
+    assert (state.registered, state.settled, state.dead, state.letters) == (2, 1, 1, 1)
+    assert (state.is_paused, state.concurrencies, state.is_served) == (True, [4], True)
+    assert state.busy_seconds == pytest.approx(0.5)
+    assert None not in (state.born, state.polled_seconds, state.told_seconds)
+
+
+@pytest.mark.parametrize("what", ["delayed", "scheduled", "paused"])
+async def test_a_shard_in_which_something_is_to_come_is_not_at_rest(backend: Backend, what: str) -> None:
+    if what == "delayed":
+        await backend.storage.register(SHARD, Registration([Entry("a", 0, [b"x"])], delay_seconds=60))
+    elif what == "scheduled":
+        await backend.storage.schedule(SHARD, Schedule("beat", every(60), "a", 0, b"x"))
+    else:
+        await backend.storage.pause(SHARD, "a", True)
+    state = await backend.observe()
+    assert (state.delayed, state.schedules, state.paused) == tuple(
+        int(what == each) for each in ("delayed", "scheduled", "paused")
+    )
 
 
 async def test_few_of_many_holds_are_listed_and_those_of_the_oldest_tubes(backend: Backend) -> None:

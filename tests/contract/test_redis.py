@@ -72,6 +72,17 @@ async def test_a_registration_whose_answer_was_lost_is_carried_out_once(
     assert [number for number, _ in await on_redis.storage.peek(tube("a"))][1] == first
 
 
+async def test_a_shard_at_rest_is_observed_in_seven_commands(on_redis: RedisBackend) -> None:
+    """An operator reads thousands of them each second."""
+    await on_redis.register("a", "1")
+    await on_redis.settle(await on_redis.bind_one(), release=True)
+    before = await commands_of(on_redis.redis)
+    await on_redis.observe()
+
+    inside = await spent(on_redis.redis, before)
+    assert sum(inside.values()) - inside["evalsha"] <= 7, inside
+
+
 async def test_registrations_of_one_storage_at_once_are_told_apart(on_redis: RedisBackend) -> None:
     link = make_lossy(on_redis.redis_storage)
     link.fates.extend([ANSWER_LOST] * 10)

@@ -18,6 +18,8 @@ DEADLINE, TIME_OUT = "backends/redis/deadline.py", "../unit/sharded_queue/test_d
 
 PARSER, PARSING = "backends/redis/bounded_parser.py", "../unit/sharded_queue/test_bounded_parser.py::test_"
 
+AT_REST = "BLOCKED, DUE, OCCURRENCES, OLD, PARKED, LEASES, QUARANTINE)"
+
 MUTANTS = [
     Mutant(
         "each list of a message is bounded, and the message is not",
@@ -75,6 +77,16 @@ MUTANTS = [
         "if fields % 3 == 0 then",
         "if true then",
         (OBSERVING + "each_of_the_oldest_tubes_has_its_own_depth",),
+    ),
+    *(
+        Mutant(
+            f"a shard is at rest whatever is in {key}",
+            "backends/redis/lua/observe.lua",
+            AT_REST,
+            AT_REST.replace(f"{key}, ", ""),
+            (OBSERVING + "a_shard_in_which_something_is_to_come_is_not_at_rest",),
+        )
+        for key in ("DUE", "OCCURRENCES", "BLOCKED")
     ),
     Mutant(
         "an eviction looks at all holds at once",

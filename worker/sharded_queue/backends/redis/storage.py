@@ -89,8 +89,8 @@ PAGE = 100
 """Dead letters and schedules read in one step: each may be as large as a request."""
 COUNTERS = ("depth", "registered", "settled", "dead", "busy_us", "born", "polled", "duplicates")
 """Those that `observe` reports, in its order."""
-OBSERVED = 23
-"""Parts of the answer of `observe`. One with fewer is not the answer of our script."""
+OBSERVED, OBSERVED_AT_REST = 23, 6
+"""Parts of the answer of `observe`, and of that for a shard to which nothing waits. Others are not of our script."""
 COUNTED = re.compile(rb"-?[0-9]{1,16}")
 LETTER = re.compile(rb"([0-9]{1,9}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ")
 PROGRESS = re.compile(rb"[0-9]+ -?[0-9]+ ([0-9]{1,15}) ([0-9]{1,16}) ([0-9]{1,16}|-) (.*)", re.DOTALL)
@@ -634,10 +634,10 @@ def _settled(lease: Lease, answer: int | list[Any]) -> Settled:
 
 
 def _readable_state(shard: Shard, reply: list[Any]) -> ShardState:
-    if not isinstance(reply, list) or len(reply) < OBSERVED:
+    if not isinstance(reply, list) or len(reply) not in (OBSERVED, OBSERVED_AT_REST):
         raise StorageUnavailable(f"{shard.tag}: Redis answered what was asked of it with {reply!r:.200}")
     try:
-        return _state(shard, reply)
+        return _state(shard, reply) if len(reply) == OBSERVED else _state_at_rest(shard, reply)
     except (ValueError, TypeError, LookupError) as error:
         remedy = f"`sharded-queue check {shard.handler} --repair` puts it right"
         raise UnreadableData(f"the counters and indices of {shard.tag} cannot be read: {error}; {remedy}") from error
@@ -649,17 +649,19 @@ def _counted(name: str, value: bytes) -> int:
     return int(value)
 
 
+def _state_at_rest(shard: Shard, reply: list[Any]) -> ShardState:
+    now, counted, letters, layout, concurrencies, told_ms = reply
+    counters = [None if value == b"-" else value for value in counted.split(b" ")]
+    return ShardState(shard=shard, **_totals(now, counters, letters, layout, concurrencies.split(), told_ms))
+
+
 def _state(shard: Shard, reply: list[Any]) -> ShardState:
-    now, counted, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue, *later = reply
+    now, counters, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue, *later = reply
     schedules, layout, undrained, parked, parked_depth, letters, paused, quarantined, withheld, *later = later
     concurrencies, overdue_ms, told_ms = later
-    *values, is_paused = counted
-    found = zip(COUNTERS, values, strict=True)
-    counters = {name: _counted(name, value) for name, value in found if value is not None}
     lags = [_tube_lag(now, *triple) for triple in grouped(oldest, 4)]
     return ShardState(
         shard=shard,
-        depth=counters.get("depth", 0),
         threads=threads,
         ready=ready,
         bound=bound,
@@ -668,29 +670,47 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         deepest=[(text_of(thread), _counted("the depth of a thread", depth)) for thread, depth in _pairs(deepest)],
         oldest=lags,
         held=[_hold(now, *fields) for fields in grouped(held, 6)],
-        registered=counters.get("registered", 0),
-        settled=counters.get("settled", 0),
-        dead=counters.get("dead", 0),
-        busy_seconds=counters.get("busy_us", 0) / 1_000_000,
-        born=counters.get("born"),
-        is_paused=is_paused is not None,
         delayed=delayed,
         overdue=overdue,
         overdue_seconds=_age_seconds(now, overdue_ms) if overdue_ms else 0.0,
-        told_seconds=_age_seconds(now, told_ms) if told_ms else None,
-        polled_seconds=max(0.0, (now - counters["polled"]) / 1000) if "polled" in counters else None,
-        duplicates=counters.get("duplicates", 0),
         schedules=schedules,
-        layout=Layout(*[_counted("the layout", part) for part in layout.split()[:2]]) if layout else None,
         undrained=undrained,
         parked=parked,
         parked_depth=parked_depth,
         quarantined=quarantined,
-        letters=letters,
         paused=paused,
         blocked_threads=[_blocked(now, *triple) for triple in grouped(withheld, 3)],
-        concurrencies=sorted(map(int, concurrencies)),
+        **_totals(now, counters, letters, layout, concurrencies, told_ms),
     )
+
+
+def _totals(
+    now: int,
+    counted: Sequence[bytes | None],
+    letters: int,
+    layout: bytes,
+    concurrencies: Sequence[bytes],
+    told_ms: bytes,
+) -> dict[str, Any]:
+    """What a shard has whether anything waits in it or not."""
+    *values, paused = counted
+    found = zip(COUNTERS, values, strict=True)
+    counters = {name: _counted(name, value) for name, value in found if value is not None}
+    return {
+        "depth": counters.get("depth", 0),
+        "registered": counters.get("registered", 0),
+        "settled": counters.get("settled", 0),
+        "dead": counters.get("dead", 0),
+        "busy_seconds": counters.get("busy_us", 0) / 1_000_000,
+        "born": counters.get("born"),
+        "is_paused": paused is not None,
+        "told_seconds": _age_seconds(now, told_ms) if told_ms else None,
+        "polled_seconds": max(0.0, (now - counters["polled"]) / 1000) if "polled" in counters else None,
+        "duplicates": counters.get("duplicates", 0),
+        "layout": Layout(*[_counted("the layout", part) for part in layout.split()[:2]]) if layout else None,
+        "letters": letters,
+        "concurrencies": sorted(map(int, concurrencies)),
+    }
 
 
 def _blocked(now: int, thread: bytes, until: bytes, depth: bytes) -> Blocked:

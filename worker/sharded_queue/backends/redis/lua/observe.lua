@@ -8,6 +8,9 @@
 -- parked, dead letters, paused threads, records in quarantine, blocked threads with requests, the first to be free
 -- first (flat: thread, free at, depth), how many threads the workers can hold that told of themselves lately, since when
 -- something is overdue or '', when a worker last told of itself or ''}
+-- A shard to which nothing waits and nothing is held has a short answer, as an operator reads thousands of them each
+-- second: {now, counters and mark as one text ('-' for none), dead letters, layout, threads that the workers can hold as
+-- one text, when a worker last told of itself or ''}
 
 local LOOKED_AT, WORKERS_READ, TOLD_MS = 1000, 100, 30000
 local worst, most_holds = tonumber(ARGV[1]), tonumber(ARGV[2])
@@ -152,10 +155,8 @@ local function concurrencies()
   return found
 end
 
-local overdue = redis.call('ZCOUNT', DUE, '-inf', now_text) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now_text)
-
 -- Since when the first delayed request or schedule is overdue, if any is.
-local function overdue_since()
+local function overdue_since(overdue)
   if overdue == 0 then return '' end
   local since = math.huge
   for _, key in ipairs({ DUE, OCCURRENCES }) do
@@ -164,13 +165,28 @@ local function overdue_since()
   return integer(since)
 end
 
+-- Counters that are none are left to the long answer, which names them.
+local function short_answer()
+  local waiting = redis.call('EXISTS', THREADS, READY, OLDEST, DEEP, BLOCKED, DUE, OCCURRENCES, OLD, PARKED, LEASES, QUARANTINE)
+  if waiting > 0 then return nil end
+  local values = {}
+  for i, value in ipairs(counters) do values[i] = value or '-' end
+  local text = table.concat(values, ' ')
+  if string.find(text, '[^%d -]') then return nil end
+  return { now, text, redis.call('ZCARD', DEAD), redis.call('GET', LAYOUT) or '', table.concat(concurrencies(), ' '),
+           told[2] or '' }
+end
+
 check_format()
+local short = short_answer()
+if short then return short end
 list_first_holds()
 local oldest = oldest_tubes()
+local overdue = redis.call('ZCOUNT', DUE, '-inf', now_text) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now_text)
 return { now, counters, redis.call('HLEN', THREADS), count_ready(),
          redis.call('ZCOUNT', LEASES, '(' .. now_text, '+inf'), redis.call('ZCARD', BLOCKED),
          deepest_threads(), oldest, held, redis.call('ZCARD', DUE),
          overdue, redis.call('ZCARD', OCCURRENCES), redis.call('GET', LAYOUT) or '', redis.call('ZCARD', OLD),
          redis.call('ZCARD', PARKED), parked_depth(), redis.call('ZCARD', DEAD),
          redis.call('ZCOUNT', BLOCKED, PAUSED, PAUSED), redis.call('HLEN', QUARANTINE), blocked_threads(),
-         concurrencies(), overdue_since(), told[2] or '' }
+         concurrencies(), overdue_since(overdue), told[2] or '' }
