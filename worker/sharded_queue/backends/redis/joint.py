@@ -85,9 +85,7 @@ class Joint:
             seconds = f"{loop.time() - began:.3g} s"
             if waiting.is_sent:
                 raise uncertain_registration(f"no answer of Redis in {seconds}") from None
-            raise StorageUnavailable(
-                f"Redis answered no earlier registration in {seconds}", is_uncertain=False
-            ) from None
+            raise StorageUnavailable(f"Redis answered no earlier registration in {seconds}") from None
 
     def _go_on(self, line: Line) -> None:
         """One of those under way has ended: send what waits, if anything does."""
