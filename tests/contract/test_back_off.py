@@ -1,7 +1,7 @@
 """A request that fails blocks its thread for a while, and becomes a dead letter in the end."""
 
 from sharded_queue.storage import Settlement
-from tests.contract.backend import SHARD, Backend, bodies, handed
+from tests.contract.backend import SHARD, STALL_SECONDS, Backend, bodies, handed
 
 
 async def test_a_request_put_off_blocks_its_whole_thread(backend: Backend) -> None:
@@ -31,10 +31,10 @@ async def test_a_request_registered_during_the_back_off_waits_too(backend: Backe
 
 async def test_a_thread_is_bound_again_after_its_back_off(backend: Backend) -> None:
     await backend.register("a", "1", "2")
-    await backend.fail(await backend.bind_one(), delay=30)
-    await backend.advance(29)
+    await backend.fail(await backend.bind_one(), delay=60)
+    await backend.advance(60 - STALL_SECONDS)
     before = await backend.bind()
-    await backend.advance(2)
+    await backend.advance(STALL_SECONDS + 1)
 
     assert before == []
     assert handed(await backend.bind_one()) == ["1"]

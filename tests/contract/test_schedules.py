@@ -19,7 +19,7 @@ from sharded_queue.context import current
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.storage import Entry, Registration, Schedule, Settlement
 from sharded_queue.timing import Timing, by_cron, every
-from tests.contract.backend import SHARD, STAMP, Backend, RedisBackend, assert_went_by, handed
+from tests.contract.backend import SHARD, STALL_SECONDS, STAMP, Backend, RedisBackend, assert_went_by, handed
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
 from tests.contract.test_dropping import drop
 from tools.redis_proxy import CUTS, Cut, CuttingProxy
@@ -53,11 +53,11 @@ async def seconds_left(backend: Backend) -> list[float | None]:
 
 
 async def test_a_request_is_registered_when_its_time_has_come(backend: Backend) -> None:
-    await backend.storage.schedule(SHARD, plan())
-    await backend.advance(9)
+    await backend.storage.schedule(SHARD, plan(timing=every(60)))
+    await backend.advance(60 - STALL_SECONDS)
     await backend.storage.register_due(SHARD)
     before = await backend.waiting("a")
-    await backend.advance(2)
+    await backend.advance(STALL_SECONDS + 1)
     await backend.storage.register_due(SHARD)
 
     assert (before, await backend.waiting("a")) == ([], ["x"])
@@ -215,11 +215,11 @@ async def test_another_request_of_the_same_timing_keeps_the_next_occurrence(back
 async def test_another_timing_begins_anew(backend: Backend) -> None:
     await backend.storage.schedule(SHARD, plan())
     await backend.advance(9)
-    await backend.storage.schedule(SHARD, plan(timing=every(20)))
-    await backend.advance(15)
+    await backend.storage.schedule(SHARD, plan(timing=every(60)))
+    await backend.advance(60 - STALL_SECONDS)
     await backend.storage.register_due(SHARD)
     early = await backend.waiting("a")
-    await backend.advance(6)
+    await backend.advance(STALL_SECONDS + 1)
     await backend.storage.register_due(SHARD)
 
     assert (early, await backend.waiting("a")) == ([], ["x"])
