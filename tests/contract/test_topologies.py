@@ -110,7 +110,8 @@ async def test_the_commands_read(topology: Topology, producer: RedisBackend, tmp
 
 async def test_the_operator_reads_and_hears_of_first_requests(topology: Topology, producer: RedisBackend) -> None:
     async with observing(topology) as readings, asyncio.timeout(SECONDS):
-        assert (await readings.get()).doubt is None
+        while (doubt := (await readings.get()).doubt) is not None:  # a slow machine may take longer than one try
+            assert "nothing within" in doubt.message
         while not await asyncio.to_thread(is_subscribed, topology):  # noqa: ASYNC110 - nobody is told
             await asyncio.sleep(0.05)
         await producer.register("a", "1")
