@@ -12,7 +12,7 @@ import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from concurrent import futures
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, get_args, get_origin, get_type_hints
@@ -51,22 +51,30 @@ class Retry:
     What happens to a request that fails: its thread waits `base · 2^(attempt-1)` seconds, at most *cap*, shortened by a
     random part of at most *jitter* (0 to 1). After *limit* tries the request goes to the dead letters.
 
+    What is left out is that of the settings, when the `Retry` is made: `QUEUE_RETRY_LIMIT`, `QUEUE_RETRY_BASE` (at most
+    *cap*) and `QUEUE_RETRY_CAP` (at least *base*).
+
     Raises:
         HandlerError: a number is out of bounds.
     """
 
-    limit: int
-    base_seconds: float
-    cap_seconds: float
+    limit: int = field(default_factory=lambda: settings.retry_limit)
+    base_seconds: float = None  # type: ignore[assignment]
+    cap_seconds: float = None  # type: ignore[assignment]
     jitter: float = 0.1
 
     def __post_init__(self) -> None:
         _check_number("limit", self.limit, 1, MOST_TRIES)
-        _check_number("base_seconds", self.base_seconds, 0, LONGEST_BACK_OFF_SECONDS)
-        _check_number("cap_seconds", self.cap_seconds, 0, LONGEST_BACK_OFF_SECONDS)
+        for name in ("base_seconds", "cap_seconds"):
+            if getattr(self, name) is not None:
+                _check_number(name, getattr(self, name), 0, LONGEST_BACK_OFF_SECONDS)
         _check_number("jitter", self.jitter, 0, 1)
         if not isinstance(self.limit, int):
             raise HandlerError(f"Retry: limit is {self.limit!r}: a whole number")
+        if self.cap_seconds is None:
+            object.__setattr__(self, "cap_seconds", max(settings.retry_cap, self.base_seconds or 0))
+        if self.base_seconds is None:
+            object.__setattr__(self, "base_seconds", min(settings.retry_base, self.cap_seconds))
         if self.cap_seconds < self.base_seconds:
             raise HandlerError(
                 f"Retry: cap_seconds is {self.cap_seconds!r}, less than base_seconds, {self.base_seconds!r}: "
@@ -227,12 +235,11 @@ class Handler(Generic[R]):
     @classmethod
     def policy(cls) -> Retry:
         """Its *retry*, or that of the settings."""
-        longest = settings.retry_cap
         if isinstance(cls.retry, Retry):
             return cls.retry
         if cls.retry is not None:
             _log_ignored(cls.name, "retry", repr(cls.retry), RETRY_BOUNDS)
-        return Retry(settings.retry_limit, min(settings.retry_base, longest), longest)
+        return Retry()
 
     @classmethod
     def shard_of(cls, thread: str) -> Shard:

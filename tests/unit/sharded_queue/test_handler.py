@@ -334,6 +334,15 @@ def test_a_first_wait_above_the_longest_one_of_the_settings_is_as_long_as_that()
     assert PlainHandler.policy() == Retry(settings.retry_limit, 2, 2)
 
 
+def test_what_a_retry_leaves_out_is_that_of_the_settings() -> None:
+    settings.retry_limit, settings.retry_base, settings.retry_cap = 4, 5, 60
+
+    assert Retry() == Retry(4, 5, 60)
+    assert Retry(limit=1) == Retry(1, 5, 60)
+    assert Retry(base_seconds=100) == Retry(4, 100, 100)
+    assert Retry(cap_seconds=2) == Retry(4, 2, 2)
+
+
 @pytest.mark.parametrize(
     ("changed", "complaint"),
     [
