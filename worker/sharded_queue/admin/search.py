@@ -87,9 +87,21 @@ def _finds(search: Search, handler: str, letters: Sequence[Dead], bodies: Bodies
     return [letter for letter in letters if search.finds(handler, letter, bodies)]
 
 
-async def newest(storage: Storage, handler: Named, count: int) -> list[Letter]:
-    """The newest letters of all shards, the last one first, by pages of a bounded size."""
-    found = [Letter(shard.number, letter) for shard in handler.shards for letter in await storage.dead(shard, count)]
+NO_SEARCH = Search()
+
+
+async def newest(storage: Storage, handler: Named, count: int, search: Search = NO_SEARCH) -> list[Letter]:
+    """The newest letters of all shards that a search finds, the last one first, read by pages of a bounded size."""
+    if any(search):
+        found = [
+            Letter(shard.number, letter)
+            for shard, numbers in (await find_all(storage, handler, search, {}, SHOWN)).items()
+            async for letters in read(storage, shard, numbers[-count:])
+            for letter in letters
+        ]
+    else:
+        listed = {shard: await storage.dead(shard, count) for shard in handler.shards}
+        found = [Letter(shard.number, letter) for shard, letters in listed.items() for letter in letters]
     return sorted(found, key=lambda letter: (-letter.dead.died_ms, letter.shard, -letter.dead.number))[:count]
 
 

@@ -8,11 +8,12 @@ from rich.text import Text
 from sharded_queue.admin import answers
 from sharded_queue.admin.handlers import Named
 from sharded_queue.admin.letters import DropLetters, ReplayLetters
-from sharded_queue.admin.search import Letter, newest
+from sharded_queue.admin.search import Letter, Search, newest
+from sharded_queue.cli import tables
 from sharded_queue.cli.acts import act_command
 from sharded_queue.cli.arguments import about_handler
 from sharded_queue.cli.output import LONGEST, console, emit_lines, read_about
-from sharded_queue.cli.tables import Fitted, name, number, text, word
+from sharded_queue.cli.tables import Fitted, name, number, word
 from sharded_queue.printable import instant, printable
 from sharded_queue.serializer import STAMP_DIGITS, body_of
 from sharded_queue.state import Dead
@@ -26,12 +27,18 @@ def dead() -> None:
 @dead.command("list")
 @about_handler
 @click.option("--count", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Dead letters to show.")
+@click.option("--text", default="", help="Only those with this text in them.")
+@click.option("--error", default="", help="Only those with this in their error.")
+@click.option("--of-thread", default="", help="Only those of this thread.")
 @click.option("--traceback", "with_traceback", is_flag=True, help="Show the traceback below each dead letter.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON per dead letter.")
-def list_(handler: Named, count: int, with_traceback: bool, as_json: bool) -> None:
+def list_(
+    handler: Named, count: int, text: str, error: str, of_thread: str, with_traceback: bool, as_json: bool
+) -> None:
     """List the newest dead letters of a handler, with the reason, in the order of their numbers."""
+    search = Search(text, error, of_thread)
     found = sorted(
-        read_about(handler, lambda storage: newest(storage, handler, count)),
+        read_about(handler, lambda storage: newest(storage, handler, count, search)),
         key=lambda letter: (letter.shard, letter.dead.number),
     )
     if as_json:
@@ -43,7 +50,7 @@ def list_(handler: Named, count: int, with_traceback: bool, as_json: bool) -> No
     elif found:
         show(handler, found)
     else:
-        click.echo(f"{printable(handler.name)} has no dead letters")
+        click.echo(printable(f"{handler.name} has no dead letters {search.words}".rstrip()))
 
 
 def traceback_lines(letter: Dead) -> list[str]:
@@ -51,7 +58,7 @@ def traceback_lines(letter: Dead) -> list[str]:
 
 
 def show(handler: Named, listed: Sequence[Letter]) -> None:
-    columns = [number("number"), name("tube"), word("died"), number("tries"), text("reason, request")]
+    columns = [number("number"), name("tube"), word("died"), number("tries"), tables.text("reason, request")]
     rows: list[list[str | Text]] = [
         [
             each.name if handler.spread > 1 else str(letter.number),
