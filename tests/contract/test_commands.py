@@ -108,6 +108,25 @@ def test_dead_letters_are_listed_in_the_order_of_their_numbers(ask: Ask) -> None
     assert [json.loads(line)["number"] for line in newest] == [11, 12]
 
 
+def test_dead_letters_are_listed_by_what_they_have_in_them(ask: Ask) -> None:
+    """What `dead replay --all` would find, to look at before."""
+    register(ask, "7", b'["anna"]', b'["otto"]', b'["anna"]')
+    register(ask, "8", b'["anna"]')
+    typed("drop", "shop.Charge", "7", "--all", "--reason", "closed", "--yes")
+    typed("drop", "shop.Charge", "8", "--all", "--reason", "moved", "--yes")
+
+    def numbers(*words: str) -> list[int]:
+        listed = typed("dead", "list", "shop.Charge", "--json", *words).output.splitlines()
+        return [json.loads(line)["number"] for line in listed]
+
+    assert numbers("--text", "ANNA") == [1, 3, 4]
+    assert numbers("--text", "anna", "--count", "2") == [3, 4]
+    assert numbers("--text", "anna", "--of-thread", "7") == [1, 3]
+    assert numbers("--error", "moved") == [4]
+    nothing = typed("dead", "list", "shop.Charge", "--error", "sold")
+    assert nothing.output == "shop.Charge has no dead letters with the error 'sold'\n"
+
+
 def test_a_dead_letter_of_several_shards_is_listed_as_it_is_replayed(ask: Ask) -> None:
     shard = Shard("shop.Charge", 1, 2)
 
@@ -488,6 +507,48 @@ def test_workers_are_listed_with_what_they_hold(ask: Ask) -> None:
     table = typed("workers", "--all").output
     assert re.search(r"worker-2 +shop.Charge +0 +8 ", table)
     assert "worker-1" in table
+
+
+async def tell(redis: Redis, *owners: str) -> None:
+    coordinator = RedisCoordinator(redis)
+    coordinator.attach(RedisStorage(redis))
+    for owner in owners:
+        about = About("1.2.3", 8, 1_700_000_000_000)
+        await coordinator.bind(SHARD, BindRequest(owner, 0, 1, 15.0, about=about))
+
+
+def test_workers_are_listed_within_the_width_of_a_terminal(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+    ask(lambda redis: tell(redis, "worker-2/x"))
+    head, _, narrow = typed_at(80, "workers", "--all").output.splitlines()
+
+    assert head.split("  ")[0] == "worker"
+    assert "last asked" in head
+    assert len(narrow) <= 80
+    assert "started" not in head
+    assert {"up", "version", "started"} <= set(typed_at(160, "workers", "--all").output.split())
+
+
+def test_workers_of_one_name_are_told_apart(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+    ask(lambda redis: tell(redis, "worker-2/1a", "worker-2/2b", "worker-3/3c"))
+    listed = [line.split()[0] for line in typed_at(160, "workers", "--all").output.splitlines()[2:]]
+
+    assert listed == ["worker-2/1a", "worker-2/2b", "worker-3"]
+
+
+def test_a_worker_that_fell_silent_is_not_called_up(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+    ask(lambda redis: tell(redis, "worker-2/x"))
+
+    async def older(redis: Redis) -> None:
+        (member,) = await redis.zrange("lock_{shop.Charge}:workers", 0, -1)
+        await redis.zincrby("lock_{shop.Charge}:workers", -40_000, member)
+
+    ask(older)
+    (_, _, row) = typed_at(160, "workers", "--all").output.splitlines()
+
+    assert re.search(r" 40\.\d s ago +1\.2\.3 ", row)
 
 
 def test_a_worker_that_is_full_with_threads_of_others_is_not_listed_as_idle(ask: Ask) -> None:

@@ -24,14 +24,16 @@ LEAST_NAME, LEAST_TEXT = 8, 24
 
 class Column(NamedTuple):
     """
-    *is_name*: shortened in the middle where space is short. *is_text*: wrapped. Everything else is shown in full, words
-    aligned left and numbers right.
+    *is_name*: shortened in the middle where space is short. *is_text*: wrapped. *is_extra*: left out where the others
+    would not fit beside it, the last of them first. Everything else is shown in full, words aligned left and numbers
+    right.
     """
 
     title: str
     is_name: bool = False
     is_text: bool = False
     is_word: bool = False
+    is_extra: bool = False
 
     @property
     def justify(self) -> str:
@@ -54,8 +56,12 @@ def number(title: str) -> Column:
     return Column(title)
 
 
+def extra(column: Column) -> Column:
+    return column._replace(is_extra=True)
+
+
 class Fitted:
-    """A table that shortens names, and nothing else, until it fits the width of the terminal."""
+    """A table that leaves out columns that are extra, and shortens names, until it fits the width of the terminal."""
 
     def __init__(
         self, columns: Sequence[Column], rows: Iterable[Sequence[str | Text]], title: str | None = None
@@ -67,7 +73,8 @@ class Fitted:
         return Measurement(1, options.max_width)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        cap = self._cap(options.max_width)
+        shown = self._shown(options.max_width)
+        cap = self._cap(shown, options.max_width)
         made = Table(
             box=SIMPLE_HEAD,
             padding=(0, GAP - 1, 0, 0),
@@ -77,40 +84,41 @@ class Fitted:
             title_justify="left",
             title_style="bold",
         )
-        for column in self.columns:
+        for column in [self.columns[i] for i in shown]:
             made.add_column(column.title, justify=column.justify, overflow="fold", no_wrap=not column.is_text)  # type: ignore[arg-type]
         for row in self.rows:
-            made.add_row(
-                *(
-                    shortened(cell, cap) if column.is_name else cell
-                    for column, cell in zip(self.columns, row, strict=True)
-                )
-            )
+            made.add_row(*[shortened(row[i], cap) if self.columns[i].is_name else row[i] for i in shown])
         yield made
+
+    def _shown(self, width: int) -> list[int]:
+        """The positions of the columns that fit, names and texts at their least width."""
+        shown = list(range(len(self.columns)))
+        extras = [i for i in shown if self.columns[i].is_extra]
+        while extras and sum(map(self._least, shown)) + GAP * (len(shown) - 1) > width:
+            shown.remove(extras.pop())
+        return shown
+
+    def _least(self, i: int) -> int:
+        column = self.columns[i]
+        return min(self._width(i), LEAST_NAME if column.is_name else LEAST_TEXT if column.is_text else self._width(i))
 
     @property
     def width(self) -> int:
         """The width at which nothing is shortened or wrapped."""
         return sum(map(self._width, range(len(self.columns)))) + GAP * (len(self.columns) - 1)
 
-    def _cap(self, width: int) -> int:
+    def _cap(self, shown: Sequence[int], width: int) -> int:
         """The longest a name may be. A text gets the width it needs first, up to a few words."""
-        widths = [self._width(place) for place in range(len(self.columns))]
-        left = width - GAP * (len(self.columns) - 1)
-        names = []
-        for column, wide in zip(self.columns, widths, strict=True):
-            if column.is_name:
-                names.append(wide)
-            else:
-                left -= min(wide, LEAST_TEXT) if column.is_text else wide
+        names = [self._width(i) for i in shown if self.columns[i].is_name]
+        left = width - GAP * (len(shown) - 1) - sum(self._least(i) for i in shown if not self.columns[i].is_name)
         cap = max(names, default=0)
         while cap > LEAST_NAME and sum(min(wide, cap) for wide in names) > left:
             cap -= 1
         return cap
 
-    def _width(self, place: int) -> int:
-        cells = [row[place].cell_len for row in self.rows]
-        return max([cell_len(self.columns[place].title), *cells])
+    def _width(self, i: int) -> int:
+        cells = [row[i].cell_len for row in self.rows]
+        return max([cell_len(self.columns[i].title), *cells])
 
 
 def shortened(name: Text, width: int) -> Text:
