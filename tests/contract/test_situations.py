@@ -273,6 +273,19 @@ def _(scene: Scene) -> Said:
     return scene.explain("7")
 
 
+@situation("All lanes of the workers are taken by another handler")
+def _(scene: Scene) -> Said:
+    scene.register(Patient, "6 passes")
+    scene.work()
+    scene.shard(lambda state: state.settled and not state.bound, Patient)
+    scene.register(Job, "1 hangs", "2 hangs")
+    scene.shard(lambda state: state.bound == 2)
+    scene.register(Patient, "7 passes")
+    scene.age(20, "oldest", "ready", handler=Patient)
+    scene.ask(lambda redis: redis.hincrby(f"tube_{{{Patient.name}}}:counters", "polled", -30_000))
+    return scene.explain("7", Patient)
+
+
 @situation("A request is at its last try, and hangs")
 def _(scene: Scene) -> Said:
     scene.register(Job, "7 hangs-at-last")

@@ -252,6 +252,9 @@ def outlook(state: ThreadState) -> str:
         return f"no worker has had room for {duration(state.polled_seconds)}; {heard}"
     if state.bound >= lanes:
         return f"all {counted(lanes, 'lane')} of its workers are taken; {heard}"
+    waited = max((tube.lag_seconds for tube in state.tubes), default=0.0)
+    if waited >= LATE_SECONDS and (state.polled_seconds is None or state.polled_seconds >= waited):
+        return f"no worker has asked for threads since it came: each is full, or gone; {heard}"
     return f"a worker binds it at its next poll, if it has room and still runs; {heard}"
 
 
@@ -310,8 +313,10 @@ def due(ms: float, at: float) -> str:
 def no_requests(handler: HandlerState) -> str:
     """Why `lag` has no thread to name."""
     paused = ", and it is paused" * handler.is_paused
+    dead = f"; there {be(handler.letters)} {counted(handler.letters, 'dead letter')}" if handler.letters else ""
     late = f", but {overdue(handler)}" if handler.overdue_seconds >= LATE_SECONDS else ""
-    return f"no requests{paused}{late}" + ": no worker serves it" * (bool(late) and not handler.is_served)
+    unserved_words = ": no worker serves it" * (bool(late) and not handler.is_served)
+    return f"no requests{paused}{late}{unserved_words}{dead}"
 
 
 NO_WORKERS = "no worker: none has told of itself in the last five minutes, or all have stopped since"
