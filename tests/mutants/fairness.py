@@ -79,7 +79,7 @@ MUTANTS = [
     Mutant(
         "each look waits for a node that hangs",
         "worker/lookout.py",
-        "if self._silent.get(shard, now) <= now]",
+        "if shard not in self._silent or self._silent[shard].till <= now]",
         "]",
         ("test_hung_nodes.py::test_a_look_leaves_out_what_a_hung_node_has_and_waits_for_it_only_once",),
     ),
