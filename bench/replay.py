@@ -27,6 +27,7 @@ from sharded_queue import RedisStorage
 from sharded_queue.backends.redis.scripts import digest
 from sharded_queue.storage import Entry, Registration, Removal
 from sharded_queue.tube import Shard
+from tools.redis_proxy import GatedProxy
 from tools.redis_server import RedisServer
 
 HANDLER, THREAD = "ledger.Post", "many"
@@ -96,16 +97,29 @@ HEAD = ("by", "letters", "kill -9", "order", "longest step of Redis", "until the
 
 
 class Scene:
-    """A Redis, a folder with the handler, and the processes that were started there."""
+    """
+    A Redis, a folder with the handler, and the processes that were started there. They reach Redis through a proxy on
+    *port*, which holds an attempt back where it is to be killed: how far it came depends on no machine.
+    """
 
-    def __init__(self, server: RedisServer, redis: Redis, folder: Path) -> None:
+    def __init__(self, redis: Redis, folder: Path) -> None:
         self.redis, self.storage, self.folder = redis, RedisStorage(redis), folder
-        self.environment = {**os.environ, "QUEUE_REDIS_ADDRESS": server.address, "QUEUE_METRICS_PORT": "0"}
+        self.most_left = 0
+        """How many letters are left where the attempt goes no further; 0: it goes to its end."""
         self._processes: list[subprocess.Popen[bytes]] = []
         self._pressed: list[asyncio.Task[None]] = []
+        self._step = digest("settle_dead").encode()
         folder.mkdir()
         (folder / "ledger.py").write_text(MODULE)
         (folder / "handled").touch()
+
+    def connect(self, port: int) -> None:
+        self.environment = {**os.environ, "QUEUE_REDIS_ADDRESS": f"127.0.0.1:{port}", "QUEUE_METRICS_PORT": "0"}
+
+    async def hold_back(self, command: bytes) -> None:
+        """For ever, until the process is killed that sent it."""
+        if self.most_left and self._step in command and await self.count_letters() <= self.most_left:
+            await asyncio.Event().wait()
 
     def start(self, words: tuple[str, ...]) -> subprocess.Popen[bytes]:
         with (self.folder / "said").open("wb") as said:
@@ -228,8 +242,9 @@ async def replay(scene: Scene, way: str, letters: int, cut_after: int) -> Outcom
     await scene.watch_slow_commands()
     began, left = time.monotonic(), letters
     while left:
+        scene.most_left = max(0, left - cut_after)
         attempt = await WAYS[way](scene)
-        left = await cut(scene, attempt, max(0, left - cut_after))
+        left = await cut(scene, attempt)
         if left:
             outcome.left.append(left)
             outcome.reasons |= set((await scene.storage.acts(SHARD)).values())
@@ -243,22 +258,22 @@ async def replay(scene: Scene, way: str, letters: int, cut_after: int) -> Outcom
     await until(partial(is_drained, scene), "all that is back is handled")
     outcome.is_in_order = scene.handled(THREAD) == list(range(letters + bool(outcome.left)))
     worker.terminate()
-    worker.wait()
+    await asyncio.to_thread(worker.wait)  # it speaks to Redis through the proxy
     return outcome
 
 
-async def cut(scene: Scene, attempt: subprocess.Popen[bytes], most_left: int) -> int:
-    """Kill *attempt* when at most *most_left* letters are left; returns how many are. The last one ends itself."""
+async def cut(scene: Scene, attempt: subprocess.Popen[bytes]) -> int:
+    """Kill *attempt* where it is held back; returns how many letters are left. The last one ends itself."""
 
     async def is_far_enough() -> bool:
         if attempt.poll():
             raise AssertionError(scene.said())
-        return await scene.count_letters() <= most_left
+        return await scene.count_letters() <= scene.most_left
 
-    await until(is_far_enough, f"{most_left:,} letters left")
-    if most_left or attempt.args == PAGE:
+    await until(is_far_enough, f"{scene.most_left:,} letters left")
+    if scene.most_left or attempt.args == PAGE:
         attempt.kill()
-    attempt.wait()
+    await asyncio.to_thread(attempt.wait)
     return await scene.count_letters()
 
 
@@ -280,11 +295,13 @@ async def staged(server: RedisServer, folder: Path) -> AsyncIterator[Scene]:
     """An empty Redis, and nothing left behind."""
     async with Redis(port=server.port, socket_timeout=PATIENCE) as redis:
         await redis.flushall()
-        scene = Scene(server, redis, folder)
-        try:
-            yield scene
-        finally:
-            scene.end()
+        scene = Scene(redis, folder)
+        async with GatedProxy(server.port, scene.hold_back) as proxy:
+            scene.connect(proxy.port)
+            try:
+                yield scene
+            finally:
+                scene.end()
 
 
 async def main() -> None:

@@ -1,7 +1,10 @@
-"""Proxies in front of a redis-server. One cuts the connection at a chosen command, one counts round trips."""
+"""
+Proxies in front of a redis-server. One cuts the connection at a chosen command, one holds commands back, one counts
+round trips.
+"""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any, Literal, Self
 
@@ -121,6 +124,34 @@ class CuttingProxy(Proxy):
                         client.write(answer[: max(1, len(answer) // 2)])
                         await client.drain()
                     return
+                client.write(answer)
+
+
+class GatedProxy(Proxy):
+    """Passes on what clients write once *gate* has returned, which is called with it; and all answers at once."""
+
+    def __init__(self, redis_port: int, gate: Callable[[bytes], Awaitable[None]]) -> None:
+        super().__init__(redis_port)
+        self._gate = gate
+
+    async def _pass_all(
+        self,
+        commands: asyncio.StreamReader,
+        redis: asyncio.StreamWriter,
+        answers: asyncio.StreamReader,
+        client: asyncio.StreamWriter,
+    ) -> None:
+        answering = asyncio.create_task(self._pass_answers(answers, client))
+        try:
+            while command := await commands.read(1 << 20):
+                await self._gate(command)
+                redis.write(command)
+        finally:
+            answering.cancel()
+
+    async def _pass_answers(self, redis: asyncio.StreamReader, client: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            while answer := await redis.read(1 << 20):
                 client.write(answer)
 
 
