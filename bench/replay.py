@@ -25,7 +25,7 @@ from bench.ending import ended_by_signals
 from bench.report import aligned
 from sharded_queue import RedisStorage
 from sharded_queue.backends.redis.scripts import digest
-from sharded_queue.storage import Entry, Registration, Removal
+from sharded_queue.storage import Cause, Entry, Registration
 from sharded_queue.tube import Shard
 from tools.redis_proxy import GatedProxy
 from tools.redis_server import RedisServer
@@ -158,7 +158,7 @@ class Scene:
         """Dead letters of the thread, in the order of their numbers."""
         for begin in range(0, count, AT_A_TIME):
             await self.register(THREAD, *range(begin, min(begin + AT_A_TIME, count)))
-            await self.storage.drop(SHARD, THREAD, Removal("bench", "to be replayed"))
+            await self.storage.drop(SHARD, THREAD, Cause("bench", "to be replayed"))
 
     async def count_letters(self) -> int:
         (state,) = await self.storage.observe([SHARD], 0)

@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 
 from sharded_queue import Coordinator, Handler, KeyRoute, Queue, RedisCoordinator, RedisStorage, Route, Storage
 from sharded_queue.coordinator import BindRequest
-from sharded_queue.storage import Failure, Removal
+from sharded_queue.storage import Cause, Failure
 from sharded_queue.tube import Shard
 from tools.redis_server import RedisServer
 
@@ -69,7 +69,7 @@ async def store_everything(redis: Redis) -> None:
     await coordinator.bind(ORDERS, BindRequest("w/1", 1, 3, LEASE_SECONDS, 0.0))
     await queue.register(Orders, "a-0-1", "a-0-2", "a-1-1", "a-1-2", "a-0-3", headers={"trace": "1"})
     await queue.register(Orders, "dropped-0-1", "b-0-1", "b-0-2", "b-0-3")
-    await storage.drop(ORDERS, "dropped", Removal("someone", "not wanted"))
+    await storage.drop(ORDERS, "dropped", Cause("someone", "not wanted"))
     await storage.pause(ORDERS, "b", True)
     await queue.register(Orders, "once-0-1", deduplicate_seconds=86_400)
     await queue.register(Orders, "late-0-1", "late-0-2", delay_seconds=60)

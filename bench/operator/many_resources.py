@@ -19,7 +19,7 @@ from bench.operator.harness import Harness, set_up
 from bench.operator.scale import Scale
 from bench.operator.timestamps import first_of
 from sharded_queue import RedisStorage
-from sharded_queue.storage import Entry, Registration, Removal
+from sharded_queue.storage import Cause, Entry, Registration
 from sharded_queue.tube import Shard
 from tools.cluster.cluster import Cluster
 from tools.cluster.paths import NODE_ADDRESS
@@ -106,7 +106,7 @@ async def use(harness: Harness, resources: int) -> None:
     for each in range(resources):
         shard = Shard(handler_of(each))
         await storage.register(shard, Registration([Entry("0", 0, [b"[1]"])]))
-        await storage.drop(shard, "0", Removal("bench", "an idle queue"))
+        await storage.drop(shard, "0", Cause("bench", "an idle queue"))
 
 
 async def fill(harness: Harness, resources: int) -> None:

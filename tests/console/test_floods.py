@@ -13,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from sharded_queue import Queue, RedisStorage
-from sharded_queue.storage import Removal
+from sharded_queue.storage import Cause
 from sharded_queue.tube import Shard
 from tests.console.shop import Mail
 from tests.harness.cli_process import CliProcess
@@ -87,7 +87,7 @@ async def fill(port: int) -> None:
     async with Redis(port=port) as redis:
         storage = RedisStorage(redis)
         await Queue(storage).register(Mail, *[{"to": "a", "text": "q" * 1_000}] * LETTERS)
-        await storage.drop(Shard(Mail.name), "a", Removal("ann", "for a test"))
+        await storage.drop(Shard(Mail.name), "a", Cause("ann", "for a test"))
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from sharded_queue.storage import Removal, Waiting
+from sharded_queue.storage import Cause, Waiting
 from sharded_queue.tube import Shard
 from tests.console.shop import Charge, Mail
 from tests.console.stage import MODULE, Stage, Window, stored
@@ -17,7 +17,7 @@ PATIENCE = 15_000
 """Milliseconds until a page shows what is new."""
 
 CHARGE, MAIL = Shard(Charge.name), Shard(Mail.name)
-REMOVAL = Removal("ann", "by mistake")
+REMOVAL = Cause("ann", "by mistake")
 
 
 @pytest.fixture(scope="module")

@@ -36,13 +36,13 @@ from sharded_queue.serializer import STAMP_DIGITS, key_hash_in, with_key_hash
 from sharded_queue.state import About, Report, ShardState
 from sharded_queue.storage import (
     Batch,
+    Cause,
     Entry,
     Failure,
     LayoutChanged,
     Part,
     Registered,
     Registration,
-    Removal,
     Resharded,
     Schedule,
     Settlement,
@@ -56,7 +56,7 @@ from tests.contract.backend import SHARD
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, HELD_UP, make_lossy
 
 LEASE_SECONDS, DELAY_SECONDS, WINDOW_SECONDS = 3600.0, 3600.0, 3600.0
-WHY = Removal("ann", "why")
+WHY = Cause("ann", "why")
 OTHER = Shard("tests.Other")
 PAST = 1_700_000_000_000
 T = TypeVar("T")
@@ -70,6 +70,7 @@ layouts = st.builds(Layout, st.integers(1, 3), st.sampled_from([1, 2, 3, 4, 6]))
 ageings = st.sampled_from([0.0, 3600.0])
 names = st.sampled_from(["n", "o p", "q"])
 identities = st.sampled_from(["i", "j", "k l", "m"])
+causes = st.sampled_from([None, Cause("ann", "wrong"), Cause("ann", "é")])
 losses = st.sampled_from([[], [], [], [ANSWER_LOST], [COMMAND_LOST], [ANSWER_LOST, ANSWER_LOST], [HELD_UP], [HELD_UP]])
 
 
@@ -565,32 +566,41 @@ class Machine(RuleBasedStateMachine):
             shard.blocked.put(thread, 1)
             self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:blocked", {thread: 1}, xx=True))
 
-    @rule(place=places, is_paused=st.booleans(), fates=losses)
-    def pause(self, place: int, is_paused: bool, fates: list[str]) -> None:
-        thread = self.thread_at(place)
+    @rule(place=places, is_paused=st.booleans(), by=causes, fates=losses)
+    def pause(self, place: int, is_paused: bool, by: Cause | None, fates: list[str]) -> None:
+        self.pause_both(self.thread_at(place), is_paused, by, fates)
+
+    @rule(is_paused=st.booleans(), by=causes, fates=losses)
+    def pause_all(self, is_paused: bool, by: Cause | None, fates: list[str]) -> None:
+        self.pause_both(None, is_paused, by, fates)
+
+    def pause_both(self, thread: str | None, is_paused: bool, by: Cause | None, fates: list[str]) -> None:
         self.clock.tick()
         self.lose(fates)
         self.same_answer(
-            self.memory_storage.pause(SHARD, thread, is_paused), self.redis_storage.pause(SHARD, thread, is_paused)
+            self.memory_storage.pause(SHARD, thread, is_paused, by),
+            self.redis_storage.pause(SHARD, thread, is_paused, by),
         )
 
-    @rule(is_paused=st.booleans(), fates=losses)
-    def pause_all(self, is_paused: bool, fates: list[str]) -> None:
-        self.clock.tick()
-        self.lose(fates)
-        self.same_answer(
-            self.memory_storage.pause(SHARD, None, is_paused), self.redis_storage.pause(SHARD, None, is_paused)
-        )
+    @invariant()
+    def both_know_who_paused_what(self) -> None:
+        self.lose([])
+        known, seen = (self.run(each.pauses(SHARD)) for each in (self.memory_storage, self.redis_storage))
+        assert {thread: each[1:] for thread, each in known.items()} == {
+            thread: each[1:] for thread, each in seen.items()
+        }
+        paused = {*self.run(self.redis_storage.paused(SHARD)), *[""] * self.memory_storage.shards[SHARD].is_paused}
+        assert known.keys() <= paused
 
     @precondition(lambda self: self.memory_storage.shards[SHARD].letters)
     @rule(
         picked=st.lists(places, min_size=1, max_size=3),
         goal=st.sampled_from(["head", "head", "tail", "drop"]),
         part=st.builds(Part, st.booleans(), st.booleans()),
-        why=st.sampled_from([None, Removal("ann", "wrong"), Removal("ann", "é")]),
+        why=causes,
         fates=losses,
     )
-    def settle_dead(self, picked: list[int], goal: Any, part: Part, why: Removal | None, fates: list[str]) -> None:
+    def settle_dead(self, picked: list[int], goal: Any, part: Part, why: Cause | None, fates: list[str]) -> None:
         """Some letters, perhaps one of them twice, and one that is not there; all of an act, or a part of one."""
         known = sorted(self.memory_storage.shards[SHARD].letters)
         numbers = [*(known[place % len(known)] for place in picked), 10**9]

@@ -21,7 +21,7 @@ from sharded_queue.admin.letters import ReplayLetters
 from sharded_queue.backends.redis.coordinator import RedisCoordinator
 from sharded_queue.cli.program import main
 from sharded_queue.coordinator import BindRequest
-from sharded_queue.storage import Entry, Failure, Registration, Removal, Schedule
+from sharded_queue.storage import Cause, Entry, Failure, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard
 from sharded_queue.web.actions import ACTIONS, Desk, Proposal
@@ -127,7 +127,7 @@ LETTERS = 2_000
 async def die_all(redis: Redis) -> None:
     bodies = [b"[%d]" % number for number in range(LETTERS)]
     await RedisStorage(redis).register(SHARD, Registration([Entry("many", 0, bodies)]))
-    await RedisStorage(redis).drop(SHARD, "many", Removal("bob", "closed"))
+    await RedisStorage(redis).drop(SHARD, "many", Cause("bob", "closed"))
     await RedisStorage(redis).register(SHARD, Registration([Entry("many", 0, [b"[%d]" % LETTERS])]))
 
 

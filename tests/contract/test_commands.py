@@ -22,7 +22,7 @@ from sharded_queue.cli.program import main
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.settings import settings
 from sharded_queue.state import About, Report
-from sharded_queue.storage import Entry, Failure, Registration, Removal, Schedule
+from sharded_queue.storage import Cause, Entry, Failure, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard
 from sharded_queue.web.details import Details
@@ -132,7 +132,7 @@ def test_a_dead_letter_of_several_shards_is_listed_as_it_is_replayed(ask: Ask) -
 
     async def drop(redis: Redis) -> None:
         await RedisStorage(redis).register(shard, Registration([Entry("7", 0, [b"[1]"])]))
-        await RedisStorage(redis).drop(shard, "7", Removal("bob", "closed"))
+        await RedisStorage(redis).drop(shard, "7", Cause("bob", "closed"))
 
     ask(drop)
     assert " 1:1  7/0 " in typed("dead", "list", "shop.Charge", "--shards", "2").output
@@ -227,7 +227,8 @@ def test_a_thread_that_is_not_there_is_refused_and_the_nearest_named(ask: Ask, w
 def test_what_has_not_come_yet_is_paused_by_force(ask: Ask) -> None:
     assert typed("pause", "shop.New", "--force").output == "shop.New is paused\n"
     assert typed("pause", "shop.New", "7", "--force").output == "thread 7 of shop.New is paused\n"
-    assert typed("paused", "shop.New").output == "shop.New\nthread 7 of shop.New\n"
+    listed = typed("paused", "shop.New").output.splitlines()
+    assert [line.partition(", since ")[0] for line in listed] == ["shop.New", "thread 7 of shop.New"]
 
 
 def test_what_is_paused_is_seen_everywhere(ask: Ask) -> None:
@@ -245,9 +246,10 @@ def test_what_is_paused_is_seen_everywhere(ask: Ask) -> None:
     assert [tube["state"] for tube in as_json["tubes"]] == ["ready", "paused"]
     assert "shop.Charge is paused; `sharded-queue resume shop.Charge` resumes it" in both
     assert (told["is_paused"], "paused with its whole handler" in told["why"]) == (True, True)
-    assert [json.loads(line) for line in typed("paused", "--all", "--json").output.splitlines()] == [
-        {"handler": "shop.Charge", "thread": None, "act": None},
-        {"handler": "shop.Charge", "thread": "7", "act": None},
+    listed = [json.loads(line) for line in typed("paused", "--all", "--json").output.splitlines()]
+    assert [(each["handler"], each["thread"], each["act"]) for each in listed] == [
+        ("shop.Charge", None, None),
+        ("shop.Charge", "7", None),
     ]
     typed("resume", "shop.Charge")
     typed("resume", "shop.Charge", "7")
@@ -507,6 +509,23 @@ def test_workers_are_listed_with_what_they_hold(ask: Ask) -> None:
     table = typed("workers", "--all").output
     assert re.search(r"worker-2 +shop.Charge +0 +8 ", table)
     assert "worker-1" in table
+
+
+def test_a_pause_says_who_and_why(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+    typed("pause", "shop.Charge", "7", "--by", "anna", "--reason", "the bank asks us to")
+    typed("pause", "shop.Charge", "--by", "otto")
+    whole, thread = (json.loads(line) for line in typed("paused", "shop.Charge", "--json").output.splitlines())
+
+    assert (whole["thread"], whole["by"], whole["reason"]) == (None, "otto", "no reason given")
+    assert (thread["thread"], thread["by"], thread["reason"]) == ("7", "anna", "the bank asks us to")
+    assert datetime.now(UTC) - datetime.fromisoformat(thread["paused_at"]) < timedelta(minutes=2)
+    said = typed("paused", "shop.Charge").output.splitlines()
+    assert re.fullmatch(r"thread 7 of shop.Charge, since 20\S+Z by anna: the bank asks us to", said[1])
+    explained = json.loads(typed("explain", "shop.Charge", "7", "--json").output)
+    assert (explained["paused_by"], explained["pause_reason"]) == ("anna", "the bank asks us to")
+    wrong = typed("pause", "shop.Charge", "7", "--reason", "two\nlines")
+    assert (wrong.exit_code, "a line of 1 to 500 printable characters" in wrong.output) == (2, True)
 
 
 async def tell(redis: Redis, *owners: str) -> None:

@@ -3,12 +3,14 @@
 import time
 from math import inf
 
+import pytest
+
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.settings import settings
 from sharded_queue.state import Delayed
-from sharded_queue.storage import Entry, Registration, Settlement
+from sharded_queue.storage import Cause, Entry, Registration, Settlement
 from sharded_queue.tube import Tube
-from tests.contract.backend import LEASE_SECONDS, SHARD, STALL_SECONDS, Backend, assert_went_by, handed
+from tests.contract.backend import LEASE_SECONDS, SHARD, STALL_SECONDS, Backend, MemoryBackend, assert_went_by, handed
 
 
 async def bury(backend: Backend, thread: str, *bodies: str) -> None:
@@ -477,6 +479,48 @@ async def test_what_is_paused_can_be_listed(backend: Backend) -> None:
     await backend.storage.pause(SHARD, "empty", True)
 
     assert (await backend.storage.paused(SHARD), (await backend.observe()).paused) == (["b", "empty"], 2)
+
+
+async def test_who_paused_a_thread_and_why_is_kept_until_it_is_resumed(backend: Backend) -> None:
+    await backend.register("a", "1")
+    began = time.time()
+    await backend.storage.pause(SHARD, "a", True, Cause("anna", "the bank asks us to"))
+    by = (await backend.storage.explain(SHARD, "a")).paused_by
+
+    assert by
+    assert by[1:] == ("anna", "the bank asks us to")
+    assert await backend.storage.pauses(SHARD) == {"a": by}
+    assert isinstance(backend, MemoryBackend) or began - 1 <= by.paused_ms / 1000 <= time.time() + 1
+    assert not await backend.storage.pause(SHARD, "a", True), "it was paused already"
+    assert (await backend.storage.pauses(SHARD))["a"][1:] == ("anna", "the bank asks us to"), "nobody said otherwise"
+    await backend.storage.pause(SHARD, "a", True, Cause("otto", "it is still down"))
+    assert (await backend.storage.pauses(SHARD))["a"][1:] == ("otto", "it is still down")
+    await backend.storage.pause(SHARD, "a", False)
+    await backend.storage.pause(SHARD, "a", True)
+    assert (await backend.storage.pauses(SHARD), (await backend.storage.explain(SHARD, "a")).paused_by) == ({}, None)
+
+
+async def test_who_paused_a_handler_is_known_of_each_of_its_threads(backend: Backend) -> None:
+    await backend.register("a", "1")
+    await backend.storage.pause(SHARD, None, True, Cause("anna", "Ä: the bank"))
+    by = (await backend.storage.explain(SHARD, "a")).paused_by
+
+    assert by
+    assert by[1:] == ("anna", "Ä: the bank")
+    await backend.storage.pause(SHARD, "a", True, Cause("otto", "only this one"))
+    own = (await backend.storage.explain(SHARD, "a")).paused_by
+    assert own
+    assert own.actor == "otto"
+    await backend.storage.pause(SHARD, None, False)
+    assert [*await backend.storage.pauses(SHARD)] == ["a"]
+
+
+@pytest.mark.parametrize("by", [Cause("", "why"), Cause("ann", ""), Cause("ann", "a\nb"), Cause("ann", "x" * 501)])
+async def test_a_pause_that_says_why_says_it_in_a_line(backend: Backend, by: Cause) -> None:
+    with pytest.raises(ValueError, match="printable characters"):
+        await backend.storage.pause(SHARD, "a", True, by)
+
+    assert await backend.storage.paused(SHARD) == []
 
 
 async def test_dead_letters_that_were_dropped_are_not_there_and_stay_counted(backend: Backend) -> None:

@@ -27,7 +27,7 @@ from sharded_queue import (
 )
 from sharded_queue.backends.redis.check import faults
 from sharded_queue.backends.redis.snapshot import snapshot
-from sharded_queue.storage import Entry, Registration, Removal, Schedule
+from sharded_queue.storage import Cause, Entry, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Shard, Tube
 from tools.redis_proxy import CUTS, Cut, CuttingProxy
@@ -69,7 +69,7 @@ async def plan_and_drop(queue: Queue) -> None:
     await storage.run_schedule(shard, "plan")
     await storage.run_delayed(shard, numbers)
     for thread in ("planned", "later"):
-        await storage.drop(shard, thread, Removal("ann", "why"))
+        await storage.drop(shard, thread, Cause("ann", "why"))
     await storage.unschedule(shard, "plan")
 
 
@@ -208,7 +208,7 @@ async def replay(server: RedisServer, proxy: CuttingProxy) -> tuple[list[str], l
     await direct.flushall()
     storage, shard = RedisStorage(direct), Shard("tests.Life")
     await storage.register(shard, Registration([Entry("a", 0, [b"1", b"2", b"3", b"4", b"5"])]))
-    numbers = (await storage.drop(shard, "a", Removal("ann", "why"))).letters
+    numbers = (await storage.drop(shard, "a", Cause("ann", "why"))).letters
     async for _ in letters.settle(RedisStorage(through), shard, numbers, "head"):
         pass
     waiting = [message[13:].decode() for _, message in await storage.peek(Tube(shard, "a", 0))]

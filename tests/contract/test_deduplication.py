@@ -7,7 +7,7 @@ from redis.asyncio import Redis
 
 from sharded_queue import QueueFull
 from sharded_queue.backends.redis.snapshot import snapshot
-from sharded_queue.storage import Entry, First, Registered, Registration, Removal
+from sharded_queue.storage import Cause, Entry, First, Registered, Registration
 from sharded_queue.tube import Shard
 from tests.contract.backend import SHARD, Backend, RedisBackend, handed
 from tests.contract.lossy import ANSWER_LOST, COMMAND_LOST, make_lossy
@@ -86,7 +86,7 @@ async def test_cancelling_frees_no_identity_that_another_request_has_by_now(back
 
 async def test_a_dropped_request_still_keeps_others_out(backend: Backend) -> None:
     first = await once(backend, ("a", "x"))
-    await backend.storage.drop(SHARD, "a", Removal("ann", "why"))
+    await backend.storage.drop(SHARD, "a", Cause("ann", "why"))
 
     assert (await once(backend, ("a", "x"))).duplicates == {(0, 0): First("a", 0, first.firsts[0])}
 

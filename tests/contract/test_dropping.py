@@ -5,13 +5,13 @@ import pytest
 from sharded_queue import letters, steps
 from sharded_queue.backends.redis import storage as redis_storage
 from sharded_queue.backends.redis.check import found_wrong, repair
-from sharded_queue.storage import Dropped, Entry, Registration, Removal, Schedule, Settlement, Waiting, digest_of
+from sharded_queue.storage import Cause, Dropped, Entry, Registration, Schedule, Settlement, Waiting, digest_of
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Tube
 from tests.contract.backend import SHARD, Backend, RedisBackend, bodies, handed
 from tests.contract.test_redis import commands_of, spent
 
-WHY = Removal("ann", "imported twice")
+WHY = Cause("ann", "imported twice")
 
 
 async def requests(backend: Backend, thread: str, *wanted: str, priority: int = 0) -> list[Waiting]:
@@ -56,7 +56,7 @@ async def test_who_dropped_what_and_why_remains(backend: Backend) -> None:
     await backend.register("b", "4")
     await drop(backend, "a", "1", "3")
     await backend.storage.settle_dead(SHARD, [1, 2], "drop")
-    await backend.storage.drop(SHARD, "b", Removal("bob", "no longer needed"))
+    await backend.storage.drop(SHARD, "b", Cause("bob", "no longer needed"))
     last, first = await backend.storage.drops(SHARD)
 
     assert last[1:] == ("bob", "no longer needed", "b", 1, 3)
@@ -71,7 +71,7 @@ async def test_who_dropped_dead_letters_and_why_is_one_record_of_all_steps(
         monkeypatch.setattr(module, "STEP_NUMBERS", 2)
     await backend.register("a", *"12345678")
     await drop(backend, "a", *"12345678")
-    whys = [Removal("ann", "wrong"), Removal("ann", "wrong"), Removal("é", "wrong é")]
+    whys = [Cause("ann", "wrong"), Cause("ann", "wrong"), Cause("é", "wrong é")]
     for why, numbers in zip(whys, ([1, 2, 3, 4, 5, 99], [6], [7, 8]), strict=True):
         async for _ in letters.settle(backend.storage, SHARD, numbers, "drop", why):
             pass
@@ -90,7 +90,7 @@ async def test_dead_letters_are_not_dropped_for_a_reason_that_is_no_line(backend
     await backend.register("a", "1")
     await drop(backend, "a", "1")
     with pytest.raises(ValueError, match="give a line"):
-        await backend.storage.settle_dead(SHARD, [1], "drop", removal=Removal("ann", "two\nlines"))
+        await backend.storage.settle_dead(SHARD, [1], "drop", cause=Cause("ann", "two\nlines"))
 
     assert len(await backend.storage.dead(SHARD)) == 1
 
@@ -220,14 +220,12 @@ async def test_a_delayed_request_is_not_part_of_the_thread_yet(backend: Backend)
     assert (await backend.observe()).delayed == 1
 
 
-@pytest.mark.parametrize(
-    "removal", [Removal("", "why"), Removal("ann", ""), Removal("ann", "a\nb"), Removal("ann", "x" * 501)]
-)
-async def test_a_drop_needs_a_line_that_says_who_and_why(backend: Backend, removal: Removal) -> None:
+@pytest.mark.parametrize("cause", [Cause("", "why"), Cause("ann", ""), Cause("ann", "a\nb"), Cause("ann", "x" * 501)])
+async def test_a_drop_needs_a_line_that_says_who_and_why(backend: Backend, cause: Cause) -> None:
     await backend.register("a", "1")
 
     with pytest.raises(ValueError, match="give a line of 1 to"):
-        await backend.storage.drop(SHARD, "a", removal)
+        await backend.storage.drop(SHARD, "a", cause)
     assert await backend.waiting("a") == ["1"]
 
 

@@ -18,10 +18,10 @@ from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.errors import QueueFull
 from sharded_queue.storage import (
     Batch,
+    Cause,
     Entry,
     Failure,
     Registration,
-    Removal,
     Schedule,
     Settlement,
     Waiting,
@@ -115,7 +115,7 @@ def drop_from_pipe(before: int) -> Step:
     return act
 
 
-WHY = Removal("ann", "why")
+WHY = Cause("ann", "why")
 PLAN = Schedule("n", every(600), "a", 0, b"again")
 DUE_MS = int((time.time() + 3600) * 1000)
 

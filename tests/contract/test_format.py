@@ -22,7 +22,7 @@ import sharded_queue
 from sharded_queue import Handler, KeyRoute, Queue, Route, StorageUnavailable, Worker
 from sharded_queue.backends.redis.check import faults, repair
 from sharded_queue.backends.redis.snapshot import snapshot
-from sharded_queue.storage import Entry, Registration, Removal, Schedule, Settlement
+from sharded_queue.storage import Cause, Entry, Registration, Schedule, Settlement
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Shard, Tube
 from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend
@@ -52,7 +52,7 @@ STEPS: dict[str, Step] = {
     "pause": lambda m: m.storage.pause(SHARD, "a", True),
     "pause all": lambda m: m.storage.pause(SHARD, None, True),
     "dead": lambda m: m.storage.settle_dead(SHARD, [1], "drop"),
-    "drop": lambda m: m.storage.drop(SHARD, "a", Removal("ann", "why")),
+    "drop": lambda m: m.storage.drop(SHARD, "a", Cause("ann", "why")),
     "reshard": lambda m: m.storage.reshard(SHARD, 4),
     "delayed": lambda m: m.storage.delayed(SHARD),
     "move_delayed": lambda m: m.storage.move_delayed(SHARD, [1], 2**42),

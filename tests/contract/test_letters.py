@@ -7,10 +7,10 @@ import pytest
 
 from sharded_queue import letters, steps
 from sharded_queue.backends.redis import storage as redis_storage
-from sharded_queue.storage import Removal, Target
+from sharded_queue.storage import Cause, Target
 from tests.contract.backend import SHARD, Backend, RedisBackend, handed
 
-WHY = Removal("ann", "why")
+WHY = Cause("ann", "why")
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from sharded_queue.storage import Batch, Failure, Removal, Settlement, Waiting, digest_of
+from sharded_queue.storage import Batch, Cause, Failure, Settlement, Waiting, digest_of
 from tests.contract.backend import LEASE_SECONDS, SHARD, Backend, handed
 
 Deed = Callable[[Backend, Batch], Awaitable[None]]
@@ -163,7 +163,7 @@ async def test_dropping_one_of_them_leaves_the_others_apart(backend: Backend) ->
     await backend.register("a", "5", "6")
     peeked = dict(await backend.storage.peek(batch.tube))
     dropped = [Waiting(0, number, digest_of(peeked[number])) for number in (batch.first + 1, batch.first + 4)]
-    await backend.storage.drop(SHARD, "a", Removal("ann", "why"), dropped)
+    await backend.storage.drop(SHARD, "a", Cause("ann", "why"), dropped)
 
     assert await rest(backend, batch) == [["1"], ["3"], ["4"], ["6"]]
 

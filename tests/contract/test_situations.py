@@ -43,8 +43,10 @@ ENVIRONMENT = {
     "QUEUE_WORKER_NAME": "worker-a",
 }
 SECONDS = 30.0
+BY_ANNA = ("--by", "anna", "--reason", "the bank is down")
 NUMBERS = [
     (r"(?:\d+ d )?(?:\d+ h )?(?:\d+ min )?\d+(?:\.\d+)? s\b|\d+ d \d+ h|\d+ h \d+ min", "12.3 s"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "2026-12-04T09:09:06Z"),
     (r"\d\d:\d\d:\d\d", "09:09:06"),
     (r"worker-a/[0-9a-f]{8}", "worker-a/…"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:6379"),
@@ -323,7 +325,7 @@ def _(scene: Scene) -> Said:
     scene.register(Job, "1 hangs")
     scene.work()
     scene.shard(lambda state: state.bound)
-    scene.act("pause", Job.name, "7", "--force")
+    scene.act("pause", Job.name, "7", "--force", *BY_ANNA)
     scene.register(Job, "7 passes")
     scene.age(90, "oldest")
     return scene.explain("7")
@@ -341,7 +343,7 @@ def _(scene: Scene) -> Said:
 @situation("A handler is paused")
 def _(scene: Scene) -> Said:
     scene.register(Job, "7 passes")
-    scene.act("pause", Job.name)
+    scene.act("pause", Job.name, *BY_ANNA)
     scene.work()
     scene.shard(lambda state: state.told_seconds is not None)
     return scene.explain("7")

@@ -15,7 +15,7 @@ from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.snapshot import snapshot, unindexed_tubes
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.state import About, Report
-from sharded_queue.storage import Entry, Registration, Removal, Schedule, Waiting, digest_of
+from sharded_queue.storage import Cause, Entry, Registration, Schedule, Waiting, digest_of
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Layout, Tube
 from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend, handed
@@ -203,8 +203,8 @@ async def administer(user: Watched) -> None:
         await storage.acts(SHARD)
         for number, target in enumerate(("head", "tail", "drop"), 1):
             await storage.settle_dead(SHARD, [number], target)
-        await storage.drop(SHARD, "a", Removal("ann", "why"), [await waiting(user, 1)])
-        await storage.drop(SHARD, "a", Removal("ann", "why"))
+        await storage.drop(SHARD, "a", Cause("ann", "why"), [await waiting(user, 1)])
+        await storage.drop(SHARD, "a", Cause("ann", "why"))
         await storage.drops(SHARD)
         await snapshot(storage, SHARD, await unindexed_tubes(storage, SHARD))
     await hands.redis.delete(f"{BASE}:ready", f"{BASE}:threads")
@@ -233,7 +233,7 @@ async def view(user: Watched) -> None:
     await hands.fail(batch, None)
     await hands.release(batch.lease)
     await hands.bind_one(wanted=1)
-    await hands.redis_storage.drop(SHARD, "a", Removal("ann", "why"), [await waiting(hands, 1)])
+    await hands.redis_storage.drop(SHARD, "a", Cause("ann", "why"), [await waiting(hands, 1)])
     await hands.storage.pause(SHARD, "b", True)
     await register_by_key(hands, Layout(1, 2), 0)
     await hands.storage.reshard(SHARD, 4)

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from sharded_queue import RedisStorage
-from sharded_queue.storage import Removal
+from sharded_queue.storage import Cause
 from sharded_queue.tube import Shard
 from tests.examples.recipe import Recipe
 from tests.harness.cli_process import CommandProcess
@@ -90,7 +90,7 @@ def test_what_is_no_order_is_refused_and_not_registered(ask: Ask, shop: Shop) ->
 def test_the_page_for_those_on_call_shows_what_died_and_replays_it_in_order(shop: Shop, ask: Ask) -> None:
     for article in ("tea", "milk", "<b>sugar"):
         shop.place("ann", article)
-    ask(lambda redis: RedisStorage(redis).drop(Shard("orders.OrderHandler"), "ann", Removal("bob", "<i>closed")))
+    ask(lambda redis: RedisStorage(redis).drop(Shard("orders.OrderHandler"), "ann", Cause("bob", "<i>closed")))
     shop.place("ann", "bread")
     _, page = shop.serve(shop.page)
     assert [shlex.split(call)[-1] for call in (shop.show, shop.replay)] == [

@@ -1,6 +1,6 @@
 """What went wrong lately is kept, and not too much of it."""
 
-from tests.mutants.mutant import FAIL, PRELUDE, Mutant
+from tests.mutants.mutant import CONTROL, FAIL, PRELUDE, Mutant
 
 HISTORY = "test_history.py::test_"
 
@@ -76,5 +76,26 @@ MUTANTS = [
         '        self.note_failed(thread, PastFailure(now, held.priority, tube.head, attempt, f"{held.owner} died"))\n',
         "",
         (HISTORY + "a_worker_that_died_is_remembered_by_its_name",),
+    ),
+    Mutant(
+        "the reason of a pause outlasts it",
+        "backends/redis/lua/pause.lua",
+        "elseif not pausing or changed == 1 then\n  redis.call('HDEL', PAUSES, thread)\n",
+        "",
+        (CONTROL + "who_paused_a_thread_and_why_is_kept_until_it_is_resumed",),
+    ),
+    Mutant(
+        "a pause without a word takes the reason of the one before",
+        "backends/redis/lua/pause.lua",
+        "elseif not pausing or changed == 1 then\n",
+        "else\n",
+        (CONTROL + "who_paused_a_thread_and_why_is_kept_until_it_is_resumed",),
+    ),
+    Mutant(
+        "nobody says who paused the handler of a thread",
+        "backends/redis/lua/explain.lua",
+        "redis.call('HGET', PAUSES, thread) or all_paused == 1 and redis.call('HGET', PAUSES, '') or ''",
+        "redis.call('HGET', PAUSES, thread) or ''",
+        (CONTROL + "who_paused_a_handler_is_known_of_each_of_its_threads",),
     ),
 ]

@@ -46,8 +46,8 @@ MUTANTS = [
     Mutant(
         "a thread is explained without its workers",
         "backends/redis/lua/explain.lua",
-        "told.err and {} or told }",
-        "{} }",
+        "told.err and {} or told,",
+        "{},",
         (WORKERS + "the_last_word_of_a_worker_is_observed_and_explained_until_it_stops",),
     ),
     Mutant(

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 
 from sharded_queue.state import Dead
 from sharded_queue.steps import in_steps
-from sharded_queue.storage import STEP_BYTES, STEP_NUMBERS, LetterThread, Part, Removal, Storage, Target
+from sharded_queue.storage import STEP_BYTES, STEP_NUMBERS, Cause, LetterThread, Part, Storage, Target
 from sharded_queue.tube import Shard
 
 
@@ -23,10 +23,10 @@ async def read(storage: Storage, shard: Shard, numbers: Sequence[int]) -> AsyncI
 
 
 async def settle(
-    storage: Storage, shard: Shard, numbers: Iterable[int], target: Target, removal: Removal | None = None
+    storage: Storage, shard: Shard, numbers: Iterable[int], target: Target, cause: Cause | None = None
 ) -> AsyncIterator[list[int]]:
     """
-    Put these dead letters of a shard back at the head or the tail of their tubes, or drop them, for which *removal*
+    Put these dead letters of a shard back at the head or the tail of their tubes, or drop them, for which *cause*
     says who and why. Yields the numbers of each step; what it never yields stays: it is gone already, cannot be read,
     or a worker holds its thread.
 
@@ -44,7 +44,7 @@ async def settle(
 
         async def step(part: Sequence[int]) -> list[int]:
             nonlocal is_first
-            done = await storage.settle_dead(shard, part, target, Part(is_first), removal)
+            done = await storage.settle_dead(shard, part, target, Part(is_first), cause)
             is_first = is_first and not done
             return done
 

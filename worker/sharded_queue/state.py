@@ -180,6 +180,14 @@ class Progress(NamedTuple):
     reported_seconds: float
 
 
+class PausedBy(NamedTuple):
+    """Which person paused a thread or a handler, when, and why."""
+
+    paused_ms: int
+    actor: str
+    reason: str
+
+
 class PastFailure(NamedTuple):
     """
     A failure of the past: of which request, at which of its attempts. *traceback* is the end of it, empty if no handler
@@ -234,6 +242,8 @@ class ThreadState:
     """What about the thread cannot be read. No worker gets it until it is repaired."""
     act: str | None = None
     """What has paused the thread for as long as it takes, if no person did."""
+    paused_by: PausedBy | None = None
+    """Who paused the thread, or else its handler; None where nobody said so."""
     in_hand: int = 0
     """Requests that the owner's handler has."""
     busy_seconds: float | None = None

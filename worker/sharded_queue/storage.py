@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 from sharded_queue.errors import QueueFull, ReshardError, ShardedQueueError, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.printable import counted, instant, printable
-from sharded_queue.state import Dead, Delayed, Drop, Progress, ShardState, ThreadState, Upcoming, WorkerState
+from sharded_queue.state import Dead, Delayed, Drop, PausedBy, Progress, ShardState, ThreadState, Upcoming, WorkerState
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Keys, Layout, Shard, Tube
 
@@ -198,8 +198,8 @@ class Waiting(NamedTuple):
     """As `digest_of` its message."""
 
 
-class Removal(NamedTuple):
-    """Who drops requests, and why: each a line of text."""
+class Cause(NamedTuple):
+    """Who drops or pauses something, and why: each a line of text."""
 
     actor: str
     reason: str
@@ -549,7 +549,7 @@ class Storage(ABC):
         numbers: Sequence[int],
         target: Target,
         part: Part = WHOLE,
-        removal: Removal | None = None,
+        cause: Cause | None = None,
     ) -> list[int]:
         """
         Put at most 500 dead letters back at the head or the tail of their tubes, or drop them, in one atomic step;
@@ -561,16 +561,14 @@ class Storage(ABC):
         number: a new one at the tail; at the head the one before the first waiting request's, which a request handled
         earlier may have had. Fences tell the holders of the two apart, so no late write confuses them.
 
-        *removal*: who drops them, and why, for `drops`: one record of no thread, to which later parts add.
+        *cause*: who drops them, and why, for `drops`: one record of no thread, to which later parts add.
 
         Raises:
-            ValueError: these are more than 500, or a part of *removal* is not a line of text.
+            ValueError: these are more than 500, or a part of *cause* is not a line of text.
         """
 
     @abstractmethod
-    async def drop(
-        self, shard: Shard, thread: str, removal: Removal, requests: Sequence[Waiting] | None = None
-    ) -> Dropped:
+    async def drop(self, shard: Shard, thread: str, cause: Cause, requests: Sequence[Waiting] | None = None) -> Dropped:
         """
         Take waiting requests of a thread out of their tubes: at most 1,000 that are named, or all that were registered
         by now. They become dead letters, and can be put back as those; the others keep their order.
@@ -581,7 +579,7 @@ class Storage(ABC):
         than 100,000 others between them and the nearer ends of their tubes: to find it, Redis would serve nobody else.
 
         Raises:
-            ValueError: more than 1,000 are named, or a part of *removal* is not a line of text.
+            ValueError: more than 1,000 are named, or a part of *cause* is not a line of text.
         """
 
     @abstractmethod
@@ -593,10 +591,10 @@ class Storage(ABC):
         """Whether requests of the shard may be left out as duplicates."""
 
     @abstractmethod
-    async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
+    async def pause(self, shard: Shard, thread: str | None, is_paused: bool, by: Cause | None = None) -> bool:
         """
         Stop handing out the requests of a thread (None: of the whole shard), or start again; returns whether this
-        changed anything.
+        changed anything. Who pauses it, and why, is kept until it is resumed.
 
         A batch that a worker already has is finished. Resuming a thread ends its back-off.
         """
@@ -604,6 +602,10 @@ class Storage(ABC):
     @abstractmethod
     async def paused(self, shard: Shard) -> list[str]:
         """Threads that are paused one by one. `observe` says whether the whole shard is."""
+
+    @abstractmethod
+    async def pauses(self, shard: Shard) -> dict[str, PausedBy]:
+        """Who paused which threads, and why; '' is the whole shard. What nobody gave a reason for is left out."""
 
     @abstractmethod
     async def acts(self, shard: Shard) -> dict[str, str]:

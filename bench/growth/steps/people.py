@@ -9,11 +9,11 @@ from sharded_queue.storage import (
     MOST_PRIORITIES,
     STEP_BYTES,
     STEP_NUMBERS,
+    Cause,
     Entry,
     Failure,
     Part,
     Registration,
-    Removal,
     Waiting,
     digest_of,
 )
@@ -24,7 +24,7 @@ SIZE = STEP_BYTES // STEP_NUMBERS - 100
 """Bytes of each of so many requests or letters, so that all together are as many as a step may have."""
 OF_BYTES = f"{STEP_BYTES:,} bytes"
 SKIPPING = 5_000
-WHY = Removal("ann", "why")
+WHY = Cause("ann", "why")
 
 
 def put_off_of(size: int) -> Any:

@@ -40,6 +40,7 @@ KINDS = {
     "workers": "zset",
     "quarantine": "hash",
     "acts": "hash",
+    "pauses": "hash",
     "named": "hash",
 }
 """Every key of a shard, and what it holds."""

@@ -14,7 +14,7 @@ from sharded_queue.coordinator import BindRequest
 from sharded_queue.errors import UnreadableData
 from sharded_queue.monitoring import metrics
 from sharded_queue.state import About
-from sharded_queue.storage import Batch, Entry, Registration, Removal, Schedule
+from sharded_queue.storage import Batch, Cause, Entry, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard
 from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend, handed
@@ -47,7 +47,7 @@ async def scene(backend: RedisBackend) -> Scene:
     await storage.register(SHARD, Registration([Entry("later", 0, [b"l1"])], delay_seconds=3600.0))
     await storage.register(SHARD, Registration([Entry("once", 0, [b"o1", b"o2"], ["i1", "i2"])], window_seconds=7200.0))
     await backend.register("unwanted", "u1")
-    await storage.drop(SHARD, "unwanted", Removal("ann", "why"))
+    await storage.drop(SHARD, "unwanted", Cause("ann", "why"))
     await storage.schedule(SHARD, Schedule("daily", every(86400), "once", 0, b"again"))
     await backend.coordinator.cordon(SHARD, ["going"], 3600.0)
     await backend.coordinator.bind(SHARD, BindRequest("w/1", 0, 1, LEASE_SECONDS, about=About("1.0", 8, 0)))
@@ -92,7 +92,7 @@ async def steps(backend: RedisBackend, at: Scene) -> AsyncIterator[tuple[str, Ca
     yield "pause", lambda: storage.pause(SHARD, "many", True)
     yield "resume", lambda: storage.pause(SHARD, "paused", False)
     yield "replay", lambda: storage.settle_dead(SHARD, [1], "tail")
-    yield "drop", lambda: storage.drop(SHARD, "once", Removal("ann", "why"))
+    yield "drop", lambda: storage.drop(SHARD, "once", Cause("ann", "why"))
     yield "reshard", lambda: storage.reshard(SHARD, 4)
 
 

@@ -16,7 +16,7 @@ from sharded_queue.admin.handlers import Named
 from sharded_queue.admin.letters import ReplayLetters
 from sharded_queue.admin.pause import Pause
 from sharded_queue.errors import NotPossible, RouteError
-from sharded_queue.storage import Entry, Registration, Removal, Schedule
+from sharded_queue.storage import Cause, Entry, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard, Tube
 from sharded_queue.web.actions import ACTIONS
@@ -59,7 +59,7 @@ async def filled() -> RuntimeStorage:
         await storage.register(SHARD, Registration([Entry(thread, 0, bodies)]))
     await storage.pause(SHARD, "4", True)
     for thread in "56":
-        await storage.drop(SHARD, thread, Removal("bob", "closed"))
+        await storage.drop(SHARD, thread, Cause("bob", "closed"))
         await storage.register(SHARD, Registration([Entry(thread, 0, [b"[1]"])]))
     await storage.register(SHARD, Registration([Entry("8", 0, [b"[4]", b"[5]", b"[6]"])], delay_seconds=7200))
     await storage.register(SHARD, Registration([Entry("1:0", 0, [b"[7]"])], layout=Layout(1, 2)))
@@ -168,7 +168,7 @@ async def test_an_act_that_is_asked_for_twice_is_done_once(action: str) -> None:
 async def test_what_died_after_the_plan_is_left_alone(action: str, search: dict[str, str]) -> None:
     storage = await filled()
     plan = await planned(storage, action, {"all": "yes"} | search)
-    await storage.drop(SHARD, "7", Removal("bob", "late"))
+    await storage.drop(SHARD, "7", Cause("bob", "late"))
     async for _ in carry_out(plan.act, ActionContext(storage)):
         pass
 
@@ -179,7 +179,7 @@ async def test_all_of_nothing_does_not_stand_for_all_that_comes() -> None:
     storage = RuntimeStorage()
     plan = await planned(storage, "drop-letters", {"all": "yes"})
     await storage.register(SHARD, Registration([Entry("7", 0, [b"[1]"])]))
-    await storage.drop(SHARD, "7", Removal("bob", "late"))
+    await storage.drop(SHARD, "7", Cause("bob", "late"))
     async for _ in carry_out(plan.act, ActionContext(storage)):
         pass
 

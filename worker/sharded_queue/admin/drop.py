@@ -100,10 +100,10 @@ class DropRequests(WithReason[answers.Dropped]):
         return settings.default_priority if self.priority is None else self.priority
 
     async def steps(self, context: ActionContext) -> AsyncIterator[Step[answers.Dropped]]:
-        shard, removal = self.handler.shard_of(self.thread), self.removal
+        shard, cause = self.handler.shard_of(self.thread), self.cause
         named = [await self._as_it_is(context, each) for each in self.numbers]
         there = [Waiting(self._priority_of(each), each.number, each.digest) for each in named if each.digest]
-        dropped = await context.storage.drop(shard, self.thread, removal, None if self.is_all else there)
+        dropped = await context.storage.drop(shard, self.thread, cause, None if self.is_all else there)
         absent = "no request of priority {} has this number"
         left = {str(each.number): absent.format(each.priority) for each in named if not each.digest}
         left |= reasons(dropped)

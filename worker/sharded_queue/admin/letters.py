@@ -100,4 +100,4 @@ class DropLetters(OfLetters, WithReason[answers.Settled]):
         return "gone"
 
     def do(self, storage: Storage, shard: Shard, numbers: Sequence[int]) -> AsyncIterator[list[int]]:
-        return letters.settle(storage, shard, numbers, "drop", self.removal)
+        return letters.settle(storage, shard, numbers, "drop", self.cause)

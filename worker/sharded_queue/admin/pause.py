@@ -7,10 +7,13 @@ from typing import ClassVar
 from sharded_queue.admin import answers
 from sharded_queue.admin.acts import Act, ActionContext, Plan, Step, given
 from sharded_queue.admin.handlers import must_have
+from sharded_queue.admin.reasons import checked_cause, given_actor, read_reason
 from sharded_queue.printable import counted
 from sharded_queue.route import Route, checked
-from sharded_queue.storage import Storage
+from sharded_queue.storage import Cause, Storage
 from sharded_queue.tube import Shard
+
+NO_REASON = "no reason given"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +46,16 @@ class Switch(Act[answers.Switched]):
         return counted(depth, "request")
 
     async def steps(self, context: ActionContext) -> AsyncIterator[Step[answers.Switched]]:
-        changed = any([await context.storage.pause(shard, self.thread, self.is_paused) for shard in self.shards])
+        pause, cause = context.storage.pause, self.cause
+        changed = any([await pause(shard, self.thread, self.is_paused, cause) for shard in self.shards])
         name, note = self.handler.name, await self.note(context)
         answer = answers.Switched(handler=name, thread=self.thread, paused=self.is_paused, changed=changed, note=note)
         yield Step(answer, notes=[note] * bool(note))
+
+    @property
+    def cause(self) -> Cause | None:
+        """Who does it and why, as far as that is kept."""
+        return None
 
     async def note(self, context: ActionContext) -> str:
         """What is otherwise than the act alone lets expect."""
@@ -64,10 +73,15 @@ class Pause(Switch):
     """
     Pause a handler, or one thread: workers finish their running batches and take no new ones.
 
-    Use --force for a handler or a thread that has no requests yet. `sharded-queue paused` lists what is paused.
+    Use --force for a handler or a thread that has no requests yet. `sharded-queue paused` lists what is paused, since
+    when, by whom and why.
     """
 
     name, is_paused = "pause", True
+    reason: str = given(
+        "reason", "Why: a line that `paused` and `explain` show.", default="", read=read_reason, is_option=True
+    )
+    actor: str = given_actor()
     force: bool = given("force", "Do it even if Redis has never seen this name.", default=False, is_flag=True)
 
     async def plan(self, context: ActionContext) -> Plan[answers.Switched]:
@@ -77,6 +91,14 @@ class Pause(Switch):
         scope = "It" if self.thread else "Every thread of it"
         effect = f"{scope} finishes the batch that a worker has, then stands still; {waiting} wait now."
         return Plan(self, f"Pause {self.what}?", effect)
+
+    @property
+    def cause(self) -> Cause:
+        """
+        Raises:
+            BadField: a part is not a line of text.
+        """
+        return checked_cause(self.actor or "a program", self.reason or NO_REASON)
 
     async def note(self, context: ActionContext) -> str:
         hand = await self._count_in_hand(context)
@@ -120,12 +142,13 @@ class Resume(Switch):
 
 async def list_paused(storage: Storage, shards: Sequence[Shard]) -> list[answers.Paused]:
     states = await storage.observe(shards, 0)
-    whole = dict.fromkeys(state.shard.handler for state in states if state.is_paused)
-    listed = [answers.Paused(handler=handler, thread=None) for handler in whole]
+    by = {shard: await storage.pauses(shard) for shard in shards}
+    whole = {state.shard.handler: by[state.shard].get("") for state in states if state.is_paused}
+    listed = [answers.paused(handler, None, each) for handler, each in whole.items()]
     for shard in shards:
         acts = await storage.acts(shard)
         threads = await storage.paused(shard)
-        listed += [answers.Paused(handler=shard.handler, thread=each, act=acts.get(each)) for each in threads]
+        listed += [answers.paused(shard.handler, each, by[shard].get(each), acts.get(each)) for each in threads]
     return listed
 
 

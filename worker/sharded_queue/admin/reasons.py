@@ -2,9 +2,10 @@
 
 import getpass
 from dataclasses import dataclass
+from typing import Any
 
 from sharded_queue.admin.acts import Act, BadField, T, given
-from sharded_queue.storage import Removal
+from sharded_queue.storage import Cause
 
 
 def user_of_this_process() -> str:
@@ -20,8 +21,33 @@ def read_reason(text: str) -> str:
     Raises:
         ValueError: this is not a line of text.
     """
-    Removal("somebody", text).check()
+    Cause("somebody", text).check()
     return text
+
+
+def given_actor() -> Any:
+    """The field of an act that says who does it."""
+    return given(
+        "by",
+        "Who does it. Defaults to the user of this process.",
+        default="",
+        is_option=True,
+        is_person=True,
+        usual=user_of_this_process,
+    )
+
+
+def checked_cause(actor: str, reason: str) -> Cause:
+    """
+    Raises:
+        BadField: a part is not a line of text.
+    """
+    cause = Cause(actor, reason)
+    try:
+        cause.check()
+    except ValueError as error:
+        raise BadField("reason", str(error)) from error
+    return cause
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,24 +57,12 @@ class WithReason(Act[T]):
     reason: str = given(
         "reason", "Why: a line that is recorded.", default="", read=read_reason, is_option=True, is_required=True
     )
-    actor: str = given(
-        "by",
-        "Who does it. Defaults to the user of this process.",
-        default="",
-        is_option=True,
-        is_person=True,
-        usual=user_of_this_process,
-    )
+    actor: str = given_actor()
 
     @property
-    def removal(self) -> Removal:
+    def cause(self) -> Cause:
         """
         Raises:
             BadField: a part is not a line of text.
         """
-        removal = Removal(self.actor, self.reason)
-        try:
-            removal.check()
-        except ValueError as error:
-            raise BadField("reason", str(error)) from error
-        return removal
+        return checked_cause(self.actor, self.reason)

@@ -17,6 +17,7 @@ from sharded_queue.state import (
     TOLD_SECONDS,
     UNCONSUMED_SECONDS,
     PastFailure,
+    PausedBy,
     Progress,
     ShardState,
     State,
@@ -214,11 +215,17 @@ def lease_left(state: ThreadState) -> str:
 
 
 def _pause(state: ThreadState) -> str:
+    by = f", {paused_by(state.paused_by)}" if state.paused_by else ""
     if state.is_handler_paused:
-        return " with its whole handler; `sharded-queue resume` resumes it"
+        return f" with its whole handler{by}; `sharded-queue resume` resumes it"
     if state.act:
         return f": {state.act}; if that was cut off, ask for it again, or `sharded-queue resume` resumes it"
-    return "; `sharded-queue resume` resumes it"
+    return f"{by}; `sharded-queue resume` resumes it"
+
+
+def paused_by(by: PausedBy) -> str:
+    """To go behind what is paused."""
+    return f"since {instant(by.paused_ms)} by {printable(by.actor)}: {printable(by.reason)}"
 
 
 def _back_off(state: ThreadState) -> str:

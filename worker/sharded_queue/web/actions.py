@@ -6,7 +6,7 @@ An act is asked for twice: `ask` makes the question of the confirmation, and `pe
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from starlette.datastructures import QueryParams
 
@@ -53,8 +53,8 @@ class Proposal(NamedTuple):
     effect: str
     fields: Sequence[tuple[str, str]]
     is_possible: bool
-    needs_reason: bool
-    """Whether the person has to say why."""
+    reason: Literal["", "optional", "required"]
+    """Whether the person may or has to say why."""
     first: Input | None
 
 
@@ -89,14 +89,17 @@ class Button:
             wrong, fault = texts.pop(error.name)[0], str(error)
             plan = await self._made(desk, form, texts).plan(desk.context)
         fields = [("handler", plan.act.handler.name), *plan.act.said()]
-        first, needs_reason = None, False
+        first: Input | None = None
+        reason: Literal["", "optional", "required"] = ""
         for each, how in given_fields(self.act):
             if how.label and getattr(plan.act, each.name) is None:
                 first = Input(how.name, how.label, wrong or plan.known, fault, how.kind)
             if how.is_person or how.is_required or how.name in self.said:
                 fields = [(name, text) for name, text in fields if name != how.name]
-            needs_reason = needs_reason or how.is_required
-        return Proposal(plan.question, plan.effect, fields, bool(plan.total), needs_reason, first)
+            if how.name == "reason":
+                reason = "required" if how.is_required else "optional"
+                fields = [(name, text) for name, text in fields if name != how.name]
+        return Proposal(plan.question, plan.effect, fields, bool(plan.total), reason, first)
 
     async def perform(self, desk: Desk, form: Form, job: Job) -> None:
         act = self._made(desk, form, self._texts(form, job.person))

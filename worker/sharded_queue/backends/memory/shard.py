@@ -18,7 +18,7 @@ from sharded_queue.coordinator import Arrival
 from sharded_queue.lease import Lease, worker_of
 from sharded_queue.printable import counted
 from sharded_queue.serializer import STAMP_DIGITS, key_hash_in
-from sharded_queue.state import About, Dead, Drop, PastFailure, Progress, Report
+from sharded_queue.state import About, Dead, Drop, PastFailure, PausedBy, Progress, Report
 from sharded_queue.storage import Batch, Entry, First, Schedule
 from sharded_queue.tube import Layout, Shard, Tube
 
@@ -99,6 +99,7 @@ class MemoryShard:
         self.history: dict[str, list[PastFailure]] = {}
         self.letters: dict[int, Dead] = {}
         self.acts: dict[str, str] = {}
+        self.pauses: dict[str, PausedBy] = {}
         self.drops: deque[Drop] = deque(maxlen=DROPS_KEPT)
         self.due: SortedList[tuple[int, int, Entry]] = SortedList()
         self.cancelled: dict[int, int] = {}

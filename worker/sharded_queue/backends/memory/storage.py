@@ -29,9 +29,10 @@ from sharded_queue.backends.memory.steps.settle_dead import settle_dead
 from sharded_queue.backends.memory.steps.unschedule import unschedule
 from sharded_queue.backends.memory.steps.workers import workers
 from sharded_queue.settings import settings
-from sharded_queue.state import Dead, Delayed, Drop, Progress, ShardState, ThreadState, Upcoming, WorkerState
+from sharded_queue.state import Dead, Delayed, Drop, PausedBy, Progress, ShardState, ThreadState, Upcoming, WorkerState
 from sharded_queue.storage import (
     WHOLE,
+    Cause,
     Dropped,
     Failure,
     First,
@@ -40,7 +41,6 @@ from sharded_queue.storage import (
     Part,
     Registered,
     Registration,
-    Removal,
     Resharded,
     Schedule,
     Settled,
@@ -150,18 +150,16 @@ class RuntimeStorage(Storage):
         numbers: Sequence[int],
         target: Target,
         part: Part = WHOLE,
-        removal: Removal | None = None,
+        cause: Cause | None = None,
     ) -> list[int]:
         check_numbers(numbers)
-        if removal:
-            removal.check()
-        return settle_dead(self.shards[shard], numbers, target, part, removal, self.shards.clock())
+        if cause:
+            cause.check()
+        return settle_dead(self.shards[shard], numbers, target, part, cause, self.shards.clock())
 
-    async def drop(
-        self, shard: Shard, thread: str, removal: Removal, requests: Sequence[Waiting] | None = None
-    ) -> Dropped:
+    async def drop(self, shard: Shard, thread: str, cause: Cause, requests: Sequence[Waiting] | None = None) -> Dropped:
         now = self.shards.clock()
-        return drop(self.shards[shard], thread, removal, requests, settings.crash_limit, now)
+        return drop(self.shards[shard], thread, cause, requests, settings.crash_limit, now)
 
     async def drops(self, shard: Shard, count: int = 100) -> list[Drop]:
         return list(self.shards[shard].drops)[:count]
@@ -169,8 +167,13 @@ class RuntimeStorage(Storage):
     async def has_identities(self, shard: Shard) -> bool:
         return bool(self.shards[shard].identities)
 
-    async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
-        return pause(self.shards[shard], thread, is_paused)
+    async def pause(self, shard: Shard, thread: str | None, is_paused: bool, by: Cause | None = None) -> bool:
+        if by:
+            by.check()
+        return pause(self.shards[shard], thread, is_paused, by, self.shards.clock())
+
+    async def pauses(self, shard: Shard) -> dict[str, PausedBy]:
+        return dict(self.shards[shard].pauses)
 
     async def paused(self, shard: Shard) -> list[str]:
         return self.shards[shard].paused_threads()

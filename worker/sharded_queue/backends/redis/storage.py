@@ -25,6 +25,7 @@ from sharded_queue.state import (
     Drop,
     Hold,
     PastFailure,
+    PausedBy,
     Progress,
     ShardState,
     State,
@@ -41,6 +42,7 @@ from sharded_queue.storage import (
     STEP_NUMBERS,
     TRACEBACK_KEPT,
     WHOLE,
+    Cause,
     Dropped,
     Entry,
     Failure,
@@ -51,7 +53,6 @@ from sharded_queue.storage import (
     Part,
     Registered,
     Registration,
-    Removal,
     Resharded,
     Schedule,
     Settled,
@@ -96,6 +97,7 @@ LETTER = re.compile(rb"([0-9]{1,9}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,1
 PROGRESS = re.compile(rb"[0-9]+ -?[0-9]+ ([0-9]{1,15}) ([0-9]{1,16}) ([0-9]{1,16}|-) (.*)", re.DOTALL)
 PAST_FAILURE = re.compile(rb"([0-9]{1,15}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ([0-9]{1,9}) ")
 ABOUT = re.compile(r"(\S+) (\S+) ([0-9]{1,9}) ([0-9]{1,15})(?: ([0-9]{1,9}))?(?: .*)?", re.DOTALL)
+PAUSED_BY = re.compile(rb"([0-9]{13}) ([0-9]{1,9}) ")
 DROP = re.compile(rb"([0-9]{13}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9]{1,16}) ")
 FIRST_MOMENT_MS, LAST_MOMENT_MS = 10**12, 10**13
 """The times that have thirteen digits, as a message begins with: from 2001 to 2286."""
@@ -384,27 +386,25 @@ class RedisStorage(Storage):
         numbers: Sequence[int],
         target: Target,
         part: Part = WHOLE,
-        removal: Removal | None = None,
+        cause: Cause | None = None,
     ) -> list[int]:
         check_numbers(numbers)
-        if removal:
-            removal.check()
-        who = removal or ("", "")
+        if cause:
+            cause.check()
+        who = cause or ("", "")
         arguments = [target, int(part.is_first), int(part.is_last), STEP_BYTES, *who, *dict.fromkeys(numbers)]
         done = await self._order("settle_dead", shard, arguments, settings.redis_timeout)
         return [int(number) for number in done]
 
-    async def drop(
-        self, shard: Shard, thread: str, removal: Removal, requests: Sequence[Waiting] | None = None
-    ) -> Dropped:
-        limits = [removal.sentence, settings.crash_limit, DROPPED_AT_ONCE, settings.worker_batch_bytes, DROP_REACH]
+    async def drop(self, shard: Shard, thread: str, cause: Cause, requests: Sequence[Waiting] | None = None) -> Dropped:
+        limits = [cause.sentence, settings.crash_limit, DROPPED_AT_ONCE, settings.worker_batch_bytes, DROP_REACH]
         if requests is None:
-            return await self._drop_all(shard, [thread, *removal, *limits])
+            return await self._drop_all(shard, [thread, *cause, *limits])
         if len(requests) > DROPPED_AT_ONCE:
             raise ValueError(f"{len(requests)} requests are named: at most {DROPPED_AT_ONCE} at once")
         if not requests:
             return Dropped([])
-        arguments = [thread, *removal, *limits, "", *chain.from_iterable(requests)]
+        arguments = [thread, *cause, *limits, "", *chain.from_iterable(requests)]
         _, _, in_hand, letters, held, missing, deep = await self._order(
             "drop", shard, arguments, settings.redis_timeout
         )
@@ -435,8 +435,15 @@ class RedisStorage(Storage):
         records = await self.scripts.ask(base, "LRANGE", f"{base}:drops", 0, count - 1, seconds=settings.redis_timeout)
         return [drop for record in records if (drop := _drop(record))]
 
-    async def pause(self, shard: Shard, thread: str | None, is_paused: bool) -> bool:
-        return bool(await self._order("pause", shard, [thread or "", int(is_paused)], settings.redis_timeout))
+    async def pause(self, shard: Shard, thread: str | None, is_paused: bool, by: Cause | None = None) -> bool:
+        if by:
+            by.check()
+        arguments = [thread or "", int(is_paused), *(by or ("", ""))]
+        return bool(await self._order("pause", shard, arguments, settings.redis_timeout))
+
+    async def pauses(self, shard: Shard) -> dict[str, PausedBy]:
+        found = {thread: _paused_by(record) for thread, record in (await self._hash(shard, "pauses")).items()}
+        return {text_of(thread): by for thread, by in found.items() if by}
 
     async def paused(self, shard: Shard) -> list[str]:
         base = self.keys.base(shard)
@@ -445,10 +452,12 @@ class RedisStorage(Storage):
         return [thread.decode(errors="replace") for thread in threads]
 
     async def acts(self, shard: Shard) -> dict[str, str]:
+        return {text_of(thread): text_of(act) for thread, act in (await self._hash(shard, "acts")).items()}
+
+    async def _hash(self, shard: Shard, name: str) -> dict[bytes, bytes]:
         base = self.keys.base(shard)
-        found = await self.scripts.ask(base, "HGETALL", f"{base}:acts", seconds=settings.redis_timeout)
-        pairs = found.items() if isinstance(found, dict) else _pairs(found)  # RESP3 answers with a map
-        return {text_of(thread): text_of(act) for thread, act in pairs}
+        found = await self.scripts.ask(base, "HGETALL", f"{base}:{name}", seconds=settings.redis_timeout)
+        return found if isinstance(found, dict) else dict(_pairs(found))  # RESP3 answers with a map
 
     async def reshard(self, shard: Shard, threads: int) -> Resharded:
         is_changed, unlisted = False, 1
@@ -741,7 +750,18 @@ def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
         progress=_progress(now, reply[13]),
         act=text_of(reply[14]) or None,
         workers=_workers(now, reply[15]),
+        paused_by=_paused_by(reply[16]),
     )
+
+
+def _paused_by(record: bytes) -> PausedBy | None:
+    """None for what is no record of ours."""
+    if not (found := PAUSED_BY.match(record)):
+        return None
+    paused_ms, actor_bytes = map(int, found.groups())
+    rest = record[found.end() :]
+    texts = rest[:actor_bytes].decode("utf-8", "replace"), rest[actor_bytes:].decode("utf-8", "replace")
+    return PausedBy(paused_ms, *texts)
 
 
 def _progress(now: int, text: bytes) -> Progress | None:

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from sharded_queue.backends.memory.shard import MemoryShard
 from sharded_queue.state import Drop
-from sharded_queue.storage import Dropped, Removal, Waiting, digest_of
+from sharded_queue.storage import Cause, Dropped, Waiting, digest_of
 
 
 def drop(
-    shard: MemoryShard, thread: str, removal: Removal, requests: Sequence[Waiting] | None, crash_limit: int, now: int
+    shard: MemoryShard, thread: str, cause: Cause, requests: Sequence[Waiting] | None, crash_limit: int, now: int
 ) -> Dropped:
     """Without *requests*, all of the thread are meant."""
     if thread in shard.held and shard.leases[thread] <= now:  # as the next bind would
@@ -18,11 +18,11 @@ def drop(
     letters = [
         number
         for priority in sorted(places)
-        for number in _take_out(shard, thread, priority, sorted(places[priority]), removal.sentence, now)
+        for number in _take_out(shard, thread, priority, sorted(places[priority]), cause.sentence, now)
     ]
     if letters:
         _let_end(shard, thread)
-        shard.drops.appendleft(Drop(now, removal.actor, removal.reason, thread, len(letters), letters[0]))
+        shard.drops.appendleft(Drop(now, cause.actor, cause.reason, thread, len(letters), letters[0]))
     hands = sum(_hand(shard, thread, priority) for priority in shard.threads.get(thread, ()))
     return Dropped(letters, hands, tuple(in_hand), tuple(missing))
 

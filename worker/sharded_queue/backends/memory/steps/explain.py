@@ -21,6 +21,7 @@ def explain(shard: MemoryShard, thread: str, now: int) -> ThreadState:
         in_hand=max(0, held.last - held.first + 1) if held else 0,
         busy_seconds=None if held is None else busy_seconds(held.since_ms, now),
         act=shard.acts.get(thread),
+        paused_by=shard.pauses.get(thread) or (shard.pauses.get("") if shard.is_paused else None),
         bound=len(shard.leases.above(now)),
         progress=shard.progress_of(thread, now),
         failures=shard.history.get(thread, []),

@@ -3,9 +3,11 @@
 from math import inf
 
 from sharded_queue.backends.memory.shard import MemoryShard
+from sharded_queue.state import PausedBy
+from sharded_queue.storage import Cause
 
 
-def pause(shard: MemoryShard, thread: str | None, is_paused: bool) -> bool:
+def pause(shard: MemoryShard, thread: str | None, is_paused: bool, by: Cause | None, now: int) -> bool:
     if thread is None:
         changed, shard.is_paused = shard.is_paused != is_paused, is_paused
     elif is_paused:
@@ -20,5 +22,9 @@ def pause(shard: MemoryShard, thread: str | None, is_paused: bool) -> bool:
         shard.blocked.discard(thread)
         if thread not in shard.held:
             shard.make_ready(thread)
+    if is_paused and by:
+        shard.pauses[thread or ""] = PausedBy(now, *by)
+    elif not is_paused or changed:
+        shard.pauses.pop(thread or "", None)
     shard.wake()
     return changed

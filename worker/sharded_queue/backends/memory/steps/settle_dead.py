@@ -8,13 +8,13 @@ from sortedcontainers import SortedDict
 from sharded_queue.backends.memory.shard import MemoryShard, TubeBuffer, depth_of
 from sharded_queue.serializer import STAMP_DIGITS
 from sharded_queue.state import Dead, Drop
-from sharded_queue.storage import Part, Removal, Target
+from sharded_queue.storage import Cause, Part, Target
 
 REPLAY = "its dead letters are being put back at its head"
 
 
 def settle_dead(
-    shard: MemoryShard, numbers: Sequence[int], target: Target, part: Part, removal: Removal | None, now: int
+    shard: MemoryShard, numbers: Sequence[int], target: Target, part: Part, cause: Cause | None, now: int
 ) -> list[int]:
     letters = [shard.letters[number] for number in dict.fromkeys(numbers) if number in shard.letters]
     if target != "drop":
@@ -33,18 +33,18 @@ def settle_dead(
                 shard.arrive(thread)
     for letter in letters:
         del shard.letters[letter.number]
-    if target == "drop" and removal and letters:
-        _record(shard, removal, part, [letter.number for letter in letters], now)
+    if target == "drop" and cause and letters:
+        _record(shard, cause, part, [letter.number for letter in letters], now)
     return [letter.number for letter in letters]
 
 
-def _record(shard: MemoryShard, removal: Removal, part: Part, numbers: Sequence[int], now: int) -> None:
+def _record(shard: MemoryShard, cause: Cause, part: Part, numbers: Sequence[int], now: int) -> None:
     """One record for all parts of a drop."""
     newest = shard.drops[0] if shard.drops and not part.is_first else None
-    if newest and (newest.actor, newest.reason, newest.thread) == (*removal, ""):
+    if newest and (newest.actor, newest.reason, newest.thread) == (*cause, ""):
         shard.drops[0] = newest._replace(requests=newest.requests + len(numbers))
     else:
-        shard.drops.appendleft(Drop(now, removal.actor, removal.reason, "", len(numbers), numbers[0]))
+        shard.drops.appendleft(Drop(now, cause.actor, cause.reason, "", len(numbers), numbers[0]))
 
 
 def _may_go_to_the_head(shard: MemoryShard, thread: str, part: Part) -> bool:

@@ -58,6 +58,7 @@
 --                 says that the worker has nothing in a call but the request in hand: earlier releases read the same number
 -- acts      HASH  thread -> why an act of several steps has paused it; the last step resumes it. A pause that a person set
 --                 has no field here
+-- pauses    HASH  thread, or '' for the handler -> "ms, bytes of actor, actor reason": which person paused it, and why
 -- quarantine HASH "thread NAME", "delayed NUMBER" or "schedule NAME" -> why its record cannot be read. Such a thread is
 --                 blocked, and such a delayed request or schedule is not due
 --
@@ -105,6 +106,7 @@ local CORDONED = lock .. ':cordoned'
 local WORKERS = lock .. ':workers'
 local QUARANTINE = base .. ':quarantine'
 local ACTS = base .. ':acts'
+local PAUSES = base .. ':pauses'
 local WAKE_LIMIT, CHUNK, STEP = 16, 4000, 1000
 
 -- Of one thread: each of its tubes is read in every step about the thread.
@@ -188,7 +190,7 @@ local function keys_by_kind()
   local keys = {}
   for kind, names in pairs({
     hash = ':threads :failures :counters :later :letters :firsts :schedules :skipping :quarantine :history :acts '
-      .. ':named lock:held',
+      .. ':named :pauses lock:held',
     zset = ':ready :blocked :oldest :deep :dead :due :cancelled :identities :occurrences :old :parked :unparking :failed '
       .. 'lock:leases lock:cordoned lock:workers',
     list = ':wake :drops',

@@ -4,7 +4,8 @@
 --          or a quarantine), threads before it or -1, per tube: {priority, head, depth, stamp, failure or ''}, 1 if it
 --          is parked or 0, old threads it waits for, threads that workers hold, when a worker last asked for threads or
 --          '', why it cannot be read or '', its last failures or '', what its holder reported of the batch or '', which
---          act has paused it or '', workers that told of themselves, the latest first (flat: record, ms)}
+--          act has paused it or '', workers that told of themselves, the latest first (flat: record, ms), who paused it, or
+--          its handler, or ''}
 
 check_format()
 local thread = ARGV[1]
@@ -17,10 +18,12 @@ for i, tube in ipairs(known or {}) do
   tubes[i] = { tube.priority, tube.head, tube.tail - tube.head, redis.call('ZSCORE', OLDEST, member) or integer(now),
                failure_of(thread, tube.priority) and redis.call('HGET', FAILURES, member) or '' }
 end
-return { now, redis.call('HEXISTS', COUNTERS, 'paused'), read_hold(hold) and hold or '',
+local all_paused = redis.call('HEXISTS', COUNTERS, 'paused')
+return { now, all_paused, read_hold(hold) and hold or '',
          redis.call('ZSCORE', LEASES, thread) or '', is_withheld(till) and PAUSED or till or '',
          redis.call('ZRANK', READY, thread) or -1, tubes, residue and 1 or 0,
          residue and redis.call('ZRANGEBYSCORE', OLD, residue, residue, 'LIMIT', 0, 100) or {},
          redis.call('ZCOUNT', LEASES, '(' .. integer(now), '+inf'), redis.call('HGET', COUNTERS, 'polled') or '', flaw,
          redis.call('HGET', HISTORY, thread) or '', progress_of(thread, read_hold(hold)),
-         redis.call('HGET', ACTS, thread) or '', told.err and {} or told }
+         redis.call('HGET', ACTS, thread) or '', told.err and {} or told,
+         redis.call('HGET', PAUSES, thread) or all_paused == 1 and redis.call('HGET', PAUSES, '') or '' }

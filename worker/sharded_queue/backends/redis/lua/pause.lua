@@ -2,7 +2,8 @@
 -- Withhold a handler's or a thread's requests, or give them out again. What is in a worker's hands is finished.
 --
 -- KEYS  base, lock, caller
--- ARGV  call, thread ('' for the whole handler), 1 to pause or 0 to resume. Returns 1 if that changed something.
+-- ARGV  call, thread ('' for the whole handler), 1 to pause or 0 to resume, who pauses it and why, both '' where nobody
+--       says. Returns 1 if that changed something.
 
 check_format()
 local call = tonumber(table.remove(ARGV, 1))
@@ -27,6 +28,11 @@ else
   redis.call('HDEL', ACTS, thread)
   redis.call('HDEL', QUARANTINE, 'thread ' .. thread)
   if not held_of(thread) then make_ready(thread, tubes_of(thread)) end
+end
+if pausing and ARGV[3] ~= '' then
+  redis.call('HSET', PAUSES, thread, now_text .. ' ' .. string.len(ARGV[3]) .. ' ' .. ARGV[3] .. ARGV[4])
+elseif not pausing or changed == 1 then
+  redis.call('HDEL', PAUSES, thread)
 end
 finish()
 return store_answer(call, changed)
