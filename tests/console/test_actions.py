@@ -132,6 +132,24 @@ def test_pause_and_resume_of_a_thread(address: str, stage: Stage, window: Callab
     assert stored(stage, lambda storage: storage.paused(CHARGE)) == []
 
 
+def test_pause_of_a_thread_for_a_time(address: str, stage: Stage, window: Callable[..., Window]) -> None:
+    page = window().open(f"{address}confirm?action=pause&handler=shop.Charge&thread=9")
+    page.get_by_label("For how long?").fill("soon")
+    page.get_by_role("button", name="Pause").click()
+    expect(page.locator("main")).to_contain_text("'soon' is no length of time: write it as 90s, 30m, 2h or 1d12h")
+    page = window().open(f"{address}confirm?action=pause&handler=shop.Charge&thread=9")
+    page.get_by_label("Why?").fill("the bank is down")
+    page.get_by_label("For how long?").fill("30m")
+    confirm(page, "Pause")
+
+    expect(page.locator("h1")).to_have_text("Thread 9 of shop.Charge is paused for 30 min 0 s")
+    by = stored(stage, lambda storage: storage.pauses(CHARGE))["9"]
+    assert by.until_ms == by.paused_ms + 1_800_000
+    page.goto(f"{address}thread?handler=shop.Charge&thread=9")
+    expect(page.locator("main")).to_contain_text(" until 2")
+    stored(stage, lambda storage: storage.pause(CHARGE, "9", False))
+
+
 def test_pause_of_a_handler(address: str, stage: Stage, window: Callable[..., Window]) -> None:
     page = window().open(f"{address}handler?handler=shop.Keyed")
     ask(page, "Pause")

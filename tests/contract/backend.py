@@ -130,7 +130,9 @@ class RedisBackend(Backend):
     async def advance(self, seconds: float) -> None:
         keys = self.redis_storage.keys
         base, lock = keys.base(SHARD), keys.lock(SHARD)
-        waiting = (f"{base}:{name}" for name in ("blocked", "oldest", "ready", "due", "identities", "occurrences"))
+        waiting = (
+            f"{base}:{name}" for name in ("blocked", "oldest", "ready", "due", "identities", "occurrences", "resumes")
+        )
         for key in (f"{lock}:leases", f"{lock}:workers", *waiting):
             for member in await self.redis.zrange(key, 0, -1):
                 await self.redis.zincrby(key, -int(seconds * 1000), member)

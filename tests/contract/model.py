@@ -566,29 +566,42 @@ class Machine(RuleBasedStateMachine):
             shard.blocked.put(thread, 1)
             self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:blocked", {thread: 1}, xx=True))
 
-    @rule(place=places, is_paused=st.booleans(), by=causes, fates=losses)
-    def pause(self, place: int, is_paused: bool, by: Cause | None, fates: list[str]) -> None:
-        self.pause_both(self.thread_at(place), is_paused, by, fates)
+    @rule(place=places, is_paused=st.booleans(), by=causes, has_end=st.booleans(), fates=losses)
+    def pause(self, place: int, is_paused: bool, by: Cause | None, has_end: bool, fates: list[str]) -> None:
+        self.pause_both(self.thread_at(place), is_paused, by, has_end, fates)
 
-    @rule(is_paused=st.booleans(), by=causes, fates=losses)
-    def pause_all(self, is_paused: bool, by: Cause | None, fates: list[str]) -> None:
-        self.pause_both(None, is_paused, by, fates)
+    @rule(is_paused=st.booleans(), by=causes, has_end=st.booleans(), fates=losses)
+    def pause_all(self, is_paused: bool, by: Cause | None, has_end: bool, fates: list[str]) -> None:
+        self.pause_both(None, is_paused, by, has_end, fates)
 
-    def pause_both(self, thread: str | None, is_paused: bool, by: Cause | None, fates: list[str]) -> None:
+    def pause_both(
+        self, thread: str | None, is_paused: bool, by: Cause | None, has_end: bool, fates: list[str]
+    ) -> None:
+        seconds = 3600 if has_end and by and is_paused else None
         self.clock.tick()
         self.lose(fates)
         self.same_answer(
-            self.memory_storage.pause(SHARD, thread, is_paused, by),
-            self.redis_storage.pause(SHARD, thread, is_paused, by),
+            self.memory_storage.pause(SHARD, thread, is_paused, by, seconds),
+            self.redis_storage.pause(SHARD, thread, is_paused, by, seconds),
         )
+
+    @rule(place=places, is_whole=st.booleans())
+    def end_pause(self, place: int, is_whole: bool) -> None:
+        """The end of a pause that ends by itself has come."""
+        shard, name = self.memory_storage.shards[SHARD], "" if is_whole else self.thread_at(place)
+        if name in shard.resumes:
+            shard.resumes.put(name, 1)
+            self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:resumes", {name: 1}, xx=True))
 
     @invariant()
     def both_know_who_paused_what(self) -> None:
         self.lose([])
         known, seen = (self.run(each.pauses(SHARD)) for each in (self.memory_storage, self.redis_storage))
-        assert {thread: each[1:] for thread, each in known.items()} == {
-            thread: each[1:] for thread, each in seen.items()
+        assert {thread: (*each[1:3], each.until_ms is None) for thread, each in known.items()} == {
+            thread: (*each[1:3], each.until_ms is None) for thread, each in seen.items()
         }
+        ends = self.run(self.redis.zrange(f"{self.redis_storage.keys.base(SHARD)}:resumes", 0, -1))
+        assert {end.decode() for end in ends} == {thread for thread, each in known.items() if each.until_ms is not None}
         paused = {*self.run(self.redis_storage.paused(SHARD)), *[""] * self.memory_storage.shards[SHARD].is_paused}
         assert known.keys() <= paused
 

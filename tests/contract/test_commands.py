@@ -77,6 +77,44 @@ def test_a_paused_thread_is_explained_and_resumed(ask: Ask) -> None:
     assert typed("resume", "shop.Charge", "7").output == "thread 7 of shop.Charge was not paused\n"
 
 
+def test_a_pause_may_be_given_an_end(ask: Ask) -> None:
+    register(ask, "7", b"[1]")
+    planned = typed("pause", "shop.Charge", "7", "--for", "1h30m", "--dry-run").output
+    paused = typed("pause", "shop.Charge", "7", "--for", "1h30m", "--by", "anna", "--reason", "the bank is down").output
+    (listed,) = [json.loads(line) for line in typed("paused", "shop.Charge", "--json").output.splitlines()]
+    lasts = datetime.fromisoformat(listed["until"]) - datetime.fromisoformat(listed["paused_at"])
+    until = listed["until"][:19] + "Z"
+
+    assert "then stands still for 1 h 30 min; 1 request wait" in planned
+    assert paused == "thread 7 of shop.Charge is paused for 1 h 30 min\n"
+    assert lasts == timedelta(hours=1.5)
+    assert f" until {until} by anna: the bank is down" in typed("paused", "shop.Charge").output
+    assert f" until {until} by anna: the bank is down; `sh" in typed("explain", "shop.Charge", "7").output
+    again = typed("pause", "shop.Charge", "7", "--for", "90s").output
+    assert again == "thread 7 of shop.Charge was paused already, now for 1 min 30 s\n"
+
+
+@pytest.mark.parametrize(
+    ("lasts", "words"),
+    [
+        ("soon", "'soon' is no length of time: write it as 90s, 30m, 2h or 1d12h"),
+        ("", "'' is no length of time"),
+        ("90", "'90' is no length of time"),
+        ("30m2h", "'30m2h' is no length of time"),
+        ("0s", "a pause cannot last 0 s: it lasts from 1 s to 365 days"),
+        ("366d", "a pause cannot last 31,622,400 s"),
+        ("-5m", "'-5m' is no length of time"),
+    ],
+)
+def test_a_pause_cannot_last_any_time(ask: Ask, lasts: str, words: str) -> None:
+    register(ask, "7", b"[1]")
+    refused = typed("pause", "shop.Charge", "7", f"--for={lasts}")
+
+    assert refused.exit_code != 0
+    assert words in refused.output
+    assert typed("paused", "shop.Charge").output == "nothing is paused\n"
+
+
 def test_a_paused_handler_is_explained(ask: Ask) -> None:
     register(ask, "7", b"[1]")
     typed("pause", "shop.Charge")

@@ -8,7 +8,7 @@ import pytest
 from sharded_queue.coordinator import BindRequest
 from sharded_queue.settings import settings
 from sharded_queue.state import Delayed
-from sharded_queue.storage import Cause, Entry, Registration, Settlement
+from sharded_queue.storage import Cause, Entry, Part, Registration, Settlement
 from sharded_queue.tube import Tube
 from tests.contract.backend import LEASE_SECONDS, SHARD, STALL_SECONDS, Backend, MemoryBackend, assert_went_by, handed
 
@@ -488,13 +488,13 @@ async def test_who_paused_a_thread_and_why_is_kept_until_it_is_resumed(backend: 
     by = (await backend.storage.explain(SHARD, "a")).paused_by
 
     assert by
-    assert by[1:] == ("anna", "the bank asks us to")
+    assert by[1:3] == ("anna", "the bank asks us to")
     assert await backend.storage.pauses(SHARD) == {"a": by}
     assert isinstance(backend, MemoryBackend) or began - 1 <= by.paused_ms / 1000 <= time.time() + 1
     assert not await backend.storage.pause(SHARD, "a", True), "it was paused already"
-    assert (await backend.storage.pauses(SHARD))["a"][1:] == ("anna", "the bank asks us to"), "nobody said otherwise"
+    assert (await backend.storage.pauses(SHARD))["a"][1:3] == ("anna", "the bank asks us to"), "nobody said otherwise"
     await backend.storage.pause(SHARD, "a", True, Cause("otto", "it is still down"))
-    assert (await backend.storage.pauses(SHARD))["a"][1:] == ("otto", "it is still down")
+    assert (await backend.storage.pauses(SHARD))["a"][1:3] == ("otto", "it is still down")
     await backend.storage.pause(SHARD, "a", False)
     await backend.storage.pause(SHARD, "a", True)
     assert (await backend.storage.pauses(SHARD), (await backend.storage.explain(SHARD, "a")).paused_by) == ({}, None)
@@ -506,7 +506,7 @@ async def test_who_paused_a_handler_is_known_of_each_of_its_threads(backend: Bac
     by = (await backend.storage.explain(SHARD, "a")).paused_by
 
     assert by
-    assert by[1:] == ("anna", "Ä: the bank")
+    assert by[1:3] == ("anna", "Ä: the bank")
     await backend.storage.pause(SHARD, "a", True, Cause("otto", "only this one"))
     own = (await backend.storage.explain(SHARD, "a")).paused_by
     assert own
@@ -519,6 +519,130 @@ async def test_who_paused_a_handler_is_known_of_each_of_its_threads(backend: Bac
 async def test_a_pause_that_says_why_says_it_in_a_line(backend: Backend, by: Cause) -> None:
     with pytest.raises(ValueError, match="printable characters"):
         await backend.storage.pause(SHARD, "a", True, by)
+
+    assert await backend.storage.paused(SHARD) == []
+
+
+BANK = Cause("anna", "the bank is down")
+
+
+async def test_a_pause_with_an_end_ends_by_itself(backend: Backend) -> None:
+    await backend.register("a", "1", "2")
+    assert await backend.storage.pause(SHARD, "a", True, BANK, 60)
+    by = (await backend.storage.pauses(SHARD))["a"]
+    await backend.advance(59)
+    early, state = await backend.bind(threads=9), await backend.observe()
+    await backend.advance(2)
+    over, explained = await backend.observe(), await backend.storage.explain(SHARD, "a")
+
+    assert by.until_ms == by.paused_ms + 60_000
+    assert early == []
+    assert (state.paused, [tube.state for tube in state.oldest]) == (1, ["paused"])
+    (blocked,) = state.blocked_threads
+    assert 0 < blocked.seconds <= 1
+    assert (over.paused, [tube.state for tube in over.oldest]) == (0, ["ready"])
+    assert (explained.blocked_seconds, explained.paused_by) == (None, None)
+    assert handed(await backend.bind_one()) == ["1", "2"]
+    assert await backend.storage.pauses(SHARD) == {}
+
+
+async def test_a_pause_of_a_handler_with_an_end_ends_by_itself(backend: Backend) -> None:
+    await backend.register("a", "1")
+    await backend.storage.pause(SHARD, None, True, BANK, 60)
+    assert await backend.bind() == []
+    assert (await backend.observe()).is_paused
+    await backend.advance(61)
+
+    assert not (await backend.observe()).is_paused
+    assert not (await backend.storage.explain(SHARD, "a")).is_handler_paused
+    assert handed(await backend.bind_one()) == ["1"]
+    assert not (await backend.observe()).is_paused
+
+
+@pytest.mark.parametrize("thread", ["a", None])
+async def test_a_worker_learns_when_a_pause_will_end(backend: Backend, thread: str | None) -> None:
+    await backend.register("a", "1")
+    await backend.storage.pause(SHARD, thread, True, BANK, 60)
+    bound = await backend.coordinator.bind(SHARD, BindRequest("w/1", 1, 1, LEASE_SECONDS))
+    look = (await backend.coordinator.look([SHARD], 5))[SHARD]
+    await backend.advance(61)
+
+    assert bound.next_seconds is not None
+    assert 59 < bound.next_seconds <= 60
+    assert look.waiting == 0
+    assert look.next_seconds is not None
+    assert 59 < look.next_seconds <= 60
+    assert (await backend.coordinator.look([SHARD], 5))[SHARD].waiting > 0
+
+
+async def test_the_last_person_says_until_when_a_pause_lasts(backend: Backend) -> None:
+    await backend.register("a", "1")
+    await backend.storage.pause(SHARD, "a", True, BANK, 60)
+    await backend.storage.pause(SHARD, "a", True)  # says nothing
+    assert (await backend.storage.pauses(SHARD))["a"].until_ms
+    await backend.storage.pause(SHARD, "a", True, Cause("otto", "for good"))
+    await backend.advance(100)
+
+    assert await backend.bind() == []
+    assert (await backend.storage.pauses(SHARD))["a"][1:] == ("otto", "for good", None)
+
+
+async def test_the_end_of_a_pause_that_was_resumed_ends_nothing(backend: Backend) -> None:
+    await backend.register("a", "1")
+    await backend.storage.pause(SHARD, "a", True, BANK, 60)
+    await backend.storage.pause(SHARD, "a", False)
+    await backend.fail(await backend.bind_one(), delay=200)
+    await backend.advance(100)
+
+    assert await backend.bind() == []
+
+
+async def test_the_end_of_a_pause_takes_no_thread_out_of_an_act(backend: Backend) -> None:
+    """Letters are put back in two steps: between them, the pause of a person ends."""
+    for body in ("1", "2"):
+        await bury(backend, "a", body)
+    await backend.storage.pause(SHARD, "a", True, BANK, 60)
+    await backend.storage.settle_dead(SHARD, [2], "head", Part(True, False))
+    await backend.advance(61)
+    between = await backend.bind()
+    acts = await backend.storage.acts(SHARD)
+    await backend.storage.settle_dead(SHARD, [1], "head", Part(False, True))
+
+    assert between == []
+    assert [*acts] == ["a"]
+    assert handed(await backend.bind_one()) == ["1", "2"]
+
+
+async def test_a_pause_that_is_to_end_outlasts_an_act(backend: Backend) -> None:
+    for body in ("1", "2"):
+        await bury(backend, "a", body)
+    await backend.storage.pause(SHARD, "a", True, BANK, 60)
+    await backend.storage.settle_dead(SHARD, [2], "head", Part(True, False))
+    await backend.storage.settle_dead(SHARD, [1], "head", Part(False, True))
+
+    assert await backend.bind() == []
+    await backend.advance(61)
+    assert handed(await backend.bind_one()) == ["1", "2"]
+
+
+async def test_a_person_may_pause_for_a_time_what_an_act_has_paused(backend: Backend) -> None:
+    for body in ("1", "2"):
+        await bury(backend, "a", body)
+    await backend.storage.settle_dead(SHARD, [2], "head", Part(True, False))
+    await backend.storage.pause(SHARD, "a", True, BANK, 60)
+    await backend.advance(61)
+
+    assert await backend.bind() == []
+    await backend.storage.settle_dead(SHARD, [1], "head", Part(False, True))
+    assert handed(await backend.bind_one()) == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("by", "seconds", "words"), [(None, 60, "needs a cause"), (BANK, 0.5, "from 1 s"), (BANK, 4e7, "365 days")]
+)
+async def test_a_pause_cannot_end_at_any_time(backend: Backend, by: Cause | None, seconds: float, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        await backend.storage.pause(SHARD, "a", True, by, seconds)
 
     assert await backend.storage.paused(SHARD) == []
 

@@ -48,6 +48,7 @@ NUMBERS = [
     (r"(?:\d+ d )?(?:\d+ h )?(?:\d+ min )?\d+(?:\.\d+)? s\b|\d+ d \d+ h|\d+ h \d+ min", "12.3 s"),
     (r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "2026-12-04T09:09:06Z"),
     (r"\d\d:\d\d:\d\d", "09:09:06"),
+    (r"until 2026-12-04T09", "until 2026-12-04T10"),
     (r"worker-a/[0-9a-f]{8}", "worker-a/…"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:6379"),
 ]
@@ -328,6 +329,15 @@ def _(scene: Scene) -> Said:
     scene.act("pause", Job.name, "7", "--force", *BY_ANNA)
     scene.register(Job, "7 passes")
     scene.age(90, "oldest")
+    return scene.explain("7")
+
+
+@situation("A thread is paused for an hour")
+def _(scene: Scene) -> Said:
+    scene.register(Job, "7 passes")
+    scene.act("pause", Job.name, "7", "--for", "1h", *BY_ANNA)
+    scene.work()
+    scene.shard(lambda state: state.told_seconds is not None)
     return scene.explain("7")
 
 

@@ -18,7 +18,7 @@ DEADLINE, TIME_OUT = "backends/redis/deadline.py", "../unit/sharded_queue/test_d
 
 PARSER, PARSING = "backends/redis/bounded_parser.py", "../unit/sharded_queue/test_bounded_parser.py::test_"
 
-AT_REST = "BLOCKED, DUE, OCCURRENCES, OLD, PARKED, LEASES, QUARANTINE)"
+AT_REST = "BLOCKED, DUE, OCCURRENCES, OLD, PARKED, LEASES, QUARANTINE,"
 
 MUTANTS = [
     Mutant(

@@ -231,9 +231,9 @@ MUTANTS = [
     ),
     Mutant(
         "a resumed thread does not wait for old ones",
-        "backends/redis/lua/pause.lua",
-        "make_ready(thread, tubes_of(thread)) end",
-        "make_ready(thread, tubes_of(thread), true) end",
+        PRELUDE,
+        "make_ready(thread, tubes_of(thread)) end\n  end\n  redis.call('HDEL', PAUSES",
+        "make_ready(thread, tubes_of(thread), true) end\n  end\n  redis.call('HDEL', PAUSES",
         (RESHARDING + "a_parked_thread_can_be_paused_and_resumed",),
     ),
     Mutant(

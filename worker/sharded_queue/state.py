@@ -181,11 +181,12 @@ class Progress(NamedTuple):
 
 
 class PausedBy(NamedTuple):
-    """Which person paused a thread or a handler, when, and why."""
+    """Which person paused a thread or a handler, when, and why. *until_ms*: when it is resumed by itself, if it is."""
 
     paused_ms: int
     actor: str
     reason: str
+    until_ms: int | None = None
 
 
 class PastFailure(NamedTuple):

@@ -19,6 +19,8 @@ from sharded_queue.timing import Timing
 from sharded_queue.tube import Keys, Layout, Shard, Tube
 
 LONGEST_DELAY_SECONDS = 315_360_000
+SHORTEST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 1, 31_536_000
+"""Of a pause that ends by itself."""
 MOST_PRIORITIES = 100
 """The most priorities that requests of one thread may have: each step about a thread reads all of its tubes."""
 TRACEBACK_KEPT = 1000
@@ -227,6 +229,23 @@ class Cause(NamedTuple):
 
 TOO_DEEP = "more than 100,000 requests are before and behind it: drop it when it is nearer, or all of its thread"
 """Why a request is not dropped."""
+
+
+def check_pause(by: Cause | None, seconds: float | None) -> None:
+    """
+    Raises:
+        ValueError: the cause is not two lines of text, or a pause cannot end after *seconds*.
+    """
+    if by:
+        by.check()
+    if seconds is None:
+        return
+    if by is None:
+        raise ValueError("a pause that ends by itself needs a cause: say who pauses, and why")
+    if not SHORTEST_PAUSE_SECONDS <= seconds <= LONGEST_PAUSE_SECONDS:
+        raise ValueError(
+            f"a pause cannot last {seconds:,.12g} s: it lasts from 1 s to 365 days, or until it is resumed"
+        )
 
 
 class Dropped(NamedTuple):
@@ -591,12 +610,18 @@ class Storage(ABC):
         """Whether requests of the shard may be left out as duplicates."""
 
     @abstractmethod
-    async def pause(self, shard: Shard, thread: str | None, is_paused: bool, by: Cause | None = None) -> bool:
+    async def pause(
+        self, shard: Shard, thread: str | None, is_paused: bool, by: Cause | None = None, seconds: float | None = None
+    ) -> bool:
         """
         Stop handing out the requests of a thread (None: of the whole shard), or start again; returns whether this
-        changed anything. Who pauses it, and why, is kept until it is resumed.
+        changed anything. Who pauses it, and why, is kept until it is resumed: by somebody, or by itself after
+        *seconds*. The last pause with a cause says until when.
 
         A batch that a worker already has is finished. Resuming a thread ends its back-off.
+
+        Raises:
+            ValueError: *seconds* without a cause, or not within `SHORTEST_PAUSE_SECONDS` and `LONGEST_PAUSE_SECONDS`.
         """
 
     @abstractmethod

@@ -41,6 +41,7 @@ KINDS = {
     "quarantine": "hash",
     "acts": "hash",
     "pauses": "hash",
+    "resumes": "zset",
     "named": "hash",
 }
 """Every key of a shard, and what it holds."""

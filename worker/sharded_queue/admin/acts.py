@@ -42,6 +42,8 @@ class Given(NamedTuple):
     """What a terminal says where the person says nothing."""
     label: str = ""
     """Where a page has to ask for it before it can ask anything else."""
+    question: str = ""
+    """What a page asks beside the button."""
     kind: str = "text"
     """Of that question, as in HTML."""
 

@@ -118,8 +118,8 @@ class Thread(Answer, frozen=True):
     `explain`: the state of a thread, and why; it *moves* while it is bound. *owner* holds it, or held it until its
     lease ended: *lease_seconds* are left of that, none where it is below 0. *ahead*: threads that are bound before it.
     *waits_for*: threads of the previous layout. *flaw*: why its record cannot be read, if so. *act*: what has paused
-    it, if no person did. *paused_by*, *pause_reason*: who did, and why. *failures*: the last ones of a day, the
-    newest first.
+    it, if no person did. *paused_by*, *pause_reason*, *paused_until*: who did, why, and until when. *failures*: the
+    last ones of a day, the newest first.
     """
 
     handler: str
@@ -141,6 +141,7 @@ class Thread(Answer, frozen=True):
     act: str | None
     paused_by: str | None
     pause_reason: str | None
+    paused_until: str | None
     tubes: list[ThreadTube]
     progress: Progress | None
     failures: list[PastFailure]
@@ -309,7 +310,7 @@ class Run(Answer, frozen=True):
 class Paused(Answer, frozen=True):
     """
     `paused`: a handler as a whole (*thread* is null), or one of its threads. *act*: what has paused it, if no person
-    did. *by*, *reason*, *paused_at*: who did, as far as that was said.
+    did. *by*, *reason*, *paused_at*: who did, as far as that was said. *until*: when it is resumed by itself, if it is.
     """
 
     handler: str
@@ -318,6 +319,7 @@ class Paused(Answer, frozen=True):
     by: str | None = None
     reason: str | None = None
     paused_at: str | None = None
+    until: str | None = None
 
 
 class Switched(Answer, frozen=True):
@@ -480,16 +482,29 @@ def thread(handler: str, explained: state.ThreadState) -> Thread:
         act=explained.act,
         paused_by=explained.paused_by.actor if explained.paused_by else None,
         pause_reason=explained.paused_by.reason if explained.paused_by else None,
+        paused_until=paused_until(explained.paused_by),
         tubes=[ThreadTube(**tube._asdict()) for tube in explained.tubes],
         progress=progress(explained.progress),
         failures=[failure(past) for past in explained.failures],
     )
 
 
+def paused_until(by: state.PausedBy | None) -> str | None:
+    return None if by is None or by.until_ms is None else at(by.until_ms)
+
+
 def paused(handler: str, thread: str | None, by: state.PausedBy | None, act: str | None = None) -> Paused:
     if by is None:
         return Paused(handler=handler, thread=thread, act=act)
-    return Paused(handler=handler, thread=thread, act=act, by=by.actor, reason=by.reason, paused_at=at(by.paused_ms))
+    return Paused(
+        handler=handler,
+        thread=thread,
+        act=act,
+        by=by.actor,
+        reason=by.reason,
+        paused_at=at(by.paused_ms),
+        until=paused_until(by),
+    )
 
 
 def failure(past: state.PastFailure) -> PastFailure:

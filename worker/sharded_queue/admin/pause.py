@@ -1,5 +1,6 @@
 """Pause and resume handlers and threads, and list what is paused."""
 
+import re
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -7,13 +8,33 @@ from typing import ClassVar
 from sharded_queue.admin import answers
 from sharded_queue.admin.acts import Act, ActionContext, Plan, Step, given
 from sharded_queue.admin.handlers import must_have
-from sharded_queue.admin.reasons import checked_cause, given_actor, read_reason
+from sharded_queue.admin.reasons import checked_cause, given_actor, given_reason
+from sharded_queue.admin.words import duration
 from sharded_queue.printable import counted
 from sharded_queue.route import Route, checked
-from sharded_queue.storage import Cause, Storage
+from sharded_queue.storage import Cause, Storage, check_pause
 from sharded_queue.tube import Shard
 
 NO_REASON = "no reason given"
+DURATION = re.compile(r"(?:(\d{1,4})d)? ?(?:(\d{1,5})h)? ?(?:(\d{1,7})m)? ?(?:(\d{1,9})s)?")
+UNITS = 86_400, 3600, 60, 1
+
+
+def read_seconds(text: str) -> float:
+    """
+    Raises:
+        ValueError: this is not a time, or a pause cannot last so long.
+    """
+    found = DURATION.fullmatch(text.strip())
+    if not found or not any(found.groups()):
+        raise ValueError(f"{text!r:.80} is no length of time: write it as 90s, 30m, 2h or 1d12h")
+    seconds = sum(int(number) * unit for number, unit in zip(found.groups(), UNITS, strict=True) if number)
+    check_pause(Cause("somebody", NO_REASON), seconds)
+    return seconds
+
+
+def write_seconds(seconds: float) -> str:
+    return f"{int(seconds)}s"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +68,7 @@ class Switch(Act[answers.Switched]):
 
     async def steps(self, context: ActionContext) -> AsyncIterator[Step[answers.Switched]]:
         pause, cause = context.storage.pause, self.cause
-        changed = any([await pause(shard, self.thread, self.is_paused, cause) for shard in self.shards])
+        changed = any([await pause(shard, self.thread, self.is_paused, cause, self.lasts) for shard in self.shards])
         name, note = self.handler.name, await self.note(context)
         answer = answers.Switched(handler=name, thread=self.thread, paused=self.is_paused, changed=changed, note=note)
         yield Step(answer, notes=[note] * bool(note))
@@ -55,6 +76,11 @@ class Switch(Act[answers.Switched]):
     @property
     def cause(self) -> Cause | None:
         """Who does it and why, as far as that is kept."""
+        return None
+
+    @property
+    def lasts(self) -> float | None:
+        """Seconds until it ends by itself, None for never."""
         return None
 
     async def note(self, context: ActionContext) -> str:
@@ -73,13 +99,21 @@ class Pause(Switch):
     """
     Pause a handler, or one thread: workers finish their running batches and take no new ones.
 
-    Use --force for a handler or a thread that has no requests yet. `sharded-queue paused` lists what is paused, since
-    when, by whom and why.
+    It lasts until somebody resumes it, or for the time that --for gives: after it, the requests are handed out again by
+    themselves. Use --force for a handler or a thread that has no requests yet. `sharded-queue paused` lists what is
+    paused, since when, until when, by whom and why.
     """
 
     name, is_paused = "pause", True
-    reason: str = given(
-        "reason", "Why: a line that `paused` and `explain` show.", default="", read=read_reason, is_option=True
+    reason: str = given_reason("Why: a line that `paused` and `explain` show.")
+    seconds: float | None = given(
+        "for",
+        "After which time it is resumed by itself, such as 90s, 30m, 2h or 1d12h. Without it: never.",
+        default=None,
+        read=read_seconds,
+        write=write_seconds,
+        is_option=True,
+        question="For how long? 30m, 2h or 1d; nothing means until somebody resumes it",
     )
     actor: str = given_actor()
     force: bool = given("force", "Do it even if Redis has never seen this name.", default=False, is_flag=True)
@@ -89,7 +123,8 @@ class Pause(Switch):
             checked(Route(self.thread))
         waiting = await self.say_what_waits(context, must_exist=not self.force)
         scope = "It" if self.thread else "Every thread of it"
-        effect = f"{scope} finishes the batch that a worker has, then stands still; {waiting} wait now."
+        lasts = "" if self.seconds is None else f" for {duration(self.seconds)}"
+        effect = f"{scope} finishes the batch that a worker has, then stands still{lasts}; {waiting} wait now."
         return Plan(self, f"Pause {self.what}?", effect)
 
     @property
@@ -99,6 +134,10 @@ class Pause(Switch):
             BadField: a part is not a line of text.
         """
         return checked_cause(self.actor or "a program", self.reason or NO_REASON)
+
+    @property
+    def lasts(self) -> float | None:
+        return self.seconds
 
     async def note(self, context: ActionContext) -> str:
         hand = await self._count_in_hand(context)
@@ -115,7 +154,8 @@ class Pause(Switch):
         return sum(hold.in_hand for state in states for hold in state.held if hold.lease_seconds > 0)
 
     def outcome(self, changed: bool) -> str:
-        return "is paused" if changed else "was paused already"
+        lasts = "" if self.seconds is None else f"{'' if changed else ', now'} for {duration(self.seconds)}"
+        return ("is paused" if changed else "was paused already") + lasts
 
 
 @dataclass(frozen=True, kw_only=True)

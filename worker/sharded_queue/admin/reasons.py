@@ -37,6 +37,12 @@ def given_actor() -> Any:
     )
 
 
+def given_reason(help: str, **how: Any) -> Any:  # noqa: A002 - as click has it
+    """The field of an act that says why."""
+    asked = "Why? It is recorded"
+    return given("reason", help, default="", read=read_reason, is_option=True, question=asked, **how)
+
+
 def checked_cause(actor: str, reason: str) -> Cause:
     """
     Raises:
@@ -54,9 +60,7 @@ def checked_cause(actor: str, reason: str) -> Cause:
 class WithReason(Act[T]):
     """Something is taken away."""
 
-    reason: str = given(
-        "reason", "Why: a line that is recorded.", default="", read=read_reason, is_option=True, is_required=True
-    )
+    reason: str = given_reason("Why: a line that is recorded.", is_required=True)
     actor: str = given_actor()
 
     @property

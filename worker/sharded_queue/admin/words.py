@@ -225,7 +225,8 @@ def _pause(state: ThreadState) -> str:
 
 def paused_by(by: PausedBy) -> str:
     """To go behind what is paused."""
-    return f"since {instant(by.paused_ms)} by {printable(by.actor)}: {printable(by.reason)}"
+    until = "" if by.until_ms is None else f" until {instant(by.until_ms)}"
+    return f"since {instant(by.paused_ms)}{until} by {printable(by.actor)}: {printable(by.reason)}"
 
 
 def _back_off(state: ThreadState) -> str:

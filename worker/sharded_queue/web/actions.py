@@ -6,7 +6,7 @@ An act is asked for twice: `ask` makes the question of the confirmation, and `pe
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import islice
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.datastructures import QueryParams
 
@@ -36,14 +36,15 @@ class TooMany(NotPossible):
 
 
 class Input(NamedTuple):
-    """What a person has to say before the question can be asked. *fault*: what is wrong with the *value*."""
+    """What a person is asked. *fault*: what is wrong with the *value*."""
 
     name: str
     label: str
-    value: str
-    fault: str
-    kind: str
+    value: str = ""
+    fault: str = ""
+    kind: str = "text"
     """As in HTML."""
+    is_required: bool = True
 
 
 class Proposal(NamedTuple):
@@ -53,9 +54,10 @@ class Proposal(NamedTuple):
     effect: str
     fields: Sequence[tuple[str, str]]
     is_possible: bool
-    reason: Literal["", "optional", "required"]
-    """Whether the person may or has to say why."""
     first: Input | None
+    """What has to be said before the question can be asked."""
+    beside: Sequence[Input]
+    """What is asked beside the button."""
 
 
 class Desk(NamedTuple):
@@ -90,16 +92,15 @@ class Button:
             plan = await self._made(desk, form, texts).plan(desk.context)
         fields = [("handler", plan.act.handler.name), *plan.act.said()]
         first: Input | None = None
-        reason: Literal["", "optional", "required"] = ""
+        beside: list[Input] = []
         for each, how in given_fields(self.act):
             if how.label and getattr(plan.act, each.name) is None:
                 first = Input(how.name, how.label, wrong or plan.known, fault, how.kind)
-            if how.is_person or how.is_required or how.name in self.said:
+            if how.question:
+                beside.append(Input(how.name, how.question, is_required=how.is_required))
+            if how.is_person or how.is_required or how.question or how.name in self.said:
                 fields = [(name, text) for name, text in fields if name != how.name]
-            if how.name == "reason":
-                reason = "required" if how.is_required else "optional"
-                fields = [(name, text) for name, text in fields if name != how.name]
-        return Proposal(plan.question, plan.effect, fields, bool(plan.total), reason, first)
+        return Proposal(plan.question, plan.effect, fields, bool(plan.total), first, beside)
 
     async def perform(self, desk: Desk, form: Form, job: Job) -> None:
         act = self._made(desk, form, self._texts(form, job.person))

@@ -100,6 +100,7 @@ class MemoryShard:
         self.letters: dict[int, Dead] = {}
         self.acts: dict[str, str] = {}
         self.pauses: dict[str, PausedBy] = {}
+        self.resumes = ScoredSet()
         self.drops: deque[Drop] = deque(maxlen=DROPS_KEPT)
         self.due: SortedList[tuple[int, int, Entry]] = SortedList()
         self.cancelled: dict[int, int] = {}
@@ -144,6 +145,11 @@ class MemoryShard:
         if failure is None or failure.sequence != self.threads[thread][priority].head:
             return False
         return bool(failure.attempts or failure.crashes or failure.error)
+
+    def is_pause_over(self, name: str, now: int) -> bool:
+        """Whether the pause of a thread, or with '' that of the handler, is over though no worker polled since."""
+        ends = self.resumes.score(name)
+        return ends is not None and ends <= now
 
     def paused_threads(self) -> list[str]:
         """Threads that are paused one by one."""

@@ -49,6 +49,7 @@ from sharded_queue.storage import (
     Target,
     Waiting,
     check_numbers,
+    check_pause,
 )
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Layout, Shard, Tube
@@ -167,10 +168,11 @@ class RuntimeStorage(Storage):
     async def has_identities(self, shard: Shard) -> bool:
         return bool(self.shards[shard].identities)
 
-    async def pause(self, shard: Shard, thread: str | None, is_paused: bool, by: Cause | None = None) -> bool:
-        if by:
-            by.check()
-        return pause(self.shards[shard], thread, is_paused, by, self.shards.clock())
+    async def pause(
+        self, shard: Shard, thread: str | None, is_paused: bool, by: Cause | None = None, seconds: float | None = None
+    ) -> bool:
+        check_pause(by, seconds)
+        return pause(self.shards[shard], thread, is_paused, by, seconds, self.shards.clock())
 
     async def pauses(self, shard: Shard) -> dict[str, PausedBy]:
         return dict(self.shards[shard].pauses)

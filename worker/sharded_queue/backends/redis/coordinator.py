@@ -220,7 +220,10 @@ class RedisCoordinator(Coordinator):
 
     def _outlook_keys(self, shard: Shard) -> list[str]:
         base, lock = self.keys.base(shard), self.keys.lock(shard)
-        return [f"{lock}:leases", *(f"{base}:{name}" for name in ("blocked", "due", "ready", "unparking", "counters"))]
+        return [
+            f"{lock}:leases",
+            *(f"{base}:{name}" for name in ("blocked", "due", "ready", "unparking", "counters", "resumes")),
+        ]
 
     async def wait(self, shards: Sequence[Shard], owner: str, seconds: float) -> Shard | Arrival | None:
         try:

@@ -62,6 +62,7 @@ from sharded_queue.storage import (
     Waiting,
     check_due,
     check_numbers,
+    check_pause,
     priorities_full,
     queue_full,
     uncertain_registration,
@@ -97,7 +98,7 @@ LETTER = re.compile(rb"([0-9]{1,9}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,1
 PROGRESS = re.compile(rb"[0-9]+ -?[0-9]+ ([0-9]{1,15}) ([0-9]{1,16}) ([0-9]{1,16}|-) (.*)", re.DOTALL)
 PAST_FAILURE = re.compile(rb"([0-9]{1,15}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ([0-9]{1,9}) ")
 ABOUT = re.compile(r"(\S+) (\S+) ([0-9]{1,9}) ([0-9]{1,15})(?: ([0-9]{1,9}))?(?: .*)?", re.DOTALL)
-PAUSED_BY = re.compile(rb"([0-9]{13}) ([0-9]{1,9}) ")
+PAUSED_BY = re.compile(rb"([0-9]{13}) ([0-9]{13}|-) ([0-9]{1,9}) ")
 DROP = re.compile(rb"([0-9]{13}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9]{1,9}) ([0-9]{1,16}) ")
 FIRST_MOMENT_MS, LAST_MOMENT_MS = 10**12, 10**13
 """The times that have thirteen digits, as a message begins with: from 2001 to 2286."""
@@ -435,10 +436,12 @@ class RedisStorage(Storage):
         records = await self.scripts.ask(base, "LRANGE", f"{base}:drops", 0, count - 1, seconds=settings.redis_timeout)
         return [drop for record in records if (drop := _drop(record))]
 
-    async def pause(self, shard: Shard, thread: str | None, is_paused: bool, by: Cause | None = None) -> bool:
-        if by:
-            by.check()
-        arguments = [thread or "", int(is_paused), *(by or ("", ""))]
+    async def pause(
+        self, shard: Shard, thread: str | None, is_paused: bool, by: Cause | None = None, seconds: float | None = None
+    ) -> bool:
+        check_pause(by, seconds)
+        lasts = "" if seconds is None else int(seconds * 1000)
+        arguments = [thread or "", int(is_paused), *(by or ("", "")), lasts]
         return bool(await self._order("pause", shard, arguments, settings.redis_timeout))
 
     async def pauses(self, shard: Shard) -> dict[str, PausedBy]:
@@ -758,10 +761,11 @@ def _paused_by(record: bytes) -> PausedBy | None:
     """None for what is no record of ours."""
     if not (found := PAUSED_BY.match(record)):
         return None
-    paused_ms, actor_bytes = map(int, found.groups())
+    paused_ms, until_ms, actor_bytes = found.groups()
     rest = record[found.end() :]
-    texts = rest[:actor_bytes].decode("utf-8", "replace"), rest[actor_bytes:].decode("utf-8", "replace")
-    return PausedBy(paused_ms, *texts)
+    actor, reason = rest[: int(actor_bytes)], rest[int(actor_bytes) :]
+    texts = actor.decode("utf-8", "replace"), reason.decode("utf-8", "replace")
+    return PausedBy(int(paused_ms), *texts, None if until_ms == b"-" else int(until_ms))
 
 
 def _progress(now: int, text: bytes) -> Progress | None:

@@ -30,5 +30,6 @@ def paused(sought: HandlerSelection, as_json: bool) -> None:
 def paused_words(each: answers.Paused) -> str:
     what = name_of(each.handler, each.thread)
     if each.by:
-        return f"{what}, since {(each.paused_at or '')[:19]}Z by {each.by}: {each.reason}"
+        until = f" until {each.until[:19]}Z" if each.until else ""
+        return f"{what}, since {(each.paused_at or '')[:19]}Z{until} by {each.by}: {each.reason}"
     return f"{what}: {each.act}" if each.act else what

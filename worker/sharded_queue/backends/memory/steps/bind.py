@@ -2,6 +2,7 @@
 
 from sharded_queue.backends.memory.shard import HoldRecord, MemoryShard, share_of
 from sharded_queue.backends.memory.steps.outlook import soonest
+from sharded_queue.backends.memory.steps.pause import end_pause
 from sharded_queue.coordinator import BindRequest, Bound
 from sharded_queue.lease import Lease
 from sharded_queue.storage import Batch
@@ -44,12 +45,14 @@ def _clamp_leases(shard: MemoryShard, latest: int, now: int) -> None:
 
 
 def _free_threads(shard: MemoryShard, crash_limit: int, now: int) -> None:
-    """Threads whose leases expired, and those whose back-offs ended."""
+    """Threads whose leases expired, and those whose back-offs or pauses ended."""
     for thread in shard.leases.up_to(now):
         shard.expire(thread, crash_limit, now)
     for thread in shard.blocked.up_to(now):
         shard.blocked.discard(thread)
         shard.make_ready(thread)
+    for thread in shard.resumes.up_to(now):
+        end_pause(shard, thread)
 
 
 def _unpark(shard: MemoryShard) -> None:

@@ -1,5 +1,7 @@
 """Everything that decides whether a thread moves."""
 
+from math import inf
+
 from sharded_queue.backends.memory.shard import MemoryShard, TubeBuffer
 from sharded_queue.backends.memory.steps.workers import workers
 from sharded_queue.state import ThreadState, TubeState, busy_seconds
@@ -7,12 +9,16 @@ from sharded_queue.state import ThreadState, TubeState, busy_seconds
 
 def explain(shard: MemoryShard, thread: str, now: int) -> ThreadState:
     held, blocked = shard.held.get(thread), shard.blocked.score(thread)
+    if shard.is_pause_over(thread, now) and thread not in shard.acts:
+        blocked = None
+    is_paused = shard.is_paused and not shard.is_pause_over("", now)
+    by = shard.pauses.get(thread) if blocked == inf else None
     return ThreadState(
         thread=thread,
         tubes=[
             _tube_state(shard, thread, priority, tube, now) for priority, tube in shard.threads.get(thread, {}).items()
         ],
-        is_handler_paused=shard.is_paused,
+        is_handler_paused=is_paused,
         owner=held.owner if held else None,
         lease_seconds=(shard.leases[thread] - now) / 1000 if held else None,
         blocked_seconds=None if blocked is None else (blocked - now) / 1000,
@@ -21,7 +27,7 @@ def explain(shard: MemoryShard, thread: str, now: int) -> ThreadState:
         in_hand=max(0, held.last - held.first + 1) if held else 0,
         busy_seconds=None if held is None else busy_seconds(held.since_ms, now),
         act=shard.acts.get(thread),
-        paused_by=shard.pauses.get(thread) or (shard.pauses.get("") if shard.is_paused else None),
+        paused_by=by or (shard.pauses.get("") if is_paused else None),
         bound=len(shard.leases.above(now)),
         progress=shard.progress_of(thread, now),
         failures=shard.history.get(thread, []),

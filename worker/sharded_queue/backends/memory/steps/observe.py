@@ -1,6 +1,7 @@
 """The state of a shard, with a bounded number of tubes, threads and holds."""
 
 from collections.abc import Iterator, Sequence
+from math import inf
 
 from sharded_queue.backends.memory.shard import MemoryShard, depth_of
 from sharded_queue.backends.memory.steps.workers import workers
@@ -30,7 +31,7 @@ def observe(shard: MemoryShard, worst: int, holds: int, now: int) -> ShardState:
         dead=shard.dead,
         busy_seconds=shard.busy_seconds,
         born=shard.born,
-        is_paused=shard.is_paused,
+        is_paused=_is_paused(shard, now),
         delayed=len(shard.due),
         overdue=sum(due <= now for due, _, _ in shard.due) + len(shard.occurrences.up_to(now)),
         overdue_seconds=_overdue_seconds(shard, now),
@@ -43,7 +44,7 @@ def observe(shard: MemoryShard, worst: int, holds: int, now: int) -> ShardState:
         parked=len(shard.parked),
         parked_depth=sum(depth_of(shard.threads[thread]) for thread, _ in shard.parked.lowest(SWEEP)),
         letters=len(shard.letters),
-        paused=len(shard.paused_threads()),
+        paused=sum(not shard.is_pause_over(thread, now) for thread in shard.paused_threads()),
         blocked_threads=list(_blocked_threads(shard, now)),
         concurrencies=sorted({about.concurrency for about in _told_lately(shard, now)}),
     )
@@ -61,7 +62,8 @@ def _deepest(shard: MemoryShard, worst: int) -> list[tuple[str, int]]:
 
 
 def _blocked_threads(shard: MemoryShard, now: int) -> Iterator[Blocked]:
-    for thread, until in shard.blocked.lowest(SWEEP):
+    till = dict(shard.blocked.lowest(SWEEP)) | {name: ends for name, ends in shard.resumes.lowest(SWEEP) if name}
+    for thread, until in sorted(till.items(), key=lambda each: (each[1], each[0]))[:SWEEP]:
         if tubes := shard.threads.get(thread):
             yield Blocked(thread, depth_of(tubes), max(0.0, (until - now) / 1000))
 
@@ -86,11 +88,16 @@ def _tube_lag(shard: MemoryShard, name: str, stamp: int, now: int) -> TubeLag:
 def _state_of(shard: MemoryShard, thread: str, priority: int, now: int) -> State:
     if thread in shard.held and shard.leases[thread] > now:
         return "failing" if shard.has_failed(thread, priority) else "bound"
-    if shard.is_thread_paused(thread):
+    is_over = shard.is_pause_over(thread, now)
+    if _is_paused(shard, now) or (shard.blocked.score(thread) == inf and not is_over):
         return "paused"
     if thread in shard.parked:
         return "parked"
-    return "ready" if shard.blocked.score(thread) is None else "blocked"
+    return "ready" if thread not in shard.blocked or is_over else "blocked"
+
+
+def _is_paused(shard: MemoryShard, now: int) -> bool:
+    return shard.is_paused and not shard.is_pause_over("", now)
 
 
 def _holds(shard: MemoryShard, count: int, waiting: Sequence[str], now: int) -> Iterator[Hold]:

@@ -70,11 +70,11 @@ def _put_back(shard: MemoryShard, letter: Dead, target: Target) -> None:
 def _switch(shard: MemoryShard, thread: str, *, is_over: bool) -> bool:
     """Pause a thread until the last step, and end that pause with it; returns whether it ended."""
     if is_over:
-        is_ours = shard.acts.pop(thread, None) is not None
+        is_ours = shard.acts.pop(thread, None) is not None and thread not in shard.resumes
         if is_ours:
             shard.blocked.discard(thread)
         return is_ours
-    if shard.blocked.score(thread) != inf:
+    if shard.blocked.score(thread) != inf or thread in shard.resumes:  # that pause may end before the last step
         shard.acts[thread] = REPLAY
         shard.blocked.put(thread, inf)
         shard.ready.discard(thread)

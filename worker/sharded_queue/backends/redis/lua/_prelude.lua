@@ -58,7 +58,8 @@
 --                 says that the worker has nothing in a call but the request in hand: earlier releases read the same number
 -- acts      HASH  thread -> why an act of several steps has paused it; the last step resumes it. A pause that a person set
 --                 has no field here
--- pauses    HASH  thread, or '' for the handler -> "ms, bytes of actor, actor reason": which person paused it, and why
+-- pauses    HASH  thread, or '' for the handler -> "ms, end, bytes of actor, actor reason": which person paused
+--                 it until when ('-' where it is for somebody to end), and why; resumes ZSET thread, or '', by that end
 -- quarantine HASH "thread NAME", "delayed NUMBER" or "schedule NAME" -> why its record cannot be read. Such a thread is
 --                 blocked, and such a delayed request or schedule is not due
 --
@@ -107,6 +108,7 @@ local WORKERS = lock .. ':workers'
 local QUARANTINE = base .. ':quarantine'
 local ACTS = base .. ':acts'
 local PAUSES = base .. ':pauses'
+local RESUMES = base .. ':resumes'
 local WAKE_LIMIT, CHUNK, STEP = 16, 4000, 1000
 
 -- Of one thread: each of its tubes is read in every step about the thread.
@@ -192,7 +194,7 @@ local function keys_by_kind()
     hash = ':threads :failures :counters :later :letters :firsts :schedules :skipping :quarantine :history :acts '
       .. ':named :pauses lock:held',
     zset = ':ready :blocked :oldest :deep :dead :due :cancelled :identities :occurrences :old :parked :unparking :failed '
-      .. 'lock:leases lock:cordoned lock:workers',
+      .. ':resumes lock:leases lock:cordoned lock:workers',
     list = ':wake :drops',
     string = ':layout',
   }) do
@@ -689,6 +691,30 @@ local function make_ready(thread, tubes, is_unparked, oldest)
   end
   redis.call('ZADD', READY, oldest, thread)
   woken = woken + 1
+end
+
+-- Give the requests of a thread out again, or with '' those of the whole handler. Returns 1 if they were withheld.
+local function resume(thread)
+  local changed
+  if thread == '' then
+    changed = redis.call('HDEL', COUNTERS, 'paused')
+    woken = WAKE_LIMIT
+  else
+    changed = redis.call('ZREM', BLOCKED, thread)
+    redis.call('HDEL', ACTS, thread)
+    redis.call('HDEL', QUARANTINE, 'thread ' .. thread)
+    if not held_of(thread) then make_ready(thread, tubes_of(thread)) end
+  end
+  redis.call('HDEL', PAUSES, thread)
+  redis.call('ZREM', RESUMES, thread)
+  return changed
+end
+
+-- The end of a pause has come. The last step of an act that has paused the thread as well resumes it.
+local function end_pause(thread)
+  if not redis.call('HGET', ACTS, thread) then return resume(thread) end
+  redis.call('HDEL', PAUSES, thread)
+  redis.call('ZREM', RESUMES, thread)
 end
 
 -- A ready thread is as old as its oldest request, even one that comes later: delayed, or handled in vain.

@@ -13,6 +13,7 @@ local owner, threads, wanted = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6])
 local lease, crash_limit, ageing, room = tonumber(ARGV[7]), tonumber(ARGV[8]), ARGV[9], tonumber(ARGV[10])
 
 local reply = { -1, 0, -1 }
+local counted
 
 local function grant(thread, fence, priority, first, attempt, messages)
   if not messages then return end
@@ -26,11 +27,18 @@ local function first_moment(key)
   return tonumber(redis.call('ZRANGE', key, '0', '0', 'WITHSCORES')[2]) or math.huge
 end
 
+-- When the first back-off ends, or the first pause that ends by itself.
+local function first_freed()
+  local first = redis.call('ZRANGE', BLOCKED, '0', '0', 'WITHSCORES')[2]
+  if not first and not counted[4] then return math.huge end
+  return math.min(tonumber(first or nil) or math.huge, first_moment(RESUMES))
+end
+
 -- Answer until when a thread may become free, and until when a schedule occurs. `ends` and `free`: when the first lease
--- and the first back-off end, if the caller knows it.
+-- and the first back-off or pause end, if the caller knows it.
 local function look_ahead(occurs, ends, free)
   local due = has_waiting and math.huge or first_moment(DUE)
-  local soonest = math.min(ends or first_moment(LEASES), free or first_moment(BLOCKED), due)
+  local soonest = math.min(ends or first_moment(LEASES), free or first_freed(), due)
   if soonest < 1e14 then reply[1] = math.max(soonest - now, 0) end
   if shift then reply[1] = 0 end
   if occurs < 1e14 then reply[3] = math.max(occurs - now, 0) end
@@ -45,7 +53,7 @@ end
 -- 1. Compare the call with the one before. A call that comes late binds nothing: its caller has gone on, and would
 -- never know of the threads.
 
-local counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused', 'format', 'shift')
+counted = redis.call('HMGET', COUNTERS, 'fence', 'largest', 'latest', 'paused', 'format', 'shift')
 check_format(counted[5])
 local known_call = redis.call('SET', KEYS[3], ARGV[1], 'EX', CALLER_SECONDS, 'GET') or ''
 local before, bound_before = string.match(known_call, '^(%d+) ?(.*)$')
@@ -68,17 +76,18 @@ if before == call then
   return reply
 end
 
--- 2. Free threads: those whose leases or back-offs ended, and those whose requests or layout have become due.
+-- 2. Free threads: those whose leases, back-offs or pauses ended, and those whose requests or layout have become due.
 
 follow_clock(counted[3], counted[6])
 
 -- A clock that was set back must not freeze a thread. The last lease to end shows whether any is too long.
 local till = integer(now + lease)
 local is_late = tonumber(redis.call('ZRANGE', LEASES, '-1', '-1', 'WITHSCORES')[2] or 0) > now + lease
-local ends, free = first_moment(LEASES), first_moment(BLOCKED)
+local ends, free = first_moment(LEASES), first_freed()
 local over = ends <= now and redis.call('ZRANGEBYSCORE', LEASES, '-inf', now_text, 'LIMIT', '0', SWEEP) or {}
 local ripe = free <= now and redis.call('ZRANGEBYSCORE', BLOCKED, '-inf', now_text, 'LIMIT', '0', SWEEP) or {}
-if is_late or #over + #ripe > 0 or before > heard then
+local paused = free <= now and redis.call('ZRANGEBYSCORE', RESUMES, '-inf', now_text, 'LIMIT', '0', SWEEP) or {}
+if is_late or #over + #ripe + #paused > 0 or before > heard then
   rarely().check_kinds()
   ends, free = nil, nil -- the writes that follow change both
 end
@@ -87,6 +96,10 @@ for _, thread in ipairs(over) do rarely().expire(thread, crash_limit) end
 for _, thread in ipairs(ripe) do
   redis.call('ZREM', BLOCKED, thread)
   rarely().make_ready(thread, rarely().tubes_of(thread))
+end
+for _, thread in ipairs(paused) do
+  rarely().end_pause(thread)
+  if thread == '' then counted[4] = false end
 end
 promote()
 unpark()

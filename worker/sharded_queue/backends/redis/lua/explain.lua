@@ -18,12 +18,20 @@ for i, tube in ipairs(known or {}) do
   tubes[i] = { tube.priority, tube.head, tube.tail - tube.head, redis.call('ZSCORE', OLDEST, member) or integer(now),
                failure_of(thread, tube.priority) and redis.call('HGET', FAILURES, member) or '' }
 end
-local all_paused = redis.call('HEXISTS', COUNTERS, 'paused')
+-- A pause whose end has come is over, though no worker has polled since.
+local function is_over(name)
+  local ends = redis.call('ZSCORE', RESUMES, name)
+  return ends and tonumber(ends) <= now
+end
+
+local all_paused = redis.call('HEXISTS', COUNTERS, 'paused') == 1 and not is_over('') and 1 or 0
+local act = redis.call('HGET', ACTS, thread) or ''
+if is_withheld(till) then till = act == '' and is_over(thread) and '' or PAUSED end
 return { now, all_paused, read_hold(hold) and hold or '',
-         redis.call('ZSCORE', LEASES, thread) or '', is_withheld(till) and PAUSED or till or '',
+         redis.call('ZSCORE', LEASES, thread) or '', till or '',
          redis.call('ZRANK', READY, thread) or -1, tubes, residue and 1 or 0,
          residue and redis.call('ZRANGEBYSCORE', OLD, residue, residue, 'LIMIT', 0, 100) or {},
          redis.call('ZCOUNT', LEASES, '(' .. integer(now), '+inf'), redis.call('HGET', COUNTERS, 'polled') or '', flaw,
          redis.call('HGET', HISTORY, thread) or '', progress_of(thread, read_hold(hold)),
-         redis.call('HGET', ACTS, thread) or '', told.err and {} or told,
-         redis.call('HGET', PAUSES, thread) or all_paused == 1 and redis.call('HGET', PAUSES, '') or '' }
+         act, told.err and {} or told,
+         till == PAUSED and redis.call('HGET', PAUSES, thread) or all_paused == 1 and redis.call('HGET', PAUSES, '') or '' }

@@ -17,6 +17,8 @@ local worst, most_holds = tonumber(ARGV[1]), tonumber(ARGV[2])
 local counters = redis.call('HMGET', COUNTERS,
   'depth', 'registered', 'settled', 'dead', 'busy_us', 'born', 'polled', 'duplicates', 'paused')
 local paused = counters[#counters]
+-- thread, or '' -> when its pause ends by itself.
+local ends_at = {}
 -- thread -> whether its lease lasts; thread -> when its lease ends, as far as it was read; the holds of the answer
 local holds, ends, held = {}, {}, {}
 
@@ -55,9 +57,10 @@ local function state_of(thread, priority, head)
   if holds[thread] then return has_failed(thread, priority, head) and 'failing' or 'bound' end
   local blocked = redis.call('ZSCORE', BLOCKED, thread)
   if blocked and redis.call('HGET', QUARANTINE, 'thread ' .. thread) then return 'quarantined' end
-  if paused or is_withheld(blocked) then return 'paused' end
+  local is_over = ends_at[thread] and tonumber(ends_at[thread]) <= now
+  if paused or is_withheld(blocked) and not is_over then return 'paused' end
   if redis.call('ZSCORE', PARKED, thread) then return 'parked' end
-  return blocked and 'blocked' or 'ready'
+  return blocked and not is_over and 'blocked' or 'ready'
 end
 
 -- How many requests one tube has, and the number of the first, by the record of its thread; nil where it has none. The
@@ -124,14 +127,36 @@ local function deepest_threads()
   return deepest
 end
 
+-- The first pauses that end by themselves. One whose end has come is over, though no worker has polled since.
+local function read_resumes()
+  local resumes = redis.call('ZRANGE', RESUMES, 0, LOOKED_AT - 1, 'WITHSCORES')
+  for i = 1, #resumes, 2 do ends_at[resumes[i]] = resumes[i + 1] end
+  if paused and ends_at[''] and tonumber(ends_at['']) <= now then paused, counters[#counters] = false, false end
+end
+
+local function count_paused()
+  local count = redis.call('ZCOUNT', BLOCKED, PAUSED, PAUSED)
+  for name, ends in pairs(ends_at) do
+    if name ~= '' and tonumber(ends) <= now then count = count - 1 end
+  end
+  return math.max(0, count)
+end
+
 local function blocked_threads()
   local blocked, threads, found = redis.call('ZRANGE', BLOCKED, 0, LOOKED_AT - 1, 'WITHSCORES'), {}, {}
   if #blocked == 0 then return found end
-  for i = 1, #blocked, 2 do threads[#threads + 1] = blocked[i] end
-  for i, deep in ipairs(redis.call('ZMSCORE', DEEP, unpack(threads))) do
+  local till = {}
+  for i = 1, #blocked, 2 do till[blocked[i]] = blocked[i + 1] end
+  for thread, ends in pairs(ends_at) do till[thread] = thread ~= '' and ends or nil end
+  for thread in pairs(till) do threads[#threads + 1] = thread end
+  table.sort(threads, function(a, b)
+    local first, second = tonumber(till[a]), tonumber(till[b])
+    return first < second or first == second and a < b
+  end)
+  for i, deep in ipairs(redis.call('ZMSCORE', DEEP, unpack(threads, 1, math.min(#threads, LOOKED_AT)))) do
     if deep or redis.call('HGET', THREADS, threads[i]) then
       local at = #found
-      found[at + 1], found[at + 2], found[at + 3] = threads[i], blocked[2 * i], deep or '1'
+      found[at + 1], found[at + 2], found[at + 3] = threads[i], till[threads[i]], deep or '1'
     end
   end
   return found
@@ -167,7 +192,8 @@ end
 
 -- Counters that are none are left to the long answer, which names them.
 local function short_answer()
-  local waiting = redis.call('EXISTS', THREADS, READY, OLDEST, DEEP, BLOCKED, DUE, OCCURRENCES, OLD, PARKED, LEASES, QUARANTINE)
+  local waiting = redis.call('EXISTS', THREADS, READY, OLDEST, DEEP, BLOCKED, DUE, OCCURRENCES, OLD, PARKED, LEASES, QUARANTINE,
+    RESUMES)
   if waiting > 0 then return nil end
   local values = {}
   for i, value in ipairs(counters) do values[i] = value or '-' end
@@ -180,6 +206,7 @@ end
 check_format()
 local short = short_answer()
 if short then return short end
+read_resumes()
 list_first_holds()
 local oldest = oldest_tubes()
 local overdue = redis.call('ZCOUNT', DUE, '-inf', now_text) + redis.call('ZCOUNT', OCCURRENCES, '-inf', now_text)
@@ -188,5 +215,5 @@ return { now, counters, redis.call('HLEN', THREADS), count_ready(),
          deepest_threads(), oldest, held, redis.call('ZCARD', DUE),
          overdue, redis.call('ZCARD', OCCURRENCES), redis.call('GET', LAYOUT) or '', redis.call('ZCARD', OLD),
          redis.call('ZCARD', PARKED), parked_depth(), redis.call('ZCARD', DEAD),
-         redis.call('ZCOUNT', BLOCKED, PAUSED, PAUSED), redis.call('HLEN', QUARANTINE), blocked_threads(),
+         count_paused(), redis.call('HLEN', QUARANTINE), blocked_threads(),
          concurrencies(), overdue_since(overdue), told[2] or '' }

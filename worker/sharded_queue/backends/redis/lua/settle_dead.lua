@@ -103,11 +103,12 @@ local function read_letters(sequence)
 end
 
 -- Pause a thread until the last step, and end that pause with it; returns whether it ended. A pause that a person set
--- stays.
+-- stays; where it may end by itself before the last step, the thread is paused beside it.
 local function switch(thread, put, is_over)
+  local is_passing = put.is_stopped and redis.call('ZSCORE', RESUMES, thread)
   if is_over then
-    return redis.call('HDEL', ACTS, thread) == 1 and redis.call('ZREM', BLOCKED, thread) == 1
-  elseif not put.is_stopped then
+    return redis.call('HDEL', ACTS, thread) == 1 and not is_passing and redis.call('ZREM', BLOCKED, thread) == 1
+  elseif not put.is_stopped or is_passing then
     redis.call('HSET', ACTS, thread, REPLAY)
     redis.call('ZADD', BLOCKED, PAUSED, thread)
     redis.call('ZREM', READY, thread)
