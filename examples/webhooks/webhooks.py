@@ -9,15 +9,17 @@ import hmac
 import os
 import sys
 import time
+from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 from uuid import uuid4
 
 import httpx
 
-from sharded_queue import Handler, Retry, Route, SyncQueue, current
+from sharded_queue import GiveUp, Handler, Retry, Route, Snooze, SyncQueue, current
 
 SECRET = os.environ.get("WEBHOOK_SECRET", "of an example")
 TIMEOUT_SECONDS = 10.0
+LONGEST_WAIT_SECONDS = 3600
 
 
 class Event(NamedTuple):
@@ -55,10 +57,27 @@ class WebhookHandler(Handler[Event]):
             "webhook-signature": signature(event.id, sent_at, event.body),
         }
         answer = await self.client.post(event.url, content=event.body, headers=headers)
+        if answer.status_code == 410:
+            raise GiveUp("410: the customer has closed this address")
+        if answer.status_code == 429:
+            raise Snooze(wait_seconds(answer.headers.get("retry-after", "")), "429 by the customer")
         answer.raise_for_status()
 
     async def stop(self) -> None:
         await self.client.aclose()
+
+
+def wait_seconds(retry_after: str) -> float:
+    """Of an answer's `Retry-After`, which is a number of seconds or a date; a minute if it is neither."""
+    try:
+        seconds = (
+            float(retry_after)
+            if retry_after.isdigit()
+            else parsedate_to_datetime(retry_after).timestamp() - time.time()
+        )
+    except ValueError:
+        seconds = 60.0
+    return min(max(seconds, 1.0), LONGEST_WAIT_SECONDS)
 
 
 def signature(event_id: str, sent_at: str, body: str) -> str:

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from sharded_queue import Handler, KeyRoute, Retry, Route, current
+from sharded_queue import Handler, KeyRoute, Retry, Route, Snooze, current
 
 
 class Job(Handler):
@@ -26,6 +26,8 @@ class Job(Handler):
                     await asyncio.Event().wait()
                 case "works":
                     await asyncio.sleep(0.05)
+                case "snoozes":
+                    raise Snooze(3600, "the bank is closed")
                 case "fails" | "hangs-at-last" | "hangs-alone":
                     raise TimeoutError("the bank did not answer")
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable
+from math import inf
 from typing import Any, NamedTuple, TypeVar
 
 from hypothesis import strategies as st
@@ -481,6 +482,31 @@ class Machine(RuleBasedStateMachine):
                 storage.fail(
                     Failure(
                         batch.lease, batch.tube.priority, batch.first, 0, "", call=call, last=batch.first + count - 1
+                    )
+                )
+                for storage, batch in ((self.memory_storage, pair.memory), (self.redis_storage, pair.redis))
+            ]
+        )
+
+    @precondition(lambda self: self.batches)
+    @rule(place=places, count=st.integers(1, 4), most=st.sampled_from([1, 2, inf]), fates=losses)
+    def snooze(self, place: int, count: int, most: float, fates: list[str]) -> None:
+        pair, call = self.pair_at(place), self.call_of(self.pair_at(place))
+        self.clock.tick()
+        self.lose(fates if self.is_held(pair) else [])
+        self.same_answer(
+            *[
+                storage.fail(
+                    Failure(
+                        batch.lease,
+                        batch.tube.priority,
+                        batch.first,
+                        batch.attempt - 1,
+                        "429",
+                        DELAY_SECONDS,
+                        call,
+                        last=batch.first + count - 1,
+                        most_snoozes=most,
                     )
                 )
                 for storage, batch in ((self.memory_storage, pair.memory), (self.redis_storage, pair.redis))

@@ -133,6 +133,11 @@ async def take_apart(backend: RedisBackend, batch: Batch) -> bool:
     return await backend.storage.fail(Failure(batch.lease, 0, batch.first, 0, "", call=1, last=batch.last))
 
 
+async def doze(backend: RedisBackend, batch: Batch) -> bool:
+    failure = Failure(batch.lease, 0, batch.first, 0, "429", 60, call=1, last=batch.last, most_snoozes=3)
+    return await backend.storage.fail(failure)
+
+
 async def bind(backend: RedisBackend, _: Any) -> Any:
     return [handed(batch) for batch in await backend.bind("w/1", wanted=1)]
 
@@ -223,6 +228,7 @@ DEEDS = {
     ),
     "fail": Deed(bury, lambda backend, batch: settle(backend, batch, 2, None, 2), bound),
     "fail a whole batch": Deed(take_apart, lambda backend, batch: settle(backend, batch, 2, batch.first, 4), bound_all),
+    "fail a request that snoozes": Deed(doze, lambda backend, _: backend.storage.pause(SHARD, "a", False), bound_all),
     "bind": Deed(bind, bind_another, lambda backend: backend.register("a", "1")),
     "bind nothing": Deed(bind, bind_another, nothing),
     "release": Deed(release, lambda backend, _: backend.bind_one("w/2"), bound),

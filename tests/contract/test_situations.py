@@ -313,6 +313,14 @@ def _(scene: Scene) -> Said:
     return scene.explain("7", Patient)
 
 
+@situation("A request snoozes")
+def _(scene: Scene) -> Said:
+    scene.register(Job, "7 snoozes")
+    scene.work()
+    scene.thread("7", lambda state: state.blocked_seconds)
+    return scene.explain("7")
+
+
 @situation("A request killed a worker, and another one tries it")
 def _(scene: Scene) -> Said:
     _kill(scene)

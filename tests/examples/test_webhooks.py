@@ -1,7 +1,9 @@
 """Webhooks to a receiver that fails for a while, is slow, or refuses an event for good."""
 
+import itertools
 import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -38,6 +40,8 @@ class Customers:
                     customers.is_closing.wait(60)
                     return
                 self.send_response(status)
+                if status == 429:
+                    self.send_header("Retry-After", "1")
                 self.end_headers()
 
             def log_message(self, *_: object) -> None: ...
@@ -134,6 +138,35 @@ def test_an_event_in_the_middle_is_tried_again_and_those_before_it_are_not(opene
     webhooks.customers.wait_for("ann", str(EVENTS - 1))
 
     assert webhooks.customers.of("ann") == [str(number) for number in range(EVENTS)]
+
+
+def test_a_customer_who_limits_the_rate_is_left_alone_for_as_long_as_they_say(opened: Open) -> None:
+    """However often: with one try an event would be dead after the first 429, if that counted."""
+    asked: list[float] = []
+
+    def judge(_: str, event: str, number: int) -> int:
+        if event == "2":
+            asked.append(time.monotonic())
+        return 429 if event == "2" and number <= 2 else 204
+
+    webhooks = opened(judge, tries=1)
+    webhooks.register("ann")
+    webhooks.customers.wait_for("ann", str(EVENTS - 1))
+
+    assert webhooks.customers.of("ann") == ["0", "1", *[str(number) for number in range(EVENTS)]]  # at most twice
+    assert [later - earlier >= 1 for earlier, later in itertools.pairwise(asked)] == [True, True]
+
+
+def test_an_event_for_a_closed_address_is_given_up_at_once(opened: Open) -> None:
+    webhooks = opened(lambda _, event, __: 410 if event == "2" else 204)
+    webhooks.register("ann")
+    webhooks.customers.wait_for("ann", str(EVENTS - 1))
+
+    assert webhooks.customers.of("ann") == ["0", "1", "3", "4", "5"]
+    assert webhooks.customers.tries["ann", "2"] == 2  # in a batch, then alone
+    assert "the customer has closed this address" in webhooks.recipe.run(
+        "sharded-queue dead list webhooks.WebhookHandler"
+    )
 
 
 def test_an_answer_that_comes_too_late_counts_as_none(opened: Open) -> None:

@@ -323,8 +323,8 @@ MUTANTS = [
     Mutant(
         "in memory a failure before a failed batch forgets the batch",
         "backends/memory/steps/fail.py",
-        "record = FailureRecord(failure.sequence, _last_suspect(record, failure.sequence))",
-        "record = FailureRecord(failure.sequence, failure.sequence)",
+        "return FailureRecord(failure.sequence, _last_suspect(record, failure.sequence))",
+        "return FailureRecord(failure.sequence, failure.sequence)",
         (ONE_BY_ONE + "requests_stay_apart_whatever_becomes_of_the_first",),
     ),
     Mutant(

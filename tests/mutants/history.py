@@ -45,7 +45,7 @@ MUTANTS = [
     Mutant(
         "a failure that is put off leaves no trace",
         FAIL,
-        "  note_failed(thread, priority, sequence, attempt, reason, ARGV[11])\n",
+        "  if not snoozes then note_failed(thread, priority, sequence, attempt, reason, ARGV[11]) end\n",
         "",
         (HISTORY + "each_try_that_failed_is_remembered_the_newest_first",),
     ),

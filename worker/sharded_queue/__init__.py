@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     )
     from sharded_queue.handler import Handler, Retry
     from sharded_queue.lease import Lease
+    from sharded_queue.outcomes import GiveUp, Snooze
     from sharded_queue.queue.middleware import Middleware
     from sharded_queue.queue.queue import Queue
     from sharded_queue.queue.receipts import Receipt
@@ -44,6 +45,7 @@ __all__ = [
     "Admin",
     "Context",
     "Coordinator",
+    "GiveUp",
     "Handler",
     "HandlerError",
     "HandlerNotFound",
@@ -67,6 +69,7 @@ __all__ = [
     "SerializationError",
     "SettingsError",
     "ShardedQueueError",
+    "Snooze",
     "Storage",
     "StorageUnavailable",
     "SyncAdmin",
@@ -83,6 +86,7 @@ _MODULES = {
     "Admin": "admin.admin",
     "Context": "context",
     "Coordinator": "coordinator",
+    "GiveUp": "outcomes",
     "Handler": "handler",
     "HandlerError": "errors",
     "HandlerNotFound": "errors",
@@ -106,6 +110,7 @@ _MODULES = {
     "SerializationError": "errors",
     "SettingsError": "errors",
     "ShardedQueueError": "errors",
+    "Snooze": "outcomes",
     "Storage": "storage",
     "StorageUnavailable": "errors",
     "SyncAdmin": "admin.sync_admin",

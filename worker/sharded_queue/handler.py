@@ -22,6 +22,7 @@ from typing_extensions import TypeVar
 
 from sharded_queue.errors import HandlerError, HandlerNotFound
 from sharded_queue.misspelt import misspelt_attributes
+from sharded_queue.outcomes import GiveUp, Snooze
 from sharded_queue.route import KeyRoute, Route
 from sharded_queue.serializer import Serializer
 from sharded_queue.settings import settings
@@ -54,23 +55,29 @@ class Retry:
     What is left out is that of the settings, when the `Retry` is made: `QUEUE_RETRY_LIMIT`, `QUEUE_RETRY_BASE` (at most
     *cap*) and `QUEUE_RETRY_CAP` (at least *base*).
 
+    *give_up_on*: a type of errors, or a tuple of them, that no other try would mend: the request goes to the dead
+    letters at once. *max_snoozes*: how often in a row a request may `Snooze` before it goes there; None for no bound.
+
     Raises:
-        HandlerError: a number is out of bounds.
+        HandlerError: a number is out of bounds, or *give_up_on* holds what is no type of errors.
     """
 
     limit: int = field(default_factory=lambda: settings.retry_limit)
     base_seconds: float = None  # type: ignore[assignment]
     cap_seconds: float = None  # type: ignore[assignment]
     jitter: float = 0.1
+    give_up_on: type[BaseException] | tuple[type[BaseException], ...] = ()
+    max_snoozes: int | None = None
 
     def __post_init__(self) -> None:
-        _check_number("limit", self.limit, 1, MOST_TRIES)
+        _check_count("limit", self.limit)
+        if self.max_snoozes is not None:
+            _check_count("max_snoozes", self.max_snoozes)
+        _check_types(self.give_up_on)
         for name in ("base_seconds", "cap_seconds"):
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name), 0, LONGEST_BACK_OFF_SECONDS)
         _check_number("jitter", self.jitter, 0, 1)
-        if not isinstance(self.limit, int):
-            raise HandlerError(f"Retry: limit is {self.limit!r}: a whole number")
         if self.cap_seconds is None:
             object.__setattr__(self, "cap_seconds", max(settings.retry_cap, self.base_seconds or 0))
         if self.base_seconds is None:
@@ -80,6 +87,18 @@ class Retry:
                 f"Retry: cap_seconds is {self.cap_seconds!r}, less than base_seconds, {self.base_seconds!r}: "
                 "the longest wait is at least the first one"
             )
+
+
+def _check_count(name: str, count: object) -> None:
+    _check_number(name, count, 1, MOST_TRIES)
+    if not isinstance(count, int):
+        raise HandlerError(f"Retry: {name} is {count!r}: a whole number")
+
+
+def _check_types(types: object) -> None:
+    for each in types if isinstance(types, tuple) else (types,):
+        if not (isinstance(each, type) and issubclass(each, BaseException)):
+            raise HandlerError(f"Retry: give_up_on has {each!r:.80}: types of errors, such as (ValueError,)")
 
 
 def _check_number(name: str, number: object, least: float, most: float) -> None:
@@ -240,6 +259,14 @@ class Handler(Generic[R]):
         if cls.retry is not None:
             _log_ignored(cls.name, "retry", repr(cls.retry), RETRY_BOUNDS)
         return Retry()
+
+    @classmethod
+    def on_error(cls, error: BaseException, attempt: int) -> Retry | GiveUp | Snooze | None:
+        """
+        What becomes of a request that failed alone with *error* at its *attempt* (from 1): a `Retry` to try it again
+        by, a `GiveUp`, a `Snooze`, or None for what `policy` says. Not asked where `perform` raised one of the two.
+        """
+        return None
 
     @classmethod
     def shard_of(cls, thread: str) -> Shard:

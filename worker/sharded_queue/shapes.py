@@ -17,11 +17,14 @@ class Shape(NamedTuple):
     takes: str | None = None
 
 
-BATCH = "*requests"
+BATCH, FAILED = "*requests", "error, attempt"
 SHAPES = {
     "create": Shape("@classmethod async def create(cls)", is_classmethod=True, is_async=True),
     "route": Shape("@classmethod async def route(cls, *requests)", is_classmethod=True, is_async=True, takes=BATCH),
     "identity": Shape("@classmethod def identity(cls, request)", is_classmethod=True, is_async=False, takes="request"),
+    "on_error": Shape(
+        "@classmethod def on_error(cls, error, attempt)", is_classmethod=True, is_async=False, takes=FAILED
+    ),
     "start": Shape("async def start(self)", is_classmethod=False, is_async=True),
     "perform": Shape("async def perform(self, *requests)", is_classmethod=False, is_async=None, takes=BATCH),
     "handle": Shape("async def handle(self, *requests)", is_classmethod=False, is_async=None, takes=BATCH),
@@ -69,7 +72,7 @@ def _parameter_fault(method: Callable[..., Any], shape: Shape, is_function: bool
         return "must take self first"
     instance = ("self",) if is_function else ()
     try:
-        signature.bind(*instance, *(["request"] if shape.takes else []))
+        signature.bind(*instance, *(shape.takes.split(", ") if shape.takes else []))
     except TypeError as error:
         return f"cannot be called with {shape.takes or 'no arguments'} ({error})"
     return None

@@ -5,6 +5,7 @@ Nothing here is written back, and nothing here calls a storage. Times are millis
 durations are seconds.
 """
 
+import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
@@ -203,10 +204,23 @@ class PastFailure(NamedTuple):
     traceback: str = ""
 
 
+SNOOZED = "snoozed ("
+"""How the error of a request begins that snoozed last."""
+
+_SNOOZED = re.compile(r"snoozed \((\d+)\): (.*)", re.DOTALL)
+
+
+class Snoozed(NamedTuple):
+    """How often in a row a request has snoozed, and what it said last."""
+
+    times: int
+    said: str
+
+
 class TubeState(NamedTuple):
     """
     A tube with requests. *attempts*, *crashes* and the last *error* are those of its first request. An error without
-    attempts is that of a call of several requests, which are tried one by one since.
+    attempts is that of a call of several requests, which are tried one by one since, or tells that the request snoozed.
     """
 
     priority: int
@@ -218,8 +232,14 @@ class TubeState(NamedTuple):
 
     @property
     def has_failed(self) -> bool:
-        """Whether its first request was tried before, alone or in a batch."""
-        return bool(self.attempts or self.crashes or self.error)
+        """Whether its first request was tried before, alone or in a batch, and failed."""
+        return bool(self.attempts or self.crashes or (self.error and not self.snooze))
+
+    @property
+    def snooze(self) -> Snoozed | None:
+        """What its first request said, if it snoozed last."""
+        snoozed = _SNOOZED.fullmatch(self.error)
+        return Snoozed(int(snoozed[1]), snoozed[2]) if snoozed else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,6 +174,9 @@ class Failure(NamedTuple):
 
     *last*: a call of the requests from *sequence* to *last* failed, which is no try of any of them. The holder keeps
     the thread and the first request. Until the last one is settled, each is handed out alone, to whichever worker.
+
+    *most_snoozes*: the request snoozes, which is no failed try: the thread waits, and its requests up to *last* come
+    one by one afterwards. One that has snoozed so often in a row becomes a dead letter instead; infinite for no bound.
     """
 
     lease: Lease
@@ -186,6 +189,7 @@ class Failure(NamedTuple):
     traceback: str = ""
     cap_seconds: float | None = None
     last: int | None = None
+    most_snoozes: float | None = None
 
 
 class Waiting(NamedTuple):

@@ -5,12 +5,13 @@ Handlers run as in a worker, with its batches, retries and dead letters. But one
 would wait for is skipped.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import inf
 from typing import Any, NamedTuple, Self
 
 from sharded_queue import tracing
 from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
+from sharded_queue.backends.memory.shard import MemoryShard
 from sharded_queue.backends.memory.storage import RuntimeStorage, wall_ms
 from sharded_queue.context import sharing
 from sharded_queue.coordinator import BindRequest
@@ -20,6 +21,7 @@ from sharded_queue.lease import Lease, clock
 from sharded_queue.queue.middleware import Middleware, around_calls
 from sharded_queue.queue.queue import Queue
 from sharded_queue.serializer import STAMP_DIGITS, unpack
+from sharded_queue.state import SNOOZED
 from sharded_queue.storage import Batch, Entry, Failure, Registered, Registration, Schedule, Settled, Settlement
 from sharded_queue.tube import Layout, Shard
 from sharded_queue.worker.batch_fit import BatchFits
@@ -87,7 +89,7 @@ class Sandbox:
 
         What a handler raises is raised here. Its thread is put off as by a worker, and another `run` goes on. Without
         *raises*, requests are tried until they are handled or dead, and no back-off is waited for. Delayed requests
-        wait for `advance`.
+        wait for `advance`, and so do requests that snooze.
         """
         host = _Host(self)
         with sharing(self._shared):
@@ -135,12 +137,20 @@ class Sandbox:
 
     def _skip_back_off(self) -> bool:
         """Move the clock to the end of the next back-off, if there is one."""
-        ends = [end for shard in self.storage.used_shards for _, end in self.storage.shards[shard].blocked.lowest(1)]
-        end = min(ends, default=inf)
+        shards = [self.storage.shards[shard] for shard in self.storage.used_shards]
+        end = min((end for shard in shards for end in _back_offs(shard)), default=inf)
         if end == inf:
             return False
         self._now_ms = max(self._now_ms, int(end))
         return True
+
+
+def _back_offs(shard: MemoryShard) -> Iterator[float]:
+    """When the threads go on that back off. One that snoozes waits for `advance`."""
+    for thread, end in shard.blocked.lowest(len(shard.blocked)):
+        said = [record.error for (name, _), record in shard.failures.items() if name == thread]
+        if not any(error.startswith(SNOOZED) for error in said):
+            yield end
 
 
 class RecordingStorage(RuntimeStorage):

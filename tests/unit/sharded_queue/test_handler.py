@@ -8,7 +8,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 import pytest
 
-from sharded_queue import Handler, HandlerError, HandlerNotFound, Retry, Route, settings
+from sharded_queue import Handler, HandlerError, HandlerNotFound, Retry, Route, Snooze, settings
 from sharded_queue.handler import ageing_of, call, find, known, misspelt_in, request_type
 
 T = TypeVar("T")
@@ -224,6 +224,9 @@ def named_as(name: str, method: Any) -> Any:
             r"identity must be a plain `def`: @classmethod def identity\(cls, request",
         ),
         ("identity", classmethod(Wrong.plain), r"identity cannot be called with request"),
+        ("on_error", Wrong.one, r"on_error must be a classmethod"),
+        ("on_error", classmethod(Wrong.one), r"on_error cannot be called with error, attempt"),
+        ("on_error", classmethod(Wrong.nothing), r"on_error cannot be called with error, attempt"),
         ("start", Wrong.one, r"start cannot be called with no arguments"),
         ("start", Wrong.plain, r"start must be `async def`: async def start\(self\)"),
         ("stop", Wrong.one, r"stop cannot be called with no arguments"),
@@ -356,13 +359,23 @@ def test_what_a_retry_leaves_out_is_that_of_the_settings() -> None:
         ({"cap_seconds": float("inf")}, "cap_seconds is inf: a number from 0 to 31,536,000"),
         ({"base_seconds": "1"}, "base_seconds is '1'"),
         ({"base_seconds": 10}, "cap_seconds is 5, less than base_seconds, 10"),
+        ({"max_snoozes": 0}, "max_snoozes is 0: a number from 1 to 1,000,000"),
+        ({"max_snoozes": 1.5}, r"max_snoozes is 1\.5: a whole number"),
+        ({"give_up_on": "ValueError"}, "give_up_on has 'ValueError': types of errors, such as \\(ValueError,\\)"),
+        ({"give_up_on": (ValueError, int)}, "give_up_on has <class 'int'>: types of errors"),
     ],
 )
 def test_a_policy_that_cannot_be_followed_is_refused_where_it_is_made(
-    changed: dict[str, float], complaint: str
+    changed: dict[str, object], complaint: str
 ) -> None:
     with pytest.raises(HandlerError, match=f"Retry: {complaint}"):
         Retry(**({"limit": 3, "base_seconds": 1, "cap_seconds": 5} | changed))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), 31_536_001, "30", None, True])
+def test_a_snooze_out_of_bounds_is_refused(seconds: Any) -> None:
+    with pytest.raises(HandlerError, match=r"Snooze: seconds is .*: a number above 0 and up to 31,536,000 \(a year\)"):
+        Snooze(seconds)
 
 
 def test_a_policy_of_another_type_is_refused() -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from sharded_queue import Handler, Middleware, Retry, Route, SerializationError, settings, shared
+from sharded_queue import Handler, Middleware, Retry, Route, SerializationError, Snooze, settings, shared
 from sharded_queue.queue.middleware import Handle, Register
 from sharded_queue.storage import Entry, Registration
 from sharded_queue.testing import Recorded, Sandbox
@@ -124,6 +124,23 @@ async def test_tries_take_no_time_and_end_with_the_dead(sandbox: Sandbox) -> Non
     (letter,) = await sandbox.dead(handler)
     assert letter == (Job(2), "a", 0, 3, "ValueError: not 2")
     assert time.monotonic() - began < 30, "two back-offs of a minute or more"
+
+
+async def test_a_request_that_snoozes_waits_for_time_to_pass(sandbox: Sandbox) -> None:
+    class Dozing(JobHandler):
+        async def perform(self, *requests: Job) -> None:
+            tries.append(requests[0].number)
+            if len(tries) == 1:
+                raise Snooze(30, "429")
+
+    tries: list[int] = []
+    await sandbox.queue.register(Dozing, Job(1))
+
+    assert await sandbox.run() == 0
+    sandbox.advance(29)
+    assert (await sandbox.run(), tries) == (0, [1])
+    sandbox.advance(1)
+    assert (await sandbox.run(), tries, await sandbox.dead(Dozing)) == (1, [1, 1], [])
 
 
 async def test_a_message_that_cannot_be_read_is_shown_as_it_is(sandbox: Sandbox) -> None:

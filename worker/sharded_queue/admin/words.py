@@ -20,6 +20,7 @@ from sharded_queue.state import (
     PausedBy,
     Progress,
     ShardState,
+    Snoozed,
     State,
     ThreadState,
     TubeLag,
@@ -122,6 +123,8 @@ def judge_thread(state: ThreadState) -> Sentence:
     word, tone = thread_word(state)
     if word == "ready" and not state.is_served and max(tube.lag_seconds for tube in state.tubes) >= UNCONSUMED_SECONDS:
         tone = "bad"
+    if word == "blocked" and snoozed_of(state):
+        tone = "wait"
     reason = {
         "idle": _idle,
         "failing": _failing,
@@ -154,6 +157,11 @@ def thread_word(state: ThreadState) -> tuple[State | Literal["idle"], Tone]:
 def failed_tube(state: ThreadState) -> TubeState | None:
     """The tube whose first request has failed most often, if any has."""
     return max((tube for tube in state.tubes if tube.has_failed), key=lambda tube: tube.attempts, default=None)
+
+
+def snoozed_of(state: ThreadState) -> Snoozed | None:
+    """What the thread snoozes for, if that is why it waits."""
+    return next((tube.snooze for tube in state.tubes if tube.snooze), None)
 
 
 def _idle(state: ThreadState) -> str:
@@ -231,6 +239,9 @@ def paused_by(by: PausedBy) -> str:
 
 def _back_off(state: ThreadState) -> str:
     left, tube = time_left(state.blocked_seconds), failed_tube(state)
+    if snoozed := snoozed_of(state):
+        said = f"its first request snoozes ({printable(snoozed.said, 160)})"
+        return f": {said}, for the {ordinal(snoozed.times)} time in a row; it comes again in {left}"
     if not tube:
         return f": it backs off after a failure; the next try is due in {left}"
     return f": its next try ({next_try(tube, state)}) is due in {left}, {last_failure(tube)}"
@@ -278,7 +289,10 @@ def tube_sentence(tube: TubeState) -> str:
         f"  priority {tube.priority}: {counted(tube.depth, 'request')}, the oldest waits {duration(tube.lag_seconds)}"
     )
     if tube.attempts:
-        words += f"; it failed {counted(tube.attempts, 'time')}, last with {printable(tube.error, 500)}"
+        last = "" if tube.snooze else f", last with {printable(tube.error, 500)}"
+        words += f"; it failed {counted(tube.attempts, 'time')}{last}"
+    if snoozed := tube.snooze:
+        words += f"; it snoozed {counted(snoozed.times, 'time')} in a row, last for {printable(snoozed.said, 500)}"
     if tube.crashes:
         words += f"; {counted(tube.crashes, 'worker')} died or hung while handling it"
     return words
@@ -468,8 +482,12 @@ def tube_problem(handler: HandlerState, tube: TubeLag, why: ThreadState | None) 
     head = (
         f"Thread {printable(tube.thread, 80)} of {handler.name} is {tube.state} and waits {duration(tube.lag_seconds)}"
     )
-    failed = failed_tube(why) if why and why.thread == tube.thread else None
-    if why and failed:
+    is_told = why is not None and why.thread == tube.thread
+    failed = failed_tube(why) if why and is_told else None
+    snoozed = snoozed_of(why) if why and is_told and tube.state == "blocked" else None
+    if snoozed:
+        reason = f"it snoozes ({printable(snoozed.said, 160)})"
+    elif why and failed:
         number = next_try(failed, why)
         again = f"its next try is the {number}" if tube.state == "blocked" else f"tried again ({number})"
         reason = f"{again}, {last_failure(failed)}"
@@ -477,9 +495,11 @@ def tube_problem(handler: HandlerState, tube: TubeLag, why: ThreadState | None) 
         reason = "it has failed"
     elif tube.state == "parked":
         reason = "threads of the previous layout go first"
-    elif why and why.thread == tube.thread:
+    elif why and is_told:
         reason = outlook(why)
     else:
         reason = f"workers hold {counted(handler.bound, 'other thread')}" if handler.bound else "no worker has taken it"
     key = f"{handler.name} {tube.thread} {tube.state}"
-    return Sentence(f"{head}: {reason}", TONES[tube.state], key, handler.name, tube.thread, tube.state)
+    return Sentence(
+        f"{head}: {reason}", "wait" if snoozed else TONES[tube.state], key, handler.name, tube.thread, tube.state
+    )

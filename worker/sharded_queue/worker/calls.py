@@ -11,6 +11,7 @@ from sharded_queue import context, tracing
 from sharded_queue.errors import describe
 from sharded_queue.handler import Handler
 from sharded_queue.lease import Lease
+from sharded_queue.outcomes import Snooze, cause_of
 from sharded_queue.serializer import unpack
 from sharded_queue.settings import settings
 from sharded_queue.state import Report
@@ -131,7 +132,7 @@ class HandlerCalls:
             self._host.fits.note(self._handler, count, seconds, failure)
         if self._host.is_measured:
             self._host.called(self._handler, seconds, failure)
-        if failure is not None:
+        if failure is not None and not isinstance(cause_of(failure), Snooze):
             log_failure(self._handler, self._lease, count, failure, self.known_error)
             self._host.failed(self._handler)
 

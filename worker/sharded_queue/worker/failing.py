@@ -4,10 +4,18 @@ import logging
 from typing import Protocol
 
 from sharded_queue.errors import SerializationError, describe
-from sharded_queue.handler import Handler
+from sharded_queue.handler import Handler, Retry
+from sharded_queue.outcomes import GiveUp, Snooze
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.worker.calls import HandlerCalls
-from sharded_queue.worker.failures import delay_seconds, failure_of_all, policy_of
+from sharded_queue.worker.failures import (
+    delay_seconds,
+    failure_of_all,
+    last_words,
+    policy_of,
+    snooze_of_all,
+    verdict_on,
+)
 from sharded_queue.worker.hold import Hold
 from sharded_queue.worker.lane_state import RELEASED
 
@@ -72,10 +80,26 @@ class Failing:
             return await self._bury(culprit, flaw)
         if attempt == 1:
             self._lane.calls.note_waits(batch.messages[:1])
-        if attempt >= policy_of(self._handler).limit:
+        return await self._judge(culprit, attempt, error)
+
+    async def _judge(self, culprit: Batch, attempt: int, error: BaseException) -> Batch | None:
+        verdict = verdict_on(self._handler, error, attempt)
+        if isinstance(verdict, Snooze):
+            await self.snooze(culprit, 1, verdict)
+            return None
+        if isinstance(verdict, GiveUp):
+            return await self._bury(culprit, last_words(error, verdict))
+        if attempt >= verdict.limit:
             return await self._bury(culprit, error)
-        await self._put_off(culprit, attempt, error)
+        await self._put_off(culprit, attempt, error, verdict)
         return None
+
+    async def snooze(self, batch: Batch, count: int, snooze: Snooze) -> None:
+        """One of the first *count* requests, which were handed out in one call, cannot be handled yet."""
+        most = policy_of(self._handler).max_snoozes
+        if await self._hold.fail(snooze_of_all(batch, count, snooze, most, self._hold.number_call())):
+            log.info("%s snoozes: %s", self._hold.lease, snooze)
+        self._hold.to(RELEASED)
 
     async def put_off_start(self, batch: Batch, error: BaseException) -> None:
         """No request is to blame, so no request's attempts count up; failed starts are counted separately."""
@@ -90,14 +114,14 @@ class Failing:
             if batch.attempt >= policy_of(self._handler).limit:
                 await self._hold.fail(self._lane.failure(batch, batch.attempt, error, None))
             else:
-                await self._put_off(batch, batch.attempt, error)
+                await self._put_off(batch, batch.attempt, error, policy_of(self._handler))
         except Exception:
             log.exception("%s is left to expire", self._hold.lease)
             self._hold.to(RELEASED)
 
-    async def _put_off(self, batch: Batch, attempt: int, error: BaseException) -> None:
+    async def _put_off(self, batch: Batch, attempt: int, error: BaseException, policy: Retry) -> None:
         """The whole thread waits: no request may overtake the one that failed."""
-        delay = delay_seconds(policy_of(self._handler), attempt)
+        delay = delay_seconds(policy, attempt)
         if await self._hold.fail(self._lane.failure(batch, attempt, error, delay)):
             log.info("%s waits %.2f s after attempt %d", self._hold.lease, delay, attempt)
         self._hold.to(RELEASED)

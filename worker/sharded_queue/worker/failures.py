@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import math
 import random
 
-from sharded_queue.errors import describe, traceback_of
+from sharded_queue.errors import DESCRIBED_CHARACTERS, describe, traceback_of
 from sharded_queue.handler import Handler, Retry, checked_policy
 from sharded_queue.lease import Lease
-from sharded_queue.printable import counted
+from sharded_queue.outcomes import GiveUp, Snooze, cause_of
+from sharded_queue.printable import counted, printable
 from sharded_queue.storage import Batch, Failure
 
 log = logging.getLogger("sharded_queue")
@@ -26,6 +28,41 @@ def policy_of(handler: type[Handler]) -> Retry:
         return Handler.policy()
 
 
+def verdict_on(handler: type[Handler], error: BaseException, attempt: int) -> Retry | GiveUp | Snooze:
+    """What becomes of a request that failed alone with *error* at its *attempt*."""
+    cause = cause_of(error)
+    if isinstance(cause, GiveUp | Snooze):
+        return cause
+    said = _answer_to(handler, cause, attempt)
+    verdict = policy_of(handler) if said is None else said
+    return GiveUp() if isinstance(verdict, Retry) and isinstance(cause, verdict.give_up_on) else verdict
+
+
+def _answer_to(handler: type[Handler], error: BaseException, attempt: int) -> Retry | GiveUp | Snooze | None:
+    """What `on_error` says. One that raises, or answers with something else, must not keep a failure uncounted."""
+    try:
+        said: object = handler.on_error(error, attempt)
+    except Exception:
+        log.exception("%s.on_error() failed; its policy decides", handler.name)
+        return None
+    if said is None or isinstance(said, Retry | GiveUp | Snooze):
+        return said
+    log.error(
+        "%s.on_error() returned %.80r, not a Retry, GiveUp, Snooze or None; its policy decides", handler.name, said
+    )
+    return None
+
+
+def last_words(error: BaseException, verdict: GiveUp) -> BaseException:
+    """What a dead letter says: the reason to give up, raised from *error* if that is another one."""
+    if cause_of(error) is verdict:
+        return verdict
+    if not verdict.args:
+        return error
+    verdict.__cause__ = error
+    return verdict
+
+
 def delay_seconds(policy: Retry, attempt: int) -> float:
     """Seconds that a thread waits after the failed *attempt* (from 1): exponential, less a random part."""
     full = min(policy.cap_seconds, policy.base_seconds * (1 << min(attempt - 1, 60)))
@@ -42,6 +79,14 @@ def failure_of_all(batch: Batch, count: int, error: BaseException, call: int) ->
     """The call of the first *count* requests of *batch* failed: no request is to blame yet."""
     last = batch.first + count - 1
     return Failure(batch.lease, batch.tube.priority, batch.first, 0, describe(error), call=call, last=last)
+
+
+def snooze_of_all(batch: Batch, count: int, snooze: Snooze, most: int | None, call: int) -> Failure:
+    """One of the first *count* requests of *batch*, handed out in one call, snoozes: at most *most* times in a row."""
+    last, bound = batch.first + count - 1, math.inf if most is None else most
+    said, attempt = printable(snooze, DESCRIBED_CHARACTERS), batch.attempt - 1
+    place = batch.lease, batch.tube.priority, batch.first, attempt, said, snooze.seconds, call
+    return Failure(*place, last=last, most_snoozes=bound)
 
 
 def log_failure(handler: type[Handler], lease: Lease, count: int, error: BaseException, known: str | None) -> None:

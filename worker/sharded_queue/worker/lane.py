@@ -12,6 +12,7 @@ from sharded_queue.coordinator import Arrival
 from sharded_queue.errors import LeaseLost, StorageUnavailable
 from sharded_queue.handler import Handler
 from sharded_queue.lease import Lease
+from sharded_queue.outcomes import Snooze, cause_of
 from sharded_queue.settings import settings
 from sharded_queue.state import Report
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
@@ -234,6 +235,9 @@ class Lane:
         requests, flaw = self.handler.serializer().read(batch.messages)
         error, seconds = await self._perform(handler, batch, requests) if requests else (None, 0.0)
         if error is not None and len(requests) > 1:  # an error may count as false, by a length or __bool__
+            if isinstance(cause := cause_of(error), Snooze):
+                await Failing(self).snooze(batch, len(requests), cause)
+                return None
             return await Failing(self).take_apart(batch, len(requests), error)
         done = len(requests) if error is None else 0
         if error is not None or flaw is not None:

@@ -5,6 +5,7 @@ import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from itertools import chain
+from math import inf
 from typing import Any, cast
 
 from sharded_queue import timing
@@ -319,6 +320,7 @@ class RedisStorage(Storage):
         rest += [TO_THE_DEAD if delay is None else int(delay * 1000), reason, _encode_call(failure.call)]
         rest += ["" if failure.cap_seconds is None else int(failure.cap_seconds * 1000)]
         rest += [failure.traceback[-TRACEBACK_KEPT:], "" if failure.last is None else failure.last]
+        rest += [_encode_bound(failure.most_snoozes)]
         return bool(
             await self.scripts.run(
                 "fail",
@@ -637,6 +639,12 @@ def _settlement(settlement: Settlement) -> tuple[Any, ...]:
 
 def _encode_call(call: int | None) -> int | str:
     return "" if call is None else call
+
+
+def _encode_bound(most: float | None) -> int | str:
+    if most is None:
+        return ""
+    return "unlimited" if most == inf else int(most)
 
 
 def _settled(lease: Lease, answer: int | list[Any]) -> Settled:

@@ -1,15 +1,17 @@
 """
 The request at the head of a tube failed: its thread backs off, or the request becomes a dead letter. Or a call of
-several requests failed: each of them is handed out alone from here on.
+several requests failed: each of them is handed out alone from here on. Or one of them snoozes: the thread waits, and no
+try is counted.
 """
 
 import re
 
 from sharded_queue.backends.memory.shard import FailureRecord, HoldRecord, MemoryShard
+from sharded_queue.printable import counted
 from sharded_queue.state import PastFailure
 from sharded_queue.storage import TRACEBACK_KEPT, Failure
 
-FAILED_START = re.compile(r"cannot start \((\d+)\): ")
+COUNTED = re.compile(r"(cannot start|snoozed) \((\d+)\): ")
 
 
 def fail(shard: MemoryShard, failure: Failure, now: int) -> bool:
@@ -22,7 +24,9 @@ def fail(shard: MemoryShard, failure: Failure, now: int) -> bool:
     if held.priority != priority or tube.head != sequence or sequence > held.last:
         return False
     held.call = held.call if call is None else call
-    if failure.last is not None:
+    if failure.most_snoozes is not None:
+        _snooze(shard, failure, held, failure.most_snoozes, now)
+    elif failure.last is not None:
         _take_apart(shard, failure, held, failure.last)
     elif failure.delay_seconds is None:
         _give_up(shard, failure, held, now)
@@ -69,17 +73,48 @@ def _note(shard: MemoryShard, failure: Failure, error: str, now: int) -> None:
     shard.note_failed(failure.lease.thread, past)
 
 
+def _snooze(shard: MemoryShard, failure: Failure, held: HoldRecord, most: float, now: int) -> None:
+    assert failure.delay_seconds is not None
+    assert failure.last is not None
+    thread, tube, sequence = failure.lease.thread, (failure.lease.thread, failure.priority), failure.sequence
+    record = _record_of(shard, failure)
+    if (snoozes := _times("snoozed", record)) > most:
+        reason = f"snoozed {counted(int(most), 'time')} in a row, last for {failure.error}"
+        _note(shard, failure, reason, now)
+        shard.dead_letter(thread, failure.priority, failure.attempt, reason, now)
+        shard.let_go(thread)
+        shard.make_ready(thread)
+        return
+    last, error = max(record.last, min(failure.last, held.last)), f"snoozed ({snoozes}): {failure.error}"
+    attempts = failure.attempt - record.crashes
+    shard.failures[tube] = FailureRecord(sequence, last, attempts, record.crashes, error)
+    shard.follow_clock(now)
+    shard.let_go(thread)
+    shard.hold_back(thread, now + int(failure.delay_seconds * 1000))
+
+
+def _times(what: str, record: FailureRecord) -> int:
+    """How often in a row the request has snoozed, or its handler could not start, with this time."""
+    before = COUNTED.match(record.error)
+    return int(before[2]) + 1 if before and before[1] == what else 1
+
+
+def _record_of(shard: MemoryShard, failure: Failure) -> FailureRecord:
+    """What is noted of the request, or a new record."""
+    record = shard.failures.get((failure.lease.thread, failure.priority))
+    if record and record.sequence == failure.sequence:
+        return record
+    return FailureRecord(failure.sequence, _last_suspect(record, failure.sequence))
+
+
 def _note_attempt(shard: MemoryShard, failure: Failure, delay_ms: int) -> int:
     """Returns the back-off, which doubles with each failed start in a row."""
-    tube = failure.lease.thread, failure.priority
-    record = shard.failures.get(tube)
-    if record is None or record.sequence != failure.sequence:
-        record = FailureRecord(failure.sequence, _last_suspect(record, failure.sequence))
+    record = _record_of(shard, failure)
     error = failure.error
     if failure.cap_seconds is not None:
-        before = FAILED_START.match(record.error)
-        starts = (int(before[1]) if before else 0) + 1
+        starts = _times("cannot start", record)
         delay_ms = int(min(failure.cap_seconds * 1000, delay_ms << min(starts - 1, 60)))
         error = f"cannot start ({starts}): {error}"
+    tube = failure.lease.thread, failure.priority
     shard.failures[tube] = record._replace(attempts=failure.attempt - record.crashes, error=error)
     return delay_ms

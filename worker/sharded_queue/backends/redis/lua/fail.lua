@@ -1,12 +1,14 @@
 #!lua flags=allow-oom
 -- The request at the head of a tube failed: its thread backs off, or the request becomes a dead letter. Or a call of
--- several requests failed: each of them is handed out alone from here on.
+-- several requests failed: each of them is handed out alone from here on. Or one of them snoozes: the thread waits, and
+-- no try is counted.
 --
 -- ARGV  sent again (0 or 1), thread, fence, priority, sequence, attempt, delay ms (or 'dead' for a dead letter), reason
 --       (of a dead letter: with its traceback in the lines after the first), number of the holder's call or '',
 --       cap ms (the handler could not start: the delay doubles with each such failure in a row, up to the cap) or '',
 --       end of the traceback, sequence of the last request of the call that failed or '': then no request is to blame,
---       and the first one stays in the hands of the holder
+--       and the first one stays in the hands of the holder; of a snooze: how often in a row a request may, 'unlimited'
+--       for no bound, or ''
 -- Returns 1, or 0 when the lease was lost
 --
 -- A failure that was carried out is only answered: its holder may be at its next batch.
@@ -14,9 +16,11 @@
 local again, thread, fence, priority = ARGV[1] == '1', ARGV[2], ARGV[3], ARGV[4]
 local sequence, attempt, delay, reason = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]) or -1, ARGV[8]
 local call, cap, last = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[12])
+local most_snoozes = ARGV[13] == 'unlimited' and math.huge or tonumber(ARGV[13])
 if ARGV[7] ~= 'dead' then delay = math.max(delay, 0) end
 
 check_kinds()
+if most_snoozes then check_way_back() end
 local held, tubes = held_by(thread, fence), tubes_of(thread)
 local was_dealt_with = tubes and is_done(tubes, priority, sequence)
 
@@ -49,7 +53,15 @@ if not i then return 0 end
 if call ~= '' then held.call = call end
 local failure = failure_of(thread, priority)
 local last_suspect = math.max(sequence, failure and failure.last or sequence)
-if last then
+
+-- How often in a row the request has snoozed, or its handler could not start: the reason of the last time has the number.
+local function times(what)
+  local number = string.match(failure and failure.sequence == sequence and failure.reason or '', '^' .. what .. ' %((%d+)%): ')
+  return (tonumber(number) or 0) + 1
+end
+local snoozes = most_snoozes and times('snoozed')
+
+if last and not snoozes then
   if held.last > sequence then -- when it comes again, the first one is alone already
     last_suspect = math.max(last_suspect, math.min(last, held.last))
     failure = { sequence = sequence, last = last_suspect, attempts = 0, crashes = 0, reason = reason }
@@ -57,19 +69,29 @@ if last then
     held.first, held.last = sequence, sequence
   end
   store_hold(thread, held)
+elseif snoozes and snoozes > most_snoozes then
+  reason = 'snoozed ' .. most_snoozes .. (most_snoozes == 1 and ' time' or ' times') .. ' in a row, last for ' .. reason
+  note_failed(thread, priority, sequence, attempt, reason, '')
+  dead_letter(thread, tubes, i, attempt, reason)
+  let_go(thread)
+  make_ready(thread, tubes)
 elseif delay >= 0 then
   follow_clock()
   if not failure or failure.sequence ~= sequence then
     failure = { sequence = sequence, last = last_suspect, crashes = 0 }
   end
   if cap then
-    local starts = (tonumber(string.match(failure.reason or '', '^cannot start %((%d+)%): ')) or 0) + 1
+    local starts = times('cannot start')
     delay, reason = math.min(cap, delay * 2 ^ math.min(starts - 1, 60)), 'cannot start (' .. starts .. '): ' .. reason
+  end
+  if snoozes then
+    reason = 'snoozed (' .. snoozes .. '): ' .. reason
+    failure.last = math.max(failure.last, math.min(last, held.last))
   end
   failure.attempts, failure.reason = attempt - failure.crashes, reason
   store_failure(thread, priority, failure)
   let_go(thread)
-  note_failed(thread, priority, sequence, attempt, reason, ARGV[11])
+  if not snoozes then note_failed(thread, priority, sequence, attempt, reason, ARGV[11]) end
   hold_back(thread, now + delay)
 else
   note_failed(thread, priority, sequence, attempt, string.match(reason, '^[^\n]*'), ARGV[11])

@@ -49,7 +49,8 @@ end
 local function has_failed(thread, priority, head)
   local failure = failure_of(thread, priority)
   return failure and failure.sequence == tonumber(head)
-    and (failure.attempts > 0 or failure.crashes > 0 or failure.reason ~= '')
+    and (failure.attempts > 0 or failure.crashes > 0
+      or failure.reason ~= '' and not string.match(failure.reason, '^snoozed %('))
 end
 
 -- As `State` of the library has it.
