@@ -39,14 +39,11 @@ class WebhookHandler(Handler[Event]):
     async def start(self) -> None:
         """A thread was bound: one client, which keeps the connection to this customer open."""
         self.client = httpx.AsyncClient(timeout=TIMEOUT_SECONDS)
-        self.delivered = -1
 
     async def perform(self, *events: Event) -> None:
-        """If an event fails, those of its batch are given again, to find it: what was delivered is left out then."""
-        for number, event in zip(current().sequences, events, strict=True):
-            if number > self.delivered:
-                await self.deliver(event)
-                self.delivered = number
+        for delivered, event in enumerate(events):
+            current().done(delivered)  # whatever becomes of this event, those before it are not sent again
+            await self.deliver(event)
 
     async def deliver(self, event: Event) -> None:
         sent_at = str(int(time.time()))

@@ -7,6 +7,7 @@ from tests.mutants.mutant import (
     ENDING,
     FAIL,
     FAILED_BATCHES,
+    FAILURES,
     LIFECYCLE,
     OBSERVING,
     ONE_BY_ONE,
@@ -259,10 +260,10 @@ MUTANTS = [
     ),
     Mutant(
         "a failed batch counts as a failure of its first request",
-        "worker/lane.py",
-        "if error is not None and len(requests) > 1:",
-        "if error is not None and False:",
-        (FAILED_BATCHES + "no_request_is_handled_more_than_twice_because_of_another_one",),
+        "worker/failing.py",
+        "if not done and count > 1 and error is not None:",
+        "if False:",
+        (FAILURES + "what_a_handler_raised_is_logged_and_kept_with_its_traceback",),
     ),
     Mutant(
         "a limit of time bounds a whole batch",

@@ -171,8 +171,8 @@ MUTANTS = [
     Mutant(
         "an error that counts as false is none",
         "worker/lane.py",
-        "if error is not None or flaw is not None:",
-        "if error or flaw is not None:",
+        "called.error is not None and called.done",
+        "called.error and called.done",
         (FAILURES + "an_error_that_counts_as_false_is_an_error",),
     ),
     Mutant(

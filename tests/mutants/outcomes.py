@@ -2,7 +2,7 @@
 
 from tests.mutants.mutant import FAIL, Mutant
 
-SNOOZE, OUTCOMES = "test_snooze.py::test_", "worker/test_outcomes.py::test_"
+SNOOZE, OUTCOMES, DONE = "test_snooze.py::test_", "worker/test_outcomes.py::test_", "worker/test_done.py::test_"
 FAILURES, FAILING, IN_MEMORY = "worker/failures.py", "worker/failing.py", "backends/memory/steps/fail.py"
 
 MUTANTS = [
@@ -50,7 +50,7 @@ MUTANTS = [
     ),
     Mutant(
         "a call of several requests that snoozes is taken apart as a failure",
-        "worker/lane.py",
+        FAILING,
         "if isinstance(cause := cause_of(error), Snooze):",
         "if isinstance(cause := cause_of(error), SystemExit):",
         (OUTCOMES + "a_thread_that_snoozes_leaves_its_slot_to_others",),
@@ -138,5 +138,47 @@ MUTANTS = [
         "        if not any(error.startswith(SNOOZED) for error in said):\n            yield end",
         "        if said is not None:\n            yield end",
         ("../unit/sharded_queue/test_testing.py::test_a_request_that_snoozes_waits_for_time_to_pass",),
+    ),
+    Mutant(
+        "what a call reported done is not settled where it fails",
+        FAILING,
+        "done = count if error is None else called.done\n",
+        "done = count if error is None else 0\n",
+        (DONE + "a_call_that_fails_repeats_nothing_that_it_reported",),
+    ),
+    Mutant(
+        "requests behind the one that failed come together",
+        FAILING,
+        "        if count - done > 1 and not await self._keep_apart(culprit, count - done, error):\n",
+        "        if False:\n",
+        (DONE + "requests_behind_the_one_that_failed_come_one_by_one",),
+    ),
+    Mutant(
+        "what a call reported done is forgotten where it is cut off",
+        "worker/lane.py",
+        "                await Failing(self).settle_cut(batch or self._first)\n",
+        "",
+        (DONE + "a_call_that_is_cut_off_by_the_end_of_its_worker_repeats_nothing_that_it_reported",),
+    ),
+    Mutant(
+        "a report of what is done may fall",
+        "context.py",
+        "self.count = max(self.count, count)",
+        "self.count = count",
+        (DONE + "a_report_only_grows_and_comes_from_os_threads_too",),
+    ),
+    Mutant(
+        "a late report counts for the call that runs",
+        "worker/calls.py",
+        "handled = context.Done()",
+        "handled = context.Context.__dict__.get('_spare') or context.Done()\n        context.Context._spare = handled",
+        (DONE + "a_report_that_comes_after_its_call_changes_nothing",),
+    ),
+    Mutant(
+        "a call that has handled all is tried again",
+        "worker/calls.py",
+        "return Called(failure, seconds, handled.count)",
+        "return Called(failure, seconds, min(handled.count, len(requests) - 1))",
+        (DONE + "a_call_that_fails_after_it_reported_all_has_handled_all",),
     ),
 ]

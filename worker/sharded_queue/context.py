@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 from sharded_queue import logs
@@ -17,6 +18,20 @@ NOTE_CHARACTERS, MOST_PROGRESS = 200, 10**15
 
 def unheard(done: int, of: int | None, note: str) -> None:
     """Drops a report: a batch outside of a worker has no place for it."""
+
+
+class Done:
+    """How many of the first requests of a call are handled, whatever becomes of the call. It only grows."""
+
+    __slots__ = ("_lock", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = Lock()
+
+    def note(self, count: int) -> None:
+        with self._lock:  # several OS threads of a handler may report at once
+            self.count = max(self.count, count)
 
 
 class Context(NamedTuple):
@@ -38,6 +53,24 @@ class Context(NamedTuple):
     """The requests as the storage keeps them."""
     report: Callable[[int, int | None, str], None] = unheard
     """Where reports of progress go."""
+    handled: Done = Done()
+    """What the handler has reported by `done`."""
+
+    def done(self, count: int) -> None:
+        """
+        Say that the first *count* requests of this call are handled, from 0 to all of them: they are settled even if
+        the call fails, takes too long, snoozes or is cut off by the end of its worker. The error is then that of the
+        first request behind them. The number only grows: a smaller one than before changes nothing.
+
+        Cheap enough for a tight loop, and safe in OS threads. A worker that is killed loses the report.
+
+        Raises:
+            ValueError: *count* is no whole number, or more than the call has requests.
+        """
+        most = len(self.messages)
+        if type(count) is not int or not 0 <= count <= most:
+            raise ValueError(f"done({count!r:.80}): a whole number from 0 to {most}, the requests of this call")
+        self.handled.note(count)
 
     def progress(self, done: int, of: int | None = None, note: str = "") -> None:
         """

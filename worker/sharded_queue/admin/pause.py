@@ -52,8 +52,10 @@ class Switch(Act[answers.Switched]):
     def shards(self) -> list[Shard]:
         return [self.handler.shard_of(self.thread)] if self.thread else self.handler.shards
 
-    async def say_what_waits(self, context: ActionContext, *, must_exist: bool) -> str:
+    async def count_waiting(self, context: ActionContext, *, must_exist: bool) -> int:
         """
+        The number of requests that the pause is about.
+
         Raises:
             NotPossible: there is no such thread now, and it *must exist*.
         """
@@ -64,7 +66,7 @@ class Switch(Act[answers.Switched]):
             shard, thread = handler.shard_of(self.thread), self.thread
             state = await (must_have(storage, handler, thread) if must_exist else storage.explain(shard, thread))
             depth = sum(tube.depth for tube in state.tubes)
-        return counted(depth, "request")
+        return depth
 
     async def steps(self, context: ActionContext) -> AsyncIterator[Step[answers.Switched]]:
         pause, cause = context.storage.pause, self.cause
@@ -121,10 +123,11 @@ class Pause(Switch):
     async def plan(self, context: ActionContext) -> Plan[answers.Switched]:
         if self.thread is not None:
             checked(Route(self.thread))
-        waiting = await self.say_what_waits(context, must_exist=not self.force)
+        waiting = await self.count_waiting(context, must_exist=not self.force)
         scope = "It" if self.thread else "Every thread of it"
         lasts = "" if self.seconds is None else f" for {duration(self.seconds)}"
-        effect = f"{scope} finishes the batch that a worker has, then stands still{lasts}; {waiting} wait now."
+        wait = "1 request waits" if waiting == 1 else f"{waiting:,} requests wait"
+        effect = f"{scope} finishes the batch that a worker has, then stands still{lasts}; {wait} now."
         return Plan(self, f"Pause {self.what}?", effect)
 
     @property
@@ -165,8 +168,9 @@ class Resume(Switch):
     name, is_paused = "resume", False
 
     async def plan(self, context: ActionContext) -> Plan[answers.Switched]:
-        waiting = await self.say_what_waits(context, must_exist=True)
-        effect = f"Workers get its {waiting} again." + " It waits for no back-off any more." * bool(self.thread)
+        waiting = await self.count_waiting(context, must_exist=True)
+        effect = f"Workers get its {counted(waiting, 'request')} again."
+        effect += " It waits for no back-off any more." * bool(self.thread)
         return Plan(self, f"Resume {self.what}?", effect)
 
     async def note(self, context: ActionContext) -> str:

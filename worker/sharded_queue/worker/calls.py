@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sharded_queue import context, tracing
 from sharded_queue.errors import describe
@@ -55,10 +55,29 @@ class Host(Protocol):
         """A call of *handler* has ended."""
 
 
+class Called(NamedTuple):
+    """What came of a call: what it raised, if anything, its time, and how many of its requests it reported done."""
+
+    error: BaseException | None = None
+    seconds: float = 0.0
+    done: int = 0
+
+
 class HandlerCalls:
     """Calls the handler of a lane, and knows what is to be known of the call that runs."""
 
-    __slots__ = ("_handed_ms", "_handler", "_host", "_latency", "_lease", "is_cut", "known_error", "report", "since")
+    __slots__ = (
+        "_handed_ms",
+        "_handler",
+        "_host",
+        "_latency",
+        "_lease",
+        "cut",
+        "is_cut",
+        "known_error",
+        "report",
+        "since",
+    )
 
     def __init__(self, host: Host, handler: type[Handler], lease: Lease) -> None:
         self._host, self._handler, self._lease = host, handler, lease
@@ -71,6 +90,8 @@ class HandlerCalls:
         """What the handler raised on a batch that is handled one by one since."""
         self.is_cut = False
         """Whether the running call is to end, and no other one begins."""
+        self.cut: Called | None = None
+        """The call that was cut off, if one ran."""
 
     async def start(self) -> Handler:
         """
@@ -98,13 +119,11 @@ class HandlerCalls:
         trace = None if self._host.is_known_failure(self._handler, said) else error
         log.error("%s cannot start on thread %s: %s", name, self._lease.thread, said, exc_info=trace)
 
-    async def perform(self, handler: Handler, batch: Batch, requests: list[Any]) -> tuple[BaseException | None, float]:
-        """
-        Call the handler with *requests*, the first ones of the batch. Returns what it raised, if anything, and the
-        seconds that it took.
-        """
+    async def perform(self, handler: Handler, batch: Batch, requests: list[Any]) -> Called:
+        """Call the handler with *requests*, the first ones of the batch."""
         self._handed_ms, self.report = time.time_ns() // 1_000_000, None
-        _set_context(batch, len(requests), partial(self._note_report, batch.first))
+        handled = context.Done()
+        _set_context(batch, len(requests), partial(self._note_report, batch.first), handled)
         failure: BaseException | None = None
         began = self.since = time.monotonic()
         try:
@@ -114,12 +133,13 @@ class HandlerCalls:
                 await self._call_traced(handler, requests)
         except FAILURES as error:
             if self.is_cancelled(error):
+                self.cut = Called(error, time.monotonic() - began, handled.count)
                 raise
             failure = error
         finally:
             seconds, self.since = time.monotonic() - began, None
         self._note(len(requests), seconds, failure)
-        return failure, seconds
+        return Called(failure, seconds, handled.count)
 
     async def _call_traced(self, handler: Handler, requests: list[Any]) -> None:
         owner, headers = self._lease.owner, (unpack(message).headers for message in context.current().messages)
@@ -181,7 +201,9 @@ class HandlerCalls:
         return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
-def _set_context(batch: Batch, count: int, report: Callable[[int, int | None, str], None]) -> None:
+def _set_context(
+    batch: Batch, count: int, report: Callable[[int, int | None, str], None], handled: context.Done
+) -> None:
     messages = batch.messages if count == len(batch.messages) else batch.messages[:count]
     sequences = range(batch.first, batch.first + count)
-    context.batch.set(context.Context(batch.lease, batch.tube, batch.attempt, sequences, messages, report))
+    context.batch.set(context.Context(batch.lease, batch.tube, batch.attempt, sequences, messages, report, handled))

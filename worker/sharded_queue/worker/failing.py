@@ -5,9 +5,9 @@ from typing import Protocol
 
 from sharded_queue.errors import SerializationError, describe
 from sharded_queue.handler import Handler, Retry
-from sharded_queue.outcomes import GiveUp, Snooze
+from sharded_queue.outcomes import GiveUp, Snooze, cause_of
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
-from sharded_queue.worker.calls import HandlerCalls
+from sharded_queue.worker.calls import Called, HandlerCalls
 from sharded_queue.worker.failures import (
     delay_seconds,
     failure_of_all,
@@ -56,31 +56,68 @@ class Failing:
         The call of the first *count* requests failed. From here on each is handed out alone and settled, the last one
         too, whatever happens meanwhile: none is handled more than twice because of another one.
         """
-        if not await self._hold.fail(failure_of_all(batch, count, error, self._hold.number_call())):
+        if not await self._keep_apart(batch, count, error):
             return self._hold.hear(Settled(is_lost=True))
-        self._lane.calls.known_error, self._lane.alone_until = describe(error), batch.first + count - 1
+        self._lane.calls.known_error = describe(error)
         return self._hold.hear(Settled(batch._replace(messages=batch.messages[:1])))
 
-    async def settle(
-        self, batch: Batch, done: int, seconds: float, error: BaseException | None, flaw: SerializationError | None
-    ) -> Batch | None:
-        """The first request failed; or the first *done* were handled, and the next one cannot be read."""
-        if done:
-            through, number = batch.first + done - 1, self._hold.number_call()
-            settled = await self._hold.settle(
-                Settlement(self._hold.lease, batch.tube.priority, through, seconds, call=number)
-            )
-            if settled.is_lost:
-                return self._hold.hear(settled)
-            self._lane.note_handled(batch, done, seconds)
+    async def settle(self, batch: Batch, count: int, called: Called, flaw: SerializationError | None) -> Batch | None:
+        """
+        The call of the first *count* requests failed, or the one behind them cannot be read. What is handled is settled
+        whatever becomes of the rest.
+        """
+        error = called.error if called.done < count else None
+        done = count if error is None else called.done
+        if not done and count > 1 and error is not None:  # an error may count as false, by a length or __bool__
+            return await self._search(batch, count, error)
+        if done and (lost := await self._settle_first(batch, done, called.seconds)):
+            return self._hold.hear(lost)
         attempt = batch.attempt if done == 0 else 1
-        culprit = batch._replace(first=batch.first + done, attempt=attempt)
+        culprit = batch._replace(first=batch.first + done, messages=batch.messages[done:], attempt=attempt)
         if error is None:
             assert flaw
             return await self._bury(culprit, flaw)
         if attempt == 1:
-            self._lane.calls.note_waits(batch.messages[:1])
+            self._lane.calls.note_waits(culprit.messages[:1])
+        if count - done > 1 and not await self._keep_apart(culprit, count - done, error):
+            return self._hold.hear(Settled(is_lost=True))
         return await self._judge(culprit, attempt, error)
+
+    async def settle_cut(self, batch: Batch) -> None:
+        """The running call was cut off. What it reported done is settled before the thread is let go."""
+        cut = self._lane.calls.cut
+        if not cut or not cut.done:
+            return
+        try:
+            if lost := await self._settle_first(batch, cut.done, cut.seconds):
+                self._hold.hear(lost)
+        except Exception as error:
+            log.warning("%d requests of %s are handled again: %s", cut.done, self._hold.lease, describe(error))
+
+    async def _settle_first(self, batch: Batch, done: int, seconds: float) -> Settled | None:
+        """The first *done* requests are handled. Returns an answer only if the lease was lost."""
+        through, number = batch.first + done - 1, self._hold.number_call()
+        settlement = Settlement(self._hold.lease, batch.tube.priority, through, seconds, call=number)
+        settled = await self._hold.settle(settlement)
+        if settled.is_lost:
+            return settled
+        self._lane.note_handled(batch, done, seconds)
+        return None
+
+    async def _search(self, batch: Batch, count: int, error: BaseException) -> Batch | None:
+        """Which of the first *count* requests the error is about is not known."""
+        if isinstance(cause := cause_of(error), Snooze):
+            await self.snooze(batch, count, cause)
+            return None
+        return await self.take_apart(batch, count, error)
+
+    async def _keep_apart(self, culprit: Batch, count: int, error: BaseException) -> bool:
+        """
+        The call of the first *count* requests failed at the first of them. Those behind it may have been begun: they
+        come one by one, as none is to be handled more than twice because of another one. False: the lease was lost.
+        """
+        self._lane.alone_until = culprit.first + count - 1
+        return await self._hold.fail(failure_of_all(culprit, count, error, self._hold.number_call()))
 
     async def _judge(self, culprit: Batch, attempt: int, error: BaseException) -> Batch | None:
         verdict = verdict_on(self._handler, error, attempt)

@@ -12,12 +12,11 @@ from sharded_queue.coordinator import Arrival
 from sharded_queue.errors import LeaseLost, StorageUnavailable
 from sharded_queue.handler import Handler
 from sharded_queue.lease import Lease
-from sharded_queue.outcomes import Snooze, cause_of
 from sharded_queue.settings import settings
 from sharded_queue.state import Report
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.worker import calls, hold
-from sharded_queue.worker.calls import HandlerCalls
+from sharded_queue.worker.calls import Called, HandlerCalls
 from sharded_queue.worker.doorbell import Doorbell
 from sharded_queue.worker.failing import Failing
 from sharded_queue.worker.failures import FAILURES, failure_of
@@ -176,6 +175,7 @@ class Lane:
                 await Failing(self).fail_try(batch or self._first, error)
             elif self.state is not LOST:
                 log.warning("aborted %s before its batch was done", self.lease)
+                await Failing(self).settle_cut(batch or self._first)
         except (LeaseLost, StorageUnavailable) as error:
             self.hold.lose(str(error))
         except Exception as error:
@@ -233,15 +233,11 @@ class Lane:
             LeaseLost: another worker may hold the thread now.
         """
         requests, flaw = self.handler.serializer().read(batch.messages)
-        error, seconds = await self._perform(handler, batch, requests) if requests else (None, 0.0)
-        if error is not None and len(requests) > 1:  # an error may count as false, by a length or __bool__
-            if isinstance(cause := cause_of(error), Snooze):
-                await Failing(self).snooze(batch, len(requests), cause)
-                return None
-            return await Failing(self).take_apart(batch, len(requests), error)
-        done = len(requests) if error is None else 0
-        if error is not None or flaw is not None:
-            return await Failing(self).settle(batch, done, seconds, error, flaw)
+        called = await self._perform(handler, batch, requests) if requests else Called()
+        is_failed = called.error is not None and called.done < len(requests)
+        if is_failed or flaw is not None:
+            return await Failing(self).settle(batch, len(requests), called, flaw)
+        done, seconds = len(requests), called.seconds
         if self._seems_drained(batch, done) and not self.handler.has_lifecycle:
             self._leave_slot()  # the next thread begins while this one is settled
         wanted = self.hold.reserve()
@@ -254,9 +250,7 @@ class Lane:
             self.note_handled(batch, done, seconds)
         return self.hold.hear(settled, wanted)
 
-    def _perform(
-        self, handler: Handler, batch: Batch, requests: list[Any]
-    ) -> Awaitable[tuple[BaseException | None, float]]:
+    def _perform(self, handler: Handler, batch: Batch, requests: list[Any]) -> Awaitable[Called]:
         """The renewer revokes a lane whose lease is over. After the whole process stood still, this may come first."""
         if self.host.clock() >= self.deadline:
             raise LeaseLost("its lease was over before the handler was called")
