@@ -13,7 +13,7 @@ from sharded_queue.sync import Blocking
 from sharded_queue.worker import binder, lane
 
 GROUPS = {
-    "Handlers": ["Handler", "Retry", "Route", "KeyRoute", "current", "Context"],
+    "Handlers": ["Handler", "Retry", "GiveUp", "Snooze", "Route", "KeyRoute", "current", "Context"],
     "Registering": ["Queue", "SyncQueue", "Receipt"],
     "Serving": ["Worker", "Middleware", "shared", "Lease", "Tube"],
     "Administration": ["Admin", "SyncAdmin"],

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from threading import Lock
 from typing import Any, NamedTuple, TypeVar
 
 from sharded_queue import logs
@@ -20,18 +19,8 @@ def unheard(done: int, of: int | None, note: str) -> None:
     """Drops a report: a batch outside of a worker has no place for it."""
 
 
-class Done:
-    """How many of the first requests of a call are handled, whatever becomes of the call. It only grows."""
-
-    __slots__ = ("_lock", "count")
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._lock = Lock()
-
-    def note(self, count: int) -> None:
-        with self._lock:  # several OS threads of a handler may report at once
-            self.count = max(self.count, count)
+def unsettled(count: int) -> None:
+    """Drops what is reported done, as `unheard`."""
 
 
 class Context(NamedTuple):
@@ -53,8 +42,8 @@ class Context(NamedTuple):
     """The requests as the storage keeps them."""
     report: Callable[[int, int | None, str], None] = unheard
     """Where reports of progress go."""
-    handled: Done = Done()
-    """What the handler has reported by `done`."""
+    note_done: Callable[[int], None] = unsettled
+    """Where the number goes that `done` is given."""
 
     def done(self, count: int) -> None:
         """
@@ -70,7 +59,7 @@ class Context(NamedTuple):
         most = len(self.messages)
         if type(count) is not int or not 0 <= count <= most:
             raise ValueError(f"done({count!r:.80}): a whole number from 0 to {most}, the requests of this call")
-        self.handled.note(count)
+        self.note_done(count)
 
     def progress(self, done: int, of: int | None = None, note: str = "") -> None:
         """

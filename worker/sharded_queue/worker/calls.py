@@ -5,6 +5,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from threading import Lock
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sharded_queue import context, tracing
@@ -61,6 +62,20 @@ class Called(NamedTuple):
     error: BaseException | None = None
     seconds: float = 0.0
     done: int = 0
+
+
+class Done:
+    """How many of the first requests of a call are handled, whatever becomes of the call. It only grows."""
+
+    __slots__ = ("_lock", "count")
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._lock = Lock()
+
+    def note(self, count: int) -> None:
+        with self._lock:  # several OS threads of a handler may report at once
+            self.count = max(self.count, count)
 
 
 class HandlerCalls:
@@ -122,8 +137,8 @@ class HandlerCalls:
     async def perform(self, handler: Handler, batch: Batch, requests: list[Any]) -> Called:
         """Call the handler with *requests*, the first ones of the batch."""
         self._handed_ms, self.report = time.time_ns() // 1_000_000, None
-        handled = context.Done()
-        _set_context(batch, len(requests), partial(self._note_report, batch.first), handled)
+        handled = Done()
+        _set_context(batch, len(requests), partial(self._note_report, batch.first), handled.note)
         failure: BaseException | None = None
         began = self.since = time.monotonic()
         try:
@@ -202,8 +217,8 @@ class HandlerCalls:
 
 
 def _set_context(
-    batch: Batch, count: int, report: Callable[[int, int | None, str], None], handled: context.Done
+    batch: Batch, count: int, report: Callable[[int, int | None, str], None], note_done: Callable[[int], None]
 ) -> None:
     messages = batch.messages if count == len(batch.messages) else batch.messages[:count]
     sequences = range(batch.first, batch.first + count)
-    context.batch.set(context.Context(batch.lease, batch.tube, batch.attempt, sequences, messages, report, handled))
+    context.batch.set(context.Context(batch.lease, batch.tube, batch.attempt, sequences, messages, report, note_done))
