@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from http import HTTPStatus
 
 import pytest
 
@@ -170,11 +171,39 @@ async def test_those_who_ask_within_a_second_share_one_reading(monkeypatch: pyte
         await accepted(port)
         may_end.set()
         answers = [*await asyncio.gather(*scrapes), await answered(port, scrape)]
-        monkeypatch.setattr(http_server, "SHARED_SECONDS", 0.0)
-        later = await answered(port, scrape)
 
     assert [answer.endswith(b"reading 1") for answer in answers] == [True] * 21
-    assert later.endswith(b"reading 2")
+
+
+class Steady:
+    """Numbers its readings, and has a clock that the test sets."""
+
+    def __init__(self) -> None:
+        self.now, self.readings = 100.0, 0
+        self.page = http_server.Shared(self.read, lambda: self.now)
+
+    async def read(self) -> http_server.Answer:
+        self.readings += 1
+        return http_server.Answer(HTTPStatus.OK, str(self.readings).encode())
+
+    async def at(self, now: float) -> int:
+        self.now = now
+        return int((await self.page()).body)
+
+
+async def test_a_scrape_each_second_gets_a_reading_of_its_own_where_the_one_before_came_late() -> None:
+    """A busy machine delivers it late; what the next one shared with it would be half a second old."""
+    page = Steady()
+
+    assert [await page.at(now) for now in (100, 101.55, 102, 103.6, 104, 105)] == [1, 2, 3, 4, 5, 6]
+
+
+async def test_however_many_ask_two_readings_a_second_are_made() -> None:
+    page = Steady()
+    for now in range(1000):
+        await page.at(100 + now / 100)
+
+    assert page.readings == 2 * 10 + 1
 
 
 async def test_no_answer_names_what_serves_it(port: int) -> None:

@@ -14,6 +14,7 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from http import HTTPStatus
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -34,10 +35,11 @@ log = logging.getLogger("sharded_queue")
 
 CONNECTIONS = 64
 """Open connections. Each holds one file descriptor and at most one head and one answer."""
-SHARED_SECONDS = 0.5
+SHARED_SECONDS, READINGS_AT_ONCE = 0.5, 2
 """
-Clients that ask within this time of the first one share its answer. Below a second, so that a Prometheus that scrapes
-each second never gets an age that is a second old.
+However many clients ask, Redis is read once in this time on average; all others share the last answer. Two readings may
+follow each other at once: a Prometheus that scrapes each second gets an answer of its own even if the one before came
+late.
 """
 
 Check = Callable[[], Awaitable[str]]
@@ -109,17 +111,23 @@ def listener(port: int, setting: str) -> socket.socket:
 
 
 class Shared:
-    """A page whose answer is computed once, for all clients that ask within `SHARED_SECONDS`."""
+    """A page whose answer many clients share: it is computed once in `SHARED_SECONDS` on average."""
 
-    def __init__(self, page: Page) -> None:
-        self._page = page
+    def __init__(self, page: Page, clock: Callable[[], float] = monotonic) -> None:
+        self._page, self._clock = page, clock
         self._finding: asyncio.Future[Answer] | None = None
-        self._began = 0.0
+        self._paid_until = -inf
+        """The readings so far fill the time until then."""
 
     async def __call__(self) -> Answer:
-        if self._finding is None or (self._finding.done() and monotonic() - self._began >= SHARED_SECONDS):
-            self._began, self._finding = monotonic(), asyncio.ensure_future(self._page())
+        if self._finding is None or (self._finding.done() and self._may_read()):
+            now = self._clock()
+            self._paid_until = max(self._paid_until, now - READINGS_AT_ONCE * SHARED_SECONDS) + SHARED_SECONDS
+            self._finding = asyncio.ensure_future(self._page())
         return await asyncio.shield(self._finding)
+
+    def _may_read(self) -> bool:
+        return self._paid_until + SHARED_SECONDS <= self._clock()
 
     def cancel(self) -> None:
         if self._finding:
