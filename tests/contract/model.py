@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from math import inf
 from typing import Any, NamedTuple, TypeVar
 
@@ -455,62 +455,39 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.batches)
     @rule(place=places, done=st.integers(0, 2), delay=st.sampled_from([None, DELAY_SECONDS]), fates=losses)
     def fail(self, place: int, done: int, delay: float | None, fates: list[str]) -> None:
-        pair = self.pair_at(place)
-        call = self.call_of(pair)
-        self.clock.tick()
-        self.lose(fates if self.is_held(pair) else [])
-        self.same_answer(
-            *[
-                storage.fail(
-                    Failure(
-                        batch.lease, batch.tube.priority, batch.first + done, batch.attempt, "an error", delay, call
-                    )
-                )
-                for storage, batch in ((self.memory_storage, pair.memory), (self.redis_storage, pair.redis))
-            ]
-        )
+        def failure(batch: Batch, call: int | None) -> Failure:
+            first = batch.first + done
+            return Failure(batch.lease, batch.tube.priority, first, batch.attempt, "an error", delay, call)
+
+        self.fail_both(place, failure, fates)
 
     @precondition(lambda self: self.batches)
     @rule(place=places, count=st.integers(1, 4), fates=losses)
     def fail_together(self, place: int, count: int, fates: list[str]) -> None:
         """A call of several requests failed: the holder has the first one in hand."""
-        pair, call = self.pair_at(place), self.call_of(self.pair_at(place))
-        self.clock.tick()
-        self.lose(fates if self.is_held(pair) else [])
-        self.same_answer(
-            *[
-                storage.fail(
-                    Failure(
-                        batch.lease, batch.tube.priority, batch.first, 0, "", call=call, last=batch.first + count - 1
-                    )
-                )
-                for storage, batch in ((self.memory_storage, pair.memory), (self.redis_storage, pair.redis))
-            ]
-        )
+
+        def failure(batch: Batch, call: int | None) -> Failure:
+            last = batch.first + count - 1
+            return Failure(batch.lease, batch.tube.priority, batch.first, 0, "", call=call, last=last)
+
+        self.fail_both(place, failure, fates)
 
     @precondition(lambda self: self.batches)
     @rule(place=places, count=st.integers(1, 4), most=st.sampled_from([1, 2, inf]), fates=losses)
     def snooze(self, place: int, count: int, most: float, fates: list[str]) -> None:
-        pair, call = self.pair_at(place), self.call_of(self.pair_at(place))
+        def failure(batch: Batch, call: int | None) -> Failure:
+            request = batch.lease, batch.tube.priority, batch.first, batch.attempt - 1
+            return Failure(*request, "429", DELAY_SECONDS, call, last=batch.first + count - 1, most_snoozes=most)
+
+        self.fail_both(place, failure, fates)
+
+    def fail_both(self, place: int, failure: Callable[[Batch, int | None], Failure], fates: list[str]) -> None:
+        pair = self.pair_at(place)
+        call = self.call_of(pair)
         self.clock.tick()
         self.lose(fates if self.is_held(pair) else [])
         self.same_answer(
-            *[
-                storage.fail(
-                    Failure(
-                        batch.lease,
-                        batch.tube.priority,
-                        batch.first,
-                        batch.attempt - 1,
-                        "429",
-                        DELAY_SECONDS,
-                        call,
-                        last=batch.first + count - 1,
-                        most_snoozes=most,
-                    )
-                )
-                for storage, batch in ((self.memory_storage, pair.memory), (self.redis_storage, pair.redis))
-            ]
+            self.memory_storage.fail(failure(pair.memory, call)), self.redis_storage.fail(failure(pair.redis, call))
         )
 
     @precondition(lambda self: self.batches)

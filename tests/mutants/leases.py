@@ -171,8 +171,8 @@ MUTANTS = [
     Mutant(
         "an error that counts as false is none",
         "worker/lane.py",
-        "called.error is not None and called.done",
-        "called.error and called.done",
+        "called.error is not None or flaw",
+        "called.error or flaw",
         (FAILURES + "an_error_that_counts_as_false_is_an_error",),
     ),
     Mutant(

@@ -127,16 +127,16 @@ MUTANTS = [
     ),
     Mutant(
         "in memory a request that snoozed is called failing",
-        "backends/memory/shard.py",
-        "failure.error and not failure.error.startswith(SNOOZED)",
-        "failure.error",
+        "state.py",
+        "(self.error and not self.snooze)",
+        "self.error",
         (SNOOZE + "a_request_that_comes_again_after_a_snooze_is_not_called_failing",),
     ),
     Mutant(
         "a sandbox does not wait for a snooze",
         "testing.py",
-        "        if not any(error.startswith(SNOOZED) for error in said):\n            yield end",
-        "        if said is not None:\n            yield end",
+        " if thread not in snoozing)",
+        ")",
         ("../unit/sharded_queue/test_testing.py::test_a_request_that_snoozes_waits_for_time_to_pass",),
     ),
     Mutant(
@@ -177,8 +177,8 @@ MUTANTS = [
     Mutant(
         "a call that has handled all is tried again",
         "worker/calls.py",
-        "return Called(failure, seconds, handled.count)",
-        "return Called(failure, seconds, min(handled.count, len(requests) - 1))",
+        "None if is_handled else failure, seconds, handled.count)",
+        "failure, seconds, min(handled.count, len(requests) - 1))",
         (DONE + "a_call_that_fails_after_it_reported_all_has_handled_all",),
     ),
 ]

@@ -19,8 +19,8 @@ def unheard(done: int, of: int | None, note: str) -> None:
     """Drops a report: a batch outside of a worker has no place for it."""
 
 
-def unsettled(count: int) -> None:
-    """Drops what is reported done, as `unheard`."""
+def ignore_done(count: int) -> None:
+    """Outside of a worker there is nothing to settle."""
 
 
 class Context(NamedTuple):
@@ -42,7 +42,7 @@ class Context(NamedTuple):
     """The requests as the storage keeps them."""
     report: Callable[[int, int | None, str], None] = unheard
     """Where reports of progress go."""
-    note_done: Callable[[int], None] = unsettled
+    note_done: Callable[[int], None] = ignore_done
     """Where the number goes that `done` is given."""
 
     def done(self, count: int) -> None:

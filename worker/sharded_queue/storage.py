@@ -176,7 +176,8 @@ class Failure(NamedTuple):
     the thread and the first request. Until the last one is settled, each is handed out alone, to whichever worker.
 
     *most_snoozes*: the request snoozes, which is no failed try: the thread waits, and its requests up to *last* come
-    one by one afterwards. One that has snoozed so often in a row becomes a dead letter instead; infinite for no bound.
+    one by one afterwards. After this number of snoozes in a row, the next one makes it a dead letter; infinite for no
+    bound.
     """
 
     lease: Lease

@@ -147,10 +147,8 @@ class Sandbox:
 
 def _back_offs(shard: MemoryShard) -> Iterator[float]:
     """When the threads go on that back off. One that snoozes waits for `advance`."""
-    for thread, end in shard.blocked.lowest(len(shard.blocked)):
-        said = [record.error for (name, _), record in shard.failures.items() if name == thread]
-        if not any(error.startswith(SNOOZED) for error in said):
-            yield end
+    snoozing = {thread for (thread, _), record in shard.failures.items() if record.error.startswith(SNOOZED)}
+    return (end for thread, end in shard.blocked.lowest(len(shard.blocked)) if thread not in snoozing)
 
 
 class RecordingStorage(RuntimeStorage):

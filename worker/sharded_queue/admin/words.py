@@ -482,24 +482,23 @@ def tube_problem(handler: HandlerState, tube: TubeLag, why: ThreadState | None) 
     head = (
         f"Thread {printable(tube.thread, 80)} of {handler.name} is {tube.state} and waits {duration(tube.lag_seconds)}"
     )
-    is_told = why is not None and why.thread == tube.thread
-    failed = failed_tube(why) if why and is_told else None
-    snoozed = snoozed_of(why) if why and is_told and tube.state == "blocked" else None
+    told = why if why and why.thread == tube.thread else None
+    failed = failed_tube(told) if told else None
+    snoozed = snoozed_of(told) if told and tube.state == "blocked" else None
     if snoozed:
         reason = f"it snoozes ({printable(snoozed.said, 160)})"
-    elif why and failed:
-        number = next_try(failed, why)
+    elif told and failed:
+        number = next_try(failed, told)
         again = f"its next try is the {number}" if tube.state == "blocked" else f"tried again ({number})"
         reason = f"{again}, {last_failure(failed)}"
     elif tube.state in FAILED:
         reason = "it has failed"
     elif tube.state == "parked":
         reason = "threads of the previous layout go first"
-    elif why and is_told:
-        reason = outlook(why)
+    elif told:
+        reason = outlook(told)
     else:
         reason = f"workers hold {counted(handler.bound, 'other thread')}" if handler.bound else "no worker has taken it"
     key = f"{handler.name} {tube.thread} {tube.state}"
-    return Sentence(
-        f"{head}: {reason}", "wait" if snoozed else TONES[tube.state], key, handler.name, tube.thread, tube.state
-    )
+    tone: Tone = "wait" if snoozed else TONES[tube.state]
+    return Sentence(f"{head}: {reason}", tone, key, handler.name, tube.thread, tube.state)

@@ -154,7 +154,8 @@ class HandlerCalls:
         finally:
             seconds, self.since = time.monotonic() - began, None
         self._note(len(requests), seconds, failure)
-        return Called(failure, seconds, handled.count)
+        is_handled = handled.count == len(requests)  # whatever it raised afterwards
+        return Called(None if is_handled else failure, seconds, handled.count)
 
     async def _call_traced(self, handler: Handler, requests: list[Any]) -> None:
         owner, headers = self._lease.owner, (unpack(message).headers for message in context.current().messages)

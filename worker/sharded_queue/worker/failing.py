@@ -66,12 +66,12 @@ class Failing:
         The call of the first *count* requests failed, or the one behind them cannot be read. What is handled is settled
         whatever becomes of the rest.
         """
-        error = called.error if called.done < count else None
+        error = called.error
         done = count if error is None else called.done
-        if not done and count > 1 and error is not None:  # an error may count as false, by a length or __bool__
+        if not done and count > 1 and error is not None:
             return await self._search(batch, count, error)
-        if done and (lost := await self._settle_first(batch, done, called.seconds)):
-            return self._hold.hear(lost)
+        if done and not await self._settle_first(batch, done, called.seconds):
+            return self._hold.hear(Settled(is_lost=True))
         attempt = batch.attempt if done == 0 else 1
         culprit = batch._replace(first=batch.first + done, messages=batch.messages[done:], attempt=attempt)
         if error is None:
@@ -89,20 +89,19 @@ class Failing:
         if not cut or not cut.done:
             return
         try:
-            if lost := await self._settle_first(batch, cut.done, cut.seconds):
-                self._hold.hear(lost)
+            if not await self._settle_first(batch, cut.done, cut.seconds):
+                self._hold.hear(Settled(is_lost=True))
         except Exception as error:
             log.warning("%d requests of %s are handled again: %s", cut.done, self._hold.lease, describe(error))
 
-    async def _settle_first(self, batch: Batch, done: int, seconds: float) -> Settled | None:
-        """The first *done* requests are handled. Returns an answer only if the lease was lost."""
+    async def _settle_first(self, batch: Batch, done: int, seconds: float) -> bool:
+        """The first *done* requests are handled. False: the lease was lost."""
         through, number = batch.first + done - 1, self._hold.number_call()
         settlement = Settlement(self._hold.lease, batch.tube.priority, through, seconds, call=number)
-        settled = await self._hold.settle(settlement)
-        if settled.is_lost:
-            return settled
+        if (await self._hold.settle(settlement)).is_lost:
+            return False
         self._lane.note_handled(batch, done, seconds)
-        return None
+        return True
 
     async def _search(self, batch: Batch, count: int, error: BaseException) -> Batch | None:
         """Which of the first *count* requests the error is about is not known."""

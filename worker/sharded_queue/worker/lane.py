@@ -234,8 +234,7 @@ class Lane:
         """
         requests, flaw = self.handler.serializer().read(batch.messages)
         called = await self._perform(handler, batch, requests) if requests else Called()
-        is_failed = called.error is not None and called.done < len(requests)
-        if is_failed or flaw is not None:
+        if called.error is not None or flaw is not None:  # an error may count as false, by a length or __bool__
             return await Failing(self).settle(batch, len(requests), called, flaw)
         done, seconds = len(requests), called.seconds
         if self._seems_drained(batch, done) and not self.handler.has_lifecycle:

@@ -18,7 +18,7 @@ from sharded_queue.coordinator import Arrival
 from sharded_queue.lease import Lease, worker_of
 from sharded_queue.printable import counted
 from sharded_queue.serializer import STAMP_DIGITS, key_hash_in
-from sharded_queue.state import SNOOZED, About, Dead, Drop, PastFailure, PausedBy, Progress, Report
+from sharded_queue.state import About, Dead, Drop, PastFailure, PausedBy, Progress, Report, TubeState
 from sharded_queue.storage import Batch, Entry, First, Schedule
 from sharded_queue.tube import Layout, Shard, Tube
 
@@ -144,8 +144,7 @@ class MemoryShard:
         failure = self.failures.get((thread, priority))
         if failure is None or failure.sequence != self.threads[thread][priority].head:
             return False
-        is_error = failure.error and not failure.error.startswith(SNOOZED)
-        return bool(failure.attempts or failure.crashes or is_error)
+        return TubeState(priority, 0, 0.0, failure.attempts, failure.crashes, failure.error).has_failed
 
     def is_pause_over(self, name: str, now: int) -> bool:
         """Whether the pause of a thread, or with '' that of the handler, is over though no worker polled since."""
