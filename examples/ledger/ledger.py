@@ -10,12 +10,13 @@ from uuid import uuid4
 
 from accounts import Account, Entry, book, claim, known
 
-from sharded_queue import Handler, Route, SyncQueue, current
+from sharded_queue import Handler, Retry, Route, SyncQueue, current
 
 log = logging.getLogger("ledger")
 
 
 class LedgerHandler(Handler[Entry]):
+    retry = Retry(exhausted="pause")  # no entry is booked before one that could not be booked yet
     account: Account | None = None
     """The account as this worker left it: while its fence is stored, no other worker writes the account."""
 

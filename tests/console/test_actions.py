@@ -16,7 +16,9 @@ from click.testing import CliRunner
 from playwright.sync_api import Page, expect
 from redis.asyncio import Redis
 
-from sharded_queue import Queue, RedisStorage
+from sharded_queue import Queue, RedisCoordinator, RedisStorage
+from sharded_queue.coordinator import BindRequest
+from sharded_queue.storage import Cause, Entry, Failure, Registration
 from sharded_queue.tube import Shard
 from sharded_queue.web.csrf import COOKIE
 from tests.console.shop import ATTACK, Charge, Keyed, Mail
@@ -148,6 +150,31 @@ def test_pause_of_a_thread_for_a_time(address: str, stage: Stage, window: Callab
     page.goto(f"{address}thread?handler=shop.Charge&thread=9")
     expect(page.locator("main")).to_contain_text(" until 2")
     stored(stage, lambda storage: storage.pause(CHARGE, "9", False))
+
+
+async def exhaust(redis: Redis) -> None:
+    storage, coordinator = RedisStorage(redis), RedisCoordinator(redis)
+    await storage.register(CHARGE, Registration([Entry("strict", 0, [b"[1]", b"[2]"])]))
+    batches = (await coordinator.bind(CHARGE, BindRequest("w/1", 100, 1, 60))).batches
+    batch = next(batch for batch in batches if batch.lease.thread == "strict")
+    await storage.fail(Failure(batch.lease, 0, batch.first, 3, "Refused: no cover", stops=True))
+    await coordinator.release([each.lease for each in batches if each is not batch])
+
+
+def test_exhausted_thread_is_tried_again(address: str, stage: Stage, window: Callable[..., Window]) -> None:
+    stage.ask(exhaust)
+    page = window().open(f"{address}thread?handler=shop.Charge&thread=strict")
+    expect(page.locator("main")).to_contain_text("strict is exhausted: its first request failed 3 times")
+    page.goto(f"{address}handler?handler=shop.Charge")
+    expect(page.locator("main")).to_contain_text("1 thread of shop.Charge is exhausted")
+    ask(page, "Try the exhausted again")
+    expect(page.locator("h1")).to_have_text("Try 1 exhausted thread of shop.Charge again?")
+    confirm(page, "Try the exhausted again")
+
+    expect(page.locator("h1")).to_have_text("1 thread of shop.Charge is tried again")
+    assert stored(stage, lambda storage: storage.exhausted(CHARGE)) == ([], "")
+    dropped = stored(stage, lambda storage: storage.drop(CHARGE, "strict", Cause("ann", "done")))
+    stored(stage, lambda storage: storage.settle_dead(CHARGE, dropped.letters, "drop"))
 
 
 def test_pause_of_a_handler(address: str, stage: Stage, window: Callable[..., Window]) -> None:

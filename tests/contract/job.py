@@ -46,6 +46,13 @@ class Final(Job):
     retry = Retry(limit=1, base_seconds=0, cap_seconds=0)
 
 
+class Strict(Job):
+    """No request passes one that cannot be handled."""
+
+    name = "shop.Strict"
+    retry = Retry(limit=2, base_seconds=0, cap_seconds=0, exhausted="pause")
+
+
 class Keyed(Job):
     """Its keys are spread over two threads."""
 

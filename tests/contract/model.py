@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from sharded_queue import QueueFull, ReshardError
 from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
+from sharded_queue.backends.memory.shard import STOPPED
 from sharded_queue.backends.memory.storage import RuntimeStorage
 from sharded_queue.backends.redis.check import faults, repair
 from sharded_queue.backends.redis.clock import Clock
@@ -356,14 +357,26 @@ class Machine(RuleBasedStateMachine):
         wanted=st.integers(0, 4),
         ageing=ageings,
         ahead=st.sampled_from([0, 1, 4]),
+        stops=st.booleans(),
         fates=losses,
     )
-    def bind(self, owner: str, wanted_threads: int, wanted: int, ageing: float, ahead: int, fates: list[str]) -> None:
+    def bind(
+        self,
+        owner: str,
+        wanted_threads: int,
+        wanted: int,
+        ageing: float,
+        ahead: int,
+        stops: bool,
+        fates: list[str],
+    ) -> None:
         self.clock.tick()
         self.lose(fates)
-        request = BindRequest(owner, wanted_threads, wanted, LEASE_SECONDS, ageing, About("1.0", wanted, 0), ahead)
+        about = About("1.0", wanted, 0)
+        request = BindRequest(owner, wanted_threads, wanted, LEASE_SECONDS, ageing, about, ahead, stops)
         shard = self.memory_storage.shards[SHARD]
         alone, letters = {thread for thread, held in shard.held.items() if held.is_alone}, set(shard.letters)
+        stopped = set(shard.exhausted)
         memory, redis = self.both(
             self.memory_coordinator.bind(SHARD, request),
             self.redis_coordinator.bind(SHARD, request),
@@ -372,7 +385,9 @@ class Machine(RuleBasedStateMachine):
         for pair in pairs:
             assert unfenced(pair.memory) == unfenced(pair.redis)
         self.batches += pairs
-        assert {shard.letters[number].thread for number in shard.letters.keys() - letters} <= alone
+        buried = {shard.letters[number].thread for number in shard.letters.keys() - letters}
+        assert buried | (shard.exhausted.keys() - stopped) <= alone
+        assert not (buried if stops else shard.exhausted.keys() - stopped)
         assert memory.others_wait == redis.others_wait
         assert memory.is_cordoned == redis.is_cordoned
         if not memory.is_cordoned:  # Redis does not tell a cordoned worker when a thread may become free
@@ -421,7 +436,7 @@ class Machine(RuleBasedStateMachine):
     def handle(self, owner: str, threads: int) -> None:
         """A worker binds what comes first, and is done with all of it: else threads are hardly ever drained."""
         newest = len(self.batches)
-        self.bind(owner, threads, 4, 0.0, 0, [])
+        self.bind(owner, threads, 4, 0.0, 0, stops=False, fates=[])
         pairs = self.batches[newest:]
         del self.batches[newest:]
         self.clock.tick()
@@ -453,11 +468,18 @@ class Machine(RuleBasedStateMachine):
             )
 
     @precondition(lambda self: self.batches)
-    @rule(place=places, done=st.integers(0, 2), delay=st.sampled_from([None, DELAY_SECONDS]), fates=losses)
-    def fail(self, place: int, done: int, delay: float | None, fates: list[str]) -> None:
+    @rule(
+        place=places,
+        done=st.integers(0, 2),
+        delay=st.sampled_from([None, DELAY_SECONDS]),
+        stops=st.booleans(),
+        fates=losses,
+    )
+    def fail(self, place: int, done: int, delay: float | None, stops: bool, fates: list[str]) -> None:
         def failure(batch: Batch, call: int | None) -> Failure:
             first = batch.first + done
-            return Failure(batch.lease, batch.tube.priority, first, batch.attempt, "an error", delay, call)
+            request = batch.lease, batch.tube.priority, first, batch.attempt
+            return Failure(*request, "an error", delay, call, stops=stops and delay is None)
 
         self.fail_both(place, failure, fates)
 
@@ -473,11 +495,18 @@ class Machine(RuleBasedStateMachine):
         self.fail_both(place, failure, fates)
 
     @precondition(lambda self: self.batches)
-    @rule(place=places, count=st.integers(1, 4), most=st.sampled_from([1, 2, inf]), fates=losses)
-    def snooze(self, place: int, count: int, most: float, fates: list[str]) -> None:
+    @rule(
+        place=places,
+        count=st.integers(1, 4),
+        most=st.sampled_from([1, 2, inf]),
+        stops=st.booleans(),
+        fates=losses,
+    )
+    def snooze(self, place: int, count: int, most: float, stops: bool, fates: list[str]) -> None:
         def failure(batch: Batch, call: int | None) -> Failure:
             request = batch.lease, batch.tube.priority, batch.first, batch.attempt - 1
-            return Failure(*request, "429", DELAY_SECONDS, call, last=batch.first + count - 1, most_snoozes=most)
+            last = batch.first + count - 1
+            return Failure(*request, "429", DELAY_SECONDS, call, last=last, most_snoozes=most, stops=stops)
 
         self.fail_both(place, failure, fates)
 
@@ -537,14 +566,14 @@ class Machine(RuleBasedStateMachine):
     def die(self, place: int) -> None:
         """The worker of a thread dies, and another one hears of it."""
         self.expire(place)
-        self.bind("w/1", 1, 1, 0.0, 0, [])
+        self.bind("w/1", 1, 1, 0.0, 0, stops=False, fates=[])
 
     @rule(deaths=st.integers(1, 4), is_alone=st.booleans())
     def poison(self, deaths: int, is_alone: bool) -> None:
         """Workers die one after another with the request in hand that comes first."""
         for _ in range(deaths):
             newest = len(self.batches)
-            self.bind("w/3", 1, 1, 0.0, 0, [])
+            self.bind("w/3", 1, 1, 0.0, 0, stops=False, fates=[])
             if len(self.batches) == newest:
                 return
             if is_alone:
@@ -565,7 +594,7 @@ class Machine(RuleBasedStateMachine):
     @rule(place=places)
     def end_back_off(self, place: int) -> None:
         shard, thread = self.memory_storage.shards[SHARD], self.thread_at(place)
-        if shard.blocked.score(thread) not in (None, float("inf")):
+        if (shard.blocked.score(thread) or STOPPED) < STOPPED:
             shard.blocked.put(thread, 1)
             self.run(self.redis.zadd(f"{self.redis_storage.keys.base(SHARD)}:blocked", {thread: 1}, xx=True))
 
@@ -607,6 +636,24 @@ class Machine(RuleBasedStateMachine):
         assert {end.decode() for end in ends} == {thread for thread, each in known.items() if each.until_ms is not None}
         paused = {*self.run(self.redis_storage.paused(SHARD)), *[""] * self.memory_storage.shards[SHARD].is_paused}
         assert known.keys() <= paused
+
+    @precondition(lambda self: self.memory_storage.shards[SHARD].exhausted)
+    @rule(picked=st.lists(places, min_size=1, max_size=3), is_late=st.booleans(), fates=losses)
+    def try_anew(self, picked: list[int], is_late: bool, fates: list[str]) -> None:
+        """Some threads that stand still. *is_late*: they were listed before they stood still for this failure."""
+        known = sorted(self.memory_storage.shards[SHARD].exhausted)
+        threads = dict.fromkeys(known[place % len(known)] for place in picked)
+        self.lose([])
+        listed = [
+            {each.thread: each._replace(since_ms=each.since_ms - is_late) for each in found}
+            for found, _ in self.both(self.memory_storage.exhausted(SHARD), self.redis_storage.exhausted(SHARD))
+        ]
+        assert [each.keys() == set(known) for each in listed] == [True, True]
+        memory, redis = ([found[thread] for thread in threads] for found in listed)
+        assert [each._replace(since_ms=0) for each in memory] == [each._replace(since_ms=0) for each in redis]
+        self.clock.tick()
+        self.lose(fates)
+        self.same_answer(self.memory_storage.try_anew(SHARD, memory), self.redis_storage.try_anew(SHARD, redis))
 
     @precondition(lambda self: self.memory_storage.shards[SHARD].letters)
     @rule(
@@ -824,6 +871,7 @@ def memory_snapshot(storage: RuntimeStorage) -> Snapshot:
         old=dict(shard.old.lowest(10_000)),
         parked=dict(shard.parked.lowest(10_000)),
         unparking=set(shard.unparking),
+        exhausted={thread: priority for thread, (priority, _) in shard.exhausted.items()},
     )
 
 
@@ -834,7 +882,8 @@ def timeless(seen: Snapshot) -> dict[str, Any]:
         "held": {thread: hold._replace(fence=0) for thread, hold in seen.held.items()},
         "failures": seen.failures,
         "ready": sorted(seen.ready, key=lambda thread: (seen.ready[thread], thread)),
-        "blocked": set(seen.blocked),
+        "blocked": {(thread, till if till >= STOPPED else 0) for thread, till in seen.blocked.items()},
+        "exhausted": seen.exhausted,
         "oldest": seen.oldest,
         "deep": seen.deep,
         "letters": seen.letters,
@@ -851,7 +900,7 @@ def spoken(state: ShardState) -> dict[str, Any]:
         "counts": (state.depth, state.threads, state.ready, state.bound, state.blocked, state.is_paused),
         "totals": (state.registered, state.settled, state.dead, state.busy_seconds, state.duplicates, state.delayed),
         "schedules": state.schedules,
-        "letters": (state.letters, state.paused),
+        "letters": (state.letters, state.paused, state.exhausted),
         "deepest": state.deepest,
         "concurrencies": state.concurrencies,
         "blocked": {(blocked.thread, blocked.depth) for blocked in state.blocked_threads},

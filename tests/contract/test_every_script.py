@@ -16,6 +16,7 @@ from sharded_queue.backends.redis.check import faults, repair
 from sharded_queue.backends.redis.scripts import source
 from sharded_queue.backends.redis.snapshot import snapshot
 from sharded_queue.errors import QueueFull
+from sharded_queue.state import Exhausted
 from sharded_queue.storage import (
     Batch,
     Cause,
@@ -138,6 +139,15 @@ async def doze(backend: RedisBackend, batch: Batch) -> bool:
     return await backend.storage.fail(failure)
 
 
+async def stop(backend: RedisBackend, batch: Batch) -> bool:
+    return await backend.storage.fail(Failure(batch.lease, 0, batch.first, 3, "E", None, call=1, stops=True))
+
+
+async def stopped(backend: RedisBackend) -> list[Exhausted]:
+    await stop(backend, await bound(backend))
+    return (await backend.storage.exhausted(SHARD))[0]
+
+
 async def bind(backend: RedisBackend, _: Any) -> Any:
     return [handed(batch) for batch in await backend.bind("w/1", wanted=1)]
 
@@ -229,6 +239,14 @@ DEEDS = {
     "fail": Deed(bury, lambda backend, batch: settle(backend, batch, 2, None, 2), bound),
     "fail a whole batch": Deed(take_apart, lambda backend, batch: settle(backend, batch, 2, batch.first, 4), bound_all),
     "fail a request that snoozes": Deed(doze, lambda backend, _: backend.storage.pause(SHARD, "a", False), bound_all),
+    "fail a request without tries that stops its thread": Deed(
+        stop, lambda backend, _: backend.storage.pause(SHARD, "a", False), bound
+    ),
+    "try_anew": Deed(
+        lambda backend, listed: backend.storage.try_anew(SHARD, listed),
+        lambda backend, _: backend.bind_one("w/1"),
+        stopped,
+    ),
     "bind": Deed(bind, bind_another, lambda backend: backend.register("a", "1")),
     "bind nothing": Deed(bind, bind_another, nothing),
     "release": Deed(release, lambda backend, _: backend.bind_one("w/2"), bound),

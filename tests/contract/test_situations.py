@@ -26,7 +26,7 @@ from sharded_queue.tube import Shard
 from sharded_queue.web.pages import why_of
 from sharded_queue.web.reader import Reader
 from sharded_queue.web.templating import environment
-from tests.contract.job import Final, Job, Keyed, Patient
+from tests.contract.job import Final, Job, Keyed, Patient, Strict
 from tests.harness.cli_process import CliProcess
 from tools.redis_server import Ask, RedisServer
 
@@ -319,6 +319,34 @@ def _(scene: Scene) -> Said:
     scene.work()
     scene.thread("7", lambda state: state.blocked_seconds)
     return scene.explain("7")
+
+
+@situation('A request has no try left, and its handler says `exhausted="pause"`')
+def _(scene: Scene) -> Said:
+    scene.register(Strict, "7 fails", "7 works")
+    scene.work()
+    scene.thread("7", lambda state: state.exhausted, Strict)
+    return scene.explain("7", Strict)
+
+
+@situation("An exhausted thread is paused as well")
+def _(scene: Scene) -> Said:
+    scene.register(Strict, "7 fails", "7 works")
+    scene.work()
+    scene.thread("7", lambda state: state.exhausted, Strict)
+    scene.act("pause", Strict.name, "7", *BY_ANNA)
+    return scene.explain("7", Strict)
+
+
+@situation("An exhausted thread was resumed, and no worker has taken it yet")
+def _(scene: Scene) -> Said:
+    scene.register(Strict, "7 fails", "7 works")
+    worker = scene.work()
+    scene.thread("7", lambda state: state.exhausted, Strict)
+    worker.tell(signal.SIGTERM)
+    assert worker.ended() == 0
+    scene.act("resume", Strict.name, "--exhausted")
+    return scene.explain("7", Strict)
 
 
 @situation("A request killed a worker, and another one tries it")

@@ -15,7 +15,7 @@ from sharded_queue.backends.redis.client import RedisOptions, close, connect
 from sharded_queue.backends.redis.snapshot import snapshot, unindexed_tubes
 from sharded_queue.backends.redis.storage import RedisStorage
 from sharded_queue.state import About, Report
-from sharded_queue.storage import Cause, Entry, Registration, Schedule, Waiting, digest_of
+from sharded_queue.storage import Cause, Entry, Failure, Registration, Schedule, Waiting, digest_of
 from sharded_queue.timing import every
 from sharded_queue.tube import Keys, Layout, Tube
 from tests.contract.backend import LEASE_SECONDS, SHARD, RedisBackend, handed
@@ -177,6 +177,11 @@ async def administer(user: Watched) -> None:
         await hands.fail(batch, None)
         batch = (await hands.settle(batch, wanted=1)).batch or batch
     await hands.release(batch.lease)
+    await hands.redis_storage.pause(SHARD, "a", True)
+    await hands.register("z", "1")
+    last = await hands.bind_one(wanted=1)
+    await hands.redis_storage.fail(Failure(last.lease, 0, last.first, 3, "E", stops=True))
+    await hands.redis_storage.pause(SHARD, "a", False)
     async with user.recorded():
         await user.observe()
         await storage.explain(SHARD, "a")
@@ -196,6 +201,7 @@ async def administer(user: Watched) -> None:
         await storage.pause(SHARD, "a", False)
         await storage.pause(SHARD, None, True)
         await storage.pause(SHARD, None, False)
+        assert await storage.try_anew(SHARD, (await storage.exhausted(SHARD))[0]) == ["z"]
         await storage.workers(SHARD)
         await storage.progress(SHARD, ["a"])
         await storage.dead(SHARD)

@@ -14,6 +14,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.pool import NullPool
 
 from sharded_queue import Handler, Queue, RedisStorage, Route
+from sharded_queue.state import ShardState
 from tests.examples.recipe import Recipe, evict, killed, stopped
 from tests.harness.cli_process import CommandProcess
 from tests.harness.postgres_server import PostgresServer
@@ -65,6 +66,13 @@ class Ledger:
     def register(self, name: str, *amounts: int) -> None:
         entries = [(name, uuid4().hex, cents) for cents in amounts]
         self.ask(lambda redis: Queue(RedisStorage(redis)).register(LedgerHandler, *entries))
+
+    def rename(self, table: str, name: str) -> None:
+        with create_engine(self.url, poolclass=NullPool).begin() as database:
+            database.execute(text(f"ALTER TABLE {table} RENAME TO {name}"))
+
+    def states(self) -> list[ShardState]:
+        return self.ask(lambda redis: RedisStorage(redis).observe(LedgerHandler.all_shards()))
 
     def worker(self, name: str) -> CommandProcess:
         return self.recipe.start(WORKER, QUEUE_WORKER_NAME=name)
@@ -166,6 +174,26 @@ def test_accounts_are_right_whatever_is_killed(opened: Open) -> None:
         ledger.register(name, 1)
         last.line(re.compile(rf"\] {name}: .* {5 * len(AMOUNTS) + 1} in all"))
         ledger.assert_is_right(name, [*AMOUNTS * 5, 1])
+
+
+def test_no_entry_passes_one_that_could_not_be_booked(opened: Open) -> None:
+    """The database is away for longer than the tries last: the accounts stand still, and one command books the rest."""
+    ledger = opened(QUEUE_RETRY_LIMIT="3", QUEUE_RETRY_CAP="0.01")
+    ledger.rename("entries", "away")
+    for name in NAMES:
+        ledger.register(name, *AMOUNTS)
+    worker = ledger.worker("a")
+    for name in NAMES:
+        worker.line(re.compile(rf"/{name}/.* stops its thread"))
+    assert [state.exhausted for state in ledger.states()] == [len(NAMES)]
+    ledger.rename("away", "entries")
+    said = ledger.recipe.run("sharded-queue resume ledger.LedgerHandler --exhausted")
+    assert "3 threads of ledger.LedgerHandler are tried again" in said
+    for name in NAMES:
+        ledger.register(name, 1)
+        worker.line(re.compile(rf"\] {name}: .* {len(AMOUNTS) + 1} in all"))
+        ledger.assert_is_right(name, [*AMOUNTS, 1])
+    assert [(state.letters, state.exhausted) for state in ledger.states()] == [(0, 0)]
 
 
 def overtaken(ledger: Ledger) -> tuple[CommandProcess, CommandProcess]:

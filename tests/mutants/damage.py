@@ -21,8 +21,8 @@ MUTANTS = [
     Mutant(
         "a quarantine is a pause",
         PRELUDE,
-        "QUARANTINED = 'inf', '100000000000000'",
-        "QUARANTINED = 'inf', 'inf'",
+        "QUARANTINED, STOPPED = 'inf', '100000000000000',",
+        "QUARANTINED, STOPPED = 'inf', 'inf',",
         (RECORDS + "a_thread_whose_quarantine_was_lost_is_repaired",),
     ),
     Mutant(

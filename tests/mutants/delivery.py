@@ -247,7 +247,7 @@ MUTANTS = [
     Mutant(
         "crashes are not counted",
         PRELUDE,
-        "if held then count_crash(thread, tubes, held, crash_limit) end",
+        "if held then count_crash(thread, tubes, held, crash_limit, stops) end",
         "",
         (COORDINATOR + "a_crash_counts_as_an_attempt_of_the_first_request",),
     ),
@@ -317,8 +317,8 @@ MUTANTS = [
     Mutant(
         "a failure before a failed batch forgets the batch",
         FAIL,
-        "failure = { sequence = sequence, last = last_suspect, crashes = 0 }",
-        "failure = { sequence = sequence, last = sequence, crashes = 0 }",
+        "failure.last, failure.attempts, failure.reason = last_suspect, attempt",
+        "failure.last, failure.attempts, failure.reason = sequence, attempt",
         (ONE_BY_ONE + "requests_stay_apart_whatever_becomes_of_the_first",),
     ),
     Mutant(

@@ -115,8 +115,8 @@ MUTANTS = [
     Mutant(
         "an act ends a pause that ends by itself",
         "backends/redis/lua/settle_dead.lua",
-        "not is_passing and redis.call('ZREM', BLOCKED, thread) == 1",
-        "redis.call('ZREM', BLOCKED, thread) == 1",
+        "not is_passing and unblock(thread) == 1",
+        "unblock(thread) == 1",
         (CONTROL + "a_pause_that_is_to_end_outlasts_an_act",),
     ),
     Mutant(
@@ -129,8 +129,8 @@ MUTANTS = [
     Mutant(
         "a pause whose end has come lasts until a worker polls",
         "backends/redis/lua/observe.lua",
-        "  if paused or is_withheld(blocked) and not is_over then return 'paused' end\n",
-        "  if paused or is_withheld(blocked) then return 'paused' end\n",
+        "  if paused or is_withheld(blocked) and blocked ~= STOPPED and not is_over then return 'paused' end\n",
+        "  if paused or is_withheld(blocked) and blocked ~= STOPPED then return 'paused' end\n",
         (CONTROL + "a_pause_with_an_end_ends_by_itself",),
     ),
 ]

@@ -57,7 +57,7 @@ MUTANTS = [
     Mutant(
         "a put off sent again is a loss where the thread is bound anew",
         FAIL,
-        "return again and delay >= 0 and (was_dealt_with or is_noted)",
+        "return again and (delay >= 0 or stops) and (was_dealt_with or is_noted)",
         "return again and delay >= 0 and not held_of(thread)",
         (LATE + "a_put_off_whose_answer_was_lost_is_no_loss_though_another_worker_has_the_thread",),
     ),

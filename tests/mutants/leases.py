@@ -87,7 +87,7 @@ MUTANTS = [
     Mutant(
         "leases never expire",
         BIND,
-        "for _, thread in ipairs(over) do rarely().expire(thread, crash_limit) end\n",
+        "for _, thread in ipairs(over) do rarely().expire(thread, crash_limit, ARGV[13] == '1') end\n",
         "",
         (COORDINATOR + "an_expired_thread_is_free",),
     ),

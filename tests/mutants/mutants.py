@@ -16,6 +16,7 @@ from tests.mutants import (
     outcomes,
     registering,
     steps,
+    stopping,
     suspects,
     workers,
 )
@@ -25,6 +26,7 @@ MUTANTS = [
     *suspects.MUTANTS,
     *order.MUTANTS,
     *outcomes.MUTANTS,
+    *stopping.MUTANTS,
     *delivery.MUTANTS,
     *dropping.MUTANTS,
     *fairness.MUTANTS,

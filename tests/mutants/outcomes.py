@@ -79,8 +79,8 @@ MUTANTS = [
     Mutant(
         "requests of a call that snoozed come together",
         FAIL,
-        "    failure.last = math.max(failure.last, math.min(last, held.last))\n",
-        "",
+        "    last_suspect = math.max(last_suspect, math.min(last, held.last))\n  end\n  note",
+        "  end\n  note",
         (SNOOZE + "the_requests_of_a_call_that_snoozed_come_one_by_one_afterwards",),
     ),
     Mutant(
@@ -135,8 +135,8 @@ MUTANTS = [
     Mutant(
         "a sandbox does not wait for a snooze",
         "testing.py",
-        " if thread not in snoozing)",
-        ")",
+        "    waiting = snoozing | shard.exhausted.keys()\n",
+        "    waiting = shard.exhausted.keys()\n",
         ("../unit/sharded_queue/test_testing.py::test_a_request_that_snoozes_waits_for_time_to_pass",),
     ),
     Mutant(

@@ -20,7 +20,8 @@ NO_REPORTS: Mapping[Lease, Report] = {}
 class BindRequest(NamedTuple):
     """
     What a worker asks of a shard: at most *threads* threads, with at most *wanted* requests of each. *ahead*: at most
-    this many more threads, but no more of them than are left for other workers.
+    this many more threads, but no more of them than are left for other workers. *stops_exhausted*: a request that used
+    up its tries by killing workers stops its thread, and becomes no dead letter.
 
     While the lease lasts, a tube's priority number drops by one for every *ageing_seconds* its oldest request has
     waited; 0 disables ageing. *about*: what the worker tells of itself; None where it told so a moment ago.
@@ -33,6 +34,7 @@ class BindRequest(NamedTuple):
     ageing_seconds: float = 0.0
     about: About | None = None
     ahead: int = 0
+    stops_exhausted: bool = False
 
 
 class Bound(NamedTuple):

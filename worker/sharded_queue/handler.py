@@ -15,7 +15,7 @@ from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Self, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Generic, Literal, Self, get_args, get_origin, get_type_hints
 from weakref import WeakValueDictionary
 
 from typing_extensions import TypeVar
@@ -50,16 +50,20 @@ _known: WeakValueDictionary[str, "type[Handler]"] = WeakValueDictionary()
 class Retry:
     """
     What happens to a request that fails: its thread waits `base · 2^(attempt-1)` seconds, at most *cap*, shortened by a
-    random part of at most *jitter* (0 to 1). After *limit* tries the request goes to the dead letters.
+    random part of at most *jitter* (0 to 1). After *limit* tries the request is exhausted.
 
     What is left out is that of the settings, when the `Retry` is made: `QUEUE_RETRY_LIMIT`, `QUEUE_RETRY_BASE` (at most
-    *cap*) and `QUEUE_RETRY_CAP` (at least *base*).
+    *cap*), `QUEUE_RETRY_CAP` (at least *base*) and `QUEUE_RETRY_EXHAUSTED`.
 
-    *give_up_on*: a type of errors, or a tuple of them, that no other try would mend: the request goes to the dead
-    letters at once. *max_snoozes*: how often in a row a request may `Snooze` before it goes there; None for no bound.
+    *exhausted*: `"dead_letter"` makes an exhausted request a dead letter, and its thread goes on without it. `"pause"`
+    stops the thread, with the request in its place and all others behind it, until a person resumes the thread.
+
+    *give_up_on*: a type of errors, or a tuple of them, that no other try would mend: the request is exhausted
+    at once. *max_snoozes*: how often in a row a request may `Snooze` before it is exhausted; None for no bound.
 
     Raises:
-        HandlerError: a number is out of bounds, or *give_up_on* holds what is no type of errors.
+        HandlerError: a number is out of bounds, *give_up_on* holds what is no type of errors, or *exhausted* is another
+            word.
     """
 
     limit: int = field(default_factory=lambda: settings.retry_limit)
@@ -68,12 +72,15 @@ class Retry:
     jitter: float = 0.1
     give_up_on: type[BaseException] | tuple[type[BaseException], ...] = ()
     max_snoozes: int | None = None
+    exhausted: Literal["dead_letter", "pause"] = field(default_factory=lambda: settings.retry_exhausted)
 
     def __post_init__(self) -> None:
         _check_count("limit", self.limit)
         if self.max_snoozes is not None:
             _check_count("max_snoozes", self.max_snoozes)
         _check_types(self.give_up_on)
+        if self.exhausted not in ("dead_letter", "pause"):
+            raise HandlerError(f"Retry: exhausted is {self.exhausted!r:.80}: 'dead_letter' or 'pause'")
         for name in ("base_seconds", "cap_seconds"):
             if getattr(self, name) is not None:
                 _check_number(name, getattr(self, name), 0, LONGEST_BACK_OFF_SECONDS)

@@ -7,8 +7,8 @@ LONGEST_SNOOZE_SECONDS = 31_536_000
 
 class GiveUp(Exception):
     """
-    To raise where another try is of no use: the request becomes a dead letter at once, with what is said here, and its
-    thread goes on.
+    To raise where another try is of no use: the request is exhausted at once, with what is said here: a dead letter, or
+    where its policy says so, the reason why its thread stops.
     """
 
 

@@ -188,13 +188,19 @@ class Settings:
     retry_cap: Annotated[float, Meta(ge=0, le=86400)] = 60.0
     """The longest such wait, in seconds."""
 
+    retry_exhausted: Literal["dead_letter", "pause"] = "dead_letter"
+    """
+    What becomes of a request without tries: a dead letter, and its thread goes on; or its thread stops with the request
+    in its place, until a person resumes it.
+    """
+
     retry_limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 10
-    """Tries of one request before it goes to the dead letters and its thread goes on."""
+    """Tries of one request before it is exhausted."""
 
     crash_limit: Annotated[int, Meta(ge=1, le=1_000_000)] = 5
     """
-    Workers that may die with one request in their hands before it goes to the dead letters. The last one must have died
-    while it handled nothing else, so with 1 the second death counts.
+    Workers that may die with one request in their hands before it is exhausted. The last one must have died while it
+    handled nothing else, so with 1 the second death counts.
     """
 
     tube_prefix: Prefix = "tube_"

@@ -23,11 +23,11 @@ turn ends.
 TOLD_SECONDS = 30.0
 """A worker that runs tells of itself three times in this time."""
 
-State = Literal["failing", "bound", "quarantined", "paused", "parked", "blocked", "ready"]
+State = Literal["failing", "bound", "quarantined", "paused", "exhausted", "parked", "blocked", "ready"]
 """
 The state of a thread: the first of these that is true. A worker tries its first request again, after a failure; a
-worker holds it; one of its records cannot be read; it or its whole handler is paused; it waits for threads of the
-previous layout; it backs off after a failure; it waits for a worker.
+worker holds it; one of its records cannot be read; it or its whole handler is paused; it stands still for a request
+without tries; it waits for threads of the previous layout; it backs off after a failure; it waits for a worker.
 """
 HELD_STATES: tuple[State, State] = ("failing", "bound")
 """Those of a thread that a worker holds."""
@@ -96,7 +96,10 @@ class Hold(NamedTuple):
 
 
 class Blocked(NamedTuple):
-    """A thread with requests that no worker gets before *seconds* have passed: infinite while it is paused."""
+    """
+    A thread with requests that no worker gets before *seconds* have passed: infinite while it is paused or stands still
+    for a request without tries.
+    """
 
     thread: str
     depth: int
@@ -190,6 +193,20 @@ class PausedBy(NamedTuple):
     until_ms: int | None = None
 
 
+class Exhausted(NamedTuple):
+    """
+    A thread that stands still because a request of this priority used up its tries, until a person resumes the thread
+    or drops the request. *error*: why the last try failed.
+    """
+
+    thread: str
+    priority: int
+    since_ms: int
+    attempts: int
+    crashes: int
+    error: str
+
+
 class PastFailure(NamedTuple):
     """
     A failure of the past: of which request, at which of its attempts. *traceback* is the end of it, empty if no handler
@@ -265,6 +282,8 @@ class ThreadState:
     """What has paused the thread for as long as it takes, if no person did."""
     paused_by: PausedBy | None = None
     """Who paused the thread, or else its handler; None where nobody said so."""
+    exhausted: Exhausted | None = None
+    """For which request without tries the thread stands still, if it does. It may be paused beside."""
     in_hand: int = 0
     """Requests that the owner's handler has."""
     busy_seconds: float | None = None
@@ -308,7 +327,7 @@ class ShardState:
     worker takes it over.
     """
     blocked: int = 0
-    """Threads that back off or are paused."""
+    """Threads that back off, are paused or stand still for a request without tries."""
     lag_seconds: float = 0.0
     """The age of the oldest request."""
     deepest: list[tuple[str, int]] = field(default_factory=list)
@@ -355,6 +374,8 @@ class ShardState:
     """Dead letters that are there now; *dead* counts all there ever were."""
     paused: int = 0
     """Threads that are paused one by one; *blocked* includes them."""
+    exhausted: int = 0
+    """Threads that stand still for a request without tries; *blocked* includes them."""
     blocked_threads: list[Blocked] = field(default_factory=list)
     """Those of the first 1,000 *blocked* threads that have requests, the first one to be free again first."""
     overdue_seconds: float = 0.0

@@ -14,7 +14,18 @@ from typing import Literal, NamedTuple
 from sharded_queue.errors import QueueFull, ReshardError, ShardedQueueError, StorageUnavailable, UnreadableData
 from sharded_queue.lease import Lease
 from sharded_queue.printable import counted, instant, printable
-from sharded_queue.state import Dead, Delayed, Drop, PausedBy, Progress, ShardState, ThreadState, Upcoming, WorkerState
+from sharded_queue.state import (
+    Dead,
+    Delayed,
+    Drop,
+    Exhausted,
+    PausedBy,
+    Progress,
+    ShardState,
+    ThreadState,
+    Upcoming,
+    WorkerState,
+)
 from sharded_queue.timing import Timing
 from sharded_queue.tube import Keys, Layout, Shard, Tube
 
@@ -165,9 +176,9 @@ class Failure(NamedTuple):
     """
     A request at the head of its tube that could not be handled.
 
-    With *delay_seconds*, the whole thread waits for that time and then tries again. Without, the request becomes a dead
-    letter, with its *traceback*, and the thread goes on. `explain` shows the last failures of a thread. *call*: as in a
-    `Settlement`.
+    With *delay_seconds*, the whole thread waits for that time and then tries again. Without, no try is left: the
+    request becomes a dead letter, with its *traceback*, and the thread goes on; or it *stops* the thread, and keeps its
+    place. `explain` shows the last failures of a thread. *call*: as in a `Settlement`.
 
     *cap_seconds*: the handler could not start, so that no request is to blame. The delay then doubles with each such
     failure in a row, up to this many seconds.
@@ -176,8 +187,7 @@ class Failure(NamedTuple):
     the thread and the first request. Until the last one is settled, each is handed out alone, to whichever worker.
 
     *most_snoozes*: the request snoozes, which is no failed try: the thread waits, and its requests up to *last* come
-    one by one afterwards. After this number of snoozes in a row, the next one makes it a dead letter; infinite for no
-    bound.
+    one by one afterwards. After this number of snoozes in a row, the next one is a last try; infinite for no bound.
     """
 
     lease: Lease
@@ -191,6 +201,7 @@ class Failure(NamedTuple):
     cap_seconds: float | None = None
     last: int | None = None
     most_snoozes: float | None = None
+    stops: bool = False
 
 
 class Waiting(NamedTuple):
@@ -636,6 +647,20 @@ class Storage(ABC):
     @abstractmethod
     async def pauses(self, shard: Shard) -> dict[str, PausedBy]:
         """Who paused which threads, and why; '' is the whole shard. What nobody gave a reason for is left out."""
+
+    @abstractmethod
+    async def exhausted(self, shard: Shard, page: str = "") -> tuple[list[Exhausted], str]:
+        """
+        Threads that stand still for a request without tries, about 100, and the next page, "" at the end. A thread that
+        stands still from the first page to the last is listed, maybe twice.
+        """
+
+    @abstractmethod
+    async def try_anew(self, shard: Shard, threads: Sequence[Exhausted]) -> list[str]:
+        """
+        The requests for which these threads stand still get all of their tries again. A person's pause stays. Returns
+        the threads that stood still as they are given here.
+        """
 
     @abstractmethod
     async def acts(self, shard: Shard) -> dict[str, str]:

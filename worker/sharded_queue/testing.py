@@ -88,8 +88,8 @@ class Sandbox:
         Handle requests until none is left that may be handled now; returns how many were handled.
 
         What a handler raises is raised here. Its thread is put off as by a worker, and another `run` goes on. Without
-        *raises*, requests are tried until they are handled or dead, and no back-off is waited for. Delayed requests
-        wait for `advance`, and so do requests that snooze.
+        *raises*, requests are tried until they are handled or exhausted, and no back-off is waited for. Delayed
+        requests wait for `advance`, and so do requests that snooze.
         """
         host = _Host(self)
         with sharing(self._shared):
@@ -126,6 +126,11 @@ class Sandbox:
             for letter in sorted(letters, key=lambda letter: (letter.died_ms, letter.number))
         ]
 
+    async def exhausted(self, handler: type[Handler]) -> list[str]:
+        """The threads of *handler* that stand still for a request without tries."""
+        pages = [await self.storage.exhausted(shard) for shard in handler.all_shards()]
+        return [each.thread for found, _ in pages for each in found]
+
     async def _bind(self) -> Batch | None:
         for shard in self.storage.used_shards:
             await self.storage.register_due(shard)
@@ -146,9 +151,10 @@ class Sandbox:
 
 
 def _back_offs(shard: MemoryShard) -> Iterator[float]:
-    """When the threads go on that back off. One that snoozes waits for `advance`."""
+    """When the threads go on that back off. One that snoozes waits for `advance`, an exhausted one for a person."""
     snoozing = {thread for (thread, _), record in shard.failures.items() if record.error.startswith(SNOOZED)}
-    return (end for thread, end in shard.blocked.lowest(len(shard.blocked)) if thread not in snoozing)
+    waiting = snoozing | shard.exhausted.keys()
+    return (end for thread, end in shard.blocked.lowest(len(shard.blocked)) if thread not in waiting)
 
 
 class RecordingStorage(RuntimeStorage):

@@ -4,7 +4,8 @@ from typing import Any
 
 from bench.growth.block import AT_ONCE, SHARD, Bed, Block, entries, parts
 from sharded_queue.backends.redis.check import repair
-from sharded_queue.backends.redis.storage import DROP_REACH, DROPPED_AT_ONCE
+from sharded_queue.backends.redis.storage import DROP_REACH, DROPPED_AT_ONCE, STEP_THREADS
+from sharded_queue.state import Exhausted
 from sharded_queue.storage import (
     MOST_PRIORITIES,
     STEP_BYTES,
@@ -153,6 +154,23 @@ async def pause(bed: Bed, _: Any) -> None:
     await bed.storage.pause(SHARD, "t0", True)
 
 
+async def stopped(bed: Bed) -> list[Exhausted]:
+    """Threads that stand still, each with as many priorities as it may have."""
+    await bed.fill(entries(STEP_THREADS, priorities=MOST_PRIORITIES))
+    for batch in await bed.bind(STEP_THREADS):
+        failure = Failure(batch.lease, batch.tube.priority, batch.first, 1, "why " * 100, stops=True)
+        await bed.storage.fail(failure)
+    return (await bed.storage.exhausted(SHARD))[0]
+
+
+async def list_stopped(bed: Bed, _: Any) -> None:
+    await bed.storage.exhausted(SHARD)
+
+
+async def try_anew(bed: Bed, threads: list[Exhausted]) -> None:
+    await bed.storage.try_anew(SHARD, threads)
+
+
 async def reshard(bed: Bed, _: Any) -> None:
     await bed.storage.reshard(SHARD, THREADS_BOUND // 2)
 
@@ -185,6 +203,8 @@ BLOCKS = (
     Block("drop", f"{DROPPED:,} named requests of {MOST_PRIORITIES} priorities", drop_named, many_tubes),
     Block("drop", f"{DROPPED:,} named requests before occurrences of {SKIPPING:,} schedules", drop_named, occurrences),
     Block("pause", "a thread", pause, some_threads),
+    Block("exhausted", f"{STEP_THREADS} threads", list_stopped, stopped),
+    Block("try_anew", f"{STEP_THREADS} threads of {MOST_PRIORITIES} priorities", try_anew, stopped),
     Block("reshard", f"{THREADS_BOUND:,} threads", reshard, old_threads),
     Block("repair", f"{THREADS:,} threads", mend, some_threads),
     Block("drop_from_pipe", "1,000 requests", drop_from_pipe),

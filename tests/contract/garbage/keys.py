@@ -42,6 +42,7 @@ KINDS = {
     "acts": "hash",
     "pauses": "hash",
     "resumes": "zset",
+    "exhausted": "hash",
     "named": "hash",
 }
 """Every key of a shard, and what it holds."""

@@ -11,12 +11,15 @@ from typing import Any
 import pytest
 
 from sharded_queue import Admin, RuntimeStorage, StorageUnavailable, letters, steps
+from sharded_queue.admin import pause
 from sharded_queue.admin.acts import ActionContext, BadField, Plan, Step, carry_out, make
 from sharded_queue.admin.handlers import Named
 from sharded_queue.admin.letters import ReplayLetters
 from sharded_queue.admin.pause import Pause
+from sharded_queue.backends.memory.coordinator import RuntimeCoordinator
+from sharded_queue.coordinator import BindRequest
 from sharded_queue.errors import NotPossible, RouteError
-from sharded_queue.storage import Cause, Entry, Registration, Schedule
+from sharded_queue.storage import Cause, Entry, Failure, Registration, Schedule
 from sharded_queue.timing import every
 from sharded_queue.tube import Layout, Shard, Tube
 from sharded_queue.web.actions import ACTIONS
@@ -28,6 +31,7 @@ LATER = f"{datetime.now(UTC) + timedelta(days=1):%Y-%m-%dT%H:%M:%SZ}"
 SAID: Mapping[str, Mapping[str, str]] = {
     "pause": {},
     "resume": {"thread": "4"},
+    "resume-exhausted": {"error": "refused"},
     "reshard": {"threads": "8"},
     "replay-tail": {"all": "yes", "text": "50"},
     "replay-head": {"all": "yes"},
@@ -49,11 +53,16 @@ ANN = {"by": "ann", "reason": "why"}
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (letters, steps):
         monkeypatch.setattr(module, "STEP_NUMBERS", 2)
+    monkeypatch.setattr(pause, "AT_ONCE", 2)
 
 
 async def filled() -> RuntimeStorage:
-    """Threads of which some are paused, dead letters of two of them, delayed requests, a schedule, a layout."""
+    """
+    Threads of which some are paused and some exhausted, dead letters of two of them, delayed requests, a schedule, a
+    layout.
+    """
     storage = RuntimeStorage()
+    await exhaust(storage, "refused", "refused", "Refused: no cover", "closed")
     for thread in "4567":
         bodies = [b"[%d]" % (10 * int(thread) + number) for number in range(3)]
         await storage.register(SHARD, Registration([Entry(thread, 0, bodies)]))
@@ -67,6 +76,16 @@ async def filled() -> RuntimeStorage:
     return storage
 
 
+async def exhaust(storage: RuntimeStorage, *errors: str) -> None:
+    """A thread for each of these errors."""
+    coordinator = RuntimeCoordinator()
+    coordinator.attach(storage)
+    for number, error in enumerate(errors):
+        await storage.register(SHARD, Registration([Entry(f"x{number}", 0, [b"[0]"])]))
+        (batch,) = (await coordinator.bind(SHARD, BindRequest("w/1", 1, 1, 60))).batches
+        await storage.fail(Failure(batch.lease, 0, batch.first, 3, error, stops=True))
+
+
 async def state_of(storage: RuntimeStorage) -> dict[str, Any]:
     """What people see of it. Sequence numbers, and moments that follow from the present, may be others."""
     (state,) = await storage.observe([SHARD], 100)
@@ -78,6 +97,7 @@ async def state_of(storage: RuntimeStorage) -> dict[str, Any]:
         "schedules": [(each.name, each.timing) for each in await storage.schedules(SHARD)],
         "paused": (state.is_paused, await storage.paused(SHARD), await storage.acts(SHARD)),
         "layout": state.layout,
+        "exhausted": sorted(each.thread for each in (await storage.exhausted(SHARD))[0]),
     }
 
 
@@ -253,7 +273,7 @@ async def test_a_program_sees_and_does_what_commands_and_pages_do() -> None:
     act = ReplayLetters(handler=admin.named(HANDLER.name), is_all=True, of_thread="5", head=True)
     plan, settled = await admin.plan(act), await admin.do(act)
 
-    assert (await admin.state(HANDLER.name)).depth == 3 + 3 + 1 + 3 + 1 + 1
+    assert (await admin.state(HANDLER.name)).depth == 3 + 3 + 1 + 3 + 1 + 1 + 4
     assert (await admin.explain(HANDLER.name, "4")).is_paused
     assert [bytes(each.request) for each in await admin.peek(HANDLER.name, "5")] == [b"[50]", b"[51]", b"[52]", b"[1]"]
     assert sorted(each.number for each in found) == sorted(settled.done)

@@ -143,6 +143,26 @@ async def test_a_request_that_snoozes_waits_for_time_to_pass(sandbox: Sandbox) -
     assert (await sandbox.run(), tries, await sandbox.dead(Dozing)) == (1, [1, 1], [])
 
 
+async def test_an_exhausted_request_waits_for_a_person(sandbox: Sandbox) -> None:
+    class Strict(JobHandler):
+        retry = Retry(limit=2, exhausted="pause")
+
+        async def perform(self, *requests: Job) -> None:
+            tries.append(requests[0].number)
+            if len(tries) <= 2:
+                raise ValueError("no cover")
+
+    tries: list[int] = []
+    settings.worker_batch_size = 1
+    await sandbox.queue.register(Strict, Job(1), Job(2))
+    assert await sandbox.run(raises=False) == 0
+    assert (await sandbox.exhausted(Strict), tries, await sandbox.dead(Strict)) == (["a"], [1, 1], [])
+
+    (shard,) = Strict.all_shards()
+    await sandbox.storage.pause(shard, "a", False)
+    assert (await sandbox.run(), tries) == (2, [1, 1, 1, 2])
+
+
 async def test_a_message_that_cannot_be_read_is_shown_as_it_is(sandbox: Sandbox) -> None:
     handler, _ = collecting()
     (shard,) = handler.all_shards()

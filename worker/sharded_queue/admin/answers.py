@@ -73,6 +73,7 @@ class Shard(Answer, frozen=True):
     polled_seconds: float | None
     is_unconsumed: bool
     quarantined: int
+    exhausted: int
     tubes: list[Tube]
 
 
@@ -118,8 +119,8 @@ class Thread(Answer, frozen=True):
     `explain`: the state of a thread, and why; it *moves* while it is bound. *owner* holds it, or held it until its
     lease ended: *lease_seconds* are left of that, none where it is below 0. *ahead*: threads that are bound before it.
     *waits_for*: threads of the previous layout. *flaw*: why its record cannot be read, if so. *act*: what has paused
-    it, if no person did. *paused_by*, *pause_reason*, *paused_until*: who did, why, and until when. *failures*: the
-    last ones of a day, the newest first.
+    it, if no person did. *is_exhausted*: it stands still for a request without tries. *paused_by*, *pause_reason*,
+    *paused_until*: who did, why, and until when. *failures*: the last ones of a day, the newest first.
     """
 
     handler: str
@@ -133,6 +134,7 @@ class Thread(Answer, frozen=True):
     busy_seconds: float | None
     is_handler_paused: bool
     is_paused: bool
+    is_exhausted: bool
     blocked_seconds: float | None
     ahead: int | None
     waits_for: list[str] | None
@@ -323,13 +325,17 @@ class Paused(Answer, frozen=True):
 
 
 class Switched(Answer, frozen=True):
-    """`pause` and `resume`. *note*: what still works on a batch, or stays paused; empty if nothing."""
+    """
+    `pause` and `resume`. *note*: what still works on a batch, or stays as it is; empty if nothing. *tried_anew*: of how
+    many exhausted threads the first request is tried again.
+    """
 
     handler: str
     thread: str | None
     paused: bool
     changed: bool
     note: str
+    tried_anew: int = 0
 
 
 class Plan(Answer, frozen=True):
@@ -474,6 +480,7 @@ def thread(handler: str, explained: state.ThreadState) -> Thread:
         busy_seconds=explained.busy_seconds,
         is_handler_paused=explained.is_handler_paused,
         is_paused=is_paused,
+        is_exhausted=explained.exhausted is not None,
         blocked_seconds=None if is_paused else explained.blocked_seconds,
         ahead=explained.ahead,
         waits_for=explained.waits_for,

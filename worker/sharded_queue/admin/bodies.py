@@ -36,7 +36,9 @@ class Bodies:
         return error.partition(":")[0] if self.are_hidden else error
 
     def thread(self, state: ThreadState) -> ThreadState:
-        return replace(state, tubes=[tube._replace(error=self.error(tube.error)) for tube in state.tubes])
+        tubes = [tube._replace(error=self.error(tube.error)) for tube in state.tubes]
+        exhausted = state.exhausted and state.exhausted._replace(error=self.error(state.exhausted.error))
+        return replace(state, tubes=tubes, exhausted=exhausted)
 
     def traceback(self, traceback: str) -> str:
         return HIDDEN if self.are_hidden and traceback else traceback

@@ -37,8 +37,8 @@ class HandlerState:
 
     @property
     def is_still(self) -> bool:
-        """Whether all that waits is paused."""
-        is_moving = self.bound or self.ready or self.parked or self.blocked > self.paused
+        """Whether all that waits is for a person to resume."""
+        is_moving = self.bound or self.ready or self.parked or self.blocked > self.paused + self.exhausted
         return self.is_paused or (bool(self.depth) and not is_moving)
 
     @property
@@ -102,8 +102,8 @@ def handler_states(states: Sequence[ShardState]) -> list[HandlerState]:
 
 SUMMED = frozenset(
     {
-        *("blocked", "bound", "dead", "delayed", "depth", "duplicates", "letters", "overdue", "parked", "paused"),
-        *("quarantined", "ready", "registered", "schedules", "settled", "threads", "undrained"),
+        *("blocked", "bound", "dead", "delayed", "depth", "duplicates", "exhausted", "letters", "overdue", "parked"),
+        *("paused", "quarantined", "ready", "registered", "schedules", "settled", "threads", "undrained"),
     }
 )
 """The numbers of a shard that a handler has as their sum."""

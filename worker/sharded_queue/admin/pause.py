@@ -1,23 +1,27 @@
 """Pause and resume handlers and threads, and list what is paused."""
 
 import re
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from sharded_queue.admin import answers
 from sharded_queue.admin.acts import Act, ActionContext, Plan, Step, given
 from sharded_queue.admin.handlers import must_have
 from sharded_queue.admin.reasons import checked_cause, given_actor, given_reason
-from sharded_queue.admin.words import duration
-from sharded_queue.printable import counted
+from sharded_queue.admin.words import duration, exhausted_words
+from sharded_queue.errors import NotPossible
+from sharded_queue.printable import be, counted
 from sharded_queue.route import Route, checked
+from sharded_queue.state import Exhausted
 from sharded_queue.storage import Cause, Storage, check_pause
 from sharded_queue.tube import Shard
 
 NO_REASON = "no reason given"
 DURATION = re.compile(r"(?:(\d{1,4})d)? ?(?:(\d{1,5})h)? ?(?:(\d{1,7})m)? ?(?:(\d{1,9})s)?")
 UNITS = 86_400, 3600, 60, 1
+AT_ONCE = 100
+"""Exhausted threads that one step tries again."""
 
 
 def read_seconds(text: str) -> float:
@@ -163,22 +167,101 @@ class Pause(Switch):
 
 @dataclass(frozen=True, kw_only=True)
 class Resume(Switch):
-    """Resume a handler, or one thread."""
+    """
+    Resume a handler, or one thread: end its pause. Where it is not paused but exhausted, its first request is tried
+    again, with all of its tries.
 
-    name, is_paused = "resume", False
+    With --exhausted, only that is done: for all exhausted threads of the handler, for those with --error in their
+    error, or for one thread. Pauses stay.
+    """
+
+    name, is_paused, noun = "resume", False, "thread"
+    exhausted: bool = given("exhausted", "Try exhausted threads again, and end no pause.", default=False, is_flag=True)
+    error: str = given("error", "Of --exhausted, those with this in their error.", default="", is_option=True)
+    found: Mapping[Shard, Sequence[Exhausted]] | None = field(default=None, repr=False, compare=False)
+    """What a plan found. What is exhausted later is left alone."""
 
     async def plan(self, context: ActionContext) -> Plan[answers.Switched]:
+        if self.error and not self.exhausted:
+            raise NotPossible("--error is about exhausted threads: say --exhausted as well")
         waiting = await self.count_waiting(context, must_exist=True)
+        if self.exhausted:
+            return await self._plan_exhausted(context)
         effect = f"Workers get its {counted(waiting, 'request')} again."
         effect += " It waits for no back-off any more." * bool(self.thread)
         return Plan(self, f"Resume {self.what}?", effect)
 
+    async def _plan_exhausted(self, context: ActionContext) -> Plan[answers.Switched]:
+        found = await self.find(context)
+        total = sum(map(len, found.values()))
+        threads, each = f"{counted(total, 'exhausted thread')} of {self.handler.name}", "It" if total == 1 else "Each"
+        effect = f"{each} begins with the request that failed, which has all of its tries again. Pauses stay."
+        return Plan(replace(self, found=found), f"Try {threads} again?", effect, total)
+
+    async def find(self, context: ActionContext) -> Mapping[Shard, Sequence[Exhausted]]:
+        """The exhausted threads that are meant."""
+        if self.found is not None:
+            return self.found
+        return {shard: await self._find_in(context, shard) for shard in self.shards}
+
+    async def _find_in(self, context: ActionContext, shard: Shard) -> Sequence[Exhausted]:
+        if self.thread is not None:
+            exhausted = (await context.storage.explain(shard, self.thread)).exhausted
+            return [exhausted] if exhausted and self._is_meant(exhausted) else []
+        found, page = await context.storage.exhausted(shard)
+        while page:
+            more, page = await context.storage.exhausted(shard, page)
+            found += more
+        return list({each.thread: each for each in found if self._is_meant(each)}.values())
+
+    def _is_meant(self, exhausted: Exhausted) -> bool:
+        return self.error.casefold() in exhausted.error.casefold()
+
+    async def steps(self, context: ActionContext) -> AsyncIterator[Step[answers.Switched]]:
+        if not self.exhausted:
+            async for step in super().steps(context):
+                yield step
+            return
+        found, done = await self.find(context), 0
+        total = sum(map(len, found.values()))
+        yield self._tried(total, done)
+        for shard, threads in found.items():
+            for at in range(0, len(threads), AT_ONCE):
+                done += len(await context.storage.try_anew(shard, threads[at : at + AT_ONCE]))
+                yield self._tried(total, done)
+
+    def _tried(self, total: int, done: int) -> Step[answers.Switched]:
+        answer = answers.Switched(
+            handler=self.handler.name,
+            thread=self.thread,
+            paused=False,
+            changed=done > 0,
+            note="",
+            tried_anew=done,
+        )
+        return Step(answer, total, range(done), is_partial=not done)
+
+    def sentences(self, step: Step[answers.Switched]) -> list[str]:
+        if not self.exhausted:
+            return super().sentences(step)
+        done = step.answer.tried_anew
+        if not done:
+            with_error = " with that in its error" * bool(self.error)
+            return [f"nothing to try again: no thread of {self.handler.name} is exhausted{with_error}"]
+        return [f"{counted(done, 'thread')} of {self.handler.name} {be(done)} tried again"]
+
     async def note(self, context: ActionContext) -> str:
         if self.thread:
             state = await context.storage.explain(self.handler.shard_of(self.thread), self.thread)
-            return f"{self.handler.name} itself is paused" if state.is_handler_paused else ""
-        paused = sum(state.paused for state in await context.storage.observe(self.handler.shards, 0))
-        return f"{counted(paused, 'thread')} of it {'stays' if paused == 1 else 'stay'} paused" if paused else ""
+            left = f"it stands still: {exhausted_words(state.exhausted)}" if state.exhausted else ""
+            return f"{self.handler.name} itself is paused" if state.is_handler_paused else left
+        states = await context.storage.observe(self.handler.shards, 0)
+        stays = [
+            f"{counted(number, 'thread')} of it {'stays' if number == 1 else 'stay'} {word}"
+            for word in ("paused", "exhausted")
+            if (number := sum(getattr(state, word) for state in states))
+        ]
+        return " and ".join(stays)
 
     def outcome(self, changed: bool) -> str:
         return "is resumed" if changed else "was not paused"

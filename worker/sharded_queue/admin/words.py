@@ -16,6 +16,7 @@ from sharded_queue.printable import be, counted, instant, printable
 from sharded_queue.state import (
     TOLD_SECONDS,
     UNCONSUMED_SECONDS,
+    Exhausted,
     PastFailure,
     PausedBy,
     Progress,
@@ -39,6 +40,7 @@ TONES: dict[State, Tone] = {
     "bound": "good",
     "quarantined": "bad",
     "paused": "idle",
+    "exhausted": "bad",
     "parked": "wait",
     "blocked": "bad",
     "ready": "wait",
@@ -97,7 +99,7 @@ def how_to_install(point: EntryPoint, error: ModuleNotFoundError) -> str:
 
 
 def pause_sentences(states: Sequence[ShardState]) -> list[str]:
-    """A sentence for each handler that is paused, has paused threads, or has records that cannot be read."""
+    """A sentence for each handler with something that waits for a person."""
     said = []
     for handler, group in groupby(states, key=lambda state: state.shard.handler):
         shards = list(group)
@@ -106,6 +108,9 @@ def pause_sentences(states: Sequence[ShardState]) -> list[str]:
         if paused := sum(state.paused for state in shards):
             threads = f"{counted(paused, 'thread')} of {handler} {be(paused)} paused"
             said.append(f"{threads}; `sharded-queue paused {handler}` lists them")
+        if exhausted := sum(state.exhausted for state in shards):
+            threads = f"{counted(exhausted, 'thread')} of {handler} {be(exhausted)} exhausted"
+            said.append(f"{threads}; `sharded-queue resume {handler} --exhausted` tries {them(exhausted)} again")
         if flawed := sum(state.quarantined for state in shards):
             cannot = f"{counted(flawed, 'record')} of {handler} cannot be read"
             said.append(f"{cannot}; `sharded-queue check {handler} --repair` repairs them")
@@ -131,6 +136,7 @@ def judge_thread(state: ThreadState) -> Sentence:
         "bound": _bound,
         "quarantined": lambda state: f": {state.flaw}; `sharded-queue check --repair` repairs it",
         "paused": _pause,
+        "exhausted": lambda state: f": {exhausted_words(state.exhausted)}; {TRY_ANEW}" if state.exhausted else "",
         "parked": lambda state: f": it waits for {old_threads(state.waits_for or ())}",
         "blocked": _back_off,
         "ready": _wait,
@@ -147,6 +153,7 @@ def thread_word(state: ThreadState) -> tuple[State | Literal["idle"], Tone]:
         (state.is_held, "bound"),
         (bool(state.flaw), "quarantined"),
         (state.is_handler_paused or state.blocked_seconds == inf, "paused"),
+        (state.exhausted is not None, "exhausted"),
         (state.waits_for is not None, "parked"),
         (state.blocked_seconds is not None and state.blocked_seconds > 0, "blocked"),
     ]
@@ -179,6 +186,7 @@ def _failing(state: ThreadState) -> str:
     return f": {state.owner}{tries}{work}; {lease_left(state)}{pause_to_come(state)}"
 
 
+ONE_BY_ONE = "one by one"
 CANNOT_START = "cannot start ("
 """How the error of a request begins that was not tried, as its handler could not start."""
 
@@ -186,9 +194,14 @@ CANNOT_START = "cannot start ("
 def next_try(tube: TubeState, state: ThreadState) -> str:
     """Which try of its first request is under way or comes next, and of how many, if a worker has told that."""
     if not tube.attempts and not tube.crashes and not tube.error.startswith(CANNOT_START):
-        return "one by one"
+        return ONE_BY_ONE
     limit = next((worker.retry_limit for worker in state.workers if worker.retry_limit), None)
     return ordinal(tube.attempts + tube.crashes + 1) + (f" of {limit:,}" if limit else "")
+
+
+def coming_try(tube: TubeState, state: ThreadState) -> str:
+    number = next_try(tube, state)
+    return "it is tried one by one" if number == ONE_BY_ONE else f"its next try is the {number}"
 
 
 def last_failure(tube: TubeState, limit: int = 160) -> str:
@@ -224,11 +237,29 @@ def lease_left(state: ThreadState) -> str:
 
 def _pause(state: ThreadState) -> str:
     by = f", {paused_by(state.paused_by)}" if state.paused_by else ""
+    beside = f"; beside that, {exhausted_words(state.exhausted)}" if state.exhausted else ""
     if state.is_handler_paused:
-        return f" with its whole handler{by}; `sharded-queue resume` resumes it"
+        return f" with its whole handler{by}; `sharded-queue resume` resumes it{beside}"
     if state.act:
-        return f": {state.act}; if that was cut off, ask for it again, or `sharded-queue resume` resumes it"
-    return f"{by}; `sharded-queue resume` resumes it"
+        return f": {state.act}; if that was cut off, ask for it again, or `sharded-queue resume` resumes it{beside}"
+    return f"{by}; `sharded-queue resume` resumes it{beside}"
+
+
+TRY_ANEW = "`sharded-queue resume` tries it again, with all of its tries"
+
+
+def exhausted_words(exhausted: Exhausted, limit: int = 160) -> str:
+    """Why a thread stands still for a request without tries."""
+    failed = f"failed {counted(exhausted.attempts, 'time')}" if exhausted.attempts else ""
+    if failed and exhausted.crashes:
+        failed += f" and killed {counted(exhausted.crashes, 'worker')}"
+    why = printable(exhausted.error, limit)
+    said = f"its first request {failed}, last: {why}" if failed else f"its first request has no try left: {why}"
+    return f"{said}; it stands still since {instant(exhausted.since_ms)}"
+
+
+def them(number: int) -> str:
+    return "it" if number == 1 else "them"
 
 
 def paused_by(by: PausedBy) -> str:
@@ -249,7 +280,7 @@ def _back_off(state: ThreadState) -> str:
 
 def _wait(state: ThreadState) -> str:
     tube = failed_tube(state)
-    failed = f"; its next try is the {next_try(tube, state)}, {last_failure(tube)}" if tube else ""
+    failed = f"; {coming_try(tube, state)}, {last_failure(tube)}" if tube else ""
     if state.owner:
         ended = f"the lease of {state.owner} ended {duration(-(state.lease_seconds or 0.0))} ago without renewal"
         return f": {ended}; {outlook(state)}{failed}"
@@ -411,12 +442,17 @@ def handler_problems(handler: HandlerState, why: ThreadState | None) -> list[Sen
         cannot = f"{counted(handler.quarantined, 'record')} of {name} cannot be read"
         text = f"{cannot}; sharded-queue check --repair repairs them"
         found.append(Sentence(text, "bad", f"{name} quarantined", name, state="quarantined"))
+    tube = problem_tube(handler)
+    if handler.exhausted > (tube is not None and tube.state == "exhausted"):
+        text = f"{counted(handler.exhausted, 'thread')} of {name} {be(handler.exhausted)} exhausted"
+        text += f"; sharded-queue resume {name} --exhausted tries {them(handler.exhausted)} again"
+        found.append(Sentence(text, "bad", f"{name} exhausted", name, state="exhausted"))
     if handler.is_paused:
         text = f"{name} is paused" + f"; {waits(handler)}" * bool(handler.depth)
         found.append(Sentence(text, "idle", f"{name} paused", name, state="paused"))
     elif handler.lacks_workers:
         found.append(unserved(handler))
-    elif tube := problem_tube(handler):
+    elif tube:
         found.append(tube_problem(handler, tube, why))
     elif handler.overdue_seconds >= UNCONSUMED_SECONDS:
         text = f"{overdue(handler)}: no worker of {name} has taken {'it' if handler.overdue == 1 else 'them'} in"
@@ -447,11 +483,11 @@ def unserved(handler: HandlerState) -> Sentence:
     return Sentence(text, tone, f"{name} unconsumed", name, state="unconsumed")
 
 
-FAILED: tuple[State, ...] = ("failing", "blocked")
+FAILED: tuple[State, ...] = ("exhausted", "failing", "blocked")
 """States of threads whose first request failed."""
 LISTED = 50
 """Tubes of each shard that are read, of those whose oldest requests wait longest: what page and command then order."""
-URGENCY: Mapping[State, int] = {"quarantined": 0, "failing": 1, "blocked": 2, "paused": 4}
+URGENCY: Mapping[State, int] = {"quarantined": 0, "exhausted": 1, "failing": 2, "blocked": 3, "paused": 5}
 """All other states are between these."""
 
 
@@ -460,7 +496,7 @@ def urgency(tube: TubeLag) -> tuple[int, float]:
     Orders tubes, the worst first: by what is wrong with their threads, then by how long they wait. What a person paused
     comes last.
     """
-    return URGENCY.get(tube.state, 3), -tube.lag_seconds
+    return URGENCY.get(tube.state, 4), -tube.lag_seconds
 
 
 def worst_tube(handler: HandlerState) -> TubeLag | None:
@@ -485,11 +521,14 @@ def tube_problem(handler: HandlerState, tube: TubeLag, why: ThreadState | None) 
     told = why if why and why.thread == tube.thread else None
     failed = failed_tube(told) if told else None
     snoozed = snoozed_of(told) if told and tube.state == "blocked" else None
+    exhausted = told.exhausted if told and tube.state == "exhausted" else None
     if snoozed:
         reason = f"it snoozes ({printable(snoozed.said, 160)})"
+    elif exhausted:
+        reason = exhausted_words(exhausted)
     elif told and failed:
         number = next_try(failed, told)
-        again = f"its next try is the {number}" if tube.state == "blocked" else f"tried again ({number})"
+        again = coming_try(failed, told) if tube.state == "blocked" else f"tried again ({number})"
         reason = f"{again}, {last_failure(failed)}"
     elif tube.state in FAILED:
         reason = "it has failed"

@@ -135,7 +135,11 @@ def shortened(name: Text, width: int) -> Text:
 def handlers_table(states: Sequence[ShardState]) -> Fitted:
     """One row per handler, summed over its shards. Rare states have a column only where they occur."""
     rows = [(handler, list(shards)) for handler, shards in groupby(states, key=lambda state: state.shard.handler)]
-    rare = [title for title in ("blocked", "parked", "delayed") if any(getattr(state, title) for state in states)]
+    rare = [
+        title
+        for title in ("blocked", "exhausted", "parked", "delayed")
+        if any(getattr(state, title) for state in states)
+    ]
     shown = ("threads", "ready", "bound", *rare, "depth", "lag", "settled", "dead")
     return Fitted([name("handler"), *map(number, shown)], [_handler_row(*row, shown) for row in rows])
 

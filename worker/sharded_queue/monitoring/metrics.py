@@ -95,7 +95,7 @@ def add_histogram(family: HistogramMetricFamily, handler: str, seen: Histogram) 
 
 
 def of_queues(states: Sequence[ShardState], shards: Sequence[Shard]) -> Iterator[Metric]:
-    yield from (quarantined(states), unreadable(states, shards))
+    yield from (quarantined(states), exhausted(states), unreadable(states, shards))
     yield from of_handlers(states)
 
 
@@ -103,6 +103,13 @@ def quarantined(states: Sequence[ShardState]) -> GaugeMetricFamily:
     family = gauge("handler_quarantined", "Records that cannot be read and wait for a repair", "handler")
     for handler, group in groupby(states, key=lambda state: state.shard.handler):
         family.add_metric([handler], sum(state.quarantined for state in group))
+    return family
+
+
+def exhausted(states: Sequence[ShardState]) -> GaugeMetricFamily:
+    family = gauge("handler_exhausted_threads", "Threads that stand still for a request without tries", "handler")
+    for handler, group in groupby(states, key=lambda state: state.shard.handler):
+        family.add_metric([handler], sum(state.exhausted for state in group))
     return family
 
 

@@ -134,6 +134,7 @@ ACTIONS: Mapping[str, Button] = {
     for button in (
         Button("pause", "Pause", Pause),
         Button("resume", "Resume", Resume),
+        Button("resume-exhausted", "Try the exhausted again", Resume, exhausted="yes"),
         Button("reshard", "Change the number of threads", Reshard),
         Button("replay-tail", "Replay to the tail", ReplayLetters),
         Button("replay-head", "Replay to the head", ReplayLetters, head="yes"),

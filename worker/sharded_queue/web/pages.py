@@ -205,7 +205,9 @@ class HandlerPage(Page):
             "held": held,
             "paused": paused[:ROWS],
             "paused_total": len(paused),
-            "offered": seen.offered("resume" if handler.is_paused else "pause"),
+            "offered": seen.offered(
+                "resume" if handler.is_paused else "pause", *["resume-exhausted"] * bool(handler.exhausted)
+            ),
             "may_reshard": bool(seen.offered("reshard")),
             "layout": max((shard.layout for shard in handler.shards if shard.layout), default=None),
             "lag_line": lag_line(handler),
@@ -280,8 +282,8 @@ def failure_of(seen: Seen, failure: PastFailure) -> dict[str, Any]:
 
 
 def switches(state: ThreadState | None) -> list[str]:
-    """What can be done to a thread: one that backs off may be paused, or resumed at once."""
-    if state is None or state.blocked_seconds is None:
+    """What can be done to a thread: one that backs off or is exhausted may be paused, or resumed at once."""
+    if state is None or (state.blocked_seconds is None and state.exhausted is None):
         return ["pause"]
     return ["resume"] if state.blocked_seconds == inf else ["resume", "pause"]
 

@@ -55,6 +55,9 @@ class Host(Protocol):
     def ageing_seconds(self, shard: Shard) -> float:
         """How priorities age in threads of *shard*."""
 
+    def stops_exhausted(self, shard: Shard) -> bool:
+        """Whether a request of *shard* that used up its tries stops its thread."""
+
     def batch_size(self, shard: Shard) -> int:
         """How many requests of a thread of *shard* to ask for."""
 
@@ -227,7 +230,8 @@ class Binder:
         wanted, asked_at = quota.reserve_each(self._host.batch_size(shard), threads), self._host.clock()
         lease_seconds, ageing_seconds = settings.coordinator_lease, self._host.ageing_seconds(shard)
         about, bound = self._host.introduce(shard), Bound([])
-        request = BindRequest(self._host.owner, room, wanted, lease_seconds, ageing_seconds, about, threads - room)
+        terms, stops = (lease_seconds, ageing_seconds, about), self._host.stops_exhausted(shard)
+        request = BindRequest(self._host.owner, room, wanted, *terms, threads - room, stops)
         try:
             bound = await self._coordinator.bind(shard, request)
         except StorageUnavailable as error:

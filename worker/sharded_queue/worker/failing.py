@@ -1,4 +1,4 @@
-"""What becomes of the requests of a lane that cannot be handled: tried again, one by one, or dead."""
+"""What becomes of the requests of a lane that cannot be handled: tried again, one by one, or exhausted."""
 
 import logging
 from typing import Protocol
@@ -14,6 +14,7 @@ from sharded_queue.worker.failures import (
     last_words,
     policy_of,
     snooze_of_all,
+    stops,
     verdict_on,
 )
 from sharded_queue.worker.hold import Hold
@@ -76,7 +77,7 @@ class Failing:
         culprit = batch._replace(first=batch.first + done, messages=batch.messages[done:], attempt=attempt)
         if error is None:
             assert flaw
-            return await self._bury(culprit, flaw)
+            return await self._exhaust(culprit, flaw, policy_of(self._handler))
         if attempt == 1:
             self._lane.calls.note_waits(culprit.messages[:1])
         if count - done > 1 and not await self._keep_apart(culprit, count - done, error):
@@ -124,16 +125,16 @@ class Failing:
             await self.snooze(culprit, 1, verdict)
             return None
         if isinstance(verdict, GiveUp):
-            return await self._bury(culprit, last_words(error, verdict))
+            return await self._exhaust(culprit, last_words(error, verdict), policy_of(self._handler))
         if attempt >= verdict.limit:
-            return await self._bury(culprit, error)
+            return await self._exhaust(culprit, error, verdict)
         await self._put_off(culprit, attempt, error, verdict)
         return None
 
     async def snooze(self, batch: Batch, count: int, snooze: Snooze) -> None:
         """One of the first *count* requests, which were handed out in one call, cannot be handled yet."""
-        most = policy_of(self._handler).max_snoozes
-        if await self._hold.fail(snooze_of_all(batch, count, snooze, most, self._hold.number_call())):
+        failure = snooze_of_all(batch, count, snooze, policy_of(self._handler), self._hold.number_call())
+        if await self._hold.fail(failure):
             log.info("%s snoozes: %s", self._hold.lease, snooze)
         self._hold.to(RELEASED)
 
@@ -147,10 +148,11 @@ class Failing:
     async def fail_try(self, batch: Batch, error: BaseException) -> None:
         """An unexpected error is a failed try: it is counted, and repeated only after a pause."""
         try:
-            if batch.attempt >= policy_of(self._handler).limit:
-                await self._hold.fail(self._lane.failure(batch, batch.attempt, error, None))
-            else:
-                await self._put_off(batch, batch.attempt, error, policy_of(self._handler))
+            policy = policy_of(self._handler)
+            if batch.attempt < policy.limit:
+                await self._put_off(batch, batch.attempt, error, policy)
+            elif await self._hold.fail(self._last_failure(batch, error, policy)) and stops(policy):
+                self._hold.to(RELEASED)
         except Exception:
             log.exception("%s is left to expire", self._hold.lease)
             self._hold.to(RELEASED)
@@ -162,8 +164,16 @@ class Failing:
             log.info("%s waits %.2f s after attempt %d", self._hold.lease, delay, attempt)
         self._hold.to(RELEASED)
 
-    async def _bury(self, batch: Batch, error: BaseException) -> Batch | None:
-        log.error("request %d of %s goes to the dead letters: %s", batch.first, batch.tube, describe(error))
-        if not await self._hold.fail(self._lane.failure(batch, batch.attempt, error, None)):
+    async def _exhaust(self, batch: Batch, error: BaseException, policy: Retry) -> Batch | None:
+        """No try of the first request of *batch* is left."""
+        end = "stops its thread" if stops(policy) else "goes to the dead letters"
+        log.error("request %d of %s %s: %s", batch.first, batch.tube, end, describe(error))
+        if not await self._hold.fail(self._last_failure(batch, error, policy)):
             return self._hold.hear(Settled(is_lost=True))
+        if stops(policy):
+            self._hold.to(RELEASED)
+            return None
         return await self._hold.fetch_anew()
+
+    def _last_failure(self, batch: Batch, error: BaseException, policy: Retry) -> Failure:
+        return self._lane.failure(batch, batch.attempt, error, None)._replace(stops=stops(policy))

@@ -28,6 +28,11 @@ def policy_of(handler: type[Handler]) -> Retry:
         return Handler.policy()
 
 
+def stops(policy: Retry) -> bool:
+    """Whether a request without tries stops its thread."""
+    return policy.exhausted == "pause"
+
+
 def verdict_on(handler: type[Handler], error: BaseException, attempt: int) -> Retry | GiveUp | Snooze:
     """What becomes of a request that failed alone with *error* at its *attempt*."""
     cause = cause_of(error)
@@ -70,7 +75,7 @@ def delay_seconds(policy: Retry, attempt: int) -> float:
 
 
 def failure_of(batch: Batch, attempt: int, error: BaseException, delay: float | None, call: int) -> Failure:
-    """The first request of *batch* failed; without a *delay*, it becomes a dead letter."""
+    """The first request of *batch* failed; without a *delay*, no try of it is left."""
     said, where = describe(error), traceback_of(error)
     return Failure(batch.lease, batch.tube.priority, batch.first, attempt, said, delay, call, where)
 
@@ -81,12 +86,13 @@ def failure_of_all(batch: Batch, count: int, error: BaseException, call: int) ->
     return Failure(batch.lease, batch.tube.priority, batch.first, 0, describe(error), call=call, last=last)
 
 
-def snooze_of_all(batch: Batch, count: int, snooze: Snooze, most: int | None, call: int) -> Failure:
-    """One of the first *count* requests of *batch*, handed out in one call, snoozes: at most *most* times in a row."""
-    last, bound = batch.first + count - 1, math.inf if most is None else most
+def snooze_of_all(batch: Batch, count: int, snooze: Snooze, policy: Retry, call: int) -> Failure:
+    """One of the first *count* requests of *batch*, handed out in one call, snoozes."""
+    last, most = batch.first + count - 1, policy.max_snoozes
+    bound = math.inf if most is None else most
     said, attempt = printable(snooze, DESCRIBED_CHARACTERS), batch.attempt - 1
     place = batch.lease, batch.tube.priority, batch.first, attempt, said, snooze.seconds, call
-    return Failure(*place, last=last, most_snoozes=bound)
+    return Failure(*place, last=last, most_snoozes=bound, stops=stops(policy))
 
 
 def log_failure(handler: type[Handler], lease: Lease, count: int, error: BaseException, known: str | None) -> None:

@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from uuid import uuid4
 
 from sharded_queue import tracing
@@ -23,7 +23,7 @@ from sharded_queue.storage import Storage
 from sharded_queue.tube import Shard
 from sharded_queue.worker.batch_fit import BatchFits
 from sharded_queue.worker.binder import Binder
-from sharded_queue.worker.failures import policy_of
+from sharded_queue.worker.failures import policy_of, stops
 from sharded_queue.worker.introduction import Introduction
 from sharded_queue.worker.lane import Lane
 from sharded_queue.worker.lane_state import LOST
@@ -92,6 +92,7 @@ class Worker:
         self.tally = Tally(around_calls(chosen), self.fits, self.stats, self.telemetry)
         self.ledger = Ledger(queue.storage, coordinator, self._pool, self._lanes, self.fits, self._is_closed)
         self._introduction = Introduction(partial(_tries, self._handlers))
+        self._stops = cache(partial(_stops, self._handlers))
         self._lookout = Lookout(coordinator)
         self._begin_anew()
         coordinator.attach(queue.storage)
@@ -257,6 +258,9 @@ class Worker:
     def batch_size(self, shard: Shard) -> int:
         return self.fits.size(self.known_handlers().get(shard.handler))
 
+    def stops_exhausted(self, shard: Shard) -> bool:
+        return self._stops(shard)
+
     def introduce(self, shard: Shard) -> About | None:
         return self._introduction.due(shard)
 
@@ -298,6 +302,12 @@ class Worker:
 
 def _named(handlers: Sequence[type[Handler]] | None) -> Mapping[str, type[Handler]]:
     return known() if handlers is None else {handler.name: handler for handler in handlers}
+
+
+def _stops(handlers: Sequence[type[Handler]] | None, shard: Shard) -> bool:
+    """Whether a request that used up its tries stops its thread."""
+    handler = _named(handlers).get(shard.handler)
+    return handler is not None and stops(policy_of(handler))
 
 
 def _tries(handlers: Sequence[type[Handler]] | None, shard: Shard) -> int | None:

@@ -25,6 +25,8 @@ from sharded_queue.tube import Layout, Shard, Tube
 DROPS_KEPT = 1000
 FAILURES_KEPT, FAILED_THREADS_KEPT, FAILURES_KEPT_MS = 10, 1000, 86_400_000
 ERROR_CHARACTERS = 500
+STOPPED = 2 * 10**14
+"""Until when a thread is blocked that stands still for a request without tries: no time has as many digits."""
 STEP_MS = 1000
 """A clock that is set back by less is left alone."""
 
@@ -100,6 +102,8 @@ class MemoryShard:
         self.letters: dict[int, Dead] = {}
         self.acts: dict[str, str] = {}
         self.pauses: dict[str, PausedBy] = {}
+        self.exhausted: dict[str, tuple[int, int]] = {}
+        """By thread, the priority of the request without tries for which it stands still, and since when."""
         self.resumes = ScoredSet()
         self.drops: deque[Drop] = deque(maxlen=DROPS_KEPT)
         self.due: SortedList[tuple[int, int, Entry]] = SortedList()
@@ -136,8 +140,8 @@ class MemoryShard:
         return held if held and held.fence == lease.fence else None
 
     def is_thread_paused(self, thread: str) -> bool:
-        """Whether new requests of a thread are withheld: the handler or the thread is paused."""
-        return self.is_paused or self.blocked.score(thread) == inf
+        """Whether new requests of a thread are withheld: the handler or the thread is paused, or stopped."""
+        return self.is_paused or self.blocked.score(thread) in (inf, STOPPED)
 
     def has_failed(self, thread: str, priority: int) -> bool:
         """Whether the first request of a tube has failed."""
@@ -385,12 +389,50 @@ class MemoryShard:
         self.depth -= len(places)
         self.index_depth(thread, self.threads[thread])
 
-    def expire(self, thread: str, crash_limit: int, now: int) -> None:
-        """Free a thread whose holder is gone."""
+    def expire(self, thread: str, crash_limit: float, now: int, *, stops: bool = False) -> None:
+        """Free a thread whose holder is gone. *stops*: a request without tries stops its thread."""
         held = self.held[thread]
         self.let_go(thread)
-        self._count_crash(thread, held, crash_limit, now)
+        self._count_crash(thread, held, crash_limit, now, stops=stops)
         self.make_ready(thread)
+
+    def stop(self, thread: str, priority: int, now: int) -> None:
+        """
+        The tries of the first request of a tube are used up. Its thread stands still, with the request in its place,
+        until a person resumes it. A pause stays.
+        """
+        self.exhausted[thread] = priority, now
+        if self.blocked.score(thread) != inf:
+            self.blocked.put(thread, STOPPED)
+
+    def unblock(self, thread: str) -> bool:
+        """What blocks a thread has ended; returns whether that changed something. Beside a stop, the stop is left."""
+        before = self.blocked.score(thread)
+        if thread in self.exhausted:
+            self.blocked.put(thread, STOPPED)
+        else:
+            self.blocked.discard(thread)
+        return before != self.blocked.score(thread)
+
+    def end_stop(self, thread: str) -> bool:
+        """
+        A thread no longer stands still for a request without tries; returns whether that ended its wait. A pause stays.
+        """
+        self.exhausted.pop(thread, None)
+        is_over = self.blocked.score(thread) == STOPPED
+        if is_over:
+            self.blocked.discard(thread)
+        return is_over
+
+    def try_anew(self, thread: str) -> bool:
+        """
+        The request for which a thread stands still gets all of its tries again; returns whether that ended the wait of
+        the thread.
+        """
+        tube = thread, self.exhausted[thread][0]
+        if failure := self.failures.get(tube):
+            self.failures[tube] = failure._replace(attempts=0, crashes=0)
+        return self.end_stop(thread)
 
     def note_failed(self, thread: str, failure: PastFailure) -> None:
         """Keep a failure: the last ten of a thread, for a day, of the last 1,000 threads."""
@@ -411,11 +453,11 @@ class MemoryShard:
             self.blocked.put(thread, moment_ms)
         self.wake()
 
-    def _count_crash(self, thread: str, held: HoldRecord, crash_limit: int, now: int) -> None:
+    def _count_crash(self, thread: str, held: HoldRecord, crash_limit: float, now: int, *, stops: bool) -> None:
         """
         A worker died with requests in hand: they are handed out one by one from here on, and one that keeps killing its
-        workers becomes a dead letter: only when its worker had nothing else in a call, for else another request may
-        have killed it. A request that the worker may never have heard of is not to blame.
+        workers becomes a dead letter, or stops its thread: only when its worker had nothing else in a call, for else
+        another request may have killed it. A request that the worker may never have heard of is not to blame.
         """
         tube = self.tube(thread, held.priority)
         if held.last < held.first or held.is_unasked or tube is None or tube.head > held.last:
@@ -426,12 +468,17 @@ class MemoryShard:
         failure = failure._replace(crashes=failure.crashes + 1)
         attempt = failure.attempts + failure.crashes
         self.note_failed(thread, PastFailure(now, held.priority, tube.head, attempt, f"{held.owner} died"))
-        if held.is_alone and failure.crashes >= crash_limit:
+        is_exhausted = held.is_alone and failure.crashes >= crash_limit
+        if is_exhausted:
             workers = counted(failure.crashes, "worker")
             reason = f"{workers} died with this request in hand, the last one while it handled nothing else"
-            self.dead_letter(thread, held.priority, failure.attempts + failure.crashes, reason, now)
-        else:
-            self.failures[thread, held.priority] = failure
+            failure = failure._replace(error=reason)
+        if is_exhausted and not stops:
+            self.dead_letter(thread, held.priority, attempt, failure.error, now)
+            return
+        self.failures[thread, held.priority] = failure
+        if is_exhausted:
+            self.stop(thread, held.priority, now)
 
     def _clear_removed(self, thread: str, priority: int, sequence: int) -> None:
         """A request behind the first of its tube is gone: those behind it move up by one."""
@@ -484,7 +531,8 @@ class MemoryShard:
     def _bring_forward(self, by: int) -> None:
         for waits in (self.blocked, self.identities):
             for member, score in waits.lowest(len(waits)):
-                waits.put(member, score - by)
+                if score < STOPPED:
+                    waits.put(member, score - by)
         due = [(moment - by, number, entry) for moment, number, entry in self.due]
         self.due.clear()
         self.due.update(due)

@@ -8,6 +8,7 @@ from sharded_queue.backends.memory.steps.cancel import cancel
 from sharded_queue.backends.memory.steps.delayed import delayed
 from sharded_queue.backends.memory.steps.drop import drop
 from sharded_queue.backends.memory.steps.edit_schedule import edit_schedule
+from sharded_queue.backends.memory.steps.exhausted import exhausted_of
 from sharded_queue.backends.memory.steps.explain import explain
 from sharded_queue.backends.memory.steps.fail import fail
 from sharded_queue.backends.memory.steps.letter_threads import letter_threads
@@ -26,10 +27,22 @@ from sharded_queue.backends.memory.steps.schedule import put_schedule
 from sharded_queue.backends.memory.steps.schedules import schedules
 from sharded_queue.backends.memory.steps.settle import Yields, settle
 from sharded_queue.backends.memory.steps.settle_dead import settle_dead
+from sharded_queue.backends.memory.steps.try_anew import try_anew
 from sharded_queue.backends.memory.steps.unschedule import unschedule
 from sharded_queue.backends.memory.steps.workers import workers
 from sharded_queue.settings import settings
-from sharded_queue.state import Dead, Delayed, Drop, PausedBy, Progress, ShardState, ThreadState, Upcoming, WorkerState
+from sharded_queue.state import (
+    Dead,
+    Delayed,
+    Drop,
+    Exhausted,
+    PausedBy,
+    Progress,
+    ShardState,
+    ThreadState,
+    Upcoming,
+    WorkerState,
+)
 from sharded_queue.storage import (
     WHOLE,
     Cause,
@@ -160,7 +173,7 @@ class RuntimeStorage(Storage):
 
     async def drop(self, shard: Shard, thread: str, cause: Cause, requests: Sequence[Waiting] | None = None) -> Dropped:
         now = self.shards.clock()
-        return drop(self.shards[shard], thread, cause, requests, settings.crash_limit, now)
+        return drop(self.shards[shard], thread, cause, requests, now)
 
     async def drops(self, shard: Shard, count: int = 100) -> list[Drop]:
         return list(self.shards[shard].drops)[:count]
@@ -179,6 +192,13 @@ class RuntimeStorage(Storage):
 
     async def paused(self, shard: Shard) -> list[str]:
         return self.shards[shard].paused_threads()
+
+    async def exhausted(self, shard: Shard, page: str = "") -> tuple[list[Exhausted], str]:
+        found = self.shards[shard].exhausted
+        return [each for thread in found if (each := exhausted_of(self.shards[shard], thread))], ""
+
+    async def try_anew(self, shard: Shard, threads: Sequence[Exhausted]) -> list[str]:
+        return try_anew(self.shards[shard], threads)
 
     async def acts(self, shard: Shard) -> dict[str, str]:
         return dict(self.shards[shard].acts)

@@ -14,6 +14,7 @@ from typing import Any
 from sharded_queue.backends.redis.scripts import text_of
 from sharded_queue.backends.redis.snapshot import (
     QUARANTINED,
+    STOPPED,
     Snapshot,
     TubeRecord,
     snapshot,
@@ -100,6 +101,12 @@ def _thread_faults(seen: Snapshot) -> Iterator[str]:
     for thread, till in seen.blocked.items():
         if till == QUARANTINED and f"thread {thread}" not in seen.quarantine:
             yield f"{thread} is blocked as if it were in quarantine"
+    stopped = {thread for thread, till in seen.blocked.items() if till == STOPPED}
+    if alone := stopped - seen.exhausted.keys():
+        yield f"stopped without a request that is exhausted: {sorted(alone)}"
+    for thread, priority in seen.exhausted.items():
+        if (thread, priority) not in seen.failures or seen.blocked.get(thread, 0) < QUARANTINED or thread in seen.held:
+            yield f"{thread} is exhausted by a request of priority {priority}, and does not stand still for it"
     free = seen.depths.keys() - seen.held.keys() - seen.blocked.keys()
     if seen.ready.keys() != free - seen.parked.keys():
         yield f"ready are {sorted(seen.ready)}, of those that wait free are {sorted(free - seen.parked.keys())}"

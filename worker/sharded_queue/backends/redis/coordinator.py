@@ -93,7 +93,7 @@ class RedisCoordinator(Coordinator):
         lease_ms, ageing_ms = int(lease_seconds * 1000), int(ageing_seconds * 1000)
         limits = [lease_ms, settings.crash_limit, ageing_ms, settings.worker_batch_bytes]
         arguments = [binder.call, binder.heard, binder.fence, owner, request.threads, request.wanted, *limits]
-        arguments += [_encode_about(request.about), request.ahead]
+        arguments += [_encode_about(request.about), request.ahead, int(request.stops_exhausted)]
         # Not longer than one answer may take: the worker polls again, and can stop in between.
         seconds = min(lease_seconds, settings.redis_timeout)
         reply = await self.scripts.run("bind", keys, arguments, seconds=seconds)

@@ -38,8 +38,8 @@ FIRST_LONG_MOMENT = 10**13
 """Our times have thirteen digits at most."""
 UNLISTED = b"unlisted"
 """The member of `unparking` that is no residue class: its score says how far old threads are listed."""
-QUARANTINED = 10**14
-"""Until when a thread in quarantine is blocked; one that is paused: for ever."""
+QUARANTINED, STOPPED = 10**14, 2 * 10**14
+"""Until when a thread is blocked that is in quarantine, or stopped; one that is paused: for ever."""
 K = TypeVar("K")
 T = TypeVar("T")
 
@@ -133,6 +133,8 @@ class Snapshot:
     old: dict[str, float]
     parked: dict[str, float]
     unparking: set[int]
+    exhausted: dict[str, int] = field(default_factory=dict)
+    """By thread, the priority of the request without tries for which it stands still."""
     failed: set[str] = field(default_factory=set)
     history: set[str] = field(default_factory=set)
     quarantine: dict[str, str] = field(default_factory=dict)
@@ -191,9 +193,9 @@ async def snapshot(
     """
     reply = await storage.scripts.run_long("snapshot", storage.keys.of(shard), tube_arguments(found), seconds=seconds)
     counters, _, held, failures, firsts, *rankings, later, letters, schedules, tubes, layout, old, parked, unparking = (
-        reply[:-4]
+        reply[:-5]
     )
-    quarantine, flaws, failed, history = reply[-4:]
+    quarantine, flaws, failed, history, exhausted = reply[-5:]
     ready, blocked, oldest, deep, leases, due, dead, identities, occurrences = rankings
     reader = _Reader([_unreadable(text_of(index), member, record) for index, member, record in grouped(flaws, 3)])
     return Snapshot(
@@ -224,6 +226,7 @@ async def snapshot(
         unlisted=_unlisted(unparking),
         failed=set(reader.fields("failed", failed, text_of, _moment)),
         history=reader.members("history", history, text_of),
+        exhausted=reader.fields("exhausted", exhausted, text_of, _stop),
         quarantine=reader.fields("quarantine", quarantine, text_of, text_of),
         unreadable=reader.flaws,
     )
@@ -282,7 +285,7 @@ def _moment(score: bytes) -> float:
 
 
 def _moment_or_endless(score: bytes) -> float:
-    return moment if (moment := float(score)) in (QUARANTINED, inf) else _moment(score)
+    return moment if (moment := float(score)) in (QUARANTINED, STOPPED, inf) else _moment(score)
 
 
 def _stamp(message: bytes) -> int | None:
@@ -302,6 +305,11 @@ def _hold(text: bytes) -> HoldRecord:
     fence, owner, since, _, priority, first, last, *more = text_of(text).split(" ")
     is_alone = len(more) > 0 and re.match(r"0\d", more[0]) is not None
     return HoldRecord(owner, int(fence), since != "0", int(priority), int(first), int(last), is_alone)
+
+
+def _stop(text: bytes) -> int:
+    priority, _ = map(int, text.split(b" "))
+    return priority
 
 
 def _suspects(text: bytes) -> PoisonSuspects:

@@ -24,6 +24,7 @@ from sharded_queue.state import (
     Dead,
     Delayed,
     Drop,
+    Exhausted,
     Hold,
     PastFailure,
     PausedBy,
@@ -88,12 +89,17 @@ DROPPED_AT_ONCE = 1000
 """Requests of one step of `drop`: 40 ms of Redis."""
 DROP_REACH = 100_000
 """Requests between those that are dropped and the ends of their tubes: 2 ms of Redis, and 10 ms for 1,000."""
+STEP_THREADS = 100
+"""Threads that are looked at in one step: each may have a hundred tubes."""
 PAGE = 100
 """Dead letters and schedules read in one step: each may be as large as a request."""
 COUNTERS = ("depth", "registered", "settled", "dead", "busy_us", "born", "polled", "duplicates")
 """Those that `observe` reports, in its order."""
-OBSERVED, OBSERVED_AT_REST = 23, 6
+OBSERVED, OBSERVED_AT_REST = 24, 6
 """Parts of the answer of `observe`, and of that for a shard to which nothing waits. Others are not of our script."""
+EXHAUSTED = re.compile(
+    rb"(-?[0-9]{1,10}) ([0-9]{13}) (?:-?[0-9]{1,16} -?[0-9]{1,16} ([0-9]{1,9}) ([0-9]{1,9}) (.*))?", re.DOTALL
+)
 COUNTED = re.compile(rb"-?[0-9]{1,16}")
 LETTER = re.compile(rb"([0-9]{1,9}) (-?[0-9]{1,10}) (-?[0-9]{1,16}) (-?[0-9]{1,16}) ([0-9]{1,9}) ")
 PROGRESS = re.compile(rb"[0-9]+ -?[0-9]+ ([0-9]{1,15}) ([0-9]{1,16}) ([0-9]{1,16}|-) (.*)", re.DOTALL)
@@ -320,7 +326,7 @@ class RedisStorage(Storage):
         rest += [TO_THE_DEAD if delay is None else int(delay * 1000), reason, _encode_call(failure.call)]
         rest += ["" if failure.cap_seconds is None else int(failure.cap_seconds * 1000)]
         rest += [failure.traceback[-TRACEBACK_KEPT:], "" if failure.last is None else failure.last]
-        rest += [_encode_bound(failure.most_snoozes)]
+        rest += [_encode_bound(failure.most_snoozes), int(failure.stops)]
         return bool(
             await self.scripts.run(
                 "fail",
@@ -400,7 +406,7 @@ class RedisStorage(Storage):
         return [int(number) for number in done]
 
     async def drop(self, shard: Shard, thread: str, cause: Cause, requests: Sequence[Waiting] | None = None) -> Dropped:
-        limits = [cause.sentence, settings.crash_limit, DROPPED_AT_ONCE, settings.worker_batch_bytes, DROP_REACH]
+        limits = [cause.sentence, DROPPED_AT_ONCE, settings.worker_batch_bytes, DROP_REACH]
         if requests is None:
             return await self._drop_all(shard, [thread, *cause, *limits])
         if len(requests) > DROPPED_AT_ONCE:
@@ -455,6 +461,18 @@ class RedisStorage(Storage):
         command = ("ZRANGEBYSCORE", f"{base}:blocked", "+inf", "+inf")
         threads = await self.scripts.ask(base, *command, seconds=settings.redis_timeout)
         return [thread.decode(errors="replace") for thread in threads]
+
+    async def exhausted(self, shard: Shard, page: str = "") -> tuple[list[Exhausted], str]:
+        following, flat = await self._ask("exhausted", shard, [page or "0", STEP_THREADS])
+        found = [each for thread, stop, failure in grouped(flat, 3) if (each := _exhausted(thread, stop, failure))]
+        return found, "" if following == b"0" else text_of(following)
+
+    async def try_anew(self, shard: Shard, threads: Sequence[Exhausted]) -> list[str]:
+        done = []
+        for at in range(0, len(threads), STEP_THREADS):
+            part = [[each.thread, f"{each.priority} {each.since_ms}"] for each in threads[at : at + STEP_THREADS]]
+            done += await self._order("try_anew", shard, [*chain.from_iterable(part)], settings.redis_timeout)
+        return [text_of(thread) for thread in done]
 
     async def acts(self, shard: Shard) -> dict[str, str]:
         return {text_of(thread): text_of(act) for thread, act in (await self._hash(shard, "acts")).items()}
@@ -678,7 +696,7 @@ def _state_at_rest(shard: Shard, reply: list[Any]) -> ShardState:
 def _state(shard: Shard, reply: list[Any]) -> ShardState:
     now, counters, threads, ready, bound, blocked, deepest, oldest, held, delayed, overdue, *later = reply
     schedules, layout, undrained, parked, parked_depth, letters, paused, quarantined, withheld, *later = later
-    concurrencies, overdue_ms, told_ms = later
+    concurrencies, overdue_ms, told_ms, exhausted = later
     lags = [_tube_lag(now, *triple) for triple in grouped(oldest, 4)]
     return ShardState(
         shard=shard,
@@ -699,6 +717,7 @@ def _state(shard: Shard, reply: list[Any]) -> ShardState:
         parked_depth=parked_depth,
         quarantined=quarantined,
         paused=paused,
+        exhausted=exhausted,
         blocked_threads=[_blocked(now, *triple) for triple in grouped(withheld, 3)],
         **_totals(now, counters, letters, layout, concurrencies, told_ms),
     )
@@ -735,7 +754,8 @@ def _totals(
 
 def _blocked(now: int, thread: bytes, until: bytes, depth: bytes) -> Blocked:
     counted = _counted("the depth of a thread", depth)
-    return Blocked(text_of(thread), counted, max(0.0, (float(until) - now) / 1000))
+    seconds = inf if float(until) >= LAST_MOMENT_MS else max(0.0, (float(until) - now) / 1000)
+    return Blocked(text_of(thread), counted, seconds)
 
 
 def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
@@ -762,7 +782,18 @@ def _thread_state(thread: str, reply: list[Any]) -> ThreadState:
         act=text_of(reply[14]) or None,
         workers=_workers(now, reply[15]),
         paused_by=_paused_by(reply[16]),
+        exhausted=_exhausted(*reply[17]) if reply[17] else None,
     )
+
+
+def _exhausted(thread: bytes, stop: bytes, failure: bytes) -> Exhausted | None:
+    """None for what is no record of ours."""
+    found = EXHAUSTED.fullmatch(stop + b" " + failure)
+    if not found:
+        return None
+    priority, since_ms, attempts, crashes, error = found.groups(b"")
+    counts = int(attempts or 0), int(crashes or 0)
+    return Exhausted(text_of(thread), int(priority), int(since_ms), *counts, text_of(error))
 
 
 def _paused_by(record: bytes) -> PausedBy | None:

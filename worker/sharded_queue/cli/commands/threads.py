@@ -95,7 +95,7 @@ async def reports_of(storage: RedisStorage, state: ShardState) -> Mapping[str, P
 
 AS_OBSERVED = (
     *("depth", "delayed", "schedules", "threads", "ready", "bound", "blocked", "parked", "is_paused", "lag_seconds"),
-    *("registered", "duplicates", "settled", "polled_seconds", "is_unconsumed", "quarantined"),
+    *("registered", "duplicates", "settled", "polled_seconds", "is_unconsumed", "quarantined", "exhausted"),
 )
 """The fields of `threads --json` that are those of `ShardState`."""
 

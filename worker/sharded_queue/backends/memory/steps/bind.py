@@ -15,7 +15,7 @@ def bind(shard: MemoryShard, request: BindRequest, crash_limit: int, room: int, 
     """All messages together take at most *room* bytes, unless a single one is larger."""
     shard.follow_clock(now)
     _clamp_leases(shard, now + int(request.lease_seconds * 1000), now)
-    _free_threads(shard, crash_limit, now)
+    _free_threads(shard, crash_limit, now, stops=request.stops_exhausted)
     shard.promote(now)
     _unpark(shard)
     is_cordoned = shard.is_cordoned(request.owner, now)
@@ -44,10 +44,10 @@ def _clamp_leases(shard: MemoryShard, latest: int, now: int) -> None:
         shard.leases.put(thread, min(shard.leases[thread], now + shard.held[thread].lease_ms))
 
 
-def _free_threads(shard: MemoryShard, crash_limit: int, now: int) -> None:
+def _free_threads(shard: MemoryShard, crash_limit: int, now: int, *, stops: bool) -> None:
     """Threads whose leases expired, and those whose back-offs or pauses ended."""
     for thread in shard.leases.up_to(now):
-        shard.expire(thread, crash_limit, now)
+        shard.expire(thread, crash_limit, now, stops=stops)
     for thread in shard.blocked.up_to(now):
         shard.blocked.discard(thread)
         shard.make_ready(thread)

@@ -1,18 +1,17 @@
 """Take waiting requests out of their tubes. They become dead letters; all others keep their order."""
 
 from collections.abc import Sequence
+from math import inf
 
 from sharded_queue.backends.memory.shard import MemoryShard
 from sharded_queue.state import Drop
 from sharded_queue.storage import Cause, Dropped, Waiting, digest_of
 
 
-def drop(
-    shard: MemoryShard, thread: str, cause: Cause, requests: Sequence[Waiting] | None, crash_limit: int, now: int
-) -> Dropped:
+def drop(shard: MemoryShard, thread: str, cause: Cause, requests: Sequence[Waiting] | None, now: int) -> Dropped:
     """Without *requests*, all of the thread are meant."""
     if thread in shard.held and shard.leases[thread] <= now:  # as the next bind would
-        shard.expire(thread, crash_limit, now)
+        shard.expire(thread, inf, now)  # what becomes of a request that keeps killing workers is for that bind to say
     in_hand, missing = list[Waiting](), list[Waiting]()
     places = _all(shard, thread, now) if requests is None else _named(shard, thread, requests, in_hand, missing)
     letters = [
@@ -21,6 +20,8 @@ def drop(
         for number in _take_out(shard, thread, priority, sorted(places[priority]), cause.sentence, now)
     ]
     if letters:
+        if _is_stop_over(shard, thread) and shard.end_stop(thread):
+            shard.make_ready(thread)
         _let_end(shard, thread)
         shard.drops.appendleft(Drop(now, cause.actor, cause.reason, thread, len(letters), letters[0]))
     hands = sum(_hand(shard, thread, priority) for priority in shard.threads.get(thread, ()))
@@ -89,6 +90,14 @@ def _renumber_occurrences(shard: MemoryShard, thread: str, priority: int, droppe
         elif last[:2] == (thread, priority):
             fallen = sum(number < last.sequence for number in dropped)
             shard.last_occurrences[name] = last._replace(sequence=last.sequence - fallen)
+
+
+def _is_stop_over(shard: MemoryShard, thread: str) -> bool:
+    """Whether the request for which the thread stands still is gone: what is noted of a request goes with it."""
+    if thread not in shard.exhausted:
+        return False
+    failure = shard.failures.get((thread, shard.exhausted[thread][0]))
+    return failure is None or not failure.error
 
 
 def _let_end(shard: MemoryShard, thread: str) -> None:

@@ -2,14 +2,15 @@
 
 from math import inf
 
-from sharded_queue.backends.memory.shard import MemoryShard, TubeBuffer
+from sharded_queue.backends.memory.shard import STOPPED, MemoryShard, TubeBuffer
+from sharded_queue.backends.memory.steps.exhausted import exhausted_of
 from sharded_queue.backends.memory.steps.workers import workers
 from sharded_queue.state import ThreadState, TubeState, busy_seconds
 
 
 def explain(shard: MemoryShard, thread: str, now: int) -> ThreadState:
     held, blocked = shard.held.get(thread), shard.blocked.score(thread)
-    if shard.is_pause_over(thread, now) and thread not in shard.acts:
+    if blocked == STOPPED or (shard.is_pause_over(thread, now) and thread not in shard.acts):
         blocked = None
     is_paused = shard.is_paused and not shard.is_pause_over("", now)
     by = shard.pauses.get(thread) if blocked == inf else None
@@ -28,6 +29,7 @@ def explain(shard: MemoryShard, thread: str, now: int) -> ThreadState:
         busy_seconds=None if held is None else busy_seconds(held.since_ms, now),
         act=shard.acts.get(thread),
         paused_by=by or (shard.pauses.get("") if is_paused else None),
+        exhausted=exhausted_of(shard, thread),
         bound=len(shard.leases.above(now)),
         progress=shard.progress_of(thread, now),
         failures=shard.history.get(thread, []),

@@ -1,7 +1,7 @@
 """
-The request at the head of a tube failed: its thread backs off, or the request becomes a dead letter. Or a call of
-several requests failed: each of them is handed out alone from here on. Or one of them snoozes: the thread waits, and no
-try is counted.
+The request at the head of a tube failed: its thread backs off. Where no try is left, the request becomes a dead letter,
+or its thread stops. Or a call of several requests failed: each of them is handed out alone from here on. Or one of them
+snoozes: the thread waits, and no try is counted.
 """
 
 import re
@@ -49,13 +49,28 @@ def _last_suspect(record: FailureRecord | None, sequence: int) -> int:
 
 
 def _give_up(shard: MemoryShard, failure: Failure, held: HoldRecord, now: int) -> None:
-    """The request becomes a dead letter, and its holder goes on with the thread."""
+    """The request becomes a dead letter, and its holder goes on with the thread; or it stops the thread."""
     thread, sequence = failure.lease.thread, failure.sequence
-    _note(shard, failure, failure.error, now)
-    shard.dead_letter(thread, failure.priority, failure.attempt, failure.error, now, failure.traceback)
+    _exhaust(shard, failure, failure.error, now)
+    if failure.stops:
+        shard.let_go(thread)
+        return
     held.first, held.last = sequence + 1, sequence
     if thread not in shard.threads:
         held.since_ms = 0
+
+
+def _exhaust(shard: MemoryShard, failure: Failure, error: str, now: int) -> None:
+    """No try of the request is left."""
+    thread, priority = failure.lease.thread, failure.priority
+    _note(shard, failure, error, now)
+    if failure.stops:
+        record = _record_of(shard, failure)
+        record = record._replace(attempts=failure.attempt - record.crashes, error=error.partition("\n")[0])
+        shard.failures[thread, priority] = record
+        shard.stop(thread, priority, now)
+    else:
+        shard.dead_letter(thread, priority, failure.attempt, error, now, failure.traceback)
 
 
 def _back_off(shard: MemoryShard, failure: Failure, delay_ms: int, now: int) -> None:
@@ -80,8 +95,7 @@ def _snooze(shard: MemoryShard, failure: Failure, held: HoldRecord, most: float,
     record = _record_of(shard, failure)
     if (snoozes := _times("snoozed", record)) > most:
         reason = f"snoozed {counted(int(most), 'time')} in a row, last for {failure.error}"
-        _note(shard, failure, reason, now)
-        shard.dead_letter(thread, failure.priority, failure.attempt, reason, now)
+        _exhaust(shard, failure, reason, now)
         shard.let_go(thread)
         shard.make_ready(thread)
         return

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from math import inf
 
-from sharded_queue.backends.memory.shard import MemoryShard, depth_of
+from sharded_queue.backends.memory.shard import STOPPED, MemoryShard, depth_of
 from sharded_queue.backends.memory.steps.workers import workers
 from sharded_queue.state import TOLD_SECONDS, About, Blocked, Hold, ShardState, State, TubeLag, busy_seconds
 from sharded_queue.tube import thread_and_priority
@@ -44,6 +44,7 @@ def observe(shard: MemoryShard, worst: int, holds: int, now: int) -> ShardState:
         parked=len(shard.parked),
         parked_depth=sum(depth_of(shard.threads[thread]) for thread, _ in shard.parked.lowest(SWEEP)),
         letters=len(shard.letters),
+        exhausted=len(shard.exhausted),
         paused=sum(not shard.is_pause_over(thread, now) for thread in shard.paused_threads()),
         blocked_threads=list(_blocked_threads(shard, now)),
         concurrencies=sorted({about.concurrency for about in _told_lately(shard, now)}),
@@ -62,10 +63,12 @@ def _deepest(shard: MemoryShard, worst: int) -> list[tuple[str, int]]:
 
 
 def _blocked_threads(shard: MemoryShard, now: int) -> Iterator[Blocked]:
-    till = dict(shard.blocked.lowest(SWEEP)) | {name: ends for name, ends in shard.resumes.lowest(SWEEP) if name}
+    ends = {name: STOPPED if name in shard.exhausted else ends for name, ends in shard.resumes.lowest(SWEEP) if name}
+    till = dict(shard.blocked.lowest(SWEEP)) | ends
     for thread, until in sorted(till.items(), key=lambda each: (each[1], each[0]))[:SWEEP]:
         if tubes := shard.threads.get(thread):
-            yield Blocked(thread, depth_of(tubes), max(0.0, (until - now) / 1000))
+            seconds = inf if until >= STOPPED else max(0.0, (until - now) / 1000)
+            yield Blocked(thread, depth_of(tubes), seconds)
 
 
 def _told_lately(shard: MemoryShard, now: int) -> list[About]:
@@ -91,6 +94,8 @@ def _state_of(shard: MemoryShard, thread: str, priority: int, now: int) -> State
     is_over = shard.is_pause_over(thread, now)
     if _is_paused(shard, now) or (shard.blocked.score(thread) == inf and not is_over):
         return "paused"
+    if thread in shard.exhausted:
+        return "exhausted"
     if thread in shard.parked:
         return "parked"
     return "ready" if thread not in shard.blocked or is_over else "blocked"

@@ -1,8 +1,6 @@
 """How many threads of a shard wait for a worker, and how long it is until one becomes free by itself."""
 
-from math import inf
-
-from sharded_queue.backends.memory.shard import MemoryShard
+from sharded_queue.backends.memory.shard import STOPPED, MemoryShard
 
 
 def outlook(shard: MemoryShard, now: int) -> tuple[int, int | None]:
@@ -21,5 +19,5 @@ def soonest(shard: MemoryShard, now: int) -> int | None:
         score for waits in (shard.leases, shard.blocked, shard.resumes) for _, score in waits.lowest(1)
     ]
     moments += [due for due, _, _ in shard.due[:1]]
-    finite = [moment for moment in moments if moment != inf]
+    finite = [moment for moment in moments if moment < STOPPED]
     return max(int(min(finite)) - now, 0) if finite else None

@@ -2,7 +2,7 @@
 
 from math import inf
 
-from sharded_queue.backends.memory.shard import MemoryShard
+from sharded_queue.backends.memory.shard import STOPPED, MemoryShard
 from sharded_queue.state import PausedBy
 from sharded_queue.storage import Cause
 
@@ -46,9 +46,8 @@ def _withhold_thread(shard: MemoryShard, thread: str, *, is_passing: bool) -> bo
 def resume(shard: MemoryShard, name: str) -> bool:
     """Give the requests of a thread out again, or with '' those of the shard; returns whether they were withheld."""
     if name:
-        changed = name in shard.blocked
+        changed = shard.try_anew(name) if shard.blocked.score(name) == STOPPED else shard.unblock(name)
         shard.acts.pop(name, None)
-        shard.blocked.discard(name)
         if name not in shard.held:
             shard.make_ready(name)
     else:

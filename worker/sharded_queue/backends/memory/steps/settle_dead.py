@@ -72,8 +72,8 @@ def _switch(shard: MemoryShard, thread: str, *, is_over: bool) -> bool:
     if is_over:
         is_ours = shard.acts.pop(thread, None) is not None and thread not in shard.resumes
         if is_ours:
-            shard.blocked.discard(thread)
-        return is_ours
+            shard.unblock(thread)
+        return is_ours and thread not in shard.blocked
     if shard.blocked.score(thread) != inf or thread in shard.resumes:  # that pause may end before the last step
         shard.acts[thread] = REPLAY
         shard.blocked.put(thread, inf)

@@ -4,8 +4,10 @@
 --
 -- threads   HASH  thread -> "priority head tail ..." per tube, lower priority first; tail is exclusive
 -- ready     ZSET  threads that may be bound, by the time of their oldest request
--- blocked   ZSET  threads that wait as a whole, by the time at which they are free again: after a back-off. A pause and a
---                 quarantine have no end, and a score each
+-- blocked   ZSET  threads that wait as a whole, by the time at which they are free again: after a back-off. A pause, a
+--                 quarantine and a stop have no end, and a score each
+-- exhausted HASH  thread -> "priority ms": since when a thread stands still whose first request of a tube has no try left,
+--                 and of which tube. Its failure says why. A pause may last beside it, and then has its score
 -- oldest    ZSET  thread/priority, by the time of its oldest request
 -- deep      ZSET  threads with two requests or more, by depth
 -- failures  HASH  thread/priority -> "sequence last attempts crashes error": requests from sequence to last are handed
@@ -109,6 +111,7 @@ local QUARANTINE = base .. ':quarantine'
 local ACTS = base .. ':acts'
 local PAUSES = base .. ':pauses'
 local RESUMES = base .. ':resumes'
+local EXHAUSTED = base .. ':exhausted'
 local WAKE_LIMIT, CHUNK, STEP = 16, 4000, 1000
 
 -- Of one thread: each of its tubes is read in every step about the thread.
@@ -192,7 +195,7 @@ local function keys_by_kind()
   local keys = {}
   for kind, names in pairs({
     hash = ':threads :failures :counters :later :letters :firsts :schedules :skipping :quarantine :history :acts '
-      .. ':named :pauses lock:held',
+      .. ':named :pauses :exhausted lock:held',
     zset = ':ready :blocked :oldest :deep :dead :due :cancelled :identities :occurrences :old :parked :unparking :failed '
       .. ':resumes lock:leases lock:cordoned lock:workers',
     list = ':wake :drops',
@@ -559,15 +562,15 @@ local function blocked_until(thread)
 end
 
 -- Scores of `blocked` that are no moments. A quarantine differs from a pause, so that a repair ends it even where the
--- reason was lost; a pause is ended by a person.
-local PAUSED, QUARANTINED = 'inf', '100000000000000'
+-- reason was lost; a pause is ended by a person, and so is a stop, but neither ends the other.
+local PAUSED, QUARANTINED, STOPPED = 'inf', '100000000000000', '200000000000000'
 
--- Whether a thread that is blocked until then is paused or in quarantine.
+-- Whether a thread that is blocked until then is paused, stopped or in quarantine.
 local function is_withheld(till)
   return till and tonumber(till) >= FIRST_LONG_MOMENT
 end
 
--- Whether new requests of a thread are withheld: the handler or the thread is paused. Reads `largest` with it: the
+-- Whether new requests of a thread are withheld: the handler or the thread is paused, or stopped. Reads `largest` with it: the
 -- bytes of the largest message that the shard may hold.
 local all_paused, largest
 local function is_paused(thread)
@@ -693,6 +696,43 @@ local function make_ready(thread, tubes, is_unparked, oldest)
   woken = woken + 1
 end
 
+-- The tries of the first request of a tube are used up. Its thread stands still, with the request in its place, until a
+-- person resumes it.
+local function stop(thread, priority)
+  redis.call('HSET', EXHAUSTED, thread, priority .. ' ' .. now_text)
+  redis.call('ZADD', BLOCKED, 'GT', STOPPED, thread) -- a pause stays
+  any_blocked = true
+end
+
+-- The priority of the request for which a thread stands still, nil where there is none; and since when it does.
+local function exhausted_of(thread)
+  return string.match(redis.call('HGET', EXHAUSTED, thread) or '', '^(%-?%d+) (%d+)$')
+end
+
+-- What blocks a thread has ended. Returns 1 if that changed something: beside a stop, only the stop is left.
+local function unblock(thread)
+  if redis.call('HGET', EXHAUSTED, thread) then return redis.call('ZADD', BLOCKED, 'CH', STOPPED, thread) end
+  return redis.call('ZREM', BLOCKED, thread)
+end
+
+-- A thread no longer stands still for a request without tries. A pause stays. Returns whether that ended its wait.
+local function end_stop(thread)
+  redis.call('HDEL', EXHAUSTED, thread)
+  return redis.call('ZSCORE', BLOCKED, thread) == STOPPED and redis.call('ZREM', BLOCKED, thread) == 1
+end
+
+-- The request for which a thread stands still gets all of its tries again. Those behind it that failed in one call with
+-- it still come one by one. Returns whether that ended the wait of the thread.
+local function try_anew(thread)
+  local priority = exhausted_of(thread)
+  local failure = priority and failure_of(thread, priority)
+  if failure then
+    failure.attempts, failure.crashes = 0, 0
+    store_failure(thread, priority, failure)
+  end
+  return end_stop(thread)
+end
+
 -- Give the requests of a thread out again, or with '' those of the whole handler. Returns 1 if they were withheld.
 local function resume(thread)
   local changed
@@ -700,7 +740,8 @@ local function resume(thread)
     changed = redis.call('HDEL', COUNTERS, 'paused')
     woken = WAKE_LIMIT
   else
-    changed = redis.call('ZREM', BLOCKED, thread)
+    local was_stopped = redis.call('ZSCORE', BLOCKED, thread) == STOPPED
+    changed = was_stopped and try_anew(thread) and 1 or not was_stopped and unblock(thread) or 0
     redis.call('HDEL', ACTS, thread)
     redis.call('HDEL', QUARANTINE, 'thread ' .. thread)
     if not held_of(thread) then make_ready(thread, tubes_of(thread)) end
@@ -738,9 +779,10 @@ local function check_way_back()
 end
 
 -- A worker died with requests in hand: they are handed out one by one from here on, and one that keeps killing its
--- workers becomes a dead letter: only when its worker had nothing else in a call, for else another request may have killed
--- it. A request that came to a holder which has made no call since is not to blame: the holder may never have heard of it.
-local function count_crash(thread, tubes, held, crash_limit)
+-- workers becomes a dead letter, or with `stops` stops its thread: only when its worker had nothing else in a call, for
+-- else another request may have killed it. A request that came to a holder which has made no call since is not to blame:
+-- the holder may never have heard of it.
+local function count_crash(thread, tubes, held, crash_limit, stops)
   if held.last < held.first or is_unasked(held) then return end
   for i, tube in ipairs(tubes or {}) do
     if tube.priority == held.priority and tube.head <= held.last then
@@ -751,23 +793,26 @@ local function count_crash(thread, tubes, held, crash_limit)
       end
       failure.crashes = failure.crashes + 1
       note_failed(thread, tube.priority, tube.head, failure.attempts + failure.crashes, held.owner .. ' died', '')
-      if held.is_alone and failure.crashes >= crash_limit then
+      local is_exhausted = held.is_alone and failure.crashes >= crash_limit
+      if is_exhausted then
         local workers = failure.crashes == 1 and '1 worker' or failure.crashes .. ' workers'
-        dead_letter(thread, tubes, i, failure.attempts + failure.crashes,
-          workers .. ' died with this request in hand, the last one while it handled nothing else')
-      else
-        store_failure(thread, tube.priority, failure)
+        failure.reason = workers .. ' died with this request in hand, the last one while it handled nothing else'
       end
+      if is_exhausted and not stops then
+        return dead_letter(thread, tubes, i, failure.attempts + failure.crashes, failure.reason)
+      end
+      store_failure(thread, tube.priority, failure)
+      if is_exhausted then stop(thread, tube.priority) end
       return
     end
   end
 end
 
--- Free a thread whose holder is gone.
-local function expire(thread, crash_limit)
+-- Free a thread whose holder is gone. `crash_limit`, `stops`: as count_crash.
+local function expire(thread, crash_limit, stops)
   local held, tubes = held_of(thread), tubes_of(thread)
   let_go(thread)
-  if held then count_crash(thread, tubes, held, crash_limit) end
+  if held then count_crash(thread, tubes, held, crash_limit, stops) end
   make_ready(thread, tubes)
 end
 

@@ -4,7 +4,8 @@
 -- KEYS  base, lock, caller
 -- ARGV  call, the last call whose answer the caller received, the last fence that it received, owner, threads, wanted,
 --       lease ms, crash limit, ageing ms (0: priorities do not age), bytes of all messages together, which only a single
---       larger message may exceed, what the worker tells of itself or '', threads to bind ahead
+--       larger message may exceed, what the worker tells of itself or '', threads to bind ahead, 1 if a request without
+--       tries stops its thread, or 0 if it becomes a dead letter
 -- Returns {ms until a thread may become free, or -1 for never, or -2 for a cordoned worker, 1 if threads are left behind,
 --         ms until a schedule occurs or -1, then per thread: thread, fence, priority, first, attempt, messages}
 
@@ -92,7 +93,7 @@ if is_late or #over + #ripe + #paused > 0 or before > heard then
   ends, free = nil, nil -- the writes that follow change both
 end
 if is_late then rarely().clamp_leases() end
-for _, thread in ipairs(over) do rarely().expire(thread, crash_limit) end
+for _, thread in ipairs(over) do rarely().expire(thread, crash_limit, ARGV[13] == '1') end
 for _, thread in ipairs(ripe) do
   redis.call('ZREM', BLOCKED, thread)
   rarely().make_ready(thread, rarely().tubes_of(thread))

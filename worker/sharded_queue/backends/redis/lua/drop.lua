@@ -3,8 +3,8 @@
 -- their order. What is in a worker's hands stays.
 --
 -- KEYS  base, lock, caller
--- ARGV  call, thread, actor, reason, reason of the dead letters, crash limit, requests of one call at most, bytes of
---       their messages at most (or a single larger one), requests between those that are named and the ends of their
+-- ARGV  call, thread, actor, reason, reason of the dead letters, requests of one call at most, bytes of their messages
+--       at most (or a single larger one), requests between those that are named and the ends of their
 --       tubes at most, ms of the latest request to drop ('' for now); then per request priority, sequence, SHA-1 of the
 --       message: without any, all of the thread are meant
 -- Returns {ms of the latest request to drop, 1 if some are left to drop by another call, requests in hand, dead letters,
@@ -13,21 +13,22 @@
 --
 -- A request is named by its number and its message: the number alone may be another's by now. Requests behind one that
 -- is dropped move up, and their numbers fall by one. Removing one takes Redis up to 2 ms per 100,000 requests between it
--- and the nearer end of its tube, so those that are deeper stay.
+-- and the nearer end of its tube, so those that are deeper stay. A thread that stands still for a request without tries moves
+-- again when that request is dropped.
 
-local FIRST = 10
+local FIRST = 9
 
 check_format()
 local call = tonumber(table.remove(ARGV, 1))
 local earlier = stored_answer(call)
 if earlier ~= nil then return earlier end
-local thread, actor, reason, letter_reason, crash_limit = ARGV[1], ARGV[2], ARGV[3], ARGV[4], tonumber(ARGV[5])
-local limit, room, reach, latest = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9]) or now
+local thread, actor, reason, letter_reason = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local limit, room, reach, latest = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]) or now
 
 check_kinds()
 local held, tubes = held_of(thread), tubes_of(thread)
 if held and tubes and tonumber(redis.call('ZSCORE', LEASES, thread) or 0) <= now then -- as the next bind would
-  expire(thread, crash_limit)
+  expire(thread, math.huge) -- what becomes of a request that keeps killing workers is for that bind to say
   held, tubes = nil, tubes_of(thread)
 end
 
@@ -208,7 +209,15 @@ else
   for _, tube in ipairs(tubes) do hands = hands + hand_of(tube) end
 end
 
+-- Whether the request for which the thread stands still is gone: what is noted of a request goes with it.
+local function is_stop_over()
+  local priority = exhausted_of(thread)
+  local failure = priority and failure_of(thread, priority)
+  return priority and (not failure or failure.reason == '')
+end
+
 if #letters > 0 then
+  if is_stop_over() and end_stop(thread) then make_ready(thread, tubes) end
   if #tubes == 0 then
     redis.call('ZREM', READY, thread)
     redis.call('ZREM', PARKED, thread)

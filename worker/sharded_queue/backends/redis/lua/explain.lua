@@ -5,7 +5,8 @@
 --          is parked or 0, old threads it waits for, threads that workers hold, when a worker last asked for threads or
 --          '', why it cannot be read or '', its last failures or '', what its holder reported of the batch or '', which
 --          act has paused it or '', workers that told of themselves, the latest first (flat: record, ms), who paused it, or
---          its handler, or ''}
+--          its handler, or '', for which request without
+--          tries it stands still: {thread, 'priority ms', failure} or ''}
 
 check_format()
 local thread = ARGV[1]
@@ -24,8 +25,14 @@ local function is_over(name)
   return ends and tonumber(ends) <= now
 end
 
+local function exhausted()
+  local record, priority = redis.call('HGET', EXHAUSTED, thread), exhausted_of(thread)
+  return priority and { thread, record, redis.call('HGET', FAILURES, thread .. '/' .. priority) or '' } or ''
+end
+
 local all_paused = redis.call('HEXISTS', COUNTERS, 'paused') == 1 and not is_over('') and 1 or 0
 local act = redis.call('HGET', ACTS, thread) or ''
+if till == STOPPED then till = false end
 if is_withheld(till) then till = act == '' and is_over(thread) and '' or PAUSED end
 return { now, all_paused, read_hold(hold) and hold or '',
          redis.call('ZSCORE', LEASES, thread) or '', till or '',
@@ -34,4 +41,5 @@ return { now, all_paused, read_hold(hold) and hold or '',
          redis.call('ZCOUNT', LEASES, '(' .. integer(now), '+inf'), redis.call('HGET', COUNTERS, 'polled') or '', flaw,
          redis.call('HGET', HISTORY, thread) or '', progress_of(thread, read_hold(hold)),
          act, told.err and {} or told,
-         till == PAUSED and redis.call('HGET', PAUSES, thread) or all_paused == 1 and redis.call('HGET', PAUSES, '') or '' }
+         till == PAUSED and redis.call('HGET', PAUSES, thread) or all_paused == 1 and redis.call('HGET', PAUSES, '') or '',
+         exhausted() }

@@ -1,14 +1,14 @@
 #!lua flags=allow-oom
--- The request at the head of a tube failed: its thread backs off, or the request becomes a dead letter. Or a call of
--- several requests failed: each of them is handed out alone from here on. Or one of them snoozes: the thread waits, and
--- no try is counted.
+-- The request at the head of a tube failed: its thread backs off. Where no try is left, the request becomes a dead letter,
+-- or its thread stops. Or a call of several requests failed: each of them is handed out alone from here on. Or one of them
+-- snoozes: the thread waits, and no try is counted.
 --
--- ARGV  sent again (0 or 1), thread, fence, priority, sequence, attempt, delay ms (or 'dead' for a dead letter), reason
---       (of a dead letter: with its traceback in the lines after the first), number of the holder's call or '',
+-- ARGV  sent again (0 or 1), thread, fence, priority, sequence, attempt, delay ms (or 'dead' if no try is left), reason
+--       (where no try is left: with its traceback in the lines after the first), number of the holder's call or '',
 --       cap ms (the handler could not start: the delay doubles with each such failure in a row, up to the cap) or '',
 --       end of the traceback, sequence of the last request of the call that failed or '': then no request is to blame,
 --       and the first one stays in the hands of the holder; of a snooze: how often in a row a request may, 'unlimited'
---       for no bound, or ''
+--       for no bound, or ''; 1 if a request without tries stops its thread, or 0 if it becomes a dead letter
 -- Returns 1, or 0 when the lease was lost
 --
 -- A failure that was carried out is only answered: its holder may be at its next batch.
@@ -16,7 +16,7 @@
 local again, thread, fence, priority = ARGV[1] == '1', ARGV[2], ARGV[3], ARGV[4]
 local sequence, attempt, delay, reason = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]) or -1, ARGV[8]
 local call, cap, last = ARGV[9], tonumber(ARGV[10]), tonumber(ARGV[12])
-local most_snoozes = ARGV[13] == 'unlimited' and math.huge or tonumber(ARGV[13])
+local most_snoozes, stops = ARGV[13] == 'unlimited' and math.huge or tonumber(ARGV[13]), ARGV[14] == '1'
 if ARGV[7] ~= 'dead' then delay = math.max(delay, 0) end
 
 check_kinds()
@@ -28,7 +28,7 @@ local was_dealt_with = tubes and is_done(tubes, priority, sequence)
 local function was_put_off()
   local failure = failure_of(thread, priority)
   local is_noted = failure and failure.sequence == sequence and failure.attempts + failure.crashes >= attempt
-  return again and delay >= 0 and (was_dealt_with or is_noted)
+  return again and (delay >= 0 or stops) and (was_dealt_with or is_noted)
 end
 
 -- Its place among the tubes, where the request is at the head and was handed out.
@@ -61,6 +61,26 @@ local function times(what)
 end
 local snoozes = most_snoozes and times('snoozed')
 
+local function note(reason)
+  if not failure or failure.sequence ~= sequence then
+    failure = { sequence = sequence, crashes = 0 }
+  end
+  failure.last, failure.attempts, failure.reason = last_suspect, attempt - failure.crashes, reason
+  store_failure(thread, priority, failure)
+end
+
+-- No try of the request is left.
+local function exhaust(reason)
+  local said = string.match(reason, '^[^\n]*')
+  note_failed(thread, priority, sequence, attempt, said, ARGV[11])
+  if stops then
+    note(said)
+    stop(thread, priority)
+  else
+    dead_letter(thread, tubes, i, attempt, reason)
+  end
+end
+
 if last and not snoozes then
   if held.last > sequence then -- when it comes again, the first one is alone already
     last_suspect = math.max(last_suspect, math.min(last, held.last))
@@ -71,31 +91,28 @@ if last and not snoozes then
   store_hold(thread, held)
 elseif snoozes and snoozes > most_snoozes then
   reason = 'snoozed ' .. most_snoozes .. (most_snoozes == 1 and ' time' or ' times') .. ' in a row, last for ' .. reason
-  note_failed(thread, priority, sequence, attempt, reason, '')
-  dead_letter(thread, tubes, i, attempt, reason)
+  exhaust(reason)
   let_go(thread)
   make_ready(thread, tubes)
 elseif delay >= 0 then
   follow_clock()
-  if not failure or failure.sequence ~= sequence then
-    failure = { sequence = sequence, last = last_suspect, crashes = 0 }
-  end
   if cap then
     local starts = times('cannot start')
     delay, reason = math.min(cap, delay * 2 ^ math.min(starts - 1, 60)), 'cannot start (' .. starts .. '): ' .. reason
   end
   if snoozes then
     reason = 'snoozed (' .. snoozes .. '): ' .. reason
-    failure.last = math.max(failure.last, math.min(last, held.last))
+    last_suspect = math.max(last_suspect, math.min(last, held.last))
   end
-  failure.attempts, failure.reason = attempt - failure.crashes, reason
-  store_failure(thread, priority, failure)
+  note(reason)
   let_go(thread)
   if not snoozes then note_failed(thread, priority, sequence, attempt, reason, ARGV[11]) end
   hold_back(thread, now + delay)
+elseif stops then
+  exhaust(reason)
+  let_go(thread)
 else
-  note_failed(thread, priority, sequence, attempt, string.match(reason, '^[^\n]*'), ARGV[11])
-  dead_letter(thread, tubes, i, attempt, reason)
+  exhaust(reason)
   held.first, held.last = sequence + 1, sequence
   if #tubes == 0 then held.since = '0' end
   store_hold(thread, held)

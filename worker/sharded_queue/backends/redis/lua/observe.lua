@@ -7,7 +7,7 @@
 -- since or 0, lease ends at, requests in its hand), delayed, overdue, schedules, layout, old, parked, depth of the
 -- parked, dead letters, paused threads, records in quarantine, blocked threads with requests, the first to be free
 -- first (flat: thread, free at, depth), how many threads the workers can hold that told of themselves lately, since when
--- something is overdue or '', when a worker last told of itself or ''}
+-- something is overdue or '', when a worker last told of itself or '', threads that stand still for a request without tries}
 -- A shard to which nothing waits and nothing is held has a short answer, as an operator reads thousands of them each
 -- second: {now, counters and mark as one text ('-' for none), dead letters, layout, threads that the workers can hold as
 -- one text, when a worker last told of itself or ''}
@@ -59,7 +59,8 @@ local function state_of(thread, priority, head)
   local blocked = redis.call('ZSCORE', BLOCKED, thread)
   if blocked and redis.call('HGET', QUARANTINE, 'thread ' .. thread) then return 'quarantined' end
   local is_over = ends_at[thread] and tonumber(ends_at[thread]) <= now
-  if paused or is_withheld(blocked) and not is_over then return 'paused' end
+  if paused or is_withheld(blocked) and blocked ~= STOPPED and not is_over then return 'paused' end
+  if blocked and redis.call('HGET', EXHAUSTED, thread) then return 'exhausted' end
   if redis.call('ZSCORE', PARKED, thread) then return 'parked' end
   return blocked and not is_over and 'blocked' or 'ready'
 end
@@ -148,7 +149,11 @@ local function blocked_threads()
   if #blocked == 0 then return found end
   local till = {}
   for i = 1, #blocked, 2 do till[blocked[i]] = blocked[i + 1] end
-  for thread, ends in pairs(ends_at) do till[thread] = thread ~= '' and ends or nil end
+  local any_exhausted = redis.call('EXISTS', EXHAUSTED) == 1
+  for thread, ends in pairs(ends_at) do -- a stop outlasts the pause
+    local stays = any_exhausted and redis.call('HGET', EXHAUSTED, thread)
+    till[thread] = thread ~= '' and (stays and STOPPED or ends) or nil
+  end
   for thread in pairs(till) do threads[#threads + 1] = thread end
   table.sort(threads, function(a, b)
     local first, second = tonumber(till[a]), tonumber(till[b])
@@ -217,4 +222,4 @@ return { now, counters, redis.call('HLEN', THREADS), count_ready(),
          overdue, redis.call('ZCARD', OCCURRENCES), redis.call('GET', LAYOUT) or '', redis.call('ZCARD', OLD),
          redis.call('ZCARD', PARKED), parked_depth(), redis.call('ZCARD', DEAD),
          count_paused(), redis.call('HLEN', QUARANTINE), blocked_threads(),
-         concurrencies(), overdue_since(overdue), told[2] or '' }
+         concurrencies(), overdue_since(overdue), told[2] or '', redis.call('HLEN', EXHAUSTED) }

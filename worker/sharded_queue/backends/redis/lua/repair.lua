@@ -299,12 +299,28 @@ local function repair_failures()
   end
 end
 
+-- A thread stands still for a request of which a failure is noted, and no worker holds it.
+local function repair_exhausted()
+  for thread, was in pairs(fields_of(EXHAUSTED)) do
+    local priority = exhausted_of(thread)
+    local is_kept = priority and tubes_in[thread] and not leases[thread] and failure_of(thread, priority)
+    set_field('exhausted', EXHAUSTED, thread, was, is_kept and was or nil)
+    local till = is_kept and redis.call('ZSCORE', BLOCKED, thread)
+    if is_kept and till ~= PAUSED and till ~= STOPPED then
+      add_change('blocked', thread, till or nil, STOPPED)
+      redis.call('ZADD', BLOCKED, STOPPED, thread)
+    end
+  end
+end
+
 -- A thread is held, or blocked, or ready; a pause may last beside a hold. A quarantine that is left was lost by its key.
 local function repair_blocked()
   local blocked = redis.call('ZRANGE', BLOCKED, 0, -1, 'WITHSCORES')
   for i = 1, #blocked, 2 do
     local thread, till = blocked[i], blocked[i + 1]
-    if till ~= PAUSED and (leases[thread] or tonumber(till) >= FIRST_LONG_MOMENT) or not is_text(thread) then
+    local is_stop = till == STOPPED and exhausted_of(thread)
+    local has_no_end = not is_stop and tonumber(till) >= FIRST_LONG_MOMENT
+    if till ~= PAUSED and (leases[thread] or has_no_end) or not is_text(thread) then
       add_change('blocked', thread, till)
       redis.call('ZREM', BLOCKED, thread)
       if not leases[thread] then blocked[i] = '' end
@@ -471,6 +487,7 @@ sequence = next_number()
 repair_threads()
 repair_holds()
 repair_failures()
+repair_exhausted()
 repair_blocked()
 repair_cordoned()
 repair_order()

@@ -60,7 +60,8 @@ local puts, order, most = {}, {}, 0
 -- The tubes of a thread, and what is put into them; nil where nothing may be put there now.
 local function put_into(thread)
   if puts[thread] then return puts[thread] end
-  local is_stopped = is_withheld(blocked_until(thread))
+  local till = blocked_until(thread)
+  local is_stopped = is_withheld(till) and till ~= STOPPED -- a person may end that stop before the last step
   if target == 'head' and (held_of(thread) or not is_first and not is_stopped) then return nil end
   local tubes = tubes_of(thread)
   if not tubes then return nil end
@@ -107,7 +108,7 @@ end
 local function switch(thread, put, is_over)
   local is_passing = put.is_stopped and redis.call('ZSCORE', RESUMES, thread)
   if is_over then
-    return redis.call('HDEL', ACTS, thread) == 1 and not is_passing and redis.call('ZREM', BLOCKED, thread) == 1
+    return redis.call('HDEL', ACTS, thread) == 1 and not is_passing and unblock(thread) == 1
   elseif not put.is_stopped or is_passing then
     redis.call('HSET', ACTS, thread, REPLAY)
     redis.call('ZADD', BLOCKED, PAUSED, thread)

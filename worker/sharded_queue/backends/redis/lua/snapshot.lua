@@ -6,7 +6,7 @@
 -- identities, occurrences (flat sorted sets), fields of later, fields of letters, fields of schedules, tubes (flat:
 -- thread, priority, head, tail, length or -1 where the key is not a list, first message), layout, old, parked, unparking (flat sorted
 -- sets), quarantine (flat hash), records that cannot be read (flat: index, member, record), failed (flat sorted set),
--- fields of history}
+-- fields of history, exhausted (flat hash)}
 
 check_format()
 local function ranked(key)
@@ -55,4 +55,4 @@ return { redis.call('HGETALL', COUNTERS), redis.call('HGETALL', THREADS), redis.
          ranked(DEEP), ranked(LEASES), ranked(DUE), ranked(DEAD), ranked(IDENTITIES),
          ranked(OCCURRENCES), redis.call('HKEYS', LATER), redis.call('HKEYS', LETTERS), redis.call('HKEYS', SCHEDULES),
          tubes, redis.call('GET', LAYOUT) or '', ranked(OLD), ranked(PARKED), ranked(UNPARKING), redis.call('HGETALL', QUARANTINE), flaws, ranked(FAILED),
-         redis.call('HKEYS', HISTORY) }
+         redis.call('HKEYS', HISTORY), redis.call('HGETALL', EXHAUSTED) }
