@@ -1,5 +1,6 @@
 """A page that changes under a person's hands: ticks, focus and what is open stay with what they belonged to."""
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -141,3 +142,34 @@ def test_whatever_can_be_ticked_or_opened_has_a_key(address: str, stage: Stage, 
         page.goto(f"{address}{path}")
         assert page.get_by_role("checkbox").count() > 1
         assert page.evaluate(SHARED) == []
+
+
+def test_click_counts_though_the_page_changes_in_the_middle_of_it(
+    address: str, stage: Stage, window: Callable[..., Window]
+) -> None:
+    """A sentence comes above the button while it is pressed."""
+    page, other = (window().follow(f"{address}handler?handler=shop.Charge") for _ in range(2))
+    page.get_by_role("link", name="Pause").hover()
+    page.mouse.down()
+    stored(stage, lambda storage: storage.pause(CHARGE, "0", True))
+    try:
+        expect(other.locator("main")).to_contain_text("1 thread of shop.Charge is paused", timeout=PATIENCE)
+        page.mouse.up()
+        expect(page).to_have_url(re.compile(r"/confirm\?"), timeout=PATIENCE)
+    finally:
+        stored(stage, lambda storage: storage.pause(CHARGE, "0", False))
+
+
+def test_page_goes_on_when_a_pointer_is_released(address: str, stage: Stage, window: Callable[..., Window]) -> None:
+    page, other = (window().follow(f"{address}handler?handler=shop.Charge") for _ in range(2))
+    page.locator("h2").first.hover()
+    page.mouse.down()
+    stored(stage, lambda storage: storage.pause(CHARGE, "0", True))
+    try:
+        said = "1 thread of shop.Charge is paused"
+        expect(other.locator("main")).to_contain_text(said, timeout=PATIENCE)
+        expect(page.locator("main")).not_to_contain_text(said)
+        page.mouse.up()
+        expect(page.locator("main")).to_contain_text(said, timeout=1_000)
+    finally:
+        stored(stage, lambda storage: storage.pause(CHARGE, "0", False))

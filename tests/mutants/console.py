@@ -67,6 +67,13 @@ MUTANTS = [
         (LIVE + "tick_stays_on_its_letter_when_a_newer_one_comes",),
     ),
     Mutant(
+        "a live page changes while a person presses it",
+        "web/static/console.js",
+        "  if (pressed) return;\n",
+        "",
+        (LIVE + "click_counts_though_the_page_changes_in_the_middle_of_it",),
+    ),
+    Mutant(
         "dead letters have no key",
         "web/templates/parts.html",
         ' data-key="{{ each.name }}" aria-label="Dead letter',

@@ -6,6 +6,7 @@ const announce = document.getElementById("announce");
 const link = document.getElementById("link");
 let lines = [];
 let said = key();
+let pressed = false;
 
 // The key of the sentence: it stays the same while only numbers in the sentence change.
 function key() {
@@ -13,6 +14,7 @@ function key() {
 }
 
 function show() {
+  if (pressed) return;
   const next = document.createElement("div");
   next.innerHTML = lines.join("\n");
   const focused = document.activeElement;
@@ -57,6 +59,21 @@ function attributes(old, node) {
   }
   for (const { name, value } of node.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
 }
+
+// What a person presses stays under the pointer until it is released: a click counts only where both ends of it meet the
+// same thing.
+function press() {
+  pressed = true;
+}
+
+function release() {
+  if (!pressed) return;
+  pressed = false;
+  if (lines.length) setTimeout(show); // after the click
+}
+
+addEventListener("pointerdown", press, true);
+for (const end of ["pointerup", "pointercancel", "blur"]) addEventListener(end, release, true);
 
 function follow() {
   const { page, query } = live.dataset;
