@@ -1,7 +1,8 @@
 """
 Workers and Redis die under load; the history of what was done is judged afterwards.
 
-How often: CRASH_KILLS, CRASH_STOPS, CRASH_ROLLOUTS, CRASH_REDIS_KILLS. CRASH_SEED begins with the same order again.
+How often: CRASH_KILLS, CRASH_STOPS, CRASH_ROLLOUTS, CRASH_REDIS_KILLS, CRASH_OUTCOME_KILLS. CRASH_SEED begins with the
+same order again.
 """
 
 import asyncio
@@ -12,10 +13,20 @@ from pathlib import Path
 
 import pytest
 
+from sharded_queue import Admin
+from sharded_queue.admin.pause import Resume
 from sharded_queue.backends.redis.check import faults as shard_faults
 from sharded_queue.backends.redis.snapshot import snapshot
 from tests.crash.history import faults, read, replays
-from tests.crash.worker_processes import BATCH, LEASE_SECONDS, Producer, StepHandler, WorkerProcesses
+from tests.crash.worker_processes import (
+    BATCH,
+    LEASE_SECONDS,
+    Producer,
+    StepHandler,
+    WorkerProcesses,
+    work,
+    work_with_trouble,
+)
 from tools.redis_server import RedisServer
 
 pytestmark = [pytest.mark.redis, pytest.mark.long, pytest.mark.timeout(3600)]
@@ -23,6 +34,7 @@ KILLS = int(os.environ.get("CRASH_KILLS", "500"))
 STOPS = int(os.environ.get("CRASH_STOPS", "100"))
 ROLLOUTS = int(os.environ.get("CRASH_ROLLOUTS", "50"))
 REDIS_KILLS = int(os.environ.get("CRASH_REDIS_KILLS", "20"))
+OUTCOME_KILLS = int(os.environ.get("CRASH_OUTCOME_KILLS", "100"))
 SEED = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(2**32))
 DRAIN_SECONDS = 60
 
@@ -30,9 +42,9 @@ DRAIN_SECONDS = 60
 class Scene:
     """A Redis, workers and a producer, and the judgement at the end."""
 
-    def __init__(self, server: RedisServer, folder: Path) -> None:
+    def __init__(self, server: RedisServer, folder: Path, work: Callable[..., None] = work) -> None:
         self.server, self.folder = server, folder
-        self.processes, self.producer = WorkerProcesses(server, folder), Producer("127.0.0.1", server.port)
+        self.processes, self.producer = WorkerProcesses(server, folder, work), Producer("127.0.0.1", server.port)
         self.random = random.Random(SEED)
 
     async def play(self, times: int, strike: Callable[[], Awaitable[None]], workers: int = 3) -> int:
@@ -56,6 +68,9 @@ class Scene:
         assert faults(self.producer.registered, history, BATCH) == []
         assert shard_faults(await snapshot(self.producer.storage, shard)) == []
         return replays(history)
+
+    def trouble(self) -> str:
+        return "".join(path.read_text() for path in self.folder.glob("*.trouble"))
 
     async def work_has_begun(self) -> None:
         async with asyncio.timeout(DRAIN_SECONDS):
@@ -115,3 +130,41 @@ async def test_kill_9_of_redis_loses_nothing_that_was_acknowledged(scene: Scene)
         await asyncio.to_thread(scene.server.start)
 
     await scene.play(REDIS_KILLS, kill_redis)
+
+
+async def test_no_request_passes_one_that_fails_or_snoozes_whatever_is_killed(
+    own_redis: Callable[..., RedisServer], tmp_path: Path
+) -> None:
+    """Requests use up their tries and stop their threads, which a person resumes soon. None becomes a dead letter."""
+    scene = Scene(own_redis(appendonly="yes", appendfsync="always"), tmp_path, work_with_trouble)
+    admin, (shard,) = Admin(scene.producer.storage), StepHandler.all_shards()
+    act = Resume(handler=admin.named(StepHandler), exhausted=True)
+    resumed = 0
+
+    async def resume() -> None:
+        nonlocal resumed
+        while True:
+            resumed += (await admin.do(act)).tried_anew
+            await asyncio.sleep(0.1)
+
+    async def kill_one() -> None:
+        await scene.some_time(0.3)
+        if scene.random.random() < REDIS_KILLS / OUTCOME_KILLS:
+            await asyncio.to_thread(scene.server.kill)
+            await asyncio.to_thread(scene.server.start)
+        else:
+            scene.processes.kill(scene.random.choice(scene.processes.workers))
+            scene.processes.start()
+
+    resuming = asyncio.create_task(resume())
+    try:
+        await scene.play(OUTCOME_KILLS, kill_one)
+        assert not resuming.done(), resuming.exception()
+        assert await scene.producer.storage.dead(shard) == []
+    finally:
+        resuming.cancel()
+        scene.processes.kill_all()
+        await scene.producer.redis.aclose()
+    trouble = scene.trouble()
+    print(f"{trouble.count('failed')} failures, {trouble.count('snoozed')} snoozes, {resumed} threads resumed")
+    assert min(trouble.count("failed"), trouble.count("snoozed"), resumed) > 0

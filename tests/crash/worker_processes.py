@@ -3,6 +3,7 @@
 import asyncio
 import multiprocessing
 import os
+import random
 import signal
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
@@ -11,7 +12,7 @@ from typing import NamedTuple
 
 from redis.asyncio import Redis
 
-from sharded_queue import Handler, Queue, RedisStorage, Route, current, settings
+from sharded_queue import Handler, Queue, RedisStorage, Retry, Route, Snooze, current, settings
 from sharded_queue.cli.commands.worker import serve
 from sharded_queue.cli.hooks import Hooks
 from tests.crash.history import Recorder
@@ -27,20 +28,42 @@ class Step(NamedTuple):
     number: int
 
 
+class Trouble:
+    """
+    Some requests fail, or snooze, more often than not, whoever has them; so some use up their tries. What becomes of
+    them is written into a file.
+    """
+
+    def __init__(self, folder: Path, worker: str) -> None:
+        self._file = os.open(folder / f"{worker}.trouble", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+
+    def come_over(self, request: Step) -> None:
+        if request.number % 29 == 7 and random.random() < 0.6:
+            os.write(self._file, b"failed\n")
+            raise ValueError("no cover")
+        if request.number % 31 == 5 and random.random() < 0.6:
+            os.write(self._file, b"snoozed\n")
+            raise Snooze(0.05, "closed")
+
+
 class StepHandler(Handler):
     """Does its requests one by one and writes each into the history when its work is done."""
 
     name = "tests.Step"
     recorder: Recorder
     work_seconds = 0.002
+    trouble: Trouble | None = None
 
     @classmethod
     async def route(cls, *requests: Step) -> list[Route]:
         return [Route(request.thread) for request in requests]
 
     async def perform(self, *requests: Step) -> None:
-        for request in requests:
+        for place, request in enumerate(requests):
             await asyncio.sleep(self.work_seconds)
+            if self.trouble:
+                current().done(place)
+                self.trouble.come_over(request)
             self.recorder.done(request.thread, request.number, current().lease.fence)
 
 
@@ -52,6 +75,13 @@ def work(address: str, folder: str, name: str, lease_seconds: float) -> None:
     settings.crash_limit = 1_000_000  # no request is to blame here
     StepHandler.recorder = Recorder(Path(folder), name)
     asyncio.run(serve([StepHandler], Hooks([], None)))
+
+
+def work_with_trouble(address: str, folder: str, name: str, lease_seconds: float) -> None:
+    """As `work`, and a request that uses up its tries stops its thread."""
+    StepHandler.trouble = Trouble(Path(folder), name)
+    StepHandler.retry = Retry(limit=2, base_seconds=0.01, cap_seconds=0.01, exhausted="pause", max_snoozes=2)
+    work(address, folder, name, lease_seconds)
 
 
 class WorkerProcesses:
