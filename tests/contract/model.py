@@ -33,7 +33,8 @@ from sharded_queue.backends.redis.snapshot import (
     snapshot,
 )
 from sharded_queue.backends.redis.storage import RedisStorage
-from sharded_queue.coordinator import BindRequest
+from sharded_queue.coordinator import BindRequest, PartDone
+from sharded_queue.lease import Lease
 from sharded_queue.serializer import STAMP_DIGITS, key_hash_in, with_key_hash
 from sharded_queue.state import About, Report, ShardState
 from sharded_queue.storage import (
@@ -520,15 +521,25 @@ class Machine(RuleBasedStateMachine):
         )
 
     @precondition(lambda self: self.batches)
-    @rule(place=places, fates=losses)
-    def renew(self, place: int, fates: list[str]) -> None:
+    @rule(place=places, count=st.integers(0, 4), fates=losses)
+    def renew(self, place: int, count: int, fates: list[str]) -> None:
+        """*count*: of how many requests of the batch the handler has reported that they are done."""
+
+        def done(batch: Batch) -> dict[Lease, PartDone]:
+            part = PartDone(batch.tube.priority, batch.first, batch.first + count - 1)
+            return {batch.lease: part} if count else {}
+
         pair = self.pair_at(place)
         self.clock.tick()
         self.lose(fates)
         memory, redis = self.both(
             *[
                 coordinator.renew(
-                    [batch.lease], LEASE_SECONDS, About("1.1", 1, 0), {batch.lease: Report(batch.first, place)}
+                    [batch.lease],
+                    LEASE_SECONDS,
+                    About("1.1", 1, 0),
+                    {batch.lease: Report(batch.first, place)},
+                    done(batch),
                 )
                 for coordinator, batch in (
                     (self.memory_coordinator, pair.memory),

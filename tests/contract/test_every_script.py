@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from sharded_queue.backends.redis.check import faults, repair
 from sharded_queue.backends.redis.scripts import source
 from sharded_queue.backends.redis.snapshot import snapshot
+from sharded_queue.coordinator import PartDone
 from sharded_queue.errors import QueueFull
 from sharded_queue.state import Exhausted
 from sharded_queue.storage import (
@@ -262,6 +263,13 @@ DEEDS = {
     ),
     "renew": Deed(
         lambda backend, batch: backend.coordinator.renew([batch.lease], LEASE_SECONDS), release_to_another, bound
+    ),
+    "renew with what is done": Deed(
+        lambda backend, batch: backend.coordinator.renew(
+            [batch.lease], LEASE_SECONDS, None, {}, {batch.lease: PartDone(0, batch.first, batch.first + 1)}
+        ),
+        release_to_another,
+        bound_all,
     ),
     "register": Deed(register, register, nothing),
     "register what has no room": Deed(

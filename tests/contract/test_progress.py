@@ -110,8 +110,8 @@ async def test_a_handler_reports_its_progress(
     carried, seen, loop = asyncio.Event(), asyncio.Event(), asyncio.get_running_loop()
     renew = type(backend.coordinator).renew
 
-    async def renew_noted(self: Any, leases: Any, lease_seconds: float, about: Any, reports: Any) -> Any:
-        lost = await renew(self, leases, lease_seconds, about, reports)
+    async def renew_noted(self: Any, leases: Any, lease_seconds: float, about: Any, reports: Any, done: Any) -> Any:
+        lost = await renew(self, leases, lease_seconds, about, reports, done)
         if reports:
             loop.call_soon_threadsafe(carried.set)
         return lost

@@ -62,7 +62,7 @@ MUTANTS = [
     Mutant(
         "the fence is not compared by a renewal",
         "backends/redis/lua/renew.lua",
-        " and string.match(record, '^%d+') == ARGV[4 * i + 1]",
+        " and string.match(record, '^%d+') == ARGV[at + 1]",
         "",
         (
             COORDINATOR + "a_renewal_names_the_leases_that_were_lost",

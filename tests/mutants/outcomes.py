@@ -2,6 +2,7 @@
 
 from tests.mutants.mutant import FAIL, Mutant
 
+RENEW, PART = "backends/redis/lua/renew.lua", "test_part_done.py::test_"
 SNOOZE, OUTCOMES, DONE = "test_snooze.py::test_", "worker/test_outcomes.py::test_", "worker/test_done.py::test_"
 FAILURES, FAILING, IN_MEMORY = "worker/failures.py", "worker/failing.py", "backends/memory/steps/fail.py"
 
@@ -180,5 +181,54 @@ MUTANTS = [
         "None if is_handled else failure, seconds, handled.count)",
         "failure, seconds, min(handled.count, len(requests) - 1))",
         (DONE + "a_call_that_fails_after_it_reported_all_has_handled_all",),
+    ),
+    Mutant(
+        "a renewal forgets what is done",
+        "worker/lease_renewer.py",
+        "about, reports, done)",
+        "about, reports)",
+        (DONE + "a_worker_that_is_gone_repeats_nothing_that_it_reported_before_its_last_renewal",),
+    ),
+    Mutant(
+        "a renewal removes the last request of a batch",
+        RENEW,
+        "math.min(through, held.last - 1)",
+        "math.min(through, held.last)",
+        (PART + "the_last_request_stays_until_its_batch_ends",),
+    ),
+    Mutant(
+        "a renewal settles nothing that it removes",
+        RENEW,
+        "    settled = settled + count\n",
+        "",
+        (PART + "what_is_done_leaves_its_tube",),
+    ),
+    Mutant(
+        "what a renewal removes stays in hand",
+        RENEW,
+        "    held.first = held.first + count\n",
+        "",
+        (PART + "what_is_done_leaves_its_tube",),
+    ),
+    Mutant(
+        "a late renewal shows earlier progress",
+        RENEW,
+        " or held.first > through + 1 then return nil",
+        " then return nil",
+        (PART + "a_late_report_is_no_progress_of_the_next_batch",),
+    ),
+    Mutant(
+        "progress is that of a batch that began with what is done",
+        RENEW,
+        "if through then first = remove_done(",
+        "if through then local _ = remove_done(",
+        (PART + "progress_is_shown_beside_what_is_done",),
+    ),
+    Mutant(
+        "in memory, a renewal removes the last request of a batch",
+        "backends/memory/steps/renew.py",
+        "min(done.through, held.last - 1)",
+        "min(done.through, held.last)",
+        (PART + "the_last_request_stays_until_its_batch_ends",),
     ),
 ]

@@ -51,7 +51,8 @@ class Context(NamedTuple):
         the call fails, takes too long, snoozes or is cut off by the end of its worker. The error is then that of the
         first request behind them. The number only grows: a smaller one than before changes nothing.
 
-        Cheap enough for a tight loop, and safe in OS threads. A worker that is killed loses the report.
+        Cheap enough for a tight loop, and safe in OS threads. Each renewal of the lease takes the number along, three
+        times per lease: a worker that is killed loses what it reported since the last one.
 
         Raises:
             ValueError: *count* is no whole number, or more than the call has requests.

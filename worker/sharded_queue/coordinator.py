@@ -17,6 +17,20 @@ from sharded_queue.tube import Shard
 NO_REPORTS: Mapping[Lease, Report] = {}
 
 
+class PartDone(NamedTuple):
+    """
+    Of a call that began with the request *first* of *priority*: those up to *through* are done, which are not all of
+    the call. Once the first request in hand is above *through* + 1, the report is known to come late.
+    """
+
+    priority: int
+    first: int
+    through: int
+
+
+NOTHING_DONE: Mapping[Lease, PartDone] = {}
+
+
 class BindRequest(NamedTuple):
     """
     What a worker asks of a shard: at most *threads* threads, with at most *wanted* requests of each. *ahead*: at most
@@ -108,10 +122,12 @@ class Coordinator(ABC):
         lease_seconds: float,
         about: About | None = None,
         reports: Mapping[Lease, Report] = NO_REPORTS,
+        done: Mapping[Lease, PartDone] = NOTHING_DONE,
     ) -> list[Lease]:
         """
         Extend the leases of a worker to *lease_seconds* from now; returns those that were lost. *about*: as in a
         `BindRequest`. *reports*: what handlers report of the batches in their hands, kept for twice as long as a lease.
+        *done*: what is done of these batches, and is removed from its tube, but for the last request of each.
         """
 
     @abstractmethod

@@ -5,7 +5,7 @@ from typing import Any
 from bench.growth.block import LEASE_SECONDS, PATIENCE_SECONDS, SHARD, Bed, Block, entries
 from sharded_queue import settings
 from sharded_queue.backends.redis.coordinator import LEASES_AT_ONCE, SHARDS_AT_ONCE
-from sharded_queue.coordinator import BindRequest
+from sharded_queue.coordinator import BindRequest, PartDone
 from sharded_queue.lease import Lease
 from sharded_queue.state import Report
 from sharded_queue.storage import MOST_PRIORITIES, Batch, Entry, Failure, Registration, Settlement
@@ -123,7 +123,8 @@ async def fail(bed: Bed, batch: Batch) -> None:
 
 async def renew(bed: Bed, batches: list[Batch]) -> None:
     reports: dict[Lease, Report] = {batch.lease: Report(batch.first, 0, 1, "x" * 200) for batch in batches}
-    await bed.coordinator.renew([batch.lease for batch in batches], LEASE_SECONDS, None, reports)
+    done = {batch.lease: PartDone(batch.tube.priority, batch.first, batch.first) for batch in batches}
+    await bed.coordinator.renew([batch.lease for batch in batches], LEASE_SECONDS, None, reports, done)
 
 
 async def release(bed: Bed, batches: list[Batch]) -> None:
@@ -195,7 +196,9 @@ BLOCKS = (
     Block("settle", f"{LEASES} threads, and a next batch of each", settle, held(1)),
     Block("settle", f"{LEASES} threads of {MOST_PRIORITIES} priorities", settle, held(MOST_PRIORITIES)),
     Block("fail", "a dead letter with a traceback of 4,000 characters", fail, one_held),
-    Block("renew", f"{LEASES} threads, each with a report", renew, held(1)),
+    Block(
+        "renew", f"{LEASES} threads of {MOST_PRIORITIES} priorities, each with a report", renew, held(MOST_PRIORITIES)
+    ),
     Block("release", f"{LEASES} threads of {MOST_PRIORITIES} priorities", release, held(MOST_PRIORITIES)),
     Block("isolate", "the one request of a thread", isolate, one_request_held),
     Block("evict", f"{LEASES_AT_ONCE} threads of {MOST_PRIORITIES} priorities", evict, held(MOST_PRIORITIES)),

@@ -236,3 +236,26 @@ async def test_a_number_that_cannot_be_is_refused(bench: Bench, count: object) -
     (error,) = await bench.dead(WrongHandler)
 
     assert error == f"ValueError: done({count!r}): a whole number from 0 to 1, the requests of this call"
+
+
+async def test_a_worker_that_is_gone_repeats_nothing_that_it_reported_before_its_last_renewal(bench: Bench) -> None:
+    class HangingHandler(StepHandler):
+        async def one(self, request: Job) -> None:
+            if request.number == 3 and len(self.calls) == 1:
+                await hang()
+
+    settings.coordinator_lease = 3
+    await bench.queue.register(HangingHandler, *jobs(range(COUNT)))
+    (shard,) = HangingHandler.all_shards()
+    async with bench.working(HangingHandler):
+        async with asyncio.timeout(30):
+            while await bench.depth(HangingHandler) > COUNT - 3:  # noqa: ASYNC110 - a storage tells nobody
+                await asyncio.sleep(0.02)
+        (state,) = await bench.backend.storage.observe([shard])
+        assert (state.settled, [hold.in_hand for hold in state.held]) == (3, [COUNT - 3])
+        assert await bench.backend.coordinator.evict(shard, [state.held[0].worker]) == ["a"]
+        async with asyncio.timeout(30):
+            await HangingHandler.last.wait()
+    assert HangingHandler.handled == list(range(COUNT))
+    assert HangingHandler.calls[0] == list(range(COUNT))
+    assert [number for call in HangingHandler.calls[1:] for number in call] == [3, 4, 5]

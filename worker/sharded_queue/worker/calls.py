@@ -9,6 +9,7 @@ from threading import Lock
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 from sharded_queue import context, tracing
+from sharded_queue.coordinator import PartDone
 from sharded_queue.errors import describe
 from sharded_queue.handler import Handler
 from sharded_queue.lease import Lease
@@ -78,6 +79,14 @@ class Done:
             self.count = max(self.count, count)
 
 
+class Running(NamedTuple):
+    """A call of the first *requests* of a batch."""
+
+    batch: Batch
+    requests: int
+    done: Done
+
+
 class HandlerCalls:
     """Calls the handler of a lane, and knows what is to be known of the call that runs."""
 
@@ -87,6 +96,7 @@ class HandlerCalls:
         "_host",
         "_latency",
         "_lease",
+        "_running",
         "cut",
         "is_cut",
         "known_error",
@@ -97,6 +107,7 @@ class HandlerCalls:
     def __init__(self, host: Host, handler: type[Handler], lease: Lease) -> None:
         self._host, self._handler, self._lease = host, handler, lease
         self._latency, self._handed_ms = host.latency(handler), 0
+        self._running: Running | None = None
         self.since: float | None = None
         """Monotonic time at which the running call of one of the handler's methods began."""
         self.report: Report | None = None
@@ -107,6 +118,16 @@ class HandlerCalls:
         """Whether the running call is to end, and no other one begins."""
         self.cut: Called | None = None
         """The call that was cut off, if one ran."""
+
+    @property
+    def part_done(self) -> PartDone | None:
+        """
+        What the running call reported done, but for its last request: the end of the call settles that. Renewals read
+        it in an OS thread of their own.
+        """
+        if not (running := self._running) or not (count := min(running.done.count, running.requests - 1)):
+            return None
+        return PartDone(running.batch.tube.priority, running.batch.first, running.batch.first + count - 1)
 
     async def start(self) -> Handler:
         """
@@ -138,6 +159,7 @@ class HandlerCalls:
         """Call the handler with *requests*, the first ones of the batch."""
         self._handed_ms, self.report = time.time_ns() // 1_000_000, None
         handled = Done()
+        self._running = Running(batch, len(requests), handled)
         _set_context(batch, len(requests), partial(self._note_report, batch.first), handled.note)
         failure: BaseException | None = None
         began = self.since = time.monotonic()
@@ -152,7 +174,7 @@ class HandlerCalls:
                 raise
             failure = error
         finally:
-            seconds, self.since = time.monotonic() - began, None
+            seconds, self.since, self._running = time.monotonic() - began, None, None
         self._note(len(requests), seconds, failure)
         is_handled = handled.count == len(requests)  # whatever it raised afterwards
         return Called(None if is_handled else failure, seconds, handled.count)

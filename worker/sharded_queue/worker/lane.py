@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from sharded_queue import context
-from sharded_queue.coordinator import Arrival
+from sharded_queue.coordinator import Arrival, PartDone
 from sharded_queue.errors import LeaseLost, StorageUnavailable
 from sharded_queue.handler import Handler
 from sharded_queue.lease import Lease
@@ -112,6 +112,11 @@ class Lane:
     def report(self) -> Report | None:
         """What the handler last reported of its batch."""
         return self.calls.report
+
+    @property
+    def part_done(self) -> PartDone | None:
+        """What the handler reported done of its batch."""
+        return self.calls.part_done
 
     def start(self, pool: TaskPool, ended: Ended) -> None:
         """Serve the thread in a fiber of *pool*, in one task where the handler may open what it closes later."""

@@ -186,8 +186,9 @@ class LeaseRenewer:
         try:
             about = self._introduce(shard)
             reports = {lease: report for lease, lane in lanes.items() if (report := lane.report)}
+            done = {lease: part for lease, lane in lanes.items() if (part := lane.part_done)}
             async with asyncio.timeout(self._patience(lanes.values(), asked_at)):
-                lost = await coordinator.renew(list(lanes), self._lease_seconds, about, reports)
+                lost = await coordinator.renew(list(lanes), self._lease_seconds, about, reports, done)
         except (TimeoutError, StorageUnavailable) as error:
             log.warning("%s not renewed: %s", counted(len(lanes), "lease"), str(error) or "no answer in time")
             return

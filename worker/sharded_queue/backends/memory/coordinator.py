@@ -11,7 +11,16 @@ from sharded_queue.backends.memory.steps.isolate import isolate
 from sharded_queue.backends.memory.steps.outlook import outlook
 from sharded_queue.backends.memory.steps.release import release
 from sharded_queue.backends.memory.steps.renew import renew
-from sharded_queue.coordinator import NO_REPORTS, Arrival, BindRequest, Bound, Coordinator, Outlook
+from sharded_queue.coordinator import (
+    NO_REPORTS,
+    NOTHING_DONE,
+    Arrival,
+    BindRequest,
+    Bound,
+    Coordinator,
+    Outlook,
+    PartDone,
+)
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
@@ -46,12 +55,13 @@ class RuntimeCoordinator(Coordinator):
         lease_seconds: float,
         about: About | None = None,
         reports: Mapping[Lease, Report] = NO_REPORTS,
+        done: Mapping[Lease, PartDone] = NOTHING_DONE,
     ) -> list[Lease]:
         now, lease_ms = self._shards.clock(), int(lease_seconds * 1000)
-        lost = [lease for lease in leases if not renew(self._shards[lease.shard], lease, lease_ms, now)]
+        told = [(lease, reports.get(lease), done.get(lease)) for lease in leases]
+        lost = [each[0] for each in told if not renew(self._shards[each[0].shard], *each, lease_ms, now)]
         for lease in set(leases).difference(lost):
             self._shards[lease.shard].note_worker(lease.owner, about, now)
-            self._shards[lease.shard].note_report(lease, reports.get(lease), now)
         return lost
 
     async def release(self, leases: Sequence[Lease], delay_seconds: float = 0.0) -> None:

@@ -14,7 +14,16 @@ from redis.exceptions import NoPermissionError, RedisError
 from sharded_queue.backends.redis.client import Client, clone, close
 from sharded_queue.backends.redis.link import Link
 from sharded_queue.backends.redis.scripts import Caller, Scripts, batch_of, rejection_message, text_of
-from sharded_queue.coordinator import NO_REPORTS, Arrival, BindRequest, Bound, Coordinator, Outlook
+from sharded_queue.coordinator import (
+    NO_REPORTS,
+    NOTHING_DONE,
+    Arrival,
+    BindRequest,
+    Bound,
+    Coordinator,
+    Outlook,
+    PartDone,
+)
 from sharded_queue.errors import SettingsError
 from sharded_queue.lease import Lease
 from sharded_queue.settings import settings
@@ -119,6 +128,7 @@ class RedisCoordinator(Coordinator):
         lease_seconds: float,
         about: About | None = None,
         reports: Mapping[Lease, Report] = NO_REPORTS,
+        done: Mapping[Lease, PartDone] = NOTHING_DONE,
     ) -> list[Lease]:
         owner = leases[0].owner if leases else ""
         first = [int(lease_seconds * 1000), owner, _encode_about(about)]
@@ -127,7 +137,7 @@ class RedisCoordinator(Coordinator):
             leases,
             first,
             lease_seconds,
-            lambda lease: (lease.thread, lease.fence, *_encode_report(reports.get(lease))),
+            lambda lease: (lease.thread, lease.fence, *_encode_reports(reports.get(lease), done.get(lease))),
         )
         gone = {(shard, text_of(thread)) for shard, reply in replies for thread in reply}
         return [lease for lease in leases if (lease.shard, lease.thread) in gone]
@@ -313,7 +323,8 @@ def _encode_about(about: About | None) -> str:
     return " ".join(str(part) for part in about or () if part is not None)
 
 
-def _encode_report(report: Report | None) -> tuple[int, str]:
-    if report is None:
-        return 0, ""
-    return report.first, f"{report.done} {'-' if report.of is None else report.of} {report.note}"
+def _encode_reports(report: Report | None, done: PartDone | None) -> tuple[int | str, ...]:
+    told = "" if report is None else f"{report.done} {'-' if report.of is None else report.of} {report.note}"
+    if done is None:
+        return (0 if report is None else report.first), told, "", ""
+    return done.first, told, done.priority, done.through
