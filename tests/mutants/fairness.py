@@ -7,6 +7,20 @@ BY_TURNS, MANY, OUTLOOK = "worker/test_turns.py::test_", "worker/test_many_handl
 
 MUTANTS = [
     Mutant(
+        "a handler has no turn of its own",
+        "worker/lane.py",
+        "> turn_of(self.handler)",
+        "> 30.0",
+        ("worker/test_turns.py::test_a_handler_has_a_batch_size_and_a_turn_of_its_own",),
+    ),
+    Mutant(
+        "a handler has no batch size of its own",
+        "worker/batch_fit.py",
+        "batch_size_of(handler)\n        return",
+        "batch_size_of(None)\n        return",
+        ("worker/test_turns.py::test_a_handler_has_a_batch_size_and_a_turn_of_its_own",),
+    ),
+    Mutant(
         "a thread makes way for threads of its own shard only",
         LANE,
         "await self.hold.tell(self.host.must_yield(self.lease))",

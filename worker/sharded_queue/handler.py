@@ -38,9 +38,17 @@ MOST_TRIES, LONGEST_BACK_OFF_SECONDS = 1_000_000, 31_536_000
 RETRY_BOUNDS = "a Retry, or None for that of the settings"
 AGEING_BOUNDS = f"a number from {LEAST_AGEING_SECONDS} to {MOST_AGEING_SECONDS:,} (a year), or 0 for no ageing"
 TIMEOUT_BOUNDS = f"a number above 0 and up to {LONGEST_TIMEOUT_SECONDS:,}, or None for no bound"
+MOST_BATCH_SIZE, LONGEST_TURN_SECONDS = 10_000, 86_400
+OWN_BOUNDS = {
+    "batch_size": f"a whole number from 1 to {MOST_BATCH_SIZE:,}, or None for that of the settings",
+    "turn_seconds": f"a number above 0 and up to {LONGEST_TURN_SECONDS:,}, or None for that of the settings",
+    "linger_seconds": f"a number from 0 to {LONGEST_TURN_SECONDS:,}, or None for that of the settings",
+}
+"""Attributes over settings, and the bounds of these."""
 WINDOW_BOUNDS = f"a number from 0 (off) to {LONGEST_WINDOW_SECONDS} (30 days)"
 
 R = TypeVar("R", default=Any)
+N = TypeVar("N", bound=float)
 """What a handler takes as a request. `Handler` alone is a `Handler[Any]`."""
 
 _known: WeakValueDictionary[str, "type[Handler]"] = WeakValueDictionary()
@@ -133,6 +141,8 @@ class Handler(Generic[R]):
     *retry*: by default, the settings `retry_…`.
     *ageing_seconds*: a tube's priority number drops by one for every `ageing_seconds` its oldest request has waited, so
     that no priority of a thread starves; 0 disables ageing.
+    *batch_size*, *turn_seconds*, *linger_seconds*: of this handler, in place of the settings `worker_batch_size`,
+    `worker_turn`, and `worker_empty_limit` times `worker_empty_pause`. None for those of the settings.
     *deduplicate_seconds*: how long a request keeps others of its `identity` from being registered; 0 disables it. Costs
     Redis about 230 bytes a request for that time, and 6 µs in the step that registers it.
     *timeout_seconds*: bounds a call of `perform` or `handle`, and so a request: a longer call is cancelled, and counts
@@ -154,6 +164,9 @@ class Handler(Generic[R]):
     ageing_seconds: ClassVar[float] = 0.0
     deduplicate_seconds: ClassVar[float] = 0
     timeout_seconds: ClassVar[float | None] = None
+    batch_size: ClassVar[int | None] = None
+    turn_seconds: ClassVar[float | None] = None
+    linger_seconds: ClassVar[float | None] = None
     _serializer: ClassVar[Serializer | None] = None
     _method: ClassVar[str] = "perform"
     _is_async: ClassVar[bool] = True
@@ -182,6 +195,7 @@ class Handler(Generic[R]):
             raise HandlerError(f"{cls.name}.retry is {cls.retry!r}: {RETRY_BOUNDS}")
         if not is_window(cls.deduplicate_seconds):
             raise HandlerError(f"{cls.name}.deduplicate_seconds is {cls.deduplicate_seconds!r}: {WINDOW_BOUNDS}")
+        _check_own(cls)
         cls._misspelt = [f"{cls.name}.{sentence}" for sentence in misspelt_attributes(cls)]
         for sentence in cls._misspelt:
             log.warning("%s", sentence)
@@ -363,6 +377,44 @@ def _is_timeout(seconds: object) -> bool:
 
 def _is_ageing(seconds: object) -> bool:
     return _is_number(seconds, 0, 0) or _is_number(seconds, LEAST_AGEING_SECONDS, MOST_AGEING_SECONDS)
+
+
+def _check_own(handler: type[Handler]) -> None:
+    for attribute, bounds in OWN_BOUNDS.items():
+        if not _is_own(attribute, getattr(handler, attribute)):
+            raise HandlerError(f"{handler.name}.{attribute} is {getattr(handler, attribute)!r}: {bounds}")
+
+
+def _is_own(attribute: str, value: object) -> bool:
+    if value is None:
+        return True
+    if attribute == "batch_size":
+        return isinstance(value, int) and _is_number(value, 1, MOST_BATCH_SIZE)
+    return _is_number(value, 0, LONGEST_TURN_SECONDS) and (attribute == "linger_seconds" or value != 0)
+
+
+def batch_size_of(handler: type[Handler] | None) -> int:
+    """The most requests of one call: its *batch_size*, or that of the settings."""
+    return settings.worker_batch_size if handler is None else _own(handler, "batch_size", settings.worker_batch_size)
+
+
+def turn_of(handler: type[Handler]) -> float:
+    """Seconds that a thread stays with a worker while others wait."""
+    return _own(handler, "turn_seconds", settings.worker_turn)
+
+
+def linger_of(handler: type[Handler]) -> float:
+    """Seconds that a worker keeps a drained thread for its next request."""
+    return _own(handler, "linger_seconds", settings.linger_seconds)
+
+
+def _own(handler: type[Handler], attribute: str, usual: N) -> N:
+    """An attribute over a setting; the setting if a value was put there later that cannot be one, which is logged."""
+    value: N | None = getattr(handler, attribute)
+    if _is_own(attribute, value):
+        return usual if value is None else value
+    _log_ignored(handler.name, attribute, repr(value), OWN_BOUNDS[attribute])
+    return usual
 
 
 def ageing_of(handler: type[Handler]) -> float:

@@ -215,3 +215,26 @@ async def test_a_thread_yields_to_other_shards_where_no_other_of_its_own_waits(b
 
     assert settled.is_released
     assert [each.tube.thread for each in await backend.bind(threads=1)] == ["hot"]
+
+
+async def test_a_handler_has_a_batch_size_and_a_turn_of_its_own(bench: Bench) -> None:
+    """Beside a handler of the settings: its calls are small, and it makes way after each of them."""
+
+    class OwnHandler(JobHandler):
+        batch_size, turn_seconds = 2, 0.001
+
+        async def perform(self, *requests: Job) -> None:
+            calls.append([request.thread for request in requests])
+            await asyncio.sleep(0.01)
+            if sum(map(len, calls)) == 12:
+                done.set()
+
+    calls, done = list[list[str]](), asyncio.Event()
+    settings.worker_concurrency = 1
+    for thread in "ab":
+        await bench.queue.register(OwnHandler, *jobs(range(6), thread))
+    async with bench.working(OwnHandler):
+        await soon(done)
+    assert [len(call) for call in calls] == [2] * 6
+    threads = [call[0] for call in calls]
+    assert threads.index("b") < len(threads) - 1 - threads[::-1].index("a")

@@ -35,7 +35,7 @@ class Timeline:
             self.handled[number] += 1
         is_done = took < self.limit_seconds
         self.sizes.append(len(numbers))
-        self.fit.note(len(numbers), min(took, self.limit_seconds))
+        self.fit.note(len(numbers), min(took, self.limit_seconds), settings.worker_batch_size)
         if not is_done and len(numbers) == 1:
             self.failed.append(numbers[0])
         return is_done
@@ -98,11 +98,11 @@ def test_a_request_that_takes_longer_than_half_of_the_limit_comes_alone() -> Non
 
 def test_one_slow_call_is_forgotten_after_ten_others() -> None:
     fit = BatchFit(10)
-    fit.note(1, 5)
+    fit.note(1, 5, 128)
     sizes = []
     for _ in range(12):
         sizes.append(fit.size())
-        fit.note(sizes[-1], 0.01)
+        fit.note(sizes[-1], 0.01, settings.worker_batch_size)
 
     assert sizes == [1] * 10 + [2, 4]
 
@@ -110,17 +110,17 @@ def test_one_slow_call_is_forgotten_after_ten_others() -> None:
 def test_a_call_for_which_few_requests_waited_says_nothing_of_larger_ones() -> None:
     fit = BatchFit(10)
     for _ in range(4):
-        fit.note(fit.size(), 0.1)
+        fit.note(fit.size(), 0.1, 128)
     before = fit.size()
     for _ in range(20):
-        fit.note(1, 0.1)
+        fit.note(1, 0.1, 128)
 
     assert before == fit.size() == 16
 
 
 def test_a_call_that_took_no_time_on_a_coarse_clock_fits() -> None:
     fit = BatchFit(10)
-    fit.note(1, 0.0)
+    fit.note(1, 0.0, 128)
 
     assert fit.size() == 2
 
@@ -160,3 +160,22 @@ def test_no_batch_is_larger_than_the_setting() -> None:
         fits.note(LimitedHandler, fits.size(LimitedHandler), 0.001, None)
 
     assert fits.size(LimitedHandler) == 3
+
+
+def test_a_handler_with_a_batch_size_of_its_own_gets_no_larger_one() -> None:
+    class SmallHandler(Handler):
+        batch_size = 3
+
+    class LargeHandler(Handler):
+        batch_size = 1_000
+
+    class TimedHandler(Handler):
+        batch_size, timeout_seconds = 3, 10
+
+        async def perform(self, *requests: int) -> None: ...
+
+    fits = BatchFits()
+    assert [fits.size(handler) for handler in (SmallHandler, LargeHandler, TimedHandler)] == [3, 1_000, 1]
+    for _ in range(4):
+        fits.note(TimedHandler, fits.size(TimedHandler), 0.0, None)
+    assert fits.size(TimedHandler) == 3

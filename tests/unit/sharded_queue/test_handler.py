@@ -9,7 +9,17 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import pytest
 
 from sharded_queue import Handler, HandlerError, HandlerNotFound, Retry, Route, Snooze, settings
-from sharded_queue.handler import ageing_of, call, find, known, misspelt_in, request_type
+from sharded_queue.handler import (
+    ageing_of,
+    batch_size_of,
+    call,
+    find,
+    known,
+    linger_of,
+    misspelt_in,
+    request_type,
+    turn_of,
+)
 
 T = TypeVar("T")
 
@@ -400,7 +410,13 @@ def test_a_timeout_of_a_plain_function_is_refused() -> None:
         type("BadHandler", (Handler,), {"timeout_seconds": 1, "perform": perform})
 
 
-@pytest.mark.parametrize("attribute", ["ageing_seconds", "timeout_seconds", "deduplicate_seconds", "shards"])
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        *("ageing_seconds", "timeout_seconds", "deduplicate_seconds", "shards"),
+        *("batch_size", "turn_seconds", "linger_seconds"),
+    ],
+)
 @pytest.mark.parametrize("value", ["soon", True, float("nan"), [1]])
 def test_an_attribute_of_another_type_is_refused_with_its_name_and_value(attribute: str, value: object) -> None:
     with pytest.raises(HandlerError, match=rf"OddHandler\.{attribute} is {re.escape(repr(value))}: "):
@@ -410,6 +426,36 @@ def test_an_attribute_of_another_type_is_refused_with_its_name_and_value(attribu
 def test_no_ageing_is_zero_and_not_none() -> None:
     with pytest.raises(HandlerError, match=r"NoneHandler\.ageing_seconds is None: a number .* or 0 for no ageing"):
         type("NoneHandler", (Handler,), {"ageing_seconds": None})
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "bounds"),
+    [
+        ("batch_size", 0, "a whole number from 1 to 10,000"),
+        ("batch_size", 1.5, "a whole number from 1 to 10,000"),
+        ("batch_size", 10_001, "a whole number from 1 to 10,000"),
+        ("turn_seconds", 0, "a number above 0 and up to 86,400"),
+        ("linger_seconds", -1, "a number from 0 to 86,400"),
+    ],
+)
+def test_an_attribute_over_a_setting_has_its_bounds(attribute: str, value: object, bounds: str) -> None:
+    with pytest.raises(HandlerError, match=rf"OwnHandler\.{attribute} is {value}: {bounds}, or None for that of the"):
+        type("OwnHandler", (Handler,), {attribute: value})
+
+
+def test_a_handler_without_settings_of_its_own_has_those_of_the_process() -> None:
+    class OwnHandler(Handler):
+        batch_size, turn_seconds, linger_seconds = 7, 0.5, 0
+
+    class PlainHandler(Handler):
+        pass
+
+    settings.worker_batch_size, settings.worker_turn = 11, 9
+    assert (batch_size_of(OwnHandler), turn_of(OwnHandler), linger_of(OwnHandler)) == (7, 0.5, 0)
+    assert (batch_size_of(PlainHandler), turn_of(PlainHandler)) == (11, 9)
+    assert linger_of(PlainHandler) == settings.linger_seconds
+    OwnHandler.batch_size = "many"  # type: ignore[assignment]
+    assert batch_size_of(OwnHandler) == 11
 
 
 async def test_values_that_are_put_there_later_are_ignored_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -5,8 +5,7 @@ bounds a request as well, and requests that are handled in time are not repeated
 
 from collections import deque
 
-from sharded_queue.handler import Handler, timeout_of
-from sharded_queue.settings import settings
+from sharded_queue.handler import Handler, batch_size_of, timeout_of
 
 CALLS_REMEMBERED = 10
 SHARE = 0.5
@@ -32,14 +31,16 @@ class BatchFit:
             return self._most
         return max(1, int(self._limit_seconds * SHARE / slowest))
 
-    def note(self, count: int, seconds: float) -> None:
-        """A call of *count* requests took *seconds*. Only a full one says how large the next may be."""
+    def note(self, count: int, seconds: float, most: int) -> None:
+        """
+        A call of *count* requests took *seconds*. Only a full one says how large the next may be, of *most* requests.
+        """
         full = self.size()
         self._seconds_a_request.append(seconds / count)
         if seconds >= self._limit_seconds:
             self._most = 1
         elif count >= full:
-            self._most = min(2 * full, settings.worker_batch_size)
+            self._most = min(2 * full, most)
 
 
 class BatchFits:
@@ -50,14 +51,14 @@ class BatchFits:
 
     def size(self, handler: type[Handler] | None) -> int:
         """The most requests of the next batch of *handler*."""
-        fit = self._fit_of(handler) if handler else None
-        return min(settings.worker_batch_size, fit.size()) if fit else settings.worker_batch_size
+        fit, most = self._fit_of(handler) if handler else None, batch_size_of(handler)
+        return min(most, fit.size()) if fit else most
 
     def note(self, handler: type[Handler], count: int, seconds: float, error: BaseException | None) -> None:
         """A call ended. One that failed before its limit does not tell how long requests take."""
         fit = self._fit_of(handler)
         if fit and (error is None or seconds >= (timeout_of(handler) or 0)):
-            fit.note(count, seconds)
+            fit.note(count, seconds, batch_size_of(handler))
 
     def _fit_of(self, handler: type[Handler]) -> BatchFit | None:
         limit = timeout_of(handler)

@@ -10,9 +10,8 @@ from typing import Any, Protocol
 from sharded_queue import context
 from sharded_queue.coordinator import Arrival, PartDone
 from sharded_queue.errors import LeaseLost, StorageUnavailable
-from sharded_queue.handler import Handler
+from sharded_queue.handler import Handler, turn_of
 from sharded_queue.lease import Lease
-from sharded_queue.settings import settings
 from sharded_queue.state import Report
 from sharded_queue.storage import Batch, Failure, Settled, Settlement
 from sharded_queue.worker import calls, hold
@@ -264,7 +263,7 @@ class Lane:
         return done < self.hold.asked and batch.last >= self.alone_until
 
     def _is_turn_over(self) -> bool:
-        return time.monotonic() - self._bound_at > settings.worker_turn
+        return time.monotonic() - self._bound_at > turn_of(self.handler)
 
     async def _linger(self) -> Batch | None:
         """Keep a drained thread for its next request, so that a trickle does not pay bind, start and stop each time."""

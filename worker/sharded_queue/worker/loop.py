@@ -11,7 +11,7 @@ from uuid import uuid4
 from sharded_queue import tracing
 from sharded_queue.coordinator import Bound, Coordinator
 from sharded_queue.errors import SettingsError, StorageUnavailable
-from sharded_queue.handler import Handler, ageing_of, find, known, shards
+from sharded_queue.handler import Handler, ageing_of, find, known, linger_of, shards
 from sharded_queue.lease import Lease, clock
 from sharded_queue.printable import counted
 from sharded_queue.queue.middleware import Middleware, around_calls, checked
@@ -271,7 +271,7 @@ class Worker:
             self.tally.is_traced = tracing.is_on()
             handler, deadline = self.known_handlers()[shard.handler], self._renewer.deadline(asked_at)
             for batch in bound.batches:
-                self._lanes.start(Lane(self, handler, batch, deadline, settings.linger_seconds))
+                self._lanes.start(Lane(self, handler, batch, deadline, linger_of(handler)))
             self.stats.bound += len(bound.batches)
             self._renewer.watch(deadline)
 
