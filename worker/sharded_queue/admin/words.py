@@ -275,6 +275,8 @@ def _back_off(state: ThreadState) -> str:
         return f": {said}, for the {ordinal(snoozed.times)} time in a row; it comes again in {left}"
     if not tube:
         return f": it backs off after a failure; the next try is due in {left}"
+    if tube.crashes and not tube.attempts:  # no failure: a worker tries one such request at a time
+        return f": {last_failure(tube)}; it waits until a worker can try it alone, and is looked at again in {left}"
     return f": its next try ({next_try(tube, state)}) is due in {left}, {last_failure(tube)}"
 
 
