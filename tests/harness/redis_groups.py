@@ -7,12 +7,13 @@ from tools.cluster.processes import poll_until
 from tools.redis_server import RedisServer
 
 MASTER = "queues"
+# No test wants a failover, and a machine that stands still must not cause one.
 SENTINEL = """
 port {port}
 bind 127.0.0.1
 dir {folder}
 sentinel monitor {master} 127.0.0.1 {master_port} 1
-sentinel down-after-milliseconds {master} 500
+sentinel down-after-milliseconds {master} 600000
 sentinel failover-timeout {master} 3000
 """
 
@@ -39,7 +40,7 @@ class Nodes:
     """A Cluster of three masters, all slots covered. *options* go to each, over ours."""
 
     def __init__(self, folder: Path, **options: str) -> None:
-        options = {"cluster-enabled": "yes", "cluster-node-timeout": "2000", **options}
+        options = {"cluster-enabled": "yes", "cluster-node-timeout": "600000", **options}
         self.nodes = [RedisServer(folder / str(number), **options).start() for number in range(3)]
         told(self.nodes[0].port, "--cluster", "create", *self.addresses, "--cluster-yes")
         for node in self.nodes:
