@@ -30,8 +30,8 @@ class Step(NamedTuple):
 
 class Trouble:
     """
-    Some requests fail, or snooze, more often than not, whoever has them; so some use up their tries. What becomes of
-    them is written into a file.
+    Requests of certain numbers fail or snooze in three of five tries, whichever worker has them, so some of them
+    use up their tries. Each failure and each snooze is a line of a file.
     """
 
     def __init__(self, folder: Path, worker: str) -> None:

@@ -25,7 +25,7 @@ from sharded_queue.misspelt import misspelt_attributes
 from sharded_queue.outcomes import GiveUp, Snooze
 from sharded_queue.route import KeyRoute, Route
 from sharded_queue.serializer import Serializer
-from sharded_queue.settings import settings
+from sharded_queue.settings import LONGEST_TURN_SECONDS, MOST_BATCH_SIZE, settings
 from sharded_queue.shapes import check_shapes
 from sharded_queue.tube import HANDLER_NAME, Shard, shard_of, shards_of, threads_fault
 
@@ -38,7 +38,6 @@ MOST_TRIES, LONGEST_BACK_OFF_SECONDS = 1_000_000, 31_536_000
 RETRY_BOUNDS = "a Retry, or None for that of the settings"
 AGEING_BOUNDS = f"a number from {LEAST_AGEING_SECONDS} to {MOST_AGEING_SECONDS:,} (a year), or 0 for no ageing"
 TIMEOUT_BOUNDS = f"a number above 0 and up to {LONGEST_TIMEOUT_SECONDS:,}, or None for no bound"
-MOST_BATCH_SIZE, LONGEST_TURN_SECONDS = 10_000, 86_400
 OWN_BOUNDS = {
     "batch_size": f"a whole number from 1 to {MOST_BATCH_SIZE:,}, or None for that of the settings",
     "turn_seconds": f"a number above 0 and up to {LONGEST_TURN_SECONDS:,}, or None for that of the settings",
@@ -48,8 +47,9 @@ OWN_BOUNDS = {
 WINDOW_BOUNDS = f"a number from 0 (off) to {LONGEST_WINDOW_SECONDS} (30 days)"
 
 R = TypeVar("R", default=Any)
-N = TypeVar("N", bound=float)
 """What a handler takes as a request. `Handler` alone is a `Handler[Any]`."""
+N = TypeVar("N", bound=float)
+"""The value of an attribute over a setting."""
 
 _known: WeakValueDictionary[str, "type[Handler]"] = WeakValueDictionary()
 

@@ -26,6 +26,8 @@ ENV_PREFIX = "QUEUE_"
 PROGRAMS = ("sharded-queue", "sharded-queue-operator")
 MODULES = ("sharded_queue", "sharded_queue_operator")
 
+MOST_BATCH_SIZE, LONGEST_TURN_SECONDS = 10_000, 86_400
+"""Bounds that a handler's own batch size and turn have as well."""
 Prefix = Annotated[str, Meta(max_length=128, pattern=r"^[^{}\s]*\Z")]
 """Printable and without braces, because the first braces of a key are the hash tag of its shard."""
 
@@ -213,7 +215,7 @@ class Settings:
     asked for again and again.
     """
 
-    worker_batch_size: Annotated[int, Meta(ge=1, le=10_000)] = 128
+    worker_batch_size: Annotated[int, Meta(ge=1, le=MOST_BATCH_SIZE)] = 128
     """Requests in one call of a handler. A larger number costs memory, and a longer replay after a crash."""
 
     worker_concurrency: Annotated[int, Meta(ge=1, le=10_000)] = 10
@@ -239,7 +241,7 @@ class Settings:
     worker_handlers: tuple[str, ...] = ()
     """Names of the handlers that a worker process serves; empty: all handlers that its modules define or import."""
 
-    worker_turn: Annotated[float, Meta(gt=0, le=86400)] = 30.0
+    worker_turn: Annotated[float, Meta(gt=0, le=LONGEST_TURN_SECONDS)] = 30.0
     """
     Seconds that a thread stays with a worker while other threads wait, of any handler of the worker. Then it queues up
     behind them, when its batch has ended; without waiting threads it stays. Shorter turns are fairer, and cost more

@@ -40,6 +40,8 @@ Target = Literal["head", "tail", "drop"]
 """What to do with a dead letter."""
 STEP_NUMBERS, STEP_BYTES = 500, 4_194_304
 """Dead letters or delayed requests of one step, and the bytes of those that it moves: some 30 ms of Redis."""
+STEP_THREADS = 100
+"""Threads of one step that reads all of their tubes, of which each may have a hundred."""
 
 
 class Entry(NamedTuple):

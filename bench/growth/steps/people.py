@@ -4,12 +4,13 @@ from typing import Any
 
 from bench.growth.block import AT_ONCE, SHARD, Bed, Block, entries, parts
 from sharded_queue.backends.redis.check import repair
-from sharded_queue.backends.redis.storage import DROP_REACH, DROPPED_AT_ONCE, STEP_THREADS
+from sharded_queue.backends.redis.storage import DROP_REACH, DROPPED_AT_ONCE
 from sharded_queue.state import Exhausted
 from sharded_queue.storage import (
     MOST_PRIORITIES,
     STEP_BYTES,
     STEP_NUMBERS,
+    STEP_THREADS,
     Cause,
     Entry,
     Failure,

@@ -53,7 +53,7 @@ ANN = {"by": "ann", "reason": "why"}
 def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (letters, steps):
         monkeypatch.setattr(module, "STEP_NUMBERS", 2)
-    monkeypatch.setattr(pause, "AT_ONCE", 2)
+    monkeypatch.setattr(pause, "STEP_THREADS", 2)
 
 
 async def filled() -> RuntimeStorage:

@@ -14,14 +14,12 @@ from sharded_queue.errors import NotPossible
 from sharded_queue.printable import be, counted
 from sharded_queue.route import Route, checked
 from sharded_queue.state import Exhausted
-from sharded_queue.storage import Cause, Storage, check_pause
+from sharded_queue.storage import STEP_THREADS, Cause, Storage, check_pause
 from sharded_queue.tube import Shard
 
 NO_REASON = "no reason given"
 DURATION = re.compile(r"(?:(\d{1,4})d)? ?(?:(\d{1,5})h)? ?(?:(\d{1,7})m)? ?(?:(\d{1,9})s)?")
 UNITS = 86_400, 3600, 60, 1
-AT_ONCE = 100
-"""Exhausted threads that one step tries again."""
 
 
 def read_seconds(text: str) -> float:
@@ -224,13 +222,13 @@ class Resume(Switch):
             return
         found, done = await self.find(context), 0
         total = sum(map(len, found.values()))
-        yield self._tried(total, done)
+        yield self._step(total, done)
         for shard, threads in found.items():
-            for at in range(0, len(threads), AT_ONCE):
-                done += len(await context.storage.try_anew(shard, threads[at : at + AT_ONCE]))
-                yield self._tried(total, done)
+            for at in range(0, len(threads), STEP_THREADS):
+                done += len(await context.storage.try_anew(shard, threads[at : at + STEP_THREADS]))
+                yield self._step(total, done)
 
-    def _tried(self, total: int, done: int) -> Step[answers.Switched]:
+    def _step(self, total: int, done: int) -> Step[answers.Switched]:
         answer = answers.Switched(
             handler=self.handler.name,
             thread=self.thread,

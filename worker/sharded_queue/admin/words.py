@@ -445,7 +445,8 @@ def handler_problems(handler: HandlerState, why: ThreadState | None) -> list[Sen
         text = f"{cannot}; sharded-queue check --repair repairs them"
         found.append(Sentence(text, "bad", f"{name} quarantined", name, state="quarantined"))
     tube = problem_tube(handler)
-    if handler.exhausted > (tube is not None and tube.state == "exhausted"):
+    is_named = handler.exhausted == 1 and tube is not None and tube.state == "exhausted"
+    if handler.exhausted and not is_named:
         text = f"{counted(handler.exhausted, 'thread')} of {name} {be(handler.exhausted)} exhausted"
         text += f"; sharded-queue resume {name} --exhausted tries {them(handler.exhausted)} again"
         found.append(Sentence(text, "bad", f"{name} exhausted", name, state="exhausted"))

@@ -11,7 +11,7 @@ from uuid import uuid4
 from sharded_queue import tracing
 from sharded_queue.coordinator import Bound, Coordinator
 from sharded_queue.errors import SettingsError, StorageUnavailable
-from sharded_queue.handler import Handler, ageing_of, find, known, linger_of, shards
+from sharded_queue.handler import Handler, Retry, ageing_of, find, known, linger_of, shards
 from sharded_queue.lease import Lease, clock
 from sharded_queue.printable import counted
 from sharded_queue.queue.middleware import Middleware, around_calls, checked
@@ -304,16 +304,22 @@ def _named(handlers: Sequence[type[Handler]] | None) -> Mapping[str, type[Handle
     return known() if handlers is None else {handler.name: handler for handler in handlers}
 
 
+def _policy(handlers: Sequence[type[Handler]] | None, shard: Shard) -> Retry | None:
+    """It is asked in an OS thread that outlives the worker for a moment, and must not keep it."""
+    handler = _named(handlers).get(shard.handler)
+    return policy_of(handler) if handler else None
+
+
 def _stops(handlers: Sequence[type[Handler]] | None, shard: Shard) -> bool:
     """Whether a request that used up its tries stops its thread."""
-    handler = _named(handlers).get(shard.handler)
-    return handler is not None and stops(policy_of(handler))
+    policy = _policy(handlers, shard)
+    return policy is not None and stops(policy)
 
 
 def _tries(handlers: Sequence[type[Handler]] | None, shard: Shard) -> int | None:
-    """Of a request. It is asked in an OS thread that outlives the worker for a moment, and must not keep it."""
-    handler = _named(handlers).get(shard.handler)
-    return policy_of(handler).limit if handler else None
+    """Of a request."""
+    policy = _policy(handlers, shard)
+    return policy.limit if policy else None
 
 
 async def _verify(storage: Storage, is_stopping: Callable[[], bool]) -> None:

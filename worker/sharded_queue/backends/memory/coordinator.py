@@ -58,8 +58,11 @@ class RuntimeCoordinator(Coordinator):
         done: Mapping[Lease, PartDone] = NOTHING_DONE,
     ) -> list[Lease]:
         now, lease_ms = self._shards.clock(), int(lease_seconds * 1000)
-        told = [(lease, reports.get(lease), done.get(lease)) for lease in leases]
-        lost = [each[0] for each in told if not renew(self._shards[each[0].shard], *each, lease_ms, now)]
+        lost = [
+            lease
+            for lease in leases
+            if not renew(self._shards[lease.shard], lease, reports.get(lease), done.get(lease), lease_ms, now)
+        ]
         for lease in set(leases).difference(lost):
             self._shards[lease.shard].note_worker(lease.owner, about, now)
         return lost

@@ -42,6 +42,7 @@ from sharded_queue.storage import (
     LONGEST_DELAY_SECONDS,
     STEP_BYTES,
     STEP_NUMBERS,
+    STEP_THREADS,
     TRACEBACK_KEPT,
     WHOLE,
     Cause,
@@ -89,8 +90,6 @@ DROPPED_AT_ONCE = 1000
 """Requests of one step of `drop`: 40 ms of Redis."""
 DROP_REACH = 100_000
 """Requests between those that are dropped and the ends of their tubes: 2 ms of Redis, and 10 ms for 1,000."""
-STEP_THREADS = 100
-"""Threads that are looked at in one step: each may have a hundred tubes."""
 PAGE = 100
 """Dead letters and schedules read in one step: each may be as large as a request."""
 COUNTERS = ("depth", "registered", "settled", "dead", "busy_us", "born", "polled", "duplicates")
@@ -792,7 +791,7 @@ def _exhausted(thread: bytes, stop: bytes, failure: bytes) -> Exhausted | None:
     if not found:
         return None
     priority, since_ms, attempts, crashes, error = found.groups(b"")
-    counts = int(attempts or 0), int(crashes or 0)
+    counts = int(attempts or 0), int(crashes or 0)  # without a noted failure, none is known
     return Exhausted(text_of(thread), int(priority), int(since_ms), *counts, text_of(error))
 
 

@@ -704,9 +704,14 @@ local function stop(thread, priority)
   any_blocked = true
 end
 
--- The priority of the request for which a thread stands still, nil where there is none; and since when it does.
+-- The priority in a record of `exhausted`, nil where there is none.
+local function read_stop(record)
+  return string.match(record or '', '^(%-?%d+) %d+$')
+end
+
+-- The priority of the request for which a thread stands still, nil where it does not.
 local function exhausted_of(thread)
-  return string.match(redis.call('HGET', EXHAUSTED, thread) or '', '^(%-?%d+) (%d+)$')
+  return read_stop(redis.call('HGET', EXHAUSTED, thread))
 end
 
 -- What blocks a thread has ended. Returns 1 if that changed something: beside a stop, only the stop is left.

@@ -26,7 +26,8 @@ local function is_over(name)
 end
 
 local function exhausted()
-  local record, priority = redis.call('HGET', EXHAUSTED, thread), exhausted_of(thread)
+  local record = redis.call('HGET', EXHAUSTED, thread)
+  local priority = read_stop(record)
   return priority and { thread, record, redis.call('HGET', FAILURES, thread .. '/' .. priority) or '' } or ''
 end
 

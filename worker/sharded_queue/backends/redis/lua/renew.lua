@@ -6,6 +6,7 @@
 --       that is done or ''. Returns the threads that were lost.
 
 local threads, lost, leases, reports, till = {}, {}, {}, {}, integer(now + tonumber(ARGV[1]))
+local any_done = false
 for at = 4, #ARGV, 6 do threads[#threads + 1] = ARGV[at] end
 local records = records_of(HELD, threads)
 for i, record in ipairs(records) do
@@ -14,6 +15,7 @@ for i, record in ipairs(records) do
     leases[#leases + 1] = till
     leases[#leases + 1] = threads[i]
     if ARGV[at + 3] ~= '' or ARGV[at + 5] ~= '' then reports[#reports + 1] = i end
+    any_done = any_done or ARGV[at + 5] ~= ''
   else
     lost[#lost + 1] = threads[i]
   end
@@ -48,7 +50,7 @@ local function note_report(i, first, report)
   end
 end
 
-if #reports > 0 then rarely().check_kinds() end
+if any_done then rarely().check_kinds() end
 in_chunks(leases, 'ZADD', LEASES)
 for _, i in ipairs(reports) do
   local at = 6 * i - 2

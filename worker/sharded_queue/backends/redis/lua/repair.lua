@@ -302,7 +302,7 @@ end
 -- A thread stands still for a request of which a failure is noted, and no worker holds it.
 local function repair_exhausted()
   for thread, was in pairs(fields_of(EXHAUSTED)) do
-    local priority = exhausted_of(thread)
+    local priority = read_stop(was)
     local is_kept = priority and tubes_in[thread] and not leases[thread] and failure_of(thread, priority)
     set_field('exhausted', EXHAUSTED, thread, was, is_kept and was or nil)
     local till = is_kept and redis.call('ZSCORE', BLOCKED, thread)
